@@ -1,0 +1,1 @@
+//! REST: what people and programs switch, and the questions they ask

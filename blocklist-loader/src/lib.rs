@@ -1,0 +1,30 @@
+//! Feeds in, one verified artefact out. The only crate that knows what list files look like.
+//!
+//! ```text
+//! feed -> source -> parse -> rows -> reading -> build -> generations
+//!                                                ^
+//!                              watch ------------'  says when to look again
+//! ```
+//!
+//! - [`feed`]: one `[[feeds]]` table of the configuration, and what can be wrong with it.
+//! - `source`: which files a feed is, whether they changed, their lines.
+//! - `parse`: one file a format; a row in, claims out.
+//! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
+//! - `reading`: one feed from end to end, and the reasons to refuse it.
+//! - [`build`]: all feeds into the next generation, or the reason why not.
+//! - [`generations`]: the artefacts in their folder.
+//! - [`watch`]: notices that a source may have changed.
+pub mod build;
+pub mod feed;
+pub mod generations;
+mod parse;
+mod reading;
+mod rows;
+mod source;
+mod suffix;
+pub mod watch;
+
+pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
+pub use feed::{Feed, FeedError, FeedFault, Format};
+pub use generations::{Artefact, newest, prune};
+pub use watch::Watcher;

@@ -1,0 +1,56 @@
+//! One name a line; `#` begins a comment, also after the name. What a bare name covers is the configuration's word.
+//!
+//! A row that is an IPv4 address is taken as the name it also is. Published lists hold hundreds of them; some programs do
+//! ask for an address as if it were a name, and then the list's word holds; nobody else is touched, since no such
+//! top-level domain exists; and the count of entries stays the count that the list's own header claims.
+
+use policy::listing::Scope;
+
+use super::before_comment;
+use crate::rows::{Claim, Rows};
+
+pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
+    let name = before_comment(row);
+    if name.is_empty() {
+        return;
+    }
+    if name.iter().any(u8::is_ascii_whitespace) {
+        return rows.bad(row, &"more than one word; is this another format?");
+    }
+    rows.entry(row, name, Claim::deny(scope));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, counts};
+    use crate::feed::Format::Domains;
+
+    #[test]
+    fn one_name_a_line_with_comments_anywhere() {
+        check(Domains, "a.example\nB.Example.\n", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "# head\n\n  a.example   # why\nb.example#why\n#\n", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "a.example\r\nb.example\r\n", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "\u{feff}a.example\nb.example", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "bücher.example\n_dmarc.a.example\n", "subtree xn--bcher-kva.example, subtree _dmarc.a.example", counts(2));
+        check(Domains, "192.0.2.1\n", "subtree 192.0.2.1", counts(1));
+        check(Domains, "", "", counts(0));
+    }
+
+    #[test]
+    fn what_is_no_name_is_a_bad_row_and_never_the_end() {
+        check(Domains, "0.0.0.0 a.example\na.example\n", "subtree a.example", counts(1).bad(1));
+        check(Domains, "*.a.example\n||b.example^\n.c.example\nd..example\n", "", counts(0).bad(4));
+        check(Domains, "a.example/path\nhttps://b.example\n", "", counts(0).bad(2));
+        check(Domains, b"caf\xe9.example\na.example\n", "subtree a.example", counts(1).bad(1));
+        check(Domains, b"# caf\xe9\na.example\n", "subtree a.example", counts(1));
+        check(Domains, &format!("{}.example\n", "x".repeat(64)), "", counts(0).bad(1));
+        check(Domains, &"abcdefg.".repeat(40), "", counts(0).bad(1));
+    }
+
+    #[test]
+    fn a_registry_is_never_listed_whole() {
+        check(Domains, "com\nco.uk\ngithub.io\n.\nexample.co.uk\n", "subtree example.co.uk", counts(1).public_suffixes(4));
+        check((Domains, "exact"), "com\ngithub.io\n", "exact com, exact github.io", counts(2));
+        check((Domains, "descendants"), "com\na.example\n", "descendants a.example", counts(1).public_suffixes(1));
+    }
+}

@@ -1,0 +1,82 @@
+//! squidGuard's two files. In `domains` a row is a name, in `urls` a host with a path behind it. A row that speaks of a
+//! part of a host, in either file, never blocks the host: others live there too, and DNS cannot tell them apart.
+
+use policy::listing::Scope;
+
+use super::before_comment;
+use crate::rows::{Claim, Rows};
+
+pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
+    let name = before_comment(row);
+    if name.is_empty() {
+        return;
+    }
+    if name.contains(&b'/') {
+        return rows.path();
+    }
+    if name.iter().any(u8::is_ascii_whitespace) {
+        return rows.bad(row, &"more than one word");
+    }
+    rows.entry(row, name, Claim::deny(scope));
+}
+
+/// `#` may belong to a URL, so only a row that begins with it is a comment.
+pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
+    if row.starts_with(b"#") {
+        return;
+    }
+    let (scheme, rest) = without_scheme(row);
+    let host = rest.split(|octet| b"/?#".contains(octet)).next().unwrap_or(rest);
+    // Even a lone slash behind the host is a path: the root page, on a host of which we know nothing more.
+    if host.len() < rest.len() {
+        return rows.path();
+    }
+    // Somebody's login is not part of the host.
+    let host = host.rsplit(|&octet| octet == b'@').next().unwrap_or(host);
+    match host.iter().position(|&octet| octet == b':') {
+        None => rows.entry(row, host, Claim::deny(scope)),
+        Some(colon) if is_usual_port(scheme, &host[colon + 1..]) => rows.entry(row, &host[..colon], Claim::deny(scope)),
+        // Another port is another service on the same host: as a path, a part of it.
+        Some(_) => rows.path(),
+    }
+}
+
+fn without_scheme(row: &[u8]) -> (&[u8], &[u8]) {
+    let separator = b"://";
+    match row.windows(separator.len()).position(|window| window == separator) {
+        Some(at) if row[..at].iter().all(u8::is_ascii_alphanumeric) => (&row[..at], &row[at + separator.len()..]),
+        _ => (b"", row),
+    }
+}
+
+/// The ports under which a name without a port is reached anyway.
+fn is_usual_port(scheme: &[u8], port: &[u8]) -> bool {
+    match port {
+        b"" => true,
+        b"80" => !scheme.eq_ignore_ascii_case(b"https"),
+        b"443" => !scheme.eq_ignore_ascii_case(b"http"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, check_urls, counts};
+    use crate::feed::Format::Squidguard;
+
+    #[test]
+    fn a_domain_is_listed_and_a_path_never_is() {
+        check(Squidguard, "a.example\n192.0.2.1\n# note\nb.example # note\n", "subtree a.example, subtree 192.0.2.1, subtree b.example", counts(3));
+        check((Squidguard, "exact"), "a.example\n", "exact a.example", counts(1));
+        check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(3));
+        check(Squidguard, "a..example\na.example b.example\n", "", counts(0).bad(2));
+    }
+
+    #[test]
+    fn a_url_lists_its_host_only_when_it_means_all_of_it() {
+        check_urls("a.example\nhttp://b.example\nHTTPS://user:secret@c.example:443\nd.example:80\n", "subtree a.example, subtree b.example, subtree c.example, subtree d.example", counts(4));
+        check_urls("a.example/\na.example/~b\nhttp://c.example/d\ne.example?f\ng.example#h\ni.example:8080\nhttp://j.example:443\n", "", counts(0).paths(7));
+        check_urls("webring.example/cgi?ring=a;b c\nredirect.example/?to=http://other.example\n", "", counts(0).paths(2));
+        check_urls("# note\nhttp://\na b\n", "", counts(0).bad(2));
+    }
+}

@@ -1,0 +1,150 @@
+//! One `check` for all formats: a file's text, the entries that must come out of it, the counts that must stand beside
+//! them. Entries are written as `important allow subtree name`, what is usual left out.
+
+use policy::{
+    artefact::FeedReport,
+    listing::{Polarity, Scope},
+    name::{Name, NameRef},
+};
+use proptest::prelude::*;
+use sha2::Sha256;
+
+use super::{line, parser};
+use crate::{
+    feed::Format,
+    rows::{Claim, Rows},
+    source::{Holds, for_each_line},
+};
+
+/// A format with what a bare name means; subtree where a test does not care.
+pub(super) struct Reading(Format, Scope);
+
+impl From<Format> for Reading {
+    fn from(format: Format) -> Self {
+        Self(format, Scope::Subtree)
+    }
+}
+
+impl From<(Format, &str)> for Reading {
+    fn from((format, scope): (Format, &str)) -> Self {
+        Self(format, serde_json::from_value(scope.into()).unwrap())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    entries: u64,
+    paths: u64,
+    unsupported: u64,
+    bad: u64,
+    public_suffixes: u64,
+}
+
+pub(super) fn counts(entries: u64) -> Counts {
+    Counts { entries, ..Counts::default() }
+}
+
+impl Counts {
+    pub(super) fn paths(self, paths: u64) -> Self {
+        Self { paths, ..self }
+    }
+
+    pub(super) fn unsupported(self, unsupported: u64) -> Self {
+        Self { unsupported, ..self }
+    }
+
+    pub(super) fn bad(self, bad: u64) -> Self {
+        Self { bad, ..self }
+    }
+
+    pub(super) fn public_suffixes(self, public_suffixes: u64) -> Self {
+        Self { public_suffixes, ..self }
+    }
+}
+
+fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl FnMut(NameRef<'_>, Claim)) -> FeedReport {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, text).unwrap();
+    let mut take = |name: NameRef<'_>, _, claim| {
+        take(name, claim);
+        Ok(())
+    };
+    let mut rows = Rows::new(true, &mut take);
+    rows.enter("list", Some(0));
+    let parser = parser(format, holds);
+    for_each_line(file.path(), &mut Sha256::default(), |text| line(parser, text, scope, &mut rows)).unwrap();
+    rows.report
+}
+
+fn check_file(format: Format, holds: Holds, scope: Scope, text: &[u8], entries: &str, counts: &Counts) {
+    let mut found = Vec::new();
+    let report = read(format, holds, scope, text, |name, claim| {
+        let important = if claim.important { "important " } else { "" };
+        let allow = if claim.polarity == Polarity::Allow { "allow " } else { "" };
+        found.push(format!("{important}{allow}{} {name}", format!("{:?}", claim.scope).to_lowercase()));
+    });
+    let shown = String::from_utf8_lossy(text);
+    assert_eq!(found.join(", "), entries, "{shown:?}");
+    let FeedReport { entries, paths, unsupported, bad, public_suffixes, .. } = report;
+    assert_eq!(&Counts { entries, paths, unsupported, bad, public_suffixes }, counts, "{shown:?}");
+    let complaints = unsupported.min(5) + bad.min(5) + public_suffixes.min(5);
+    assert_eq!(report.samples.len() as u64, complaints, "{shown:?}");
+}
+
+pub(super) fn check(reading: impl Into<Reading>, text: impl AsRef<[u8]>, entries: &str, counts: Counts) {
+    let Reading(format, scope) = reading.into();
+    check_file(format, Holds::Names, scope, text.as_ref(), entries, &counts);
+}
+
+pub(super) fn check_urls(text: &str, entries: &str, counts: Counts) {
+    check_file(Format::Squidguard, Holds::Urls, Scope::Subtree, text.as_bytes(), entries, &counts);
+}
+
+const FORMATS: [Format; 7] =
+    [Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
+
+/// Rows that are almost right find more than noise does.
+fn rows() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        any::<Vec<u8>>().prop_map(|octets| octets.into_iter().filter(|&octet| octet != 0).collect()),
+        prop::sample::select(vec![
+            "\n", "\r\n", " ", "#", "!", "||", "|", "@@", "^", "$important", "*.", ".", "/", "address=/", "local=/", "0.0.0.0 ", "::1 ",
+            "local-zone: \"", "\" static", "http://", ":80", "a.example", "B.EXAMPLE.", "bücher.example", "com", "xn--", "\u{feff}", "\"",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_octets_panic_a_parser_and_every_name_taken_is_canonical(text in rows(), format in prop::sample::select(FORMATS.to_vec()), urls: bool) {
+        let holds = if urls { Holds::Urls } else { Holds::Names };
+        let report = read(format, holds, Scope::Subtree, &text, |name, _| {
+            assert_eq!(Name::parse(&name.to_string()).unwrap().borrow(), name);
+        });
+        prop_assert!(report.samples.len() <= 20);
+        prop_assert_eq!(report.lines as usize, text.split_inclusive(|&octet| octet == b'\n').count());
+        for sample in report.samples {
+            prop_assert!(sample.text.chars().count() <= 80 && !sample.text.contains(char::is_control), "{:?}", sample);
+        }
+    }
+
+    /// The naive reader: words that look like lower-case names, found without any of the parsers' machinery.
+    #[test]
+    fn good_names_come_out_of_every_format_as_they_went_in(
+        names in prop::collection::vec("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,8}){1,3}\\.example", 0..50)
+    ) {
+        let ways: [(Format, &str, &str); 7] = [
+            (Format::Domains, "", ""), (Format::Hosts, "0.0.0.0 ", ""), (Format::Wildcard, "*.", ""), (Format::Adblock, "||", "^"),
+            (Format::Dnsmasq, "address=/", "/#"), (Format::Unbound, "local-zone: \"", ".\" always_null"), (Format::Squidguard, "", ""),
+        ];
+        for (format, before, after) in ways {
+            let text: String = names.iter().map(|name| format!("{before}{name}{after}\n")).collect();
+            let mut found = Vec::new();
+            let report = read(format, Holds::Names, Scope::Subtree, text.as_bytes(), |name, _| found.push(name.to_string()));
+            prop_assert_eq!(&found, &names, "{}", format);
+            prop_assert_eq!(report.entries as usize, names.len());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! unbound's `local-zone: "name" TYPE`, for the types that answer nothing: the name and all below it.
+
+use policy::listing::Scope;
+
+use super::before_comment;
+use crate::rows::{Claim, Rows};
+
+/// The types after which a client gets no answer of the Internet's for the zone.
+const BLOCKING_TYPES: [&str; 10] = [
+    "static",
+    "redirect",
+    "refuse",
+    "deny",
+    "inform_deny",
+    "always_null",
+    "always_nxdomain",
+    "always_nodata",
+    "always_refuse",
+    "always_deny",
+];
+
+pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
+    let statement = before_comment(row);
+    // `server:` opens the section in which the zones stand.
+    if statement.is_empty() || statement == b"server:" {
+        return;
+    }
+    let Some(zone) = statement.strip_prefix(b"local-zone:") else {
+        return rows.unsupported(row, "a statement other than local-zone");
+    };
+    let Some((name, kind)) = name_and_type(zone.trim_ascii_start()) else {
+        return rows.bad(row, &"not of the form local-zone: \"name\" TYPE");
+    };
+    if BLOCKING_TYPES.iter().any(|blocking| blocking.as_bytes() == kind) {
+        rows.entry(row, name, Claim::deny(Scope::Subtree));
+    } else {
+        rows.unsupported(row, "a type of zone that does not block");
+    }
+}
+
+/// The name may stand in either kind of quotes or in none.
+fn name_and_type(zone: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, kind) = match zone.first()? {
+        &quote @ (b'"' | b'\'') => {
+            let end = zone[1..].iter().position(|&octet| octet == quote)?;
+            (&zone[1..=end], &zone[end + 2..])
+        }
+        _ => zone.split_at(zone.iter().position(u8::is_ascii_whitespace)?),
+    };
+    Some((name, kind.trim_ascii()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, counts};
+    use crate::feed::Format::Unbound;
+
+    #[test]
+    fn a_zone_that_answers_nothing_is_listed_with_all_below_it() {
+        for kind in super::BLOCKING_TYPES {
+            check(Unbound, &format!("local-zone: \"a.example.\" {kind}\n"), "subtree a.example", counts(1));
+        }
+        check(Unbound, "server:\n  local-zone: a.example static # note\n\tlocal-zone:'B.example'  refuse\n# note\n", "subtree a.example, subtree b.example", counts(2));
+    }
+
+    #[test]
+    fn what_does_not_block_is_counted() {
+        for kind in ["transparent", "typetransparent", "inform", "nodefault", "always_transparent", "ipset", "always_nul"] {
+            check(Unbound, &format!("local-zone: \"a.example\" {kind}\n"), "", counts(0).unsupported(1));
+        }
+        check(Unbound, "local-data: \"a.example A 192.0.2.1\"\nforward-zone:\n  name: \".\"\n", "", counts(0).unsupported(3));
+    }
+
+    #[test]
+    fn a_zone_without_name_or_type_is_bad() {
+        for zone in ["local-zone:", "local-zone: \"a.example", "local-zone: a.example", "local-zone: \"\" static", "local-zone: \"a b\" static"] {
+            check(Unbound, zone, "", counts(0).bad(1));
+        }
+        check(Unbound, "local-zone: \"a.example\"\n", "", counts(0).unsupported(1));
+        check(Unbound, "local-zone: \".\" refuse\nlocal-zone: \"com.\" refuse\n", "", counts(0).public_suffixes(2));
+    }
+}

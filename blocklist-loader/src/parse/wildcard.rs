@@ -1,0 +1,35 @@
+//! `*.name` a line; `#` begins a comment. Programs disagree whether the name itself is meant, so the configuration says.
+
+use policy::listing::Scope;
+
+use super::before_comment;
+use crate::rows::{Claim, Rows};
+
+pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
+    let pattern = before_comment(row);
+    if pattern.is_empty() {
+        return;
+    }
+    match pattern.strip_prefix(b"*.") {
+        Some(name) if !name.iter().any(u8::is_ascii_whitespace) => rows.entry(row, name, Claim::deny(scope)),
+        _ => rows.bad(row, &"not of the form *.name"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, counts};
+    use crate::feed::Format::Wildcard;
+
+    #[test]
+    fn what_a_star_means_is_the_configuration_s_word() {
+        check(Wildcard, "# head\n*.a.example\n*.B.example # why\n", "subtree a.example, subtree b.example", counts(2));
+        check((Wildcard, "descendants"), "*.a.example\n", "descendants a.example", counts(1));
+    }
+
+    #[test]
+    fn a_row_without_its_star_is_bad() {
+        check(Wildcard, "a.example\n*a.example\n*.\n*.*.a.example\n* .a.example\n*.a.example b\n", "", counts(0).bad(6));
+        check(Wildcard, "*.com\n*.co.uk\n", "", counts(0).public_suffixes(2));
+    }
+}

@@ -1,0 +1,89 @@
+//! One feed from end to end: all its files, all its rows, and whether the result can be trusted.
+//!
+//! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had before go on. The rules
+//! here ask only whether this is the list it claims to be; whether its content is sane is a later gate's question.
+
+use policy::artefact::{ArtefactError, FeedReport};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    feed::Feed,
+    parse,
+    rows::{Rows, Take},
+    source::{self, SourceError, SourceFile, hexadecimal},
+};
+
+/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML, another format, half a
+/// download. Published lists have less than one in a thousand.
+const BAD_PERCENT_MAX: u64 = 20;
+/// Below this many bad rows the share says nothing: a list of four names may have a typing error in one.
+const BAD_ROWS_MIN: u64 = 5;
+
+/// Why a feed was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{bad} of its {rows} rows are bad: this is not a list in its format")]
+    Bad { bad: u64, rows: u64 },
+    #[error("it holds no rows; allow_empty = true would take it as empty")]
+    Empty,
+    #[error("none of its {rows} rows gave an entry; allow_empty = true would take it as empty")]
+    NothingUnderstood { rows: u64 },
+    #[error("it changed while it was read")]
+    Changed,
+}
+
+/// What became of a feed.
+pub(crate) struct Reading {
+    pub(crate) report: FeedReport,
+    pub(crate) fingerprint: String,
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// Reads a feed. What `take` was given counts only if the feed is not refused in the end.
+///
+/// # Errors
+/// Those of `take`; everything that is wrong with the feed is in the [`Reading`].
+pub(crate) fn read_feed(feed: &Feed, place_of: &dyn Fn(&str) -> u8, take: &mut Take<'_>) -> Result<Reading, ArtefactError> {
+    let fingerprint = source::fingerprint(feed);
+    let mut rows = Rows::new(!feed.force_public_suffixes, take);
+    let mut hash = Sha256::new();
+    let refused = read_files(feed, place_of, &mut rows, &mut hash).err().map(Refusal::from);
+    if let Some(error) = rows.failure() {
+        return Err(error);
+    }
+    let refused = refused.or_else(|| judge(feed, &rows)).or_else(|| (source::fingerprint(feed) != fingerprint).then_some(Refusal::Changed));
+    let mut report = rows.report;
+    report.sha256 = hexadecimal(&hash.finalize());
+    Ok(Reading { report, fingerprint, refused })
+}
+
+fn read_files(feed: &Feed, place_of: &dyn Fn(&str) -> u8, rows: &mut Rows<'_>, hash: &mut Sha256) -> Result<(), SourceError> {
+    let mut complained = String::new();
+    for SourceFile { path, label, folder, holds } in source::files(feed)? {
+        let slug = feed.category.as_ref().or_else(|| feed.categories.get(&folder));
+        rows.enter(&label, slug.map(|slug| place_of(slug)));
+        if slug.is_none() && folder != complained {
+            rows.complain_unmapped(&folder);
+            complained = folder;
+        }
+        let parser = parse::parser(feed.format, holds);
+        source::for_each_line(&path, hash, |line| parse::line(parser, line, feed.bare_scope(), rows))?;
+    }
+    Ok(())
+}
+
+/// Whether what was understood is enough.
+fn judge(feed: &Feed, rows: &Rows<'_>) -> Option<Refusal> {
+    let (bad, understood, rows) = (rows.report.bad, rows.report.entries + rows.report.paths, rows.rows());
+    if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
+        Some(Refusal::Bad { bad, rows })
+    } else if understood > 0 || feed.allow_empty {
+        None
+    } else if rows == 0 {
+        Some(Refusal::Empty)
+    } else {
+        Some(Refusal::NothingUnderstood { rows })
+    }
+}

@@ -1,0 +1,173 @@
+//! What parsers say about rows goes through here: names become canonical, public suffixes are guarded, everything that
+//! is not taken is counted, and the first few of each kind are kept for the person who mends the feed.
+
+use std::fmt::Display;
+
+use policy::{
+    artefact::{ArtefactError, Complaint, FeedReport},
+    listing::{Mark, Polarity, Scope},
+    name::{NameBuffer, NameRef},
+};
+
+use crate::suffix::is_public_suffix;
+
+/// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
+const SAMPLES_OF_A_KIND: u8 = 5;
+/// Characters of a row that a complaint shows: enough to find it again.
+const SAMPLE_CHARACTERS: usize = 80;
+
+/// What a row says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Claim {
+    pub(crate) scope: Scope,
+    pub(crate) polarity: Polarity,
+    pub(crate) important: bool,
+}
+
+impl Claim {
+    /// Lists a name, in the plainest way.
+    pub(crate) fn deny(scope: Scope) -> Self {
+        Self { scope, polarity: Polarity::Deny, important: false }
+    }
+
+    /// The same as an artefact writes it.
+    pub(crate) fn mark(self, feed: u16, category: u8) -> Mark {
+        Mark { feed, category, scope: self.scope, polarity: self.polarity, important: self.important }
+    }
+}
+
+/// Takes one entry: its name, the place of its category, what is said.
+pub(crate) type Take<'a> = dyn FnMut(NameRef<'_>, u8, Claim) -> Result<(), ArtefactError> + 'a;
+
+/// Why a row was not taken.
+#[derive(Clone, Copy)]
+enum Kind {
+    Bad,
+    Unsupported,
+    PublicSuffix,
+    Unmapped,
+}
+
+/// The rows of one feed, as they are understood.
+pub(crate) struct Rows<'a> {
+    pub(crate) report: FeedReport,
+    /// Where the format has nowhere else to put it: the category of the file at hand, `None` where it has none.
+    category: Option<u8>,
+    file: String,
+    line: u64,
+    guard_suffixes: bool,
+    samples: [u8; 4],
+    buffer: NameBuffer,
+    take: &'a mut Take<'a>,
+    failed: Option<ArtefactError>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn new(guard_suffixes: bool, take: &'a mut Take<'a>) -> Self {
+        Self {
+            report: FeedReport::default(),
+            category: None,
+            file: String::new(),
+            line: 0,
+            guard_suffixes,
+            samples: [0; 4],
+            buffer: NameBuffer::new(),
+            take,
+            failed: None,
+        }
+    }
+
+    /// The rows that follow are of this file and this category.
+    pub(crate) fn enter(&mut self, file: &str, category: Option<u8>) {
+        file.clone_into(&mut self.file);
+        self.line = 0;
+        self.category = category;
+    }
+
+    /// The next line of the file begins, whatever is in it.
+    pub(crate) fn next_line(&mut self) {
+        self.line += 1;
+        self.report.lines += 1;
+    }
+
+    /// What stopped the entries from being taken, if anything did.
+    pub(crate) fn failure(&mut self) -> Option<ArtefactError> {
+        self.failed.take()
+    }
+
+    /// Rows that held something, understood or not.
+    pub(crate) fn rows(&self) -> u64 {
+        let FeedReport { entries, paths, unsupported, bad, public_suffixes, unmapped, .. } = &self.report;
+        entries + paths + unsupported + bad + public_suffixes + unmapped
+    }
+
+    /// A row claims something of a name. What is wrong with the name is wrong with the row.
+    pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], claim: Claim) {
+        let Some(category) = self.category else {
+            return self.unmapped();
+        };
+        let name = match self.buffer.parse(name) {
+            Ok(name) => name,
+            Err(error) => return self.bad(row, &error),
+        };
+        // An exact entry covers one name and an exception only gives back: neither can take a registry down.
+        let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
+        if self.guard_suffixes && covers_below && is_public_suffix(name) {
+            self.report.public_suffixes += 1;
+            let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
+            return self.complain(Kind::PublicSuffix, row, &reason);
+        }
+        match (self.take)(name, category, claim) {
+            Ok(()) => self.report.entries += 1,
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// A row speaks of a part of a host: never of its name.
+    pub(crate) fn path(&mut self) {
+        match self.category {
+            Some(_) => self.report.paths += 1,
+            None => self.unmapped(),
+        }
+    }
+
+    /// A row of a syntax outside our subset of the format.
+    pub(crate) fn unsupported(&mut self, row: &[u8], reason: &str) {
+        self.report.unsupported += 1;
+        self.complain(Kind::Unsupported, row, &reason);
+    }
+
+    /// A row that holds no name where one must stand.
+    pub(crate) fn bad(&mut self, row: &[u8], reason: &dyn Display) {
+        self.report.bad += 1;
+        self.complain(Kind::Bad, row, reason);
+    }
+
+    /// The rows of this folder belong to no category; said once a folder, counted by row.
+    pub(crate) fn complain_unmapped(&mut self, folder: &str) {
+        let reason = format!("categories has no entry for the folder {folder:?}");
+        self.complain(Kind::Unmapped, b"", &reason);
+    }
+
+    fn unmapped(&mut self) {
+        self.report.unmapped += 1;
+    }
+
+    fn complain(&mut self, kind: Kind, row: &[u8], reason: &dyn Display) {
+        let count = &mut self.samples[kind as usize];
+        if *count < SAMPLES_OF_A_KIND {
+            *count += 1;
+            let (file, line) = (self.file.clone(), self.line);
+            self.report.samples.push(Complaint { file, line, text: printable(row), reason: reason.to_string() });
+        }
+    }
+}
+
+/// A row as it can be shown: shortened, and with nothing in it that moves a cursor or turns the text around.
+fn printable(row: &[u8]) -> String {
+    // A character has at most four octets, so nothing beyond these is shown anyway.
+    let text = String::from_utf8_lossy(&row[..row.len().min(SAMPLE_CHARACTERS * 4)]);
+    let turns = |character| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let shown = |character: char| if character.is_control() || turns(character) { char::REPLACEMENT_CHARACTER } else { character };
+    text.chars().take(SAMPLE_CHARACTERS).map(shown).collect()
+}

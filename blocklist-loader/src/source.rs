@@ -1,0 +1,210 @@
+//! The files behind a feed: which they are, whether they changed, and their lines. Knows nothing of formats but that
+//! squidGuard's files have fixed names.
+
+use std::{
+    fs::{File, Metadata},
+    io::{self, BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::feed::{Feed, Format};
+
+/// How much of a file is in memory at once, in octets: enough that system calls do not show.
+const BUFFER_OCTETS: usize = 256 << 10;
+/// The longest line, in octets. A hosts line of a hundred names has 25 thousand; a file without line ends is no list,
+/// and must not be read into memory to find that out.
+const LINE_OCTETS_MAX: u64 = 1 << 20;
+/// What some editors put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What a file of a feed holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Rows of the feed's format; of squidGuard, the file `domains`.
+    Names,
+    /// squidGuard's `urls`.
+    Urls,
+}
+
+/// One file of a feed.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    /// How complaints name it: its path within the feed.
+    pub(crate) label: String,
+    /// The folder that holds it, whose name `categories` maps.
+    pub(crate) folder: String,
+    pub(crate) holds: Holds,
+}
+
+/// Why a file could not be read as text.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error("{step} {path}: {source}")]
+    Io { step: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} is neither a file nor a folder")]
+    NotAFile(PathBuf),
+    #[error("{0} is a file; format \"squidguard\" is a folder that holds domains and urls, or folders of them")]
+    NotAFolder(PathBuf),
+    #[error("line {line} of {path} holds NUL octets: binary data, not a list")]
+    Binary { path: PathBuf, line: u64 },
+    #[error("line {line} of {path} is longer than {LINE_OCTETS_MAX} octets: not a list")]
+    LineTooLong { path: PathBuf, line: u64 },
+}
+
+/// The files of a feed, in a stable order.
+pub(crate) fn files(feed: &Feed) -> Result<Vec<SourceFile>, SourceError> {
+    let source = Path::new(&feed.source);
+    let metadata = look_at(source)?;
+    match (metadata.is_dir(), feed.format) {
+        (true, Format::Squidguard) => squidguard_files(source),
+        (true, _) => folder_files(source),
+        (false, Format::Squidguard) => Err(SourceError::NotAFolder(source.to_owned())),
+        (false, _) if metadata.is_file() => Ok(vec![file_at(source.to_owned(), name_of(source), Holds::Names)]),
+        (false, _) => Err(SourceError::NotAFile(source.to_owned())),
+    }
+}
+
+/// Every regular file of a folder that does not hide behind a dot.
+fn folder_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    let mut files = Vec::new();
+    for path in children(folder)? {
+        if look_at(&path)?.is_file() {
+            let label = name_of(&path);
+            files.push(file_at(path, label, Holds::Names));
+        }
+    }
+    Ok(files)
+}
+
+/// `domains` and `urls` of the folder itself, or else of each of its sub-folders.
+fn squidguard_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    let mut files = category_files(folder, "")?;
+    if files.is_empty() {
+        for path in children(folder)? {
+            if look_at(&path)?.is_dir() {
+                files.extend(category_files(&path, &format!("{}/", name_of(&path)))?);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, SourceError> {
+    let mut files = Vec::new();
+    for (name, holds) in [("domains", Holds::Names), ("urls", Holds::Urls)] {
+        let path = folder.join(name);
+        match look_at(&path) {
+            Ok(metadata) if metadata.is_file() => files.push(file_at(path, format!("{prefix}{name}"), holds)),
+            Err(SourceError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(SourceError::Io { step: "looking at", path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(files)
+}
+
+fn file_at(path: PathBuf, label: String, holds: Holds) -> SourceFile {
+    let folder = path.parent().map(name_of).unwrap_or_default();
+    SourceFile { path, label, folder, holds }
+}
+
+fn children(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let failed = |source| SourceError::Io { step: "listing", path: folder.to_owned(), source };
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if !name_of(&path).starts_with('.') {
+            children.push(path);
+        }
+    }
+    children.sort();
+    Ok(children)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn look_at(path: &Path) -> Result<Metadata, SourceError> {
+    std::fs::metadata(path).map_err(|source| SourceError::Io { step: "looking at", path: path.to_owned(), source })
+}
+
+/// Digest of what the file system says of a feed's files, without reading them. A feed that cannot be looked at has a
+/// fingerprint too: that of the reason.
+pub(crate) fn fingerprint(feed: &Feed) -> String {
+    let mut hash = Sha256::new();
+    let mut note = |fact: String| {
+        hash.update(fact.len().to_be_bytes());
+        hash.update(fact);
+    };
+    match files(feed) {
+        Ok(files) => {
+            for file in files {
+                note(file.path.to_string_lossy().into_owned());
+                match look_at(&file.path) {
+                    // The time of change of the inode tells what the time of change of the content may hide: a copy
+                    // that keeps its times, a rename of one file over another.
+                    Ok(metadata) => note(format!(
+                        "{} {} {}.{} {}.{}",
+                        metadata.ino(),
+                        metadata.len(),
+                        metadata.mtime(),
+                        metadata.mtime_nsec(),
+                        metadata.ctime(),
+                        metadata.ctime_nsec()
+                    )),
+                    Err(error) => note(error.to_string()),
+                }
+            }
+        }
+        Err(error) => note(error.to_string()),
+    }
+    hexadecimal(&hash.finalize())
+}
+
+/// Reads a file as text, a line at a time and without its line end; all octets go through the hash.
+pub(crate) fn for_each_line(path: &Path, hash: &mut Sha256, mut visit: impl FnMut(&[u8])) -> Result<(), SourceError> {
+    let failed = |step| move |source| SourceError::Io { step, path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed("opening"))?;
+    let mut reader = BufReader::with_capacity(BUFFER_OCTETS, Hashing { file, hash });
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let length = reader.by_ref().take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).map_err(failed("reading"))?;
+        if length == 0 {
+            break;
+        }
+        if line.contains(&0) {
+            return Err(SourceError::Binary { path: path.to_owned(), line: number });
+        }
+        if length as u64 == LINE_OCTETS_MAX && !line.ends_with(b"\n") {
+            return Err(SourceError::LineTooLong { path: path.to_owned(), line: number });
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        visit(if number == 1 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text });
+    }
+    Ok(())
+}
+
+struct Hashing<'a> {
+    file: File,
+    hash: &'a mut Sha256,
+}
+
+impl Read for Hashing<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(octets)?;
+        self.hash.update(&octets[..length]);
+        Ok(length)
+    }
+}
+
+/// Octets in hexadecimal, as digests are written.
+pub(crate) fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}

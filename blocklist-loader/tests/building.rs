@@ -1,0 +1,348 @@
+//! Promises of the build: what the feeds say is what the lists answer, and what fails changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use blocklist_loader::{Built, Feed, Format, Need, Outcome, Plan, build, needs_building, newest};
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    category::{CategorySet, Taxonomy},
+    listing::{Scope, Tier},
+    name::Name,
+};
+use tempfile::TempDir;
+
+/// A folder with feeds and the artefacts built of them.
+struct House {
+    folder: TempDir,
+    plan: Plan,
+    taxonomy: Taxonomy,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false };
+        Self { folder, plan, taxonomy: Taxonomy::shipped() }
+    }
+
+    /// With one more feed, of subtree scope, named and categorised alike, in a file of that name.
+    fn with(mut self, slug: &str, format: Format, text: impl AsRef<[u8]>) -> Self {
+        self.write(slug, text);
+        self.plan.feeds.push(Feed {
+            name: slug.to_owned(),
+            source: self.path(slug).to_string_lossy().into_owned(),
+            format,
+            scope: Some(Scope::Subtree),
+            category: Some(slug.to_owned()),
+            categories: BTreeMap::new(),
+            tier: Tier::Choice,
+            allow_empty: false,
+            force_public_suffixes: false,
+        });
+        self
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn try_build(&self, previous: Option<&Blocklist>) -> Outcome {
+        build(&self.plan, &self.taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    fn build(&self, previous: Option<&Blocklist>) -> (Built, std::sync::Arc<Blocklist>) {
+        let Outcome::Built(built) = self.try_build(previous) else { panic!("nothing was built") };
+        let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
+        (*built, lists)
+    }
+
+    fn categories(&self, lists: &Blocklist, name: &str) -> Vec<String> {
+        let classification = lists.classify(Name::parse(name).unwrap().borrow());
+        self.taxonomy.slugs(classification.choice).into_iter().map(str::to_owned).collect()
+    }
+}
+
+fn summary<'a>(header: &'a Header, feed: &str) -> &'a FeedSummary {
+    header.feeds.iter().find(|summary| summary.name == feed).unwrap()
+}
+
+#[test]
+fn a_feed_that_is_refused_goes_on_with_the_entries_it_had_and_the_others_go_on_changing() {
+    let garbage: Vec<u8> = (0..2000).map(|number: u32| (number * 7919 % 256) as u8).collect();
+    let page = "<html>\n<body>\n<h1>503</h1>\n<p>come back later</p>\n</body>\n</html>\n";
+    for (text, reason) in [
+        (garbage.as_slice(), "holds NUL octets: binary data, not a list"),
+        (page.as_bytes(), "6 of its 6 rows are bad"),
+        (b"", "it holds no rows"),
+        (b"# only a comment\n", "it holds no rows"),
+        (b"com\n", "none of its 1 rows gave an entry"),
+        ("x".repeat(2 << 20).as_bytes(), "line 1 of"),
+    ] {
+        let house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+        let (_, first) = house.build(None);
+        house.write("gambling", text);
+        house.write("ads", "more.ads.example\n");
+        let (built, second) = house.build(Some(&first));
+        assert_eq!(built.refused.len(), 1);
+        assert_eq!((built.refused[0].feed.as_str(), built.refused[0].carried), ("gambling", 1));
+        assert!(built.refused[0].reason.contains(reason), "{}", built.refused[0].reason);
+        let told = summary(second.header(), "gambling");
+        assert_eq!(told.refused.as_ref(), Some(&built.refused[0].reason));
+        assert_eq!(told.report, summary(first.header(), "gambling").report);
+        assert_eq!(house.categories(&second, "www.bets.example"), ["gambling"]);
+        assert!(house.categories(&second, "ads.example").is_empty());
+        assert_eq!(house.categories(&second, "more.ads.example"), ["ads"]);
+
+        // What was refused is not tried again until it changes, and is carried over again and again.
+        assert!(matches!(house.try_build(Some(&second)), Outcome::Unchanged { generation: 2 }));
+        std::fs::remove_file(house.path("gambling")).unwrap();
+        let (built, third) = house.build(Some(&second));
+        assert!(built.refused[0].reason.contains("No such file"), "{}", built.refused[0].reason);
+        assert_eq!(house.categories(&third, "bets.example"), ["gambling"]);
+
+        house.write("gambling", "other.example\n");
+        let (built, fourth) = house.build(Some(&third));
+        assert!(built.refused.is_empty() && summary(fourth.header(), "gambling").refused.is_none());
+        assert!(house.categories(&fourth, "bets.example").is_empty());
+        assert_eq!(house.categories(&fourth, "other.example"), ["gambling"]);
+    }
+}
+
+#[test]
+fn entries_built_under_another_definition_are_not_carried_over() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    let (_, first) = house.build(None);
+    house.write("gambling", "");
+    house.plan.feeds[0].scope = Some(Scope::Exact);
+    let (built, second) = house.build(Some(&first));
+    assert_eq!(built.refused[0].carried, 0);
+    assert!(house.categories(&second, "bets.example").is_empty());
+    assert_eq!(summary(second.header(), "gambling").report.entries, 0);
+}
+
+#[test]
+fn a_feed_may_be_empty_or_cover_a_registry_only_when_its_definition_says_so() {
+    let mut house = House::new().with("gambling", Format::Domains, "# none today\n").with("ads", Format::Domains, "com\n");
+    house.plan.feeds[0].allow_empty = true;
+    house.plan.feeds[1].force_public_suffixes = true;
+    let (built, lists) = house.build(None);
+    assert_eq!(built.refused, []);
+    assert_eq!(house.categories(&lists, "anything.com"), ["ads"]);
+}
+
+#[test]
+fn nothing_is_built_when_nothing_changed_and_numbers_are_never_given_twice() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    let (built, lists) = house.build(None);
+    assert!(built.written.path.ends_with("generation-0000000001.oxl"));
+    assert_eq!(needs_building(&house.plan, None), Need::Definitions);
+    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);
+    assert!(matches!(house.try_build(Some(&lists)), Outcome::Unchanged { generation: 1 }));
+
+    house.write("beside", "not.a.source\n");
+    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);
+    house.write("gambling", "bets.example\nmore.example\n");
+    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Content);
+    house.plan.feeds[0].tier = Tier::Security;
+    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Definitions);
+
+    // A number is taken even when its file is unreadable, and a build without a memory of the lists counts on.
+    std::fs::write(house.plan.directory.join("generation-0000000041.oxl"), "not an artefact").unwrap();
+    assert_eq!(house.build(None).1.generation(), 42);
+    house.plan.force = true;
+    let (_, forced) = house.build(Some(&lists));
+    assert_eq!(forced.generation(), 43);
+    let found: Vec<u64> = newest(&house.plan.directory).unwrap().iter().map(|artefact| artefact.generation).collect();
+    assert_eq!(found, [43, 42, 41, 1]);
+}
+
+#[test]
+fn a_folder_is_one_feed_of_all_its_files() {
+    let house = House::new();
+    house.write("ads/b.txt", "b.example\n");
+    house.write("ads/a.txt", "a.example\nbad row here\n");
+    house.write("ads/.hidden", "hidden.example\n");
+    house.write("ads/below/c.txt", "c.example\n");
+    let mut house = house.with("gambling", Format::Domains, "");
+    house.plan.feeds[0].source = house.path("ads").to_string_lossy().into_owned();
+    let (_, lists) = house.build(None);
+    let report = &lists.header().feeds[0].report;
+    assert_eq!((report.entries, report.lines, report.bad), (2, 3, 1));
+    assert_eq!((report.samples[0].file.as_str(), report.samples[0].line), ("a.txt", 2));
+    assert!(house.categories(&lists, "hidden.example").is_empty());
+    assert!(house.categories(&lists, "c.example").is_empty());
+}
+
+#[test]
+fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
+    let house = House::new();
+    house.write("ut1/jeux/domains", "game.example\nhost.example/game\n");
+    house.write("ut1/jeux/urls", "shared.example/~game\n# note\n");
+    house.write("ut1/paris/domains", "bets.example\n");
+    house.write("ut1/autre/domains", "a.example\nb.example\n\n");
+    house.write("ut1/autre/urls", "c.example/d\n");
+    house.write("ut1/README", "not a folder\n");
+    let mut house = house.with("ads", Format::Squidguard, "");
+    house.plan.feeds[0].source = house.path("ut1").to_string_lossy().into_owned();
+    house.plan.feeds[0].category = None;
+    house.plan.feeds[0].categories = [("jeux", "games"), ("paris", "gambling")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    let (_, lists) = house.build(None);
+    assert_eq!(house.categories(&lists, "www.game.example"), ["games"]);
+    assert_eq!(house.categories(&lists, "bets.example"), ["gambling"]);
+    for never in ["host.example", "shared.example", "a.example"] {
+        assert!(house.categories(&lists, never).is_empty(), "{never}");
+    }
+    let report = &lists.header().feeds[0].report;
+    assert_eq!((report.entries, report.paths, report.unmapped, report.samples.len()), (2, 2, 3, 1));
+    assert_eq!(report.samples[0].reason, "categories has no entry for the folder \"autre\"");
+
+    // One category for all of them, or one folder alone, needs no map.
+    house.plan.feeds[0].categories.clear();
+    house.plan.feeds[0].category = Some("ads".to_owned());
+    assert_eq!(house.build(None).1.header().feeds[0].report.entries, 4);
+    house.plan.feeds[0].source = house.path("ut1/paris").to_string_lossy().into_owned();
+    let (_, lists) = house.build(None);
+    assert_eq!(house.categories(&lists, "bets.example"), ["ads"]);
+}
+
+#[test]
+fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
+    let house = House::new().with("gambling", Format::Domains, "bets.example\nmore.example\n").with("ads", Format::Adblock, "@@||a.example^\n");
+    let (built, _) = house.build(None);
+    let whole = std::fs::read(&built.written.path).unwrap();
+    let path = house.path("bent.oxl");
+    let is_refused = |octets: &[u8]| {
+        std::fs::write(&path, octets).unwrap();
+        Blocklist::open(&path, &house.taxonomy).is_err()
+    };
+    for length in 0..whole.len() {
+        assert!(is_refused(&whole[..length]), "cut to {length} of {} octets", whole.len());
+    }
+    for place in 0..whole.len() {
+        let mut bent = whole.clone();
+        bent[place] ^= 1 << (place % 8);
+        assert!(is_refused(&bent), "octet {place} bent");
+    }
+    assert!(is_refused(&[whole.as_slice(), b"x"].concat()));
+    assert!(!is_refused(&whole));
+}
+
+#[test]
+fn what_cannot_be_written_is_told_and_leaves_no_trace() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    house.write("file", "");
+    house.plan.directory = house.path("file").join("below");
+    let error = build(&house.plan, &house.taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(error.to_string().starts_with("creating /"), "{error}");
+    house.plan.feeds[0].category = Some("gamling".to_owned());
+    let error = build(&house.plan, &house.taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(error.to_string().contains("did you mean \"gambling\""), "{error}");
+}
+
+#[test]
+fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
+    let house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    let plan: Plan = serde_json::from_slice(&serde_json::to_vec(&house.plan).unwrap()).unwrap();
+    assert_eq!(plan, house.plan);
+    let outcome = house.try_build(None);
+    let Outcome::Built(read) = serde_json::from_slice(&serde_json::to_vec(&outcome).unwrap()).unwrap() else { panic!("not built") };
+    assert_eq!(read.written.header.names, 1);
+}
+
+/// One entry of the naive reference, as a row of a list.
+type Row = (usize, String, Scope, bool, bool);
+
+/// The rule at the head of `policy/src/blocklist.rs`, written again over a plain list.
+fn naive(rows: &[Row], name: &str) -> Vec<usize> {
+    let covers = |entry: &str, scope| match scope {
+        Scope::Exact => name == entry,
+        Scope::Descendants => name.ends_with(&format!(".{entry}")),
+        Scope::Subtree => name == entry || name.ends_with(&format!(".{entry}")),
+    };
+    let best_of = |feed: usize| {
+        let speaking = rows.iter().filter(|row| row.0 == feed && covers(&row.1, row.2));
+        speaking.map(|(_, entry, _, allow, important)| (*important, entry.split('.').count(), *allow)).max()
+    };
+    (0..3).filter(|&feed| best_of(feed).is_some_and(|(_, _, allow)| !allow)).collect()
+}
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SLUGS: [&str; 3] = ["ads", "gambling", "games"];
+
+    fn name() -> impl Strategy<Value = String> {
+        prop::collection::vec("[ab]", 1..4).prop_map(|labels| labels.join(".") + ".example")
+    }
+
+    /// Adblock says polarity, importance and two scopes; descendants alone come from a second, plain feed.
+    fn text(rows: &[Row], feed: usize) -> String {
+        let of_feed = rows.iter().filter(|row| row.0 == feed);
+        let rule = |(_, name, scope, allow, important): &Row| match scope {
+            Scope::Descendants => format!("*.{name}\n"),
+            _ => format!(
+                "{}{}{name}^{}\n",
+                if *allow { "@@" } else { "" },
+                if *scope == Scope::Exact { "|" } else { "||" },
+                if *important { "$important" } else { "" }
+            ),
+        };
+        of_feed.map(rule).collect()
+    }
+
+    fn row() -> impl Strategy<Value = Row> {
+        (0..2_usize, name(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.25)).prop_map(
+            |(feed, name, exact, allow, important, descendants)| match descendants {
+                true => (2, name, Scope::Descendants, false, false),
+                false => (feed, name, if exact { Scope::Exact } else { Scope::Subtree }, allow, important),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn what_random_lists_say_of_every_name_is_what_a_naive_reader_says(mut rows in prop::collection::vec(row(), 1..25), asked in prop::collection::vec(name(), 40)) {
+            let build = |rows: &[Row]| {
+                let mut house = House::new();
+                for (feed, format) in [Format::Adblock, Format::Adblock, Format::Wildcard].into_iter().enumerate() {
+                    house = house.with(SLUGS[feed], format, text(rows, feed));
+                    house.plan.feeds[feed].allow_empty = true;
+                }
+                house.plan.feeds[2].scope = Some(Scope::Descendants);
+                let (built, lists) = house.build(None);
+                assert!(built.refused.is_empty(), "{:?}", built.refused);
+                (house, lists)
+            };
+            let (house, lists) = build(&rows);
+            rows.reverse();
+            let (_, reversed) = build(&rows);
+            for name in &asked {
+                let expected: CategorySet = naive(&rows, name).iter().map(|&feed| house.taxonomy.find(SLUGS[feed]).unwrap()).collect();
+                let name = Name::parse(name).unwrap();
+                prop_assert_eq!(lists.classify(name.borrow()).choice, expected, "{} in {:?}", name, rows);
+                prop_assert_eq!(reversed.classify(name.borrow()).choice, expected, "the order of rows matters for {}", name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_no_file_is_refused_without_being_opened() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Squidguard, "");
+    house.plan.feeds[0].source = Path::new("/dev/zero").to_string_lossy().into_owned();
+    let (built, _) = house.build(None);
+    assert_eq!(built.refused[0].reason, "/dev/zero is neither a file nor a folder");
+    assert!(built.refused[1].reason.contains("squidguard"), "{}", built.refused[1].reason);
+}

@@ -1,0 +1,168 @@
+//! The verdict. The order of the layers stands here and nowhere else.
+//!
+//! Deciding is a pure function of who asks, the name, and what the lists say of it: no clock, lock, disk or allocation.
+
+use std::sync::Arc;
+
+use crate::{
+    blocklist::Classification,
+    category::CategorySet,
+    household::State,
+    name::NameRef,
+    rules::{DeviceRules, HouseholdRules},
+};
+
+/// Who is asking: loaded once for a query, so that one query is judged by one version of the rules.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The household's rules.
+    pub household: Arc<HouseholdRules>,
+    /// The device's place among them, where it is known.
+    pub device: Option<u16>,
+}
+
+impl Asker {
+    /// The device, where it is known.
+    #[must_use]
+    pub fn device(&self) -> Option<&DeviceRules> {
+        self.household.devices.get(usize::from(self.device?))
+    }
+
+    /// The categories that are blocked for this asker.
+    #[must_use]
+    pub fn blocked(&self) -> CategorySet {
+        self.device().map_or(self.household.rules.blocked, |device| device.rules.blocked)
+    }
+}
+
+/// Which layer decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layer {
+    /// A court's order or sanctions.
+    Mandatory,
+    /// The operator's never-block list.
+    NeverBlock,
+    /// The device's own list allows it.
+    DeviceAllow,
+    /// The household's own list allows it.
+    HouseholdAllow,
+    /// The device's own list blocks it.
+    DeviceDeny,
+    /// The household's own list blocks it.
+    HouseholdDeny,
+    /// The operator's security lists.
+    Security,
+    /// A category that is blocked for the asker.
+    Category,
+    /// Nothing speaks against it.
+    Default,
+}
+
+impl Layer {
+    /// The word for it in JSON, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mandatory => "mandatory",
+            Self::NeverBlock => "never-block",
+            Self::DeviceAllow => "device-allow",
+            Self::HouseholdAllow => "household-allow",
+            Self::DeviceDeny => "device-deny",
+            Self::HouseholdDeny => "household-deny",
+            Self::Security => "security",
+            Self::Category => "category",
+            Self::Default => "default",
+        }
+    }
+
+    /// Whether this layer blocks.
+    #[must_use]
+    pub fn blocks(self) -> bool {
+        matches!(self, Self::Mandatory | Self::DeviceDeny | Self::HouseholdDeny | Self::Security | Self::Category)
+    }
+
+    /// Whether this layer allows by name: such an allow covers the name's whole chain.
+    #[must_use]
+    pub fn allows_chain(self) -> bool {
+        matches!(self, Self::NeverBlock | Self::DeviceAllow | Self::HouseholdAllow)
+    }
+}
+
+/// The outcome for one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The layer that decided.
+    pub layer: Layer,
+    /// The categories for which it blocks; empty where it is not about categories.
+    pub categories: CategorySet,
+}
+
+impl Verdict {
+    /// Whether the name is blocked.
+    #[must_use]
+    pub fn is_block(self) -> bool {
+        self.layer.blocks()
+    }
+
+    fn by(layer: Layer) -> Self {
+        Self { layer, categories: CategorySet::EMPTY }
+    }
+}
+
+/// Judges one name. First decisive layer wins, from the top:
+///
+/// 1. mandatory deny
+/// 2. operator never-block
+/// 3. the device's allow, then the household's
+/// 4. the device's deny, then the household's
+/// 5. operator security
+/// 6. category mask
+/// 7. default allow
+///
+/// Inside one own list the most specific entry speaks, see [`crate::rules::OwnNames::find`].
+#[must_use]
+pub fn decide(asker: &Asker, name: NameRef<'_>, classification: Classification) -> Verdict {
+    if classification.mandatory {
+        return Verdict::by(Layer::Mandatory);
+    }
+    if classification.never_block {
+        return Verdict::by(Layer::NeverBlock);
+    }
+    let own = asker.device().and_then(|device| device.rules.names.find(name)).map(|(_, state)| state);
+    let household = asker.household.rules.names.find(name).map(|(_, state)| state);
+    match (own, household) {
+        (Some(State::Allow), _) => return Verdict::by(Layer::DeviceAllow),
+        (_, Some(State::Allow)) => return Verdict::by(Layer::HouseholdAllow),
+        (Some(State::Block), _) => return Verdict::by(Layer::DeviceDeny),
+        (_, Some(State::Block)) => return Verdict::by(Layer::HouseholdDeny),
+        (None, None) => {}
+    }
+    if !classification.security.is_empty() {
+        return Verdict { layer: Layer::Security, categories: classification.security };
+    }
+    let categories = classification.choice.intersection(asker.blocked());
+    if !categories.is_empty() {
+        return Verdict { layer: Layer::Category, categories };
+    }
+    Verdict::by(Layer::Default)
+}
+
+/// Judges an answer: the name's own verdict, then each name of its chain in order. The first block speaks; an allow of
+/// the queried name covers its chain, and so does nothing else. Says which hop decided: 0 is the queried name.
+#[must_use]
+pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (NameRef<'n>, Classification)>) -> (Verdict, usize) {
+    // An order stands above every allow, also for the names behind a name that somebody allowed.
+    let covers = queried.layer.allows_chain();
+    if !queried.is_block() {
+        for (hop, (name, classification)) in (1..).zip(chain) {
+            if covers && !classification.mandatory {
+                continue;
+            }
+            let verdict = decide(asker, name, classification);
+            if verdict.is_block() {
+                return (verdict, hop);
+            }
+        }
+    }
+    (queried, 0)
+}

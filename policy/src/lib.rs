@@ -1,0 +1,26 @@
+//! Who is asking, what are their rules, what is the verdict.
+//!
+//! ```text
+//! documents                       lists                      a query
+//!   household ── compile ──┐        artefact ── open ──┐       address, MAC
+//!                          v                           v          |
+//!                        rules ──> directory        blocklist     v
+//!                                     |                |       identify
+//!                                     └── Asker ───────┼──────────┤
+//!                                                      └─ classify ─> decide ─> verdict
+//! ```
+//!
+//! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or allocate.
+//! This crate knows nothing of DNS messages, HTTP or feed formats.
+
+pub mod artefact;
+pub mod blocklist;
+pub mod category;
+pub mod decide;
+pub mod directory;
+pub mod explain;
+pub mod household;
+pub mod listing;
+pub mod live;
+pub mod name;
+pub mod rules;

@@ -1,0 +1,406 @@
+//! The one normal form of a domain name, and its reversed key in the lists.
+//!
+//! A name is canonical from the moment it exists: uncompressed wire form (RFC 1035 section 3.1),
+//! ASCII letters in lower case (RFC 4343), at most 255 octets, labels of 1 to 63 octets, the root
+//! label last. Text is read here and nowhere else: what people and feeds write becomes A-labels
+//! (UTS 46) or an error. Inside the house nothing is checked again.
+//!
+//! ```text
+//! text      "Ads.Example.COM."
+//! wire      3 a d s 7 e x a m p l e 3 c o m 0
+//! key       c o m 0x00 e x a m p l e 0x00 a d s 0x00      (the order of a tree: parents come first)
+//! ```
+
+use std::fmt;
+
+/// The longest name on the wire, RFC 1035 section 2.3.4, in octets, the root label included.
+pub const NAME_OCTETS_MAX: usize = 255;
+/// The longest label, RFC 1035 section 2.3.4, in octets.
+pub const LABEL_OCTETS_MAX: usize = 63;
+/// The most labels a name of 255 octets can have, without the root.
+pub const LABELS_MAX: usize = 127;
+
+/// Ends a label in a reversed key. Sorts below every escaped octet, so a parent precedes its children.
+pub(crate) const KEY_LABEL_END: u8 = 0x00;
+/// Precedes an octet that would otherwise read as [`KEY_LABEL_END`] or as this escape.
+pub(crate) const KEY_ESCAPE: u8 = 0x01;
+
+/// Why a text or an octet string is not a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing but white space.
+    #[error("the name is empty")]
+    Empty,
+    /// Two dots in a row, or a dot in front.
+    #[error("the name has an empty label")]
+    EmptyLabel,
+    /// A label of more than 63 octets.
+    #[error("a label is longer than 63 octets")]
+    LabelTooLong,
+    /// More than 255 octets in wire form.
+    #[error("the name is longer than 255 octets")]
+    NameTooLong,
+    /// A character no host or service name has.
+    #[error("{0:?} cannot stand in a name")]
+    Character(char),
+    /// Not convertible to A-labels by UTS 46.
+    #[error("not an internationalised name that IDNA knows")]
+    Idna,
+    /// A wire form that ends early, goes on after the root, or is compressed.
+    #[error("not an uncompressed wire name")]
+    Wire,
+}
+
+/// A canonical name that somebody owns.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<[u8]>);
+
+/// A canonical name in somebody else's memory: what the query path passes around.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameRef<'a>(&'a [u8]);
+
+impl Name {
+    /// Reads a name as people and feeds write it: any case, with or without the trailing dot, U-labels
+    /// or A-labels. `.` is the root.
+    ///
+    /// # Errors
+    /// What is wrong with the text, see [`NameError`].
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let mut buffer = NameBuffer::new();
+        buffer.parse(text.as_bytes()).map(NameRef::to_owned)
+    }
+
+    /// The same name, borrowed.
+    #[must_use]
+    pub fn borrow(&self) -> NameRef<'_> {
+        NameRef(&self.0)
+    }
+}
+
+impl<'a> NameRef<'a> {
+    /// Takes octets that are already canonical: lower case, uncompressed, the root label last.
+    ///
+    /// # Errors
+    /// [`NameError::Wire`] and the length errors.
+    pub fn from_wire(wire: &'a [u8]) -> Result<Self, NameError> {
+        if wire.len() > NAME_OCTETS_MAX {
+            return Err(NameError::NameTooLong);
+        }
+        let mut at = 0;
+        loop {
+            let length = usize::from(*wire.get(at).ok_or(NameError::Wire)?);
+            if length == 0 {
+                return if at + 1 == wire.len() { Ok(Self(wire)) } else { Err(NameError::Wire) };
+            }
+            if length > LABEL_OCTETS_MAX {
+                return Err(NameError::LabelTooLong);
+            }
+            let label = wire.get(at + 1..at + 1 + length).ok_or(NameError::Wire)?;
+            if label.iter().any(u8::is_ascii_uppercase) {
+                return Err(NameError::Wire);
+            }
+            at += 1 + length;
+        }
+    }
+
+    /// The wire form, root label included.
+    #[must_use]
+    pub fn wire(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether this is the root.
+    #[must_use]
+    pub fn is_root(self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The labels from the left, without the root.
+    pub fn labels(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let length = usize::from(*rest.first()?);
+            if length == 0 {
+                return None;
+            }
+            let label = &rest[1..=length];
+            rest = &rest[1 + length..];
+            Some(label)
+        })
+    }
+
+    /// The name itself, its parent, its parent's parent, down to the top-level domain; the root is left out.
+    pub fn ancestors(self) -> impl Iterator<Item = Self> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let length = usize::from(*rest.first()?);
+            if length == 0 {
+                return None;
+            }
+            let here = Self(rest);
+            rest = &rest[1 + length..];
+            Some(here)
+        })
+    }
+
+    /// Whether this name is `ancestor` or stands below it.
+    #[must_use]
+    pub fn is_within(self, ancestor: NameRef<'_>) -> bool {
+        ancestor.is_root() || self.ancestors().any(|name| name.0 == ancestor.0)
+    }
+
+    /// A copy that lives on its own.
+    #[must_use]
+    pub fn to_owned(self) -> Name {
+        Name(self.0.into())
+    }
+
+    /// Appends the reversed key: labels from the top-level domain down, each ended by one octet.
+    pub fn write_key(self, key: &mut Vec<u8>) {
+        let (starts, count) = self.label_starts();
+        for &start in starts[..count].iter().rev() {
+            for &octet in self.label_at(start) {
+                if octet <= KEY_ESCAPE {
+                    key.extend([KEY_ESCAPE, octet + 1]);
+                } else {
+                    key.push(octet);
+                }
+            }
+            key.push(KEY_LABEL_END);
+        }
+    }
+
+    /// Where each label's length octet stands, from the left; on the stack, for the walk from the right.
+    pub(crate) fn label_starts(self) -> ([u8; LABELS_MAX], usize) {
+        let mut starts = [0; LABELS_MAX];
+        let (mut count, mut at) = (0, 0);
+        while self.0[at] != 0 {
+            starts[count] = u8::try_from(at).expect("a name has at most 255 octets");
+            count += 1;
+            at += 1 + usize::from(self.0[at]);
+        }
+        (starts, count)
+    }
+
+    /// The label whose length octet stands at `start`.
+    pub(crate) fn label_at(self, start: u8) -> &'a [u8] {
+        let start = usize::from(start);
+        &self.0[start + 1..=start + usize::from(self.0[start])]
+    }
+}
+
+/// Reads a reversed key back, for listings and for review of an artefact.
+///
+/// # Errors
+/// [`NameError::Wire`] where the octets are no key.
+pub fn name_of_key(key: &[u8]) -> Result<Name, NameError> {
+    let mut labels: Vec<Vec<u8>> = Vec::new();
+    let mut label = Vec::new();
+    let mut octets = key.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            KEY_LABEL_END => labels.push(std::mem::take(&mut label)),
+            KEY_ESCAPE => label.push(octets.next().ok_or(NameError::Wire)?.checked_sub(1).ok_or(NameError::Wire)?),
+            _ => label.push(octet),
+        }
+    }
+    if !label.is_empty() {
+        return Err(NameError::Wire);
+    }
+    let mut wire = Vec::with_capacity(key.len() + 1);
+    for label in labels.iter().rev() {
+        wire.push(u8::try_from(label.len()).map_err(|_| NameError::LabelTooLong)?);
+        wire.extend_from_slice(label);
+    }
+    wire.push(0);
+    NameRef::from_wire(&wire).map(NameRef::to_owned)
+}
+
+/// Room for one name on the stack: a feed of millions of lines is read without a heap cell a line.
+pub struct NameBuffer {
+    octets: [u8; NAME_OCTETS_MAX],
+}
+
+impl Default for NameBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NameBuffer {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { octets: [0; NAME_OCTETS_MAX] }
+    }
+
+    /// Reads a name from UTF-8 text, see [`Name::parse`].
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(&mut self, text: &[u8]) -> Result<NameRef<'_>, NameError> {
+        let text = text.trim_ascii();
+        if text.is_ascii() {
+            return self.parse_ascii(text);
+        }
+        let text = std::str::from_utf8(text).map_err(|_| NameError::Idna)?;
+        // The empty deny list lets service labels such as `_dmarc` live; what no name may hold is refused below.
+        let ascii = idna::uts46::Uts46::new()
+            .to_ascii(text.as_bytes(), idna::AsciiDenyList::EMPTY, idna::uts46::Hyphens::Allow, idna::uts46::DnsLength::Ignore)
+            .map_err(|_| NameError::Idna)?;
+        self.parse_ascii(ascii.as_bytes())
+    }
+
+    fn parse_ascii(&mut self, text: &[u8]) -> Result<NameRef<'_>, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text == b"." {
+            self.octets[0] = 0;
+            return Ok(NameRef(&self.octets[..1]));
+        }
+        let text = text.strip_suffix(b".").unwrap_or(text);
+        let (mut label, mut at) = (0, 1);
+        for &octet in text.iter().chain(b".") {
+            if octet == b'.' {
+                let length = at - label - 1;
+                if length == 0 {
+                    return Err(NameError::EmptyLabel);
+                }
+                if length > LABEL_OCTETS_MAX {
+                    return Err(NameError::LabelTooLong);
+                }
+                self.octets[label] = u8::try_from(length).expect("checked above");
+                label = at;
+            } else if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
+                // One place stays free for the root label.
+                if at >= NAME_OCTETS_MAX - 1 {
+                    return Err(NameError::NameTooLong);
+                }
+                self.octets[at] = octet.to_ascii_lowercase();
+            } else {
+                return Err(NameError::Character(char::from(octet)));
+            }
+            at += 1;
+        }
+        self.octets[label] = 0;
+        Ok(NameRef(&self.octets[..=label]))
+    }
+}
+
+/// Text without the trailing dot; octets outside letters, digits, `-` and `_` as `\DDD` (RFC 1035 section 5.1).
+impl fmt::Display for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str(".");
+        }
+        for (position, label) in self.labels().enumerate() {
+            if position > 0 {
+                f.write_str(".")?;
+            }
+            for &octet in label {
+                if octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_' {
+                    write!(f, "{}", char::from(octet))?;
+                } else {
+                    write!(f, "\\{octet:03}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.borrow().fmt(f)
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(text: &str, canonical: Result<&str, NameError>) {
+        assert_eq!(Name::parse(text).map(|name| name.to_string()), canonical.map(str::to_owned), "{text:?}");
+    }
+
+    #[test]
+    fn text_becomes_one_canonical_form() {
+        check("Ads.Example.COM.", Ok("ads.example.com"));
+        check(" x.y ", Ok("x.y"));
+        check("_dmarc.example.com", Ok("_dmarc.example.com"));
+        check("bücher.example", Ok("xn--bcher-kva.example"));
+        check("BÜCHER.example", Ok("xn--bcher-kva.example"));
+        check(".", Ok("."));
+        check("", Err(NameError::Empty));
+        check("a..b", Err(NameError::EmptyLabel));
+        check(".a", Err(NameError::EmptyLabel));
+        check("a/b", Err(NameError::Character('/')));
+        check("*.a", Err(NameError::Character('*')));
+        check(&format!("{}.a", "x".repeat(63)), Ok(&format!("{}.a", "x".repeat(63))));
+        check(&"x".repeat(64), Err(NameError::LabelTooLong));
+        // 4 × 62 octets and their length octets, 2 more, and the root: 255. One more octet is too many.
+        let longest = format!("{}a", format!("{}.", "x".repeat(62)).repeat(4));
+        assert_eq!(Name::parse(&longest).unwrap().borrow().wire().len(), 255);
+        check(&format!("{longest}a"), Err(NameError::NameTooLong));
+        check(&"a.".repeat(127), Ok("a.".repeat(127).trim_end_matches('.')));
+        check(&"a.".repeat(128), Err(NameError::NameTooLong));
+    }
+
+    #[test]
+    fn a_name_is_within_itself_and_its_parents_only() {
+        let name = Name::parse("not.example.com").unwrap();
+        let is_within = |text| name.borrow().is_within(Name::parse(text).unwrap().borrow());
+        assert!(is_within("not.example.com") && is_within("example.com") && is_within("com") && is_within("."));
+        assert!(!is_within("xample.com") && !is_within("a.not.example.com") && !is_within("t.example.com"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_wire_name_survives_its_key(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..10)) {
+            let mut wire = Vec::new();
+            for label in &labels {
+                wire.push(u8::try_from(label.len()).unwrap());
+                wire.extend(label.to_ascii_lowercase());
+            }
+            wire.push(0);
+            let name = NameRef::from_wire(&wire).unwrap();
+            let mut key = Vec::new();
+            name.write_key(&mut key);
+            prop_assert_eq!(name_of_key(&key).unwrap(), name.to_owned());
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<Vec<u8>>()) {
+            let _ = NameBuffer::new().parse(&text);
+            let _ = NameRef::from_wire(&text);
+            let _ = name_of_key(&text);
+        }
+    }
+}

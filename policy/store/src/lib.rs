@@ -1,0 +1,1 @@
+//! Households, their documents and the keys, kept

@@ -1,0 +1,368 @@
+//! The life of a query. All branches of the data path stand in this file; the rooms beside it compute.
+//!
+//! ```text
+//! receive -> identify -> classify -> decide -> cache -> recurse -> review -> respond -> record
+//! ```
+//!
+//! A hit runs on the listener's own thread and waits for nothing. A miss is handed back as a [`Miss`] and finished on
+//! the runtime; it then takes the very same [`Engine::walk`], and so does an explanation.
+
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, Query as ProtoQuery},
+    rr::RData,
+};
+use ipnet::IpNet;
+use policy::{
+    blocklist::Blocklist,
+    category::Taxonomy,
+    decide::{Asker, Verdict, decide, review},
+    directory::Directory,
+    explain::{AnswerSummary, Explained},
+    live::LiveLists,
+    name::Name,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    cache::{AnswerCache, Entry, Key},
+    flight::Flights,
+    query::{Query, Rcode, Rejection},
+    record::Recorder,
+    recurse::{Answer, Question, Recursion, RecursionError},
+    respond::{self, BlockedAnswer, ExtendedError, Transport},
+};
+
+/// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
+const RESOLUTION_MAX: Duration = Duration::from_secs(10);
+/// The longest an answer is kept, in seconds: RFC 8767 section 4 advises a cap of days, a day loses nothing.
+const POSITIVE_TTL_MAX_S: u32 = 86_400;
+/// The longest a negative answer is kept, in seconds, RFC 2308 section 5.
+const NEGATIVE_TTL_MAX_S: u32 = 3_600;
+/// Extended DNS Error "No Reachable Authority", RFC 8914 section 4.23.
+const EDE_NO_REACHABLE_AUTHORITY: u16 = 22;
+
+const CLASS_IN: u16 = 1;
+const CLASS_CH: u16 = 3;
+const TYPE_TXT: u16 = 16;
+const TYPE_ANY: u16 = 255;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Who asks.
+    pub directory: Arc<Directory>,
+    /// The lists in use.
+    pub lists: Arc<LiveLists>,
+    /// The names of categories, for the reason of a block.
+    pub taxonomy: Arc<Taxonomy>,
+    /// Who answers what is not in the cache.
+    pub recursion: Arc<dyn Recursion>,
+    /// Who may assert identities for others.
+    pub trusted_peers: Vec<IpNet>,
+    /// What a block looks like.
+    pub blocked_answer: BlockedAnswer,
+    /// What `id.server` answers; absent refuses.
+    pub server_id: Option<String>,
+    /// Budget of the answer cache, in octets.
+    pub cache_octets: u64,
+    /// The most resolutions at a time.
+    pub resolutions_max: usize,
+}
+
+/// The data path.
+pub struct Engine {
+    parts: Parts,
+    cache: AnswerCache,
+    flights: Flights<Result<Arc<Entry>, Option<ExtendedError>>>,
+    resolutions: Arc<Semaphore>,
+    started: Instant,
+    /// The counters.
+    pub recorder: Recorder,
+}
+
+/// What is to be done with a packet.
+pub enum Step {
+    /// Nothing.
+    Silent,
+    /// The reply is written.
+    Reply,
+    /// It must be resolved first.
+    Miss(Miss),
+}
+
+/// A query on its way through a resolution, with the lists and the rules it arrived under.
+pub struct Miss {
+    packet: Vec<u8>,
+    asker: Asker,
+    lists: Arc<Blocklist>,
+    transport: Transport,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// How a walk ended.
+enum Walked {
+    /// The reply is written; which name decided, and how.
+    Answered { verdict: Verdict, hop: usize },
+    /// The answer is not there yet.
+    NotCached,
+}
+
+impl Engine {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            cache: AnswerCache::new(parts.cache_octets),
+            flights: Flights::default(),
+            resolutions: Arc::new(Semaphore::new(parts.resolutions_max)),
+            started: Instant::now(),
+            recorder: Recorder::new(),
+            parts,
+        }
+    }
+
+    /// Octets and entries in the answer cache.
+    #[must_use]
+    pub fn cache_usage(&self) -> (u64, usize) {
+        self.cache.usage()
+    }
+
+    /// Answers a packet, or says what is missing. Never waits.
+    pub fn answer(&self, packet: &[u8], peer: IpAddr, transport: Transport, reply: &mut Vec<u8>) -> Step {
+        self.recorder.received(transport);
+        let query = match Query::parse(packet) {
+            Ok(query) => query,
+            Err(Rejection::Silent) => {
+                self.recorder.silent.increment(1);
+                return Step::Silent;
+            }
+            Err(Rejection::Answer(rcode)) => {
+                self.recorder.malformed.increment(1);
+                *reply = respond::rejection(packet, rcode);
+                return Step::Reply;
+            }
+        };
+        if let Some(rcode) = self.answer_meta(&query, transport, reply) {
+            if rcode != Rcode::NoError {
+                respond::write_error(reply, &query, rcode, None, transport);
+            }
+            return Step::Reply;
+        }
+        let mac = query.edns.and_then(|edns| edns.mac);
+        let identity = self.parts.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
+        self.recorder.identified(&identity);
+        let lists = self.parts.lists.load();
+        let key = Key::of(&query);
+        let entry = self.cache.find(&key, self.now());
+        match self.walk(&query, &identity.asker, &lists, entry.as_deref(), transport, reply) {
+            Walked::Answered { verdict, .. } => {
+                if entry.is_some() {
+                    self.recorder.cache_hits.increment(1);
+                }
+                self.recorder.judged(verdict);
+                Step::Reply
+            }
+            Walked::NotCached => match Arc::clone(&self.resolutions).try_acquire_owned() {
+                Ok(permit) => {
+                    self.recorder.cache_misses.increment(1);
+                    Step::Miss(Miss { packet: packet.to_vec(), asker: identity.asker, lists: Arc::clone(&lists), transport, _permit: permit })
+                }
+                Err(_) => {
+                    self.recorder.shed.increment(1);
+                    respond::write_error(reply, &query, Rcode::ServFail, None, transport);
+                    Step::Reply
+                }
+            },
+        }
+    }
+
+    /// Finishes a miss; the reply is written when it returns.
+    pub async fn finish(&self, miss: Miss, reply: &mut Vec<u8>) {
+        let Ok(query) = Query::parse(&miss.packet) else {
+            unreachable!("the packet was read before it became a miss");
+        };
+        match self.obtain(&query).await {
+            Ok(entry) => {
+                if let Walked::Answered { verdict, .. } = self.walk(&query, &miss.asker, &miss.lists, Some(&entry), miss.transport, reply) {
+                    self.recorder.judged(verdict);
+                }
+            }
+            Err(error) => respond::write_error(reply, &query, Rcode::ServFail, error.as_ref(), miss.transport),
+        }
+    }
+
+    /// Judges and answers: the one function behind every reply about a name, from the cache, after a resolution, and in an
+    /// explanation.
+    fn walk(&self, query: &Query<'_>, asker: &Asker, lists: &Blocklist, entry: Option<&Entry>, transport: Transport, reply: &mut Vec<u8>) -> Walked {
+        let judge = |class| decide(asker, query.name(), class);
+        let (verdict, hop) = match entry {
+            None => (judge(lists.classify(query.name())), 0),
+            Some(entry) => entry.classified(lists, |names, classes| {
+                let chain = names.iter().map(Name::borrow).zip(classes.iter().copied()).skip(1);
+                review(asker, judge(classes[0]), chain)
+            }),
+        };
+        match entry {
+            _ if verdict.is_block() => {
+                let error = ExtendedError::of_block(verdict, &self.parts.taxonomy);
+                respond::write_blocked(reply, query, self.parts.blocked_answer, &error, transport);
+            }
+            _ if query.record_type == TYPE_ANY => respond::write_any(reply, query, transport),
+            Some(entry) => respond::write_cached(reply, query, entry, self.now(), transport),
+            None => return Walked::NotCached,
+        }
+        Walked::Answered { verdict, hop }
+    }
+
+    /// Queries that are about this server or that no resolver answers. `NoError` means that the reply is written.
+    fn answer_meta(&self, query: &Query<'_>, transport: Transport, reply: &mut Vec<u8>) -> Option<Rcode> {
+        match (query.class, query.record_type) {
+            (CLASS_CH, TYPE_TXT) if query.name().wire() == b"\x02id\x06server\x00" => match &self.parts.server_id {
+                Some(id) => {
+                    respond::write_text(reply, query, id, transport);
+                    Some(Rcode::NoError)
+                }
+                None => Some(Rcode::Refused),
+            },
+            (CLASS_IN, _) if !query.recursion_desired() => Some(Rcode::Refused),
+            // OPT is no type to ask for, TKEY and TSIG neither: RFC 6895 section 3.1.
+            (CLASS_IN, 0 | 41 | 249 | 250) => Some(Rcode::FormErr),
+            // Zone transfers and the mail meta-types.
+            (CLASS_IN, 251..=254) => Some(Rcode::NotImp),
+            (CLASS_IN, _) => None,
+            _ => Some(Rcode::Refused),
+        }
+    }
+
+    /// The answer to a question: from the cache, or resolved once for all who ask at the same time.
+    async fn obtain(&self, query: &Query<'_>) -> Result<Arc<Entry>, Option<ExtendedError>> {
+        let key = Key::of(query);
+        if let Some(entry) = self.cache.find(&key, self.now()) {
+            return Ok(entry);
+        }
+        let question = Question { name: query.name().to_owned(), record_type: query.record_type };
+        let resolve = async {
+            let resolved = self.resolve(&question).await;
+            let entry = resolved.and_then(|answer| encode(&question, answer, self.now())).map_err(|error| {
+                self.recorder.failed();
+                tracing::debug!(%error, cause = error.source().map(tracing::field::display), "resolution failed");
+                let timed_out = matches!(error, RecursionError::TimedOut { .. });
+                timed_out.then(|| ExtendedError { code: EDE_NO_REACHABLE_AUTHORITY, text: String::new() })
+            })?;
+            let entry = Arc::new(entry);
+            if entry.ttl_s > 0 {
+                self.cache.insert(key.clone(), Arc::clone(&entry));
+            }
+            Ok(entry)
+        };
+        self.flights.join(&key, resolve).await
+    }
+
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        let began = Instant::now();
+        self.recorder.in_flight.increment(1);
+        let answer = tokio::time::timeout(RESOLUTION_MAX, self.parts.recursion.resolve(question)).await;
+        self.recorder.in_flight.decrement(1);
+        self.recorder.resolution_s.record(began.elapsed());
+        answer.unwrap_or_else(|_| {
+            let limit_ms = RESOLUTION_MAX.as_millis();
+            Err(RecursionError::TimedOut { name: question.name.clone(), record_type: question.record_type, limit_ms })
+        })
+    }
+
+    /// Says what an asker would get and why, by asking the data path for it.
+    pub async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained {
+        let packet = question_packet(&name, record_type);
+        let Ok(query) = Query::parse(&packet) else {
+            unreachable!("our own query can be read");
+        };
+        let lists = self.parts.lists.current();
+        let mut reply = Vec::new();
+        let mut entry = self.cache.find(&Key::of(&query), self.now());
+        let mut walked = self.walk(&query, &asker, &lists, entry.as_deref(), Transport::Tcp, &mut reply);
+        let before_answer = decide(&asker, name.borrow(), lists.classify(name.borrow()));
+        if matches!(walked, Walked::NotCached) {
+            match self.obtain(&query).await {
+                Ok(resolved) => {
+                    walked = self.walk(&query, &asker, &lists, Some(&resolved), Transport::Tcp, &mut reply);
+                    entry = Some(resolved);
+                }
+                Err(error) => respond::write_error(&mut reply, &query, Rcode::ServFail, error.as_ref(), Transport::Tcp),
+            }
+        }
+        // Without an answer only the name itself could be judged.
+        let (verdict, hop) = if let Walked::Answered { verdict, hop } = walked { (verdict, hop) } else { (before_answer, 0) };
+        let names = entry.map_or_else(|| vec![name], |entry| entry.names().to_vec());
+        Explained { names, hop, verdict, lists, answer: summarise(&reply) }
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.parts.trusted_peers.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Time since the start: what the cache counts in.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// An answer as the cache keeps it.
+fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entry, RecursionError> {
+    let mut names = vec![question.name.clone()];
+    names.extend(answer.chain());
+    let ttl_s = cap_ttls(&mut answer);
+    let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+    message.metadata.response_code = answer.rcode;
+    message.add_query(ProtoQuery::query(question.proto_name(), question.proto_type()));
+    message.add_answers(answer.answers);
+    message.add_authorities(answer.authorities);
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError::Failed {
+        name: question.name.clone(),
+        record_type: question.record_type,
+        source,
+    };
+    let wire = message.to_vec().map_err(|error| failed(error.into()))?;
+    Entry::new(wire, names, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
+}
+
+/// Brings TTLs into bounds and returns how long the whole may be kept, in seconds.
+fn cap_ttls(answer: &mut Answer) -> u32 {
+    for record in &mut answer.answers {
+        // A TTL with the upper bit set is none, RFC 2181 section 8.
+        record.ttl = if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl.min(POSITIVE_TTL_MAX_S) };
+    }
+    for record in &mut answer.authorities {
+        if let RData::SOA(soa) = &record.data {
+            record.ttl = record.ttl.min(soa.minimum).min(NEGATIVE_TTL_MAX_S);
+        }
+    }
+    let records = answer.answers.iter().chain(&answer.authorities);
+    records.map(|record| record.ttl).min().unwrap_or(0)
+}
+
+/// A query as a client with EDNS would send it.
+fn question_packet(name: &Name, record_type: u16) -> Vec<u8> {
+    let mut packet = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    packet.extend_from_slice(name.borrow().wire());
+    packet.extend(record_type.to_be_bytes());
+    packet.extend(CLASS_IN.to_be_bytes());
+    packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+    packet
+}
+
+fn summarise(reply: &[u8]) -> AnswerSummary {
+    let message = Message::from_vec(reply).expect("our own reply can be read");
+    let error = message.edns.as_ref().and_then(respond::read_extended_error);
+    AnswerSummary {
+        rcode: respond::rcode_name(message.metadata.response_code),
+        records: message.answers.iter().map(ToString::to_string).collect(),
+        error: error.map(|error| (error.code, error.text)),
+    }
+}

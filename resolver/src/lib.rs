@@ -1,0 +1,23 @@
+//! DNS: from a packet to a reply. The files are the stages of a query, in this order:
+//!
+//! ```text
+//! listen  -> query   -> engine                               -> respond -> record
+//! sockets    parsing    identify, decide, cache, review         wire       counters
+//!                         |  miss
+//!                         v
+//!                       flight -> recurse -> local | hickory (recursor, forwarder)
+//! ```
+//!
+//! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
+//! through `policy`.
+
+pub mod cache;
+pub mod engine;
+pub mod flight;
+pub mod hickory;
+pub mod listen;
+pub mod local;
+pub mod query;
+pub mod record;
+pub mod recurse;
+pub mod respond;

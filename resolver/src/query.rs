@@ -1,0 +1,316 @@
+//! One query, read in place: header, the one question, and the OPT record. Nothing is allocated.
+//!
+//! What the wire says is untrusted: every read is bounded by the packet, a question is one uncompressed name, and what
+//! does not add up is answered with an error code or not at all (RFC 1035 section 4, RFC 6891, RFC 9619).
+
+use policy::{
+    household::Mac,
+    name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX, NameRef},
+};
+
+/// Octets of a DNS header, RFC 1035 section 4.1.1.
+pub const HEADER_OCTETS: usize = 12;
+/// EDNS option of dnsmasq's `add-mac`: the asking device's MAC address, six octets or text.
+const OPTION_MAC: u16 = 65001;
+/// The smallest answer that every client takes over UDP, RFC 1035 section 4.2.1, in octets.
+const UDP_PAYLOAD_MIN: u16 = 512;
+
+/// Response codes that the listener itself gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rcode {
+    /// All is well.
+    NoError = 0,
+    /// The query cannot be understood.
+    FormErr = 1,
+    /// We failed.
+    ServFail = 2,
+    /// The name does not exist.
+    NxDomain = 3,
+    /// The kind of query is not implemented.
+    NotImp = 4,
+    /// We do not want to.
+    Refused = 5,
+    /// An EDNS version that we do not speak, RFC 6891 section 9.
+    BadVers = 16,
+}
+
+/// What the client told by EDNS.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Edns {
+    /// The largest answer it takes over UDP, at least 512.
+    pub payload_max: u16,
+    /// It wants DNSSEC records.
+    pub dnssec_ok: bool,
+    /// The MAC address that somebody on the way asserts.
+    pub mac: Option<Mac>,
+}
+
+/// A query that can be answered.
+pub struct Query<'p> {
+    packet: &'p [u8],
+    name: [u8; NAME_OCTETS_MAX],
+    name_octets: u8,
+    /// The question's type.
+    pub record_type: u16,
+    /// The question's class.
+    pub class: u16,
+    /// What EDNS said, if it was there.
+    pub edns: Option<Edns>,
+}
+
+/// A query that cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// Not a query: an answer (answering one could loop) or too short to answer.
+    Silent,
+    /// Answer with this code and without a question.
+    Answer(Rcode),
+}
+
+impl<'p> Query<'p> {
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// What to do with a packet that is no query for us.
+    pub fn parse(packet: &'p [u8]) -> Result<Self, Rejection> {
+        const FORMERR: Rejection = Rejection::Answer(Rcode::FormErr);
+        let header = packet.get(..HEADER_OCTETS).ok_or(Rejection::Silent)?;
+        if header[2] & 0x80 != 0 {
+            return Err(Rejection::Silent);
+        }
+        if header[2] & 0x78 != 0 {
+            return Err(Rejection::Answer(Rcode::NotImp));
+        }
+        // RFC 9619: a query has one question.
+        let count = |at| usize::from(number(packet, at).unwrap_or(0));
+        if count(4) != 1 {
+            return Err(FORMERR);
+        }
+        let mut query = Self { packet, name: [0; NAME_OCTETS_MAX], name_octets: 0, record_type: 0, class: 0, edns: None };
+        let at = query.read_name().ok_or(FORMERR)?;
+        query.record_type = number(packet, at).ok_or(FORMERR)?;
+        query.class = number(packet, at + 2).ok_or(FORMERR)?;
+        query.read_records(at + 4, count(6) + count(8) + count(10))?;
+        Ok(query)
+    }
+
+    /// Reads the question's name: folded to lower case, never compressed, as there is nothing to point to.
+    fn read_name(&mut self) -> Option<usize> {
+        let mut at = HEADER_OCTETS;
+        loop {
+            let length = usize::from(*self.packet.get(at)?);
+            let written = at - HEADER_OCTETS;
+            if length > LABEL_OCTETS_MAX || written + length + 1 > NAME_OCTETS_MAX {
+                return None;
+            }
+            let label = self.packet.get(at..=at + length)?;
+            self.name[written..=written + length].copy_from_slice(label);
+            // The length octet is at most 63 and so no letter.
+            self.name[written..=written + length].make_ascii_lowercase();
+            at += 1 + length;
+            if length == 0 {
+                self.name_octets = u8::try_from(at - HEADER_OCTETS).ok()?;
+                return Some(at);
+            }
+        }
+    }
+
+    /// Walks over the other records for the one OPT.
+    fn read_records(&mut self, mut at: usize, count: usize) -> Result<(), Rejection> {
+        const FORMERR: Rejection = Rejection::Answer(Rcode::FormErr);
+        const OPT: u16 = 41;
+        for _ in 0..count {
+            let is_root = self.packet.get(at) == Some(&0);
+            at = skip_name(self.packet, at).ok_or(FORMERR)?;
+            let record_type = number(self.packet, at).ok_or(FORMERR)?;
+            let length = usize::from(number(self.packet, at + 8).ok_or(FORMERR)?);
+            let data = self.packet.get(at + 10..at + 10 + length).ok_or(FORMERR)?;
+            if record_type == OPT {
+                // RFC 6891 section 6.1.1: at most one, and its name is the root.
+                if self.edns.is_some() || !is_root {
+                    return Err(FORMERR);
+                }
+                let flags = self.packet.get(at + 2..at + 8).ok_or(FORMERR)?;
+                let mac = read_options(data).ok_or(FORMERR)?;
+                let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
+                self.edns = Some(Edns { payload_max, dnssec_ok: flags[4] & 0x80 != 0, mac });
+                if flags[3] != 0 {
+                    return Err(Rejection::Answer(Rcode::BadVers));
+                }
+            }
+            at += 10 + length;
+        }
+        Ok(())
+    }
+
+    /// The name in canonical form.
+    #[must_use]
+    pub fn name(&self) -> NameRef<'_> {
+        NameRef::from_wire(&self.name[..usize::from(self.name_octets)]).expect("read_name checked every label")
+    }
+
+    /// The message id.
+    #[must_use]
+    pub fn id(&self) -> [u8; 2] {
+        [self.packet[0], self.packet[1]]
+    }
+
+    /// Recursion desired.
+    #[must_use]
+    pub fn recursion_desired(&self) -> bool {
+        self.packet[2] & 0x01 != 0
+    }
+
+    /// Checking disabled, RFC 4035 section 3.2.2.
+    #[must_use]
+    pub fn checking_disabled(&self) -> bool {
+        self.packet[3] & 0x10 != 0
+    }
+
+    /// The question as the client wrote it, letter case and all.
+    #[must_use]
+    pub fn question(&self) -> &'p [u8] {
+        &self.packet[HEADER_OCTETS..HEADER_OCTETS + usize::from(self.name_octets) + 4]
+    }
+}
+
+/// The MAC address among the options, if there is one; none where the options do not add up.
+fn read_options(mut data: &[u8]) -> Option<Option<Mac>> {
+    let mut mac = None;
+    while !data.is_empty() {
+        let code = number(data, 0)?;
+        let length = usize::from(number(data, 2)?);
+        let value = data.get(4..4 + length)?;
+        if code == OPTION_MAC {
+            mac = read_mac(value).or(mac);
+        }
+        data = &data[4 + length..];
+    }
+    Some(mac)
+}
+
+/// Six octets, or text such as `02:00:5e:00:53:01`. Anything else names nobody.
+fn read_mac(value: &[u8]) -> Option<Mac> {
+    match <[u8; 6]>::try_from(value) {
+        Ok(octets) => Some(Mac(octets)),
+        Err(_) => std::str::from_utf8(value).ok()?.parse().ok(),
+    }
+}
+
+/// Two octets at a place, big endian.
+pub(crate) fn number(packet: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(packet.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+/// Where a name ends: after its root label, or after the first compression pointer (RFC 1035 section 4.1.4).
+pub(crate) fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *packet.get(at)? {
+            0 => return Some(at + 1),
+            length if length & 0xc0 == 0xc0 => return (at + 2 <= packet.len()).then_some(at + 2),
+            length if usize::from(length) <= LABEL_OCTETS_MAX => at += 1 + usize::from(length),
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::{
+        op::{Edns as ProtoEdns, Message, Query as ProtoQuery},
+        rr::{Name, RecordType, rdata::opt::EdnsOption},
+    };
+    use proptest::prelude::*;
+
+    fn packet(name: &str, edns: Option<&[(u16, &[u8])]>) -> Vec<u8> {
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.add_query(ProtoQuery::query(Name::from_ascii(name).unwrap(), RecordType::AAAA));
+        if let Some(options) = edns {
+            let mut edns = ProtoEdns::new();
+            edns.set_max_payload(1400).set_dnssec_ok(true);
+            options.iter().for_each(|(code, value)| edns.options_mut().insert(EdnsOption::Unknown(*code, value.to_vec())));
+            message.set_edns(edns);
+        }
+        message.to_vec().unwrap()
+    }
+
+    #[test]
+    fn a_query_is_read_in_place() {
+        let packet = packet("WwW.Example.com.", Some(&[(10, b"12345678"), (65001, b"\x02\0\x5e\0\x53\x01")]));
+        let query = Query::parse(&packet).ok().unwrap();
+        assert_eq!(query.name().to_string(), "www.example.com");
+        assert_eq!((query.record_type, query.class), (28, 1));
+        assert!(query.recursion_desired() && !query.checking_disabled());
+        assert_eq!(&query.question()[..5], b"\x03WwW\x07");
+        let edns = query.edns.unwrap();
+        assert_eq!((edns.payload_max, edns.dnssec_ok), (1400, true));
+        assert_eq!(edns.mac.unwrap().to_string(), "02:00:5e:00:53:01");
+    }
+
+    #[test]
+    fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
+        let mac = |value: &[u8]| Query::parse(&packet("a.", Some(&[(65001, value)]))).ok().unwrap().edns.unwrap().mac.map(|mac| mac.to_string());
+        assert_eq!(mac(b"02:00:5E:00:53:01").as_deref(), Some("02:00:5e:00:53:01"));
+        assert_eq!(mac(b"02-00-5e-00-53-01").as_deref(), Some("02:00:5e:00:53:01"));
+        assert_eq!(mac(b"12345"), None);
+        assert_eq!(mac(b"\xff\xff\xff\xff\xff\xff\xff"), None);
+        assert_eq!(mac(b""), None);
+    }
+
+    #[test]
+    fn what_is_no_query_is_refused_or_ignored() {
+        let good = packet("a.example.", None);
+        let with = |at: usize, octet: u8| {
+            let mut packet = good.clone();
+            packet[at] = octet;
+            Query::parse(&packet).err()
+        };
+        assert_eq!(Query::parse(&good[..11]).err(), Some(Rejection::Silent));
+        assert_eq!(with(2, 0x81), Some(Rejection::Silent), "an answer is never answered");
+        assert_eq!(with(2, 0x28), Some(Rejection::Answer(Rcode::NotImp)), "UPDATE");
+        assert_eq!(with(5, 0), Some(Rejection::Answer(Rcode::FormErr)), "no question");
+        assert_eq!(with(5, 2), Some(Rejection::Answer(Rcode::FormErr)), "two questions");
+        assert_eq!(with(12, 0xc0), Some(Rejection::Answer(Rcode::FormErr)), "a compressed question");
+        assert_eq!(with(11, 1), Some(Rejection::Answer(Rcode::FormErr)), "a record that is not there");
+        let mut version = packet("a.", Some(&[]));
+        let at = version.len() - 5;
+        version[at] = 1;
+        assert_eq!(Query::parse(&version).err(), Some(Rejection::Answer(Rcode::BadVers)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn our_reading_agrees_with_hickorys(mut packet in prop::collection::vec(any::<u8>(), 0..80), flips in prop::collection::vec((0_usize..90, any::<u8>()), 0..4), random in any::<bool>()) {
+            if !random {
+                packet = self::packet("wWw.example.COM.", Some(&[(65001, b"\x02\0\x5e\0\x53\x01"), (12, b"\0\0\0")]));
+                for (at, octet) in flips {
+                    if let Some(place) = packet.get_mut(at) {
+                        *place = octet;
+                    }
+                }
+            }
+            // Hickory reads more than we do (all rdata), so it may refuse what we take; what both take must be the same.
+            if let (Ok(ours), Ok(theirs)) = (Query::parse(&packet), Message::from_vec(&packet)) {
+                prop_assert_eq!(theirs.queries.len(), 1);
+                let question = &theirs.queries[0];
+                let mut name = Vec::new();
+                for label in question.name.iter() {
+                    name.push(u8::try_from(label.len()).unwrap());
+                    name.extend(label.to_ascii_lowercase());
+                }
+                name.push(0);
+                prop_assert_eq!(ours.name().wire(), &name[..]);
+                prop_assert_eq!(ours.record_type, u16::from(question.query_type));
+                prop_assert_eq!(ours.edns.is_some(), theirs.edns.is_some());
+                if let (Some(ours), Some(theirs)) = (ours.edns, &theirs.edns) {
+                    prop_assert_eq!(ours.dnssec_ok, theirs.flags().dnssec_ok);
+                    prop_assert_eq!(ours.payload_max, theirs.max_payload().max(512));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Where answers come from: local records, a forwarder for a zone, or recursion from the root.
+//!
+//! Everything behind [`Recursion`] is replaceable. It is asked on misses only and knows no household, no list and no
+//! verdict; ids of devices never leave the house, because a question here is a name and a type.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RData, Record, RecordType},
+};
+use policy::name::{Name as PolicyName, NameRef};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The name.
+    pub name: PolicyName,
+    /// The type.
+    pub record_type: u16,
+}
+
+impl Question {
+    /// The same name in the record library's words.
+    #[must_use]
+    pub fn proto_name(&self) -> Name {
+        let mut name = Name::from_labels(self.name.borrow().labels()).expect("a canonical name is a name");
+        name.set_fqdn(true);
+        name
+    }
+
+    /// The same type in the record library's words.
+    #[must_use]
+    pub fn proto_type(&self) -> RecordType {
+        RecordType::from(self.record_type)
+    }
+}
+
+/// What the Internet said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The code.
+    pub rcode: ResponseCode,
+    /// The answer section, the chain in front.
+    pub answers: Vec<Record>,
+    /// The authority section: the SOA of a negative answer.
+    pub authorities: Vec<Record>,
+}
+
+impl Answer {
+    /// No records, this code.
+    #[must_use]
+    pub fn empty(rcode: ResponseCode) -> Self {
+        Self { rcode, answers: Vec::new(), authorities: Vec::new() }
+    }
+
+    /// The names behind the one asked for, in order: CNAME and HTTPS/SVCB targets.
+    #[must_use]
+    pub fn chain(&self) -> Vec<PolicyName> {
+        let mut chain = Vec::new();
+        for record in &self.answers {
+            let target = match &record.data {
+                RData::CNAME(target) => &target.0,
+                RData::HTTPS(https) => &https.0.target_name,
+                RData::SVCB(svcb) => &svcb.target_name,
+                _ => continue,
+            };
+            // A target of `.` is the owner itself (RFC 9460 section 2.5), which is judged already.
+            let target = canonical(target);
+            if !target.borrow().is_root() && !chain.contains(&target) {
+                chain.push(target);
+            }
+        }
+        chain
+    }
+}
+
+/// The house's form of a record library's name.
+pub(crate) fn canonical(name: &Name) -> PolicyName {
+    let mut wire = Vec::with_capacity(name.len() + 1);
+    for label in name.iter() {
+        wire.push(u8::try_from(label.len()).expect("a label has at most 63 octets"));
+        wire.extend(label.iter().map(u8::to_ascii_lowercase));
+    }
+    wire.push(0);
+    NameRef::from_wire(&wire).expect("a name of the record library is a name").to_owned()
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RecursionError {
+    /// The authorities could not be reached or did not answer well.
+    #[error("resolving {name} {record_type}")]
+    Failed {
+        /// The name.
+        name: PolicyName,
+        /// The type.
+        record_type: u16,
+        /// What the resolver says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It took longer than a client waits.
+    #[error("resolving {name} {record_type} took longer than {limit_ms} ms")]
+    TimedOut {
+        /// The name.
+        name: PolicyName,
+        /// The type.
+        record_type: u16,
+        /// The limit in milliseconds.
+        limit_ms: u128,
+    },
+}
+
+/// Somebody who can answer a question that is not in the cache.
+#[async_trait]
+pub trait Recursion: Send + Sync {
+    /// Finds the answer. A negative answer is an answer; an error is answered SERVFAIL and not kept.
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError>;
+}
+
+/// Sends each question where its zone is answered: the longest configured zone wins, recursion takes the rest.
+pub struct Routes {
+    zones: Vec<(PolicyName, Arc<dyn Recursion>)>,
+    rest: Arc<dyn Recursion>,
+}
+
+impl Routes {
+    /// Routes by zone; `rest` answers for names in none of them.
+    #[must_use]
+    pub fn new(mut zones: Vec<(PolicyName, Arc<dyn Recursion>)>, rest: Arc<dyn Recursion>) -> Self {
+        zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.borrow().labels().count()));
+        Self { zones, rest }
+    }
+}
+
+#[async_trait]
+impl Recursion for Routes {
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        let zone = self.zones.iter().find(|(zone, _)| question.name.borrow().is_within(zone.borrow()));
+        zone.map_or(&self.rest, |(_, answers)| answers).resolve(question).await
+    }
+}

@@ -1,0 +1,277 @@
+//! Messages on their way out: a cached answer patched, a block, an error. Written into the caller's buffer.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::{Edns, ResponseCode},
+    rr::rdata::opt::{EdnsCode, EdnsOption},
+};
+use policy::{
+    category::Taxonomy,
+    decide::{Layer, Verdict},
+};
+
+use crate::{
+    cache::Entry,
+    query::{HEADER_OCTETS, Query, Rcode},
+};
+
+/// The largest UDP answer we send and the payload we advertise: what passes every path unfragmented (DNS flag day 2020).
+pub const UDP_PAYLOAD_MAX: u16 = 1232;
+/// How long a client may keep a block, in seconds: a parent's "yes" must not wait for a stub's cache.
+pub const BLOCKED_TTL_S: u32 = 10;
+/// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
+const OPTION_EDE: u16 = 15;
+const TYPE_A: u16 = 1;
+const TYPE_SOA: u16 = 6;
+const TYPE_HINFO: u16 = 13;
+const TYPE_AAAA: u16 = 28;
+/// A pointer to the question's name.
+const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
+
+/// What a blocked name is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlockedAnswer {
+    /// The name does not exist.
+    #[default]
+    NxDomain,
+    /// The name exists but has nothing of this type.
+    NoData,
+    /// The operator's page for A and AAAA, nothing for other types.
+    Landing {
+        /// For A.
+        v4: Option<Ipv4Addr>,
+        /// For AAAA.
+        v6: Option<Ipv6Addr>,
+    },
+}
+
+impl BlockedAnswer {
+    /// The code and the address that this sends for a type.
+    #[must_use]
+    pub fn parts(self, record_type: u16) -> (Rcode, Option<IpAddr>) {
+        match (self, record_type) {
+            (Self::NxDomain, _) => (Rcode::NxDomain, None),
+            (Self::Landing { v4: Some(v4), .. }, TYPE_A) => (Rcode::NoError, Some(v4.into())),
+            (Self::Landing { v6: Some(v6), .. }, TYPE_AAAA) => (Rcode::NoError, Some(v6.into())),
+            (Self::NoData | Self::Landing { .. }, _) => (Rcode::NoError, None),
+        }
+    }
+}
+
+/// An Extended DNS Error, RFC 8914.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtendedError {
+    /// The info-code.
+    pub code: u16,
+    /// The extra text.
+    pub text: String,
+}
+
+impl ExtendedError {
+    /// Why a name is blocked: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
+    #[must_use]
+    pub fn of_block(verdict: Verdict, taxonomy: &Taxonomy) -> Self {
+        let code = match verdict.layer {
+            Layer::Mandatory => 16,
+            Layer::Security => 15,
+            _ => 17,
+        };
+        let text = match verdict.layer {
+            // An order may be confidential: its basis is in the code, and that is all there is to tell.
+            Layer::Mandatory => String::new(),
+            Layer::DeviceDeny | Layer::HouseholdDeny => "own list".to_owned(),
+            _ => taxonomy.slugs(verdict.categories).join(", "),
+        };
+        Self { code, text }
+    }
+}
+
+/// How an answer travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Bounded by what the client takes.
+    Udp,
+    /// Bounded by the length field.
+    Tcp,
+}
+
+impl Transport {
+    fn octets_max(self, query: &Query<'_>) -> usize {
+        match self {
+            Self::Tcp => usize::from(u16::MAX),
+            // Without EDNS 512 octets, RFC 1035 section 4.2.1.
+            Self::Udp => usize::from(query.edns.map_or(512, |edns| edns.payload_max.min(UDP_PAYLOAD_MAX))),
+        }
+    }
+}
+
+/// A cached answer: copied, then id, flags, TTLs and the question's letter case are the client's.
+pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: Duration, transport: Transport) {
+    reply.clear();
+    reply.extend_from_slice(&entry.wire);
+    entry.write_ttls(reply, now);
+    patch_header(reply, query, entry.wire[3] & 0x0f);
+    let question = query.question();
+    reply[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
+    finish(reply, query, None, transport);
+}
+
+/// A block, with a SOA so that its short life is ours to set (RFC 2308 section 5), and its reason.
+pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnswer, error: &ExtendedError, transport: Transport) {
+    let (rcode, address) = answer.parts(query.record_type);
+    start(reply, query, rcode);
+    match address {
+        Some(address) => {
+            let (record_type, data) = match address {
+                IpAddr::V4(address) => (TYPE_A, address.octets().to_vec()),
+                IpAddr::V6(address) => (TYPE_AAAA, address.octets().to_vec()),
+            };
+            push_record(reply, record_type, BLOCKED_TTL_S, &data);
+            reply[7] = 1;
+        }
+        None => {
+            push_record(reply, TYPE_SOA, BLOCKED_TTL_S, &soa_data());
+            reply[9] = 1;
+        }
+    }
+    finish(reply, query, Some(error), transport);
+}
+
+/// An answer without records.
+pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, error: Option<&ExtendedError>, transport: Transport) {
+    start(reply, query, rcode);
+    finish(reply, query, error, transport);
+}
+
+/// The answer to ANY: one record that says so, RFC 8482 section 4.2.
+pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
+    start(reply, query, Rcode::NoError);
+    push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
+    reply[7] = 1;
+    finish(reply, query, None, transport);
+}
+
+/// The answer to a packet whose question cannot be read: a header, no question.
+#[must_use]
+pub fn rejection(packet: &[u8], rcode: Rcode) -> Vec<u8> {
+    let mut reply = vec![0; HEADER_OCTETS];
+    reply[..2].copy_from_slice(&packet[..2]);
+    reply[2] = 0x80 | packet[2] & 0x79;
+    reply[3] = 0x80 | rcode as u8 & 0x0f;
+    if rcode == Rcode::BadVers {
+        reply[11] = 1;
+        push_opt(&mut reply, rcode, false, None);
+    }
+    reply
+}
+
+fn start(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode) {
+    reply.clear();
+    reply.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    patch_header(reply, query, rcode as u8);
+    reply.extend_from_slice(query.question());
+}
+
+/// Id and flags: QR, RD as asked, RA, CD as asked. Never AA, for nothing here is ours to say, and AD only with validation.
+fn patch_header(reply: &mut [u8], query: &Query<'_>, rcode: u8) {
+    reply[..2].copy_from_slice(&query.id());
+    reply[2] = 0x80 | u8::from(query.recursion_desired());
+    reply[3] = 0x80 | u8::from(query.checking_disabled()) << 4 | rcode & 0x0f;
+}
+
+fn push_record(reply: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
+    reply.extend(POINTER_TO_QUESTION);
+    reply.extend(record_type.to_be_bytes());
+    reply.extend(1_u16.to_be_bytes());
+    reply.extend(ttl.to_be_bytes());
+    reply.extend(u16::try_from(data.len()).expect("our own records are short").to_be_bytes());
+    reply.extend(data);
+}
+
+/// A SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere.
+fn soa_data() -> Vec<u8> {
+    let mut data = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid\x00".to_vec();
+    for number in [1, 3600, 600, 86_400, BLOCKED_TTL_S] {
+        data.extend(number.to_be_bytes());
+    }
+    data
+}
+
+/// The OPT record where the client has EDNS, and truncation where it does not fit.
+fn finish(reply: &mut Vec<u8>, query: &Query<'_>, error: Option<&ExtendedError>, transport: Transport) {
+    let octets_max = transport.octets_max(query);
+    let opt_octets = if query.edns.is_some() { 11 + error.map_or(0, |error| 6 + error.text.len()) } else { 0 };
+    if reply.len() + opt_octets > octets_max {
+        reply.truncate(HEADER_OCTETS + query.question().len());
+        reply[2] |= 0x02;
+        reply[6..HEADER_OCTETS].fill(0);
+    }
+    if let Some(edns) = query.edns {
+        let additional = u16::from_be_bytes([reply[10], reply[11]]) + 1;
+        reply[10..12].copy_from_slice(&additional.to_be_bytes());
+        push_opt(reply, Rcode::NoError, edns.dnssec_ok, error);
+    }
+}
+
+fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, error: Option<&ExtendedError>) {
+    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags: RFC 6891 section 6.1.
+    reply.extend([0, 0, 41]);
+    reply.extend(UDP_PAYLOAD_MAX.to_be_bytes());
+    reply.extend([(rcode as u8) >> 4, 0, u8::from(dnssec_ok) << 7, 0]);
+    match error {
+        None => reply.extend([0, 0]),
+        Some(error) => {
+            let text = u16::try_from(error.text.len()).expect("a list of slugs is short");
+            reply.extend((text + 6).to_be_bytes());
+            reply.extend(OPTION_EDE.to_be_bytes());
+            reply.extend((text + 2).to_be_bytes());
+            reply.extend(error.code.to_be_bytes());
+            reply.extend(error.text.as_bytes());
+        }
+    }
+}
+
+/// One text record, for the server's own names in class CH (RFC 4892).
+pub fn write_text(reply: &mut Vec<u8>, query: &Query<'_>, text: &str, transport: Transport) {
+    const TYPE_TXT: u16 = 16;
+    const CLASS_CH: u16 = 3;
+    let text = &text.as_bytes()[..text.len().min(255)];
+    let mut data = vec![u8::try_from(text.len()).expect("cut to 255")];
+    data.extend(text);
+    start(reply, query, Rcode::NoError);
+    let class = reply.len() + 4;
+    push_record(reply, TYPE_TXT, 0, &data);
+    reply[class..class + 2].copy_from_slice(&CLASS_CH.to_be_bytes());
+    reply[7] = 1;
+    finish(reply, query, None, transport);
+}
+
+/// The Extended DNS Error in an OPT record.
+#[must_use]
+pub fn read_extended_error(edns: &Edns) -> Option<ExtendedError> {
+    match edns.option(EdnsCode::Unknown(OPTION_EDE))? {
+        EdnsOption::Unknown(_, data) => {
+            let (code, text) = data.split_first_chunk::<2>()?;
+            Some(ExtendedError { code: u16::from_be_bytes(*code), text: String::from_utf8_lossy(text).into_owned() })
+        }
+        _ => None,
+    }
+}
+
+/// The mnemonic of a code, as `dig` prints it.
+#[must_use]
+pub fn rcode_name(code: ResponseCode) -> String {
+    match code {
+        ResponseCode::NoError => "NOERROR".to_owned(),
+        ResponseCode::FormErr => "FORMERR".to_owned(),
+        ResponseCode::ServFail => "SERVFAIL".to_owned(),
+        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
+        ResponseCode::NotImp => "NOTIMP".to_owned(),
+        ResponseCode::Refused => "REFUSED".to_owned(),
+        other => format!("RCODE{}", u16::from(other)),
+    }
+}

@@ -1,0 +1,285 @@
+//! One authority server: the zones it serves, how it behaves, and what it was asked.
+//!
+//! ```text
+//! bytes -> Request -> note -> behave -> { truth = referral, or hickory's Catalog } -> bend, cut to size -> bytes
+//! ```
+//!
+//! Answers come from hickory-server's `Catalog`. Referrals are made here, because hickory 0.26.3 sets the AA bit in
+//! them, leaves out the glue, and puts the name servers into the answer section when NS was asked; a resolver tested
+//! against that would learn the wrong Internet. Sockets are in `listen.rs`.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use hickory_proto::{
+    op::{Message, MessageType, Metadata, OpCode, ResponseCode},
+    rr::{LowerName, Name, RData, Record, RecordType, rdata},
+    serialize::binary::{BinEncodable, BinEncoder},
+};
+use hickory_server::{
+    net::{NetError, runtime::TokioTime, xfer::Protocol},
+    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
+    store::in_memory::InMemoryZoneHandler,
+    zone_handler::{AxfrPolicy, Catalog, MessageResponse, ZoneHandler, ZoneType},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{
+    behaviour::{Behaviour, Lie},
+    tally::Tally,
+    zone::{self, Records},
+};
+
+/// The largest reply over UDP to a query without EDNS (RFC 1035, section 4.2.1).
+const PLAIN_UDP_LIMIT: u16 = 512;
+
+/// TTL of what a server invents, in seconds.
+const INVENTED_TTL_S: u32 = 60;
+
+/// An authority server at an address of its own.
+pub struct Authority {
+    name: Name,
+    address: SocketAddr,
+    zones: Mutex<Arc<Zones>>,
+    conduct: Mutex<Conduct>,
+    tally: Mutex<Tally>,
+}
+
+/// What a server has to say; replaced as a whole when a zone changes.
+#[derive(Default)]
+struct Zones {
+    catalog: Catalog,
+    records: BTreeMap<LowerName, Arc<(LowerName, Records)>>,
+}
+
+struct Conduct {
+    behaviour: Behaviour,
+    chance: StdRng,
+}
+
+impl Authority {
+    pub(super) fn new(name: Name, address: SocketAddr) -> Self {
+        let conduct = Conduct { behaviour: Behaviour::Answers, chance: StdRng::seed_from_u64(0) };
+        Self { name, address, zones: Mutex::default(), conduct: Mutex::new(conduct), tally: Mutex::default() }
+    }
+
+    /// The server's name, as it stands in NS records.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Where it listens, UDP and TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes how the server behaves, from the next query on.
+    pub fn becomes(&self, behaviour: Behaviour) {
+        let mut conduct = lock(&self.conduct);
+        if let Behaviour::Loses { seed, share } = &behaviour {
+            println!("{} loses {share} of its queries, seed {seed}", self.name);
+            conduct.chance = StdRng::seed_from_u64(*seed);
+        }
+        conduct.behaviour = behaviour;
+    }
+
+    /// What reached the server so far.
+    pub fn tally(&self) -> Tally {
+        lock(&self.tally).clone()
+    }
+
+    /// Starts counting anew.
+    pub fn forget_questions(&self) {
+        *lock(&self.tally) = Tally::default();
+    }
+
+    pub(super) fn publish(&self, served: Vec<(LowerName, Records)>) {
+        let mut zones = Zones::default();
+        for (apex, records) in served {
+            let zone: InMemoryZoneHandler =
+                InMemoryZoneHandler::new(Name::from(&apex), records.clone(), ZoneType::Primary, AxfrPolicy::Deny)
+                    .expect("a completed zone has an SOA and no clashing records");
+            let handler: Arc<dyn ZoneHandler> = Arc::new(zone);
+            zones.catalog.upsert(apex.clone(), vec![handler]);
+            zones.records.insert(apex.clone(), Arc::new((apex, records)));
+        }
+        *lock(&self.zones) = Arc::new(zones);
+    }
+
+    /// The packets to send back, none of them if the server keeps silent.
+    pub(super) async fn respond(&self, packet: Vec<u8>, from: SocketAddr, protocol: Protocol) -> Vec<Vec<u8>> {
+        let Ok(request) = Request::from_bytes(packet, from, protocol) else {
+            return Vec::new();
+        };
+        if request.metadata.message_type == MessageType::Response || request.metadata.op_code != OpCode::Query {
+            return Vec::new();
+        }
+        lock(&self.tally).note(&request);
+        let (behaviour, fate) = {
+            let mut conduct = lock(&self.conduct);
+            let fate: f64 = conduct.chance.random();
+            (conduct.behaviour.clone(), fate)
+        };
+        let udp = protocol == Protocol::Udp;
+        let reply = match behaviour {
+            Behaviour::Answers => self.truth(&request).await,
+            Behaviour::Silent => return Vec::new(),
+            Behaviour::Delays(time) => {
+                tokio::time::sleep(time).await;
+                self.truth(&request).await
+            }
+            Behaviour::Loses { share, .. } if udp && fate < share => return Vec::new(),
+            Behaviour::Loses { .. } => self.truth(&request).await,
+            Behaviour::Refuses => failure(&request, ResponseCode::Refused),
+            Behaviour::Fails => failure(&request, ResponseCode::ServFail),
+            Behaviour::RefersUpwards => upward_referral(&request),
+            Behaviour::Truncates if udp => truncated(&request),
+            Behaviour::Truncates => self.truth(&request).await,
+            Behaviour::RejectsEdns if request.edns.is_some() => {
+                let mut reply = failure(&request, ResponseCode::FormErr);
+                reply.edns = None;
+                reply
+            }
+            Behaviour::RejectsEdns => self.truth(&request).await,
+            Behaviour::AnswersEverything(address) => everything(&request, rdata::A(address)),
+            Behaviour::Lies(lie) => return vec![told(&lie, self.truth(&request).await, &request)],
+            Behaviour::LiesFirst(lie) if udp => {
+                let truth = self.truth(&request).await;
+                return vec![told(&lie, truth.clone(), &request), encode(&truth, &request)];
+            }
+            Behaviour::LiesFirst(_) => self.truth(&request).await,
+        };
+        vec![encode(&reply, &request)]
+    }
+
+    /// What a well-behaved server says.
+    async fn truth(&self, request: &Request) -> Message {
+        let zones = Arc::clone(&lock(&self.zones));
+        let Some(question) = request.queries.queries().first() else {
+            return failure(request, ResponseCode::FormErr);
+        };
+        let Some(zone) = zone::closest(&zones.records, question.name()) else {
+            return failure(request, ResponseCode::Refused);
+        };
+        let (apex, records) = &**zone;
+        if let Some(cut) = zone::cut_above(records, apex, question.name(), question.query_type()) {
+            let mut referral = blank(request);
+            referral.authorities = cut.records_without_rrsigs().cloned().collect();
+            referral.additionals = zone::glue(records, &referral.authorities);
+            return referral;
+        }
+        let mut answer = ask_hickory(&zones.catalog, request).await;
+        if question.query_type() == RecordType::NS {
+            // hickory adds the address of the first name server only.
+            answer.additionals = zone::glue(records, &answer.answers);
+        }
+        answer
+    }
+}
+
+async fn ask_hickory(catalog: &Catalog, request: &Request) -> Message {
+    let caught = Caught::default();
+    catalog.handle_request::<_, TokioTime>(request, caught.clone()).await;
+    let bytes = lock(&caught.0).take();
+    bytes.and_then(|bytes| Message::from_vec(&bytes).ok()).unwrap_or_else(|| failure(request, ResponseCode::ServFail))
+}
+
+/// Catches the response of a `Catalog` in place of sending it.
+#[derive(Clone, Default)]
+struct Caught(Arc<Mutex<Option<Vec<u8>>>>);
+
+#[async_trait::async_trait]
+impl ResponseHandler for Caught {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let mut bytes = Vec::new();
+        let info = response.destructive_emit(&mut BinEncoder::new(&mut bytes))?;
+        *lock(&self.0) = Some(bytes);
+        Ok(info)
+    }
+}
+
+/// A reply that has the question, no records, and EDNS if the query had it.
+fn blank(request: &Request) -> Message {
+    let mut reply = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
+    reply.metadata = Metadata::response_from_request(&request.metadata);
+    reply.queries = request.queries.queries().iter().map(|question| question.original().clone()).collect();
+    if let Some(asked) = &request.edns {
+        let edns = reply.edns.get_or_insert_default();
+        edns.set_max_payload(asked.max_payload().max(PLAIN_UDP_LIMIT));
+    }
+    reply
+}
+
+fn failure(request: &Request, code: ResponseCode) -> Message {
+    let mut reply = blank(request);
+    reply.metadata.response_code = code;
+    reply
+}
+
+fn truncated(request: &Request) -> Message {
+    let mut reply = blank(request);
+    reply.metadata.truncation = true;
+    reply
+}
+
+fn upward_referral(request: &Request) -> Message {
+    let mut reply = blank(request);
+    let root_server = Name::from_ascii("a.root-servers.net.").expect("the constant is a name");
+    reply.authorities.push(Record::from_rdata(Name::root(), INVENTED_TTL_S, RData::NS(rdata::NS(root_server))));
+    reply
+}
+
+fn everything(request: &Request, address: rdata::A) -> Message {
+    let mut reply = blank(request);
+    reply.metadata.authoritative = true;
+    match reply.queries.first() {
+        Some(question) if question.query_type == RecordType::A => {
+            let record = Record::from_rdata(question.name.clone(), INVENTED_TTL_S, RData::A(address));
+            reply.answers.push(record);
+        }
+        _ => {
+            let (root, ttl) = (Name::root(), INVENTED_TTL_S);
+            let soa = rdata::SOA::new(root.clone(), root.clone(), 1, 3600, 600, 86400, ttl);
+            reply.authorities.push(Record::from_rdata(root, ttl, RData::SOA(soa)));
+        }
+    }
+    reply
+}
+
+fn told(lie: &Lie, truth: Message, request: &Request) -> Vec<u8> {
+    match lie {
+        Lie::Garbage(bytes) => bytes.clone(),
+        _ => lie.bend(truth).map_or_else(Vec::new, |message| encode(&message, request)),
+    }
+}
+
+/// The bytes, with TC set and the rest left out where the transport has no room.
+fn encode(message: &Message, request: &Request) -> Vec<u8> {
+    let limit = match request.protocol() {
+        Protocol::Udp => request.edns.as_ref().map_or(PLAIN_UDP_LIMIT, |edns| edns.max_payload().max(PLAIN_UDP_LIMIT)),
+        _ => u16::MAX,
+    };
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(limit);
+    message.emit(&mut encoder).expect("a message made of parsed records can be written");
+    bytes
+}
+
+/// A poisoned lock means that another test thread failed; its own report is the one to read.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,214 @@
+//! The program under test: the real executable, as a child process with a folder of its own.
+//!
+//! ```text
+//! write config -> spawn `ox-protect serve` -> wait for the ready lines -> doors and key are known
+//! ```
+//!
+//! It can be killed, told to end, and started again on the same folder; it never outlives the test. Its standard
+//! error goes to `stderr.log` in the folder and is shown when the test fails.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::timeout};
+use toml::Table;
+
+use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
+
+/// How long a start may take: unoptimised, on a busy machine, with all real lists.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long an orderly end may take.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// The running program. All methods take `&self`, so that one task may kill it under the hands of another.
+pub struct Daemon {
+    folder: PathBuf,
+    dns_addresses: usize,
+    child: Mutex<Child>,
+    doors: Arc<Doors>,
+    key: Mutex<String>,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Daemon {
+    /// Writes `settings` into `folder`, starts the program on them and waits until it is ready.
+    pub async fn start(folder: &Path, settings: &Table) -> Self {
+        let text = toml::to_string(settings).expect("settings have a TOML form");
+        fs::write(config_file(folder), text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let said = Arc::default();
+        let (child, lines) = spawn(folder, &said);
+        let daemon = Self {
+            folder: folder.to_owned(),
+            dns_addresses: dns_addresses(settings),
+            child: Mutex::new(child),
+            doors: Arc::default(),
+            key: Mutex::default(),
+            said,
+        };
+        daemon.wait_until_ready(lines).await;
+        daemon
+    }
+
+    /// Starts it again on the same folder, killing it first if it still runs.
+    pub async fn restart(&self) {
+        self.kill();
+        let (child, lines) = spawn(&self.folder, &self.said);
+        *lock(&self.child) = child;
+        self.wait_until_ready(lines).await;
+    }
+
+    /// Ends it on the spot, as `kill -9` and a power cut do.
+    pub fn kill(&self) {
+        let mut child = lock(&self.child);
+        let _it_may_have_ended_itself = child.kill();
+        child.wait().expect("the child is ours to wait for");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&self) -> ExitStatus {
+        self.signal("TERM");
+        let mut status = None;
+        eventually("the daemon ends after SIGTERM", ENDED_WITHIN, async || {
+            status = self.exit_status();
+            status.is_some()
+        })
+        .await;
+        status.expect("the wait ended because there is a status")
+    }
+
+    /// Sends a signal by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        // The shell has `kill` built in; calling it spares the tests a dependency and a line of unsafe code.
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+    }
+
+    /// How it ended, or `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        lock(&self.child).try_wait().expect("the child is ours to wait for")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        lock(&self.child).id()
+    }
+
+    /// What it costs now.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(self.id())
+    }
+
+    /// Where it can be reached.
+    pub fn doors(&self) -> &Arc<Doors> {
+        &self.doors
+    }
+
+    /// The operator key of the first start.
+    pub fn key(&self) -> String {
+        lock(&self.key).clone()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        config_file(&self.folder)
+    }
+
+    /// Everything it wrote to standard output, over all its starts.
+    pub fn said(&self) -> Vec<String> {
+        lock(&self.said).clone()
+    }
+
+    /// Everything it wrote to standard error, over all its starts.
+    pub fn complaints(&self) -> String {
+        fs::read_to_string(self.folder.join("stderr.log")).unwrap_or_default()
+    }
+
+    async fn wait_until_ready(&self, mut lines: mpsc::UnboundedReceiver<String>) {
+        let (mut dns, mut api) = (Vec::new(), None);
+        let first_start = self.key().is_empty();
+        let all = async {
+            while dns.len() < self.dns_addresses || api.is_none() || (first_start && self.key().is_empty()) {
+                let Some(line) = lines.recv().await else { return false };
+                if let Some(address) = line.strip_prefix("dns ready on ") {
+                    dns.push(address.trim().parse::<SocketAddr>().unwrap_or_else(|_| panic!("no address in {line:?}")));
+                } else if let Some(address) = line.strip_prefix("api ready on http://") {
+                    let address = address.trim().trim_end_matches('/');
+                    api = Some(address.parse().unwrap_or_else(|_| panic!("no address in {line:?}")));
+                } else if let Some(key) = line.strip_prefix("operator key: ") {
+                    *lock(&self.key) = key.trim().to_owned();
+                }
+            }
+            true
+        };
+        match timeout(READY_WITHIN, all).await {
+            Ok(true) => self.doors.moved(dns, api.expect("the loop ends only with it")),
+            Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.said()),
+            Err(_) => panic!("the daemon was not ready within {READY_WITHIN:?}: {:?}", self.said()),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- the daemon said\n{}\n--- and complained\n{}", self.said().join("\n"), self.complaints());
+        }
+    }
+}
+
+/// Runs the program with these arguments until it ends: `ox-protect check`, `explain`, `lists`, …
+pub fn ox_protect(arguments: &[&str]) -> Output {
+    program().args(arguments).stdin(Stdio::null()).output().expect("cargo built the executable")
+}
+
+/// The executable, with nothing of the tester's own settings.
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ox-protect"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OX_PROTECT_")) {
+        program.env_remove(name);
+    }
+    program
+}
+
+fn spawn(folder: &Path, said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::UnboundedReceiver<String>) {
+    let complaints = File::options().create(true).append(true).open(folder.join("stderr.log"));
+    let mut child = program()
+        .arg("serve")
+        .arg("--config")
+        .arg(config_file(folder))
+        .current_dir(folder)
+        .env("RUST_BACKTRACE", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(complaints.expect("the folder can be written to"))
+        .spawn()
+        .expect("cargo built the executable");
+    let (sender, lines) = mpsc::unbounded_channel();
+    let (output, said) = (child.stdout.take().expect("standard output is piped"), Arc::clone(said));
+    // Reads to the end, for a pipe that nobody empties would stop the daemon.
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            lock(&said).push(line.clone());
+            let _nobody_waits_after_the_start = sender.send(line);
+        }
+    });
+    (child, lines)
+}
+
+fn config_file(folder: &Path) -> PathBuf {
+    folder.join("ox-protect.toml")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,78 @@
+//! The sockets of an authority server: UDP and TCP at one loopback address.
+//!
+//! hickory-server has listeners of its own. They are not used, because they send only messages hickory itself has
+//! put together and insist that a reply bears the id of its query; a liar needs the last word over every byte.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use hickory_server::net::xfer::Protocol;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    runtime::Handle,
+};
+
+use super::authority::Authority;
+
+/// Sockets that are bound but not yet served.
+pub(super) struct Sockets {
+    udp: std::net::UdpSocket,
+    tcp: std::net::TcpListener,
+}
+
+impl Sockets {
+    /// Binds both transports, or neither.
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let sockets = Self { udp: std::net::UdpSocket::bind(address)?, tcp: std::net::TcpListener::bind(address)? };
+        sockets.udp.set_nonblocking(true)?;
+        sockets.tcp.set_nonblocking(true)?;
+        Ok(sockets)
+    }
+
+    /// Serves until the runtime ends.
+    pub(super) fn serve(self, runtime: &Handle, authority: &Arc<Authority>) {
+        let _inside = runtime.enter();
+        let udp = UdpSocket::from_std(self.udp).expect("the socket is non-blocking");
+        let tcp = TcpListener::from_std(self.tcp).expect("the socket is non-blocking");
+        runtime.spawn(serve_udp(Arc::new(udp), Arc::clone(authority)));
+        runtime.spawn(serve_tcp(tcp, Arc::clone(authority)));
+    }
+}
+
+/// A task per query, so that one delayed answer does not delay the next.
+async fn serve_udp(socket: Arc<UdpSocket>, authority: Arc<Authority>) {
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    loop {
+        // An error here is the ICMP echo of a client that has gone; the next datagram is as good as any.
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
+        let packet = buffer[..length].to_vec();
+        let (socket, authority) = (Arc::clone(&socket), Arc::clone(&authority));
+        tokio::spawn(async move {
+            for reply in authority.respond(packet, from, Protocol::Udp).await {
+                let _client_may_be_gone = socket.send_to(&reply, from).await;
+            }
+        });
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, authority: Arc<Authority>) {
+    loop {
+        let Ok((stream, from)) = listener.accept().await else { continue };
+        let authority = Arc::clone(&authority);
+        tokio::spawn(async move {
+            let _client_may_be_gone = serve_connection(stream, from, &authority).await;
+        });
+    }
+}
+
+async fn serve_connection(mut stream: TcpStream, from: SocketAddr, authority: &Authority) -> io::Result<()> {
+    loop {
+        let mut packet = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut packet).await?;
+        for reply in authority.respond(packet, from, Protocol::Tcp).await {
+            let length = u16::try_from(reply.len()).expect("replies are cut to 65,535 bytes");
+            let framed = [&length.to_be_bytes()[..], &reply].concat();
+            stream.write_all(&framed).await?;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The world in which the program is tested, and the words in which the tests are written.
+//!
+//! ```text
+//!  line("127.0.7.9") --asks-->  Daemon (the real executable)  --recurses-->  Internet (root, TLDs, zones)
+//!  Api               --rules-->    |  reads Feed files                         Authority, Behaviour, Lie, Tally
+//!                                  '- config, store, artefacts in one temporary folder
+//! ```
+//!
+//! `World` (`whole.rs`) ties it together; most tests need no other word. Nothing here leaves the machine: authorities
+//! and askers are loopback addresses, the former from 127.64 on, the latter below. This folder knows the program only
+//! by its contract: command line, configuration, ready lines, REST and DNS.
+
+// Several test programs share these words; none uses all of them, and none exports them.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod api;
+mod authority;
+mod behaviour;
+mod daemon;
+mod doors;
+mod feed;
+mod footprint;
+mod internet;
+mod line;
+mod listen;
+mod patience;
+mod question;
+mod reply;
+mod settings;
+mod tally;
+mod whole;
+mod zone;
+
+pub use api::{Answer, Api, Switch, encoded};
+pub use authority::Authority;
+pub use behaviour::{Behaviour, FORGED_NAME, Lie};
+pub use daemon::{Daemon, ox_protect};
+pub use doors::Doors;
+pub use feed::Feed;
+pub use footprint::Footprint;
+pub use internet::Internet;
+pub use line::{Line, MAC_OPTION, line};
+pub use patience::{eventually, seed};
+pub use reply::{ExtendedError, Reply};
+pub use tally::Tally;
+pub use whole::{Draft, World};

@@ -1,0 +1,27 @@
+//! Waiting without sleeping blindly, and chance that can be repeated.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// The environment variable that repeats a run.
+const SEED_VARIABLE: &str = "WORLD_SEED";
+
+/// Looks again and again until `holds`, and fails with `what` once `within` has passed. Returns the time it took.
+pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    began.elapsed()
+}
+
+/// A seed for chance: a new one each run, or the one in `WORLD_SEED`; printed, so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let wanted = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
+    let seed = wanted.unwrap_or_else(rand::random);
+    println!("{SEED_VARIABLE}={seed}");
+    seed
+}

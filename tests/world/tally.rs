@@ -1,0 +1,76 @@
+//! What a server was asked: counts by name and type, transports, and the EDNS options it got to see.
+//!
+//! Counts and not a log, so that a million queries cost no memory.
+
+use std::collections::{BTreeSet, HashMap};
+
+use hickory_proto::rr::{LowerName, RecordType};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+
+/// The questions that reached one server, or several of them added up.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    questions: HashMap<(LowerName, RecordType), u64>,
+    options: BTreeSet<u16>,
+    udp: u64,
+    tcp: u64,
+}
+
+impl Tally {
+    /// Notes one query.
+    pub(super) fn note(&mut self, request: &Request) {
+        match request.protocol() {
+            Protocol::Tcp => self.tcp += 1,
+            _ => self.udp += 1,
+        }
+        for question in request.queries.queries() {
+            *self.questions.entry((question.name().clone(), question.query_type())).or_default() += 1;
+        }
+        if let Some(edns) = &request.edns {
+            self.options.extend(edns.options().options.iter().map(|(code, _)| u16::from(*code)));
+        }
+    }
+
+    /// Takes over the counts of another server.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (question, count) in &other.questions {
+            *self.questions.entry(question.clone()).or_default() += count;
+        }
+        self.options.extend(&other.options);
+        self.udp += other.udp;
+        self.tcp += other.tcp;
+    }
+
+    /// How often exactly this was asked.
+    pub fn asked(&self, name: &LowerName, kind: RecordType) -> u64 {
+        self.questions.get(&(name.clone(), kind)).copied().unwrap_or_default()
+    }
+
+    /// All queries.
+    pub fn queries(&self) -> u64 {
+        self.udp + self.tcp
+    }
+
+    /// Queries that came over UDP.
+    pub fn over_udp(&self) -> u64 {
+        self.udp
+    }
+
+    /// Queries that came over TCP.
+    pub fn over_tcp(&self) -> u64 {
+        self.tcp
+    }
+
+    /// Codes of all EDNS options that were seen: what a resolver tells the world about those who ask it.
+    pub fn edns_options(&self) -> &BTreeSet<u16> {
+        &self.options
+    }
+
+    /// Each question with its count, as `NAME TYPE`, in the order of the text.
+    pub fn questions(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<_> = self.questions.iter().map(|((name, kind), count)| (format!("{name} {kind}"), *count)).collect();
+        all.sort();
+        all
+    }
+}

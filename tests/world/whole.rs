@@ -1,0 +1,161 @@
+//! The whole world of a test: an Internet, feeds, the daemon between them, households, and those who ask.
+//!
+//! ```text
+//! World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await
+//! ```
+//!
+//! Time is real here: the daemon is a process of its own and would not notice a paused clock.
+
+use std::fs;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    api::{Api, Switch},
+    daemon::Daemon,
+    feed::{self, Feed},
+    internet::Internet,
+    line::{Line, line},
+    settings::settings,
+};
+
+/// The household every world has unless a test names its own, and its network.
+const HOME: (&str, &str) = ("home", "127.0.7.0/24");
+
+/// A running world. What it holds ends with it: first the daemon, then the Internet, then the folder.
+pub struct World {
+    /// The program under test.
+    pub daemon: Daemon,
+    /// Its API, with the operator's key.
+    pub api: Api,
+    /// What it resolves.
+    pub internet: Internet,
+    folder: TempDir,
+}
+
+/// A world that is being described.
+pub struct Draft {
+    internet: Internet,
+    feeds: Vec<Feed>,
+    households: Option<Vec<(String, String)>>,
+    settings: Vec<String>,
+}
+
+impl World {
+    /// Begins with one zone in master-file lines. The first word is the zone's name; later lines are relative to it.
+    pub fn with_zone(zone: &str) -> Draft {
+        Self::draft(Internet::new()).zone(zone)
+    }
+
+    /// Begins with an Internet.
+    pub fn draft(internet: Internet) -> Draft {
+        Draft { internet, feeds: Vec::new(), households: None, settings: Vec::new() }
+    }
+
+    /// Somebody at this address, who asks the daemon.
+    pub fn line(&self, from: &str) -> Line {
+        line(from).to_daemon(self.daemon.doors().clone())
+    }
+
+    /// Sets a category for a household; it holds when this returns.
+    pub async fn toggle(&self, household: &str, slug: &str, switch: Switch) {
+        self.api.toggle(household, slug, switch).await.ok();
+    }
+
+    /// Sets a category for a device.
+    pub async fn toggle_device(&self, household: &str, device: &str, slug: &str, switch: Switch) {
+        self.api.toggle_device(household, device, slug, switch).await.ok();
+    }
+
+    /// Puts a name and its subtree on a household's own list.
+    pub async fn own_name(&self, household: &str, domain: &str, switch: Switch) {
+        self.api.own_name(household, domain, "subtree", switch).await.ok();
+    }
+
+    /// Creates a household with a network, filtering on, blocking nothing of itself.
+    pub async fn household(&self, id: &str, network: &str) {
+        let body = json!({ "time_zone": "UTC", "preset": "off", "filtering": "on" });
+        self.api.household(id, body).await.ok();
+        self.api.network(id, network).await.ok();
+    }
+
+    /// Creates a device, known by one identifier such as `("mac", "02:00:00:00:00:07")`.
+    pub async fn device(&self, household: &str, device: &str, (kind, value): (&str, &str)) {
+        let body = json!({ "name": device, "identifiers": [{ kind: value }] });
+        self.api.device(household, device, body).await.ok();
+    }
+
+    /// Replaces the file of a feed, names separated by spaces. The daemon notices in its own time.
+    pub fn relist(&self, feed: &str, names: &str) {
+        self.rewrite(feed, &feed::one_a_line(names));
+    }
+
+    /// Replaces the file of a feed by this text, which may be nonsense.
+    pub fn rewrite(&self, feed: &str, text: &str) {
+        feed::publish(&feed::file(self.folder(), feed), text);
+    }
+
+    /// The daemon's folder: configuration, store, artefacts, feeds.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+impl Draft {
+    /// Adds a zone in master-file lines. The first word is the zone's name; later lines are relative to it.
+    pub fn zone(mut self, zone: &str) -> Self {
+        let apex = zone.split_whitespace().next().expect("a zone begins with its name");
+        self.internet = self.internet.zone(apex, zone);
+        self
+    }
+
+    /// Lists names, separated by spaces, as `category`.
+    pub fn listing(mut self, category: &str, names: &str) -> Self {
+        let known = self.feeds.iter().position(|feed| feed.name() == category);
+        let feed = known.map_or_else(|| Feed::new(category), |place| self.feeds.swap_remove(place));
+        self.feed(feed.names(names))
+    }
+
+    /// Adds a feed.
+    pub fn feed(mut self, feed: Feed) -> Self {
+        self.feeds.push(feed);
+        self
+    }
+
+    /// Adds a household. A test that names its households gets these and no `home` of itself.
+    pub fn household(mut self, id: &str, network: &str) -> Self {
+        self.households.get_or_insert_default().push((id.to_owned(), network.to_owned()));
+        self
+    }
+
+    /// Leaves all households to the test.
+    pub fn without_households(mut self) -> Self {
+        self.households = Some(Vec::new());
+        self
+    }
+
+    /// Adds configuration as TOML; it goes before what a world sets itself.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.settings.push(toml.to_owned());
+        self
+    }
+
+    /// Writes feeds, hints and configuration, starts the daemon and creates the households.
+    pub async fn start(self) -> World {
+        let folder = tempfile::Builder::new().prefix("ox-protect-").tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("root.hints"), self.internet.root_hints()).expect("the folder is ours");
+        for feed in &self.feeds {
+            feed.write(folder.path());
+        }
+        let settings = settings(folder.path(), self.internet.port(), &self.feeds, &self.settings);
+        let daemon = Daemon::start(folder.path(), &settings).await;
+        let api = Api::new(daemon.doors().clone(), &daemon.key());
+        let world = World { daemon, api, internet: self.internet, folder };
+        let home = || vec![(HOME.0.to_owned(), HOME.1.to_owned())];
+        for (id, network) in &self.households.unwrap_or_else(home) {
+            world.household(id, network).await;
+        }
+        world
+    }
+}

@@ -1,0 +1,157 @@
+//! One zone of the simulated Internet: the text a test wrote, and what is generated around it.
+//!
+//! A test writes only the records it is about. The rest of what makes a zone a zone is added here:
+//!
+//! ```text
+//! SOA, apex NS                     unless the text has its own
+//! addresses of name servers        in the zone that encloses the server's name
+//! NS and glue of each child zone   glue only for servers named below the cut, as RFC 9471 asks of a parent
+//! ```
+//!
+//! What the test wrote always wins, so that a wrong delegation or a missing address can be written down as well.
+//! This file knows no sockets and no messages.
+
+use std::collections::BTreeMap;
+
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordSet, RecordType, RrKey};
+use hickory_proto::serialize::txt::Parser;
+
+/// All record sets of one zone, as hickory keeps them.
+pub type Records = BTreeMap<RrKey, RecordSet>;
+
+/// TTL of a record whose line names none, and of negative answers, in seconds.
+const DEFAULT_TTL_S: u32 = 60;
+
+/// TTL of delegations, glue and apex records that are generated, in seconds: an hour, far beyond any test.
+const GENERATED_TTL_S: u32 = 3600;
+
+/// A zone as the test declared it, with the servers that are to serve it.
+#[derive(Clone)]
+pub struct Zone {
+    /// The zone's own name.
+    pub apex: LowerName,
+    /// Names of its authority servers.
+    pub servers: Vec<Name>,
+    written: Records,
+}
+
+impl Zone {
+    /// Reads `records`, master-file lines relative to `apex`.
+    pub fn new(apex: &Name, servers: Vec<Name>, records: &str) -> Self {
+        Self { apex: apex.into(), servers, written: parse(apex, records) }
+    }
+
+    /// Takes new records in place of the written ones; the servers stay.
+    pub fn rewrite(&mut self, records: &str) {
+        self.written = parse(&Name::from(&self.apex), records);
+    }
+
+    /// The whole zone, given the other zones of this Internet and the address of each name server.
+    pub fn complete(&self, zones: &BTreeMap<LowerName, Self>, addresses: &BTreeMap<Name, String>) -> Records {
+        let mut generated = self.start_of_authority();
+        for server in addresses.keys().filter(|server| self.is_closest_to(&LowerName::from(*server), zones)) {
+            generated += &address_line(server, addresses);
+        }
+        for child in zones.values().filter(|child| self.delegates(child, zones)) {
+            generated += &child.name_server_lines();
+            let below_the_cut = |server: &&Name| child.apex.zone_of(&LowerName::from(*server));
+            for server in child.servers.iter().filter(below_the_cut) {
+                generated += &address_line(server, addresses);
+            }
+        }
+        let mut complete = self.written.clone();
+        for (key, set) in parse(&Name::from(&self.apex), &generated) {
+            complete.entry(key).or_insert(set);
+        }
+        complete
+    }
+
+    fn start_of_authority(&self) -> String {
+        let primary = self.servers.first().expect("every zone is declared with a server");
+        format!("@ {GENERATED_TTL_S} SOA {primary} hostmaster.{primary} 1 3600 600 86400 {DEFAULT_TTL_S}\n{}", self.name_server_lines())
+    }
+
+    fn name_server_lines(&self) -> String {
+        self.servers.iter().map(|server| format!("{} {GENERATED_TTL_S} NS {server}\n", Name::from(&self.apex))).collect()
+    }
+
+    /// Whether no other zone lies between this one and `name`.
+    fn is_closest_to(&self, name: &LowerName, zones: &BTreeMap<LowerName, Self>) -> bool {
+        closest(zones, name).is_some_and(|zone| zone.apex == self.apex)
+    }
+
+    fn delegates(&self, child: &Self, zones: &BTreeMap<LowerName, Self>) -> bool {
+        !child.apex.is_root() && self.is_closest_to(&child.apex.base_name(), zones)
+    }
+}
+
+/// The zone that encloses `name` most closely.
+pub fn closest<'zones, T>(zones: &'zones BTreeMap<LowerName, T>, name: &LowerName) -> Option<&'zones T> {
+    let mut enclosing = name.clone();
+    loop {
+        if let Some(zone) = zones.get(&enclosing) {
+            return Some(zone);
+        }
+        if enclosing.is_root() {
+            return None;
+        }
+        enclosing = enclosing.base_name();
+    }
+}
+
+/// The name-server set at the highest zone cut strictly below `apex` and at or above `name`, if there is one.
+///
+/// A DS question at the cut itself belongs to the parent (RFC 4035, section 3.1.4.1), so it meets no cut there.
+pub fn cut_above<'records>(
+    records: &'records Records,
+    apex: &LowerName,
+    name: &LowerName,
+    kind: RecordType,
+) -> Option<&'records RecordSet> {
+    let mut highest = None;
+    let mut cut = name.clone();
+    while cut != *apex && !cut.is_root() {
+        let asked_of_the_parent = kind == RecordType::DS && cut == *name;
+        if let Some(set) = records.get(&RrKey::new(cut.clone(), RecordType::NS)).filter(|_| !asked_of_the_parent) {
+            highest = Some(set);
+        }
+        cut = cut.base_name();
+    }
+    highest
+}
+
+/// The addresses a zone holds for the targets of `name_servers`.
+pub fn glue(records: &Records, name_servers: &[Record]) -> Vec<Record> {
+    let targets = name_servers.iter().filter_map(|record| match &record.data {
+        RData::NS(target) => Some(LowerName::from(&target.0)),
+        _ => None,
+    });
+    let keys = targets.flat_map(|target| [RecordType::A, RecordType::AAAA].map(|kind| RrKey::new(target.clone(), kind)));
+    keys.filter_map(|key| records.get(&key)).flat_map(|set| set.records_without_rrsigs().cloned()).collect()
+}
+
+/// Reads master-file lines. They are trimmed, so that a test may indent them; therefore each names its owner.
+pub fn parse(origin: &Name, text: &str) -> Records {
+    let lines: Vec<String> = text.lines().map(|line| with_origin_spelled_out(line.trim(), origin)).collect();
+    let whole = format!("$TTL {DEFAULT_TTL_S}\n{}\n", lines.join("\n"));
+    match Parser::new(whole, None, Some(origin.clone())).parse() {
+        Ok((_, records)) => records,
+        Err(error) => panic!("zone {origin}: {error} in\n{text}"),
+    }
+}
+
+/// `www CNAME @`, which RFC 1035 allows and hickory's parser does not: it takes `@` for an owner only.
+fn with_origin_spelled_out(line: &str, origin: &Name) -> String {
+    let (owner, data) = line.split_at(line.find(char::is_whitespace).unwrap_or(line.len()));
+    let quotes = data.contains('"');
+    let word = |piece: &str| match piece.trim() {
+        "@" if !quotes => format!("{origin} "),
+        _ => piece.to_owned(),
+    };
+    let data: String = data.split_inclusive(char::is_whitespace).map(word).collect();
+    format!("{owner}{data}")
+}
+
+fn address_line(server: &Name, addresses: &BTreeMap<Name, String>) -> String {
+    addresses.get(server).map_or_else(String::new, |address| format!("{server} {GENERATED_TTL_S} A {address}\n"))
+}
