@@ -1,2 +1,143 @@
-//! The program.
-fn main() {}
+//! The program: what can be asked of it on the command line. Everything else is in the rooms.
+
+mod commands;
+mod config;
+mod daemon;
+mod lists;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// A recursive DNS resolver that protects families.
+#[derive(Parser)]
+#[command(name = "ox-protect", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The configuration to use.
+#[derive(clap::Args, Clone)]
+struct ConfigArgument {
+    /// A TOML file; without it the embedded defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Check the configuration and the definition of every feed.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Say what a query would be answered and why, by the function that answers queries.
+    Explain {
+        /// The name.
+        name: String,
+        /// The household that asks; nobody's line without it.
+        #[arg(long)]
+        household: Option<String>,
+        /// Its device that asks.
+        #[arg(long, requires = "household")]
+        device: Option<String>,
+        /// The record type, a mnemonic or a number.
+        #[arg(long = "type", default_value = "A")]
+        record_type: String,
+        /// A past time; not answered by this version.
+        #[arg(long)]
+        at: Option<String>,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Build and look at compiled lists, without a running daemon.
+    Lists {
+        #[command(subcommand)]
+        command: ListsCommand,
+    },
+    /// API keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ListsCommand {
+    /// Compile the feeds into the next generation.
+    Build {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Build even when nothing changed.
+        #[arg(long)]
+        force: bool,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Read what to build from standard input, as the daemon says it to its builder.
+        #[arg(long, hide = true, value_name = "-")]
+        plan: Option<String>,
+        /// The taxonomy of that plan.
+        #[arg(long, hide = true, value_name = "FILE", requires = "plan")]
+        taxonomy: Option<PathBuf>,
+    },
+    /// Show the newest generation: feeds, counts, what was not understood.
+    Show {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print the header as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check artefacts from the first to the last octet.
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Artefacts; all of the configured directory where none is named.
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Make a key; it is printed once and never again.
+    Create {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// operator, auditor, parent or child. This version lets operators in.
+        #[arg(long, default_value = "operator")]
+        role: policy_store::Role,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// List keys, never their secrets.
+    List {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Revoke a key; it opens nothing from the next request on.
+    Revoke {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Its identifier.
+        id: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match commands::run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ox-protect: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

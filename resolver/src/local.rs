@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record},
+    rr::{Name, RData, Record, RecordType},
     serialize::txt::{ParseError, Parser},
 };
 
@@ -35,25 +35,76 @@ impl LocalRecords {
     }
 }
 
+/// The most aliases that lead from one local record to another; more is a loop.
+const ALIASES_MAX: usize = 8;
+
 #[async_trait]
 impl Recursion for LocalRecords {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        let name = question.proto_name();
-        let here: Vec<&Record> = self.records.iter().filter(|record| record.name == name).collect();
-        if here.is_empty() {
-            return self.rest.resolve(question).await;
+        let mut question = question.clone();
+        let mut aliases: Vec<Record> = Vec::new();
+        loop {
+            let name = question.proto_name();
+            let here: Vec<&Record> = self.records.iter().filter(|record| record.name == name).collect();
+            let alias = here.iter().find_map(|record| if let RData::CNAME(target) = &record.data { Some((*record, target)) } else { None });
+            let mut answer = match alias {
+                Some((record, target)) if question.proto_type() != RecordType::CNAME && aliases.len() < ALIASES_MAX => {
+                    aliases.push(record.clone());
+                    question.name = canonical(&target.0);
+                    continue;
+                }
+                _ if here.is_empty() => self.rest.resolve(&question).await?,
+                _ => {
+                    let of_this_type = here.into_iter().filter(|record| record.record_type() == question.proto_type());
+                    Answer { answers: of_this_type.cloned().collect(), ..Answer::empty(ResponseCode::NoError) }
+                }
+            };
+            answer.answers.splice(0..0, aliases);
+            return Ok(answer);
         }
-        let answers: Vec<Record> = here.iter().filter(|record| record.record_type() == question.proto_type()).copied().cloned().collect();
-        if !answers.is_empty() {
-            return Ok(Answer { rcode: ResponseCode::NoError, answers, authorities: Vec::new() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::name::Name as PolicyName;
+
+    use super::*;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Recursion for Nowhere {
+        async fn resolve(&self, _: &Question) -> Result<Answer, RecursionError> {
+            Ok(Answer::empty(ResponseCode::NXDomain))
         }
-        let Some(RData::CNAME(target)) = here.iter().map(|record| &record.data).find(|data| matches!(data, RData::CNAME(_))) else {
-            return Ok(Answer::empty(ResponseCode::NoError));
-        };
-        let target = Question { name: canonical(&target.0), record_type: question.record_type };
-        // One alias leads out of the local records; a second one of them would be a loop in the making.
-        let mut answer = self.rest.resolve(&target).await?;
-        answer.answers.splice(0..0, here.into_iter().cloned());
-        Ok(answer)
+    }
+
+    async fn check(name: &str, record_type: u16, expected: &str) {
+        let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
+        let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
+        let answer = records.resolve(&Question { name: PolicyName::parse(name).unwrap(), record_type }).await.unwrap();
+        let types: Vec<String> = answer.answers.iter().map(|record| record.record_type().to_string()).collect();
+        assert_eq!(format!("{:?} {}", answer.rcode, types.join(" ")).trim(), expected, "{name}");
+    }
+
+    #[tokio::test]
+    async fn local_records_answer_their_own_names_and_nothing_else() {
+        check("A.example", 1, "NoError A").await;
+        check("a.example", 28, "NoError").await;
+        check("b.example", 1, "NoError CNAME A").await;
+        check("b.example", 5, "NoError CNAME").await;
+        check("x.a.example", 1, "NXDomain").await;
+        check("d.example", 1, "NXDomain CNAME").await;
+    }
+
+    #[tokio::test]
+    async fn a_local_alias_to_itself_ends() {
+        check("c.example", 1, &format!("NoError{}", " CNAME".repeat(ALIASES_MAX))).await;
+    }
+
+    #[test]
+    fn what_is_no_zone_file_is_refused() {
+        assert!(LocalRecords::new("a.example. 60 IN A not-an-address", Arc::new(Nowhere)).is_err());
     }
 }

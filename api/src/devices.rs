@@ -1,0 +1,149 @@
+//! A household's devices.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    Context,
+    apply::{change_existing, unknown_household, with_version, written},
+    households::given,
+    problem::Problem,
+    request::{Body, Operator, Precondition, Segments, segment},
+};
+
+/// The longest name of a device, in octets.
+const NAME_OCTETS_MAX: usize = 128;
+
+/// What can be set of a device. What is left out keeps its value.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceBody {
+    /// What the family calls it, 1 to 128 octets; the identifier where nothing is given.
+    #[serde(default)]
+    name: Option<String>,
+    /// What it is: phone, tablet, camera, …
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    kind: Option<Option<String>>,
+    /// Whose it is.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    person: Option<Option<Id>>,
+    /// By what it is told from the others: objects with one key of `mac`, `address`, `token`, `cpe_id`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    identifiers: Option<Vec<Identifier>>,
+    /// Whether its queries may appear in the household's activity.
+    #[serde(default)]
+    log: Option<bool>,
+}
+
+impl DeviceBody {
+    fn check(&self) -> Result<(), Problem> {
+        let texts = [("name", self.name.as_ref()), ("kind", self.kind.as_ref().and_then(Option::as_ref))];
+        for (field, text) in texts {
+            if text.is_some_and(|text| text.is_empty() || text.len() > NAME_OCTETS_MAX) {
+                return Err(Problem::value(field, "limit", format!("1 to {NAME_OCTETS_MAX} octets")));
+            }
+        }
+        if self.identifiers.as_ref().is_some_and(|identifiers| identifiers.len() > IDENTIFIERS_MAX) {
+            return Err(Problem::value("identifiers", "limit", format!("a device has at most {IDENTIFIERS_MAX} identifiers")));
+        }
+        Ok(())
+    }
+
+    fn apply(self, household: &mut Household, id: &Id) -> Result<(), Problem> {
+        for identifier in self.identifiers.iter().flatten() {
+            let owner = household.devices.iter().find(|(other, device)| *other != id && device.identifiers.contains(identifier));
+            if let Some((owner, _)) = owner {
+                let detail = format!("{} belongs to device {owner}", json!(identifier));
+                return Err(Problem::conflict("identifier_taken", detail).with_field("identifiers"));
+            }
+        }
+        if !household.devices.contains_key(id) && household.devices.len() >= DEVICES_MAX {
+            return Err(Problem::value("device", "limit", format!("a household has at most {DEVICES_MAX} devices")));
+        }
+        let device = household.devices.entry(id.clone()).or_insert_with(|| Device {
+            name: id.to_string(),
+            kind: None,
+            person: None,
+            identifiers: Vec::new(),
+            log: true,
+            categories: BTreeMap::new(),
+            names: BTreeMap::new(),
+        });
+        let Self { name, kind, person, identifiers, log } = self;
+        device.name = name.unwrap_or_else(|| std::mem::take(&mut device.name));
+        device.kind = kind.unwrap_or_else(|| device.kind.take());
+        device.person = person.unwrap_or_else(|| device.person.take());
+        device.identifiers = identifiers.unwrap_or_else(|| std::mem::take(&mut device.identifiers));
+        device.log = log.unwrap_or(device.log);
+        Ok(())
+    }
+}
+
+/// 404 for a device.
+pub fn unknown_device(id: &Id) -> Problem {
+    Problem::not_found("unknown_device", format!("the household has no device {id}"))
+}
+
+/// Makes a device, or changes what is given of it; its switches and own names stay.
+#[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", tag = "devices", request_body = DeviceBody,
+    params(("id" = String, Path), ("device" = String, Path)),
+    responses((status = 201, description = "made", body = serde_json::Value), (status = 200, description = "changed", body = serde_json::Value),
+        (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments((id, device)): Segments<(String, String)>,
+    Precondition(expected): Precondition,
+    Body(body): Body<DeviceBody>,
+) -> Result<Response, Problem> {
+    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    body.check()?;
+    let had_it = context.store.household(&id).await?.is_some_and(|household| household.devices.contains_key(&device));
+    let name = device.clone();
+    let changed = change_existing(&context, id, expected, move |household| body.apply(household, &name)).await?;
+    let shown = changed.household.as_ref().and_then(|household| household.devices.get(&device)).map(|device| json!(device));
+    Ok(written(&changed, if had_it { StatusCode::OK } else { StatusCode::CREATED }, shown.unwrap_or_default()))
+}
+
+/// A device with its switches and own names.
+#[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
+    responses((status = 200, description = "the device", body = serde_json::Value), (status = 404, description = "there is none")))]
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments((id, device)): Segments<(String, String)>,
+) -> Result<Response, Problem> {
+    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
+    let shown = household.devices.get(&device).ok_or_else(|| unknown_device(&device))?;
+    Ok(with_version(household.version, Json(shown).into_response()))
+}
+
+/// Takes a device away: its queries are its household's from now on.
+#[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
+    responses((status = 200, description = "gone", body = serde_json::Value), (status = 404, description = "there was none")))]
+pub async fn delete(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments((id, device)): Segments<(String, String)>,
+    Precondition(expected): Precondition,
+) -> Result<Response, Problem> {
+    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    let changed = change_existing(&context, id, expected, move |household| {
+        household.devices.remove(&device).map(drop).ok_or_else(|| unknown_device(&device))
+    })
+    .await?;
+    Ok(written(&changed, StatusCode::OK, json!({})))
+}

@@ -1,0 +1,232 @@
+//! Households and the networks their queries come from.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use ipnet::IpNet;
+use policy::household::{Filtering, Household, Id, NETWORKS_MAX};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    apply::{change, change_existing, unknown_household, with_version, written},
+    problem::Problem,
+    request::{Asked, Body, Operator, Precondition, Segments, segment},
+};
+
+/// Households on a page where the request does not say, and at most.
+const PAGE: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+/// The longest free text of a household, in octets.
+const TEXT_OCTETS_MAX: usize = 256;
+
+/// What can be set of a household. What is left out keeps its value; `null` takes it back to the default.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HouseholdBody {
+    /// IANA name of its time zone, such as `Europe/London`.
+    #[serde(default)]
+    time_zone: Option<String>,
+    /// Its starting point, one of `/v1/presets`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    preset: Option<Option<String>>,
+    /// Its choice: `not_asked`, `on` or `off`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    filtering: Option<Filtering>,
+    /// The operator's own key for it, at most 256 octets.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    external_ref: Option<Option<String>>,
+    /// The language of its pages, BCP 47.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    locale: Option<Option<String>>,
+}
+
+/// Tells `null` from nothing.
+pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl HouseholdBody {
+    fn check(&self, context: &Context) -> Result<(), Problem> {
+        if let Some(zone) = &self.time_zone
+            && jiff::tz::TimeZone::get(zone).is_err()
+        {
+            return Err(Problem::value("time_zone", "time_zone", format!("{zone:?} is no IANA time zone")));
+        }
+        if let Some(Some(preset)) = &self.preset
+            && context.taxonomy.preset(preset).is_none()
+        {
+            let known: Vec<&str> = context.taxonomy.presets().map(|(preset, _)| preset.slug.as_str()).collect();
+            return Err(Problem::value("preset", "unknown_preset", format!("{preset:?} is no preset; one of {}", known.join(", "))));
+        }
+        for (field, text) in [("external_ref", &self.external_ref), ("locale", &self.locale)] {
+            if text.iter().flatten().any(|text| text.is_empty() || text.len() > TEXT_OCTETS_MAX) {
+                return Err(Problem::value(field, "limit", format!("1 to {TEXT_OCTETS_MAX} octets")));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(self, household: &mut Household) {
+        if let Some(time_zone) = self.time_zone {
+            household.time_zone = time_zone;
+        }
+        if let Some(filtering) = self.filtering {
+            household.filtering = filtering;
+        }
+        for (given, place) in [(self.preset, &mut household.preset), (self.external_ref, &mut household.external_ref), (self.locale, &mut household.locale)] {
+            if let Some(value) = given {
+                *place = value;
+            }
+        }
+    }
+}
+
+/// Makes a household, or changes what is given of it; networks, devices and switches stay.
+#[utoipa::path(put, path = "/v1/households/{id}", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
+    responses((status = 201, description = "made", body = Value), (status = 200, description = "changed", body = Value),
+        (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments(id): Segments<String>,
+    Precondition(expected): Precondition,
+    Body(body): Body<HouseholdBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    body.check(&context)?;
+    let fresh = id.clone();
+    let changed = change(&context, id, expected, move |household| {
+        let mut household = household.unwrap_or_else(|| Household::new(fresh));
+        body.apply(&mut household);
+        Ok(Some(household))
+    })
+    .await?;
+    let status = if changed.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(written(&changed, status, json!(changed.household)))
+}
+
+/// A household with its networks, devices, switches and own names.
+#[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
+    responses((status = 200, description = "the household", body = Value), (status = 404, description = "there is none")))]
+pub async fn get(State(context): State<Arc<Context>>, _operator: Operator, Segments(id): Segments<String>) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
+    Ok(with_version(household.version, Json(household).into_response()))
+}
+
+/// Takes a household away: its lines belong to nobody from now on.
+#[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
+    responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
+pub async fn delete(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments(id): Segments<String>,
+    Precondition(expected): Precondition,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    let name = id.clone();
+    let changed = change(&context, id, expected, move |household| match household {
+        Some(_) => Ok(None),
+        None => Err(unknown_household(&name)),
+    })
+    .await?;
+    Ok(written(&changed, StatusCode::OK, json!({})))
+}
+
+/// How to look for households.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// Those with this key of the operator.
+    external_ref: Option<String>,
+    /// The one whose most specific network holds this address.
+    address: Option<String>,
+    /// From where a listing goes on: `next` of the page before.
+    cursor: Option<String>,
+    /// Households on a page, 1 to 1000.
+    limit: Option<u32>,
+}
+
+/// Households, by page, by the operator's key, or by address.
+#[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = Value)))]
+pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Asked(search): Asked<Search>) -> Result<Json<Value>, Problem> {
+    if let Some(address) = &search.address {
+        let address: IpAddr = segment("address", address)?;
+        let found = context.directory.identify(address, None, false).asker.household;
+        let household = match &found.id {
+            Some(id) => context.store.household(id).await?,
+            None => None,
+        };
+        return Ok(Json(json!({ "households": household.into_iter().collect::<Vec<_>>(), "next": null })));
+    }
+    let limit = search.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
+    }
+    let after: Option<Id> = search.cursor.as_deref().map(|cursor| segment("cursor", cursor)).transpose()?;
+    let page = context.store.households(search.external_ref.as_deref(), after.as_ref(), limit).await?;
+    Ok(Json(json!({ "households": page.households, "next": page.next })))
+}
+
+/// A network as it stands in a path: an address alone is the network of that one address.
+fn network(text: &str) -> Result<IpNet, Problem> {
+    let wrong = || Problem::value("cidr", "cidr", format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/56"));
+    let network: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())?;
+    if network != network.trunc() {
+        return Err(Problem::value("cidr", "cidr", format!("{network} has bits set behind its prefix; {} is the network", network.trunc())));
+    }
+    Ok(network)
+}
+
+/// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household.
+#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+    responses((status = 201, description = "given", body = Value), (status = 200, description = "it had it", body = Value),
+        (status = 404, description = "no such household"), (status = 409, description = "another household has it")))]
+pub async fn put_network(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments((id, cidr)): Segments<(String, String)>,
+    Precondition(expected): Precondition,
+) -> Result<Response, Problem> {
+    let (id, network) = (segment("id", &id)?, network(&cidr)?);
+    let had_it = context.store.household(&id).await?.is_some_and(|household| household.networks.contains(&network));
+    let status = if had_it { StatusCode::OK } else { StatusCode::CREATED };
+    let changed = change_existing(&context, id, expected, move |household| {
+        household.networks.insert(network);
+        if household.networks.len() > NETWORKS_MAX {
+            return Err(Problem::value("cidr", "limit", format!("a household has at most {NETWORKS_MAX} networks")));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(written(&changed, status, json!({ "network": network })))
+}
+
+/// Takes a network from a household.
+#[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+    responses((status = 200, description = "taken", body = Value), (status = 404, description = "it did not have it")))]
+pub async fn delete_network(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Segments((id, cidr)): Segments<(String, String)>,
+    Precondition(expected): Precondition,
+) -> Result<Response, Problem> {
+    let (id, network) = (segment("id", &id)?, network(&cidr)?);
+    let changed = change_existing(&context, id, expected, move |household| match household.networks.remove(&network) {
+        true => Ok(()),
+        false => Err(Problem::not_found("unknown_network", format!("the household does not have {network}"))),
+    })
+    .await?;
+    Ok(written(&changed, StatusCode::OK, json!({ "network": network })))
+}

@@ -1,0 +1,93 @@
+//! What a refused request is answered with: `application/problem+json` (RFC 9457) with a stable `code`.
+//!
+//! Status codes are chosen here and nowhere below. What an operator must look into is logged; the caller learns that it
+//! happened and no more.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use policy_store::{ChangeError, StoreError};
+use serde_json::json;
+
+/// A refusal.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+}
+
+impl Problem {
+    /// A refusal with a status, a code that stays, and a sentence.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), field: None }
+    }
+
+    /// 422: understood, but a value cannot be used.
+    pub fn value(field: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
+    }
+
+    /// 404 for something a household does not have.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 409.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// The field that it is about.
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", "the change could not be stored; nothing was changed")
+    }
+}
+
+impl From<ChangeError<Self>> for Problem {
+    fn from(error: ChangeError<Self>) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Refused(problem) => problem,
+            ChangeError::Version { expected: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "exists", "it exists already"),
+            ChangeError::Version { current, .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", format!("the household's version is {current}"))
+            }
+            ChangeError::NetworkTaken { network, owner } => {
+                Self::conflict("network_taken", format!("{network} belongs to household {owner}")).with_field("cidr")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("refused"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,68 @@
+//! What is asked of the node itself: taxonomy, lists, health, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{Context, problem::Problem, request::Operator};
+
+/// All categories, with the presets that block each.
+#[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = Value)))]
+pub async fn categories(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
+    Json(json!({ "categories": context.taxonomy.categories() }))
+}
+
+/// All presets, with the categories that each blocks.
+#[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = Value)))]
+pub async fn presets(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
+    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| {
+        json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) })
+    };
+    Json(json!({ "presets": context.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
+}
+
+/// The generation in use, of what it was built, and what was not understood.
+#[utoipa::path(get, path = "/v1/lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Value)))]
+pub async fn lists(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
+    let lists = context.lists.current();
+    let (swaps, last_swap) = context.lists.swaps();
+    let header = lists.header();
+    Json(json!({
+        "generation": header.generation,
+        "built_at": header.built_at,
+        "names": header.names,
+        "entries": header.entries,
+        "bytes": lists.octets(),
+        "sha256": lists.sha256(),
+        "overlay_entries": 0,
+        "swaps": swaps,
+        "last_swap_ms": last_swap.as_secs_f64() * 1e3,
+        "last_error": *context.last_list_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        "feeds": header.feeds,
+    }))
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, description = "alive")))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Queries are answered under the lists and rules of this node.
+#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
+pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
+    let not_ready = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the listeners are not up yet");
+    if (context.is_ready)() { Ok("ready\n") } else { Err(not_ready()) }
+}
+
+/// Counters in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String)))]
+pub async fn metrics(State(context): State<Arc<Context>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (context.render_metrics)()).into_response()
+}

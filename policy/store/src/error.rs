@@ -1,0 +1,80 @@
+//! What can go wrong with the store, by step.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use policy::household::Id;
+
+/// A step of the store that failed; what was stored before is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A URL of another engine.
+    #[error("{0:?} cannot be opened: this version keeps households in SQLite, sqlite:PATH")]
+    Engine(String),
+    /// The folder of the file cannot be made.
+    #[error("creating {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no database of ours, or of a newer version.
+    #[error("opening the store {url}")]
+    Open {
+        /// The store.
+        url: String,
+        /// The engine's reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A statement failed.
+    #[error("{step}")]
+    Database {
+        /// What was being done.
+        step: &'static str,
+        /// The engine's reason.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A document that cannot be read back.
+    #[error("the stored document of household {household:?} cannot be read")]
+    Document {
+        /// The household.
+        household: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No randomness for a key.
+    #[error("drawing a key")]
+    Random(#[source] std::io::Error),
+}
+
+/// Why a change of a household did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The household has another version than the writer believes.
+    #[error("the household has version {current}, not {expected}")]
+    Version {
+        /// What the writer believes; 0 for a household that is not there.
+        expected: u64,
+        /// What is so; 0 for a household that is not there.
+        current: u64,
+    },
+    /// A network belongs to another household.
+    #[error("{network} belongs to household {owner}")]
+    NetworkTaken {
+        /// The network.
+        network: IpNet,
+        /// Whose it is.
+        owner: Id,
+    },
+    /// The change itself said no.
+    #[error("the change was refused")]
+    Refused(E),
+}

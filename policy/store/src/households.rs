@@ -1,0 +1,131 @@
+//! Households: read, listed, and changed one transaction at a time.
+
+use ipnet::IpNet;
+use policy::household::{Household, Id};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    Store,
+    error::{ChangeError, StoreError},
+};
+
+/// A page of households, and from where the next one goes on.
+#[derive(Debug)]
+pub struct Page {
+    /// The households, by identifier.
+    pub households: Vec<Household>,
+    /// The last identifier of this page, where there is more.
+    pub next: Option<Id>,
+}
+
+/// What a change leaves behind.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The household as it is now; none once it is deleted.
+    pub household: Option<Household>,
+    /// The version that the change made.
+    pub version: u64,
+    /// Whether the household was not there before.
+    pub is_new: bool,
+}
+
+fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { step, source }
+}
+
+fn document(row: &SqliteRow) -> Result<Household, StoreError> {
+    let read = |column: &str| row.try_get::<String, _>(column).map_err(step("reading a household"));
+    let (id, text) = (read("id")?, read("document")?);
+    serde_json::from_str(&text).map_err(|error| StoreError::Document { household: id, source: error.into() })
+}
+
+impl Store {
+    /// A household.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn household(&self, id: &Id) -> Result<Option<Household>, StoreError> {
+        let row = sqlx::query("SELECT id, document FROM household WHERE id = ? AND document IS NOT NULL").bind(id.as_str());
+        row.fetch_optional(&self.pool).await.map_err(step("reading a household"))?.as_ref().map(document).transpose()
+    }
+
+    /// Households in the order of their identifiers, from behind `after`; only those with `external_ref` where it is given.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn households(&self, external_ref: Option<&str>, after: Option<&Id>, limit: u32) -> Result<Page, StoreError> {
+        let query = "SELECT id, document FROM household WHERE document IS NOT NULL AND id > ?1 AND (?2 IS NULL OR external_ref = ?2) ORDER BY id LIMIT ?3";
+        let rows = sqlx::query(query).bind(after.map_or("", Id::as_str)).bind(external_ref).bind(i64::from(limit) + 1);
+        let rows = rows.fetch_all(&self.pool).await.map_err(step("listing households"))?;
+        let has_more = rows.len() > limit as usize;
+        let households = rows.iter().take(limit as usize).map(document).collect::<Result<Vec<_>, _>>()?;
+        let next = has_more.then(|| households.last().map(|household| household.id.clone())).flatten();
+        Ok(Page { households, next })
+    }
+
+    /// Changes one household in one transaction. `change` gets what is there and returns what shall be there instead; it
+    /// may run under no lock of the caller's, because all of it happens inside the database's write lock. The version
+    /// rises with every change, also with one that changes nothing, so that an answer always names a version of its own.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; nothing is changed then.
+    pub async fn change<E>(
+        &self,
+        id: &Id,
+        expected: Option<u64>,
+        change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
+    ) -> Result<Changed, ChangeError<E>> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?").bind(id.as_str());
+        let row = row.fetch_optional(&mut *transaction).await.map_err(step("reading a household"))?;
+        let version = row.as_ref().map_or(Ok(0), |row| row.try_get::<i64, _>("version")).map_err(step("reading a household"))?;
+        let is_there = row.as_ref().map_or(Ok(false), |row| row.try_get::<Option<String>, _>("document").map(|text| text.is_some()));
+        let before = if is_there.map_err(step("reading a household"))? { row.as_ref().map(document).transpose()? } else { None };
+        if let Some(expected) = expected {
+            let current = before.as_ref().map_or(0, |household| household.version);
+            if current != expected {
+                return Err(ChangeError::Version { expected, current });
+            }
+        }
+        let is_new = before.is_none();
+        let networks_before = before.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
+        let mut after = change(before).map_err(ChangeError::Refused)?;
+        let version = version + 1;
+        if let Some(after) = &mut after {
+            after.version = version.unsigned_abs();
+        }
+        let networks_after = after.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
+        write(&mut transaction, id, version, after.as_ref()).await?;
+        for network in networks_before.difference(&networks_after) {
+            let delete = sqlx::query("DELETE FROM network WHERE cidr = ?").bind(network.to_string());
+            delete.execute(&mut *transaction).await.map_err(step("releasing a network"))?;
+        }
+        for network in networks_after.difference(&networks_before) {
+            claim(&mut transaction, id, *network).await?;
+        }
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(Changed { household: after, version: version.unsigned_abs(), is_new })
+    }
+}
+
+async fn write(connection: &mut SqliteConnection, id: &Id, version: i64, household: Option<&Household>) -> Result<(), StoreError> {
+    let text = household.map(|household| serde_json::to_string(household).expect("a household is plain data"));
+    let upsert = "INSERT INTO household (id, version, external_ref, document) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (id) DO UPDATE SET version = ?2, external_ref = ?3, document = ?4";
+    let external_ref = household.and_then(|household| household.external_ref.as_deref());
+    let write = sqlx::query(upsert).bind(id.as_str()).bind(version).bind(external_ref).bind(text);
+    write.execute(connection).await.map(drop).map_err(step("writing a household"))
+}
+
+/// Takes a network for a household, unless another one has it.
+async fn claim<E>(connection: &mut SqliteConnection, id: &Id, network: IpNet) -> Result<(), ChangeError<E>> {
+    let insert = sqlx::query("INSERT INTO network (cidr, household) VALUES (?, ?) ON CONFLICT (cidr) DO NOTHING");
+    let inserted = insert.bind(network.to_string()).bind(id.as_str()).execute(&mut *connection).await.map_err(step("claiming a network"))?;
+    if inserted.rows_affected() == 1 {
+        return Ok(());
+    }
+    let owner = sqlx::query("SELECT household FROM network WHERE cidr = ?").bind(network.to_string());
+    let owner = owner.fetch_one(connection).await.and_then(|row| row.try_get::<String, _>("household")).map_err(step("reading a network"))?;
+    let owner = owner.parse().map_err(|error: policy::household::IdError| StoreError::Document { household: owner.clone(), source: error.into() })?;
+    Err(ChangeError::NetworkTaken { network, owner })
+}

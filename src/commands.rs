@@ -1,0 +1,252 @@
+//! The commands, one function each.
+
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow, bail};
+use blocklist_loader::{Outcome, Plan, build, newest};
+use jiff::Timestamp;
+use policy::{
+    artefact::Header,
+    blocklist::Blocklist,
+    category::Taxonomy,
+    decide::Asker,
+    directory::Directory,
+    household::Id,
+    live::LiveLists,
+    name::Name,
+    rules::HouseholdRules,
+};
+use policy_store::Store;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    Command, ConfigArgument, KeysCommand, ListsCommand,
+    config::{self, Checked, LogFormat},
+    daemon, lists,
+};
+
+/// Runs a command to its end.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve { config } => {
+            let checked = load(&config)?;
+            start_log(&checked)?;
+            runtime()?.block_on(daemon::serve(checked))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { config } => check(&config),
+        Command::Explain { name, household, device, record_type, at, config } => {
+            if at.is_some() {
+                bail!("--at: past times are not answered by this version");
+            }
+            let checked = load(&config)?;
+            runtime()?.block_on(explain(&checked, &name, household.as_deref(), device.as_deref(), &record_type))
+        }
+        Command::Lists { command } => run_lists(command),
+        Command::Keys { command } => runtime()?.block_on(run_keys(command)),
+    }
+}
+
+fn load(argument: &ConfigArgument) -> anyhow::Result<Checked> {
+    Ok(config::load(argument.config.as_deref(), std::env::vars())?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+}
+
+fn start_log(checked: &Checked) -> anyhow::Result<()> {
+    let log = &checked.config.log;
+    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
+    let checked = load(argument)?;
+    let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !PathBuf::from(&feed.source).exists()).collect();
+    for feed in &missing {
+        eprintln!("feeds {:?}: source {} does not exist", feed.name, feed.source);
+    }
+    for warning in &checked.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if !missing.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("ok: {} feeds, {} categories", checked.config.feeds.len(), checked.taxonomy.categories().len());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn explain(checked: &Checked, name: &str, household: Option<&str>, device: Option<&str>, record_type: &str) -> anyhow::Result<ExitCode> {
+    let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
+    let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
+    let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
+    let lists = Arc::new(LiveLists::new(lists.context("no lists were built yet: ox-protect lists build")?));
+    let directory = Arc::new(Directory::new(HouseholdRules::of_unknown_lines(checked.defaults)));
+    let mut document = None;
+    let mut asker = directory.unknown_line();
+    if let Some(household) = household {
+        let id: Id = household.parse()?;
+        let store = Store::open(&checked.config.store.url).await?;
+        let found = store.household(&id).await?.ok_or_else(|| anyhow!("there is no household {id}"))?;
+        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults));
+        let device = match device {
+            Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
+            None => None,
+        };
+        asker = Asker { household: rules, device };
+        document = Some(found);
+    }
+    let engine = daemon::engine(checked, &directory, &lists)?;
+    let explained = engine.explain(asker.clone(), name, record_type).await;
+    let explanation = api::explain::compose(&explained, record_type, document.as_ref(), &asker, &checked.taxonomy);
+    print_json(&explanation)
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ListsCommand::Build { config, force, json, plan, taxonomy } => {
+            let (plan, taxonomy) = match plan {
+                Some(_) => read_plan(taxonomy)?,
+                None => {
+                    let checked = load(&config)?;
+                    (Plan { force, ..checked.plan() }, checked.taxonomy)
+                }
+            };
+            build_lists(&plan, &taxonomy, json)
+        }
+        ListsCommand::Show { config, json } => {
+            let checked = load(&config)?;
+            let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
+            let lists = lists.context("no lists were built yet: ox-protect lists build")?;
+            if json {
+                return print_json(lists.header());
+            }
+            show(lists.header(), lists.octets() as u64);
+            Ok(ExitCode::SUCCESS)
+        }
+        ListsCommand::Verify { config, files } => {
+            let checked = load(&config)?;
+            let files = match files.is_empty() {
+                true => newest(&checked.config.lists.directory)?.into_iter().map(|artefact| artefact.path).collect(),
+                false => files,
+            };
+            verify(&files, &checked.taxonomy)
+        }
+    }
+}
+
+fn read_plan(taxonomy: Option<PathBuf>) -> anyhow::Result<(Plan, Taxonomy)> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("reading the plan")?;
+    let taxonomy = match taxonomy {
+        Some(path) => Taxonomy::parse(&std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?)?,
+        None => Taxonomy::shipped(),
+    };
+    Ok((serde_json::from_str(&text).context("reading the plan")?, taxonomy))
+}
+
+fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<ExitCode> {
+    let previous = lists::open_newest(&plan.directory, taxonomy)?;
+    let outcome = build(plan, taxonomy, previous.as_deref(), Timestamp::now())?;
+    if json {
+        return print_json(&outcome);
+    }
+    match outcome {
+        Outcome::Unchanged { generation } => println!("nothing changed; generation {generation} stays"),
+        Outcome::Built(built) => {
+            show(&built.written.header, built.written.octets);
+            for refused in &built.refused {
+                eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
+            }
+            if !built.refused.is_empty() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(header: &Header, octets: u64) {
+    let per_name = octets as f64 / header.names.max(1) as f64;
+    println!("generation {}, built {}: {} names, {} entries, {octets} bytes, {per_name:.2} bytes a name", header.generation, header.built_at, header.names, header.entries);
+    println!("{:<24} {:<11} {:>9} {:>7} {:>6} {:>7} {:>8} {:>8}", "feed", "format", "entries", "paths", "bad", "unsupp.", "suffixes", "unmapped");
+    for feed in &header.feeds {
+        let report = &feed.report;
+        println!(
+            "{:<24} {:<11} {:>9} {:>7} {:>6} {:>7} {:>8} {:>8}{}",
+            feed.name,
+            feed.format,
+            report.entries,
+            report.paths,
+            report.bad,
+            report.unsupported,
+            report.public_suffixes,
+            report.unmapped,
+            feed.refused.as_ref().map(|reason| format!("  refused: {reason}")).unwrap_or_default(),
+        );
+        for complaint in &report.samples {
+            println!("    {}:{}: {}: {}", complaint.file, complaint.line, complaint.reason, complaint.text);
+        }
+    }
+}
+
+fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
+    if files.is_empty() {
+        bail!("there is no artefact to verify");
+    }
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        match Blocklist::open(file, taxonomy) {
+            Ok(lists) => println!("{}: ok, generation {}, {} names, sha256 {}", file.display(), lists.generation(), lists.header().names, lists.sha256()),
+            Err(error) => {
+                eprintln!("{}", config::causes(&error));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
+    let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
+    let store = Store::open(&load(config)?.config.store.url).await?;
+    let now = Timestamp::now();
+    match command {
+        KeysCommand::Create { role, label, .. } => {
+            let (secret, key) = store.create_key(role, &label, now).await?;
+            println!("{}: {secret}", key.id);
+        }
+        KeysCommand::List { .. } => {
+            for key in store.keys().await? {
+                let end = key.revoked_at.map(|at| format!("revoked {at}")).unwrap_or_default();
+                println!("{}  {:<8}  {}  {}  {end}", key.id, key.role.to_string(), key.created_at, key.label);
+            }
+        }
+        KeysCommand::Revoke { id, .. } => {
+            if !store.revoke_key(&id, now).await? {
+                bail!("no key {id} is in force");
+            }
+            println!("{id} is revoked");
+        }
+    }
+    store.close().await;
+    Ok(ExitCode::SUCCESS)
+}

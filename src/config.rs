@@ -1,0 +1,511 @@
+//! The configuration: read once, checked as a whole, and refused with the line and the words that would be right.
+//!
+//! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use blocklist_loader::{Feed, Plan};
+use ipnet::IpNet;
+use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults};
+use resolver::respond::BlockedAnswer;
+use serde::{Deserialize, Serialize};
+
+/// What runs without `--config`.
+pub const EMBEDDED: &str = include_str!("../configs/default.toml");
+/// Before each key that the environment overrides: `OX_PROTECT_SECTION__KEY`.
+const ENVIRONMENT_PREFIX: &str = "OX_PROTECT_";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where queries come in and what a block looks like.
+    pub dns: Dns,
+    /// The REST API.
+    pub api: Api,
+    /// Households and keys.
+    pub store: Store,
+    /// Compiled lists.
+    pub lists: Lists,
+    /// The operator's defaults.
+    pub policy: Policy,
+    /// Where answers come from.
+    pub recursion: Recursion,
+    /// What is written to standard error.
+    pub log: Log,
+    /// The lists.
+    pub feeds: Vec<Feed>,
+}
+
+/// `[dns]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Addresses for UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Who may assert identities for others.
+    pub trusted_peers: Vec<IpNet>,
+    /// UDP threads for each address; 0 is one for each core.
+    pub workers: usize,
+    /// What `TXT CH id.server` answers; empty refuses.
+    pub server_id: String,
+    /// What a blocked name is answered with.
+    pub blocked_answer: BlockedAnswerKind,
+    /// The addresses of `landing`.
+    pub landing: Vec<IpAddr>,
+    /// Budget of the answer cache in MiB.
+    pub cache_mib: u64,
+    /// The most resolutions at a time.
+    pub resolutions_max: usize,
+}
+
+/// `dns.blocked_answer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockedAnswerKind {
+    /// NXDOMAIN.
+    Nxdomain,
+    /// NOERROR without records.
+    Nodata,
+    /// The landing addresses.
+    Landing,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 5353))],
+            trusted_peers: vec![network("127.0.0.0/8")],
+            workers: 0,
+            server_id: String::new(),
+            blocked_answer: BlockedAnswerKind::Nxdomain,
+            landing: Vec::new(),
+            cache_mib: 256,
+            resolutions_max: 4096,
+        }
+    }
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// The address of the REST API.
+    pub listen: SocketAddr,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// `sqlite:PATH`.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:data/ox-protect.db".to_owned() }
+    }
+}
+
+/// `[lists]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lists {
+    /// The folder of the artefacts.
+    pub directory: PathBuf,
+    /// How many generations are kept.
+    pub keep: usize,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { directory: "data/lists".into(), keep: 3 }
+    }
+}
+
+/// `[policy]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// The preset of those who chose none.
+    pub default_preset: String,
+    /// A taxonomy document; empty is the shipped one.
+    pub taxonomy: PathBuf,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new() }
+    }
+}
+
+/// `[recursion]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recursion {
+    /// A root hints file; empty is the shipped one.
+    pub root_hints: PathBuf,
+    /// The port of every authority.
+    pub authority_port: u16,
+    /// Networks that are never asked.
+    pub do_not_query: Vec<IpNet>,
+    /// Ask over IPv4.
+    pub ipv4: bool,
+    /// Ask over IPv6.
+    pub ipv6: bool,
+    /// Must be true in this version.
+    pub qname_minimisation: bool,
+    /// Without effect in this version but for a warning.
+    pub dnssec: bool,
+    /// For the version that validates.
+    pub trust_anchors: Vec<String>,
+    /// For the version that validates.
+    pub negative_trust_anchors: Vec<Name>,
+    /// Zones answered by other resolvers.
+    pub forward: Vec<Zone>,
+    /// Must be empty in this version.
+    pub stub: Vec<Zone>,
+    /// Records this node answers itself; empty is none.
+    pub local_records: PathBuf,
+}
+
+/// One entry of `recursion.forward`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// The zone.
+    pub zone: Name,
+    /// Who answers it.
+    pub to: Vec<SocketAddr>,
+}
+
+/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
+const SPECIAL_NETWORKS: [&str; 22] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/127",
+    "::ffff:0:0/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001:db8::/32",
+    "fc00::/7",
+    "fe80::/10",
+    "ff00::/8",
+];
+
+impl Default for Recursion {
+    fn default() -> Self {
+        Self {
+            root_hints: PathBuf::new(),
+            authority_port: 53,
+            do_not_query: SPECIAL_NETWORKS.iter().map(|text| network(text)).collect(),
+            ipv4: true,
+            ipv6: true,
+            qname_minimisation: true,
+            dnssec: false,
+            trust_anchors: Vec::new(),
+            negative_trust_anchors: Vec::new(),
+            forward: Vec::new(),
+            stub: Vec::new(),
+            local_records: PathBuf::new(),
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+fn network(text: &str) -> IpNet {
+    text.parse().expect("our own defaults are networks")
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// Not TOML, an unknown key, or a value of the wrong kind; the message shows the line.
+    Parse(String, Box<toml::de::Error>),
+    /// A variable that overrides nothing, or with something it cannot be.
+    Environment(String, String),
+    /// A value that cannot be used.
+    Value(&'static str, String),
+    /// A feed that cannot be used.
+    Feed(blocklist_loader::FeedError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(f, "reading {}: {error}", path.display()),
+            Self::Parse(file, error) => write!(f, "{file}: {error}"),
+            Self::Environment(variable, error) => write!(f, "environment variable {variable}: {error}"),
+            Self::Value(key, error) => write!(f, "{key}: {error}"),
+            Self::Feed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration that was checked, with what follows from it.
+pub struct Checked {
+    /// The configuration, its paths resolved.
+    pub config: Config,
+    /// The taxonomy.
+    pub taxonomy: Taxonomy,
+    /// The operator's defaults, compiled.
+    pub defaults: OperatorDefaults,
+    /// Addresses of root servers.
+    pub roots: Vec<IpAddr>,
+    /// Things the operator should know; each a sentence.
+    pub warnings: Vec<String>,
+    /// Whether no file was given.
+    pub is_embedded: bool,
+}
+
+impl Checked {
+    /// What the loader is to build.
+    pub fn plan(&self) -> Plan {
+        Plan { feeds: self.config.feeds.clone(), directory: self.config.lists.directory.clone(), force: false }
+    }
+
+    /// What a blocked name is answered with.
+    pub fn blocked_answer(&self) -> BlockedAnswer {
+        let dns = &self.config.dns;
+        match dns.blocked_answer {
+            BlockedAnswerKind::Nxdomain => BlockedAnswer::NxDomain,
+            BlockedAnswerKind::Nodata => BlockedAnswer::NoData,
+            BlockedAnswerKind::Landing => BlockedAnswer::Landing {
+                v4: dns.landing.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None }),
+                v6: dns.landing.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None }),
+            },
+        }
+    }
+}
+
+/// Reads a configuration file, or the embedded default, lets the environment override keys, and checks the whole.
+pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Checked, ConfigError> {
+    let (text, name, base) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+            (text, path.display().to_string(), path.parent().unwrap_or(Path::new("")).to_owned())
+        }
+        None => (EMBEDDED.to_owned(), "the embedded configuration".to_owned(), PathBuf::new()),
+    };
+    let config = parse(&text, &name)?;
+    let checked = check(override_by(config, &text, environment)?.rooted(&base))?;
+    Ok(Checked { is_embedded: path.is_none(), ..checked })
+}
+
+fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Parse(name.to_owned(), Box::new(error)))
+}
+
+/// The file is sound by now, so whatever fails here is the variable's fault.
+fn override_by(config: Config, text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let mut variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name.contains("__")).collect();
+    variables.sort();
+    let (mut config, mut table) = (config, text.parse::<toml::Table>().expect("it was read a moment ago"));
+    for (variable, value) in variables {
+        let failed = |error: String| ConfigError::Environment(variable.clone(), error);
+        let path = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+        let (section, key) = path.split_once("__").expect("filtered above");
+        let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+        let section = section.as_table_mut().ok_or_else(|| failed("this section cannot be overridden".to_owned()))?;
+        // A value that is no TOML, such as a bare path, is a string.
+        let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+        section.insert(key.to_owned(), parsed.unwrap_or_else(|| value.clone().into()));
+        config = table.clone().try_into().map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
+    }
+    Ok(config)
+}
+
+impl Config {
+    /// Resolves relative paths against the folder of the configuration file.
+    fn rooted(mut self, base: &Path) -> Self {
+        let root = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = base.join(&*path);
+            }
+        };
+        root(&mut self.lists.directory);
+        root(&mut self.policy.taxonomy);
+        root(&mut self.recursion.root_hints);
+        root(&mut self.recursion.local_records);
+        if let Some(path) = self.store.url.strip_prefix("sqlite:") {
+            self.store.url = format!("sqlite:{}", base.join(path).display());
+        }
+        self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
+        self
+    }
+}
+
+fn check(config: Config) -> Result<Checked, ConfigError> {
+    check_ranges(&config)?;
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error));
+    let taxonomy = match config.policy.taxonomy.as_os_str().is_empty() {
+        true => Taxonomy::shipped(),
+        false => Taxonomy::parse(&read(&config.policy.taxonomy)?).map_err(|error| ConfigError::Value("policy.taxonomy", causes(&error)))?,
+    };
+    let preset = taxonomy.preset(&config.policy.default_preset).ok_or_else(|| {
+        let known: Vec<&str> = taxonomy.presets().map(|(preset, _)| preset.slug.as_str()).collect();
+        ConfigError::Value("policy.default_preset", format!("{:?} is no preset; one of {}", config.policy.default_preset, known.join(", ")))
+    })?;
+    Feed::check_all(&config.feeds, &taxonomy).map_err(ConfigError::Feed)?;
+    let hints = match config.recursion.root_hints.as_os_str().is_empty() {
+        true => resolver::hickory::ROOT_HINTS.to_owned(),
+        false => read(&config.recursion.root_hints)?,
+    };
+    let roots = resolver::hickory::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
+    let mut warnings = Vec::new();
+    if config.recursion.dnssec {
+        warnings.push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
+    }
+    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false })
+}
+
+fn check_ranges(config: &Config) -> Result<(), ConfigError> {
+    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
+    let Config { dns, lists, recursion, store, .. } = config;
+    value("dns.listen", !dns.listen.is_empty(), "at least one address is needed")?;
+    value("dns.workers", dns.workers <= 256, "0 to 256")?;
+    value("dns.server_id", dns.server_id.len() <= 255, "at most 255 octets, RFC 1035 section 3.3")?;
+    value("dns.cache_mib", (1..=1_048_576).contains(&dns.cache_mib), "1 to 1048576")?;
+    value("dns.resolutions_max", (1..=1_000_000).contains(&dns.resolutions_max), "1 to 1000000")?;
+    let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
+    value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
+    value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
+    value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
+    value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
+    value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
+    value("recursion.qname_minimisation", recursion.qname_minimisation, "this version cannot turn it off")?;
+    value("recursion.stub", recursion.stub.is_empty(), "stub zones come with a later version; forward zones are there")?;
+    let forwards_somewhere = recursion.forward.iter().all(|zone| !zone.to.is_empty());
+    value("recursion.forward", forwards_somewhere, "each zone needs at least one address in `to`")
+}
+
+/// An error with its causes, on one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, environment: &[(&str, &str)]) -> String {
+        let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        parse(text, "test.toml").and_then(|config| override_by(config, text, variables)).and_then(check).err().expect("it must be refused").to_string()
+    }
+
+    #[test]
+    fn the_reference_shows_every_key_with_its_default() {
+        let reference = parse(EMBEDDED, "").unwrap();
+        let written: toml::Table = EMBEDDED.parse().unwrap();
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (section, keys) in &defaults {
+            for key in keys.as_table().into_iter().flat_map(toml::Table::keys) {
+                assert!(written[section].as_table().unwrap().contains_key(key), "configs/default.toml lacks {section}.{key}");
+            }
+        }
+        let starter = Recursion { local_records: reference.recursion.local_records.clone(), ..Recursion::default() };
+        let feeds = reference.feeds.clone();
+        assert_eq!(reference, Config { recursion: starter, feeds, ..Config::default() });
+    }
+
+    #[test]
+    fn every_shipped_configuration_is_sound() {
+        for entry in std::fs::read_dir("configs").unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let checked = load(Some(&path), std::iter::empty());
+                assert!(checked.is_ok(), "{}: {}", path.display(), checked.err().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_refused_with_its_place() {
+        let unknown = refused("[dns]\nlisten = [\"127.0.0.1:53\"]\nlisen = 1\n", &[]);
+        assert!(unknown.contains("line 3") && unknown.contains("lisen"), "{unknown}");
+        assert!(refused("[dsn]\n", &[]).contains("dsn"));
+        assert!(refused("[dns]\nlisten = \"nowhere\"\n", &[]).contains("line 2"));
+        assert!(refused("[lists]\nkeep = 0\n", &[]).contains("lists.keep: 1 to 1000"));
+        assert!(refused("[policy]\ndefault_preset = \"lite\"\n", &[]).contains("light, moderate, strict, off"));
+        assert!(refused("[store]\nurl = \"redis:x\"\n", &[]).contains("store.url"));
+        assert!(refused("[dns]\nblocked_answer = \"landing\"\n", &[]).contains("dns.landing"));
+        assert!(refused("[[feeds]]\nname = \"a\"\nsource = \"a\"\nformat = \"domains\"\ncategory = \"gambling\"\n", &[]).contains("scope"));
+        assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\n", &[]).contains("recursion.stub"));
+    }
+
+    #[test]
+    fn the_environment_overrides_single_keys_and_is_checked_as_strictly() {
+        let variables = [("OX_PROTECT_DNS__LISTEN", "[\"127.0.0.9:53\"]"), ("OX_PROTECT_STORE__URL", "sqlite:/x"), ("OX_PROTECT_LISTS__KEEP", "7")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = override_by(parse("", "").unwrap(), "", variables.into_iter()).unwrap();
+        assert_eq!((config.dns.listen[0].ip().to_string(), config.store.url, config.lists.keep), ("127.0.0.9".into(), "sqlite:/x".into(), 7));
+        assert!(refused("", &[("OX_PROTECT_DNS__LISEN", "1")]).contains("OX_PROTECT_DNS__LISEN"));
+        assert!(refused("", &[("OX_PROTECT_LISTS__KEEP", "many")]).contains("OX_PROTECT_LISTS__KEEP"));
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let text = "[store]\nurl = \"sqlite:a.db\"\n[lists]\ndirectory = \"/l\"\n";
+        let config = parse(text, "").unwrap().rooted(Path::new("/etc/ox"));
+        assert_eq!((config.store.url.as_str(), config.lists.directory.as_path()), ("sqlite:/etc/ox/a.db", Path::new("/l")));
+    }
+}
