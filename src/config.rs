@@ -257,7 +257,7 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info,hickory_resolver=error,hickory_net=error,hickory_proto=error".to_owned(), format: LogFormat::Text }
     }
 }
 

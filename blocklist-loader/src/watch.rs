@@ -123,23 +123,30 @@ fn is_only_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-/// The folders to watch: those that hold the sources, those that are sources, and, of what is not there, the nearest
-/// ancestor that is. Behind symbolic links both ends count.
+/// The folders to watch: those that are sources, those that hold one, and those that hold a symbolic link on the way to
+/// one. Of what is not there, the nearest ancestor that is.
 fn folders(feeds: &[Feed]) -> Vec<(PathBuf, RecursiveMode)> {
     let mut folders = Vec::new();
     for feed in feeds {
         let source = Path::new(&feed.source);
-        for path in [Some(source.to_owned()), source.canonicalize().ok()].into_iter().flatten() {
-            if path.is_dir() {
-                let mode = if feed.format == Format::Squidguard { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-                folders.push((path.clone(), mode));
-            }
-            let holder = path.ancestors().skip(1).map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
-            folders.extend(holder.into_iter().find(|folder| folder.is_dir()).map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive)));
+        if source.is_dir() {
+            let is_deep = feed.format == Format::Squidguard;
+            folders.push((source.to_owned(), if is_deep { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive }));
+        }
+        let far_end = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+        let links = source.ancestors().filter(|path| path.is_symlink());
+        for path in [source, &far_end].into_iter().chain(links) {
+            folders.extend(nearest_holder(path).map(|folder| (folder, RecursiveMode::NonRecursive)));
         }
     }
-    // Recursive first where a folder is wanted in both ways; once is enough.
+    // A folder that is wanted in both ways is watched in the one that sees more.
     folders.sort_by_key(|(path, mode)| (path.clone(), *mode == RecursiveMode::NonRecursive));
     folders.dedup_by(|a, b| a.0 == b.0);
     folders
+}
+
+/// The folder that holds this path, or the nearest one above it that exists.
+fn nearest_holder(path: &Path) -> Option<PathBuf> {
+    let holders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    holders.into_iter().find(|folder| folder.is_dir()).map(Path::to_owned)
 }

@@ -1,6 +1,15 @@
-//! Promises of the whole, kept by the real program in a simulated Internet.
+//! Promises of the whole, kept by the real program in a simulated Internet. One file a theme, one test a promise.
 
 #[path = "../world/mod.rs"]
 mod world;
 
+mod bad_input;
+mod blocking;
+mod command_line;
+mod identity;
+mod lists;
+mod nsd;
+mod recursion;
+mod survival;
+mod toggles;
 mod world_itself;

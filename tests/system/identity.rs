@@ -1,0 +1,71 @@
+//! Who is asking: households by network, devices by address or by the MAC address their router adds.
+
+use crate::world::{Switch::*, World};
+
+const PHONE: &str = "02:00:5e:00:53:01";
+
+async fn world(trusted_peers: &str) -> World {
+    World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .household("street", "127.0.0.0/16")
+        .household("house", "127.0.7.0/24")
+        .household("flat", "127.0.7.64/32")
+        .config(&format!("[dns]\ntrusted_peers = [{trusted_peers}]\n"))
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn the_most_specific_network_wins() {
+    let world = world("").await;
+    world.toggle("house", "gambling", Block).await;
+    let ask = |from: &'static str| {
+        let line = world.line(from);
+        async move { line.ask("bets.example. A").await }
+    };
+    assert_eq!(ask("127.0.8.1").await, "192.0.2.7");
+    assert_eq!(ask("127.0.7.1").await, "blocked: gambling");
+    assert_eq!(ask("127.0.7.64").await, "192.0.2.7");
+    world.api.delete("/v1/households/flat/networks/127.0.7.64%2F32").await.ok();
+    assert_eq!(ask("127.0.7.64").await, "blocked: gambling");
+    world.api.delete("/v1/households/house").await.ok();
+    assert_eq!(ask("127.0.7.64").await, "192.0.2.7", "the street's rules from now on");
+}
+
+#[tokio::test]
+async fn inside_a_household_a_mac_address_picks_the_device_in_octets_and_in_text() {
+    let world = world("").await;
+    world.device("house", "phone", ("mac", PHONE)).await;
+    world.toggle_device("house", "phone", "gambling", Block).await;
+    let router = world.line("127.0.7.1");
+    assert_eq!(router.ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(router.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling");
+    assert_eq!(router.with_mac_as_text(PHONE).ask("bets.example. A").await, "blocked: gambling");
+    assert_eq!(router.with_mac("02:00:5e:00:53:99").ask("bets.example. A").await, "192.0.2.7", "a device nobody named is its household's");
+    assert_eq!(world.line("127.0.8.1").with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7", "another household's device is nobody here");
+}
+
+#[tokio::test]
+async fn outside_of_every_household_only_a_trusted_peer_may_say_who_asks() {
+    let world = world("\"127.1.0.5/32\"").await;
+    world.device("house", "phone", ("mac", PHONE)).await;
+    world.toggle_device("house", "phone", "gambling", Block).await;
+    let (proxy, stranger) = (world.line("127.1.0.5"), world.line("127.1.0.6"));
+    assert_eq!(proxy.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling");
+    assert_eq!(proxy.ask("bets.example. A").await, "192.0.2.7");
+    let dropped = || world.api.metric("ox_protect_identities_dropped_total");
+    let before = dropped().await;
+    assert_eq!(stranger.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
+    assert!(dropped().await > before, "what is dropped is counted");
+    // A second household claims the same address: now it names nobody.
+    world.device("flat", "clone", ("mac", PHONE)).await;
+    assert_eq!(proxy.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
+}
+
+#[tokio::test]
+async fn ids_of_devices_never_leave_the_house() {
+    let world = world("").await;
+    world.line("127.0.7.1").with_mac(PHONE).ask("bets.example. A").await;
+    assert!(world.internet.tally().queries() > 0);
+    assert!(!world.internet.tally().edns_options().contains(&65001), "an authority saw a MAC address");
+}

@@ -1,0 +1,98 @@
+//! Answers from the simulated Internet, as a client sees them.
+
+use hickory_proto::rr::RecordType;
+
+use crate::world::{Behaviour, Internet, World};
+
+#[tokio::test]
+async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
+    let zone = "a.example. 60 A 192.0.2.1\nwww 60 CNAME a.example.\ntext 60 TXT \"hello\"\nout 60 CNAME b.test.";
+    let world = World::with_zone(zone).zone("b.test. 60 A 192.0.2.2\nb.test. 60 AAAA 2001:db8::2").start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(home.over_tcp().ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(home.ask("www.a.example. A").await, "192.0.2.1");
+    assert_eq!(home.ask("out.a.example. AAAA").await, "2001:db8::2");
+    assert_eq!(home.ask("a.example. AAAA").await, "NODATA");
+    let absent = home.reply("absent.a.example. A").await.unwrap();
+    assert_eq!(absent.to_string(), "NXDOMAIN");
+    assert!(absent.authority_lines()[0].contains("SOA"), "{:?}", absent.authority_lines());
+}
+
+#[tokio::test]
+async fn a_second_question_is_answered_from_the_cache_whatever_its_letter_case_and_its_ttl_falls() {
+    let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
+    world.internet.forget_questions();
+    let reply = home.reply("A.eXample. A").await.unwrap();
+    assert_eq!(reply.to_string(), "192.0.2.1");
+    assert_eq!(reply.message.queries[0].name.to_string(), "A.eXample.", "the client's letter case comes back");
+    assert!(reply.answer_ttl_s().unwrap() <= 300);
+    assert_eq!(world.line("127.0.9.9").over_tcp().ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(world.internet.asked("a.example.", RecordType::A), 0);
+}
+
+#[tokio::test]
+async fn a_herd_with_one_question_asks_the_authority_once() {
+    let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
+    world.internet.make("a.example.", &Behaviour::Delays(std::time::Duration::from_millis(150)));
+    let herd: Vec<_> = (1..60)
+        .map(|host| {
+            let line = world.line(&format!("127.0.7.{host}"));
+            tokio::spawn(async move { line.ask("a.example. A").await })
+        })
+        .collect();
+    for asker in herd {
+        assert_eq!(asker.await.unwrap(), "192.0.2.1");
+    }
+    assert_eq!(world.internet.asked("a.example.", RecordType::A), 1);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_truncated_over_udp_and_whole_over_tcp() {
+    let many: String = (0..120).map(|host| format!("big.example. 60 A 192.0.2.{host}\n")).collect();
+    let world = World::with_zone(&many).start().await;
+    let home = world.line("127.0.7.9");
+    for line in [home.clone(), home.without_edns()] {
+        let reply = line.reply("big.example. A").await.unwrap();
+        assert!(reply.is_truncated() && reply.wire.len() <= 1232, "{} octets", reply.wire.len());
+    }
+    assert_eq!(home.over_tcp().reply("big.example. A").await.unwrap().answer_lines().len(), 120);
+}
+
+#[tokio::test]
+async fn a_forwarded_zone_is_answered_by_its_resolver_and_the_rest_by_recursion() {
+    let internet = Internet::new().zone("a.example", "a.example. 60 A 192.0.2.1");
+    let elsewhere = Internet::new();
+    elsewhere.root().becomes(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
+    let forward = format!("[recursion]\nforward = [{{ zone = \"corp.test\", to = [\"{}:{}\"] }}]\n", elsewhere.root().address(), elsewhere.port());
+    let world = World::draft(internet).config(&forward).start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("intranet.corp.test. A").await, "192.0.2.77");
+    assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(elsewhere.asked("a.example.", RecordType::A), 0);
+}
+
+#[tokio::test]
+async fn questions_that_no_resolver_answers_get_their_code() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").config("[dns]\nserver_id = \"node-7\"\n").start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("version.bind. CH TXT").await, "REFUSED");
+    let id = home.reply("id.server. CH TXT").await.unwrap();
+    assert!(id.answer_lines()[0].contains("node-7"), "{:?}", id.answer_lines());
+    assert_eq!(home.ask("a.example. AXFR").await, "NOTIMP");
+    assert_eq!(home.iterative().ask("a.example. A").await, "REFUSED");
+    assert!(home.reply("a.example. ANY").await.unwrap().answer_lines()[0].contains("RFC8482"));
+}
+
+#[tokio::test]
+async fn an_authority_that_is_gone_is_a_servfail_and_nothing_worse() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").zone("b.example. 60 A 192.0.2.2").start().await;
+    world.internet.make("a.example.", &Behaviour::Refuses);
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("a.example. A").await, "SERVFAIL");
+    assert_eq!(home.ask("b.example. A").await, "192.0.2.2");
+    world.internet.make("a.example.", &Behaviour::Answers);
+    assert_eq!(home.ask("www.a.example. A").await, "NXDOMAIN");
+}
