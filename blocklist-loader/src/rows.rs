@@ -9,7 +9,7 @@ use policy::{
     name::{NameBuffer, NameRef},
 };
 
-use crate::suffix::is_public_suffix;
+use crate::suffix::{Suffix, public_suffix};
 
 /// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
 const SAMPLES_OF_A_KIND: u8 = 5;
@@ -110,17 +110,28 @@ impl<'a> Rows<'a> {
             Ok(name) => name,
             Err(error) => return self.bad(row, &error),
         };
-        // An exact entry covers one name and an exception only gives back: neither can take a registry down.
+        // An exact entry covers one name and an exception only gives back: neither can take strangers down.
         let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
-        if self.guard_suffixes && covers_below && is_public_suffix(name) {
-            self.report.public_suffixes += 1;
+        let suffix = public_suffix(name).filter(|_| self.guard_suffixes && covers_below);
+        let is_narrowed = suffix == Some(Suffix::Shared) && claim.scope == Scope::Subtree;
+        if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
-            return self.complain(Kind::PublicSuffix, row, &reason);
+            return self.public_suffix(row, &reason);
         }
+        let claim = if is_narrowed { Claim { scope: Scope::Exact, ..claim } } else { claim };
         match (self.take)(name, category, claim) {
             Ok(()) => self.report.entries += 1,
             Err(error) => self.failed = Some(error),
         }
+        if is_narrowed {
+            let reason = "is a public suffix, so only the name itself is taken; force_public_suffixes = true would take all below it";
+            self.public_suffix(row, &reason);
+        }
+    }
+
+    fn public_suffix(&mut self, row: &[u8], reason: &dyn Display) {
+        self.report.public_suffixes += 1;
+        self.complain(Kind::PublicSuffix, row, reason);
     }
 
     /// A row speaks of a part of a host: never of its name.

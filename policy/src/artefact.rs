@@ -94,7 +94,7 @@ pub struct FeedReport {
     pub unsupported: u64,
     /// Rows that hold no name.
     pub bad: u64,
-    /// Subtree entries at or above a public suffix, refused.
+    /// Subtree entries at a public suffix: refused at a top-level name, narrowed to the name itself at a longer one (`co.uk`).
     pub public_suffixes: u64,
     /// Rows of folders or codes that the configuration maps to no category.
     pub unmapped: u64,

@@ -66,7 +66,7 @@ async fn a_forwarded_zone_is_answered_by_its_resolver_and_the_rest_by_recursion(
     let internet = Internet::new().zone("a.example", "a.example. 60 A 192.0.2.1");
     let elsewhere = Internet::new();
     elsewhere.root().becomes(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
-    let forward = format!("[recursion]\nforward = [{{ zone = \"corp.test\", to = [\"{}:{}\"] }}]\n", elsewhere.root().address(), elsewhere.port());
+    let forward = format!("[recursion]\nforward = [{{ zone = \"corp.test\", to = [\"{}\"] }}]\n", elsewhere.root().address());
     let world = World::draft(internet).config(&forward).start().await;
     let home = world.line("127.0.7.9");
     assert_eq!(home.ask("intranet.corp.test. A").await, "192.0.2.77");

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_registry_is_never_listed_whole() {
-        check(Domains, "com\nco.uk\ngithub.io\n.\nexample.co.uk\n", "subtree example.co.uk", counts(1).public_suffixes(4));
+        check(Domains, "com\nco.uk\ngithub.io\n.\nexample.co.uk\n", "exact co.uk, exact github.io, subtree example.co.uk", counts(3).public_suffixes(4));
         check((Domains, "exact"), "com\ngithub.io\n", "exact com, exact github.io", counts(2));
         check((Domains, "descendants"), "com\na.example\n", "descendants a.example", counts(1).public_suffixes(1));
     }
