@@ -11,15 +11,8 @@ use anyhow::{Context, anyhow, bail};
 use blocklist_loader::{Outcome, Plan, build, newest};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header,
-    blocklist::Blocklist,
-    category::Taxonomy,
-    decide::Asker,
-    directory::Directory,
-    household::Id,
-    live::LiveLists,
-    name::Name,
-    rules::HouseholdRules,
+    artefact::Header, blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, household::Id, live::LiveLists,
+    name::Name, rules::HouseholdRules,
 };
 use policy_store::Store;
 use tracing_subscriber::EnvFilter;
@@ -87,7 +80,13 @@ fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn explain(checked: &Checked, name: &str, household: Option<&str>, device: Option<&str>, record_type: &str) -> anyhow::Result<ExitCode> {
+async fn explain(
+    checked: &Checked,
+    name: &str,
+    household: Option<&str>,
+    device: Option<&str>,
+    record_type: &str,
+) -> anyhow::Result<ExitCode> {
     let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
     let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
     let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
@@ -114,10 +113,16 @@ async fn explain(checked: &Checked, name: &str, household: Option<&str>, device:
 }
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
+    print(&serde_json::to_string_pretty(value)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output. A reader that has seen enough, such as `head`, is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("writing to standard output"),
+    }
 }
 
 fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
@@ -139,7 +144,7 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
             if json {
                 return print_json(lists.header());
             }
-            show(lists.header(), lists.octets() as u64);
+            print(&show(lists.header(), lists.octets() as u64))?;
             Ok(ExitCode::SUCCESS)
         }
         ListsCommand::Verify { config, files } => {
@@ -172,7 +177,7 @@ fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<E
     match outcome {
         Outcome::Unchanged { generation } => println!("nothing changed; generation {generation} stays"),
         Outcome::Built(built) => {
-            show(&built.written.header, built.written.octets);
+            print(&show(&built.written.header, built.written.octets))?;
             for refused in &built.refused {
                 eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
             }
@@ -184,28 +189,31 @@ fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(header: &Header, octets: u64) {
+fn show(header: &Header, octets: u64) -> String {
     let per_name = octets as f64 / header.names.max(1) as f64;
-    println!("generation {}, built {}: {} names, {} entries, {octets} bytes, {per_name:.2} bytes a name", header.generation, header.built_at, header.names, header.entries);
-    println!("{:<24} {:<11} {:>9} {:>7} {:>6} {:>7} {:>8} {:>8}", "feed", "format", "entries", "paths", "bad", "unsupp.", "suffixes", "unmapped");
+    let Header { generation, built_at, names, entries, .. } = header;
+    let mut text = format!(
+        "generation {generation}, built {built_at}: {names} names, {entries} entries, {octets} bytes, {per_name:.2} bytes a name\n"
+    );
+    let row = |cells: [&str; 8]| {
+        let [feed, format, rest @ ..] = cells;
+        let rest: Vec<String> = rest.iter().map(|cell| format!("{cell:>9}")).collect();
+        format!("{feed:<24} {format:<11}{}", rest.concat())
+    };
+    text += &row(["feed", "format", "entries", "paths", "bad", "unsupp.", "suffixes", "unmapped"]);
+    text += "\n";
     for feed in &header.feeds {
         let report = &feed.report;
-        println!(
-            "{:<24} {:<11} {:>9} {:>7} {:>6} {:>7} {:>8} {:>8}{}",
-            feed.name,
-            feed.format,
-            report.entries,
-            report.paths,
-            report.bad,
-            report.unsupported,
-            report.public_suffixes,
-            report.unmapped,
-            feed.refused.as_ref().map(|reason| format!("  refused: {reason}")).unwrap_or_default(),
-        );
+        let counts = [report.entries, report.paths, report.bad, report.unsupported, report.public_suffixes, report.unmapped];
+        let [entries, paths, bad, unsupported, suffixes, unmapped] = counts.map(|count| count.to_string());
+        text += &row([&feed.name, &feed.format, &entries, &paths, &bad, &unsupported, &suffixes, &unmapped]);
+        text += &feed.refused.as_ref().map(|reason| format!("  refused: {reason}")).unwrap_or_default();
+        text += "\n";
         for complaint in &report.samples {
-            println!("    {}:{}: {}: {}", complaint.file, complaint.line, complaint.reason, complaint.text);
+            text += &format!("    {}:{}: {}: {}\n", complaint.file, complaint.line, complaint.reason, complaint.text);
         }
     }
+    text
 }
 
 fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
@@ -215,7 +223,13 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for file in files {
         match Blocklist::open(file, taxonomy) {
-            Ok(lists) => println!("{}: ok, generation {}, {} names, sha256 {}", file.display(), lists.generation(), lists.header().names, lists.sha256()),
+            Ok(lists) => println!(
+                "{}: ok, generation {}, {} names, sha256 {}",
+                file.display(),
+                lists.generation(),
+                lists.header().names,
+                lists.sha256()
+            ),
             Err(error) => {
                 eprintln!("{}", config::causes(&error));
                 code = ExitCode::FAILURE;

@@ -406,7 +406,8 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     let roots = resolver::hickory::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let mut warnings = Vec::new();
     if config.recursion.dnssec {
-        warnings.push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
+        warnings
+            .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
     }
     Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false })
 }
@@ -449,7 +450,12 @@ mod tests {
 
     fn refused(text: &str, environment: &[(&str, &str)]) -> String {
         let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        parse(text, "test.toml").and_then(|config| override_by(config, text, variables)).and_then(check).err().expect("it must be refused").to_string()
+        parse(text, "test.toml")
+            .and_then(|config| override_by(config, text, variables))
+            .and_then(check)
+            .err()
+            .expect("it must be refused")
+            .to_string()
     }
 
     #[test]
@@ -494,10 +500,14 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_single_keys_and_is_checked_as_strictly() {
-        let variables = [("OX_PROTECT_DNS__LISTEN", "[\"127.0.0.9:53\"]"), ("OX_PROTECT_STORE__URL", "sqlite:/x"), ("OX_PROTECT_LISTS__KEEP", "7")];
+        let variables =
+            [("OX_PROTECT_DNS__LISTEN", "[\"127.0.0.9:53\"]"), ("OX_PROTECT_STORE__URL", "sqlite:/x"), ("OX_PROTECT_LISTS__KEEP", "7")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = override_by(parse("", "").unwrap(), "", variables.into_iter()).unwrap();
-        assert_eq!((config.dns.listen[0].ip().to_string(), config.store.url, config.lists.keep), ("127.0.0.9".into(), "sqlite:/x".into(), 7));
+        assert_eq!(
+            (config.dns.listen[0].ip().to_string(), config.store.url, config.lists.keep),
+            ("127.0.0.9".into(), "sqlite:/x".into(), 7)
+        );
         assert!(refused("", &[("OX_PROTECT_DNS__LISEN", "1")]).contains("OX_PROTECT_DNS__LISEN"));
         assert!(refused("", &[("OX_PROTECT_LISTS__KEEP", "many")]).contains("OX_PROTECT_LISTS__KEEP"));
     }

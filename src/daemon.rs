@@ -39,7 +39,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let directory = Arc::new(Directory::new(HouseholdRules::of_unknown_lines(checked.defaults)));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
-    let keeper = Keeper::start(checked.plan(), checked.config.lists.keep, checked.config.policy.taxonomy.clone(), Arc::clone(&taxonomy)).await?;
+    let keeper =
+        Keeper::start(checked.plan(), checked.config.lists.keep, checked.config.policy.taxonomy.clone(), Arc::clone(&taxonomy)).await?;
     let keeper = Arc::new(keeper);
     let engine = Arc::new(engine(&checked, &directory, &keeper.live)?);
     tracing::info!(households, generation = keeper.live.load().generation(), "rules and lists are in place");
@@ -143,7 +144,9 @@ fn recursion(checked: &Checked) -> anyhow::Result<Arc<dyn Recursion>> {
     }
     let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
     match read(&config.local_records) {
-        Ok(text) => Ok(Arc::new(LocalRecords::new(&text, routes).with_context(|| format!("recursion.local_records = {}", config.local_records.display()))?)),
+        Ok(text) => Ok(Arc::new(
+            LocalRecords::new(&text, routes).with_context(|| format!("recursion.local_records = {}", config.local_records.display()))?,
+        )),
         // The embedded default names a file of the repository; elsewhere there is nothing to answer locally.
         Err(error) if checked.is_embedded => {
             tracing::warn!("{error:#}; its names are not answered here");

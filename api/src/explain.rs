@@ -135,13 +135,20 @@ pub fn record_type(text: &str) -> Option<u16> {
 }
 
 fn mnemonic(record_type: u16) -> String {
-    TYPES.iter().find(|(_, number)| *number == record_type).map_or_else(|| format!("TYPE{record_type}"), |(mnemonic, _)| (*mnemonic).to_owned())
+    TYPES
+        .iter()
+        .find(|(_, number)| *number == record_type)
+        .map_or_else(|| format!("TYPE{record_type}"), |(mnemonic, _)| (*mnemonic).to_owned())
 }
 
 /// What a query would be answered, and why. The verdict comes from the function that answers queries.
 #[utoipa::path(get, path = "/v1/explain", tag = "explain", params(Question),
     responses((status = 200, description = "the explanation", body = Value), (status = 404, description = "no such household or device")))]
-pub async fn explain(State(context): State<Arc<Context>>, _operator: Operator, Asked(question): Asked<Question>) -> Result<Json<Explanation>, Problem> {
+pub async fn explain(
+    State(context): State<Arc<Context>>,
+    _operator: Operator,
+    Asked(question): Asked<Question>,
+) -> Result<Json<Explanation>, Problem> {
     let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
     let text = question.record_type.as_deref().unwrap_or("A");
     let record_type = record_type(text).ok_or_else(|| Problem::value("type", "record_type", format!("{text:?} is no record type")))?;
@@ -186,7 +193,14 @@ pub fn compose(explained: &Explained, record_type: u16, household: Option<&House
     });
     let own = own_entry(verdict.layer, asker, name);
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let setter = setter(verdict.layer, categories.first().map(String::as_str), name, household, device.as_ref(), decisive.map(|found| feed_name(header, found)));
+    let setter = setter(
+        verdict.layer,
+        categories.first().map(String::as_str),
+        name,
+        household,
+        device.as_ref(),
+        decisive.map(|found| feed_name(header, found)),
+    );
     Explanation {
         name: explained.names[0].to_string(),
         r#type: mnemonic(record_type),
@@ -244,7 +258,14 @@ fn own_entry(layer: Layer, asker: &Asker, name: &Name) -> Option<String> {
 }
 
 /// Who set what decided: the nearest switch that says so, from the device up to the operator.
-fn setter(layer: Layer, category: Option<&str>, name: &Name, household: Option<&Household>, device: Option<&Id>, feed: Option<String>) -> Option<Setter> {
+fn setter(
+    layer: Layer,
+    category: Option<&str>,
+    name: &Name,
+    household: Option<&Household>,
+    device: Option<&Id>,
+    feed: Option<String>,
+) -> Option<Setter> {
     let of_device = household.zip(device).and_then(|(household, device)| household.devices.get(device));
     match layer {
         Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: feed?, at: None }),
@@ -256,9 +277,11 @@ fn setter(layer: Layer, category: Option<&str>, name: &Name, household: Option<&
         }
         Layer::Category => {
             let category = category?;
-            let switches = [("device", of_device.map(|device| &device.categories)), ("household", household.map(|household| &household.categories))];
+            let switches =
+                [("device", of_device.map(|device| &device.categories)), ("household", household.map(|household| &household.categories))];
             for (layer, switches) in switches {
-                if let Some(set) = switches.and_then(|switches| switches.get(category)).filter(|set| set.value.state == SwitchState::Block) {
+                if let Some(set) = switches.and_then(|switches| switches.get(category)).filter(|set| set.value.state == SwitchState::Block)
+                {
                     return Some(Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) });
                 }
             }
@@ -279,7 +302,8 @@ fn reason(explained: &Explained, categories: &[String], setter: Option<&Setter>,
         0 => String::new(),
         hop => format!(" because it leads to {}", explained.names[hop]),
     };
-    let titles: Vec<&str> = categories.iter().filter_map(|slug| taxonomy.find(slug)).map(|id| taxonomy.category(id).title.as_str()).collect();
+    let titles: Vec<&str> =
+        categories.iter().filter_map(|slug| taxonomy.find(slug)).map(|id| taxonomy.category(id).title.as_str()).collect();
     let titles = titles.join(", ");
     match explained.verdict.layer {
         Layer::Mandatory => format!("{asked} is blocked by order{because_of}; nobody can lift this."),

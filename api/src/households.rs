@@ -84,7 +84,9 @@ impl HouseholdBody {
         if let Some(filtering) = self.filtering {
             household.filtering = filtering;
         }
-        for (given, place) in [(self.preset, &mut household.preset), (self.external_ref, &mut household.external_ref), (self.locale, &mut household.locale)] {
+        for (given, place) in
+            [(self.preset, &mut household.preset), (self.external_ref, &mut household.external_ref), (self.locale, &mut household.locale)]
+        {
             if let Some(value) = given {
                 *place = value;
             }
@@ -184,7 +186,11 @@ fn network(text: &str) -> Result<IpNet, Problem> {
     let wrong = || Problem::value("cidr", "cidr", format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/56"));
     let network: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())?;
     if network != network.trunc() {
-        return Err(Problem::value("cidr", "cidr", format!("{network} has bits set behind its prefix; {} is the network", network.trunc())));
+        return Err(Problem::value(
+            "cidr",
+            "cidr",
+            format!("{network} has bits set behind its prefix; {} is the network", network.trunc()),
+        ));
     }
     Ok(network)
 }

@@ -23,7 +23,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, routing::get};
-use policy::{category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::OperatorDefaults};
+use policy::{
+    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::OperatorDefaults,
+};
 use policy_store::Store;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -88,7 +90,9 @@ pub fn router(context: Arc<Context>) -> Router {
     router
         .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
         .fallback(|| async { Problem::not_found("unknown_route", "there is nothing here; see /openapi.json") })
-        .method_not_allowed_fallback(|| async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json")
+        })
         .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
         .with_state(context)
 }

@@ -48,7 +48,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let segments = Path::<T>::from_request_parts(parts, state).await;
-        segments.map(|Path(segments)| Self(segments)).map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))
+        segments
+            .map(|Path(segments)| Self(segments))
+            .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))
     }
 }
 

@@ -21,9 +21,7 @@ pub async fn categories(State(context): State<Arc<Context>>, _operator: Operator
 /// All presets, with the categories that each blocks.
 #[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = Value)))]
 pub async fn presets(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
-    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| {
-        json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) })
-    };
+    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) });
     Json(json!({ "presets": context.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
 }
 

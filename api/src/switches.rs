@@ -89,7 +89,14 @@ impl Place {
         Ok(written(&changed, StatusCode::OK, said))
     }
 
-    async fn set_category(self, context: &Arc<Context>, operator: Operator, slug: String, expected: Option<u64>, state: SwitchState) -> Result<Response, Problem> {
+    async fn set_category(
+        self,
+        context: &Arc<Context>,
+        operator: Operator,
+        slug: String,
+        expected: Option<u64>,
+        state: SwitchState,
+    ) -> Result<Response, Problem> {
         check_slug(context, &slug)?;
         let said = json!({ "category": slug, "state": state });
         let change = move |categories: &mut Categories, _: &mut Names| {
@@ -110,7 +117,14 @@ impl Place {
         self.change(context, expected, said, change).await
     }
 
-    async fn set_name(self, context: &Arc<Context>, operator: Operator, domain: &str, expected: Option<u64>, body: OwnNameBody) -> Result<Response, Problem> {
+    async fn set_name(
+        self,
+        context: &Arc<Context>,
+        operator: Operator,
+        domain: &str,
+        expected: Option<u64>,
+        body: OwnNameBody,
+    ) -> Result<Response, Problem> {
         let name = own_name(domain)?;
         let OwnNameBody { state, scope } = body;
         if !is_own_scope(scope) {
@@ -141,7 +155,9 @@ impl Place {
 fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
     match context.taxonomy.find(slug) {
         Some(_) => Ok(()),
-        None => Err(Problem::not_found("unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories")).with_field("slug")),
+        None => {
+            Err(Problem::not_found("unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories")).with_field("slug"))
+        }
     }
 }
 

@@ -132,14 +132,10 @@ pub enum FeedFault {
     #[error("source {0:?} is not built yet in this version; name a file or a folder")]
     SourceNotBuilt(String),
     /// A format that is known but not read yet.
-    #[error(
-        "format \"{0}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard"
-    )]
+    #[error("format \"{0}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard")]
     FormatNotBuilt(Format),
     /// Nobody says what a bare name means.
-    #[error(
-        "scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants"
-    )]
+    #[error("scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants")]
     ScopeMissing(Format),
     /// The configuration says one thing and the rows another.
     #[error("scope contradicts format \"{0}\", whose rows say themselves what they cover; leave it out")]
@@ -285,7 +281,8 @@ fn distance(left: &str, right: &str) -> usize {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "name = \"gambling\"\nsource = \"lists/gambling.txt\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"\n";
+    const GOOD: &str =
+        "name = \"gambling\"\nsource = \"lists/gambling.txt\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"\n";
 
     fn check(toml: &str, expected: Result<(), &str>) {
         let feed: Feed = toml::from_str(toml).unwrap();
@@ -297,7 +294,9 @@ mod tests {
         check(GOOD, Ok(()));
         check(
             &GOOD.replace("scope = \"subtree\"\n", ""),
-            Err("feeds \"gambling\": scope is missing: format \"domains\" does not say what a bare name means; one of exact, subtree, descendants"),
+            Err(
+                "feeds \"gambling\": scope is missing: format \"domains\" does not say what a bare name means; one of exact, subtree, descendants",
+            ),
         );
         check(
             &GOOD.replace("category = \"gambling\"", "category = \"gamling\""),
@@ -307,8 +306,14 @@ mod tests {
             &GOOD.replace("category = \"gambling\"", "category = \"zzzzzzzz\""),
             Err("feeds \"gambling\": category \"zzzzzzzz\" is not in the taxonomy"),
         );
-        check(&GOOD.replace("category = \"gambling\"\n", ""), Err("feeds \"gambling\": category is missing; name one of the taxonomy's slugs"));
-        check(&(GOOD.to_owned() + "categories = { a = \"adult\" }"), Err("feeds \"gambling\": both category and categories are given; keep one"));
+        check(
+            &GOOD.replace("category = \"gambling\"\n", ""),
+            Err("feeds \"gambling\": category is missing; name one of the taxonomy's slugs"),
+        );
+        check(
+            &(GOOD.to_owned() + "categories = { a = \"adult\" }"),
+            Err("feeds \"gambling\": both category and categories are given; keep one"),
+        );
         check(
             &GOOD.replace("category = \"gambling\"", "categories = { a = \"adult\" }"),
             Err("feeds \"gambling\": categories maps the folders of format \"squidguard\"; format \"domains\" needs a single category"),
@@ -320,7 +325,9 @@ mod tests {
             );
         }
         for format in ["rpz", "category-feed"] {
-            let error = format!("feeds \"gambling\": format \"{format}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard");
+            let error = format!(
+                "feeds \"gambling\": format \"{format}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard"
+            );
             check(&GOOD.replace("\"domains\"", &format!("\"{format}\"")), Err(&error));
         }
         check(&GOOD.replace("lists/gambling.txt", ""), Err("feeds \"gambling\": source is empty; name a file or a folder"));
@@ -336,7 +343,9 @@ mod tests {
             let toml = GOOD.replace("domains", format);
             check(&toml, Ok(()));
             check(&toml.replace("scope = \"subtree\"\n", ""), Ok(()));
-            let error = format!("feeds \"gambling\": scope contradicts format \"{format}\", whose rows say themselves what they cover; leave it out");
+            let error = format!(
+                "feeds \"gambling\": scope contradicts format \"{format}\", whose rows say themselves what they cover; leave it out"
+            );
             check(&toml.replace("subtree", "exact"), Err(&error));
             check(&toml.replace("subtree", "descendants"), Err(&error));
         }

@@ -11,7 +11,7 @@
 //! - `parse`: one file a format; a row in, claims out.
 //! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
-//! - [`build`]: all feeds into the next generation, or the reason why not.
+//! - [`mod@build`]: all feeds into the next generation, or the reason why not.
 //! - [`generations`]: the artefacts in their folder.
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;

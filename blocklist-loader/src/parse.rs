@@ -11,11 +11,7 @@ mod wildcard;
 
 use policy::listing::Scope;
 
-use crate::{
-    feed::Format,
-    rows::Rows,
-    source::Holds,
-};
+use crate::{feed::Format, rows::Rows, source::Holds};
 
 /// Reads one row, which is neither empty nor surrounded by white space. The scope is what a bare name means.
 pub(crate) type Parser = fn(&[u8], Scope, &mut Rows<'_>);

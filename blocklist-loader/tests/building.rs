@@ -1,4 +1,5 @@
 //! Promises of the build: what the feeds say is what the lists answer, and what fails changes nothing.
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
     collections::BTreeMap,
@@ -217,7 +218,8 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
 
 #[test]
 fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
-    let house = House::new().with("gambling", Format::Domains, "bets.example\nmore.example\n").with("ads", Format::Adblock, "@@||a.example^\n");
+    let house =
+        House::new().with("gambling", Format::Domains, "bets.example\nmore.example\n").with("ads", Format::Adblock, "@@||a.example^\n");
     let (built, _) = house.build(None);
     let whole = std::fs::read(&built.written.path).unwrap();
     let path = house.path("bent.oxl");

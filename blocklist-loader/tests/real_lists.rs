@@ -1,5 +1,6 @@
 //! All lists of `../shared/data`, or of the folder that `OX_PROTECT_DATA` names: they load, whole, and each name of each
 //! list is found again. Where the folder is absent this says so and proves nothing.
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,10 +111,12 @@ fn naive_names(file: &Path) -> Vec<String> {
     let rows = text.lines().filter(|row| !row.starts_with(['#', '!']) && !row.is_empty());
     let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     let longest = |row: &str| {
-        let words = row.split(|character| !is_of_a_name(character)).filter(|word| !matches!(*word, "address" | "server" | "local-zone" | "0.0.0.0"));
+        let words = row
+            .split(|character| !is_of_a_name(character))
+            .filter(|word| !matches!(*word, "address" | "server" | "local-zone" | "0.0.0.0"));
         words.rev().max_by_key(|word| (word.contains('.'), word.len())).unwrap_or_default().trim_matches('.').to_owned()
     };
-    rows.map(|row| longest(row)).filter(|name| !name.is_empty()).collect()
+    rows.map(longest).filter(|name| !name.is_empty()).collect()
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
     let blocklist = Blocklist::open(&built.written.path, &taxonomy).unwrap();
     eprintln!("opened and verified in {:?}", begun.elapsed());
 
-    let (mut guarded, mut bad) = (BTreeSet::new(), BTreeSet::new());
+    let (mut missing, mut bad) = (BTreeSet::new(), BTreeSet::new());
     let mut find = |file: &Path, slug: &str| {
         let category = taxonomy.find(slug).unwrap();
         for text in naive_names(file) {
@@ -145,7 +148,7 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
                 continue;
             };
             if !blocklist.classify(name.borrow()).choice.contains(category) {
-                guarded.insert(name.to_string());
+                missing.insert(name.to_string());
             }
         }
     };
@@ -158,7 +161,6 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
             find(&domains, slug);
         }
     }
-    // What is missing was refused by the public-suffix guard, and by nothing else.
     for feed in &header.feeds {
         let report = &feed.report;
         eprintln!(
@@ -170,10 +172,8 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
             eprintln!("    {}:{} {} ({})", sample.file, sample.line, sample.text, sample.reason);
         }
     }
-    eprintln!("bad {bad:?}\nat public suffixes {guarded:?}");
+    eprintln!("bad {bad:?}");
     assert!(bad.len() as u64 >= header.feeds.iter().map(|feed| feed.report.bad).sum(), "a row is bad that the pencil can read");
-    for name in guarded {
-        let suffix = psl::suffix_str(&name).unwrap();
-        assert_eq!(suffix, name, "{name} is listed, is no public suffix, and was not found");
-    }
+    // The guard narrows what stands at a public suffix to the name itself, so even those names are found.
+    assert!(missing.is_empty(), "listed, and not found: {missing:?}");
 }

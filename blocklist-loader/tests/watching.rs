@@ -1,4 +1,5 @@
 //! Promises of the watcher: whatever way a source changes, it is told. No sleeps: each wait ends with the event it is for.
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
     collections::BTreeMap,

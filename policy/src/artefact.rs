@@ -264,8 +264,7 @@ impl Builder {
         let place = match self.mark_places.get(&mark) {
             Some(&place) => place,
             None => {
-                let place =
-                    u16::try_from(self.marks.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "distinct marks"))?;
+                let place = u16::try_from(self.marks.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "distinct marks"))?;
                 self.marks.push(mark);
                 self.mark_places.insert(mark, place);
                 place
@@ -320,7 +319,9 @@ impl Builder {
     /// Sorts, and gives each distinct name its mark set; sets are numbered by falling frequency.
     fn group(&mut self) -> (Vec<(u32, u32)>, Vec<Vec<u16>>) {
         let arena = &self.arena;
-        self.entries.sort_unstable_by(|a, b| a.head.cmp(&b.head).then_with(|| key_of(arena, a).cmp(key_of(arena, b))).then_with(|| a.mark.cmp(&b.mark)));
+        self.entries.sort_unstable_by(|a, b| {
+            a.head.cmp(&b.head).then_with(|| key_of(arena, a).cmp(key_of(arena, b))).then_with(|| a.mark.cmp(&b.mark))
+        });
         let mut names: Vec<(u32, u32)> = Vec::new();
         let mut places: HashMap<Vec<u16>, u32> = HashMap::new();
         let mut counts: Vec<u64> = Vec::new();
@@ -355,7 +356,14 @@ impl Builder {
         (names, sets)
     }
 
-    fn write_sections(&self, file: File, header: &mut Header, names: &[(u32, u32)], set_octets: &[u8], path: &Path) -> Result<File, ArtefactError> {
+    fn write_sections(
+        &self,
+        file: File,
+        header: &mut Header,
+        names: &[(u32, u32)],
+        set_octets: &[u8],
+        path: &Path,
+    ) -> Result<File, ArtefactError> {
         // The header holds the FST's length, so the FST is built first, in a nameless file beside its place.
         let fst_error = |source| ArtefactError::Fst { path: path.to_owned(), source };
         let scratch = tempfile_beside(path)?;

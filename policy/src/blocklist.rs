@@ -123,10 +123,14 @@ impl Blocklist {
         let tiers: Vec<Tier> = contents.header.feeds.iter().map(|feed| feed.tier).collect();
         let running = |marks: &Vec<Mark>| MarkSet {
             has_allow: marks.iter().any(|mark| mark.polarity == Polarity::Allow),
-            marks: marks.iter().map(|&mark| RunningMark { mark, tier: tiers[usize::from(mark.feed)], category: categories[usize::from(mark.category)] }).collect(),
+            marks: marks
+                .iter()
+                .map(|&mark| RunningMark { mark, tier: tiers[usize::from(mark.feed)], category: categories[usize::from(mark.category)] })
+                .collect(),
         };
         let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(running).collect();
-        let fst = Fst::new(FstOctets { octets: contents.octets, range: contents.fst }).map_err(|_| damaged("its transducer cannot be read"))?;
+        let fst =
+            Fst::new(FstOctets { octets: contents.octets, range: contents.fst }).map_err(|_| damaged("its transducer cannot be read"))?;
         if fst.len() as u64 != contents.header.names {
             return Err(damaged("its transducer holds another number of names"));
         }
@@ -196,7 +200,13 @@ impl Blocklist {
         let mut matches = Vec::new();
         self.for_each_mark(hits, name, |depth, mark| {
             let counts = mark.mark.polarity == Polarity::Allow || !self.is_excepted(hits, name, depth, mark);
-            matches.push(Match { entry: ancestors[usize::from(depth) - 1], mark: mark.mark, category: mark.category, tier: mark.tier, counts });
+            matches.push(Match {
+                entry: ancestors[usize::from(depth) - 1],
+                mark: mark.mark,
+                category: mark.category,
+                tier: mark.tier,
+                counts,
+            });
         });
         matches
     }

@@ -178,7 +178,8 @@ impl Taxonomy {
             }
             for slug in &category.presets {
                 let preset = presets.iter().position(|preset| preset.slug == *slug);
-                let preset = preset.ok_or_else(|| TaxonomyError::UnknownPreset { category: category.slug.clone(), preset: slug.clone() })?;
+                let preset =
+                    preset.ok_or_else(|| TaxonomyError::UnknownPreset { category: category.slug.clone(), preset: slug.clone() })?;
                 masks[preset].insert(id);
             }
         }
@@ -228,7 +229,8 @@ impl Taxonomy {
 }
 
 fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
-    let is_slug = (1..=64).contains(&slug.len()) && slug.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
+    let is_slug =
+        (1..=64).contains(&slug.len()) && slug.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
     if is_slug { Ok(()) } else { Err(TaxonomyError::Slug(slug.to_owned())) }
 }
 
@@ -249,7 +251,9 @@ mod tests {
 
     #[test]
     fn a_full_taxonomy_of_128_works_and_129_is_refused() {
-        let document = |count: usize| (0..count).map(|index| format!("[[category]]\nslug = \"c{index}\"\ntitle = \"\"\ngroup = \"\"\n")).collect::<String>();
+        let document = |count: usize| {
+            (0..count).map(|index| format!("[[category]]\nslug = \"c{index}\"\ntitle = \"\"\ngroup = \"\"\n")).collect::<String>()
+        };
         let full = Taxonomy::parse(&document(128)).unwrap();
         let all: CategorySet = (0..128).map(|index| full.find(&format!("c{index}")).unwrap()).collect();
         assert_eq!(all.iter().count(), 128);
@@ -259,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_taxonomy_that_contradicts_itself_is_refused() {
-        let category = |slug: &str, presets: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\npresets = [{presets}]\n");
+        let category =
+            |slug: &str, presets: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\npresets = [{presets}]\n");
         assert!(matches!(Taxonomy::parse(&(category("a", "") + &category("a", ""))), Err(TaxonomyError::Twice(_))));
         assert!(matches!(Taxonomy::parse(&category("A", "")), Err(TaxonomyError::Slug(_))));
         assert!(matches!(Taxonomy::parse(&category("a", "\"none\"")), Err(TaxonomyError::UnknownPreset { .. })));

@@ -275,7 +275,9 @@ mod tests {
     fn a_document_survives_json() {
         let mut household = Household::new("home".parse().unwrap());
         let set_by = "key:1".to_owned();
-        household.categories.insert("gambling".into(), Set { value: Switch { state: State::Block }, set_by, set_at: Timestamp::UNIX_EPOCH });
+        household
+            .categories
+            .insert("gambling".into(), Set { value: Switch { state: State::Block }, set_by, set_at: Timestamp::UNIX_EPOCH });
         let device = r#"{"name":"iPhone","identifiers":[{"mac":"02:00:5e:00:53:01"},{"address":"192.0.2.7"}],"log":true,
             "names":{"example.com":{"state":"allow","scope":"subtree","set_by":"x","set_at":"1970-01-01T00:00:00Z"}}}"#;
         household.devices.insert("phone".parse().unwrap(), serde_json::from_str(device).unwrap());

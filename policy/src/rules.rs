@@ -58,7 +58,8 @@ impl HouseholdRules {
         let is_off = household.filtering == Filtering::Off;
         let preset = household.preset.as_deref().and_then(|slug| taxonomy.preset(slug)).unwrap_or(defaults.preset);
         let inherited = switch(preset, &household.categories, taxonomy);
-        let compile = |blocked, names| Rules { blocked: if is_off { CategorySet::EMPTY } else { blocked }, names: OwnNames::compile(names, is_off) };
+        let compile =
+            |blocked, names| Rules { blocked: if is_off { CategorySet::EMPTY } else { blocked }, names: OwnNames::compile(names, is_off) };
         let (mut macs, mut addresses) = (Vec::new(), Vec::new());
         let mut devices = Vec::with_capacity(household.devices.len());
         for (index, (id, device)) in (0..).zip(&household.devices) {

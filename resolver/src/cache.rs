@@ -4,10 +4,7 @@
 //! at: the one asked for and its chain. What the lists say of those names lies beside them, stamped with the lists'
 //! content, and is renewed by the first query after a swap.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use policy::{

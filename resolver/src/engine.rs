@@ -171,7 +171,13 @@ impl Engine {
             Walked::NotCached => match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
                     self.recorder.cache_misses.increment(1);
-                    Step::Miss(Miss { packet: packet.to_vec(), asker: identity.asker, lists: Arc::clone(&lists), transport, _permit: permit })
+                    Step::Miss(Miss {
+                        packet: packet.to_vec(),
+                        asker: identity.asker,
+                        lists: Arc::clone(&lists),
+                        transport,
+                        _permit: permit,
+                    })
                 }
                 Err(_) => {
                     self.recorder.shed.increment(1);
@@ -199,7 +205,15 @@ impl Engine {
 
     /// Judges and answers: the one function behind every reply about a name, from the cache, after a resolution, and in an
     /// explanation.
-    fn walk(&self, query: &Query<'_>, asker: &Asker, lists: &Blocklist, entry: Option<&Entry>, transport: Transport, reply: &mut Vec<u8>) -> Walked {
+    fn walk(
+        &self,
+        query: &Query<'_>,
+        asker: &Asker,
+        lists: &Blocklist,
+        entry: Option<&Entry>,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) -> Walked {
         let judge = |class| decide(asker, query.name(), class);
         let (verdict, hop) = match entry {
             None => (judge(lists.classify(query.name())), 0),

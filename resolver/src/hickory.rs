@@ -83,7 +83,8 @@ impl HickoryRecursor {
         let mut deny_server = settings.do_not_query.clone();
         let families = [(settings.ipv4, "0.0.0.0/0"), (settings.ipv6, "::/0")];
         deny_server.extend(families.iter().filter(|(used, _)| !used).map(|(_, all)| all.parse::<IpNet>().expect("a network")));
-        let roots: Vec<IpAddr> = settings.roots.iter().copied().filter(|root| if root.is_ipv4() { settings.ipv4 } else { settings.ipv6 }).collect();
+        let roots: Vec<IpAddr> =
+            settings.roots.iter().copied().filter(|root| if root.is_ipv4() { settings.ipv4 } else { settings.ipv6 }).collect();
         if roots.is_empty() {
             return Err(RecursorSetupError::NoRoots);
         }
@@ -112,7 +113,11 @@ impl Recursion for HickoryRecursor {
             Ok(message) => Ok(Answer { rcode: message.metadata.response_code, answers: message.answers, authorities: Vec::new() }),
             Err(RecursorError::Negative(negative)) => {
                 let rcode = if negative.is_nx_domain() { ResponseCode::NXDomain } else { ResponseCode::NoError };
-                Ok(Answer { rcode, answers: Vec::new(), authorities: negative.soa.map(|soa| soa.into_record_of_rdata()).into_iter().collect() })
+                Ok(Answer {
+                    rcode,
+                    answers: Vec::new(),
+                    authorities: negative.soa.map(|soa| soa.into_record_of_rdata()).into_iter().collect(),
+                })
             }
             Err(RecursorError::Net(NetError::Dns(DnsError::NoRecordsFound(none)))) => Ok(negative(none)),
             Err(error) => Err(failed(question, error)),

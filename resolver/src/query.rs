@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
-        let mac = |value: &[u8]| Query::parse(&packet("a.", Some(&[(65001, value)]))).ok().unwrap().edns.unwrap().mac.map(|mac| mac.to_string());
+        let mac =
+            |value: &[u8]| Query::parse(&packet("a.", Some(&[(65001, value)]))).ok().unwrap().edns.unwrap().mac.map(|mac| mac.to_string());
         assert_eq!(mac(b"02:00:5E:00:53:01").as_deref(), Some("02:00:5e:00:53:01"));
         assert_eq!(mac(b"02-00-5e-00-53-01").as_deref(), Some("02:00:5e:00:53:01"));
         assert_eq!(mac(b"12345"), None);

@@ -106,7 +106,8 @@ async fn each_kind_of_bad_request_gets_its_code_and_changes_nothing() {
     for key in ["", "ox_wrong"] {
         assert_eq!(world.api.with_key(key).get("/v1/households/home").await.status, 401);
     }
-    let stale = world.api.with_header("if-match", "\"1\"").put("/v1/households/home/categories/gambling", json!({ "state": "allow" })).await;
+    let stale =
+        world.api.with_header("if-match", "\"1\"").put("/v1/households/home/categories/gambling", json!({ "state": "allow" })).await;
     assert_eq!((stale.status, stale.problem()), (412, "version_mismatch"));
     assert_eq!(world.api.get("/v1/households/home").await.ok().text, before, "nothing half-applies");
     assert_eq!(world.line("127.0.7.9").ask("a.example. A").await, "blocked: gambling");

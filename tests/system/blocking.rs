@@ -131,5 +131,8 @@ async fn the_operator_chooses_what_a_block_looks_like() {
     assert!(a.answer_lines()[0].contains("192.0.2.99") && a.extended_errors()[0].code == 17);
     assert!(reply("bets.example. AAAA").await.answer_lines()[0].contains("2001:db8::99"));
     let https = reply("bets.example. HTTPS").await;
-    assert!(https.answer_lines().is_empty() && u16::from(https.code()) == 0 && https.authority_lines().len() == 1, "nothing for other types");
+    assert!(
+        https.answer_lines().is_empty() && u16::from(https.code()) == 0 && https.authority_lines().len() == 1,
+        "nothing for other types"
+    );
 }

@@ -24,7 +24,10 @@ async fn lists_and_explanations_work_beside_the_running_daemon_and_without_it() 
         assert!(ok && built.contains("nothing changed"), "{built}");
         let (ok, explained) = run(&["explain", "www.bets.example", "--household", "home"]);
         let explained: Value = serde_json::from_str(&explained).unwrap_or_else(|error| panic!("{error}: {explained}"));
-        assert!(ok && explained["verdict"] == "block" && explained["entry"] == "bets.example" && explained["setter"]["layer"] == "household", "{explained}");
+        assert!(
+            ok && explained["verdict"] == "block" && explained["entry"] == "bets.example" && explained["setter"]["layer"] == "household",
+            "{explained}"
+        );
         let (ok, complaint) = run(&["explain", "a.example", "--household", "nobody"]);
         assert!(!ok && complaint.contains("nobody"), "{complaint}");
         world.daemon.kill();

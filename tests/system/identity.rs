@@ -42,7 +42,11 @@ async fn inside_a_household_a_mac_address_picks_the_device_in_octets_and_in_text
     assert_eq!(router.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling");
     assert_eq!(router.with_mac_as_text(PHONE).ask("bets.example. A").await, "blocked: gambling");
     assert_eq!(router.with_mac("02:00:5e:00:53:99").ask("bets.example. A").await, "192.0.2.7", "a device nobody named is its household's");
-    assert_eq!(world.line("127.0.8.1").with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7", "another household's device is nobody here");
+    assert_eq!(
+        world.line("127.0.8.1").with_mac(PHONE).ask("bets.example. A").await,
+        "192.0.2.7",
+        "another household's device is nobody here"
+    );
 }
 
 #[tokio::test]

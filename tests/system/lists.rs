@@ -50,7 +50,11 @@ async fn ask_all(line: &Line, names: &[String], mut check: impl FnMut(&str, &str
 
 fn rows(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines().map(|row| row.trim().trim_end_matches('.')).filter(|row| !row.is_empty() && !row.starts_with('#')).map(str::to_owned).collect()
+    text.lines()
+        .map(|row| row.trim().trim_end_matches('.'))
+        .filter(|row| !row.is_empty() && !row.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// All real lists, as feeds of seven formats.
@@ -145,7 +149,12 @@ async fn twenty_thousand_real_names_are_decided_as_a_naive_set_decides_them() {
 
 #[tokio::test]
 async fn a_changed_list_is_live_and_a_broken_one_leaves_the_old_one_in_use_and_says_so() {
-    let world = World::with_zone("old.example. 60 A 192.0.2.1").zone("new.example. 60 A 192.0.2.2").listing("gambling", "old.example").listing("violence", "fight.example").start().await;
+    let world = World::with_zone("old.example. 60 A 192.0.2.1")
+        .zone("new.example. 60 A 192.0.2.2")
+        .listing("gambling", "old.example")
+        .listing("violence", "fight.example")
+        .start()
+        .await;
     for slug in ["gambling", "violence"] {
         world.toggle("home", slug, Block).await;
     }
@@ -156,7 +165,9 @@ async fn a_changed_list_is_live_and_a_broken_one_leaves_the_old_one_in_use_and_s
     assert_eq!(home.ask("old.example. A").await, "192.0.2.1");
 
     let generation = async || world.api.get("/v1/lists").await.ok().json["generation"].as_u64().unwrap();
-    for (what, broken) in [("garbage", "\0\u{1}\0binary\0".repeat(1000)), ("empty", String::new()), ("prose", "not a list <at all>\n".repeat(50))] {
+    for (what, broken) in
+        [("garbage", "\0\u{1}\0binary\0".repeat(1000)), ("empty", String::new()), ("prose", "not a list <at all>\n".repeat(50))]
+    {
         world.rewrite("gambling", &broken);
         let said = async || {
             let lists = world.api.get("/v1/lists").await.ok().json;
@@ -171,7 +182,8 @@ async fn a_changed_list_is_live_and_a_broken_one_leaves_the_old_one_in_use_and_s
         assert_eq!(home.ask(&format!("{what}.example. A")).await, "blocked: violence");
         assert_eq!(home.ask("new.example. A").await, "blocked: gambling", "{what}: carried on over the next generation");
         world.relist("gambling", "new.example");
-        eventually("the mended list is taken", LIVE_WITHIN, async || world.api.get("/v1/lists").await.ok().json["last_error"].is_null()).await;
+        eventually("the mended list is taken", LIVE_WITHIN, async || world.api.get("/v1/lists").await.ok().json["last_error"].is_null())
+            .await;
     }
     assert!(world.daemon.complaints().contains("refused"));
 }
@@ -182,7 +194,12 @@ async fn a_damaged_artefact_is_passed_over_at_the_start() {
     world.toggle("home", "gambling", Block).await;
     world.daemon.kill();
     let folder = world.folder().join("lists");
-    let newest = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "oxl")).max().unwrap();
+    let newest = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "oxl"))
+        .max()
+        .unwrap();
     let octets = std::fs::read(&newest).unwrap();
     std::fs::write(&newest, &octets[..octets.len() / 2]).unwrap();
     let verified = crate::world::ox_protect(&["lists", "verify", newest.to_str().unwrap()]);
@@ -193,26 +210,36 @@ async fn a_damaged_artefact_is_passed_over_at_the_start() {
 
 #[tokio::test]
 async fn a_million_names_change_on_disk_under_load_and_no_query_is_lost() {
-    let million = |generation: u32| (0..1_000_000_u32).map(|number| format!("g{generation}-{number:07}.listed.example\n")).collect::<String>();
+    let million =
+        |generation: u32| (0..1_000_000_u32).map(|number| format!("g{generation}-{number:07}.listed.example\n")).collect::<String>();
     let feed = Feed::new("gambling").text(&million(1));
-    let world = World::with_zone("a.example. 600 A 192.0.2.1\nb 600 A 192.0.2.2").feed(feed).household("home", "127.0.0.0/16").start().await;
+    let world =
+        World::with_zone("a.example. 600 A 192.0.2.1\nb 600 A 192.0.2.2").feed(feed).household("home", "127.0.0.0/16").start().await;
     world.toggle("home", "gambling", Block).await;
     let before = world.daemon.footprint();
     let queries = world.folder().join("queries.txt");
-    std::fs::write(&queries, "a.example A\nb.a.example A\ng1-0000001.listed.example A\ng2-0000001.listed.example A\n".repeat(1)).unwrap();
+    std::fs::write(&queries, "a.example A\nb.a.example A\ng1-0000001.listed.example A\ng2-0000001.listed.example A\n").unwrap();
     let address = world.daemon.doors().dns();
     let mut load = Command::new("dnsperf");
     load.args(["-s", "127.0.0.1", "-p", &address.port().to_string(), "-l", "45", "-Q", "1000", "-c", "4", "-t", "5", "-d"]).arg(&queries);
     let load = tokio::task::spawn_blocking(move || load.output().expect("dnsperf, which `make test` installs"));
     let home = world.line("127.0.0.9").with_patience(Duration::from_secs(5));
     world.rewrite("gambling", &million(2));
-    let took = eventually("the new million is live", LIVE_WITHIN, async || home.ask("g2-0999999.listed.example. A").await == "blocked: gambling").await;
+    let took =
+        eventually("the new million is live", LIVE_WITHIN, async || home.ask("g2-0999999.listed.example. A").await == "blocked: gambling")
+            .await;
     assert!(home.ask("g1-0000001.listed.example. A").await != "blocked: gambling");
     let said = load.await.unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let after = world.daemon.footprint();
-    println!("{said}\nchange to live {took:?}; resident {} MiB before, {} MiB after, peak {} MiB", before.resident >> 20, after.resident >> 20, after.peak >> 20);
-    let number = |label: &str| said.lines().find_map(|line| line.trim().strip_prefix(label)?.split_whitespace().next()?.parse::<u64>().ok());
+    println!(
+        "{said}\nchange to live {took:?}; resident {} MiB before, {} MiB after, peak {} MiB",
+        before.resident >> 20,
+        after.resident >> 20,
+        after.peak >> 20
+    );
+    let number =
+        |label: &str| said.lines().find_map(|line| line.trim().strip_prefix(label)?.split_whitespace().next()?.parse::<u64>().ok());
     assert_eq!(number("Queries lost:"), Some(0), "{said}");
     assert!(number("Queries completed:").is_some_and(|completed| completed > 10_000), "{said}");
 }

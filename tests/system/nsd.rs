@@ -33,9 +33,19 @@ fn start(folder: &Path, port: u16) -> Nsd {
     let soa = "3600 SOA ns.nsd.example. hostmaster.nsd.example. 1 3600 600 86400 60";
     let zones = [
         (".", format!(". {soa}\n. 3600 NS ns.nsd.example.\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\n")),
-        ("example.", format!("example. {soa}\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\nbets.example. 3600 NS ns.nsd.example.\nnews.example. 3600 NS ns.nsd.example.\n")),
+        (
+            "example.",
+            format!(
+                "example. {soa}\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\nbets.example. 3600 NS ns.nsd.example.\nnews.example. 3600 NS ns.nsd.example.\n"
+            ),
+        ),
         ("bets.example.", format!("bets.example. {soa}\nbets.example. 3600 NS ns.nsd.example.\nbets.example. 60 A 192.0.2.10\n")),
-        ("news.example.", format!("news.example. {soa}\nnews.example. 3600 NS ns.nsd.example.\nnews.example. 60 A 192.0.2.40\nlucky.news.example. 60 CNAME bets.example.\n")),
+        (
+            "news.example.",
+            format!(
+                "news.example. {soa}\nnews.example. 3600 NS ns.nsd.example.\nnews.example. 60 A 192.0.2.40\nlucky.news.example. 60 CNAME bets.example.\n"
+            ),
+        ),
     ];
     let path = |name: &str| folder.join(name).display().to_string();
     let mut config = format!(

@@ -41,7 +41,12 @@ async fn none_of_1000_toggles_is_followed_by_an_answer_under_the_old_rule() {
 
 #[tokio::test]
 async fn a_device_and_its_household_inherit_from_the_top_down() {
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").zone("fight.example. 60 A 192.0.2.8").listing("gambling", "bets.example").listing("violence", "fight.example").start().await;
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .zone("fight.example. 60 A 192.0.2.8")
+        .listing("gambling", "bets.example")
+        .listing("violence", "fight.example")
+        .start()
+        .await;
     world.device("home", "iphone", ("address", "127.0.7.10")).await;
     let (iphone, others) = (world.line("127.0.7.10"), world.line("127.0.7.11"));
     world.toggle_device("home", "iphone", "violence", Block).await;

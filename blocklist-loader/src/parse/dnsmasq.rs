@@ -22,7 +22,9 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         b"local" | b"server" => &SINKS[..1],
         _ => return rows.unsupported(row, "an option that lists no name"),
     };
-    let names_and_target = value.strip_prefix(b"/").and_then(|value| value.iter().rposition(|&octet| octet == b'/').map(|at| (&value[..at], &value[at + 1..])));
+    let names_and_target = value
+        .strip_prefix(b"/")
+        .and_then(|value| value.iter().rposition(|&octet| octet == b'/').map(|at| (&value[..at], &value[at + 1..])));
     let Some((names, target)) = names_and_target else {
         return rows.unsupported(row, "names no domain between slashes");
     };
@@ -53,11 +55,21 @@ mod tests {
     #[test]
     fn a_domain_that_answers_nothing_is_listed_with_all_below_it() {
         for sink in ["", "#", "0.0.0.0", "::", "127.0.0.1", "::1"] {
-            check(Dnsmasq, &format!("address=/a.example/{sink}\n"), "subtree a.example", counts(1));
+            check(Dnsmasq, format!("address=/a.example/{sink}\n"), "subtree a.example", counts(1));
         }
         check(Dnsmasq, "local=/a.example/\nserver=/B.example/\n", "subtree a.example, subtree b.example", counts(2));
-        check(Dnsmasq, "address=/a.example/b.example/0.0.0.0\nlocal=/c.example/d.example/\n", "subtree a.example, subtree b.example, subtree c.example, subtree d.example", counts(4));
-        check(Dnsmasq, "# note\naddress = /a.example/# # note\n  local=/b.example/ # note\n#\n", "subtree a.example, subtree b.example", counts(2));
+        check(
+            Dnsmasq,
+            "address=/a.example/b.example/0.0.0.0\nlocal=/c.example/d.example/\n",
+            "subtree a.example, subtree b.example, subtree c.example, subtree d.example",
+            counts(4),
+        );
+        check(
+            Dnsmasq,
+            "# note\naddress = /a.example/# # note\n  local=/b.example/ # note\n#\n",
+            "subtree a.example, subtree b.example",
+            counts(2),
+        );
     }
 
     #[test]

@@ -43,13 +43,18 @@ mod tests {
         check(Domains, "a.example/path\nhttps://b.example\n", "", counts(0).bad(2));
         check(Domains, b"caf\xe9.example\na.example\n", "subtree a.example", counts(1).bad(1));
         check(Domains, b"# caf\xe9\na.example\n", "subtree a.example", counts(1));
-        check(Domains, &format!("{}.example\n", "x".repeat(64)), "", counts(0).bad(1));
-        check(Domains, &"abcdefg.".repeat(40), "", counts(0).bad(1));
+        check(Domains, format!("{}.example\n", "x".repeat(64)), "", counts(0).bad(1));
+        check(Domains, "abcdefg.".repeat(40), "", counts(0).bad(1));
     }
 
     #[test]
     fn a_registry_is_never_listed_whole() {
-        check(Domains, "com\nco.uk\ngithub.io\n.\nexample.co.uk\n", "exact co.uk, exact github.io, subtree example.co.uk", counts(3).public_suffixes(4));
+        check(
+            Domains,
+            "com\nco.uk\ngithub.io\n.\nexample.co.uk\n",
+            "exact co.uk, exact github.io, subtree example.co.uk",
+            counts(3).public_suffixes(4),
+        );
         check((Domains, "exact"), "com\ngithub.io\n", "exact com, exact github.io", counts(2));
         check((Domains, "descendants"), "com\na.example\n", "descendants a.example", counts(1).public_suffixes(1));
     }

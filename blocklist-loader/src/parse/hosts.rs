@@ -56,8 +56,18 @@ mod tests {
 
     #[test]
     fn every_name_after_an_address_is_listed() {
-        check((Hosts, "exact"), "0.0.0.0 a.example\n127.0.0.1\tb.example c.example # d.example\n", "exact a.example, exact b.example, exact c.example", counts(3));
-        check(Hosts, "::1 a.example\n::  b.example\n192.0.2.7 c.example\n", "subtree a.example, subtree b.example, subtree c.example", counts(3));
+        check(
+            (Hosts, "exact"),
+            "0.0.0.0 a.example\n127.0.0.1\tb.example c.example # d.example\n",
+            "exact a.example, exact b.example, exact c.example",
+            counts(3),
+        );
+        check(
+            Hosts,
+            "::1 a.example\n::  b.example\n192.0.2.7 c.example\n",
+            "subtree a.example, subtree b.example, subtree c.example",
+            counts(3),
+        );
     }
 
     #[test]

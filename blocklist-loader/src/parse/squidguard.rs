@@ -66,7 +66,12 @@ mod tests {
 
     #[test]
     fn a_domain_is_listed_and_a_path_never_is() {
-        check(Squidguard, "a.example\n192.0.2.1\n# note\nb.example # note\n", "subtree a.example, subtree 192.0.2.1, subtree b.example", counts(3));
+        check(
+            Squidguard,
+            "a.example\n192.0.2.1\n# note\nb.example # note\n",
+            "subtree a.example, subtree 192.0.2.1, subtree b.example",
+            counts(3),
+        );
         check((Squidguard, "exact"), "a.example\n", "exact a.example", counts(1));
         check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(3));
         check(Squidguard, "a..example\na.example b.example\n", "", counts(0).bad(2));
@@ -74,8 +79,16 @@ mod tests {
 
     #[test]
     fn a_url_lists_its_host_only_when_it_means_all_of_it() {
-        check_urls("a.example\nhttp://b.example\nHTTPS://user:secret@c.example:443\nd.example:80\n", "subtree a.example, subtree b.example, subtree c.example, subtree d.example", counts(4));
-        check_urls("a.example/\na.example/~b\nhttp://c.example/d\ne.example?f\ng.example#h\ni.example:8080\nhttp://j.example:443\n", "", counts(0).paths(7));
+        check_urls(
+            "a.example\nhttp://b.example\nHTTPS://user:secret@c.example:443\nd.example:80\n",
+            "subtree a.example, subtree b.example, subtree c.example, subtree d.example",
+            counts(4),
+        );
+        check_urls(
+            "a.example/\na.example/~b\nhttp://c.example/d\ne.example?f\ng.example#h\ni.example:8080\nhttp://j.example:443\n",
+            "",
+            counts(0).paths(7),
+        );
         check_urls("webring.example/cgi?ring=a;b c\nredirect.example/?to=http://other.example\n", "", counts(0).paths(2));
         check_urls("# note\nhttp://\na b\n", "", counts(0).bad(2));
     }

@@ -58,22 +58,29 @@ mod tests {
     #[test]
     fn a_zone_that_answers_nothing_is_listed_with_all_below_it() {
         for kind in super::BLOCKING_TYPES {
-            check(Unbound, &format!("local-zone: \"a.example.\" {kind}\n"), "subtree a.example", counts(1));
+            check(Unbound, format!("local-zone: \"a.example.\" {kind}\n"), "subtree a.example", counts(1));
         }
-        check(Unbound, "server:\n  local-zone: a.example static # note\n\tlocal-zone:'B.example'  refuse\n# note\n", "subtree a.example, subtree b.example", counts(2));
+        check(
+            Unbound,
+            "server:\n  local-zone: a.example static # note\n\tlocal-zone:'B.example'  refuse\n# note\n",
+            "subtree a.example, subtree b.example",
+            counts(2),
+        );
     }
 
     #[test]
     fn what_does_not_block_is_counted() {
         for kind in ["transparent", "typetransparent", "inform", "nodefault", "always_transparent", "ipset", "always_nul"] {
-            check(Unbound, &format!("local-zone: \"a.example\" {kind}\n"), "", counts(0).unsupported(1));
+            check(Unbound, format!("local-zone: \"a.example\" {kind}\n"), "", counts(0).unsupported(1));
         }
         check(Unbound, "local-data: \"a.example A 192.0.2.1\"\nforward-zone:\n  name: \".\"\n", "", counts(0).unsupported(3));
     }
 
     #[test]
     fn a_zone_without_name_or_type_is_bad() {
-        for zone in ["local-zone:", "local-zone: \"a.example", "local-zone: a.example", "local-zone: \"\" static", "local-zone: \"a b\" static"] {
+        for zone in
+            ["local-zone:", "local-zone: \"a.example", "local-zone: a.example", "local-zone: \"\" static", "local-zone: \"a b\" static"]
+        {
             check(Unbound, zone, "", counts(0).bad(1));
         }
         check(Unbound, "local-zone: \"a.example\"\n", "", counts(0).unsupported(1));

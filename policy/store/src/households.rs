@@ -120,12 +120,16 @@ async fn write(connection: &mut SqliteConnection, id: &Id, version: i64, househo
 /// Takes a network for a household, unless another one has it.
 async fn claim<E>(connection: &mut SqliteConnection, id: &Id, network: IpNet) -> Result<(), ChangeError<E>> {
     let insert = sqlx::query("INSERT INTO network (cidr, household) VALUES (?, ?) ON CONFLICT (cidr) DO NOTHING");
-    let inserted = insert.bind(network.to_string()).bind(id.as_str()).execute(&mut *connection).await.map_err(step("claiming a network"))?;
+    let inserted =
+        insert.bind(network.to_string()).bind(id.as_str()).execute(&mut *connection).await.map_err(step("claiming a network"))?;
     if inserted.rows_affected() == 1 {
         return Ok(());
     }
     let owner = sqlx::query("SELECT household FROM network WHERE cidr = ?").bind(network.to_string());
-    let owner = owner.fetch_one(connection).await.and_then(|row| row.try_get::<String, _>("household")).map_err(step("reading a network"))?;
-    let owner = owner.parse().map_err(|error: policy::household::IdError| StoreError::Document { household: owner.clone(), source: error.into() })?;
+    let owner =
+        owner.fetch_one(connection).await.and_then(|row| row.try_get::<String, _>("household")).map_err(step("reading a network"))?;
+    let owner = owner
+        .parse()
+        .map_err(|error: policy::household::IdError| StoreError::Document { household: owner.clone(), source: error.into() })?;
     Err(ChangeError::NetworkTaken { network, owner })
 }
