@@ -315,8 +315,8 @@ fn reason(explained: &Explained, categories: &[String], setter: Option<&Setter>,
         Layer::Security => format!("{asked} is blocked for everybody's security ({titles}){because_of}."),
         Layer::Category => {
             let by = setter.map_or("", |setter| match setter.layer {
-                "device" => ", which is switched off for this device",
-                "household" => ", which is switched off for this household",
+                "device" => ", which is blocked for this device",
+                "household" => ", which is blocked for this household",
                 "preset" => ", which the household's preset blocks",
                 _ => ", which the operator's default blocks",
             });
