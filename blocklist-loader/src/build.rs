@@ -13,7 +13,7 @@ use policy::{
     artefact::{ArtefactError, Builder, FeedSummary, Header, Written},
     blocklist::Blocklist,
     category::Taxonomy,
-    listing::Mark,
+    listing::{Mark, NO_CATEGORY},
 };
 use serde::{Deserialize, Serialize};
 
@@ -240,7 +240,8 @@ fn carry_over(
         for mark in marks {
             if result.is_ok()
                 && let Some(&(feed, refusal)) = places.get(&mark.feed)
-                && let Some(category) = category_places[usize::from(mark.category)]
+                && let Some(category) =
+                    if mark.category == NO_CATEGORY { Some(NO_CATEGORY) } else { category_places[usize::from(mark.category)] }
             {
                 result = builder.push_key(key, Mark { feed, category, ..mark });
                 refused[refusal].carried += 1;

@@ -238,7 +238,8 @@ impl Feed {
         }
         match (self.category.is_some(), self.categories.is_empty()) {
             (true, false) => return Err(FeedFault::CategoryTwice),
-            (false, true) => return Err(FeedFault::CategoryMissing),
+            // An order is not about a category, nor is a name that is never blocked.
+            (false, true) if matches!(self.tier, Tier::Choice | Tier::Security) => return Err(FeedFault::CategoryMissing),
             (false, false) if self.format != Format::Squidguard => {
                 return Err(FeedFault::CategoriesWithoutFolders(self.format));
             }

@@ -3,7 +3,10 @@
 //! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had before go on. The rules
 //! here ask only whether this is the list it claims to be; whether its content is sane is a later gate's question.
 
-use policy::artefact::{ArtefactError, FeedReport};
+use policy::{
+    artefact::{ArtefactError, FeedReport},
+    listing::NO_CATEGORY,
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -63,8 +66,9 @@ fn read_files(feed: &Feed, place_of: &dyn Fn(&str) -> u8, rows: &mut Rows<'_>, h
     let mut complained = String::new();
     for SourceFile { path, label, folder, holds } in source::files(feed)? {
         let slug = feed.category.as_ref().or_else(|| feed.categories.get(&folder));
-        rows.enter(&label, slug.map(|slug| place_of(slug)));
-        if slug.is_none() && folder != complained {
+        let is_about_categories = feed.slugs().next().is_some();
+        rows.enter(&label, if is_about_categories { slug.map(|slug| place_of(slug)) } else { Some(NO_CATEGORY) });
+        if is_about_categories && slug.is_none() && folder != complained {
             rows.complain_unmapped(&folder);
             complained = folder;
         }

@@ -120,6 +120,29 @@ fn a_feed_that_is_refused_goes_on_with_the_entries_it_had_and_the_others_go_on_c
 }
 
 #[test]
+fn orders_and_names_that_are_never_blocked_need_no_category_and_keep_none_when_carried_over() {
+    let mut house = House::new()
+        .with("gambling", Format::Domains, "bets.example\n")
+        .with("orders", Format::Domains, "pirate.example\n")
+        .with("helplines", Format::Domains, "help.example\n");
+    for (place, tier) in [(1, Tier::Mandatory), (2, Tier::NeverBlock)] {
+        house.plan.feeds[place].category = None;
+        house.plan.feeds[place].tier = tier;
+    }
+    let said = |lists: &Blocklist, name: &str| lists.classify(Name::parse(name).unwrap().borrow());
+    let (_, first) = house.build(None);
+    house.write("orders", "\0");
+    house.write("gambling", "bets.example\nmore.example\n");
+    let (built, second) = house.build(Some(&first));
+    assert_eq!(built.refused[0].feed, "orders");
+    for lists in [&first, &second] {
+        assert!(said(lists, "www.pirate.example").mandatory && said(lists, "help.example").never_block);
+        assert_eq!(house.categories(lists, "pirate.example"), Vec::<String>::new());
+        assert_eq!(house.categories(lists, "bets.example"), ["gambling"]);
+    }
+}
+
+#[test]
 fn entries_built_under_another_definition_are_not_carried_over() {
     let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
     let (_, first) = house.build(None);

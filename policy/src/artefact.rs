@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    listing::{MARK_OCTETS, Mark, Scope, Tier},
+    listing::{MARK_OCTETS, Mark, NO_CATEGORY, Scope, Tier},
     name::NameRef,
 };
 
@@ -500,7 +500,9 @@ fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<Mark>>> 
         let length = usize::from(u16::from_be_bytes(*count)) * MARK_OCTETS;
         let marks = rest.get(..length)?.as_chunks::<MARK_OCTETS>().0.iter().map(|&mark| {
             let mark = Mark::from_octets(mark)?;
-            (usize::from(mark.feed) < header.feeds.len() && usize::from(mark.category) < header.categories.len()).then_some(mark)
+            (usize::from(mark.feed) < header.feeds.len()
+                && (mark.category == NO_CATEGORY || usize::from(mark.category) < header.categories.len()))
+            .then_some(mark)
         });
         sets.push(marks.collect::<Option<_>>()?);
         octets = &rest[length..];

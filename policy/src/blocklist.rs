@@ -58,7 +58,7 @@ struct MarkSet {
 struct RunningMark {
     mark: Mark,
     tier: Tier,
-    category: CategoryId,
+    category: Option<CategoryId>,
 }
 
 /// One entry that speaks for a name, with where it stands.
@@ -68,8 +68,8 @@ pub struct Match<'a> {
     pub entry: NameRef<'a>,
     /// What the feed says of it.
     pub mark: Mark,
-    /// The category in the running taxonomy.
-    pub category: CategoryId,
+    /// The category in the running taxonomy; none for orders and names that are never blocked.
+    pub category: Option<CategoryId>,
     /// The feed's tier.
     pub tier: Tier,
     /// Whether it counts, or another entry of its feed outranks it.
@@ -125,7 +125,11 @@ impl Blocklist {
             has_allow: marks.iter().any(|mark| mark.polarity == Polarity::Allow),
             marks: marks
                 .iter()
-                .map(|&mark| RunningMark { mark, tier: tiers[usize::from(mark.feed)], category: categories[usize::from(mark.category)] })
+                .map(|&mark| RunningMark {
+                    mark,
+                    tier: tiers[usize::from(mark.feed)],
+                    category: categories.get(usize::from(mark.category)).copied(),
+                })
                 .collect(),
         };
         let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(running).collect();
@@ -182,8 +186,8 @@ impl Blocklist {
                 match mark.tier {
                     Tier::Mandatory => classification.mandatory = true,
                     Tier::NeverBlock => classification.never_block = true,
-                    Tier::Security => classification.security.insert(mark.category),
-                    Tier::Choice => classification.choice.insert(mark.category),
+                    Tier::Security => classification.security.extend(mark.category),
+                    Tier::Choice => classification.choice.extend(mark.category),
                 }
             }
         });

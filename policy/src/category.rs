@@ -77,10 +77,16 @@ impl CategorySet {
     }
 }
 
+impl Extend<CategoryId> for CategorySet {
+    fn extend<I: IntoIterator<Item = CategoryId>>(&mut self, categories: I) {
+        categories.into_iter().for_each(|category| self.insert(category));
+    }
+}
+
 impl FromIterator<CategoryId> for CategorySet {
     fn from_iter<I: IntoIterator<Item = CategoryId>>(categories: I) -> Self {
         let mut set = Self::EMPTY;
-        categories.into_iter().for_each(|category| set.insert(category));
+        set.extend(categories);
         set
     }
 }

@@ -50,12 +50,15 @@ pub enum Tier {
     NeverBlock,
 }
 
+/// Stands in a mark of a feed that is not about categories: orders, and names that are never blocked.
+pub const NO_CATEGORY: u8 = u8::MAX;
+
 /// One thing one feed says of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// The feed's place in the artefact's table of feeds.
     pub feed: u16,
-    /// The category's place in the artefact's table of categories.
+    /// The category's place in the artefact's table of categories, or [`NO_CATEGORY`].
     pub category: u8,
     /// Which names it speaks for.
     pub scope: Scope,

@@ -79,7 +79,8 @@ fn household(chance: &mut StdRng, number: usize) -> Household {
 }
 
 fn classification(chance: &mut StdRng, taxonomy: &Taxonomy) -> Classification {
-    let mut set = |most: usize| -> CategorySet { (0..chance.random_range(0..=most)).map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap()).collect() };
+    let mut set =
+        |most: usize| -> CategorySet { (0..chance.random_range(0..=most)).map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap()).collect() };
     let (choice, security) = (set(3), set(1));
     let rare = |chance: &mut StdRng| chance.random_range(0..20) == 0;
     let security = if rare(chance) { security } else { CategorySet::EMPTY };
@@ -94,7 +95,14 @@ fn own_list(names: &BTreeMap<Name, Set<OwnName>>, name: &str) -> Option<State> {
 }
 
 /// The layers in words; returns the layer's name and the categories it blocks for.
-fn model(household: &Household, device: Option<&Device>, name: &str, said: Classification, taxonomy: &Taxonomy, default: &str) -> (&'static str, BTreeSet<String>) {
+fn model(
+    household: &Household,
+    device: Option<&Device>,
+    name: &str,
+    said: Classification,
+    taxonomy: &Taxonomy,
+    default: &str,
+) -> (&'static str, BTreeSet<String>) {
     let nothing = BTreeSet::new;
     let slugs = |set: CategorySet| taxonomy.slugs(set).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     let is_off = household.filtering == Filtering::Off;
@@ -200,14 +208,24 @@ fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
             directory.remove(&id);
         } else {
             let mut household = Household::new(id.clone());
-            let taken: BTreeSet<IpNet> = there.iter().filter(|(other, _)| **other != id).flat_map(|(_, (_, networks))| networks.iter().copied()).collect();
+            let taken: BTreeSet<IpNet> =
+                there.iter().filter(|(other, _)| **other != id).flat_map(|(_, (_, networks))| networks.iter().copied()).collect();
             let networks = (0..chance.random_range(0..4)).map(|_| {
                 let address = Ipv4Addr::new(10, 0, chance.random_range(0..4), chance.random_range(0..8));
                 IpNet::new(address.into(), pick(&mut chance, &[0, 16, 24, 30, 32])).unwrap().trunc()
             });
             let networks: BTreeSet<IpNet> = networks.filter(|network| !taken.contains(network)).collect();
-            let identifiers = (0..chance.random_range(0..3)).map(|_| Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..12)]))).collect();
-            let device = Device { name: String::new(), kind: None, person: None, identifiers, log: true, categories: BTreeMap::new(), names: BTreeMap::new() };
+            let identifiers =
+                (0..chance.random_range(0..3)).map(|_| Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..12)]))).collect();
+            let device = Device {
+                name: String::new(),
+                kind: None,
+                person: None,
+                identifiers,
+                log: true,
+                categories: BTreeMap::new(),
+                names: BTreeMap::new(),
+            };
             household.devices.insert("d".parse().unwrap(), device);
             directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default()), &networks);
             there.insert(id, (household, networks));
@@ -217,7 +235,10 @@ fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
         let (asserts, is_trusted) = (chance.random::<bool>(), chance.random::<bool>());
         let has_mac = |household: &Household| household.devices.values().any(|device| device.identifiers.contains(&Identifier::Mac(mac)));
         let by_network = there.values().flat_map(|(household, networks)| networks.iter().map(move |network| (network, household)));
-        let by_network = by_network.filter(|(network, _)| network.contains(&source)).max_by_key(|(network, _)| network.prefix_len()).map(|(_, household)| household);
+        let by_network = by_network
+            .filter(|(network, _)| network.contains(&source))
+            .max_by_key(|(network, _)| network.prefix_len())
+            .map(|(_, household)| household);
         let owners: Vec<&Household> = there.values().map(|(household, _)| household).filter(|household| has_mac(household)).collect();
         let (household, device) = match (by_network, &owners[..]) {
             (Some(household), _) => (Some(household), asserts && has_mac(household)),

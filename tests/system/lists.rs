@@ -222,7 +222,8 @@ fn hashed(generation: u64, number: u64) -> String {
 async fn a_million_names_change_on_disk_again_and_again_under_load_and_no_query_is_lost() {
     const GENERATIONS: u64 = 5;
     let feed = Feed::new("gambling").text(&million(1));
-    let world = World::with_zone("a.example. 600 A 192.0.2.1\nb 600 A 192.0.2.2").feed(feed).household("home", "127.0.0.0/16").start().await;
+    let world =
+        World::with_zone("a.example. 600 A 192.0.2.1\nb 600 A 192.0.2.2").feed(feed).household("home", "127.0.0.0/16").start().await;
     world.toggle("home", "gambling", Block).await;
     let before = world.daemon.footprint();
     let queries = world.folder().join("queries.txt");
@@ -246,8 +247,14 @@ async fn a_million_names_change_on_disk_again_and_again_under_load_and_no_query_
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let after = world.daemon.footprint();
     let bytes = world.api.get("/v1/lists").await.ok().json["bytes"].clone();
-    println!("{said}\nlists {bytes} bytes; resident {} MiB before, {} MiB after, peak {} MiB", before.resident >> 20, after.resident >> 20, after.peak >> 20);
-    let number = |label: &str| said.lines().find_map(|line| line.trim().strip_prefix(label)?.split_whitespace().next()?.parse::<u64>().ok());
+    println!(
+        "{said}\nlists {bytes} bytes; resident {} MiB before, {} MiB after, peak {} MiB",
+        before.resident >> 20,
+        after.resident >> 20,
+        after.peak >> 20
+    );
+    let number =
+        |label: &str| said.lines().find_map(|line| line.trim().strip_prefix(label)?.split_whitespace().next()?.parse::<u64>().ok());
     assert_eq!(number("Queries lost:"), Some(0), "{said}");
     assert!(number("Queries completed:").is_some_and(|completed| completed > 10_000), "{said}");
 }

@@ -8,9 +8,21 @@ use policy::household::Id;
 /// A step of the store that failed; what was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A URL of another engine.
-    #[error("{0:?} cannot be opened: this version keeps households in SQLite, sqlite:PATH")]
-    Engine(String),
+    /// A URL of another engine. Only its scheme is shown: what follows may hold a password.
+    #[error("a store of the kind {scheme:?} is not built yet in this version, which keeps households in SQLite: sqlite:PATH")]
+    Engine {
+        /// What stands before the URL's first colon.
+        scheme: String,
+    },
+    /// A URL that names no file.
+    #[error("{0:?} names no file: a store that forgets would lose acknowledged writes; write sqlite:PATH")]
+    NoFile(String),
+    /// A sound database, but of another program.
+    #[error("{path} is a database of another program; it was left as it is")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The folder of the file cannot be made.
     #[error("creating {path}")]
     Folder {
@@ -20,8 +32,8 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no database of ours, or of a newer version.
-    #[error("opening the store {url}")]
+    /// The file is no database, is damaged, or was written by a newer version.
+    #[error("opening the store {url}: it is damaged, no database, or of a newer version; it was left as it is")]
     Open {
         /// The store.
         url: String,
@@ -50,6 +62,11 @@ pub enum StoreError {
     /// No randomness for a key.
     #[error("drawing a key")]
     Random(#[source] std::io::Error),
+}
+
+/// Names the step at which the engine failed.
+pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { step, source }
 }
 
 /// Why a change of a household did not happen.

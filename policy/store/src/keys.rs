@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 
-use crate::{Store, error::StoreError};
+use crate::{
+    Store,
+    error::{StoreError, step},
+};
 
 /// What the holder of a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +70,6 @@ fn random_hex(octets: usize) -> Result<String, StoreError> {
     let mut random = vec![0; octets];
     getrandom::fill(&mut random).map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
     Ok(random.iter().map(|octet| format!("{octet:02x}")).collect())
-}
-
-fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { step, source }
 }
 
 impl Store {

@@ -14,7 +14,7 @@ mod keys;
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    SqlitePool,
+    ConnectOptions, Connection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -39,19 +39,23 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; a file that is no store of ours is left as it is.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-        let path = Path::new(path.ok_or_else(|| StoreError::Engine(url.to_owned()))?);
+        let path = file_of(url)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        }
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { url: url.to_owned(), source };
+        // Opening for real sets the journal's mode, which writes: so the file is looked at first.
+        if !is_ours(path).await.map_err(|error| failed(error.into()))? {
+            return Err(StoreError::Foreign { path: path.to_owned() });
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+            // WAL's usual NORMAL would lose acknowledged writes with the power.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { url: url.to_owned(), source };
         let pool =
             SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await.map_err(|error| failed(error.into()))?;
         sqlx::migrate!().run(&pool).await.map_err(|error| failed(error.into()))?;
@@ -62,4 +66,31 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// The file that a URL names.
+fn file_of(url: &str) -> Result<&Path, StoreError> {
+    let (scheme, path) = url.split_once(':').unwrap_or((url, ""));
+    if scheme != "sqlite" {
+        return Err(StoreError::Engine { scheme: scheme.to_owned() });
+    }
+    let path = path.strip_prefix("//").unwrap_or(path);
+    // SQLite's `:memory:` would be another database in each connection.
+    if path.is_empty() || path.starts_with(':') { Err(StoreError::NoFile(url.to_owned())) } else { Ok(Path::new(path)) }
+}
+
+/// Whether a file is a store of ours, or nothing yet. Reads and never writes.
+async fn is_ours(path: &Path) -> Result<bool, sqlx::Error> {
+    // A file without octets is one whose maker died before the first page.
+    if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
+        return Ok(true);
+    }
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let mut connection = options.connect().await?;
+    let query = "SELECT count(*), coalesce(sum(name = 'household'), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
+        FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'";
+    let (tables, households, ours): (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    // Ours from the first migration on; before it there is nothing, or the migrations' own table.
+    Ok(ours == 0 || (households == 1 && tables > ours))
 }

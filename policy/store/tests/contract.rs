@@ -1,0 +1,253 @@
+//! What the store promises, whatever engine is behind it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use policy::household::{Household, Id};
+use policy_store::{ChangeError, Changed, Role, Store, StoreError};
+
+type Refusal = &'static str;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}/deep/er/store.db", self.0.path().display())
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.0.path().join("deep/er/store.db")
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(&self.url()).await.unwrap()
+    }
+}
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+/// Changes a household, and makes it where it is not there.
+async fn edit(store: &Store, household: &str, edit: impl FnOnce(&mut Household) + Send) -> Result<Changed, ChangeError<Refusal>> {
+    let fresh = id(household);
+    let change = |before: Option<Household>| {
+        let mut household = before.unwrap_or_else(|| Household::new(fresh));
+        edit(&mut household);
+        Ok(Some(household))
+    };
+    store.change(&id(household), None, change).await
+}
+
+async fn delete(store: &Store, household: &str) -> u64 {
+    store.change::<Refusal>(&id(household), None, |_| Ok(None)).await.unwrap().version
+}
+
+fn networks(list: &[&str]) -> BTreeSet<ipnet::IpNet> {
+    list.iter().map(|network| network.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
+    let place = Place::new();
+    let store = place.open().await;
+    let changed = edit(&store, "home", |home| home.networks = networks(&["192.0.2.0/24"])).await.unwrap();
+    let (secret, key) = store.create_key(Role::Operator, "first", Timestamp::now()).await.unwrap();
+    // As a crash leaves it: nobody closes, and the journal is not folded in.
+    let crashed = place.0.path().join("crashed");
+    std::fs::create_dir(&crashed).unwrap();
+    for suffix in ["", "-wal"] {
+        std::fs::copy(format!("{}{suffix}", place.file().display()), crashed.join(format!("store.db{suffix}"))).unwrap();
+    }
+    let reopened = Store::open(&format!("sqlite:{}/store.db", crashed.display())).await.unwrap();
+    assert_eq!(reopened.household(&id("home")).await.unwrap(), changed.household);
+    assert_eq!(reopened.authenticate(&secret).await.unwrap(), Some(key));
+    store.close().await;
+    assert_eq!(place.open().await.household(&id("home")).await.unwrap(), changed.household);
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_each_see_the_one_before() {
+    let place = Place::new();
+    // Two stores on one file are two processes as far as the engine is concerned.
+    let stores = [place.open().await, place.open().await];
+    let change = |number: usize| {
+        let store = stores[number % 2].clone();
+        tokio::spawn(async move { edit(&store, "home", |home| home.locale = Some(format!("{}x", home.locale.take().unwrap_or_default()))).await })
+    };
+    let mut versions = BTreeSet::new();
+    for changing in (0..40).map(change).collect::<Vec<_>>() {
+        versions.insert(changing.await.unwrap().unwrap().version);
+    }
+    assert_eq!(versions, (1..=40).collect(), "each change has a version of its own");
+    assert_eq!(stores[0].household(&id("home")).await.unwrap().unwrap().locale.unwrap().len(), 40, "none was overwritten");
+}
+
+#[tokio::test]
+async fn a_writer_who_believes_in_another_version_changes_nothing() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "home", |_| {}).await.unwrap();
+    for (expected, name) in [(0, "home"), (2, "home"), (1, "nowhere")] {
+        let refused = store.change::<Refusal>(&id(name), Some(expected), |_| panic!("not even asked")).await;
+        assert!(matches!(refused, Err(ChangeError::Version { .. })), "{expected} {name}: {refused:?}");
+    }
+    assert_eq!(store.change::<Refusal>(&id("home"), Some(1), Ok).await.unwrap().version, 2, "a change of nothing has a version too");
+}
+
+#[tokio::test]
+async fn a_refused_change_leaves_everything_as_it_was() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "other", |other| other.networks = networks(&["192.0.2.0/24"])).await.unwrap();
+    edit(&store, "home", |home| home.networks = networks(&["198.51.100.0/24"])).await.unwrap();
+    let refused = store.change(&id("home"), None, |_| Err::<Option<Household>, _>("no")).await;
+    assert!(matches!(refused, Err(ChangeError::Refused("no"))));
+    // The first of the two networks is free and is not kept either.
+    let taken = edit(&store, "home", |home| home.networks = networks(&["10.0.0.0/8", "192.0.2.0/24"])).await;
+    assert!(matches!(taken, Err(ChangeError::NetworkTaken { owner, .. }) if owner == id("other")));
+    let home = store.household(&id("home")).await.unwrap().unwrap();
+    assert_eq!((home.version, home.networks), (1, networks(&["198.51.100.0/24"])));
+    edit(&store, "third", |third| third.networks = networks(&["10.0.0.0/8"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_network_given_up_or_left_by_a_deleted_household_is_free_and_a_narrower_one_always_is() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "a", |a| a.networks = networks(&["192.0.2.0/24", "2001:db8::/56"])).await.unwrap();
+    edit(&store, "b", |b| b.networks = networks(&["192.0.2.0/25"])).await.unwrap();
+    edit(&store, "a", |a| a.networks = networks(&["2001:db8::/56"])).await.unwrap();
+    edit(&store, "b", |b| b.networks = networks(&["192.0.2.0/24"])).await.unwrap();
+    delete(&store, "a").await;
+    edit(&store, "b", |b| b.networks = networks(&["192.0.2.0/24", "2001:db8::/56"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_household_made_again_never_has_a_version_of_the_one_before() {
+    let place = Place::new();
+    let store = place.open().await;
+    edit(&store, "home", |home| home.external_ref = Some("crm-1".into())).await.unwrap();
+    assert_eq!(delete(&store, "home").await, 2);
+    assert!(store.household(&id("home")).await.unwrap().is_none());
+    assert!(store.households(None, None, 10).await.unwrap().households.is_empty());
+    assert!(store.households(Some("crm-1"), None, 10).await.unwrap().households.is_empty());
+    let again = edit(&store, "home", |_| {}).await.unwrap();
+    assert_eq!((again.version, again.is_new), (3, true));
+    let kept = again.household.unwrap();
+    assert_eq!(kept, Household { version: 3, ..Household::new(id("home")) }, "nothing of the one before is left");
+}
+
+#[tokio::test]
+async fn pages_show_every_household_once_and_a_reference_finds_its_own() {
+    let place = Place::new();
+    let store = place.open().await;
+    for number in 0..25 {
+        edit(&store, &format!("h{number:02}"), |home| home.external_ref = Some(format!("ref-{}", number % 5))).await.unwrap();
+    }
+    for (reference, expected) in [(None, 25), (Some("ref-3"), 5), (Some("ref-9"), 0)] {
+        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = store.households(reference, after.as_ref(), 5).await.unwrap();
+            seen.extend(page.households.into_iter().map(|household| household.id));
+            (after, pages) = (page.next, pages + 1);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), expected);
+        assert_eq!(pages, expected.div_ceil(5).max(1), "no empty page at the end");
+        assert!(seen.is_sorted());
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_until_it_is_revoked_by_whatever_process() {
+    let place = Place::new();
+    let (daemon, command_line) = (place.open().await, place.open().await);
+    assert!(daemon.has_no_key().await.unwrap());
+    let (secret, key) = daemon.create_key(Role::Operator, "ops", Timestamp::now()).await.unwrap();
+    assert!(!daemon.has_no_key().await.unwrap());
+    assert!(secret.starts_with("ox_") && secret.len() == 3 + 64, "256 bits");
+    assert_eq!(daemon.authenticate(&secret).await.unwrap().as_ref(), Some(&key));
+    for wrong in ["", "ox_", &secret[1..], &key.id, &format!("{secret}0"), &secret.to_uppercase()] {
+        assert_eq!(daemon.authenticate(wrong).await.unwrap(), None, "{wrong:?}");
+    }
+    assert!(command_line.revoke_key(&key.id, Timestamp::now()).await.unwrap());
+    assert_eq!(daemon.authenticate(&secret).await.unwrap(), None);
+    assert!(!command_line.revoke_key(&key.id, Timestamp::now()).await.unwrap(), "once");
+    assert!(!daemon.has_no_key().await.unwrap(), "a revoked key does not make a first start");
+    assert!(daemon.keys().await.unwrap()[0].revoked_at.is_some());
+}
+
+#[tokio::test]
+async fn a_key_is_stored_as_nothing_that_opens() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (secret, _) = store.create_key(Role::Operator, "ops", Timestamp::now()).await.unwrap();
+    store.close().await;
+    let octets = std::fs::read(place.file()).unwrap();
+    let bare = secret.strip_prefix("ox_").unwrap().as_bytes();
+    assert!(!octets.windows(bare.len()).any(|window| window == bare));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_of_ours_is_refused_and_left_as_it_is() {
+    let foreign = tempfile::tempdir().unwrap();
+    let foreign = foreign.path().join("foreign.db");
+    let made = sqlx::SqlitePool::connect(&format!("sqlite:{}?mode=rwc", foreign.display())).await.unwrap();
+    sqlx::query("CREATE TABLE household (id INTEGER); ").execute(&made).await.unwrap();
+    made.close().await;
+
+    let ours = Place::new();
+    let store = ours.open().await;
+    for number in 0..200 {
+        edit(&store, &format!("h{number}"), |_| {}).await.unwrap();
+    }
+    store.close().await;
+    let whole = std::fs::read(ours.file()).unwrap();
+    let newer = Place::new();
+    newer.open().await.close().await;
+    let raised = sqlx::SqlitePool::connect(&newer.url()).await.unwrap();
+    let insert = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)";
+    sqlx::query(insert).execute(&raised).await.unwrap();
+    raised.close().await;
+
+    let cases = [
+        ("garbage", vec![0xa5; 8192]),
+        ("text", b"not a database\n".to_vec()),
+        ("another program's", std::fs::read(&foreign).unwrap()),
+        ("truncated", whole[..whole.len() / 2].to_vec()),
+        ("of a newer version", std::fs::read(newer.file()).unwrap()),
+    ];
+    for (what, octets) in cases {
+        let place = Place::new();
+        std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
+        std::fs::write(place.file(), &octets).unwrap();
+        let refused = Store::open(&place.url()).await.expect_err(what);
+        assert!(matches!(refused, StoreError::Foreign { .. } | StoreError::Open { .. }), "{what}: {refused:?}");
+        assert!(refused.to_string().contains("store.db"), "{what}: {refused}");
+        assert_eq!(std::fs::read(place.file()).unwrap(), octets, "{what} was touched");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_a_store_is_refused_without_showing_its_password() {
+    for url in ["postgres://ox:hunter2@db/ox", "mysql://ox:hunter2@db/ox", "data/ox.db"] {
+        let refused = Store::open(url).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Engine { .. }), "{url}: {refused:?}");
+        assert!(!format!("{refused} {refused:?}").contains("hunter2"));
+    }
+    for url in ["sqlite:", "sqlite::memory:", "sqlite://:memory:"] {
+        assert!(matches!(Store::open(url).await, Err(StoreError::NoFile(_))), "{url}");
+    }
+    // A file made and never filled is a new store.
+    let place = Place::new();
+    std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
+    std::fs::write(place.file(), b"").unwrap();
+    place.open().await.close().await;
+}
