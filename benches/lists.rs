@@ -41,7 +41,7 @@ fn main() {
         let began = Instant::now();
         let lists = Blocklist::open(&built.written.path, &taxonomy).expect("just verified");
         let opened = began.elapsed();
-        let asked: Vec<Name> = (0..100_000).map(|number| Name::parse(&name(number * 7 % (2 * count))).expect("a name")).collect();
+        let asked: Vec<Name> = (0..100_000).map(|number| Name::parse(&name(number * (2 * count / 100_000))).expect("a name")).collect();
         let began = Instant::now();
         let listed = asked.iter().filter(|name| !lists.classify(name.borrow()).choice.is_empty()).count();
         let walked = began.elapsed();
