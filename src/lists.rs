@@ -62,6 +62,11 @@ impl Keeper {
         } else {
             keeper.show_live();
         }
+        // Generation 0 is no lists at all: whoever answered under it would let everything through.
+        if keeper.live.load().generation() == 0 {
+            let error = keeper.last_error.lock().expect("nothing panics while it holds the lock").clone();
+            bail!("there are no lists to answer under: {}", error.unwrap_or_default());
+        }
         Ok(keeper)
     }
 

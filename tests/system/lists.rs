@@ -188,6 +188,18 @@ async fn a_changed_list_is_live_and_a_broken_one_leaves_the_old_one_in_use_and_s
     assert!(world.daemon.complaints().contains("refused"));
 }
 
+#[test]
+fn a_daemon_that_cannot_have_lists_does_not_start_to_answer_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("lists"), "a file where a folder must be").unwrap();
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, "[dns]\nlisten = [\"127.0.0.1:0\"]\n[api]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite:x.db\"\n[lists]\ndirectory = \"lists\"\n").unwrap();
+    let output = crate::world::ox_protect(&["serve", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("lists"), "{said}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("ready"), "it promised what it cannot keep");
+}
+
 #[tokio::test]
 async fn a_damaged_artefact_is_passed_over_at_the_start() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.1").listing("gambling", "bets.example").start().await;
