@@ -4,13 +4,14 @@
 //! authorise, validate -> store: one transaction -> compile that household -> swap its record -> answer
 //! ```
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -18,51 +19,67 @@ use policy::{
     household::{Household, Id, Set},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Changed, Store, StoreError};
+use policy_store::{Batch, Changed, Position, Store, StoreError};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{Context, problem::Problem};
 
-/// Households read at a time at the start.
-const START_PAGE: u32 = 10_000;
+/// Households read at a time at the start: some megabytes of documents.
+const START_BATCH: u32 = 5_000;
+/// Batches that are compiled while the next one is read: neither the disk nor a core waits, and memory is bounded.
+const START_BATCHES_UNDER_WAY: usize = 2;
+/// How many unreadable households the start names one by one; the count says the rest.
+const NAMED_MAX: u64 = 20;
 
 /// Changes a household: stored, compiled, live, in this order. Two writers take turns, so what is stored last is live last.
+/// What `edit` returns beside the household is handed back once all of that is done.
 ///
 /// It runs as a task of its own: a client that goes away in the middle would otherwise take the handler with it, and leave
 /// a change stored that is not live.
-pub async fn change(
+pub async fn change<T: Send + 'static>(
     context: &Arc<Context>,
     id: Id,
     expected: Option<u64>,
-    change: impl FnOnce(Option<Household>) -> Result<Option<Household>, Problem> + Send + 'static,
-) -> Result<Changed, Problem> {
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
+) -> Result<(Changed, T), Problem> {
     let context = Arc::clone(context);
     let written = tokio::spawn(async move {
         let _turn = context.writes.lock().await;
-        let changed = context.store.change(&id, expected, change).await?;
+        let mut told = None;
+        let edit = |before| edit(before).map(|(after, tell)| (after, told = Some(tell)).0);
+        let changed = context.store.change(&id, expected, edit).await?;
         match &changed.household {
             Some(household) => install(&context.directory, household, &context.taxonomy, context.defaults),
             None => context.directory.remove(&id),
         }
-        Ok(changed)
+        Ok((changed, told.expect("a change that was stored was edited")))
     });
     written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))
 }
 
 /// Changes a household that must be there.
-pub async fn change_existing(
+pub async fn change_existing<T: Send + 'static>(
     context: &Arc<Context>,
     id: Id,
     expected: Option<u64>,
-    edit: impl FnOnce(&mut Household) -> Result<(), Problem> + Send + 'static,
-) -> Result<Changed, Problem> {
+    edit: impl FnOnce(&mut Household) -> Result<T, Problem> + Send + 'static,
+) -> Result<(Changed, T), Problem> {
     let name = id.clone();
     change(context, id, expected, move |household| {
         let mut household = household.ok_or_else(|| unknown_household(&name))?;
-        edit(&mut household)?;
-        Ok(Some(household))
+        let told = edit(&mut household)?;
+        Ok((Some(household), told))
     })
     .await
+}
+
+/// A household's document and the rules that are live, both of one version: no write is half done while they are read.
+pub async fn read_with_rules(context: &Context, id: &Id) -> Result<(Household, Arc<HouseholdRules>), Problem> {
+    let _turn = context.writes.lock().await;
+    let household = context.store.household(id).await?.ok_or_else(|| unknown_household(id))?;
+    let rules = context.directory.household(id).ok_or_else(|| unknown_household(id))?;
+    Ok((household, rules))
 }
 
 /// 404 for a household.
@@ -74,28 +91,66 @@ fn install(directory: &Directory, household: &Household, taxonomy: &Taxonomy, de
     directory.install(HouseholdRules::compile(household, taxonomy, defaults), &household.networks);
 }
 
-/// Makes all stored households live: the start. Returns how many there are.
+/// Makes all stored households live: the start. Returns how many are. One whose document cannot be read is logged, counted
+/// and left out, so that it does not take the rules of all others with it: its lines have the operator's default. Reading,
+/// compiling and installing go on side by side, because a million households stand between a restart and the first answer.
 ///
 /// # Errors
 /// The store cannot be read.
 pub async fn load_all(store: &Store, directory: &Directory, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Result<u64, StoreError> {
-    let (mut count, mut after) = (0, None);
-    loop {
-        let page = store.households(None, after.as_ref(), START_PAGE).await?;
-        for household in &page.households {
-            install(directory, household, taxonomy, defaults);
-            count += 1;
+    let taxonomy = Arc::new(taxonomy.clone());
+    let read = |from| {
+        let store = store.clone();
+        tokio::spawn(async move { store.batch(from, START_BATCH).await })
+    };
+    let (mut live, mut unreadable, mut reading) = (0, 0, Some(read(Position::default())));
+    let mut compiling = JoinSet::new();
+    while reading.is_some() || !compiling.is_empty() {
+        if let Some(batch) = reading.take() {
+            let batch = batch.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            reading = batch.next.map(read);
+            let taxonomy = Arc::clone(&taxonomy);
+            compiling.spawn_blocking(move || compile_all(&batch, &taxonomy, defaults));
         }
-        after = page.next;
-        if after.is_none() {
-            return Ok(count);
+        while compiling.len() > if reading.is_some() { START_BATCHES_UNDER_WAY } else { 0 } {
+            let compiled = compiling.join_next().await.expect("it is not empty");
+            for compiled in compiled.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+                match compiled {
+                    Ok((rules, networks)) => {
+                        directory.install(rules, &networks);
+                        live += 1;
+                    }
+                    Err(error) => {
+                        unreadable += 1;
+                        if unreadable <= NAMED_MAX {
+                            tracing::error!(error = &error as &dyn std::error::Error, "a household is not live");
+                        }
+                    }
+                }
+            }
         }
     }
+    if unreadable > 0 {
+        tracing::error!(live, unreadable, "some households are not live; their lines have the operator's default");
+    }
+    Ok(live)
+}
+
+type Compiled = Result<(HouseholdRules, BTreeSet<IpNet>), StoreError>;
+
+fn compile_all(batch: &Batch, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Vec<Compiled> {
+    let compile = |household: Household| (HouseholdRules::compile(&household, taxonomy, defaults), household.networks);
+    batch.households().map(|household| household.map(compile)).collect()
 }
 
 /// A value with the one who set it, now.
 pub fn set_by<T>(value: T, actor: &str) -> Set<T> {
     Set { value, set_by: actor.to_owned(), set_at: Timestamp::now() }
+}
+
+/// 201 for what was not there before, 200 for what was.
+pub fn made_or_changed(is_new: bool) -> StatusCode {
+    if is_new { StatusCode::CREATED } else { StatusCode::OK }
 }
 
 /// The answer to a write: what was written, and the household's version, also as `ETag`.

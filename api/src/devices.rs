@@ -10,14 +10,14 @@ use axum::{
 };
 use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change_existing, unknown_household, with_version, written},
+    apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     households::given,
     problem::Problem,
-    request::{Body, Operator, Precondition, Segments, segment},
+    request::{Body, IfMatch, Operator, Segments, segment},
 };
 
 /// The longest name of a device, in octets.
@@ -48,11 +48,17 @@ pub struct DeviceBody {
 }
 
 impl DeviceBody {
-    fn check(&self) -> Result<(), Problem> {
+    fn check(&mut self) -> Result<(), Problem> {
         let texts = [("name", self.name.as_ref()), ("kind", self.kind.as_ref().and_then(Option::as_ref))];
         for (field, text) in texts {
             if text.is_some_and(|text| text.is_empty() || text.len() > NAME_OCTETS_MAX) {
                 return Err(Problem::value(field, "limit", format!("1 to {NAME_OCTETS_MAX} octets")));
+            }
+        }
+        for identifier in self.identifiers.iter_mut().flatten() {
+            if let Identifier::Address(address) = identifier {
+                // One address, one spelling: queries are seen from the plain IPv4 address.
+                *address = address.to_canonical();
             }
         }
         if self.identifiers.as_ref().is_some_and(|identifiers| identifiers.len() > IDENTIFIERS_MAX) {
@@ -61,15 +67,17 @@ impl DeviceBody {
         Ok(())
     }
 
-    fn apply(self, household: &mut Household, id: &Id) -> Result<(), Problem> {
+    /// Says whether the device is new.
+    fn apply(self, household: &mut Household, id: &Id) -> Result<bool, Problem> {
         for identifier in self.identifiers.iter().flatten() {
             let owner = household.devices.iter().find(|(other, device)| *other != id && device.identifiers.contains(identifier));
             if let Some((owner, _)) = owner {
                 let detail = format!("{} belongs to device {owner}", json!(identifier));
-                return Err(Problem::conflict("identifier_taken", detail).with_field("identifiers"));
+                return Err(Problem::conflict("identifier_taken", detail).with_field("identifiers".to_owned()));
             }
         }
-        if !household.devices.contains_key(id) && household.devices.len() >= DEVICES_MAX {
+        let is_new = !household.devices.contains_key(id);
+        if is_new && household.devices.len() >= DEVICES_MAX {
             return Err(Problem::value("device", "limit", format!("a household has at most {DEVICES_MAX} devices")));
         }
         let device = household.devices.entry(id.clone()).or_insert_with(|| Device {
@@ -87,7 +95,7 @@ impl DeviceBody {
         device.person = person.unwrap_or_else(|| device.person.take());
         device.identifiers = identifiers.unwrap_or_else(|| std::mem::take(&mut device.identifiers));
         device.log = log.unwrap_or(device.log);
-        Ok(())
+        Ok(is_new)
     }
 }
 
@@ -99,27 +107,34 @@ pub fn unknown_device(id: &Id) -> Problem {
 /// Makes a device, or changes what is given of it; its switches and own names stay.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 201, description = "made", body = serde_json::Value), (status = 200, description = "changed", body = serde_json::Value),
+    responses((status = 201, description = "made", body = Value), (status = 200, description = "changed", body = Value),
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, device)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
-    Body(body): Body<DeviceBody>,
+    IfMatch(expected): IfMatch,
+    Body(mut body): Body<DeviceBody>,
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
     body.check()?;
-    let had_it = context.store.household(&id).await?.is_some_and(|household| household.devices.contains_key(&device));
     let name = device.clone();
-    let changed = change_existing(&context, id, expected, move |household| body.apply(household, &name)).await?;
-    let shown = changed.household.as_ref().and_then(|household| household.devices.get(&device)).map(|device| json!(device));
-    Ok(written(&changed, if had_it { StatusCode::OK } else { StatusCode::CREATED }, shown.unwrap_or_default()))
+    let (changed, is_new) = change_existing(&context, id, expected, move |household| body.apply(household, &name)).await?;
+    let household = changed.household.as_ref().expect("a change of a device deletes no household");
+    Ok(written(&changed, made_or_changed(is_new), shown(household, &device).expect("it was put there")))
+}
+
+/// A device as it is shown: with its identifier, and the version of its household.
+fn shown(household: &Household, id: &Id) -> Option<Value> {
+    let mut shown = json!(household.devices.get(id)?);
+    shown["id"] = json!(id);
+    shown["version"] = json!(household.version);
+    Some(shown)
 }
 
 /// A device with its switches and own names.
 #[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "the device", body = serde_json::Value), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the device", body = Value), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _operator: Operator,
@@ -127,21 +142,21 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
-    let shown = household.devices.get(&device).ok_or_else(|| unknown_device(&device))?;
+    let shown = shown(&household, &device).ok_or_else(|| unknown_device(&device))?;
     Ok(with_version(household.version, Json(shown).into_response()))
 }
 
 /// Takes a device away: its queries are its household's from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "gone", body = serde_json::Value), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, device)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
-    let changed = change_existing(&context, id, expected, move |household| {
+    let (changed, ()) = change_existing(&context, id, expected, move |household| {
         household.devices.remove(&device).map(drop).ok_or_else(|| unknown_device(&device))
     })
     .await?;

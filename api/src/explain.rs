@@ -7,7 +7,8 @@ use policy::{
     category::Taxonomy,
     decide::{Asker, Layer},
     explain::Explained,
-    household::{Household, Id, State as SwitchState},
+    household::{Household, Id},
+    listing::{Polarity, Tier},
     name::Name,
 };
 use serde::{Deserialize, Serialize};
@@ -15,14 +16,16 @@ use serde_json::Value;
 
 use crate::{
     Context,
-    apply::unknown_household,
+    apply::read_with_rules,
     devices::unknown_device,
+    grounds::{Grounds, Setter},
     problem::Problem,
     request::{Asked, Operator, segment},
 };
 
 /// What to explain.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The name.
@@ -67,14 +70,6 @@ pub struct Explanation {
     answer: Answer,
 }
 
-/// Who set what decided.
-#[derive(Debug, Serialize)]
-struct Setter {
-    layer: &'static str,
-    by: String,
-    at: Option<jiff::Timestamp>,
-}
-
 /// Which name decided: 0 is the one asked for, the others are its chain's.
 #[derive(Debug, Serialize)]
 struct Hop {
@@ -87,7 +82,7 @@ struct Hop {
 struct Matched {
     entry: String,
     feed: String,
-    category: String,
+    category: Option<String>,
     scope: Value,
     polarity: Value,
     tier: Value,
@@ -160,8 +155,7 @@ pub async fn explain(
         None => (None, context.directory.unknown_line()),
         Some(id) => {
             let id: Id = segment("household", id)?;
-            let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
-            let rules = context.directory.household(&id).ok_or_else(|| unknown_household(&id))?;
+            let (household, rules) = read_with_rules(&context, &id).await?;
             let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
             let place = match &device {
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
@@ -181,26 +175,18 @@ pub fn compose(explained: &Explained, record_type: u16, household: Option<&House
     let device = asker.device().map(|device| device.id.clone());
     let header = explained.lists.header();
     let found = explained.lists.matches(name.borrow());
-    let decisive = found.iter().find(|found| {
-        found.counts
-            && match verdict.layer {
-                Layer::Mandatory => found.tier == policy::listing::Tier::Mandatory,
-                Layer::NeverBlock => found.tier == policy::listing::Tier::NeverBlock,
-                Layer::Security => found.tier == policy::listing::Tier::Security,
-                Layer::Category => found.tier == policy::listing::Tier::Choice && verdict.categories.contains(found.category),
-                _ => false,
-            }
+    let first_category = verdict.categories.iter().next();
+    let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).find(|found| match verdict.layer {
+        Layer::Mandatory => found.tier == Tier::Mandatory,
+        Layer::NeverBlock => found.tier == Tier::NeverBlock,
+        Layer::Security => found.tier == Tier::Security && found.category == first_category,
+        Layer::Category => found.tier == Tier::Choice && found.category == first_category,
+        _ => false,
     });
-    let own = own_entry(verdict.layer, asker, name);
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let setter = setter(
-        verdict.layer,
-        categories.first().map(String::as_str),
-        name,
-        household,
-        device.as_ref(),
-        decisive.map(|found| feed_name(header, found)),
-    );
+    let grounds = Grounds { explained, household, asker, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
+    let own = grounds.own_entry();
+    let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
         r#type: mnemonic(record_type),
@@ -208,12 +194,12 @@ pub fn compose(explained: &Explained, record_type: u16, household: Option<&House
         device,
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
-        reason: reason(explained, &categories, setter.as_ref(), taxonomy),
+        reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
-        entry: decisive.map(|found| found.entry.to_string()).or(own),
-        feed: decisive.map(|found| feed_name(header, found)),
-        scope: decisive.map(|found| word(&found.mark.scope)),
+        entry: decisive.map(|found| found.entry.to_string()).or_else(|| own.as_ref().map(|(entry, _)| entry.to_string())),
+        feed: grounds.feed.clone(),
+        scope: decisive.map(|found| word(&found.mark.scope)).or_else(|| own.map(|(_, own)| word(&own.value.scope))),
         generation: header.generation,
         setter,
         hop: Hop { index: explained.hop, name: name.clone() },
@@ -223,7 +209,7 @@ pub fn compose(explained: &Explained, record_type: u16, household: Option<&House
             .map(|found| Matched {
                 entry: found.entry.to_string(),
                 feed: feed_name(header, found),
-                category: taxonomy.category(found.category).slug.clone(),
+                category: found.category.map(|category| taxonomy.category(category).slug.clone()),
                 scope: word(&found.mark.scope),
                 polarity: word(&found.mark.polarity),
                 tier: word(&found.tier),
@@ -245,83 +231,4 @@ fn word(value: &impl Serialize) -> Value {
 
 fn feed_name(header: &policy::artefact::Header, found: &policy::blocklist::Match<'_>) -> String {
     header.feeds[usize::from(found.mark.feed)].name.clone()
-}
-
-/// The entry of an own list that decided.
-fn own_entry(layer: Layer, asker: &Asker, name: &Name) -> Option<String> {
-    let names = match layer {
-        Layer::DeviceAllow | Layer::DeviceDeny => &asker.device()?.rules.names,
-        Layer::HouseholdAllow | Layer::HouseholdDeny => &asker.household.rules.names,
-        _ => return None,
-    };
-    names.find(name.borrow()).map(|(entry, _)| entry.to_string())
-}
-
-/// Who set what decided: the nearest switch that says so, from the device up to the operator.
-fn setter(
-    layer: Layer,
-    category: Option<&str>,
-    name: &Name,
-    household: Option<&Household>,
-    device: Option<&Id>,
-    feed: Option<String>,
-) -> Option<Setter> {
-    let of_device = household.zip(device).and_then(|(household, device)| household.devices.get(device));
-    match layer {
-        Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: feed?, at: None }),
-        Layer::DeviceAllow | Layer::DeviceDeny | Layer::HouseholdAllow | Layer::HouseholdDeny => {
-            let is_device = matches!(layer, Layer::DeviceAllow | Layer::DeviceDeny);
-            let (layer, names) = if is_device { ("device", &of_device?.names) } else { ("household", &household?.names) };
-            let set = name.borrow().ancestors().find_map(|ancestor| names.get(&ancestor.to_owned()))?;
-            Some(Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) })
-        }
-        Layer::Category => {
-            let category = category?;
-            let switches =
-                [("device", of_device.map(|device| &device.categories)), ("household", household.map(|household| &household.categories))];
-            for (layer, switches) in switches {
-                if let Some(set) = switches.and_then(|switches| switches.get(category)).filter(|set| set.value.state == SwitchState::Block)
-                {
-                    return Some(Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) });
-                }
-            }
-            let preset = household.and_then(|household| household.preset.clone());
-            Some(match preset {
-                Some(preset) => Setter { layer: "preset", by: preset, at: None },
-                None => Setter { layer: "operator", by: "default preset".to_owned(), at: None },
-            })
-        }
-        Layer::Default => None,
-    }
-}
-
-/// One plain sentence.
-fn reason(explained: &Explained, categories: &[String], setter: Option<&Setter>, taxonomy: &Taxonomy) -> String {
-    let asked = &explained.names[0];
-    let because_of = match explained.hop {
-        0 => String::new(),
-        hop => format!(" because it leads to {}", explained.names[hop]),
-    };
-    let titles: Vec<&str> =
-        categories.iter().filter_map(|slug| taxonomy.find(slug)).map(|id| taxonomy.category(id).title.as_str()).collect();
-    let titles = titles.join(", ");
-    match explained.verdict.layer {
-        Layer::Mandatory => format!("{asked} is blocked by order{because_of}; nobody can lift this."),
-        Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked."),
-        Layer::DeviceAllow => format!("{asked} is allowed by this device's own list."),
-        Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list."),
-        Layer::DeviceDeny => format!("{asked} is blocked by this device's own list{because_of}."),
-        Layer::HouseholdDeny => format!("{asked} is blocked by the household's own list{because_of}."),
-        Layer::Security => format!("{asked} is blocked for everybody's security ({titles}){because_of}."),
-        Layer::Category => {
-            let by = setter.map_or("", |setter| match setter.layer {
-                "device" => ", which is blocked for this device",
-                "household" => ", which is blocked for this household",
-                "preset" => ", which the household's preset blocks",
-                _ => ", which the operator's default blocks",
-            });
-            format!("{asked} is blocked as {titles}{by}{because_of}.")
-        }
-        Layer::Default => format!("Nothing speaks against {asked}."),
-    }
 }

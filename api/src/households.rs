@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change, change_existing, unknown_household, with_version, written},
+    apply::{change, change_existing, made_or_changed, unknown_household, with_version, written},
     problem::Problem,
-    request::{Asked, Body, Operator, Precondition, Segments, segment},
+    request::{Asked, Body, IfMatch, Operator, Precondition, Segments, segment},
 };
 
 /// Households on a page where the request does not say, and at most.
@@ -26,7 +26,7 @@ const PAGE_MAX: u32 = 1_000;
 /// The longest free text of a household, in octets.
 const TEXT_OCTETS_MAX: usize = 256;
 
-/// What can be set of a household. What is left out keeps its value; `null` takes it back to the default.
+/// What can be set of a household. What is left out keeps its value; `null` takes back `preset`, `external_ref` and `locale`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HouseholdBody {
@@ -57,11 +57,12 @@ pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer
 }
 
 impl HouseholdBody {
-    fn check(&self, context: &Context) -> Result<(), Problem> {
-        if let Some(zone) = &self.time_zone
-            && jiff::tz::TimeZone::get(zone).is_err()
-        {
-            return Err(Problem::value("time_zone", "time_zone", format!("{zone:?} is no IANA time zone")));
+    fn check(&mut self, context: &Context) -> Result<(), Problem> {
+        if let Some(zone) = &mut self.time_zone {
+            let wrong = || Problem::value("time_zone", "time_zone", format!("{zone:?} is no IANA time zone"));
+            let found = jiff::tz::TimeZone::get(zone).ok().filter(|found| !found.is_unknown()).ok_or_else(wrong)?;
+            // Zones are found in any letter case; kept is the one that everybody else knows it by.
+            *zone = found.iana_name().ok_or_else(wrong)?.to_owned();
         }
         if let Some(Some(preset)) = &self.preset
             && context.taxonomy.preset(preset).is_none()
@@ -74,7 +75,11 @@ impl HouseholdBody {
                 return Err(Problem::value(field, "limit", format!("1 to {TEXT_OCTETS_MAX} octets")));
             }
         }
-        Ok(())
+        let is_tag = |tag: &String| tag.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+        match self.locale.iter().flatten().find(|tag| !is_tag(tag)) {
+            Some(tag) => Err(Problem::value("locale", "locale", format!("{tag:?} is no language tag such as en-GB"))),
+            None => Ok(()),
+        }
     }
 
     fn apply(self, household: &mut Household) {
@@ -102,20 +107,25 @@ pub async fn put(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments(id): Segments<String>,
-    Precondition(expected): Precondition,
-    Body(body): Body<HouseholdBody>,
+    precondition: Precondition,
+    Body(mut body): Body<HouseholdBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     body.check(&context)?;
     let fresh = id.clone();
-    let changed = change(&context, id, expected, move |household| {
-        let mut household = household.unwrap_or_else(|| Household::new(fresh));
+    let (changed, ()) = change(&context, id, precondition.version, move |household| {
+        let mut household = match household {
+            Some(household) => household,
+            None if precondition.is_there => {
+                return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is no such household"));
+            }
+            None => Household::new(fresh),
+        };
         body.apply(&mut household);
-        Ok(Some(household))
+        Ok((Some(household), ()))
     })
     .await?;
-    let status = if changed.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(written(&changed, status, json!(changed.household)))
+    Ok(written(&changed, made_or_changed(changed.is_new), json!(changed.household)))
 }
 
 /// A household with its networks, devices, switches and own names.
@@ -134,12 +144,12 @@ pub async fn delete(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments(id): Segments<String>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let name = id.clone();
-    let changed = change(&context, id, expected, move |household| match household {
-        Some(_) => Ok(None),
+    let (changed, ()) = change(&context, id, expected, move |household| match household {
+        Some(_) => Ok((None, ())),
         None => Err(unknown_household(&name)),
     })
     .await?;
@@ -148,6 +158,7 @@ pub async fn delete(
 
 /// How to look for households.
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// Those with this key of the operator.
@@ -157,12 +168,17 @@ pub struct Search {
     /// From where a listing goes on: `next` of the page before.
     cursor: Option<String>,
     /// Households on a page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
 /// Households, by page, by the operator's key, or by address.
 #[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = Value)))]
 pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Asked(search): Asked<Search>) -> Result<Json<Value>, Problem> {
+    let limit = search.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
+    }
     if let Some(address) = &search.address {
         let address: IpAddr = segment("address", address)?;
         let found = context.directory.identify(address, None, false).asker.household;
@@ -171,10 +187,6 @@ pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Aske
             None => None,
         };
         return Ok(Json(json!({ "households": household.into_iter().collect::<Vec<_>>(), "next": null })));
-    }
-    let limit = search.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
     let after: Option<Id> = search.cursor.as_deref().map(|cursor| segment("cursor", cursor)).transpose()?;
     let page = context.store.households(search.external_ref.as_deref(), after.as_ref(), limit).await?;
@@ -185,6 +197,13 @@ pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Aske
 fn network(text: &str) -> Result<IpNet, Problem> {
     let wrong = || Problem::value("cidr", "cidr", format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/56"));
     let network: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wrong())?;
+    if matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some()) {
+        return Err(Problem::value(
+            "cidr",
+            "cidr",
+            format!("{network} is IPv4 written as IPv6; write it as IPv4, as its queries are seen"),
+        ));
+    }
     if network != network.trunc() {
         return Err(Problem::value(
             "cidr",
@@ -203,20 +222,18 @@ pub async fn put_network(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, cidr)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, network) = (segment("id", &id)?, network(&cidr)?);
-    let had_it = context.store.household(&id).await?.is_some_and(|household| household.networks.contains(&network));
-    let status = if had_it { StatusCode::OK } else { StatusCode::CREATED };
-    let changed = change_existing(&context, id, expected, move |household| {
-        household.networks.insert(network);
+    let (changed, is_new) = change_existing(&context, id, expected, move |household| {
+        let is_new = household.networks.insert(network);
         if household.networks.len() > NETWORKS_MAX {
             return Err(Problem::value("cidr", "limit", format!("a household has at most {NETWORKS_MAX} networks")));
         }
-        Ok(())
+        Ok(is_new)
     })
     .await?;
-    Ok(written(&changed, status, json!({ "network": network })))
+    Ok(written(&changed, made_or_changed(is_new), json!({ "network": network })))
 }
 
 /// Takes a network from a household.
@@ -226,10 +243,10 @@ pub async fn delete_network(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, cidr)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, network) = (segment("id", &id)?, network(&cidr)?);
-    let changed = change_existing(&context, id, expected, move |household| match household.networks.remove(&network) {
+    let (changed, ()) = change_existing(&context, id, expected, move |household| match household.networks.remove(&network) {
         true => Ok(()),
         false => Err(Problem::not_found("unknown_network", format!("the household does not have {network}"))),
     })

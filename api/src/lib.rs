@@ -1,18 +1,21 @@
 //! REST: what people and programs switch, and the questions they ask.
 //!
 //! - `request`: what a request carries, read strictly, and who asks.
-//! - `apply`: a write from the first to the last step.
+//! - [`apply`]: a write from the first to the last step.
 //! - `households`, `devices`, `switches`: what can be written.
-//! - `explain`: why.
+//! - [`explain`]: why; `grounds`: by whom, and in words.
 //! - `service`: taxonomy, lists, health, metrics.
 //! - `problem`: what a refused request is answered with.
+//! - `document`: what the OpenAPI document says of all routes.
 //!
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
 
 pub mod apply;
 mod devices;
+mod document;
 pub mod explain;
+mod grounds;
 mod households;
 mod problem;
 mod request;
@@ -27,7 +30,6 @@ use policy::{
     category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::OperatorDefaults,
 };
 use policy_store::Store;
-use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::problem::Problem;
@@ -63,13 +65,9 @@ pub struct Context {
     pub writes: tokio::sync::Mutex<()>,
 }
 
-#[derive(OpenApi)]
-#[openapi(info(title = "OX Protect", description = "Households, devices, rules and lists of a filtering DNS resolver."))]
-struct Document;
-
 /// All routes. Opens no socket.
 pub fn router(context: Arc<Context>) -> Router {
-    let routes = OpenApiRouter::with_openapi(Document::openapi())
+    let routes = OpenApiRouter::with_openapi(document::base())
         .routes(routes!(service::categories))
         .routes(routes!(service::presets))
         .routes(routes!(households::list))
@@ -86,7 +84,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(service::readyz))
         .routes(routes!(service::metrics));
     let (router, document) = routes.split_for_parts();
-    let document = Arc::new(document);
+    let document = Arc::new(document::complete(document));
     router
         .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
         .fallback(|| async { Problem::not_found("unknown_route", "there is nothing here; see /openapi.json") })

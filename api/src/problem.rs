@@ -41,9 +41,9 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// The field that it is about.
-    pub fn with_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+    /// The field that it is about, where it is about one.
+    pub fn with_field(mut self, field: impl Into<Option<String>>) -> Self {
+        self.field = field.into();
         self
     }
 }
@@ -61,11 +61,14 @@ impl From<ChangeError<Self>> for Problem {
             ChangeError::Store(error) => error.into(),
             ChangeError::Refused(problem) => problem,
             ChangeError::Version { expected: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "exists", "it exists already"),
+            ChangeError::Version { current: 0, .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is no such household")
+            }
             ChangeError::Version { current, .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", format!("the household's version is {current}"))
             }
             ChangeError::NetworkTaken { network, owner } => {
-                Self::conflict("network_taken", format!("{network} belongs to household {owner}")).with_field("cidr")
+                Self::conflict("network_taken", format!("{network} belongs to household {owner}")).with_field("cidr".to_owned())
             }
         }
     }

@@ -67,7 +67,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "query", rejection.body_text()))
+        query.map(|Query(query)| Self(query)).map_err(|rejection| {
+            // axum says "FIELD: reason" behind its own words, and "reason" alone where no field is at fault.
+            let text = rejection.body_text();
+            let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let (path, reason) = text.split_once(": ").filter(|(path, _)| !path.contains(' ')).unwrap_or(("", text));
+            Problem::new(StatusCode::BAD_REQUEST, "query", text).with_field(field(path, reason))
+        })
+    }
+}
+
+/// The field that a complaint of serde is about. One that is missing or unknown stands only in the message.
+fn field(path: &str, message: &str) -> Option<String> {
+    let named =
+        ["missing field `", "unknown field `", "duplicate field `"].iter().find_map(|words| message.strip_prefix(words)?.split('`').next());
+    // serde_path_to_error writes "." for the whole and "?" for a part it has no word for.
+    let parent = Some(path.trim_end_matches(['.', '?'])).filter(|path| !path.is_empty());
+    match (parent, named) {
+        (Some(parent), Some(named)) if parent != named && !parent.ends_with(&format!(".{named}")) => Some(format!("{parent}.{named}")),
+        (parent, named) => parent.or(named).map(str::to_owned),
     }
 }
 
@@ -78,60 +96,95 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_none_or(is_json);
-        let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {BODY_OCTETS_MAX} octets"));
-        let octets = Bytes::from_request(request, state).await.map_err(|_| too_large())?;
+        let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
+        let octets = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(status, "too_large", format!("a body has at most {BODY_OCTETS_MAX} octets"))
+            }
+            status => Problem::new(status, "body", "the body could not be read"),
+        })?;
         let octets: &[u8] = if octets.is_empty() { b"{}" } else { &octets };
-        // curl says it sends a form where it was not told otherwise; a body that is JSON is taken for what it is.
-        let looks_like_json = octets.trim_ascii_start().first() == Some(&b'{');
-        if !is_json && !looks_like_json {
+        if content_type.is_some_and(|kind| !is_json(&kind, octets)) {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "the body must be application/json"));
+        }
+        // serde would read an array as a body too, its fields in the order of the code.
+        if !octets.trim_ascii_start().starts_with(b"{") {
+            return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
+                Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", "the body must be a JSON object"),
+                Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
+            });
         }
         let mut reader = serde_json::Deserializer::from_slice(octets);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let field = error.path().to_string();
+            let field = field(&error.path().to_string(), &error.inner().to_string());
             let (status, code) = match error.inner().classify() {
                 serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
                 _ => (StatusCode::BAD_REQUEST, "json"),
             };
-            let problem = Problem::new(status, code, error.into_inner().to_string());
-            if field == "." { problem } else { problem.with_field(field) }
+            Problem::new(status, code, error.into_inner().to_string()).with_field(field)
         })?;
         reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
         Ok(Self(value))
     }
 }
 
-fn is_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json")
+/// Whether a body counts as JSON.
+fn is_json(content_type: &str, octets: &[u8]) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // `curl -d` says that it sends a form where nobody tells it otherwise; an object is no form, so it is taken for what it is.
+    let is_curl = || kind == "application/x-www-form-urlencoded" && octets.trim_ascii_start().starts_with(b"{");
+    kind == "application/json" || kind.ends_with("+json") || is_curl()
 }
 
-/// What the writer believes the version to be: `If-Match`, or 0 for `If-None-Match: *`.
-pub struct Precondition(pub Option<u64>);
+/// What the writer of a household believes of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Precondition {
+    /// The version it has (`If-Match: "7"`); 0 where it must not be there (`If-None-Match: *`).
+    pub version: Option<u64>,
+    /// That it is there, in whatever version (`If-Match: *`).
+    pub is_there: bool,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Precondition {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        read_precondition(&parts.headers).map(Self)
+        read_precondition(&parts.headers)
     }
 }
 
-fn read_precondition(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let wrong = |field| Problem::new(StatusCode::BAD_REQUEST, "precondition", "an ETag of ours is a version in quotes").with_field(field);
-    if let Some(value) = headers.get(header::IF_MATCH) {
-        let text = value.to_str().map_err(|_| wrong("If-Match"))?.trim();
-        if text == "*" {
-            return Ok(None);
+/// What the writer of a part of a household believes the household's version to be. `If-None-Match` would be about the
+/// part, which has no version of its own, so it is refused rather than misunderstood. `If-Match: *` adds nothing here: a
+/// household that is not there has no parts, and is 404 first (RFC 9110, section 13.2.1).
+pub struct IfMatch(pub Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        if parts.headers.contains_key(header::IF_NONE_MATCH) {
+            let detail = "only the PUT of a household takes If-None-Match";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field("If-None-Match".to_owned()));
         }
-        let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        // No household has version 0, so it cannot be meant.
-        return version.parse().ok().filter(|version| *version > 0).map(Some).ok_or_else(|| wrong("If-Match"));
+        read_precondition(&parts.headers).map(|precondition| Self(precondition.version))
     }
-    match headers.get(header::IF_NONE_MATCH) {
-        Some(value) if value.as_bytes() == b"*" => Ok(Some(0)),
-        Some(_) => Err(wrong("If-None-Match")),
-        None => Ok(None),
+}
+
+fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
+    let wrong = |field: &str, detail: &str| Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field(field.to_owned());
+    match (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::default()),
+        (None, Some(value)) if value.as_bytes() == b"*" => Ok(Precondition { version: Some(0), is_there: false }),
+        (None, Some(_)) => Err(wrong("If-None-Match", "a write takes If-None-Match: * alone")),
+        (Some(_), Some(_)) => Err(wrong("If-None-Match", "either If-Match or If-None-Match")),
+        (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition { version: None, is_there: true }),
+        (Some(value), None) => {
+            let text = value.to_str().unwrap_or_default().trim();
+            let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+            // No household has version 0, so it cannot be meant; and `parse` alone would read "+7".
+            let version = version.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == version);
+            let version = version.ok_or_else(|| wrong("If-Match", "an ETag of ours is one version in quotes"))?;
+            Ok(Precondition { version: Some(version), is_there: true })
+        }
     }
 }

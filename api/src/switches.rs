@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, response::Response};
 use policy::{
     household::{Household, Id, OWN_NAMES_MAX, OwnName, Set, State as SwitchState, Switch},
     listing::Scope,
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change_existing, set_by, written},
+    apply::{change_existing, made_or_changed, set_by, written},
     devices::unknown_device,
     problem::Problem,
-    request::{Body, Operator, Precondition, Segments, segment},
+    request::{Body, IfMatch, Operator, Segments, segment},
 };
 
 /// A category's switch.
@@ -73,20 +73,21 @@ impl Place {
         }
     }
 
+    /// `edit` says whether it made something that was not there.
     async fn change(
         self,
         context: &Arc<Context>,
         expected: Option<u64>,
         said: Value,
-        edit: impl FnOnce(&mut Categories, &mut Names) -> Result<(), Problem> + Send + 'static,
+        edit: impl FnOnce(&mut Categories, &mut Names) -> Result<bool, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
         let Self { household, device } = self;
-        let changed = change_existing(context, household, expected, move |household| {
+        let (changed, is_new) = change_existing(context, household, expected, move |household| {
             let (categories, names) = Self::of(device.as_ref(), household)?;
             edit(categories, names)
         })
         .await?;
-        Ok(written(&changed, StatusCode::OK, said))
+        Ok(written(&changed, made_or_changed(is_new), said))
     }
 
     async fn set_category(
@@ -101,7 +102,8 @@ impl Place {
         let said = json!({ "category": slug, "state": state });
         let change = move |categories: &mut Categories, _: &mut Names| {
             categories.insert(slug, set_by(Switch { state }, &operator.actor));
-            Ok(())
+            // A switch is there as long as its category is: setting it makes nothing.
+            Ok(false)
         };
         self.change(context, expected, said, change).await
     }
@@ -112,7 +114,7 @@ impl Place {
         let said = json!({ "category": slug, "state": "inherit" });
         let change = move |categories: &mut Categories, _: &mut Names| {
             categories.remove(&slug);
-            Ok(())
+            Ok(false)
         };
         self.change(context, expected, said, change).await
     }
@@ -132,11 +134,11 @@ impl Place {
         }
         let said = json!({ "name": name, "state": state, "scope": scope });
         let change = move |_: &mut Categories, names: &mut Names| {
-            names.insert(name, set_by(OwnName { state, scope }, &operator.actor));
+            let is_new = names.insert(name, set_by(OwnName { state, scope }, &operator.actor)).is_none();
             if names.len() > OWN_NAMES_MAX {
                 return Err(Problem::value("domain", "limit", format!("an own list has at most {OWN_NAMES_MAX} names")));
             }
-            Ok(())
+            Ok(is_new)
         };
         self.change(context, expected, said, change).await
     }
@@ -145,7 +147,7 @@ impl Place {
         let name = own_name(domain)?;
         let said = json!({ "name": name, "state": "inherit" });
         let change = move |_: &mut Categories, names: &mut Names| match names.remove(&name) {
-            Some(_) => Ok(()),
+            Some(_) => Ok(false),
             None => Err(Problem::not_found("unknown_name", format!("{name} is not in the list"))),
         };
         self.change(context, expected, said, change).await
@@ -155,9 +157,8 @@ impl Place {
 fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
     match context.taxonomy.find(slug) {
         Some(_) => Ok(()),
-        None => {
-            Err(Problem::not_found("unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories")).with_field("slug"))
-        }
+        None => Err(Problem::not_found("unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories"))
+            .with_field("slug".to_owned())),
     }
 }
 
@@ -175,7 +176,7 @@ pub async fn put_category(
     State(context): State<Arc<Context>>,
     operator: Operator,
     Segments((id, slug)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
     Place::new(&id, None)?.set_category(&context, operator, slug, expected, body.state).await
@@ -188,7 +189,7 @@ pub async fn delete_category(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, slug)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     Place::new(&id, None)?.inherit_category(&context, slug, expected).await
 }
@@ -201,7 +202,7 @@ pub async fn put_device_category(
     State(context): State<Arc<Context>>,
     operator: Operator,
     Segments((id, device, slug)): Segments<(String, String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
     Place::new(&id, Some(&device))?.set_category(&context, operator, slug, expected, body.state).await
@@ -215,7 +216,7 @@ pub async fn delete_device_category(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, device, slug)): Segments<(String, String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     Place::new(&id, Some(&device))?.inherit_category(&context, slug, expected).await
 }
@@ -223,12 +224,12 @@ pub async fn delete_device_category(
 /// Puts a name on the household's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 200, description = "listed, and true from the next query on", body = Value), (status = 404, description = "no such household")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
     operator: Operator,
     Segments((id, domain)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
     Place::new(&id, None)?.set_name(&context, operator, &domain, expected, body).await
@@ -241,7 +242,7 @@ pub async fn delete_name(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, domain)): Segments<(String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     Place::new(&id, None)?.remove_name(&context, &domain, expected).await
 }
@@ -249,12 +250,12 @@ pub async fn delete_name(
 /// Puts a name on a device's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("device" = String, Path), ("domain" = String, Path)),
-    responses((status = 200, description = "listed, and true from the next query on", body = Value), (status = 404, description = "no such household or device")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household or device")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
     operator: Operator,
     Segments((id, device, domain)): Segments<(String, String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
     Place::new(&id, Some(&device))?.set_name(&context, operator, &domain, expected, body).await
@@ -268,7 +269,7 @@ pub async fn delete_device_name(
     State(context): State<Arc<Context>>,
     _operator: Operator,
     Segments((id, device, domain)): Segments<(String, String, String)>,
-    Precondition(expected): Precondition,
+    IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     Place::new(&id, Some(&device))?.remove_name(&context, &domain, expected).await
 }

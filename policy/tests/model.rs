@@ -3,6 +3,9 @@
 //! The model reads the documents and walks the layers in words. It knows no mask, no compiled record and no sorted list, so it
 //! can only be wrong in another way than the code it checks.
 
+// A test that cannot go on says so by failing.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},

@@ -17,6 +17,14 @@ pub enum StoreError {
     /// A URL that names no file.
     #[error("{0:?} names no file: a store that forgets would lose acknowledged writes; write sqlite:PATH")]
     NoFile(String),
+    /// A store that a newer version of this program has brought up to date.
+    #[error("{path} was written by a newer version of this program (its tables are at {version}); it was left as it is")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The migration that this version does not know.
+        version: i64,
+    },
     /// A sound database, but of another program.
     #[error("{path} is a database of another program; it was left as it is")]
     Foreign {

@@ -15,11 +15,12 @@ use std::{path::Path, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 pub use error::{ChangeError, StoreError};
-pub use households::{Changed, Page};
+pub use households::{Batch, Changed, Page, Position};
 pub use keys::{Key, Role};
 
 /// How long a statement waits for another process on the same file.
@@ -58,7 +59,10 @@ impl Store {
             .foreign_keys(true);
         let pool =
             SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await.map_err(|error| failed(error.into()))?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| failed(error.into()))?;
+        sqlx::migrate!().run(&pool).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
+            error => failed(error.into()),
+        })?;
         Ok(Self { pool })
     }
 

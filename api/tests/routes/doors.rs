@@ -1,0 +1,129 @@
+//! Who comes in: keys, roles, and the document that says which doors there are.
+
+use std::collections::BTreeSet;
+
+use axum::http::Method;
+use jiff::Timestamp;
+use policy_store::Role;
+
+use crate::world::World;
+
+/// All operations of the OpenAPI document, with examples in place of parameters.
+async fn operations(world: &World) -> Vec<(Method, String)> {
+    let document = world.send(Method::GET, "/openapi.json", &[], "").await.ok().json;
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "home").replace("{device}", "phone").replace("{slug}", "gambling");
+        let path = path.replace("{cidr}", "192.0.2.0%2F24").replace("{domain}", "a.example");
+        assert!(!path.contains('{'), "{path}");
+        for method in item.as_object().unwrap().keys() {
+            operations.push((method.to_uppercase().parse().unwrap(), path.clone()));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn no_route_under_v1_opens_without_a_key_in_force() {
+    let world = World::with_home().await;
+    let (revoked, key) = world.context.store.create_key(Role::Operator, "gone", Timestamp::now()).await.unwrap();
+    world.other_process().await.revoke_key(&key.id, Timestamp::now()).await.unwrap();
+    let before = world.get("/v1/households/home").await.text;
+    let bearer = |secret: &str| format!("Bearer {secret}");
+    let basic = format!("Basic {}", world.key);
+    let keys = ["", "Bearer", "Bearer ", &bearer("ox_wrong"), &bearer(&revoked), &basic, &world.key];
+    for (method, path) in operations(&world).await.into_iter().filter(|(_, path)| path.starts_with("/v1/")) {
+        for key in keys {
+            let header = [("authorization", key), ("content-type", "application/json")];
+            let header = if key.is_empty() { &header[1..] } else { &header[..] };
+            let answer = world.send(method.clone(), &path, header, r#"{"state":"block"}"#).await;
+            answer.is_problem(
+                401,
+                if key == bearer("ox_wrong") || key == bearer(&revoked) || key == "Bearer " { "key_wrong" } else { "key_missing" },
+            );
+            assert_eq!(answer.header("www-authenticate"), "Bearer", "{method} {path}");
+        }
+    }
+    assert_eq!(world.get("/v1/households/home").await.text, before);
+}
+
+#[tokio::test]
+async fn only_the_operators_role_opens_in_this_version() {
+    let world = World::with_home().await;
+    for role in [Role::Auditor, Role::Parent, Role::Child] {
+        let (secret, _) = world.context.store.create_key(role, "", Timestamp::now()).await.unwrap();
+        for (method, path) in operations(&world).await.into_iter().filter(|(_, path)| path.starts_with("/v1/")) {
+            let answer = world.send(method, &path, &[("authorization", &format!("bearer {secret}"))], "").await;
+            answer.is_problem(403, "role");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_lists_exactly_the_routes() {
+    let world = World::with_home().await;
+    let listed: BTreeSet<(String, String)> =
+        operations(&world).await.into_iter().map(|(method, path)| (path, method.to_string())).collect();
+    let expected = "
+        GET /healthz | GET /readyz | GET /metrics | GET /v1/categories | GET /v1/presets | GET /v1/lists | GET /v1/explain
+        | GET /v1/households | PUT /v1/households/home | GET /v1/households/home | DELETE /v1/households/home
+        | PUT /v1/households/home/networks/192.0.2.0%2F24 | DELETE /v1/households/home/networks/192.0.2.0%2F24
+        | PUT /v1/households/home/categories/gambling | DELETE /v1/households/home/categories/gambling
+        | PUT /v1/households/home/names/a.example | DELETE /v1/households/home/names/a.example
+        | PUT /v1/households/home/devices/phone | GET /v1/households/home/devices/phone | DELETE /v1/households/home/devices/phone
+        | PUT /v1/households/home/devices/phone/categories/gambling | DELETE /v1/households/home/devices/phone/categories/gambling
+        | PUT /v1/households/home/devices/phone/names/a.example | DELETE /v1/households/home/devices/phone/names/a.example";
+    let expected = expected.split('|').map(|operation| operation.trim().split_once(' ').unwrap());
+    assert_eq!(listed, expected.map(|(method, path)| (path.to_owned(), method.to_owned())).collect());
+    // What is listed is there, and of what is there nothing is left out.
+    let paths: BTreeSet<&String> = listed.iter().map(|(path, _)| path).collect();
+    for path in paths {
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+            let answer = world.ask(method.parse().unwrap(), path, &[], "").await;
+            match listed.contains(&(path.clone(), method.to_owned())) {
+                true => assert!(answer.status != 405 && answer.json["code"] != "unknown_route", "{method} {path}: {}", answer.text),
+                false => {
+                    answer.is_problem(405, "method");
+                    assert!(!answer.header("allow").is_empty(), "a 405 says what goes (RFC 9110, section 15.5.6)");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_says_of_every_route_what_a_refusal_looks_like() {
+    let world = World::new().await;
+    let document = world.send(Method::GET, "/openapi.json", &[], "").await.ok().json;
+    assert_eq!(document["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+    assert!(document["components"]["schemas"]["Problem"]["properties"]["code"].is_object());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let shape = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(shape, "#/components/schemas/Problem", "{method} {path}");
+            assert_eq!(operation["security"].is_array(), path.starts_with("/v1/"), "{method} {path}");
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let takes_version = parameters.iter().any(|parameter| parameter["name"] == "If-Match");
+            for parameter in &parameters {
+                let stands_in_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                assert_eq!(parameter["in"] == "path", stands_in_path, "{method} {path}: {parameter}");
+            }
+            assert_eq!(takes_version, ["put", "delete"].contains(&method.as_str()), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics_need_no_key() {
+    let world = World::new().await;
+    for (path, content_type) in [
+        ("/healthz", "text/plain; charset=utf-8"),
+        ("/readyz", "text/plain; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+    ] {
+        let answer = world.send(Method::GET, path, &[], "").await.ok();
+        assert_eq!(answer.header("content-type"), content_type);
+        let head = world.send(Method::HEAD, path, &[], "").await.ok();
+        assert_eq!((head.header("content-type"), head.text.as_str()), (content_type, ""));
+    }
+}

@@ -1,0 +1,170 @@
+//! Why: who set what decided, and the sentence to read out.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const HOME: &str = "/v1/households/home";
+
+impl World {
+    async fn explain(&self, query: &str) -> Value {
+        self.get(&format!("/v1/explain?{query}")).await.ok().json
+    }
+}
+
+const OF_PHONE: &str = "name=bets.example&household=home&device=phone";
+
+#[tokio::test]
+async fn the_setter_is_the_nearest_one_who_says_so() {
+    let world = World::with_home().await;
+    let by_key = format!("key:{}", world.key_id);
+    let block = r#"{"state":"block"}"#;
+    let allow = r#"{"state":"allow"}"#;
+    // what is written, then verdict, layer, setter's layer, setter, and words of the reason
+    let steps = [
+        (HOME.to_owned(), r#"{"preset":"strict"}"#, "block", "category", Some(("preset", "strict")), "the household's preset blocks"),
+        (format!("{HOME}/categories/gambling"), block, "block", "category", Some(("household", &*by_key)), "blocked for this household"),
+        (
+            format!("{HOME}/devices/phone/categories/gambling"),
+            block,
+            "block",
+            "category",
+            Some(("device", &*by_key)),
+            "blocked for this device",
+        ),
+        (
+            format!("{HOME}/devices/phone/categories/gambling"),
+            allow,
+            "allow",
+            "default",
+            Some(("device", &*by_key)),
+            "allowed for this device",
+        ),
+        (format!("{HOME}/names/bets.example"), block, "block", "household-deny", Some(("household", &*by_key)), "household's own list"),
+        (
+            format!("{HOME}/devices/phone/names/bets.example"),
+            allow,
+            "allow",
+            "device-allow",
+            Some(("device", &*by_key)),
+            "device's own list",
+        ),
+    ];
+    for (path, body, verdict, layer, setter, words) in steps {
+        world.put(&path, body).await.ok();
+        let explained = world.explain(OF_PHONE).await;
+        assert_eq!((&explained["verdict"], &explained["layer"]), (&json!(verdict), &json!(layer)), "{path} {body}");
+        let told = explained["setter"].as_object().map(|setter| (setter["layer"].as_str().unwrap(), setter["by"].as_str().unwrap()));
+        assert_eq!(told, setter, "{path} {body}");
+        let has_time = explained["setter"]["at"].is_string();
+        assert_eq!(has_time, setter.is_some_and(|(layer, _)| layer != "preset"), "{path} {body}");
+        assert!(explained["reason"].as_str().unwrap().contains(words), "{}", explained["reason"]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_operator_decides_is_the_operators() {
+    let world = World::with_home().await;
+    // gambling is not in the default preset, violence would be; nothing of either is set by the household.
+    let explained = world.explain(OF_PHONE).await;
+    assert_eq!((&explained["verdict"], &explained["setter"]), (&json!("allow"), &json!(null)));
+    assert_eq!(explained["matches"][0]["feed"], "bets-feed");
+    assert!(explained["reason"].as_str().unwrap().contains("is not blocked here"), "{}", explained["reason"]);
+    for (name, layer, feed) in [("a.evil.example", "security", "evil-feed"), ("ordered.example", "mandatory", "court-feed")] {
+        let explained = world.explain(&format!("name={name}&household=home")).await;
+        assert_eq!((&explained["verdict"], &explained["layer"], &explained["feed"]), (&json!("block"), &json!(layer), &json!(feed)));
+        assert_eq!(explained["setter"], json!({ "layer": "feed", "by": feed, "at": null }));
+    }
+    let unlisted = world.explain("name=missing.example").await;
+    assert_eq!((&unlisted["layer"], &unlisted["household"], &unlisted["setter"]), (&json!("default"), &json!(null), &json!(null)));
+    assert_eq!(unlisted["reason"], "missing.example is not blocked: it is on no list; but the name does not exist.");
+}
+
+#[tokio::test]
+async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_nobodys_lines() {
+    let world = World::with_home().await;
+    let mut context = world.context;
+    // The same node whose operator blocks more by default.
+    let strict = policy::rules::OperatorDefaults { preset: context.taxonomy.preset("strict").unwrap() };
+    let shared = std::sync::Arc::get_mut(&mut context);
+    assert!(shared.is_none(), "the router holds it too");
+    let directory = policy::directory::Directory::new(policy::rules::HouseholdRules::of_unknown_lines(strict));
+    api::apply::load_all(&context.store, &directory, &context.taxonomy, strict).await.unwrap();
+    let home = context.store.household(&"home".parse().unwrap()).await.unwrap().unwrap();
+    for (address, document) in [("192.0.2.7", Some(&home)), ("203.0.113.1", None)] {
+        let asker = directory.identify(address.parse().unwrap(), None, false).asker;
+        let explained = context.explainer.explain(asker.clone(), policy::name::Name::parse("bets.example").unwrap(), 1).await;
+        let composed = json!(api::explain::compose(&explained, 1, document, &asker, &context.taxonomy));
+        assert_eq!(composed["setter"], json!({ "layer": "operator", "by": "default preset", "at": null }));
+        assert!(composed["reason"].as_str().unwrap().contains("the operator's default blocks"));
+    }
+}
+
+#[tokio::test]
+async fn an_own_entry_is_named_only_where_its_scope_reaches() {
+    let world = World::with_home().await;
+    world.put(&format!("{HOME}/names/a.example"), r#"{"state":"block"}"#).await.ok();
+    world.put(&format!("{HOME}/names/b.a.example"), r#"{"state":"allow","scope":"exact"}"#).await.ok();
+    let explained = world.explain("name=c.b.a.example&household=home").await;
+    assert_eq!(
+        (&explained["verdict"], &explained["entry"], &explained["scope"]),
+        (&json!("block"), &json!("a.example"), &json!("subtree"))
+    );
+    let home = world.get(HOME).await.json;
+    assert_eq!(explained["setter"]["at"], home["names"]["a.example"]["set_at"]);
+}
+
+#[tokio::test]
+async fn a_block_behind_an_alias_names_the_name_that_decided() {
+    let world = World::with_home().await;
+    world.put(&format!("{HOME}/categories/gambling"), r#"{"state":"block"}"#).await.ok();
+    let explained = world.explain("name=leads.example&household=home&type=aaaa").await;
+    assert_eq!(explained["hop"], json!({ "index": 1, "name": "bets.example" }));
+    assert_eq!((&explained["name"], &explained["chain"]), (&json!("leads.example"), &json!(["bets.example"])));
+    assert_eq!((&explained["type"], &explained["category"]), (&json!("AAAA"), &json!("gambling")));
+    assert_eq!(explained["answer"], json!({ "rcode": "NXDOMAIN", "records": [], "ede": { "code": 17, "text": "(gambling)" } }));
+    assert!(explained["reason"].as_str().unwrap().ends_with("because it leads to bets.example."), "{}", explained["reason"]);
+}
+
+#[tokio::test]
+async fn a_household_that_chose_no_filtering_is_told_so() {
+    let world = World::with_home().await;
+    world.put(&format!("{HOME}/categories/gambling"), r#"{"state":"block"}"#).await.ok();
+    world.put(HOME, r#"{"filtering":"off"}"#).await.ok();
+    let explained = world.explain(OF_PHONE).await;
+    assert_eq!((&explained["verdict"], &explained["setter"]), (&json!("allow"), &json!(null)));
+    assert!(explained["reason"].as_str().unwrap().contains("this household chose no filtering"), "{}", explained["reason"]);
+}
+
+#[tokio::test]
+async fn every_key_of_an_explanation_is_always_there() {
+    let world = World::with_home().await;
+    for query in ["name=bets.example", OF_PHONE, "name=ordered.example&type=65"] {
+        let explained = world.explain(query).await;
+        let keys: Vec<&str> = explained.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "name",
+            "type",
+            "household",
+            "device",
+            "verdict",
+            "layer",
+            "reason",
+            "category",
+            "categories",
+            "entry",
+            "feed",
+            "scope",
+            "generation",
+            "setter",
+            "hop",
+            "chain",
+            "matches",
+            "answer",
+        ];
+        expected.sort_unstable();
+        let mut keys = keys;
+        keys.sort_unstable();
+        assert_eq!(keys, expected, "{query}");
+    }
+}

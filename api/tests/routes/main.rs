@@ -1,0 +1,10 @@
+//! Promises of the REST API, kept through the router itself: no socket, no DNS.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod doors;
+mod explanations;
+mod refusals;
+mod together;
+mod world;
+mod writes;

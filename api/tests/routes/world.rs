@@ -1,0 +1,234 @@
+//! The words these tests are written in: a router without a socket, a store in a folder of its own, three listed names.
+//!
+//! ```text
+//! bets.example   gambling   choice      leads.example is an alias of bets.example
+//! evil.example   malware    security
+//! ordered.example           mandatory
+//! ```
+
+use std::sync::{Arc, Mutex};
+
+use api::{Context, Explainer};
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Method, Request, StatusCode, header},
+};
+use jiff::Timestamp;
+use policy::{
+    artefact::{Builder, FeedReport, FeedSummary, Header},
+    blocklist::Blocklist,
+    category::Taxonomy,
+    decide::{Asker, decide, review},
+    directory::Directory,
+    explain::{AnswerSummary, Explained},
+    listing::{Mark, Polarity, Scope, Tier},
+    live::LiveLists,
+    name::Name,
+    rules::{HouseholdRules, OperatorDefaults},
+};
+use policy_store::{Role, Store};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// Longest answer a test reads, in octets.
+const ANSWER_OCTETS_MAX: usize = 64 << 20;
+
+const FEEDS: [(&str, &str, Tier, &str); 3] = [
+    ("bets.example", "gambling", Tier::Choice, "bets-feed"),
+    ("evil.example", "malware", Tier::Security, "evil-feed"),
+    ("ordered.example", "adult", Tier::Mandatory, "court-feed"),
+];
+
+/// A node without DNS.
+pub struct World {
+    pub context: Arc<Context>,
+    pub router: Router,
+    pub key: String,
+    pub key_id: String,
+    folder: tempfile::TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: axum::http::HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Answer {
+    pub fn ok(self) -> Self {
+        assert!(StatusCode::from_u16(self.status).unwrap().is_success(), "{} {}", self.status, self.text);
+        self
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn version(&self) -> u64 {
+        let version = self.json["version"].as_u64().unwrap_or_else(|| panic!("no version in {}", self.text));
+        assert_eq!(self.header("etag"), format!("\"{version}\""));
+        version
+    }
+
+    pub fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.json["code"].as_str()), (status, Some(code)), "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.json["status"], status);
+        assert!(self.json["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+    }
+}
+
+/// Answers as the data path would, without resolving anything.
+struct DataPath(Arc<LiveLists>);
+
+#[async_trait]
+impl Explainer for DataPath {
+    async fn explain(&self, asker: Asker, name: Name, _: u16) -> Explained {
+        let lists = self.0.current();
+        let mut names = vec![name.clone()];
+        if name.to_string() == "leads.example" {
+            names.push(Name::parse("bets.example").unwrap());
+        }
+        let own = decide(&asker, name.borrow(), lists.classify(name.borrow()));
+        let chain = names[1..].iter().map(|name| (name.borrow(), lists.classify(name.borrow())));
+        let (verdict, hop) = review(&asker, own, chain);
+        let rcode = if verdict.is_block() || name.to_string().starts_with("missing.") { "NXDOMAIN" } else { "NOERROR" };
+        let error = verdict.is_block().then(|| (17, "(gambling)".to_owned()));
+        Explained { names, hop, verdict, lists, answer: AnswerSummary { rcode: rcode.to_owned(), records: Vec::new(), error } }
+    }
+}
+
+fn lists(folder: &std::path::Path, taxonomy: &Taxonomy) -> Arc<Blocklist> {
+    let mut builder = Builder::new();
+    let (mut feeds, mut categories) = (Vec::new(), Vec::new());
+    for (place, (name, category, tier, feed)) in (0..).zip(FEEDS) {
+        let mark = Mark { feed: place, category: place as u8, scope: Scope::Subtree, polarity: Polarity::Deny, important: false };
+        builder.push(Name::parse(name).unwrap().borrow(), mark).unwrap();
+        categories.push(category.to_owned());
+        feeds.push(FeedSummary {
+            name: feed.to_owned(),
+            source: String::new(),
+            format: "domains".to_owned(),
+            scope: Some(Scope::Subtree),
+            tier,
+            definition: String::new(),
+            fingerprint: String::new(),
+            refused: None,
+            report: FeedReport { lines: 1, entries: 1, ..FeedReport::default() },
+        });
+    }
+    let (generation, built_at) = (7, Timestamp::UNIX_EPOCH);
+    let header = Header { generation, built_at, feeds, categories, names: 0, entries: 0, mark_sets_octets: 0, fst_octets: 0 };
+    let path = folder.join("lists");
+    builder.write(header, &path).unwrap();
+    Blocklist::open(&path, taxonomy).unwrap()
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let taxonomy = Taxonomy::shipped();
+        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap() };
+        let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
+        let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
+        let (key, made) = store.create_key(Role::Operator, "tests", Timestamp::now()).await.unwrap();
+        let context = Arc::new(Context {
+            store,
+            directory: Arc::new(Directory::new(HouseholdRules::of_unknown_lines(defaults))),
+            taxonomy: Arc::new(taxonomy),
+            defaults,
+            lists: Arc::clone(&lists),
+            last_list_error: Arc::new(Mutex::new(None)),
+            explainer: Arc::new(DataPath(lists)),
+            render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
+            is_ready: Box::new(|| true),
+            writes: tokio::sync::Mutex::new(()),
+        });
+        Self { router: api::router(Arc::clone(&context)), context, key, key_id: made.id, folder }
+    }
+
+    /// A world with a household `home` on 192.0.2.0/24 and its device `phone` on 192.0.2.7.
+    pub async fn with_home() -> Self {
+        let world = Self::new().await;
+        world.put("/v1/households/home", "{}").await.ok();
+        world.put("/v1/households/home/networks/192.0.2.0%2F24", "").await.ok();
+        world.put("/v1/households/home/devices/phone", r#"{"name":"Ella's","identifiers":[{"address":"192.0.2.7"}]}"#).await.ok();
+        world
+    }
+
+    /// A request as text: method, path, headers, body. Says nothing that is not given here.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(to_bytes(body, ANSWER_OCTETS_MAX).await.unwrap().to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, json: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
+    /// A request with the key and more headers.
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let key = format!("Bearer {}", self.key);
+        let mut all = vec![(header::AUTHORIZATION.as_str(), key.as_str())];
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            all.push(("content-type", "application/json"));
+        }
+        all.extend(headers);
+        self.send(method, path, &all, body.to_owned()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], "").await
+    }
+
+    pub async fn put(&self, path: &str, body: &str) -> Answer {
+        self.ask(Method::PUT, path, &[], body).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, &[], "").await
+    }
+
+    /// Whether a query for a name from an address would be blocked now.
+    pub fn blocks(&self, address: &str, name: &str) -> bool {
+        let asker = self.context.directory.identify(address.parse().unwrap(), None, false).asker;
+        let name = Name::parse(name).unwrap();
+        decide(&asker, name.borrow(), self.context.lists.current().classify(name.borrow())).is_block()
+    }
+
+    /// Fails where what is live is not what is stored.
+    pub async fn assert_live_is_stored(&self) {
+        let stored = self.context.store.households(None, None, 1_000).await.unwrap().households;
+        assert_eq!(self.context.directory.len(), stored.len());
+        for household in stored {
+            let live = self.context.directory.household(&household.id).expect("what is stored is live");
+            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults));
+            for network in &household.networks {
+                let found = self.context.directory.identify(network.addr(), None, false).asker.household;
+                assert_eq!(found.id.as_ref(), Some(&household.id));
+            }
+        }
+    }
+
+    /// Closes the store and damages one document in the file, as nothing of ours would.
+    pub async fn break_document(&self, household: &str) {
+        self.context.store.close().await;
+        let (file, whole) = (self.folder.path().join("store.db"), format!("{{\"id\":\"{household}\""));
+        let mut octets = std::fs::read(&file).unwrap();
+        let place = octets.windows(whole.len()).position(|window| window == whole.as_bytes()).expect("the document is in the file");
+        octets[place] = b'[';
+        std::fs::write(file, octets).unwrap();
+    }
+
+    /// Another store on the same file, as another process has it.
+    pub async fn other_process(&self) -> Store {
+        Store::open(&format!("sqlite:{}/store.db", self.folder.path().display())).await.unwrap()
+    }
+}
