@@ -21,3 +21,4 @@ pub mod query;
 pub mod record;
 pub mod recurse;
 pub mod respond;
+pub mod udp;
