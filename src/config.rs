@@ -49,8 +49,12 @@ pub struct Dns {
     pub listen: Vec<SocketAddr>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
-    /// UDP threads for each address; 0 is one for each core.
+    /// Threads that answer UDP, each on every address; 0 is one for each core.
     pub workers: usize,
+    /// Whether each worker is kept on a core of its own.
+    pub pin_workers: bool,
+    /// The most datagrams that one system call takes or sends.
+    pub batch: usize,
     /// What `TXT CH id.server` answers; empty refuses.
     pub server_id: String,
     /// What a blocked name is answered with.
@@ -81,6 +85,8 @@ impl Default for Dns {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5353))],
             trusted_peers: vec![network("127.0.0.0/8")],
             workers: 0,
+            pin_workers: true,
+            batch: 32,
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
@@ -417,6 +423,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     let Config { dns, lists, recursion, store, .. } = config;
     value("dns.listen", !dns.listen.is_empty(), "at least one address is needed")?;
     value("dns.workers", dns.workers <= 256, "0 to 256")?;
+    value("dns.batch", (1..=1024).contains(&dns.batch), "1 to 1024")?;
     value("dns.server_id", dns.server_id.len() <= 255, "at most 255 octets, RFC 1035 section 3.3")?;
     value("dns.cache_mib", (1..=1_048_576).contains(&dns.cache_mib), "1 to 1048576")?;
     value("dns.resolutions_max", (1..=1_000_000).contains(&dns.resolutions_max), "1 to 1000000")?;

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -18,7 +19,7 @@ use policy_store::{Role, Store};
 use resolver::{
     engine::{Engine, Parts},
     hickory::{HickoryForwarder, HickoryRecursor, RecursorSettings},
-    listen,
+    listen::{self, Workers},
     local::LocalRecords,
     recurse::{Recursion, Routes},
 };
@@ -28,6 +29,9 @@ use crate::{config::Checked, lists::Keeper};
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
 const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// How often the workers' counters are added up. A worker's ring holds what it can block in this time.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(checked: Checked) -> anyhow::Result<()> {
@@ -58,11 +62,13 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         let (secret, _) = store.create_key(Role::Operator, "made at the first start", jiff::Timestamp::now()).await?;
         say(&format!("operator key: {secret}"))?;
     }
-    for bound in bound {
-        let address = bound.address;
-        bound.serve(&engine).context("starting a listener")?;
+    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
+    let dns = &checked.config.dns;
+    listen::serve(bound, &engine, Workers { count: workers, pinned: dns.pin_workers, batch: dns.batch }).context("starting the workers")?;
+    for address in addresses {
         say(&format!("dns ready on {address}"))?;
     }
+    tokio::spawn(publish(Arc::clone(&engine)));
     let is_ready = Arc::new(AtomicBool::new(true));
     let context = api_context(&checked, &store, &directory, &engine, &keeper, metrics, &is_ready);
     let address = api_listener.local_addr()?;
@@ -81,9 +87,19 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     is_ready.store(false, Ordering::Relaxed);
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), api).await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
     store.close().await;
     Ok(())
+}
+
+/// Adds up what the workers count, often enough that their rings do not fill.
+async fn publish(engine: Arc<Engine>) {
+    let mut tick = tokio::time::interval(PUBLISH_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        engine.recorder.publish();
+    }
 }
 
 /// One line on standard output, at once: somebody waits for it.
@@ -176,6 +192,7 @@ fn api_context(
 ) -> Arc<api::Context> {
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let render_metrics = move || {
+        counted.recorder.publish();
         let (octets, entries) = counted.cache_usage();
         gauge!("ox_protect_cache_bytes").set(octets as f64);
         gauge!("ox_protect_cache_entries").set(entries as f64);

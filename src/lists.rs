@@ -11,7 +11,7 @@ use std::{
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
@@ -24,6 +24,9 @@ use crate::config::causes;
 
 /// How much lower the priority of a build is than the resolver's: the most there is.
 const BUILD_NICENESS: &str = "19";
+
+/// How often it is looked whether somebody still holds a generation that is no longer in use.
+const RETIRE_AFTER: Duration = Duration::from_millis(100);
 
 /// The lists of this node and how they are renewed.
 pub struct Keeper {
@@ -109,8 +112,7 @@ impl Keeper {
         let before = self.live.install(next);
         self.live.record_swap(began.elapsed());
         tracing::info!(generation, names, bytes = built.written.octets, "new lists are live");
-        // Freed where nobody waits: the last query that still holds it may be this very moment's.
-        tokio::task::spawn_blocking(move || drop(before)).await.context("freeing the generation before")?;
+        tokio::spawn(retire(before));
         prune(&self.plan.directory, self.keep).context("pruning old generations")?;
         Ok(built.refused)
     }
@@ -152,4 +154,13 @@ impl Keeper {
             gauge!("ox_protect_feed_refused", "feed" => name).set(f64::from(u8::from(feed.refused.is_some())));
         }
     }
+}
+
+/// Frees a generation where nobody waits. Whoever holds it last frees it, tens of megabytes of it; that must not be a worker in
+/// the middle of a batch, so this waits until nobody else is left.
+async fn retire(generation: Arc<Blocklist>) {
+    while Arc::strong_count(&generation) > 1 {
+        tokio::time::sleep(RETIRE_AFTER).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(generation)).await;
 }

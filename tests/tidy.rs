@@ -84,6 +84,17 @@ fn every_file_introduces_itself_and_leaves_no_marker_behind() {
 }
 
 #[test]
+fn unsafe_code_stands_in_one_module_and_each_block_says_why_it_is_sound() {
+    let allow = ["allow(", "unsafe_code)"].concat();
+    let block = ["unsafe ", "{"].concat();
+    let holds = |text: &str| text.contains(&allow) || text.contains(&block);
+    let found: Vec<PathBuf> = sources().into_iter().filter(|path| holds(&read(path))).collect();
+    assert_eq!(found, [Path::new("resolver/src/udp.rs")]);
+    let text = read(&found[0]);
+    assert_eq!(text.matches(&block).count(), text.matches("// SAFETY: ").count());
+}
+
+#[test]
 fn no_file_grows_past_what_one_reads_in_one_go() {
     // Long ones are long for their tests; the bound is where a file must become two.
     const LINES_MAX: usize = 620;

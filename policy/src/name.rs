@@ -189,6 +189,48 @@ impl<'a> NameRef<'a> {
     }
 }
 
+/// A canonical name on the stack, read from a message: what a query holds.
+#[derive(Clone, Copy)]
+pub struct WireName {
+    octets: [u8; NAME_OCTETS_MAX],
+    length: u8,
+}
+
+impl WireName {
+    /// Reads an uncompressed name at a place of a message and folds it to lower case.
+    ///
+    /// # Errors
+    /// [`NameError::Wire`] where the message ends early or the name is compressed, and the length errors.
+    pub fn read(message: &[u8], at: usize) -> Result<Self, NameError> {
+        let rest = message.get(at..).ok_or(NameError::Wire)?;
+        let mut end = 0;
+        loop {
+            let length = usize::from(*rest.get(end).ok_or(NameError::Wire)?);
+            end += 1 + length;
+            if length > LABEL_OCTETS_MAX {
+                return Err(if length >= 0xc0 { NameError::Wire } else { NameError::LabelTooLong });
+            }
+            if end > NAME_OCTETS_MAX {
+                return Err(NameError::NameTooLong);
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        let mut octets = [0; NAME_OCTETS_MAX];
+        octets[..end].copy_from_slice(&rest[..end]);
+        // A length octet is at most 63 and so no letter.
+        octets[..end].make_ascii_lowercase();
+        Ok(Self { octets, length: u8::try_from(end).expect("a name has at most 255 octets") })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn borrow(&self) -> NameRef<'_> {
+        NameRef(&self.octets[..usize::from(self.length)])
+    }
+}
+
 /// Reads a reversed key back, for listings and for review of an artefact.
 ///
 /// # Errors

@@ -1,127 +1,226 @@
 //! What the Internet said, shared by every household: never a decision, and no household in the key.
 //!
-//! An entry is the wire answer without its OPT record, the places of its TTLs, and the names that a decision must look
-//! at: the one asked for and its chain. What the lists say of those names lies beside them, stamped with the lists'
-//! content, and is renewed by the first query after a swap.
+//! An entry is the wire answer without its OPT record, the places of its TTLs, and the names of its chain. What the lists
+//! say of the name asked for and of its chain lies beside them, stamped with the lists' content, and is renewed by the first
+//! query after a swap. A name that is blocked for whoever asks is never resolved; it has an entry without an answer, so that
+//! it too is looked up in the lists once and not for each query.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use policy::{
     blocklist::{Blocklist, Classification},
+    decide::{Asker, Verdict, decide, review},
     name::{Name, NameRef},
 };
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{Equivalent, Weighter, sync::Cache};
 
 use crate::query::{HEADER_OCTETS, Query, number, skip_name};
 
-/// Octets an entry costs beside its key and wire answer: pointers, counters, the cache's own tables.
+/// Octets an entry costs beside its key's name and its message: the entry itself (96), the allocator's rounding of three
+/// allocations, and its place in the cache's tables. Measured: `benches/README.md`, "answer cache".
 const ENTRY_OVERHEAD_OCTETS: u64 = 200;
 /// What an average entry weighs, for sizing the cache's tables, in octets.
-const ENTRY_TYPICAL_OCTETS: u64 = 500;
+const ENTRY_TYPICAL_OCTETS: u64 = 320;
+/// Type, class and flags behind the name in a key.
+const KEY_TAIL_OCTETS: usize = 5;
+/// Stands for lists that never were; a real stamp is a part of a SHA-256.
+const NO_STAMP: u64 = u64::MAX;
 
 /// The question an answer is kept under: lower-case wire name, type, class, DO and CD.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(Box<[u8]>);
 
-impl Key {
+/// A key in a query's memory: what a hit asks with.
+#[derive(Clone, Copy)]
+pub struct KeyRef<'a> {
+    name: NameRef<'a>,
+    tail: [u8; KEY_TAIL_OCTETS],
+}
+
+impl<'a> KeyRef<'a> {
     /// The key of a query.
     #[must_use]
-    pub fn of(query: &Query<'_>) -> Self {
+    pub fn of(query: &'a Query<'_>) -> Self {
         let flags = u8::from(query.edns.is_some_and(|edns| edns.dnssec_ok)) | u8::from(query.checking_disabled()) << 1;
         Self::new(query.name(), query.record_type, query.class, flags)
     }
 
-    pub(crate) fn new(name: NameRef<'_>, record_type: u16, class: u16, flags: u8) -> Self {
-        let mut key = Vec::with_capacity(name.wire().len() + 5);
-        key.extend_from_slice(name.wire());
-        key.extend(record_type.to_be_bytes());
-        key.extend(class.to_be_bytes());
-        key.push(flags);
-        Self(key.into())
+    pub(crate) fn new(name: NameRef<'a>, record_type: u16, class: u16, flags: u8) -> Self {
+        let ([t0, t1], [c0, c1]) = (record_type.to_be_bytes(), class.to_be_bytes());
+        Self { name, tail: [t0, t1, c0, c1, flags] }
+    }
+
+    /// A key that lives on its own.
+    #[must_use]
+    pub fn to_owned(self) -> Key {
+        Key([self.name.wire(), &self.tail].concat().into())
     }
 }
 
-/// What the lists of one generation say of an entry's names, in their order.
+// A key and its borrowed form must hash alike: the name, then the tail.
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.name.wire());
+        state.write(&self.tail);
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (name, tail) = self.0.split_at(self.0.len() - KEY_TAIL_OCTETS);
+        state.write(name);
+        state.write(tail);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        let (name, tail) = key.0.split_at(key.0.len() - KEY_TAIL_OCTETS);
+        name == self.name.wire() && tail == self.tail
+    }
+}
+
+/// What the lists of one generation say of an entry's names: the one asked for, then its chain's.
 struct Classified {
     stamp: u64,
     classes: Box<[Classification]>,
 }
 
-/// One answer.
+/// What is known of one question.
 pub struct Entry {
-    /// The message: header, question in lower case, sections; no OPT.
-    pub wire: Box<[u8]>,
-    /// Where the TTL of each record stands in it.
-    ttl_places: Box<[u16]>,
-    /// The name asked for, then each name of its chain.
-    names: Box<[Name]>,
-    classified: ArcSwap<Classified>,
-    stored_s: u64,
-    /// How long it may be used, in seconds.
-    pub ttl_s: u32,
+    /// The message (header, question in lower case, sections; no OPT), then the place of each record's TTL in it, two octets
+    /// each. Empty as long as the question was not resolved.
+    octets: Box<[u8]>,
+    message_octets: u16,
+    chain: Box<[Name]>,
+    /// The stamp of the lists that say nothing of any of its names. Nearly all names are such names, and then this word is
+    /// all that a query reads.
+    unlisted: AtomicU64,
+    listed: ArcSwapOption<Classified>,
+    stored_s: u32,
+    ttl_s: u32,
 }
 
 impl Entry {
-    /// Takes a wire answer without OPT, with the names a decision must look at.
+    /// Takes a wire answer without OPT, with the names behind the one asked for.
     ///
     /// Returns none where the message cannot be walked; that is a fault of ours and is answered SERVFAIL.
     #[must_use]
-    pub fn new(wire: Vec<u8>, names: Vec<Name>, ttl_s: u32, now: Duration) -> Option<Self> {
-        let ttl_places = ttl_places(&wire)?;
-        let classified = ArcSwap::from_pointee(Classified { stamp: u64::MAX, classes: Box::default() });
-        Some(Self { wire: wire.into(), ttl_places, names: names.into(), classified, stored_s: now.as_secs(), ttl_s })
+    pub fn new(message: Vec<u8>, chain: Vec<Name>, ttl_s: u32, now: Duration) -> Option<Self> {
+        let message_octets = u16::try_from(message.len()).ok()?;
+        let mut octets = message;
+        ttl_places(&octets)?.iter().for_each(|place| octets.extend(place.to_ne_bytes()));
+        Some(Self { octets: octets.into(), message_octets, chain: chain.into(), stored_s: seconds(now), ttl_s, ..Self::unresolved() })
     }
 
-    /// Whether it may still be used.
+    /// A question that nobody has resolved: it may be blocked all the same.
+    #[must_use]
+    pub fn unresolved() -> Self {
+        Self {
+            octets: Box::default(),
+            message_octets: 0,
+            chain: Box::default(),
+            unlisted: AtomicU64::new(NO_STAMP),
+            listed: ArcSwapOption::empty(),
+            stored_s: 0,
+            ttl_s: 0,
+        }
+    }
+
+    /// Whether it has an answer that may still be used.
     #[must_use]
     pub fn is_fresh(&self, now: Duration) -> bool {
-        now.as_secs().saturating_sub(self.stored_s) < u64::from(self.ttl_s)
+        self.age_s(now) < self.ttl_s
     }
 
-    /// The names a decision looks at, each with what the lists say of it; classified once a generation.
-    pub fn classified<R>(&self, lists: &Blocklist, read: impl FnOnce(&[Name], &[Classification]) -> R) -> R {
-        let current = self.classified.load();
-        if current.stamp == lists.stamp() {
-            return read(&self.names, &current.classes);
-        }
-        let classes: Box<[Classification]> = self.names.iter().map(|name| lists.classify(name.borrow())).collect();
-        let renewed = Arc::new(Classified { stamp: lists.stamp(), classes });
-        self.classified.store(Arc::clone(&renewed));
-        read(&self.names, &renewed.classes)
-    }
-
-    /// The names a decision looks at.
+    /// Whether it may be kept at all: an answer with a TTL of zero is for those who asked, RFC 1035 section 3.2.1.
     #[must_use]
-    pub fn names(&self) -> &[Name] {
-        &self.names
+    pub fn may_be_kept(&self) -> bool {
+        self.ttl_s > 0
+    }
+
+    fn age_s(&self, now: Duration) -> u32 {
+        seconds(now).saturating_sub(self.stored_s)
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.octets[..usize::from(self.message_octets)]
+    }
+
+    /// The names behind the one asked for.
+    #[must_use]
+    pub fn chain(&self) -> &[Name] {
+        &self.chain
+    }
+
+    /// Judges the name asked for, and its chain as well where `with_chain`: the chain of an answer that will not be used says
+    /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for.
+    pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_chain: bool) -> (Verdict, usize) {
+        let chain = if with_chain { &*self.chain } else { &[] };
+        let judge = |classes: &[Classification]| {
+            let class = |hop: usize| classes.get(hop).copied().unwrap_or(Classification::NOTHING);
+            let chain = (1..).zip(chain).map(|(hop, name)| (name.borrow(), class(hop)));
+            review(asker, decide(asker, name, class(0)), chain)
+        };
+        if self.unlisted.load(Ordering::Relaxed) == lists.stamp() {
+            return judge(&[]);
+        }
+        let listed = self.listed.load();
+        if let Some(current) = listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
+            return judge(&current.classes);
+        }
+        let names = std::iter::once(name).chain(self.chain.iter().map(Name::borrow));
+        let classes: Box<[Classification]> = names.map(|name| lists.classify(name)).collect();
+        let verdict = judge(&classes);
+        if classes.iter().all(|&class| class == Classification::NOTHING) {
+            self.unlisted.store(lists.stamp(), Ordering::Relaxed);
+            self.listed.store(None);
+        } else {
+            self.listed.store(Some(Arc::new(Classified { stamp: lists.stamp(), classes })));
+        }
+        verdict
     }
 
     /// Writes the age into the TTLs of a copy of the message.
     pub fn write_ttls(&self, copy: &mut [u8], now: Duration) {
-        let age = u32::try_from(now.as_secs().saturating_sub(self.stored_s)).unwrap_or(u32::MAX);
-        for &place in &self.ttl_places {
-            let place = usize::from(place);
+        let age = self.age_s(now);
+        for place in self.octets[usize::from(self.message_octets)..].chunks_exact(2) {
+            let place = usize::from(u16::from_ne_bytes([place[0], place[1]]));
             let ttl = u32::from_be_bytes(copy[place..place + 4].try_into().expect("four octets"));
             copy[place..place + 4].copy_from_slice(&ttl.saturating_sub(age).to_be_bytes());
         }
     }
 }
 
+/// Seconds since the start, as an entry keeps them: enough for 136 years.
+fn seconds(now: Duration) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// Where each record's TTL stands; none where the message does not add up.
-fn ttl_places(wire: &[u8]) -> Option<Box<[u16]>> {
+fn ttl_places(wire: &[u8]) -> Option<Vec<u16>> {
     let mut at = HEADER_OCTETS;
     for _ in 0..number(wire, 4)? {
         at = skip_name(wire, at)? + 4;
     }
     let records = (6..12).step_by(2).map(|place| number(wire, place).map(usize::from)).sum::<Option<usize>>()?;
-    let mut places = Vec::with_capacity(records);
+    let mut places = Vec::with_capacity(records.min(wire.len()));
     for _ in 0..records {
         at = skip_name(wire, at)?;
         places.push(u16::try_from(at + 4).ok()?);
         at += 10 + usize::from(number(wire, at + 8)?);
     }
-    (at == wire.len()).then(|| places.into())
+    (at == wire.len()).then_some(places)
 }
 
 #[derive(Clone)]
@@ -129,8 +228,9 @@ struct ByOctets;
 
 impl Weighter<Key, Arc<Entry>> for ByOctets {
     fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        let names: usize = entry.names.iter().map(|name| name.borrow().wire().len() + size_of::<Classification>()).sum();
-        (key.0.len() + entry.wire.len() + 2 * entry.ttl_places.len() + names) as u64 + ENTRY_OVERHEAD_OCTETS
+        let per_name = size_of::<Name>() + size_of::<Classification>();
+        let chain: usize = entry.chain.iter().map(|name| name.borrow().wire().len() + per_name).sum();
+        (key.0.len() + entry.octets.len() + chain) as u64 + ENTRY_OVERHEAD_OCTETS
     }
 }
 
@@ -145,13 +245,13 @@ impl AnswerCache {
         Self(Cache::with_weighter(items, budget, ByOctets))
     }
 
-    /// The answer, if it is there and still fresh.
+    /// What is known of a question; perhaps an answer that is too old to be used.
     #[must_use]
-    pub fn find(&self, key: &Key, now: Duration) -> Option<Arc<Entry>> {
-        self.0.get(key).filter(|entry| entry.is_fresh(now))
+    pub fn find(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        self.0.get(key)
     }
 
-    /// Keeps an answer.
+    /// Keeps what is known. An entry that is heavier than one shard's part of the budget is not kept.
     pub fn insert(&self, key: Key, entry: Arc<Entry>) {
         self.0.insert(key, entry);
     }
@@ -160,5 +260,61 @@ impl AnswerCache {
     #[must_use]
     pub fn usage(&self) -> (u64, usize) {
         (self.0.weight(), self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &Name) -> KeyRef<'_> {
+        KeyRef::new(name.borrow(), 1, 1, 0)
+    }
+
+    /// An answer of about `octets`, without records: its size is its header's and question's, padded behind for the weigher.
+    fn entry(octets: usize) -> Arc<Entry> {
+        Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::unresolved() })
+    }
+
+    #[test]
+    fn a_borrowed_key_finds_what_its_owned_form_keeps() {
+        let cache = AnswerCache::new(1 << 20);
+        let names: Vec<Name> = (0..100).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+        for (octets, name) in names.iter().enumerate() {
+            cache.insert(key(name).to_owned(), entry(octets));
+        }
+        for (octets, name) in names.iter().enumerate() {
+            assert_eq!(cache.find(&key(name)).map(|entry| entry.octets.len()), Some(octets));
+            for other in [KeyRef::new(name.borrow(), 28, 1, 0), KeyRef::new(name.borrow(), 1, 3, 0), KeyRef::new(name.borrow(), 1, 1, 1)] {
+                assert!(cache.find(&other).is_none(), "type, class and flags are of the key");
+            }
+        }
+    }
+
+    #[test]
+    fn the_budget_holds_whatever_comes() {
+        const BUDGET: u64 = 1 << 20;
+        let cache = AnswerCache::new(BUDGET);
+        for number in 0..50_000 {
+            let name = Name::parse(&format!("n{number}.example")).unwrap();
+            // Now and then one that weighs more than a shard may hold.
+            cache.insert(key(&name).to_owned(), entry(if number % 500 == 0 { 60_000 } else { number % 700 }));
+            assert!(cache.usage().0 <= BUDGET, "{:?} after {number}", cache.usage());
+        }
+        let (octets, entries) = cache.usage();
+        assert!(octets > BUDGET / 2 && entries > 1_000, "{octets} octets, {entries} entries");
+    }
+
+    #[test]
+    fn what_is_asked_often_outlives_a_flood_of_names_asked_once() {
+        let cache = AnswerCache::new(1 << 20);
+        let hot: Vec<Name> = (0..100).map(|number| Name::parse(&format!("hot{number}.example")).unwrap()).collect();
+        for name in &hot {
+            cache.insert(key(name).to_owned(), entry(100));
+        }
+        for number in 0..30_000 {
+            assert!(number % 300 != 0 || hot.iter().all(|name| cache.find(&key(name)).is_some()), "lost before {number}");
+            cache.insert(key(&Name::parse(&format!("cold{number}.example")).unwrap()).to_owned(), entry(100));
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::Guard;
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query as ProtoQuery},
     rr::RData,
@@ -22,7 +23,7 @@ use ipnet::IpNet;
 use policy::{
     blocklist::Blocklist,
     category::Taxonomy,
-    decide::{Asker, Verdict, decide, review},
+    decide::{Asker, Verdict},
     directory::Directory,
     explain::{AnswerSummary, Explained},
     live::LiveLists,
@@ -31,12 +32,12 @@ use policy::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    cache::{AnswerCache, Entry, Key},
+    cache::{AnswerCache, Entry, KeyRef},
     flight::Flights,
     query::{Query, Rcode, Rejection},
-    record::Recorder,
+    record::{Count, Pen, Recorder},
     recurse::{Answer, Question, Recursion, RecursionError},
-    respond::{self, BlockedAnswer, ExtendedError, Transport},
+    respond::{self, BlockedAnswer, Reason, Transport},
 };
 
 /// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
@@ -45,8 +46,6 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 const POSITIVE_TTL_MAX_S: u32 = 86_400;
 /// The longest a negative answer is kept, in seconds, RFC 2308 section 5.
 const NEGATIVE_TTL_MAX_S: u32 = 3_600;
-/// Extended DNS Error "No Reachable Authority", RFC 8914 section 4.23.
-const EDE_NO_REACHABLE_AUTHORITY: u16 = 22;
 
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
@@ -79,11 +78,19 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     cache: AnswerCache,
-    flights: Flights<Result<Arc<Entry>, Option<ExtendedError>>>,
+    flights: Flights<Result<Arc<Entry>, Option<Reason<'static>>>>,
     resolutions: Arc<Semaphore>,
     started: Instant,
     /// The counters.
     pub recorder: Recorder,
+}
+
+/// What holds for all packets that one turn of a worker answers: loaded once, after they came in, so that a change that was
+/// acknowledged before they were sent is in force for each of them.
+pub struct Turn {
+    lists: Guard<Arc<Blocklist>>,
+    /// Time since the start.
+    now: Duration,
 }
 
 /// What is to be done with a packet.
@@ -109,8 +116,18 @@ pub struct Miss {
 enum Walked {
     /// The reply is written; which name decided, and how.
     Answered { verdict: Verdict, hop: usize },
-    /// The answer is not there yet.
-    NotCached,
+    /// The name may be resolved, and the answer is not there yet.
+    NoAnswer { verdict: Verdict },
+}
+
+/// What is known of a question at this moment.
+#[derive(Clone, Copy)]
+struct AtHand<'e> {
+    entry: &'e Entry,
+    /// Whether its answer may be used: it is fresh, or was resolved for this very query.
+    is_usable: bool,
+    /// Time since the start.
+    now: Duration,
 }
 
 impl Engine {
@@ -122,7 +139,7 @@ impl Engine {
             flights: Flights::default(),
             resolutions: Arc::new(Semaphore::new(parts.resolutions_max)),
             started: Instant::now(),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(&parts.taxonomy),
             parts,
         }
     }
@@ -133,18 +150,24 @@ impl Engine {
         self.cache.usage()
     }
 
-    /// Answers a packet, or says what is missing. Never waits.
-    pub fn answer(&self, packet: &[u8], peer: IpAddr, transport: Transport, reply: &mut Vec<u8>) -> Step {
-        self.recorder.received(transport);
+    /// Begins a turn: call it when the packets are there.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        Turn { lists: self.parts.lists.load(), now: self.now() }
+    }
+
+    /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
+    pub fn answer(&self, turn: &Turn, packet: &[u8], peer: IpAddr, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
+        pen.received(transport);
         let query = match Query::parse(packet) {
             Ok(query) => query,
             Err(Rejection::Silent) => {
-                self.recorder.silent.increment(1);
+                pen.count(Count::Silent);
                 return Step::Silent;
             }
             Err(Rejection::Answer(rcode)) => {
-                self.recorder.malformed.increment(1);
-                *reply = respond::rejection(packet, rcode);
+                pen.count(Count::Malformed);
+                respond::write_rejection(reply, packet, rcode);
                 return Step::Reply;
             }
         };
@@ -156,31 +179,36 @@ impl Engine {
         }
         let mac = query.edns.and_then(|edns| edns.mac);
         let identity = self.parts.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
-        self.recorder.identified(&identity);
-        let lists = self.parts.lists.load();
-        let key = Key::of(&query);
-        let entry = self.cache.find(&key, self.now());
-        match self.walk(&query, &identity.asker, &lists, entry.as_deref(), transport, reply) {
+        pen.identified(&identity);
+        let key = KeyRef::of(&query);
+        let found = self.cache.find(&key);
+        let is_known = found.is_some();
+        let entry = found.unwrap_or_else(|| Arc::new(Entry::unresolved()));
+        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now), now: turn.now };
+        match self.walk(&query, &identity.asker, &turn.lists, at_hand, transport, reply) {
             Walked::Answered { verdict, .. } => {
-                if entry.is_some() {
-                    self.recorder.cache_hits.increment(1);
+                if is_known {
+                    pen.count(Count::CacheHit);
+                } else {
+                    // Blocked, and so never resolved: what the lists say of it is kept all the same.
+                    self.cache.insert(key.to_owned(), entry);
                 }
-                self.recorder.judged(verdict);
+                pen.judged(verdict);
                 Step::Reply
             }
-            Walked::NotCached => match Arc::clone(&self.resolutions).try_acquire_owned() {
+            Walked::NoAnswer { .. } => match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
-                    self.recorder.cache_misses.increment(1);
+                    pen.count(Count::CacheMiss);
                     Step::Miss(Miss {
                         packet: packet.to_vec(),
                         asker: identity.asker,
-                        lists: Arc::clone(&lists),
+                        lists: Arc::clone(&turn.lists),
                         transport,
                         _permit: permit,
                     })
                 }
                 Err(_) => {
-                    self.recorder.shed.increment(1);
+                    pen.count(Count::Shed);
                     respond::write_error(reply, &query, Rcode::ServFail, None, transport);
                     Step::Reply
                 }
@@ -188,18 +216,19 @@ impl Engine {
         }
     }
 
-    /// Finishes a miss; the reply is written when it returns.
+    /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(&self, miss: Miss, reply: &mut Vec<u8>) {
         let Ok(query) = Query::parse(&miss.packet) else {
             unreachable!("the packet was read before it became a miss");
         };
         match self.obtain(&query).await {
             Ok(entry) => {
-                if let Walked::Answered { verdict, .. } = self.walk(&query, &miss.asker, &miss.lists, Some(&entry), miss.transport, reply) {
-                    self.recorder.judged(verdict);
+                let resolved = AtHand { entry: &entry, is_usable: true, now: self.now() };
+                if let Walked::Answered { verdict, .. } = self.walk(&query, &miss.asker, &miss.lists, resolved, miss.transport, reply) {
+                    self.recorder.common().judged(verdict);
                 }
             }
-            Err(error) => respond::write_error(reply, &query, Rcode::ServFail, error.as_ref(), miss.transport),
+            Err(reason) => respond::write_error(reply, &query, Rcode::ServFail, reason, miss.transport),
         }
     }
 
@@ -210,26 +239,21 @@ impl Engine {
         query: &Query<'_>,
         asker: &Asker,
         lists: &Blocklist,
-        entry: Option<&Entry>,
+        at_hand: AtHand<'_>,
         transport: Transport,
         reply: &mut Vec<u8>,
     ) -> Walked {
-        let judge = |class| decide(asker, query.name(), class);
-        let (verdict, hop) = match entry {
-            None => (judge(lists.classify(query.name())), 0),
-            Some(entry) => entry.classified(lists, |names, classes| {
-                let chain = names.iter().map(Name::borrow).zip(classes.iter().copied()).skip(1);
-                review(asker, judge(classes[0]), chain)
-            }),
-        };
-        match entry {
-            _ if verdict.is_block() => {
-                let error = ExtendedError::of_block(verdict, &self.parts.taxonomy);
-                respond::write_blocked(reply, query, self.parts.blocked_answer, &error, transport);
-            }
-            _ if query.record_type == TYPE_ANY => respond::write_any(reply, query, transport),
-            Some(entry) => respond::write_cached(reply, query, entry, self.now(), transport),
-            None => return Walked::NotCached,
+        let AtHand { entry, is_usable, now } = at_hand;
+        let (verdict, hop) = entry.judge(asker, query.name(), lists, is_usable);
+        if verdict.is_block() {
+            let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
+            respond::write_blocked(reply, query, self.parts.blocked_answer, reason, transport);
+        } else if query.record_type == TYPE_ANY {
+            respond::write_any(reply, query, transport);
+        } else if is_usable {
+            respond::write_cached(reply, query, entry, now, transport);
+        } else {
+            return Walked::NoAnswer { verdict };
         }
         Walked::Answered { verdict, hop }
     }
@@ -255,22 +279,22 @@ impl Engine {
     }
 
     /// The answer to a question: from the cache, or resolved once for all who ask at the same time.
-    async fn obtain(&self, query: &Query<'_>) -> Result<Arc<Entry>, Option<ExtendedError>> {
-        let key = Key::of(query);
-        if let Some(entry) = self.cache.find(&key, self.now()) {
+    async fn obtain(&self, query: &Query<'_>) -> Result<Arc<Entry>, Option<Reason<'static>>> {
+        let key = KeyRef::of(query);
+        if let Some(entry) = self.cache.find(&key).filter(|entry| entry.is_fresh(self.now())) {
             return Ok(entry);
         }
+        let key = key.to_owned();
         let question = Question { name: query.name().to_owned(), record_type: query.record_type };
         let resolve = async {
             let resolved = self.resolve(&question).await;
             let entry = resolved.and_then(|answer| encode(&question, answer, self.now())).map_err(|error| {
                 self.recorder.failed();
                 tracing::debug!(%error, cause = error.source().map(tracing::field::display), "resolution failed");
-                let timed_out = matches!(error, RecursionError::TimedOut { .. });
-                timed_out.then(|| ExtendedError { code: EDE_NO_REACHABLE_AUTHORITY, text: String::new() })
+                matches!(error, RecursionError::TimedOut { .. }).then_some(Reason::NoReachableAuthority)
             })?;
             let entry = Arc::new(entry);
-            if entry.ttl_s > 0 {
+            if entry.may_be_kept() {
                 self.cache.insert(key.clone(), Arc::clone(&entry));
             }
             Ok(entry)
@@ -298,21 +322,27 @@ impl Engine {
         };
         let lists = self.parts.lists.current();
         let mut reply = Vec::new();
-        let mut entry = self.cache.find(&Key::of(&query), self.now());
-        let mut walked = self.walk(&query, &asker, &lists, entry.as_deref(), Transport::Tcp, &mut reply);
-        let before_answer = decide(&asker, name.borrow(), lists.classify(name.borrow()));
-        if matches!(walked, Walked::NotCached) {
+        let mut entry = self.cache.find(&KeyRef::of(&query)).unwrap_or_else(|| Arc::new(Entry::unresolved()));
+        let mut walk = |entry: &Entry, is_usable| {
+            let at_hand = AtHand { entry, is_usable, now: self.now() };
+            self.walk(&query, &asker, &lists, at_hand, Transport::Tcp, &mut reply)
+        };
+        let mut walked = walk(&entry, entry.is_fresh(self.now()));
+        if matches!(walked, Walked::NoAnswer { .. }) {
             match self.obtain(&query).await {
                 Ok(resolved) => {
-                    walked = self.walk(&query, &asker, &lists, Some(&resolved), Transport::Tcp, &mut reply);
-                    entry = Some(resolved);
+                    walked = walk(&resolved, true);
+                    entry = resolved;
                 }
-                Err(error) => respond::write_error(&mut reply, &query, Rcode::ServFail, error.as_ref(), Transport::Tcp),
+                Err(reason) => respond::write_error(&mut reply, &query, Rcode::ServFail, reason, Transport::Tcp),
             }
         }
-        // Without an answer only the name itself could be judged.
-        let (verdict, hop) = if let Walked::Answered { verdict, hop } = walked { (verdict, hop) } else { (before_answer, 0) };
-        let names = entry.map_or_else(|| vec![name], |entry| entry.names().to_vec());
+        let (verdict, hop) = match walked {
+            Walked::Answered { verdict, hop } => (verdict, hop),
+            // Without an answer only the name itself could be judged.
+            Walked::NoAnswer { verdict } => (verdict, 0),
+        };
+        let names = std::iter::once(name.clone()).chain(entry.chain().iter().cloned()).collect();
         Explained { names, hop, verdict, lists, answer: summarise(&reply) }
     }
 
@@ -329,8 +359,7 @@ impl Engine {
 
 /// An answer as the cache keeps it.
 fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entry, RecursionError> {
-    let mut names = vec![question.name.clone()];
-    names.extend(answer.chain());
+    let chain = answer.chain();
     let ttl_s = cap_ttls(&mut answer);
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata.response_code = answer.rcode;
@@ -343,7 +372,7 @@ fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entr
         source,
     };
     let wire = message.to_vec().map_err(|error| failed(error.into()))?;
-    Entry::new(wire, names, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
+    Entry::new(wire, chain, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
 }
 
 /// Brings TTLs into bounds and returns how long the whole may be kept, in seconds.
@@ -377,6 +406,6 @@ fn summarise(reply: &[u8]) -> AnswerSummary {
     AnswerSummary {
         rcode: respond::rcode_name(message.metadata.response_code),
         records: message.answers.iter().map(ToString::to_string).collect(),
-        error: error.map(|error| (error.code, error.text)),
+        error,
     }
 }

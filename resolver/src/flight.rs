@@ -44,12 +44,13 @@ mod tests {
     use policy::name::Name;
 
     use super::*;
+    use crate::cache::KeyRef;
 
     #[tokio::test]
     async fn a_herd_waits_for_one_resolution_and_the_next_question_flies_again() {
         let flights = Arc::new(Flights::default());
         let resolved = Arc::new(AtomicUsize::new(0));
-        let key = Key::new(Name::parse("a.example").unwrap().borrow(), 1, 1, 0);
+        let key = KeyRef::new(Name::parse("a.example").unwrap().borrow(), 1, 1, 0).to_owned();
         let fly = || {
             let (flights, resolved, key) = (Arc::clone(&flights), Arc::clone(&resolved), key.clone());
             tokio::spawn(async move {

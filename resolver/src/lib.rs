@@ -1,11 +1,11 @@
 //! DNS: from a packet to a reply. The files are the stages of a query, in this order:
 //!
 //! ```text
-//! listen  -> query   -> engine                               -> respond -> record
-//! sockets    parsing    identify, decide, cache, review         wire       counters
-//!                         |  miss
-//!                         v
-//!                       flight -> recurse -> local | hickory (recursor, forwarder)
+//! listen -> worker | tcp  -> query   -> engine                               -> respond -> record
+//! doors     udp: batches     parsing    identify, decide, cache, review         wire       counters
+//!                                          |  miss
+//!                                          v
+//!                                        flight -> recurse -> local | hickory (recursor, forwarder)
 //! ```
 //!
 //! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
@@ -21,4 +21,6 @@ pub mod query;
 pub mod record;
 pub mod recurse;
 pub mod respond;
+pub mod tcp;
 pub mod udp;
+pub mod worker;

@@ -5,7 +5,7 @@
 
 use policy::{
     household::Mac,
-    name::{LABEL_OCTETS_MAX, NAME_OCTETS_MAX, NameRef},
+    name::{LABEL_OCTETS_MAX, NameRef, WireName},
 };
 
 /// Octets of a DNS header, RFC 1035 section 4.1.1.
@@ -48,8 +48,7 @@ pub struct Edns {
 /// A query that can be answered.
 pub struct Query<'p> {
     packet: &'p [u8],
-    name: [u8; NAME_OCTETS_MAX],
-    name_octets: u8,
+    name: WireName,
     /// The question's type.
     pub record_type: u16,
     /// The question's class.
@@ -86,33 +85,13 @@ impl<'p> Query<'p> {
         if count(4) != 1 {
             return Err(FORMERR);
         }
-        let mut query = Self { packet, name: [0; NAME_OCTETS_MAX], name_octets: 0, record_type: 0, class: 0, edns: None };
-        let at = query.read_name().ok_or(FORMERR)?;
-        query.record_type = number(packet, at).ok_or(FORMERR)?;
-        query.class = number(packet, at + 2).ok_or(FORMERR)?;
+        // There is nothing that the question's name could point to: it is uncompressed.
+        let name = WireName::read(packet, HEADER_OCTETS).map_err(|_| FORMERR)?;
+        let at = HEADER_OCTETS + name.borrow().wire().len();
+        let (record_type, class) = number(packet, at).zip(number(packet, at + 2)).ok_or(FORMERR)?;
+        let mut query = Self { packet, name, record_type, class, edns: None };
         query.read_records(at + 4, count(6) + count(8) + count(10))?;
         Ok(query)
-    }
-
-    /// Reads the question's name: folded to lower case, never compressed, as there is nothing to point to.
-    fn read_name(&mut self) -> Option<usize> {
-        let mut at = HEADER_OCTETS;
-        loop {
-            let length = usize::from(*self.packet.get(at)?);
-            let written = at - HEADER_OCTETS;
-            if length > LABEL_OCTETS_MAX || written + length + 1 > NAME_OCTETS_MAX {
-                return None;
-            }
-            let label = self.packet.get(at..=at + length)?;
-            self.name[written..=written + length].copy_from_slice(label);
-            // The length octet is at most 63 and so no letter.
-            self.name[written..=written + length].make_ascii_lowercase();
-            at += 1 + length;
-            if length == 0 {
-                self.name_octets = u8::try_from(at - HEADER_OCTETS).ok()?;
-                return Some(at);
-            }
-        }
     }
 
     /// Walks over the other records for the one OPT.
@@ -146,7 +125,7 @@ impl<'p> Query<'p> {
     /// The name in canonical form.
     #[must_use]
     pub fn name(&self) -> NameRef<'_> {
-        NameRef::from_wire(&self.name[..usize::from(self.name_octets)]).expect("read_name checked every label")
+        self.name.borrow()
     }
 
     /// The message id.
@@ -170,7 +149,7 @@ impl<'p> Query<'p> {
     /// The question as the client wrote it, letter case and all.
     #[must_use]
     pub fn question(&self) -> &'p [u8] {
-        &self.packet[HEADER_OCTETS..HEADER_OCTETS + usize::from(self.name_octets) + 4]
+        &self.packet[HEADER_OCTETS..HEADER_OCTETS + self.name().wire().len() + 4]
     }
 }
 

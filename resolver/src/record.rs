@@ -1,12 +1,67 @@
-//! What is counted. Handles are resolved once, so that a query pays one addition; no household and no name is in a label.
+//! What is counted and told of queries, at the price of a store each.
+//!
+//! Each worker has a [`Pen`]: counters that only it writes, and a bounded ring of [`Event`]s. Whoever publishes adds the
+//! counters up and empties the rings; a full ring drops what comes and counts it. No household and no name is in a label.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicU64, Ordering},
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use policy::{
+    category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
     directory::{Identity, IdentityEvent, IdentitySource},
 };
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::respond::Transport;
+
+/// Events that wait for the publisher, for each worker: a tenth of a second of the busiest worker's blocks.
+const RING_EVENTS: usize = 1 << 15;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Count {
+    /// A packet over UDP.
+    Udp,
+    /// A message over TCP.
+    Tcp,
+    /// An answer from the cache.
+    CacheHit,
+    /// A question that had to be resolved.
+    CacheMiss,
+    /// A question that was not resolved because too many were.
+    Shed,
+    /// A packet without an answer: no query, or too short.
+    Silent,
+    /// A packet that could not be read.
+    Malformed,
+    /// A panic caught at a worker; each is a fault of ours.
+    Panic,
+    /// A reply that the kernel did not take.
+    ReplyRefused,
+    /// A datagram that found the socket full.
+    Overflow,
+    /// An event that found its ring full.
+    EventDropped,
+    /// A MAC address from a peer that may not assert one.
+    UntrustedPeer,
+    /// A MAC address that no device, or more than one, has.
+    UnknownMac,
+    /// An asker found by its MAC address.
+    ByMac,
+    /// By its source address.
+    ByAddress,
+    /// The household by its network.
+    ByNetwork,
+    /// A line of no household.
+    ByNothing,
+    /// The first of the verdicts; the others follow in the order of the layers.
+    Verdicts,
+}
 
 const LAYERS: [Layer; 9] = [
     Layer::Mandatory,
@@ -19,27 +74,86 @@ const LAYERS: [Layer; 9] = [
     Layer::Category,
     Layer::Default,
 ];
+const COUNTS: usize = Count::Verdicts as usize + LAYERS.len();
+
+/// One thread's counters, on cache lines of their own.
+#[repr(align(128))]
+struct Tally([AtomicU64; COUNTS]);
+
+/// What a worker tells of a query beside the counts: that it was blocked, and for which categories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The categories; never empty.
+    pub categories: CategorySet,
+}
+
+/// What one thread writes with. It is not shared, and so a count is no more than a load and a store.
+pub struct Pen {
+    tally: Arc<Tally>,
+    ring: Producer<Event>,
+}
+
+impl Pen {
+    /// Counts one.
+    pub fn count(&mut self, what: Count) {
+        self.add(what as usize, 1);
+    }
+
+    /// Counts several.
+    pub fn count_many(&mut self, what: Count, number: u64) {
+        self.add(what as usize, number);
+    }
+
+    fn add(&mut self, place: usize, number: u64) {
+        let count = &self.tally.0[place];
+        count.store(count.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+    }
+
+    /// A packet came in.
+    pub fn received(&mut self, transport: Transport) {
+        self.count(match transport {
+            Transport::Udp => Count::Udp,
+            Transport::Tcp => Count::Tcp,
+        });
+    }
+
+    /// An asker was found.
+    pub fn identified(&mut self, identity: &Identity) {
+        self.count(match identity.source {
+            IdentitySource::Mac => Count::ByMac,
+            IdentitySource::Address => Count::ByAddress,
+            IdentitySource::Network => Count::ByNetwork,
+            IdentitySource::Unknown => Count::ByNothing,
+        });
+        match identity.event {
+            Some(IdentityEvent::UntrustedPeer) => self.count(Count::UntrustedPeer),
+            Some(IdentityEvent::UnknownMac) => self.count(Count::UnknownMac),
+            None => {}
+        }
+    }
+
+    /// A query was judged and answered.
+    pub fn judged(&mut self, verdict: Verdict) {
+        self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
+        if verdict.is_block() && !verdict.categories.is_empty() && self.ring.push(Event { categories: verdict.categories }).is_err() {
+            self.count(Count::EventDropped);
+        }
+    }
+}
+
+/// One thread's counters and ring, as the publisher sees them.
+struct Source {
+    tally: Arc<Tally>,
+    ring: Consumer<Event>,
+}
 
 /// The counters of the query path.
 pub struct Recorder {
-    udp: Counter,
-    tcp: Counter,
-    verdicts: [Counter; LAYERS.len()],
-    identities: [Counter; 4],
-    untrusted: Counter,
-    unknown_mac: Counter,
-    /// Answers from the cache.
-    pub cache_hits: Counter,
-    /// Questions that had to be resolved.
-    pub cache_misses: Counter,
-    /// Questions that were not resolved because too many were.
-    pub shed: Counter,
-    /// Packets without an answer: no query, or too short.
-    pub silent: Counter,
-    /// Packets that could not be read.
-    pub malformed: Counter,
-    /// Panics caught at a worker; each is a fault of ours.
-    pub panics: Counter,
+    sources: Mutex<Vec<Source>>,
+    /// Shared by the tasks of the runtime, which are off the fast path.
+    common: Mutex<Pen>,
+    counters: [Counter; COUNTS],
+    categories: Box<[Counter]>,
     /// Resolutions under way.
     pub in_flight: Gauge,
     /// How long resolutions took, in seconds.
@@ -47,84 +161,143 @@ pub struct Recorder {
     failures: Counter,
 }
 
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Recorder {
     /// Registers the counters.
     #[must_use]
-    pub fn new() -> Self {
-        describe_counter!("ox_protect_queries_total", "Packets received, by transport");
-        describe_counter!("ox_protect_verdicts_total", "Queries judged, by verdict and by the layer that decided");
-        describe_counter!("ox_protect_identities_total", "Queries by what their asker was found by");
-        describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that were dropped, by reason");
-        describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
-        describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
-        describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
-        describe_counter!("ox_protect_resolution_failures_total", "Resolutions without an answer");
-        describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
-        describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
-        describe_counter!("ox_protect_panics_total", "Panics caught at a worker");
-        describe_gauge!("ox_protect_resolutions_in_flight", "Resolutions under way");
-        describe_histogram!("ox_protect_resolution_seconds", "How long resolutions took");
-        let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
-        let identity = |source: &'static str| counter!("ox_protect_identities_total", "source" => source);
-        let dropped = |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
+    pub fn new(taxonomy: &Taxonomy) -> Self {
+        describe();
+        let (pen, source) = pair();
+        let slug =
+            |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
-            udp: counter!("ox_protect_queries_total", "transport" => "udp"),
-            tcp: counter!("ox_protect_queries_total", "transport" => "tcp"),
-            verdicts: LAYERS.map(verdict),
-            identities: ["mac", "address", "network", "unknown"].map(identity),
-            untrusted: dropped("untrusted-peer"),
-            unknown_mac: dropped("unknown-mac"),
-            cache_hits: counter!("ox_protect_cache_hits_total"),
-            cache_misses: counter!("ox_protect_cache_misses_total"),
-            shed: counter!("ox_protect_resolutions_shed_total"),
-            silent: counter!("ox_protect_packets_ignored_total"),
-            malformed: counter!("ox_protect_packets_malformed_total"),
-            panics: counter!("ox_protect_panics_total"),
+            sources: Mutex::new(vec![source]),
+            common: Mutex::new(pen),
+            counters: counters(),
+            categories: taxonomy.categories().iter().map(slug).collect(),
             in_flight: gauge!("ox_protect_resolutions_in_flight"),
             resolution_s: histogram!("ox_protect_resolution_seconds"),
             failures: counter!("ox_protect_resolution_failures_total"),
         }
     }
 
-    /// A packet came in.
-    pub fn received(&self, transport: Transport) {
-        match transport {
-            Transport::Udp => self.udp.increment(1),
-            Transport::Tcp => self.tcp.increment(1),
-        }
+    /// A pen for a thread.
+    #[must_use]
+    pub fn pen(&self) -> Pen {
+        let (pen, source) = pair();
+        self.sources().push(source);
+        pen
     }
 
-    /// An asker was found.
-    pub fn identified(&self, identity: &Identity) {
-        let place = match identity.source {
-            IdentitySource::Mac => 0,
-            IdentitySource::Address => 1,
-            IdentitySource::Network => 2,
-            IdentitySource::Unknown => 3,
-        };
-        self.identities[place].increment(1);
-        match identity.event {
-            Some(IdentityEvent::UntrustedPeer) => self.untrusted.increment(1),
-            Some(IdentityEvent::UnknownMac) => self.unknown_mac.increment(1),
-            None => {}
-        }
-    }
-
-    /// A query was judged and answered.
-    pub fn judged(&self, verdict: Verdict) {
-        if let Some(place) = LAYERS.iter().position(|&layer| layer == verdict.layer) {
-            self.verdicts[place].increment(1);
-        }
+    /// The pen that tasks take turns with.
+    pub fn common(&self) -> MutexGuard<'_, Pen> {
+        self.common.lock().expect("nothing panics while it holds the pen")
     }
 
     /// A resolution ended without an answer.
     pub fn failed(&self) {
         self.failures.increment(1);
+    }
+
+    /// Adds up what all pens wrote and empties their rings, so that the metrics say what has happened until now.
+    pub fn publish(&self) {
+        let mut sources = self.sources();
+        for (place, counter) in self.counters.iter().enumerate() {
+            counter.absolute(sources.iter().map(|source| source.tally.0[place].load(Ordering::Relaxed)).sum());
+        }
+        for source in sources.iter_mut() {
+            while let Ok(event) = source.ring.pop() {
+                event.categories.iter().for_each(|category| self.categories[category.index()].increment(1));
+            }
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.sources.lock().expect("nothing panics while it holds the sources")
+    }
+}
+
+fn pair() -> (Pen, Source) {
+    let tally = Arc::new(Tally([const { AtomicU64::new(0) }; COUNTS]));
+    let (producer, consumer) = RingBuffer::new(RING_EVENTS);
+    (Pen { tally: Arc::clone(&tally), ring: producer }, Source { tally, ring: consumer })
+}
+
+/// The counters, in the order of their places.
+fn counters() -> [Counter; COUNTS] {
+    let identity = |source: &'static str| counter!("ox_protect_identities_total", "source" => source);
+    let dropped = |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
+    let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
+    let first = [
+        (Count::Udp, counter!("ox_protect_queries_total", "transport" => "udp")),
+        (Count::Tcp, counter!("ox_protect_queries_total", "transport" => "tcp")),
+        (Count::CacheHit, counter!("ox_protect_cache_hits_total")),
+        (Count::CacheMiss, counter!("ox_protect_cache_misses_total")),
+        (Count::Shed, counter!("ox_protect_resolutions_shed_total")),
+        (Count::Silent, counter!("ox_protect_packets_ignored_total")),
+        (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
+        (Count::Panic, counter!("ox_protect_panics_total")),
+        (Count::ReplyRefused, counter!("ox_protect_replies_refused_total")),
+        (Count::Overflow, counter!("ox_protect_socket_overflows_total")),
+        (Count::EventDropped, counter!("ox_protect_events_dropped_total")),
+        (Count::UntrustedPeer, dropped("untrusted-peer")),
+        (Count::UnknownMac, dropped("unknown-mac")),
+        (Count::ByMac, identity("mac")),
+        (Count::ByAddress, identity("address")),
+        (Count::ByNetwork, identity("network")),
+        (Count::ByNothing, identity("unknown")),
+    ];
+    std::array::from_fn(|place| match first.get(place) {
+        Some((count, counter)) => {
+            assert_eq!(*count as usize, place, "counters stand in the order of their places");
+            counter.clone()
+        }
+        None => verdict(LAYERS[place - Count::Verdicts as usize]),
+    })
+}
+
+fn describe() {
+    describe_counter!("ox_protect_queries_total", "Packets received, by transport");
+    describe_counter!("ox_protect_verdicts_total", "Queries judged, by verdict and by the layer that decided");
+    describe_counter!("ox_protect_blocked_categories_total", "Queries blocked for a category; a query may count for several");
+    describe_counter!("ox_protect_identities_total", "Queries by what their asker was found by");
+    describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that were dropped, by reason");
+    describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
+    describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
+    describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
+    describe_counter!("ox_protect_resolution_failures_total", "Resolutions without an answer");
+    describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
+    describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
+    describe_counter!("ox_protect_panics_total", "Panics caught at a worker");
+    describe_counter!("ox_protect_replies_refused_total", "Replies that the kernel did not take");
+    describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full (SO_RXQ_OVFL)");
+    describe_counter!("ox_protect_events_dropped_total", "Blocked queries that were not told to the aggregator because its ring was full");
+    describe_gauge!("ox_protect_resolutions_in_flight", "Resolutions under way");
+    describe_histogram!("ox_protect_resolution_seconds", "How long resolutions took");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_has_its_own_place() {
+        for (place, layer) in LAYERS.into_iter().enumerate() {
+            assert_eq!(layer as usize, place);
+        }
+    }
+
+    #[test]
+    fn a_full_ring_drops_and_counts_and_loses_no_count() {
+        let (mut pen, mut source) = pair();
+        let taxonomy = Taxonomy::shipped();
+        let categories = taxonomy.find("gambling").into_iter().collect();
+        let verdict = Verdict { layer: Layer::Category, categories };
+        for _ in 0..RING_EVENTS + 7 {
+            pen.judged(verdict);
+        }
+        let count = |what: usize| source.tally.0[what].load(Ordering::Relaxed);
+        assert_eq!(count(Count::EventDropped as usize), 7);
+        assert_eq!(count(Count::Verdicts as usize + Layer::Category as usize), RING_EVENTS as u64 + 7);
+        assert_eq!(source.ring.pop(), Ok(Event { categories }));
     }
 }

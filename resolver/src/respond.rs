@@ -10,7 +10,7 @@ use hickory_proto::{
     rr::rdata::opt::{EdnsCode, EdnsOption},
 };
 use policy::{
-    category::Taxonomy,
+    category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
 };
 
@@ -31,6 +31,16 @@ const TYPE_HINFO: u16 = 13;
 const TYPE_AAAA: u16 = 28;
 /// A pointer to the question's name.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
+/// Places in the header of the lower octets of the counts, RFC 1035 section 4.1.1.
+const ANSWER_COUNT: usize = 7;
+const AUTHORITY_COUNT: usize = 9;
+const ADDITIONAL_COUNT: usize = 11;
+/// Between the categories in the text of a reason.
+const SEPARATOR: &[u8] = b", ";
+/// The data of a SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere;
+/// serial 1, refresh 3600 s, retry 600 s, expire 86,400 s, minimum [`BLOCKED_TTL_S`].
+const BLOCKED_SOA: &[u8] = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid\x00\
+    \x00\x00\x00\x01\x00\x00\x0e\x10\x00\x00\x02\x58\x00\x01\x51\x80\x00\x00\x00\x0a";
 
 /// What a blocked name is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,31 +72,45 @@ impl BlockedAnswer {
     }
 }
 
-/// An Extended DNS Error, RFC 8914.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtendedError {
-    /// The info-code.
-    pub code: u16,
-    /// The extra text.
-    pub text: String,
+/// Why an answer is not what the Internet says: the Extended DNS Error of a reply, RFC 8914.
+#[derive(Clone, Copy)]
+pub enum Reason<'t> {
+    /// A verdict.
+    Blocked(Verdict, &'t Taxonomy),
+    /// No authority could be reached, RFC 8914 section 4.23.
+    NoReachableAuthority,
 }
 
-impl ExtendedError {
-    /// Why a name is blocked: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
+impl<'t> Reason<'t> {
+    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
     #[must_use]
-    pub fn of_block(verdict: Verdict, taxonomy: &Taxonomy) -> Self {
-        let code = match verdict.layer {
-            Layer::Mandatory => 16,
-            Layer::Security => 15,
-            _ => 17,
-        };
-        let text = match verdict.layer {
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Blocked(verdict, _) => match verdict.layer {
+                Layer::Mandatory => 16,
+                Layer::Security => 15,
+                _ => 17,
+            },
+            Self::NoReachableAuthority => 22,
+        }
+    }
+
+    /// The extra text, in pieces that are joined by a comma and a space.
+    fn pieces(self) -> impl Iterator<Item = &'t str> {
+        let (own_list, categories) = match self {
             // An order may be confidential: its basis is in the code, and that is all there is to tell.
-            Layer::Mandatory => String::new(),
-            Layer::DeviceDeny | Layer::HouseholdDeny => "own list".to_owned(),
-            _ => taxonomy.slugs(verdict.categories).join(", "),
+            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::NoReachableAuthority => (None, None),
+            Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::HouseholdDeny, .. }, _) => (Some("own list"), None),
+            Self::Blocked(verdict, taxonomy) => (None, Some((verdict.categories, taxonomy))),
         };
-        Self { code, text }
+        let slugs = |(set, taxonomy): (CategorySet, &'t Taxonomy)| set.iter().map(|category| taxonomy.category(category).slug.as_str());
+        own_list.into_iter().chain(categories.into_iter().flat_map(slugs))
+    }
+
+    /// Octets of the extra text.
+    fn text_octets(self) -> usize {
+        let pieces = self.pieces().map(|piece| piece.len() + SEPARATOR.len());
+        pieces.sum::<usize>().saturating_sub(SEPARATOR.len())
     }
 }
 
@@ -112,61 +136,50 @@ impl Transport {
 /// A cached answer: copied, then id, flags, TTLs and the question's letter case are the client's.
 pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: Duration, transport: Transport) {
     reply.clear();
-    reply.extend_from_slice(&entry.wire);
+    reply.extend_from_slice(entry.message());
     entry.write_ttls(reply, now);
-    patch_header(reply, query, entry.wire[3] & 0x0f);
+    patch_header(reply, query, entry.message()[3] & 0x0f);
     let question = query.question();
     reply[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
     finish(reply, query, None, transport);
 }
 
 /// A block, with a SOA so that its short life is ours to set (RFC 2308 section 5), and its reason.
-pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnswer, error: &ExtendedError, transport: Transport) {
+pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnswer, reason: Reason<'_>, transport: Transport) {
     let (rcode, address) = answer.parts(query.record_type);
     start(reply, query, rcode);
     match address {
-        Some(address) => {
-            let (record_type, data) = match address {
-                IpAddr::V4(address) => (TYPE_A, address.octets().to_vec()),
-                IpAddr::V6(address) => (TYPE_AAAA, address.octets().to_vec()),
-            };
-            push_record(reply, record_type, BLOCKED_TTL_S, &data);
-            reply[7] = 1;
-        }
-        None => {
-            push_record(reply, TYPE_SOA, BLOCKED_TTL_S, &soa_data());
-            reply[9] = 1;
-        }
+        Some(IpAddr::V4(address)) => push_record(reply, TYPE_A, BLOCKED_TTL_S, &address.octets()),
+        Some(IpAddr::V6(address)) => push_record(reply, TYPE_AAAA, BLOCKED_TTL_S, &address.octets()),
+        None => push_record(reply, TYPE_SOA, BLOCKED_TTL_S, BLOCKED_SOA),
     }
-    finish(reply, query, Some(error), transport);
+    reply[if address.is_some() { ANSWER_COUNT } else { AUTHORITY_COUNT }] = 1;
+    finish(reply, query, Some(reason), transport);
 }
 
 /// An answer without records.
-pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, error: Option<&ExtendedError>, transport: Transport) {
+pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason: Option<Reason<'_>>, transport: Transport) {
     start(reply, query, rcode);
-    finish(reply, query, error, transport);
+    finish(reply, query, reason, transport);
 }
 
 /// The answer to ANY: one record that says so, RFC 8482 section 4.2.
 pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
     start(reply, query, Rcode::NoError);
     push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
-    reply[7] = 1;
+    reply[ANSWER_COUNT] = 1;
     finish(reply, query, None, transport);
 }
 
 /// The answer to a packet whose question cannot be read: a header, no question.
-#[must_use]
-pub fn rejection(packet: &[u8], rcode: Rcode) -> Vec<u8> {
-    let mut reply = vec![0; HEADER_OCTETS];
-    reply[..2].copy_from_slice(&packet[..2]);
-    reply[2] = 0x80 | packet[2] & 0x79;
-    reply[3] = 0x80 | rcode as u8 & 0x0f;
+pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
+    reply.clear();
+    reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | rcode as u8 & 0x0f]);
+    reply.resize(HEADER_OCTETS, 0);
     if rcode == Rcode::BadVers {
-        reply[11] = 1;
-        push_opt(&mut reply, rcode, false, None);
+        reply[ADDITIONAL_COUNT] = 1;
+        push_opt(reply, rcode, false, None);
     }
-    reply
 }
 
 fn start(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode) {
@@ -184,27 +197,18 @@ fn patch_header(reply: &mut [u8], query: &Query<'_>, rcode: u8) {
 }
 
 fn push_record(reply: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
-    reply.extend(POINTER_TO_QUESTION);
-    reply.extend(record_type.to_be_bytes());
-    reply.extend(1_u16.to_be_bytes());
-    reply.extend(ttl.to_be_bytes());
-    reply.extend(u16::try_from(data.len()).expect("our own records are short").to_be_bytes());
-    reply.extend(data);
-}
-
-/// A SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere.
-fn soa_data() -> Vec<u8> {
-    let mut data = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid\x00".to_vec();
-    for number in [1, 3600, 600, 86_400, BLOCKED_TTL_S] {
-        data.extend(number.to_be_bytes());
-    }
-    data
+    reply.extend_from_slice(&POINTER_TO_QUESTION);
+    reply.extend_from_slice(&record_type.to_be_bytes());
+    reply.extend_from_slice(&1_u16.to_be_bytes());
+    reply.extend_from_slice(&ttl.to_be_bytes());
+    reply.extend_from_slice(&u16::try_from(data.len()).expect("our own records are short").to_be_bytes());
+    reply.extend_from_slice(data);
 }
 
 /// The OPT record where the client has EDNS, and truncation where it does not fit.
-fn finish(reply: &mut Vec<u8>, query: &Query<'_>, error: Option<&ExtendedError>, transport: Transport) {
+fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
     let octets_max = transport.octets_max(query);
-    let opt_octets = if query.edns.is_some() { 11 + error.map_or(0, |error| 6 + error.text.len()) } else { 0 };
+    let opt_octets = if query.edns.is_some() { 11 + reason.map_or(0, |reason| 6 + reason.text_octets()) } else { 0 };
     if reply.len() + opt_octets > octets_max {
         reply.truncate(HEADER_OCTETS + query.question().len());
         reply[2] |= 0x02;
@@ -213,25 +217,27 @@ fn finish(reply: &mut Vec<u8>, query: &Query<'_>, error: Option<&ExtendedError>,
     if let Some(edns) = query.edns {
         let additional = u16::from_be_bytes([reply[10], reply[11]]) + 1;
         reply[10..12].copy_from_slice(&additional.to_be_bytes());
-        push_opt(reply, Rcode::NoError, edns.dnssec_ok, error);
+        push_opt(reply, Rcode::NoError, edns.dnssec_ok, reason);
     }
 }
 
-fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, error: Option<&ExtendedError>) {
+fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<Reason<'_>>) {
     // Root name, type 41, our payload size, the upper bits of the code, version 0, flags: RFC 6891 section 6.1.
-    reply.extend([0, 0, 41]);
-    reply.extend(UDP_PAYLOAD_MAX.to_be_bytes());
-    reply.extend([(rcode as u8) >> 4, 0, u8::from(dnssec_ok) << 7, 0]);
-    match error {
-        None => reply.extend([0, 0]),
-        Some(error) => {
-            let text = u16::try_from(error.text.len()).expect("a list of slugs is short");
-            reply.extend((text + 6).to_be_bytes());
-            reply.extend(OPTION_EDE.to_be_bytes());
-            reply.extend((text + 2).to_be_bytes());
-            reply.extend(error.code.to_be_bytes());
-            reply.extend(error.text.as_bytes());
+    reply.extend_from_slice(&[0, 0, 41]);
+    reply.extend_from_slice(&UDP_PAYLOAD_MAX.to_be_bytes());
+    reply.extend_from_slice(&[(rcode as u8) >> 4, 0, u8::from(dnssec_ok) << 7, 0]);
+    let Some(reason) = reason else {
+        return reply.extend_from_slice(&[0, 0]);
+    };
+    let text = u16::try_from(reason.text_octets()).expect("a list of slugs is short");
+    for number in [text + 6, OPTION_EDE, text + 2, reason.code()] {
+        reply.extend_from_slice(&number.to_be_bytes());
+    }
+    for (place, piece) in reason.pieces().enumerate() {
+        if place > 0 {
+            reply.extend_from_slice(SEPARATOR);
         }
+        reply.extend_from_slice(piece.as_bytes());
     }
 }
 
@@ -246,17 +252,17 @@ pub fn write_text(reply: &mut Vec<u8>, query: &Query<'_>, text: &str, transport:
     let class = reply.len() + 4;
     push_record(reply, TYPE_TXT, 0, &data);
     reply[class..class + 2].copy_from_slice(&CLASS_CH.to_be_bytes());
-    reply[7] = 1;
+    reply[ANSWER_COUNT] = 1;
     finish(reply, query, None, transport);
 }
 
-/// The Extended DNS Error in an OPT record.
+/// The Extended DNS Error in an OPT record: its info-code and its text.
 #[must_use]
-pub fn read_extended_error(edns: &Edns) -> Option<ExtendedError> {
+pub fn read_extended_error(edns: &Edns) -> Option<(u16, String)> {
     match edns.option(EdnsCode::Unknown(OPTION_EDE))? {
         EdnsOption::Unknown(_, data) => {
             let (code, text) = data.split_first_chunk::<2>()?;
-            Some(ExtendedError { code: u16::from_be_bytes(*code), text: String::from_utf8_lossy(text).into_owned() })
+            Some((u16::from_be_bytes(*code), String::from_utf8_lossy(text).into_owned()))
         }
         _ => None,
     }

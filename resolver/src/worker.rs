@@ -1,0 +1,184 @@
+//! A worker: one plain thread on one core, with a socket of its own on every listen address. It answers what the cache knows
+//! and hands the rest to the runtime; it never waits for anything but packets.
+
+use std::{
+    io,
+    net::{IpAddr, UdpSocket},
+    os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    engine::{Engine, Miss, Step, Turn},
+    record::{Count, Pen},
+    respond::Transport,
+    udp::{self, Batch, Path, Sent},
+};
+
+/// How long a worker whose socket fails rests before it tries again: long enough not to burn a core on it.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// Takes and sends datagrams in batches. Sockets are one way; AF_XDP or io_uring would be others, and only this trait and
+/// what is behind it would know.
+pub trait PacketIo {
+    /// Takes datagrams, up to a batch, and returns how many; with `waits`, at least one.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::WouldBlock`] where nothing is there and nobody waits.
+    fn receive(&mut self, waits: bool) -> io::Result<usize>;
+
+    /// A datagram of the batch, its sender, and the reply to write, which is empty.
+    fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>);
+
+    /// How to reply to a datagram of the batch when the batch is gone.
+    fn way_back(&mut self, place: usize) -> WayBack;
+
+    /// Sends the replies of the first `count` datagrams that have one. Never waits.
+    fn send(&mut self, count: usize) -> Sent;
+
+    /// How many datagrams found no room since the beginning.
+    fn overflows(&self) -> u32;
+}
+
+/// The way of a late reply.
+pub type WayBack = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
+/// A query that must be resolved, and the way of its reply. Its place in this queue is the permit inside the miss.
+pub type Late = (Miss, WayBack);
+
+/// A socket and its batch.
+pub struct SocketIo {
+    socket: Arc<UdpSocket>,
+    batch: Batch,
+}
+
+impl SocketIo {
+    /// Batches of up to `size` datagrams on a socket.
+    #[must_use]
+    pub fn new(socket: UdpSocket, size: usize) -> Self {
+        Self { socket: Arc::new(socket), batch: Batch::new(size) }
+    }
+}
+
+impl PacketIo for SocketIo {
+    fn receive(&mut self, waits: bool) -> io::Result<usize> {
+        self.batch.receive(&self.socket, waits)
+    }
+
+    fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>) {
+        let (packet, path, reply) = self.batch.slots()[place].parts();
+        (packet, path.peer().ip(), reply)
+    }
+
+    fn way_back(&mut self, place: usize) -> WayBack {
+        let (socket, path): (_, Path) = (Arc::clone(&self.socket), *self.batch.slots()[place].path());
+        Box::new(move |reply| udp::send(&socket, &path, reply))
+    }
+
+    fn send(&mut self, count: usize) -> Sent {
+        self.batch.send(&self.socket, count)
+    }
+
+    fn overflows(&self) -> u32 {
+        self.batch.overflows()
+    }
+}
+
+/// One worker's part of the engine.
+pub struct Worker {
+    engine: Arc<Engine>,
+    pen: Pen,
+    misses: UnboundedSender<Late>,
+}
+
+impl Worker {
+    /// A worker that hands what it cannot answer to `misses`.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, misses: UnboundedSender<Late>) -> Self {
+        Self { pen: engine.recorder.pen(), engine, misses }
+    }
+
+    /// Answers for as long as the process lives.
+    pub fn run(mut self, sockets: Vec<UdpSocket>, batch: usize) {
+        let mut doors: Vec<SocketIo> = sockets.into_iter().map(|socket| SocketIo::new(socket, batch)).collect();
+        if let [door] = &mut doors[..] {
+            // One door: waiting for it is the very call that takes its packets.
+            loop {
+                self.turn(door, true);
+            }
+        }
+        let sockets: Vec<Arc<UdpSocket>> = doors.iter().map(|door| Arc::clone(&door.socket)).collect();
+        let mut polled: Vec<PollFd<'_>> = sockets.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)).collect();
+        loop {
+            if poll(&mut polled, None).is_err() {
+                continue;
+            }
+            for (door, polled) in doors.iter_mut().zip(&polled) {
+                if !polled.revents().is_empty() {
+                    self.turn(door, false);
+                }
+            }
+        }
+    }
+
+    /// One batch: taken, answered, sent.
+    fn turn(&mut self, io: &mut impl PacketIo, waits: bool) {
+        let overflows = io.overflows();
+        let count = match io.receive(waits) {
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never the end of a worker.
+            Err(_) => return std::thread::sleep(REST_AFTER_ERROR),
+        };
+        let turn = self.engine.turn();
+        for place in 0..count {
+            self.answer(&turn, io, place);
+        }
+        let sent = io.send(count);
+        if sent.refused > 0 {
+            self.pen.count_many(Count::ReplyRefused, sent.refused as u64);
+        }
+        if io.overflows() != overflows {
+            self.pen.count_many(Count::Overflow, u64::from(io.overflows().wrapping_sub(overflows)));
+        }
+    }
+
+    /// One hostile packet costs one step of one worker and is counted, whatever it hits.
+    fn answer(&mut self, turn: &Turn, io: &mut impl PacketIo, place: usize) {
+        let (engine, pen) = (&self.engine, &mut self.pen);
+        let (packet, peer, reply) = io.datagram(place);
+        let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, pen, reply)));
+        match step {
+            Ok(Step::Reply) => {}
+            Ok(Step::Silent) => reply.clear(),
+            Ok(Step::Miss(miss)) => {
+                reply.clear();
+                // The runtime is gone only when the process ends.
+                let _ = self.misses.send((miss, io.way_back(place)));
+            }
+            Err(_) => {
+                reply.clear();
+                self.pen.count(Count::Panic);
+            }
+        }
+    }
+}
+
+/// Keeps this thread on one of the cores that the process may use, counted round. A system that refuses is obeyed: the
+/// thread then runs where the scheduler puts it.
+pub fn pin(number: usize) {
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    if let Some(&core) = cores.get(number % cores.len().max(1)) {
+        let mut only = CpuSet::new();
+        only.set(core);
+        let _ = sched_setaffinity(None, &only);
+    }
+}
