@@ -189,11 +189,14 @@ impl<'a> NameRef<'a> {
     }
 }
 
-/// A canonical name on the stack, read from a message: what a query holds.
-#[derive(Clone, Copy)]
-pub struct WireName {
-    octets: [u8; NAME_OCTETS_MAX],
-    length: u8,
+/// Room for one name of a message, folded: a query's name lives here and nowhere on the heap.
+#[derive(Clone)]
+pub struct WireName([u8; NAME_OCTETS_MAX]);
+
+impl Default for WireName {
+    fn default() -> Self {
+        Self([0; NAME_OCTETS_MAX])
+    }
 }
 
 impl WireName {
@@ -201,7 +204,7 @@ impl WireName {
     ///
     /// # Errors
     /// [`NameError::Wire`] where the message ends early or the name is compressed, and the length errors.
-    pub fn read(message: &[u8], at: usize) -> Result<Self, NameError> {
+    pub fn read(&mut self, message: &[u8], at: usize) -> Result<NameRef<'_>, NameError> {
         let rest = message.get(at..).ok_or(NameError::Wire)?;
         let mut end = 0;
         loop {
@@ -217,17 +220,11 @@ impl WireName {
                 break;
             }
         }
-        let mut octets = [0; NAME_OCTETS_MAX];
-        octets[..end].copy_from_slice(&rest[..end]);
+        let name = &mut self.0[..end];
+        name.copy_from_slice(&rest[..end]);
         // A length octet is at most 63 and so no letter.
-        octets[..end].make_ascii_lowercase();
-        Ok(Self { octets, length: u8::try_from(end).expect("a name has at most 255 octets") })
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn borrow(&self) -> NameRef<'_> {
-        NameRef(&self.octets[..usize::from(self.length)])
+        name.make_ascii_lowercase();
+        Ok(NameRef(name))
     }
 }
 

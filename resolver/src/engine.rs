@@ -27,7 +27,7 @@ use policy::{
     directory::Directory,
     explain::{AnswerSummary, Explained},
     live::LiveLists,
-    name::Name,
+    name::{Name, WireName},
 };
 use tokio::sync::Semaphore;
 
@@ -159,7 +159,8 @@ impl Engine {
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
     pub fn answer(&self, turn: &Turn, packet: &[u8], peer: IpAddr, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
         pen.received(transport);
-        let query = match Query::parse(packet) {
+        let mut room = WireName::default();
+        let query = match Query::parse(packet, &mut room) {
             Ok(query) => query,
             Err(Rejection::Silent) => {
                 pen.count(Count::Silent);
@@ -218,7 +219,8 @@ impl Engine {
 
     /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(&self, miss: Miss, reply: &mut Vec<u8>) {
-        let Ok(query) = Query::parse(&miss.packet) else {
+        let mut room = WireName::default();
+        let Ok(query) = Query::parse(&miss.packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
         };
         match self.obtain(&query).await {
@@ -317,7 +319,8 @@ impl Engine {
     /// Says what an asker would get and why, by asking the data path for it.
     pub async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained {
         let packet = question_packet(&name, record_type);
-        let Ok(query) = Query::parse(&packet) else {
+        let mut room = WireName::default();
+        let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("our own query can be read");
         };
         let lists = self.parts.lists.current();

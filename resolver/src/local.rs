@@ -1,6 +1,6 @@
 //! Records that this node answers itself: a starter's names, a router's own, whatever has no authority anywhere.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use hickory_proto::{
@@ -8,6 +8,8 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
     serialize::txt::{ParseError, Parser},
 };
+
+use policy::name::Name as PolicyName;
 
 use crate::recurse::{Answer, Question, Recursion, RecursionError, canonical};
 
@@ -19,7 +21,7 @@ pub struct LocalRecordsError(#[source] ParseError);
 /// Records that this node answers itself, for names that have no authority anywhere. Other types of such a name are
 /// empty; names that are not here go on to recursion.
 pub struct LocalRecords {
-    records: Vec<Record>,
+    records: HashMap<PolicyName, Vec<Record>>,
     rest: Arc<dyn Recursion>,
 }
 
@@ -30,7 +32,10 @@ impl LocalRecords {
     /// The parser's complaint.
     pub fn new(text: &str, rest: Arc<dyn Recursion>) -> Result<Self, LocalRecordsError> {
         let (_, sets) = Parser::new(text, None, Some(Name::root())).parse().map_err(LocalRecordsError)?;
-        let records = sets.values().flat_map(|set| set.records_without_rrsigs()).cloned().collect();
+        let mut records: HashMap<PolicyName, Vec<Record>> = HashMap::new();
+        for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
+            records.entry(canonical(&record.name)).or_default().push(record.clone());
+        }
         Ok(Self { records, rest })
     }
 }
@@ -44,9 +49,8 @@ impl Recursion for LocalRecords {
         let mut question = question.clone();
         let mut aliases: Vec<Record> = Vec::new();
         loop {
-            let name = question.proto_name();
-            let here: Vec<&Record> = self.records.iter().filter(|record| record.name == name).collect();
-            let alias = here.iter().find_map(|record| if let RData::CNAME(target) = &record.data { Some((*record, target)) } else { None });
+            let here = self.records.get(&question.name).map_or(&[][..], Vec::as_slice);
+            let alias = here.iter().find_map(|record| if let RData::CNAME(target) = &record.data { Some((record, target)) } else { None });
             let mut answer = match alias {
                 Some((record, target)) if question.proto_type() != RecordType::CNAME && aliases.len() < ALIASES_MAX => {
                     aliases.push(record.clone());
@@ -55,7 +59,7 @@ impl Recursion for LocalRecords {
                 }
                 _ if here.is_empty() => self.rest.resolve(&question).await?,
                 _ => {
-                    let of_this_type = here.into_iter().filter(|record| record.record_type() == question.proto_type());
+                    let of_this_type = here.iter().filter(|record| record.record_type() == question.proto_type());
                     Answer { answers: of_this_type.cloned().collect(), ..Answer::empty(ResponseCode::NoError) }
                 }
             };
@@ -67,8 +71,6 @@ impl Recursion for LocalRecords {
 
 #[cfg(test)]
 mod tests {
-    use policy::name::Name as PolicyName;
-
     use super::*;
 
     struct Nowhere;

@@ -48,7 +48,7 @@ pub struct Edns {
 /// A query that can be answered.
 pub struct Query<'p> {
     packet: &'p [u8],
-    name: WireName,
+    name: NameRef<'p>,
     /// The question's type.
     pub record_type: u16,
     /// The question's class.
@@ -67,11 +67,11 @@ pub enum Rejection {
 }
 
 impl<'p> Query<'p> {
-    /// Reads a packet.
+    /// Reads a packet; its name is folded in `room`.
     ///
     /// # Errors
     /// What to do with a packet that is no query for us.
-    pub fn parse(packet: &'p [u8]) -> Result<Self, Rejection> {
+    pub fn parse(packet: &'p [u8], room: &'p mut WireName) -> Result<Self, Rejection> {
         const FORMERR: Rejection = Rejection::Answer(Rcode::FormErr);
         let header = packet.get(..HEADER_OCTETS).ok_or(Rejection::Silent)?;
         if header[2] & 0x80 != 0 {
@@ -86,8 +86,8 @@ impl<'p> Query<'p> {
             return Err(FORMERR);
         }
         // There is nothing that the question's name could point to: it is uncompressed.
-        let name = WireName::read(packet, HEADER_OCTETS).map_err(|_| FORMERR)?;
-        let at = HEADER_OCTETS + name.borrow().wire().len();
+        let name = room.read(packet, HEADER_OCTETS).map_err(|_| FORMERR)?;
+        let at = HEADER_OCTETS + name.wire().len();
         let (record_type, class) = number(packet, at).zip(number(packet, at + 2)).ok_or(FORMERR)?;
         let mut query = Self { packet, name, record_type, class, edns: None };
         query.read_records(at + 4, count(6) + count(8) + count(10))?;
@@ -124,8 +124,8 @@ impl<'p> Query<'p> {
 
     /// The name in canonical form.
     #[must_use]
-    pub fn name(&self) -> NameRef<'_> {
-        self.name.borrow()
+    pub fn name(&self) -> NameRef<'p> {
+        self.name
     }
 
     /// The message id.
@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn a_query_is_read_in_place() {
         let packet = packet("WwW.Example.com.", Some(&[(10, b"12345678"), (65001, b"\x02\0\x5e\0\x53\x01")]));
-        let query = Query::parse(&packet).ok().unwrap();
+        let mut room = WireName::default();
+        let query = Query::parse(&packet, &mut room).ok().unwrap();
         assert_eq!(query.name().to_string(), "www.example.com");
         assert_eq!((query.record_type, query.class), (28, 1));
         assert!(query.recursion_desired() && !query.checking_disabled());
@@ -230,8 +231,15 @@ mod tests {
 
     #[test]
     fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
-        let mac =
-            |value: &[u8]| Query::parse(&packet("a.", Some(&[(65001, value)]))).ok().unwrap().edns.unwrap().mac.map(|mac| mac.to_string());
+        let mac = |value: &[u8]| {
+            Query::parse(&packet("a.", Some(&[(65001, value)])), &mut WireName::default())
+                .ok()
+                .unwrap()
+                .edns
+                .unwrap()
+                .mac
+                .map(|mac| mac.to_string())
+        };
         assert_eq!(mac(b"02:00:5E:00:53:01").as_deref(), Some("02:00:5e:00:53:01"));
         assert_eq!(mac(b"02-00-5e-00-53-01").as_deref(), Some("02:00:5e:00:53:01"));
         assert_eq!(mac(b"12345"), None);
@@ -245,9 +253,9 @@ mod tests {
         let with = |at: usize, octet: u8| {
             let mut packet = good.clone();
             packet[at] = octet;
-            Query::parse(&packet).err()
+            Query::parse(&packet, &mut WireName::default()).err()
         };
-        assert_eq!(Query::parse(&good[..11]).err(), Some(Rejection::Silent));
+        assert_eq!(Query::parse(&good[..11], &mut WireName::default()).err(), Some(Rejection::Silent));
         assert_eq!(with(2, 0x81), Some(Rejection::Silent), "an answer is never answered");
         assert_eq!(with(2, 0x28), Some(Rejection::Answer(Rcode::NotImp)), "UPDATE");
         assert_eq!(with(5, 0), Some(Rejection::Answer(Rcode::FormErr)), "no question");
@@ -257,7 +265,7 @@ mod tests {
         let mut version = packet("a.", Some(&[]));
         let at = version.len() - 5;
         version[at] = 1;
-        assert_eq!(Query::parse(&version).err(), Some(Rejection::Answer(Rcode::BadVers)));
+        assert_eq!(Query::parse(&version, &mut WireName::default()).err(), Some(Rejection::Answer(Rcode::BadVers)));
     }
 
     proptest! {
@@ -274,7 +282,8 @@ mod tests {
                 }
             }
             // Hickory reads more than we do (all rdata), so it may refuse what we take; what both take must be the same.
-            if let (Ok(ours), Ok(theirs)) = (Query::parse(&packet), Message::from_vec(&packet)) {
+            let mut room = WireName::default();
+            if let (Ok(ours), Ok(theirs)) = (Query::parse(&packet, &mut room), Message::from_vec(&packet)) {
                 prop_assert_eq!(theirs.queries.len(), 1);
                 let question = &theirs.queries[0];
                 let mut name = Vec::new();
