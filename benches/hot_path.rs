@@ -69,12 +69,12 @@ impl Bed {
         let taxonomy = Arc::new(Taxonomy::shipped());
         let lists = lists(&taxonomy);
         let defaults = OperatorDefaults::default();
-        let directory = Arc::new(Directory::new(HouseholdRules::of_unknown_lines(defaults)));
+        let directory = Arc::new(Directory::new(defaults));
         for number in 0..HOUSEHOLDS {
             let mut household = Household::new(format!("home-{number}").parse().expect("an identifier"));
             household.preset = Some("strict".to_owned());
             household.networks = [IpAddr::from((0x0a00_0000 + number).to_be_bytes()).into()].into();
-            directory.install(HouseholdRules::compile(&household, &taxonomy, defaults), &household.networks);
+            directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
         let engine = Engine::new(Parts {

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use api::explain::Line;
 use blocklist_loader::{Outcome, Plan, build, newest};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header, blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, household::Id, live::LiveLists,
-    name::Name, rules::HouseholdRules,
+    artefact::Header, blocklist::Blocklist, category::Taxonomy, directory::Directory, household::Id, live::LiveLists, name::Name,
+    rules::HouseholdRules,
 };
 use policy_store::Store;
 use tracing_subscriber::EnvFilter;
@@ -91,9 +92,8 @@ async fn explain(
     let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
     let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
     let lists = Arc::new(LiveLists::new(lists.context("no lists were built yet: ox-protect lists build")?));
-    let directory = Arc::new(Directory::new(HouseholdRules::of_unknown_lines(checked.defaults)));
-    let mut document = None;
-    let mut asker = directory.unknown_line();
+    let directory = Arc::new(Directory::new(checked.defaults));
+    let mut line = None;
     if let Some(household) = household {
         let id: Id = household.parse()?;
         let store = Store::open(&checked.config.store.url).await?;
@@ -103,12 +103,12 @@ async fn explain(
             Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
             None => None,
         };
-        asker = Asker { household: rules, device };
-        document = Some(found);
+        line = Some(Line { household: found, rules, device });
     }
     let engine = daemon::engine(checked, &directory, &lists)?;
-    let explained = engine.explain(asker.clone(), name, record_type).await;
-    let explanation = api::explain::compose(&explained, record_type, document.as_ref(), &asker, &checked.taxonomy);
+    let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
+    let explained = engine.explain(asker, name, record_type).await;
+    let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy);
     print_json(&explanation)
 }
 

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use policy::{decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::HouseholdRules};
+use policy::{decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
 use policy_store::{Role, Store};
 use resolver::{
     engine::{Engine, Parts},
@@ -40,7 +40,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let store = Store::open(&checked.config.store.url).await?;
-    let directory = Arc::new(Directory::new(HouseholdRules::of_unknown_lines(checked.defaults)));
+    let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
     let keeper =

@@ -4,14 +4,13 @@
 //! authorise, validate -> store: one transaction -> compile that household -> swap its record -> answer
 //! ```
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -88,7 +87,7 @@ pub fn unknown_household(id: &Id) -> Problem {
 }
 
 fn install(directory: &Directory, household: &Household, taxonomy: &Taxonomy, defaults: OperatorDefaults) {
-    directory.install(HouseholdRules::compile(household, taxonomy, defaults), &household.networks);
+    directory.install(HouseholdRules::compile(household, taxonomy, defaults));
 }
 
 /// Makes all stored households live: the start. Returns how many are. One whose document cannot be read is logged, counted
@@ -116,8 +115,8 @@ pub async fn load_all(store: &Store, directory: &Directory, taxonomy: &Taxonomy,
             let compiled = compiling.join_next().await.expect("it is not empty");
             for compiled in compiled.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
                 match compiled {
-                    Ok((rules, networks)) => {
-                        directory.install(rules, &networks);
+                    Ok(rules) => {
+                        directory.install(rules);
                         live += 1;
                     }
                     Err(error) => {
@@ -136,10 +135,8 @@ pub async fn load_all(store: &Store, directory: &Directory, taxonomy: &Taxonomy,
     Ok(live)
 }
 
-type Compiled = Result<(HouseholdRules, BTreeSet<IpNet>), StoreError>;
-
-fn compile_all(batch: &Batch, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Vec<Compiled> {
-    let compile = |household: Household| (HouseholdRules::compile(&household, taxonomy, defaults), household.networks);
+fn compile_all(batch: &Batch, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Vec<Result<HouseholdRules, StoreError>> {
+    let compile = |household: Household| HouseholdRules::compile(&household, taxonomy, defaults);
     batch.households().map(|household| household.map(compile)).collect()
 }
 

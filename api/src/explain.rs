@@ -7,9 +7,10 @@ use policy::{
     category::Taxonomy,
     decide::{Asker, Layer},
     explain::Explained,
-    household::{Household, Id},
+    household::{Device, Household, Id},
     listing::{Polarity, Tier},
     name::Name,
+    rules::HouseholdRules,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +40,30 @@ pub struct Question {
     device: Option<String>,
     /// A past time. Not answered by this version.
     at: Option<String>,
+}
+
+/// The household and the device whose query is explained.
+pub struct Line {
+    /// The household's document.
+    pub household: Household,
+    /// Its rules, of the same version.
+    pub rules: Arc<HouseholdRules>,
+    /// The device's place in them, where it is known.
+    pub device: Option<u16>,
+}
+
+impl Line {
+    /// Who asks, as the data path takes it.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker::of(&self.rules, self.device)
+    }
+
+    /// The device and its identifier, where it is known.
+    #[must_use]
+    pub fn device(&self) -> Option<(&Id, &Device)> {
+        self.household.devices.get_key_value(self.rules.device_id(self.device?)?)
+    }
 }
 
 /// An explanation.
@@ -150,9 +175,9 @@ pub async fn explain(
     if question.at.is_some() {
         return Err(Problem::value("at", "not_built", "past times are not answered by this version"));
     }
-    let (household, asker) = match &question.household {
+    let line = match &question.household {
         None if question.device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
-        None => (None, context.directory.unknown_line()),
+        None => None,
         Some(id) => {
             let id: Id = segment("household", id)?;
             let (household, rules) = read_with_rules(&context, &id).await?;
@@ -161,18 +186,18 @@ pub async fn explain(
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,
             };
-            (Some(household), Asker { household: rules, device: place })
+            Some(Line { household, rules, device: place })
         }
     };
-    let explained = context.explainer.explain(asker.clone(), name.clone(), record_type).await;
-    Ok(Json(compose(&explained, record_type, household.as_ref(), &asker, &context.taxonomy)))
+    let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
+    let explained = context.explainer.explain(asker, name.clone(), record_type).await;
+    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy)))
 }
 
 /// Puts an explanation together; the command line prints the same.
-pub fn compose(explained: &Explained, record_type: u16, household: Option<&Household>, asker: &Asker, taxonomy: &Taxonomy) -> Explanation {
+pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy) -> Explanation {
     let verdict = explained.verdict;
     let name = &explained.names[explained.hop];
-    let device = asker.device().map(|device| device.id.clone());
     let header = explained.lists.header();
     let found = explained.lists.matches(name.borrow());
     let first_category = verdict.categories.iter().next();
@@ -184,14 +209,14 @@ pub fn compose(explained: &Explained, record_type: u16, household: Option<&House
         _ => false,
     });
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let grounds = Grounds { explained, household, asker, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
+    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
     let own = grounds.own_entry();
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
         r#type: mnemonic(record_type),
-        household: asker.household.id.clone(),
-        device,
+        household: line.map(|line| line.household.id.clone()),
+        device: line.and_then(Line::device).map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
         reason: grounds.reason(setter.as_ref()),

@@ -5,12 +5,14 @@
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, Layer},
+    decide::Layer,
     explain::Explained,
     household::{Device, Filtering, Household, OwnName, Set, State},
     name::Name,
 };
 use serde::Serialize;
+
+use crate::explain::Line;
 
 /// Who set what decided.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +27,8 @@ pub struct Setter {
 /// All that a verdict can be traced to.
 pub struct Grounds<'a> {
     pub explained: &'a Explained,
-    /// The document of the asker's household, of the same version as the asker's rules.
-    pub household: Option<&'a Household>,
-    pub asker: &'a Asker,
+    /// Whose query it is; `None` for a line of no household.
+    pub line: Option<&'a Line>,
     pub taxonomy: &'a Taxonomy,
     /// The feed of the entry that decided.
     pub feed: Option<String>,
@@ -43,18 +44,23 @@ impl<'a> Grounds<'a> {
         &self.explained.names[self.explained.hop]
     }
 
+    fn household(&self) -> Option<&'a Household> {
+        self.line.map(|line| &line.household)
+    }
+
     fn device(&self) -> Option<&'a Device> {
-        self.household?.devices.get(&self.asker.device()?.id)
+        self.line?.device().map(|(_, device)| device)
     }
 
     /// The entry of an own list that decided.
     pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
+        let line = self.line?;
         let (compiled, document) = match self.layer() {
-            Layer::DeviceAllow | Layer::DeviceDeny => (&self.asker.device()?.rules.names, &self.device()?.names),
-            Layer::HouseholdAllow | Layer::HouseholdDeny => (&self.asker.household.rules.names, &self.household?.names),
+            Layer::DeviceAllow | Layer::DeviceDeny => (line.rules.names(Some(line.device?)), &self.device()?.names),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => (line.rules.names(None), &line.household.names),
             _ => return None,
         };
-        let (entry, _) = compiled.find(self.name().borrow())?;
+        let (entry, _) = compiled?.find(self.name().borrow())?;
         document.get_key_value(&entry.to_owned())
     }
 
@@ -71,7 +77,7 @@ impl<'a> Grounds<'a> {
             Layer::Category => self.switch(self.explained.verdict.categories, State::Block).or_else(|| {
                 // A preset that the taxonomy no longer has decides nothing.
                 let preset =
-                    self.household.and_then(|household| household.preset.clone()).filter(|slug| self.taxonomy.preset(slug).is_some());
+                    self.household().and_then(|household| household.preset.clone()).filter(|slug| self.taxonomy.preset(slug).is_some());
                 let operator = || Setter { layer: "operator", by: "default preset".to_owned(), at: None };
                 Some(preset.map_or_else(operator, |by| Setter { layer: "preset", by, at: None }))
             }),
@@ -84,7 +90,7 @@ impl<'a> Grounds<'a> {
     fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
         let slug = self.taxonomy.slugs(categories).into_iter().next()?;
         let of_device = self.device().and_then(|device| device.categories.get(slug)).map(|set| ("device", set));
-        let of_household = || self.household.and_then(|household| household.categories.get(slug)).map(|set| ("household", set));
+        let of_household = || self.household().and_then(|household| household.categories.get(slug)).map(|set| ("household", set));
         let (layer, set) = of_device.or_else(of_household)?;
         (set.value.state == state).then(|| Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) })
     }
@@ -95,7 +101,7 @@ impl<'a> Grounds<'a> {
     }
 
     fn is_off(&self) -> bool {
-        self.household.is_some_and(|household| household.filtering == Filtering::Off)
+        self.household().is_some_and(|household| household.filtering == Filtering::Off)
     }
 
     fn titles(&self, categories: CategorySet) -> String {

@@ -181,9 +181,8 @@ pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Aske
     }
     if let Some(address) = &search.address {
         let address: IpAddr = segment("address", address)?;
-        let found = context.directory.identify(address, None, false).asker.household;
-        let household = match &found.id {
-            Some(id) => context.store.household(id).await?,
+        let household = match context.directory.household_of(address) {
+            Some(rules) => context.store.household(&segment("address", rules.id())?).await?,
             None => None,
         };
         return Ok(Json(json!({ "households": household.into_iter().collect::<Vec<_>>(), "next": null })));

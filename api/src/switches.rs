@@ -9,7 +9,7 @@ use policy::{
     household::{Household, Id, OWN_NAMES_MAX, OwnName, Set, State as SwitchState, Switch},
     listing::Scope,
     name::Name,
-    rules::is_own_scope,
+    own::is_own_scope,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -30,6 +30,16 @@ impl CategorySet {
     /// No category.
     pub const EMPTY: Self = Self(0);
 
+    /// The set as bits, a category at its index.
+    pub(crate) fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// The set of these bits.
+    pub(crate) fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// The categories in both sets.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {

@@ -4,34 +4,42 @@
 
 use std::sync::Arc;
 
-use crate::{
-    blocklist::Classification,
-    category::CategorySet,
-    household::State,
-    name::NameRef,
-    rules::{DeviceRules, HouseholdRules},
-};
+use crate::{blocklist::Classification, category::CategorySet, household::State, name::NameRef, rules::HouseholdRules};
 
-/// Who is asking: loaded once for a query, so that one query is judged by one version of the rules.
-#[derive(Debug, Clone)]
+/// Who is asking: loaded once for a query, so that one query is judged by one version of the rules. A mask, and for those few
+/// who have an own list the record that it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
-    /// The household's rules.
-    pub household: Arc<HouseholdRules>,
-    /// The device's place among them, where it is known.
-    pub device: Option<u16>,
+    blocked: CategorySet,
+    own: Option<(Arc<HouseholdRules>, Option<u16>)>,
 }
 
 impl Asker {
-    /// The device, where it is known.
+    /// A device of a household by its place, or one that nobody named.
     #[must_use]
-    pub fn device(&self) -> Option<&DeviceRules> {
-        self.household.devices.get(usize::from(self.device?))
+    pub fn of(rules: &Arc<HouseholdRules>, device: Option<u16>) -> Self {
+        let has_list = rules.names(None).is_some() || (device.is_some() && rules.names(device).is_some());
+        Self { blocked: rules.blocked(device), own: has_list.then(|| (Arc::clone(rules), device)) }
+    }
+
+    /// One without an own list.
+    pub(crate) fn of_mask(blocked: CategorySet) -> Self {
+        Self { blocked, own: None }
     }
 
     /// The categories that are blocked for this asker.
     #[must_use]
     pub fn blocked(&self) -> CategorySet {
-        self.device().map_or(self.household.rules.blocked, |device| device.rules.blocked)
+        self.blocked
+    }
+
+    /// What the device's own list says of a name, and what the household's says.
+    fn own_lists(&self, name: NameRef<'_>) -> (Option<State>, Option<State>) {
+        let Some((rules, device)) = &self.own else {
+            return (None, None);
+        };
+        let find = |whose| rules.names(whose).and_then(|names| names.find(name)).map(|(_, state)| state);
+        (device.and_then(|device| find(Some(device))), find(None))
     }
 }
 
@@ -119,7 +127,7 @@ impl Verdict {
 /// 6. category mask
 /// 7. default allow
 ///
-/// Inside one own list the most specific entry speaks, see [`crate::rules::OwnNames::find`].
+/// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`].
 #[must_use]
 pub fn decide(asker: &Asker, name: NameRef<'_>, classification: Classification) -> Verdict {
     if classification.mandatory {
@@ -128,9 +136,7 @@ pub fn decide(asker: &Asker, name: NameRef<'_>, classification: Classification) 
     if classification.never_block {
         return Verdict::by(Layer::NeverBlock);
     }
-    let own = asker.device().and_then(|device| device.rules.names.find(name)).map(|(_, state)| state);
-    let household = asker.household.rules.names.find(name).map(|(_, state)| state);
-    match (own, household) {
+    match asker.own_lists(name) {
         (Some(State::Allow), _) => return Verdict::by(Layer::DeviceAllow),
         (_, Some(State::Allow)) => return Verdict::by(Layer::HouseholdAllow),
         (Some(State::Block), _) => return Verdict::by(Layer::DeviceDeny),

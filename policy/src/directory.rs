@@ -1,25 +1,35 @@
 //! Who is asking: from a source address, and a MAC address where somebody may assert it, to the rules of a household.
 //!
-//! Millions of households stay in memory. A network is found by one hash probe for each prefix length that is in use,
-//! longest first. A change of rules replaces one pointer in the household's slot, whatever number of networks lead there.
+//! ```text
+//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> cell: the mask
+//!                                                                                       |
+//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, own lists
+//! ```
+//!
+//! Millions of households stay in memory. Nearly every query reads two lines of it: an entry of the index and a cell. A change
+//! of rules is written into one cell, whatever number of networks lead there. Readers never lock and never wait.
 
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
     },
 };
 
-use arc_swap::ArcSwap;
-use ipnet::IpNet;
-
 use crate::{
+    category::CategorySet,
+    cell::{Cell, Cells},
     decide::Asker,
     household::{Id, Mac},
-    rules::HouseholdRules,
+    index::Index,
+    network::{Network, PrefixLengths},
+    rules::{HouseholdRules, OperatorDefaults},
 };
+
+/// How often one search begins again because networks moved meanwhile: each time another move must have come in between.
+const SEARCHES_MAX: usize = 4;
 
 /// By what an asker was found; in the order of strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,39 +64,43 @@ pub struct Identity {
     pub event: Option<IdentityEvent>,
 }
 
-struct Slot {
-    rules: ArcSwap<HouseholdRules>,
-}
-
 /// All households of this node.
 pub struct Directory {
-    households: papaya::HashMap<Id, Arc<Slot>>,
-    networks: papaya::HashMap<IpNet, Arc<Slot>>,
-    /// MAC addresses that exactly one household has.
-    macs: papaya::HashMap<Mac, Arc<Slot>>,
+    cells: Cells,
+    networks: Index,
+    macs: Index,
+    ids: Index,
     lengths: PrefixLengths,
-    unknown: Arc<HouseholdRules>,
+    /// Rises in every change that takes a way in away, between the new ways and the end of the old ones.
+    moves: AtomicU64,
+    households: AtomicUsize,
+    unknown: CategorySet,
     /// What only changes need; its lock also keeps them one after the other.
     book: Mutex<Book>,
 }
 
 #[derive(Default)]
 struct Book {
-    networks: HashMap<Id, BTreeSet<IpNet>>,
-    mac_owners: HashMap<Mac, Vec<Id>>,
+    /// Slots that nobody has any more.
+    free: Vec<u32>,
+    /// Slots that were ever handed out.
+    made: u32,
     length_counts: HashMap<(bool, u8), usize>,
 }
 
 impl Directory {
-    /// An empty one; `unknown` are the rules of lines that belong to no household.
+    /// An empty one; the defaults hold for lines that belong to no household.
     #[must_use]
-    pub fn new(unknown: HouseholdRules) -> Self {
+    pub fn new(defaults: OperatorDefaults) -> Self {
         Self {
-            households: papaya::HashMap::new(),
-            networks: papaya::HashMap::new(),
-            macs: papaya::HashMap::new(),
+            cells: Cells::default(),
+            networks: Index::default(),
+            macs: Index::default(),
+            ids: Index::default(),
             lengths: PrefixLengths::default(),
-            unknown: Arc::new(unknown),
+            moves: AtomicU64::new(0),
+            households: AtomicUsize::new(0),
+            unknown: defaults.preset,
             book: Mutex::new(Book::default()),
         }
     }
@@ -96,9 +110,220 @@ impl Directory {
     #[must_use]
     pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
         let source = source.to_canonical();
-        let Some(household) = self.find_network(source) else {
-            return self.identify_outside(mac, peer_is_trusted);
+        let found = self.search(source, |cell, network| {
+            if mac.is_none()
+                && let Some(digest) = cell.digest()
+                && digest.has(network)
+                && !digest.needs_record()
+            {
+                return Some(Identity { asker: Asker::of_mask(digest.blocked()), source: IdentitySource::Network, event: None });
+            }
+            let rules = cell.rules();
+            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac))
+        });
+        found.unwrap_or_else(|| self.identify_outside(mac, peer_is_trusted))
+    }
+
+    fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
+        let unknown = |event| Identity { asker: self.unknown_line(), source: IdentitySource::Unknown, event };
+        match mac {
+            None => unknown(None),
+            Some(_) if !peer_is_trusted => unknown(Some(IdentityEvent::UntrustedPeer)),
+            Some(mac) => {
+                let view = self.macs.view();
+                let mut owners = view.slots(mac).filter_map(|slot| {
+                    let rules = self.cells.cell(slot).rules();
+                    let rules = rules.as_ref()?;
+                    Some((slot, Asker::of(rules, Some(rules.device_by_mac(mac)?))))
+                });
+                // A MAC address that two households have identifies nobody from outside. The same household twice is none such:
+                // two of its MAC addresses may have one fingerprint.
+                match owners.next() {
+                    Some((slot, asker)) if owners.all(|(other, _)| other == slot) => {
+                        Identity { asker, source: IdentitySource::Mac, event: None }
+                    }
+                    _ => unknown(Some(IdentityEvent::UnknownMac)),
+                }
+            }
+        }
+    }
+
+    /// Reads what [`Self::identify`] will read, and decides nothing. A worker that does this for all queries of a batch first
+    /// waits once for memory instead of once a query. The number means nothing; it is there so that the work is done.
+    #[must_use]
+    pub fn touch(&self, source: IpAddr) -> u64 {
+        let source = source.to_canonical();
+        let view = self.networks.view();
+        let lengths = self.lengths.longest_first(source.is_ipv4());
+        let slots = lengths.flat_map(|length| view.slots(Network::around(source, length)));
+        slots.fold(0, |touched, slot| touched ^ self.cells.cell(slot).touch())
+    }
+
+    /// The household whose network an address lies in.
+    #[must_use]
+    pub fn household_of(&self, address: IpAddr) -> Option<Arc<HouseholdRules>> {
+        self.search(address.to_canonical(), |cell, network| cell.rules().clone().filter(|rules| rules.has_network(network)))
+    }
+
+    /// Asks the cells to which the longest network around an address leads. `judge` says `None` where the network is not this
+    /// cell's.
+    ///
+    /// A line that had a household before and has one after a change has one in every moment between: [`Self::install`] adds
+    /// the new ways in, then writes the cell, then counts a move, then ends the old ways. A search that saw no move had all
+    /// old ways or all new ones before it. If it had the old ones and the cell was written already, it met an entry whose cell
+    /// says no. So where there was neither, what it says is true; otherwise it begins again.
+    fn search<T>(&self, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        for _ in 0..SEARCHES_MAX {
+            let moves = self.moves.load(Ordering::Acquire);
+            let is_certain;
+            (found, is_certain) = self.search_once(source, &judge);
+            // Whatever of the end of old ways was seen above, the move before it is seen here.
+            fence(Ordering::Acquire);
+            if is_certain && self.moves.load(Ordering::Relaxed) == moves {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Also says whether no entry led to a cell that said no.
+    fn search_once<T>(&self, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> (Option<T>, bool) {
+        let view = self.networks.view();
+        let mut is_certain = true;
+        for length in self.lengths.longest_first(source.is_ipv4()) {
+            let network = Network::around(source, length);
+            for slot in view.slots(network) {
+                let found = judge(self.cells.cell(slot), network);
+                if found.is_some() {
+                    return (found, is_certain);
+                }
+                is_certain = false;
+            }
+        }
+        (None, is_certain)
+    }
+
+    /// The asker that a line of no household is.
+    #[must_use]
+    pub fn unknown_line(&self) -> Asker {
+        Asker::of_mask(self.unknown)
+    }
+
+    /// The rules of a household.
+    #[must_use]
+    pub fn household(&self, id: &Id) -> Option<Arc<HouseholdRules>> {
+        self.find(id.as_str()).map(|(_, rules)| rules)
+    }
+
+    fn find(&self, id: &str) -> Option<(u32, Arc<HouseholdRules>)> {
+        let view = self.ids.view();
+        view.slots(id).find_map(|slot| {
+            let rules = self.cells.cell(slot).rules().clone();
+            rules.filter(|rules| rules.id() == id).map(|rules| (slot, rules))
+        })
+    }
+
+    /// How many households there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.households.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes a household's rules and networks live. When this returns, every later query obeys them. A network that another
+    /// household had is this one's from now on.
+    pub fn install(&self, rules: HouseholdRules) {
+        let mut book = self.book.lock().expect("no change panics while it holds the lock");
+        let rules = Arc::new(rules);
+        let (slot, before) = match self.find(rules.id()) {
+            Some((slot, before)) => (slot, Some(before)),
+            None => (self.hand_out(&mut book), None),
         };
+        let (networks_before, macs_before) = before.as_deref().map(ways_in).unwrap_or_default();
+        let (networks, macs) = ways_in(&rules);
+        // The new ways in come first: until the cell says so they lead nowhere. For the order see `search`.
+        networks.difference(&networks_before).for_each(|network| self.link(&mut book, *network, slot));
+        macs.difference(&macs_before).for_each(|mac| self.macs.insert(mac, slot));
+        if before.is_none() {
+            self.ids.insert(rules.id(), slot);
+            self.households.fetch_add(1, Ordering::Relaxed);
+        }
+        self.cells.cell(slot).write(Some(rules));
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        networks.difference(&networks_before).for_each(|network| self.take_from_others(&mut book, *network, slot));
+        networks_before.difference(&networks).for_each(|network| self.unlink(&mut book, *network, slot));
+        macs_before.difference(&macs).for_each(|mac| self.macs.remove(mac, slot));
+    }
+
+    /// Takes a household out: its lines belong to no household from now on.
+    pub fn remove(&self, id: &Id) {
+        let mut book = self.book.lock().expect("no change panics while it holds the lock");
+        let Some((slot, rules)) = self.find(id.as_str()) else {
+            return;
+        };
+        self.cells.cell(slot).write(None);
+        let (networks, macs) = ways_in(&rules);
+        networks.iter().for_each(|network| self.unlink(&mut book, *network, slot));
+        macs.iter().for_each(|mac| self.macs.remove(mac, slot));
+        self.ids.remove(id.as_str(), slot);
+        self.households.fetch_sub(1, Ordering::Relaxed);
+        book.free.push(slot);
+    }
+
+    fn hand_out(&self, book: &mut Book) -> u32 {
+        book.free.pop().unwrap_or_else(|| {
+            let slot = book.made;
+            self.cells.make(slot);
+            book.made += 1;
+            slot
+        })
+    }
+
+    fn link(&self, book: &mut Book, network: Network, slot: u32) {
+        let (is_v4, length) = (network.is_v4(), network.length());
+        self.networks.insert(network, slot);
+        *book.length_counts.entry((is_v4, length)).or_default() += 1;
+        self.lengths.record(is_v4, length);
+    }
+
+    fn unlink(&self, book: &mut Book, network: Network, slot: u32) {
+        let (is_v4, length) = (network.is_v4(), network.length());
+        let count = book.length_counts.get_mut(&(is_v4, length)).expect("the length of every linked network is counted");
+        *count -= 1;
+        if *count == 0 {
+            book.length_counts.remove(&(is_v4, length));
+            self.lengths.forget(is_v4, length);
+        }
+        self.networks.remove(network, slot);
+    }
+
+    fn take_from_others(&self, book: &mut Book, network: Network, slot: u32) {
+        let others: Vec<u32> = self.networks.view().slots(network).filter(|other| *other != slot).collect();
+        for other in others {
+            let cell = self.cells.cell(other);
+            let had = cell.rules().clone().filter(|rules| rules.has_network(network));
+            if let Some(had) = had {
+                cell.write(Some(Arc::new(had.without(network))));
+                self.unlink(book, network, other);
+            }
+        }
+    }
+}
+
+/// All by which a query finds a household.
+fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
+    (rules.packed_networks().map(|(_, network)| network).collect(), rules.macs().collect())
+}
+
+impl Identity {
+    /// Who asks inside a household that the address proves.
+    fn inside(household: &Arc<HouseholdRules>, source: IpAddr, mac: Option<Mac>) -> Self {
         let by_mac = mac.map(|mac| household.device_by_mac(mac));
         let (device, source) = match by_mac.flatten() {
             Some(device) => (Some(device), IdentitySource::Mac),
@@ -108,177 +333,6 @@ impl Directory {
             },
         };
         let event = matches!(by_mac, Some(None)).then_some(IdentityEvent::UnknownMac);
-        Identity { asker: Asker { household, device }, source, event }
-    }
-
-    fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
-        let unknown = |event| Identity { asker: self.unknown_line(), source: IdentitySource::Unknown, event };
-        match mac {
-            None => unknown(None),
-            Some(_) if !peer_is_trusted => unknown(Some(IdentityEvent::UntrustedPeer)),
-            Some(mac) => {
-                let household = self.macs.pin().get(&mac).map(|slot| slot.rules.load_full());
-                let device = household.as_ref().and_then(|household| household.device_by_mac(mac));
-                match (household, device) {
-                    (Some(household), Some(device)) => {
-                        Identity { asker: Asker { household, device: Some(device) }, source: IdentitySource::Mac, event: None }
-                    }
-                    _ => unknown(Some(IdentityEvent::UnknownMac)),
-                }
-            }
-        }
-    }
-
-    fn find_network(&self, source: IpAddr) -> Option<Arc<HouseholdRules>> {
-        let networks = self.networks.pin();
-        let found = self.lengths.longest_first(source.is_ipv4()).find_map(|length| {
-            let network = IpNet::new(source, length).expect("only lengths of this family are recorded").trunc();
-            networks.get(&network)
-        });
-        found.map(|slot| slot.rules.load_full())
-    }
-
-    /// The asker that a line of no household is.
-    #[must_use]
-    pub fn unknown_line(&self) -> Asker {
-        Asker { household: Arc::clone(&self.unknown), device: None }
-    }
-
-    /// The rules of a household.
-    #[must_use]
-    pub fn household(&self, id: &Id) -> Option<Arc<HouseholdRules>> {
-        self.households.pin().get(id).map(|slot| slot.rules.load_full())
-    }
-
-    /// How many households there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.households.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.households.is_empty()
-    }
-
-    /// Makes a household's rules and networks live. When this returns, every later query obeys them.
-    ///
-    /// # Panics
-    /// When the rules belong to no household.
-    pub fn install(&self, rules: HouseholdRules, networks: &BTreeSet<IpNet>) {
-        let id = rules.id.clone().expect("rules to install are a household's");
-        let networks: BTreeSet<IpNet> = networks.iter().map(IpNet::trunc).collect();
-        let mut book = self.book.lock().expect("no change panics while it holds the lock");
-        let macs_after: Vec<Mac> = rules.macs().collect();
-        let households = self.households.pin();
-        let (slot, macs_before) = match households.get(&id) {
-            Some(slot) => {
-                let before = slot.rules.swap(Arc::new(rules));
-                (Arc::clone(slot), before.macs().collect())
-            }
-            None => {
-                let slot = Arc::new(Slot { rules: ArcSwap::from_pointee(rules) });
-                households.insert(id.clone(), Arc::clone(&slot));
-                (slot, Vec::new())
-            }
-        };
-        let before = book.networks.insert(id.clone(), networks.clone()).unwrap_or_default();
-        before.difference(&networks).for_each(|network| self.unlink(&mut book, network));
-        networks.difference(&before).for_each(|network| self.link(&mut book, *network, &slot));
-        self.record_macs(&mut book, &id, &macs_before, &macs_after);
-    }
-
-    /// Takes a household out: its lines belong to no household from now on.
-    pub fn remove(&self, id: &Id) {
-        let mut book = self.book.lock().expect("no change panics while it holds the lock");
-        let networks = book.networks.remove(id).unwrap_or_default();
-        networks.iter().for_each(|network| self.unlink(&mut book, network));
-        let macs: Vec<Mac> = self.household(id).map(|household| household.macs().collect()).unwrap_or_default();
-        self.record_macs(&mut book, id, &macs, &[]);
-        self.households.pin().remove(id);
-    }
-
-    fn link(&self, book: &mut Book, network: IpNet, slot: &Arc<Slot>) {
-        self.networks.pin().insert(network, Arc::clone(slot));
-        let (is_v4, length) = (network.addr().is_ipv4(), network.prefix_len());
-        *book.length_counts.entry((is_v4, length)).or_default() += 1;
-        self.lengths.record(is_v4, length);
-    }
-
-    fn unlink(&self, book: &mut Book, network: &IpNet) {
-        self.networks.pin().remove(network);
-        let (is_v4, length) = (network.addr().is_ipv4(), network.prefix_len());
-        if let Some(count) = book.length_counts.get_mut(&(is_v4, length)) {
-            *count -= 1;
-            if *count == 0 {
-                book.length_counts.remove(&(is_v4, length));
-                self.lengths.forget(is_v4, length);
-            }
-        }
-    }
-
-    fn record_macs(&self, book: &mut Book, id: &Id, before: &[Mac], after: &[Mac]) {
-        for mac in before {
-            if let Some(owners) = book.mac_owners.get_mut(mac) {
-                owners.retain(|owner| owner != id);
-            }
-        }
-        for &mac in after {
-            let owners = book.mac_owners.entry(mac).or_default();
-            if !owners.contains(id) {
-                owners.push(id.clone());
-            }
-        }
-        let macs = self.macs.pin();
-        for mac in before.iter().chain(after) {
-            let owners = book.mac_owners.get(mac).map_or(&[][..], Vec::as_slice);
-            match owners {
-                [owner] => {
-                    if let Some(slot) = self.households.pin().get(owner) {
-                        macs.insert(*mac, Arc::clone(slot));
-                    }
-                }
-                _ => {
-                    macs.remove(mac);
-                }
-            }
-            if owners.is_empty() {
-                book.mac_owners.remove(mac);
-            }
-        }
-    }
-}
-
-/// Which prefix lengths are in use, a bit each: lengths 0 to 128 of both families.
-#[derive(Default)]
-struct PrefixLengths {
-    v4: [AtomicU64; 3],
-    v6: [AtomicU64; 3],
-}
-
-impl PrefixLengths {
-    fn words(&self, is_v4: bool) -> &[AtomicU64; 3] {
-        if is_v4 { &self.v4 } else { &self.v6 }
-    }
-
-    fn record(&self, is_v4: bool, length: u8) {
-        self.words(is_v4)[usize::from(length) / 64].fetch_or(1 << (length % 64), Ordering::SeqCst);
-    }
-
-    fn forget(&self, is_v4: bool, length: u8) {
-        self.words(is_v4)[usize::from(length) / 64].fetch_and(!(1 << (length % 64)), Ordering::SeqCst);
-    }
-
-    fn longest_first(&self, is_v4: bool) -> impl Iterator<Item = u8> {
-        let words = self.words(is_v4);
-        (0..3_u8).rev().flat_map(move |word| {
-            let mut bits = words[usize::from(word)].load(Ordering::SeqCst);
-            std::iter::from_fn(move || {
-                let highest = u8::try_from(63_u32.checked_sub(bits.leading_zeros())?).expect("below 64");
-                bits &= !(1 << highest);
-                Some(word * 64 + highest)
-            })
-        })
+        Self { asker: Asker::of(household, device), source, event }
     }
 }

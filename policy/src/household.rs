@@ -4,6 +4,7 @@
 //! Who set a switch and when stays beside it, so that every verdict can name them.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
@@ -58,6 +59,13 @@ impl FromStr for Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// So that a map by identifier is asked by text: both have the order and the hash of the text.
+impl Borrow<str> for Id {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -16,11 +16,15 @@
 pub mod artefact;
 pub mod blocklist;
 pub mod category;
+mod cell;
 pub mod decide;
 pub mod directory;
 pub mod explain;
 pub mod household;
+mod index;
 pub mod listing;
 pub mod live;
 pub mod name;
+mod network;
+pub mod own;
 pub mod rules;

@@ -17,7 +17,7 @@ use policy::{
     blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide, review},
-    directory::{Directory, IdentitySource},
+    directory::{Directory, IdentityEvent, IdentitySource},
     household::{Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, State, Switch},
     listing::Scope,
     name::Name,
@@ -25,8 +25,13 @@ use policy::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use crate::coded::Code;
+
+mod coded;
+
 const HOUSEHOLDS: usize = 10_000;
 const DECISIONS: usize = 1_000_000;
+const MOVES: u32 = 3_000;
 const SLUGS: [&str; 6] = ["gambling", "violence", "social", "games", "adult", "ads"];
 const NAMES: [&str; 8] = ["a.test", "b.a.test", "c.b.a.test", "x.test", "test", "d.example", "e.d.example", "other.invalid"];
 
@@ -161,7 +166,7 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker { household: std::sync::Arc::clone(&rules), device: device.and_then(|(id, _)| rules.device_by_id(id)) };
+            let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)));
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
             let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), said);
@@ -182,7 +187,7 @@ fn a_chain_is_blocked_by_its_first_blocked_name_and_an_allow_of_the_name_covers_
     household.categories.insert("gambling".into(), set(Switch { state: State::Block }));
     household.names.insert(Name::parse("ok.test").unwrap(), set(OwnName { state: State::Allow, scope: Scope::Exact }));
     let rules = HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default());
-    let asker = Asker { household: rules.into(), device: None };
+    let asker = Asker::of(&rules.into(), None);
     let gambling = Classification { choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(), ..Classification::NOTHING };
     let ordered = Classification { mandatory: true, ..Classification::NOTHING };
     let [free, bets, last] = ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
@@ -198,60 +203,126 @@ fn a_chain_is_blocked_by_its_first_blocked_name_and_an_allow_of_the_name_covers_
     assert_eq!(judge("ok.test", &[(&bets, gambling), (&last, ordered)]), ("mandatory", 2));
 }
 
+/// A network of few: so that they meet, contain each other, and have every length that the code treats differently.
+fn network(chance: &mut StdRng) -> IpNet {
+    let [site, host] = [4, 8].map(|most| chance.random_range(0..most));
+    if chance.random_range(0..400) == 0 {
+        return pick(chance, &["0.0.0.0/0", "::/0"]).parse().unwrap();
+    }
+    if chance.random() {
+        IpNet::new(IpAddr::from([10, 0, site as u8, host as u8]), pick(chance, &[22, 24, 30, 31, 32])).unwrap().trunc()
+    } else {
+        let address = IpAddr::from([0x2001, 0xdb8, 0, site << 6, 0, 0, 0, host]);
+        IpNet::new(address, pick(chance, &[48, 56, 64, 65, 125, 126, 128])).unwrap().trunc()
+    }
+}
+
+fn source(chance: &mut StdRng) -> IpAddr {
+    let [site, host] = [5, 9].map(|most| chance.random_range(0..most));
+    match chance.random_range(0..3) {
+        0 => IpAddr::from([10, 0, site as u8, host as u8]),
+        // The same in another dress: a socket of both families shows it so.
+        1 => Ipv4Addr::new(10, 0, site as u8, host as u8).to_ipv6_mapped().into(),
+        _ => IpAddr::from([0x2001, 0xdb8, 0, site << 6, 0, 0, 0, host]),
+    }
+}
+
+/// A household with some of few networks, MAC addresses and device addresses, and masks that tell whose they are.
+fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household {
+    let code = Code { household: number, device: 0, version };
+    let mut household = Household::new(format!("h{number}").parse().unwrap());
+    household.categories = code.switches();
+    household.networks = (0..chance.random_range(0..5)).map(|_| network(chance)).collect();
+    for place in 0..chance.random_range(0..4) {
+        let identifiers = (0..chance.random_range(0..3)).map(|_| match chance.random_range(0..4) {
+            0 => Identifier::Address(source(chance)),
+            _ => Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..24)])),
+        });
+        let device = coded::device(Code { device: place + 1, ..code }, identifiers.collect());
+        household.devices.insert(format!("d{place}").parse().unwrap(), device);
+    }
+    household
+}
+
+/// The place of the first device with this identifier, and one.
+fn device_of(household: &Household, is_it: impl Fn(&Identifier) -> bool) -> Option<u8> {
+    let place = household.devices.values().position(|device| device.identifiers.iter().any(&is_it))?;
+    Some(place as u8 + 1)
+}
+
+/// Who asks, found by looking at everybody.
+fn naive_search(there: &BTreeMap<Id, Household>, source: IpAddr, mac: Option<Mac>, is_trusted: bool) -> (Option<Code>, IdentitySource) {
+    let source = source.to_canonical();
+    let has_mac = |identifier: &Identifier| mac.is_some_and(|mac| *identifier == Identifier::Mac(mac));
+    let has_address = |identifier: &Identifier| matches!(identifier, Identifier::Address(address) if address.to_canonical() == source);
+    let around = there.values().flat_map(|household| household.networks.iter().map(move |network| (network, household)));
+    let around = around.filter(|(network, _)| network.contains(&source)).max_by_key(|(network, _)| network.prefix_len());
+    let owners: Vec<&Household> = there.values().filter(|household| device_of(household, has_mac).is_some()).collect();
+    let (household, device, by) = match (around, &owners[..]) {
+        (Some((_, household)), _) => match (device_of(household, has_mac), device_of(household, has_address)) {
+            (Some(device), _) => (household, device, IdentitySource::Mac),
+            (None, Some(device)) => (household, device, IdentitySource::Address),
+            (None, None) => (household, 0, IdentitySource::Network),
+        },
+        (None, [owner]) if is_trusted => (*owner, device_of(owner, has_mac).unwrap(), IdentitySource::Mac),
+        _ => return (None, IdentitySource::Unknown),
+    };
+    let code = Code { household: household.id.as_str()[1..].parse().unwrap(), device, version: household.version as u32 };
+    (Some(code), by)
+}
+
 #[test]
 fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
-    let taxonomy = Taxonomy::shipped();
+    let taxonomy = coded::taxonomy();
     let mut chance = chance();
-    let directory = Directory::new(HouseholdRules::of_unknown_lines(OperatorDefaults::default()));
-    let mut there: BTreeMap<Id, (Household, BTreeSet<IpNet>)> = BTreeMap::new();
-    for _ in 0..3_000 {
-        let id: Id = format!("h{}", chance.random_range(0..40)).parse().unwrap();
+    let directory = Directory::new(OperatorDefaults::default());
+    let mut there: BTreeMap<Id, Household> = BTreeMap::new();
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for version in 0..MOVES {
+        let number = chance.random_range(0..40);
+        let id: Id = format!("h{number}").parse().unwrap();
         if chance.random_range(0..4) == 0 {
             there.remove(&id);
             directory.remove(&id);
         } else {
-            let mut household = Household::new(id.clone());
-            let taken: BTreeSet<IpNet> =
-                there.iter().filter(|(other, _)| **other != id).flat_map(|(_, (_, networks))| networks.iter().copied()).collect();
-            let networks = (0..chance.random_range(0..4)).map(|_| {
-                let address = Ipv4Addr::new(10, 0, chance.random_range(0..4), chance.random_range(0..8));
-                IpNet::new(address.into(), pick(&mut chance, &[0, 16, 24, 30, 32])).unwrap().trunc()
-            });
-            let networks: BTreeSet<IpNet> = networks.filter(|network| !taken.contains(network)).collect();
-            let identifiers =
-                (0..chance.random_range(0..3)).map(|_| Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..12)]))).collect();
-            let device = Device {
-                name: String::new(),
-                kind: None,
-                person: None,
-                identifiers,
-                log: true,
-                categories: BTreeMap::new(),
-                names: BTreeMap::new(),
-            };
-            household.devices.insert("d".parse().unwrap(), device);
-            directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default()), &networks);
-            there.insert(id, (household, networks));
+            let mut household = coded_household(&mut chance, number, version);
+            household.version = version.into();
+            directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default()));
+            // A network is the last one's that claims it.
+            there.values_mut().for_each(|other| other.networks.retain(|network| !household.networks.contains(network)));
+            there.insert(id.clone(), household);
         }
-        let source = IpAddr::from([10, 0, chance.random_range(0..5), chance.random_range(0..9)]);
-        let mac = Mac([2, 0, 0, 0, 0, chance.random_range(0..12)]);
-        let (asserts, is_trusted) = (chance.random::<bool>(), chance.random::<bool>());
-        let has_mac = |household: &Household| household.devices.values().any(|device| device.identifiers.contains(&Identifier::Mac(mac)));
-        let by_network = there.values().flat_map(|(household, networks)| networks.iter().map(move |network| (network, household)));
-        let by_network = by_network
-            .filter(|(network, _)| network.contains(&source))
-            .max_by_key(|(network, _)| network.prefix_len())
-            .map(|(_, household)| household);
-        let owners: Vec<&Household> = there.values().map(|(household, _)| household).filter(|household| has_mac(household)).collect();
-        let (household, device) = match (by_network, &owners[..]) {
-            (Some(household), _) => (Some(household), asserts && has_mac(household)),
-            (None, [owner]) if asserts && is_trusted => (Some(*owner), true),
-            _ => (None, false),
-        };
-        let identity = directory.identify(source, asserts.then_some(mac), is_trusted);
-        assert_eq!(identity.asker.household.id.as_ref(), household.map(|household| &household.id), "{source} {mac} {asserts} {is_trusted}");
-        assert_eq!(identity.asker.device.is_some(), device);
-        assert_eq!(identity.source == IdentitySource::Unknown, household.is_none());
+        for _ in 0..10 {
+            let source = source(&mut chance);
+            let mac = chance.random::<bool>().then(|| Mac([2, 0, 0, 0, 0, chance.random_range(0..24)]));
+            let is_trusted = chance.random();
+            let (code, by) = naive_search(&there, source, mac, is_trusted);
+            let identity = directory.identify(source, mac, is_trusted);
+            assert_eq!((Code::read(identity.asker.blocked()), identity.source), (code, by), "{source} {mac:?} {is_trusted}");
+            let event = match (mac, by) {
+                (Some(_), IdentitySource::Unknown) if !is_trusted => Some(IdentityEvent::UntrustedPeer),
+                (Some(_), by) if by != IdentitySource::Mac => Some(IdentityEvent::UnknownMac),
+                _ => None,
+            };
+            assert_eq!(identity.event, event);
+            let (by_address, _) = naive_search(&there, source, None, false);
+            let household = directory.household_of(source);
+            assert_eq!(household.map(|rules| rules.id().to_owned()), by_address.as_ref().map(|code| format!("h{}", code.household)));
+            let is_inside = by_address.is_some();
+            *found.entry(format!("{by:?} {event:?} {is_inside}")).or_default() += 1;
+        }
         assert_eq!(directory.len(), there.len());
+        let live = directory.household(&id);
+        assert_eq!(live.is_some(), there.contains_key(&id));
+        if let Some(live) = live {
+            let household = &there[&id];
+            assert_eq!(live.networks().collect::<BTreeSet<_>>(), household.networks);
+            assert_eq!((live.id(), live.version()), (id.as_str(), household.version));
+            for (place, device) in (0..).zip(household.devices.keys()) {
+                assert_eq!((live.device_id(place), live.device_by_id(device)), (Some(device.as_str()), Some(place)));
+            }
+        }
     }
+    println!("{found:?}");
+    assert_eq!(found.len(), 9, "every way to be found or not happened: {found:?}");
 }

@@ -1,5 +1,6 @@
 //! Why: who set what decided, and the sentence to read out.
 
+use api::explain::Line;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -88,13 +89,19 @@ async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_
     let strict = policy::rules::OperatorDefaults { preset: context.taxonomy.preset("strict").unwrap() };
     let shared = std::sync::Arc::get_mut(&mut context);
     assert!(shared.is_none(), "the router holds it too");
-    let directory = policy::directory::Directory::new(policy::rules::HouseholdRules::of_unknown_lines(strict));
+    let directory = policy::directory::Directory::new(strict);
     api::apply::load_all(&context.store, &directory, &context.taxonomy, strict).await.unwrap();
     let home = context.store.household(&"home".parse().unwrap()).await.unwrap().unwrap();
-    for (address, document) in [("192.0.2.7", Some(&home)), ("203.0.113.1", None)] {
-        let asker = directory.identify(address.parse().unwrap(), None, false).asker;
-        let explained = context.explainer.explain(asker.clone(), policy::name::Name::parse("bets.example").unwrap(), 1).await;
-        let composed = json!(api::explain::compose(&explained, 1, document, &asker, &context.taxonomy));
+    for address in ["192.0.2.7", "203.0.113.1"] {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        let line = directory.household_of(address).map(|rules| {
+            let device = rules.device_by_address(address);
+            Line { household: home.clone(), rules, device }
+        });
+        let asker = directory.identify(address, None, false).asker;
+        assert_eq!(line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker), asker);
+        let explained = context.explainer.explain(asker, policy::name::Name::parse("bets.example").unwrap(), 1).await;
+        let composed = json!(api::explain::compose(&explained, 1, line.as_ref(), &context.taxonomy));
         assert_eq!(composed["setter"], json!({ "layer": "operator", "by": "default preset", "at": null }));
         assert!(composed["reason"].as_str().unwrap().contains("the operator's default blocks"));
     }

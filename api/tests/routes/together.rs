@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use policy::{directory::Directory, rules::HouseholdRules};
+use policy::directory::Directory;
 use tower::ServiceExt;
 
 use crate::world::World;
@@ -77,7 +77,7 @@ async fn a_start_leaves_out_a_household_that_cannot_be_read_and_makes_the_others
     let world = World::with_home().await;
     world.put("/v1/households/broken", "{}").await.ok();
     world.break_document("broken").await;
-    let started = Directory::new(HouseholdRules::of_unknown_lines(world.context.defaults));
+    let started = Directory::new(world.context.defaults);
     let (store, taxonomy, defaults) = (world.other_process().await, &world.context.taxonomy, world.context.defaults);
     assert_eq!(api::apply::load_all(&store, &started, taxonomy, defaults).await.unwrap(), 1);
     assert!(started.household(&"home".parse().unwrap()).is_some() && started.household(&"broken".parse().unwrap()).is_none());
@@ -89,12 +89,14 @@ async fn a_start_makes_live_exactly_what_is_stored() {
     world.put(&format!("{HOME}/devices/phone/categories/gambling"), r#"{"state":"block"}"#).await.ok();
     world.put("/v1/households/gone", "{}").await.ok();
     world.delete("/v1/households/gone").await.ok();
-    let started = Directory::new(HouseholdRules::of_unknown_lines(world.context.defaults));
+    let started = Directory::new(world.context.defaults);
     let (store, taxonomy, defaults) = (world.other_process().await, &world.context.taxonomy, world.context.defaults);
     assert_eq!(api::apply::load_all(&store, &started, taxonomy, defaults).await.unwrap(), 1);
     for address in ["192.0.2.7", "192.0.2.8", "203.0.113.1"] {
         let (after, before) = (&started, &world.context.directory);
-        let identify = |directory: &Directory| directory.identify(address.parse().unwrap(), None, false).asker;
-        assert_eq!((identify(after).household, identify(after).device), (identify(before).household, identify(before).device));
+        let address: std::net::IpAddr = address.parse().unwrap();
+        let identify = |directory: &Directory| directory.identify(address, None, false);
+        assert_eq!(after.household_of(address), before.household_of(address));
+        assert_eq!((identify(after).asker, identify(after).source), (identify(before).asker, identify(before).source));
     }
 }

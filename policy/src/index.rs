@@ -1,0 +1,288 @@
+//! From a key to the slots that may have it: eight octets an entry, whatever the key.
+//!
+//! ```text
+//! key -> hash -> fingerprint (its upper 32 bits) -> place = fingerprint * capacity >> 32, then the next, and the next, ...
+//! entry = fingerprint (32 bits) | slot + 1 (32 bits)        0: nothing was ever here        tombstone: go on
+//! ```
+//!
+//! No key is kept, so an entry proves nothing: the caller looks whether the slot has the key, and takes the next entry where it
+//! has not. Two owners of one key are two entries. The place follows from the fingerprint, so a table grows without any key, in
+//! one pass from the front to the back.
+//!
+//! Readers never lock. There is one writer at a time: the directory's lock sees to that. An entry never moves inside its table,
+//! and a larger table holds all of them before it is swapped in, so a reader finds every entry that was there before it began
+//! and is there after it ended.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwap, Guard};
+use foldhash::quality::RandomState;
+
+/// Nothing was ever here: a search ends.
+const EMPTY: u64 = 0;
+/// Something was here: a search goes on. Its slot is one that no entry has.
+const TOMBSTONE: u64 = u32::MAX as u64;
+/// The smallest table.
+const CAPACITY_MIN: usize = 16;
+
+/// Entries by fingerprint.
+pub(crate) struct Index<S = RandomState> {
+    table: ArcSwap<Table>,
+    /// Seeded by the process: nobody outside can choose keys that crowd one place.
+    hasher: S,
+}
+
+struct Table {
+    entries: Box<[AtomicU64]>,
+    /// Entries; only the writer asks.
+    live: AtomicUsize,
+    /// Tombstones; only the writer asks.
+    dead: AtomicUsize,
+}
+
+/// An index as one search sees it.
+pub(crate) struct View<'a, S> {
+    table: Guard<Arc<Table>>,
+    hasher: &'a S,
+}
+
+impl<S: BuildHasher> View<'_, S> {
+    /// The slots that may have this key; the same one may come twice.
+    pub fn slots(&self, key: impl Hash) -> impl Iterator<Item = u32> {
+        let fingerprint = fingerprint(self.hasher, key);
+        let mut places = self.table.places(fingerprint);
+        std::iter::from_fn(move || {
+            loop {
+                // Acquire: whoever finds a slot finds the chunk of cells that it lies in.
+                match self.table.entries[places.next()?].load(Ordering::Acquire) {
+                    EMPTY => return None,
+                    entry if (entry >> 32) as u32 == fingerprint && entry != TOMBSTONE => return Some(entry as u32 - 1),
+                    _ => {}
+                }
+            }
+        })
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new(RandomState::default())
+    }
+}
+
+impl<S: BuildHasher> Index<S> {
+    pub fn new(hasher: S) -> Self {
+        Self { table: ArcSwap::from_pointee(Table::with_capacity(CAPACITY_MIN)), hasher }
+    }
+
+    /// The index as it is now, for one search.
+    pub fn view(&self) -> View<'_, S> {
+        View { table: self.table.load(), hasher: &self.hasher }
+    }
+
+    /// Adds an entry. One writer at a time.
+    pub fn insert(&self, key: impl Hash, slot: u32) {
+        let mut table = self.table.load_full();
+        if table.is_full() {
+            table = Arc::new(table.rebuilt());
+            self.table.store(Arc::clone(&table));
+        }
+        table.place(entry(fingerprint(&self.hasher, key), slot));
+    }
+
+    /// Takes an entry out that was added. One writer at a time.
+    pub fn remove(&self, key: impl Hash, slot: u32) {
+        self.table.load().bury(entry(fingerprint(&self.hasher, key), slot));
+    }
+
+    #[cfg(test)]
+    fn capacity(&self) -> usize {
+        self.table.load().entries.len()
+    }
+}
+
+fn fingerprint(hasher: &impl BuildHasher, key: impl Hash) -> u32 {
+    (hasher.hash_one(key) >> 32) as u32
+}
+
+fn entry(fingerprint: u32, slot: u32) -> u64 {
+    u64::from(fingerprint) << 32 | u64::from(slot + 1)
+}
+
+impl Table {
+    fn with_capacity(capacity: usize) -> Self {
+        Self { entries: (0..capacity).map(|_| AtomicU64::new(EMPTY)).collect(), live: AtomicUsize::new(0), dead: AtomicUsize::new(0) }
+    }
+
+    /// Where entries of a fingerprint may stand, in the order of a search.
+    fn places(&self, fingerprint: u32) -> impl Iterator<Item = usize> + use<> {
+        let capacity = self.entries.len();
+        let first = ((u64::from(fingerprint) * capacity as u64) >> 32) as usize;
+        (0..capacity).map(move |step| if first + step < capacity { first + step } else { first + step - capacity })
+    }
+
+    /// Whether four fifths are taken: beyond that a search in vain passes a dozen places and more.
+    fn is_full(&self) -> bool {
+        let taken = self.live.load(Ordering::Relaxed) + self.dead.load(Ordering::Relaxed);
+        (taken + 1) * 5 > self.entries.len() * 4
+    }
+
+    /// The same entries without the tombstones, with room: at 13/8 of its entries a table is filled to 0.62, so that one that
+    /// was full of entries has grown by 1.3, and one that was full of tombstones has shrunk or stayed.
+    fn rebuilt(&self) -> Self {
+        let live = self.live.load(Ordering::Relaxed);
+        let next = Self::with_capacity(CAPACITY_MIN.max(live * 13 / 8));
+        for entry in &self.entries {
+            match entry.load(Ordering::Relaxed) {
+                EMPTY | TOMBSTONE => {}
+                entry => next.place(entry),
+            }
+        }
+        next
+    }
+
+    fn place(&self, entry: u64) {
+        for place in self.places((entry >> 32) as u32) {
+            let here = self.entries[place].load(Ordering::Relaxed);
+            if here == EMPTY || here == TOMBSTONE {
+                self.entries[place].store(entry, Ordering::Release);
+                self.live.fetch_add(1, Ordering::Relaxed);
+                self.dead.fetch_sub(usize::from(here == TOMBSTONE), Ordering::Relaxed);
+                return;
+            }
+        }
+        unreachable!("a fifth of the places is free");
+    }
+
+    fn bury(&self, entry: u64) {
+        for place in self.places((entry >> 32) as u32) {
+            let here = self.entries[place].load(Ordering::Relaxed);
+            if here == entry {
+                self.entries[place].store(TOMBSTONE, Ordering::Release);
+                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.dead.fetch_add(1, Ordering::Relaxed);
+                self.clear_behind(place);
+                return;
+            }
+            if here == EMPTY {
+                return;
+            }
+        }
+    }
+
+    /// Tombstones that nothing stands behind are in nobody's way: searches may end there.
+    fn clear_behind(&self, place: usize) {
+        let capacity = self.entries.len();
+        if self.entries[(place + 1) % capacity].load(Ordering::Relaxed) != EMPTY {
+            return;
+        }
+        let mut place = place;
+        while self.entries[place].load(Ordering::Relaxed) == TOMBSTONE {
+            self.entries[place].store(EMPTY, Ordering::Release);
+            self.dead.fetch_sub(1, Ordering::Relaxed);
+            place = (place + capacity - 1) % capacity;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet, HashMap},
+        hash::Hasher,
+    };
+
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    /// Only 200 fingerprints, all at the end of the table: keys collide, and searches go over the end.
+    #[derive(Clone, Copy, Default)]
+    struct Crowded(u64);
+
+    impl Hasher for Crowded {
+        fn finish(&self) -> u64 {
+            u64::MAX - ((self.0 % 200) << 32)
+        }
+        fn write(&mut self, octets: &[u8]) {
+            self.0 = octets.iter().fold(self.0, |hash, octet| hash << 8 | u64::from(*octet));
+        }
+    }
+
+    impl BuildHasher for Crowded {
+        type Hasher = Self;
+        fn build_hasher(&self) -> Self {
+            Self::default()
+        }
+    }
+
+    /// What a caller does: an entry counts where its slot has the key.
+    fn find<S: BuildHasher>(index: &Index<S>, key: u16, slots: &HashMap<u32, BTreeSet<u16>>) -> Vec<u32> {
+        let mut found: Vec<u32> = index.view().slots(key).filter(|slot| slots.get(slot).is_some_and(|keys| keys.contains(&key))).collect();
+        // Two keys of one slot may have one fingerprint: then it comes twice.
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn compare<S: BuildHasher>(index: &Index<S>, seed: u64) {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let mut slots: HashMap<u32, BTreeSet<u16>> = HashMap::new();
+        let mut owners: BTreeMap<u16, BTreeSet<u32>> = BTreeMap::new();
+        let mut capacities = BTreeSet::new();
+        // It grows, is emptied, and grows again; in between it turns over.
+        for round in 0..40_000 {
+            let (key, slot) = (chance.random_range(0..900_u16), chance.random_range(0..3_u32));
+            let keeps = if (15_000..20_000).contains(&round) { 0.1 } else { 0.6 };
+            let is_there = slots.entry(slot).or_default().contains(&key);
+            if chance.random_bool(keeps) && !is_there {
+                index.insert(key, slot);
+                slots.entry(slot).or_default().insert(key);
+                owners.entry(key).or_default().insert(slot);
+            } else if is_there {
+                index.remove(key, slot);
+                slots.entry(slot).or_default().remove(&key);
+                owners.entry(key).or_default().remove(&slot);
+            }
+            let asked = chance.random_range(0..900_u16);
+            for key in [key, asked] {
+                let expected: Vec<u32> = owners.get(&key).into_iter().flatten().copied().collect();
+                assert_eq!(find(index, key, &slots), expected, "round {round}");
+            }
+            capacities.insert(index.capacity());
+        }
+        assert!(capacities.len() > 3, "{capacities:?}");
+        let (table, live) = (index.table.load(), owners.values().map(BTreeSet::len).sum::<usize>());
+        assert_eq!(table.live.load(Ordering::Relaxed), live);
+        let dead = table.entries.iter().filter(|entry| entry.load(Ordering::Relaxed) == TOMBSTONE).count();
+        assert_eq!(table.dead.load(Ordering::Relaxed), dead);
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_an_index_finds_what_a_map_finds() {
+        compare(&Index::default(), 1);
+    }
+
+    #[test]
+    fn keys_that_collide_are_found_all_the_same() {
+        compare(&Index::new(Crowded::default()), 2);
+    }
+
+    #[test]
+    fn coming_and_going_for_ever_does_not_make_a_table_grow() {
+        let index = Index::default();
+        for number in 0..100_000_u32 {
+            index.insert(number, number);
+            if number >= 100 {
+                index.remove(number - 100, number - 100);
+            }
+        }
+        assert!(index.capacity() < 300, "{}", index.capacity());
+    }
+}

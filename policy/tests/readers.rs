@@ -1,0 +1,146 @@
+//! Readers and a writer at once: whoever asks gets a mask that was installed for that very line, and never an older one than before.
+
+// A test that cannot go on says so by failing.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use ipnet::IpNet;
+use policy::{
+    category::Taxonomy,
+    directory::Directory,
+    household::{Household, Identifier, Mac},
+    rules::{HouseholdRules, OperatorDefaults},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::coded::Code;
+
+mod coded;
+
+const LINES: u16 = 24;
+/// About a second of writing on one core.
+const WRITES: u32 = 12_000;
+
+/// Stays in its household, whose rules and networks change around it.
+fn steady(line: u16) -> IpAddr {
+    IpAddr::from([10, 0, line as u8, 7])
+}
+
+/// Goes to and fro between two households.
+fn moving(line: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, line, 0, 0, 0, 0, 7])
+}
+
+/// Belongs to a household that comes and goes.
+fn passing(line: u16) -> IpAddr {
+    IpAddr::from([10, 1, line as u8, 7])
+}
+
+/// The households of the lines: the second pair of [`moving`] is 300 higher.
+const STEADY: u16 = 0;
+const MOVING: u16 = 100;
+const PASSING: u16 = 200;
+const OTHER: u16 = 300;
+
+fn mac(household: u16) -> Mac {
+    Mac([2, 0, 0, 0, (household >> 8) as u8, household as u8])
+}
+
+fn around(address: IpAddr, length: u8) -> IpNet {
+    IpNet::new(address, length).unwrap().trunc()
+}
+
+fn rules(taxonomy: &Taxonomy, household: u16, version: u32, networks: &[IpNet]) -> HouseholdRules {
+    let code = Code { household, device: 0, version };
+    let mut document = Household::new(format!("h{household}").parse().unwrap());
+    document.categories = code.switches();
+    document.networks = networks.iter().copied().collect();
+    let device = coded::device(Code { device: 1, ..code }, vec![Identifier::Mac(mac(household))]);
+    document.devices.insert("d".parse().unwrap(), device);
+    HouseholdRules::compile(&document, taxonomy, OperatorDefaults::default())
+}
+
+/// Networks that cover a steady line, differently from time to time: by the digest or only by the record, long or short.
+fn networks(chance: &mut StdRng, line: u16) -> Vec<IpNet> {
+    let address = steady(line);
+    let mut networks: Vec<IpNet> = [24, 30, 32].into_iter().filter(|_| chance.random()).map(|length| around(address, length)).collect();
+    if networks.is_empty() {
+        networks.push(around(address, 28));
+    }
+    if chance.random() {
+        networks.push(around(IpAddr::from([10, 0, line as u8, 0]), 32));
+    }
+    networks
+}
+
+fn write(directory: &Directory, taxonomy: &Taxonomy) {
+    let mut chance = StdRng::seed_from_u64(7);
+    for version in 1..WRITES {
+        let line = chance.random_range(0..LINES);
+        match chance.random_range(0..3) {
+            0 => directory.install(rules(taxonomy, STEADY + line, version, &networks(&mut chance, line))),
+            1 => {
+                let owner = if chance.random() { MOVING } else { OTHER } + line;
+                directory.install(rules(taxonomy, owner, version, &[around(moving(line), 56 + line as u8)]));
+            }
+            _ if chance.random() => directory.remove(&format!("h{}", PASSING + line).parse().unwrap()),
+            _ => directory.install(rules(taxonomy, PASSING + line, version, &[around(passing(line), 32)])),
+        }
+    }
+}
+
+fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut newest: HashMap<IpAddr, u32> = HashMap::new();
+    let mut reads = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let line = chance.random_range(0..LINES);
+        let (source, owners) = match chance.random_range(0..3) {
+            0 => (steady(line), [STEADY + line; 2]),
+            1 => (moving(line), [MOVING + line, OTHER + line]),
+            _ => (passing(line), [PASSING + line; 2]),
+        };
+        let mac = chance.random::<bool>().then(|| mac(owners[0]));
+        let code = Code::read(directory.identify(source, mac, false).asker.blocked());
+        reads += 1;
+        let Some(code) = code else {
+            assert_eq!(owners[0], PASSING + line, "{source} has a household at every moment");
+            continue;
+        };
+        assert!(owners.contains(&code.household), "{source} is {code:?}");
+        assert_eq!(code.device == 1, mac.is_some() && code.household == owners[0], "{source} is {code:?}");
+        let newest = newest.entry(source).or_default();
+        assert!(code.version >= *newest, "{source} is {code:?} after version {newest}");
+        *newest = code.version;
+    }
+    reads
+}
+
+#[test]
+fn readers_never_see_a_torn_mask_another_households_or_an_older_one_while_everything_moves() {
+    let taxonomy = coded::taxonomy();
+    let directory = Directory::new(OperatorDefaults::default());
+    for line in 0..LINES {
+        directory.install(rules(&taxonomy, STEADY + line, 0, &[around(steady(line), 24)]));
+        directory.install(rules(&taxonomy, MOVING + line, 0, &[around(moving(line), 56 + line as u8)]));
+    }
+    let is_over = AtomicBool::new(false);
+    let reads: u64 = std::thread::scope(|scope| {
+        let readers = [1, 2].map(|seed| {
+            scope.spawn({
+                let (directory, is_over) = (&directory, &is_over);
+                move || read(directory, seed, is_over)
+            })
+        });
+        write(&directory, &taxonomy);
+        is_over.store(true, Ordering::Relaxed);
+        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
+    });
+    println!("{reads} reads during {WRITES} writes");
+    assert!(reads > u64::from(WRITES), "{reads} reads: the readers had no time");
+}
