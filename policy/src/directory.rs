@@ -23,13 +23,16 @@ use crate::{
     cell::{Cell, Cells},
     decide::Asker,
     household::{Id, Mac},
-    index::Index,
+    index::{Index, Search, View},
     network::{Network, PrefixLengths},
     rules::{HouseholdRules, OperatorDefaults},
 };
 
 /// How often one search begins again because networks moved meanwhile: each time another move must have come in between.
 const SEARCHES_MAX: usize = 4;
+
+/// Searches that [`Reader::touch`] begins in one call: a batch of lines where one prefix length is in use, less where more are.
+pub const TOUCHED_MAX: usize = 64;
 
 /// By what an asker was found; in the order of strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,23 +108,17 @@ impl Directory {
         }
     }
 
-    /// Finds out who asks. The address proves a household; a MAC address then picks the device inside it. A peer that is
-    /// trusted to assert identities may stand outside of every household; from anybody else there a MAC address is dropped.
+    /// The directory as one turn of a worker asks it: made after the turn's queries came in, used for these and dropped.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        let moves = self.moves.load(Ordering::Acquire);
+        Reader { directory: self, moves, networks: self.networks.view() }
+    }
+
+    /// Finds out who asks, for one query; see [`Reader::identify`].
     #[must_use]
     pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
-        let source = source.to_canonical();
-        let found = self.search(source, |cell, network| {
-            if mac.is_none()
-                && let Some(digest) = cell.digest()
-                && digest.has(network)
-                && !digest.needs_record()
-            {
-                return Some(Identity { asker: Asker::of_mask(digest.blocked()), source: IdentitySource::Network, event: None });
-            }
-            let rules = cell.rules();
-            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac))
-        });
-        found.unwrap_or_else(|| self.identify_outside(mac, peer_is_trusted))
+        self.reader().identify(source, mac, peer_is_trusted)
     }
 
     fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
@@ -148,17 +145,6 @@ impl Directory {
         }
     }
 
-    /// Reads what [`Self::identify`] will read, and decides nothing. A worker that does this for all queries of a batch first
-    /// waits once for memory instead of once a query. The number means nothing; it is there so that the work is done.
-    #[must_use]
-    pub fn touch(&self, source: IpAddr) -> u64 {
-        let source = source.to_canonical();
-        let view = self.networks.view();
-        let lengths = self.lengths.longest_first(source.is_ipv4());
-        let slots = lengths.flat_map(|length| view.slots(Network::around(source, length)));
-        slots.fold(0, |touched, slot| touched ^ self.cells.cell(slot).touch())
-    }
-
     /// The household whose network an address lies in.
     #[must_use]
     pub fn household_of(&self, address: IpAddr) -> Option<Arc<HouseholdRules>> {
@@ -177,7 +163,7 @@ impl Directory {
         for _ in 0..SEARCHES_MAX {
             let moves = self.moves.load(Ordering::Acquire);
             let is_certain;
-            (found, is_certain) = self.search_once(source, &judge);
+            (found, is_certain) = self.search_once(&self.networks.view(), source, &judge);
             // Whatever of the end of old ways was seen above, the move before it is seen here.
             fence(Ordering::Acquire);
             if is_certain && self.moves.load(Ordering::Relaxed) == moves {
@@ -188,8 +174,7 @@ impl Directory {
     }
 
     /// Also says whether no entry led to a cell that said no.
-    fn search_once<T>(&self, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> (Option<T>, bool) {
-        let view = self.networks.view();
+    fn search_once<T>(&self, view: &View<'_>, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> (Option<T>, bool) {
         let mut is_certain = true;
         for length in self.lengths.longest_first(source.is_ipv4()) {
             let network = Network::around(source, length);
@@ -313,6 +298,67 @@ impl Directory {
                 self.unlink(book, network, other);
             }
         }
+    }
+}
+
+/// A directory for the length of one turn. Its way into the networks is loaded once, which costs as much as a search.
+pub struct Reader<'a> {
+    directory: &'a Directory,
+    /// The moves that had happened when the way in was loaded, or fewer.
+    moves: u64,
+    networks: View<'a>,
+}
+
+impl Reader<'_> {
+    /// Finds out who asks. The address proves a household; a MAC address then picks the device inside it. A peer that is
+    /// trusted to assert identities may stand outside of every household; from anybody else there a MAC address is dropped.
+    #[must_use]
+    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
+        let source = source.to_canonical();
+        let judge = |cell: &Cell, network| {
+            if mac.is_none()
+                && let Some(digest) = cell.digest()
+                && digest.has(network)
+                && !digest.needs_record()
+            {
+                return Some(Identity { asker: Asker::of_mask(digest.blocked()), source: IdentitySource::Network, event: None });
+            }
+            let rules = cell.rules();
+            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac))
+        };
+        let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
+        // A cell has just said that it has this network. Where none did, the way in may be older than a move.
+        if found.is_none() && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves) {
+            found = self.directory.search(source, judge);
+        }
+        found.unwrap_or_else(|| self.directory.identify_outside(mac, peer_is_trusted))
+    }
+
+    /// Reads what [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these lines, and decides nothing. A worker that
+    /// does this for a batch first waits for memory twice and not twice a query. The number means nothing; it is there so that
+    /// the work is done.
+    ///
+    /// Reads stand in loops of their own: only where few instructions lie between them do they overlap.
+    #[must_use]
+    pub fn touch(&self, sources: impl Iterator<Item = IpAddr>) -> u64 {
+        let mut searches = [Search::default(); TOUCHED_MAX];
+        let networks = sources.map(|source| source.to_canonical()).flat_map(|source| {
+            let lengths = self.directory.lengths.longest_first(source.is_ipv4());
+            lengths.map(move |length| Network::around(source, length))
+        });
+        let mut count = 0;
+        for (search, network) in searches.iter_mut().zip(networks) {
+            *search = self.networks.search(network);
+            count += 1;
+        }
+        let searches = &searches[..count];
+        let entries = searches.iter().fold(0, |touched, search| touched ^ self.networks.touch(*search));
+        let (mut slots, mut found) = ([0; TOUCHED_MAX], 0);
+        for slot in searches.iter().filter_map(|search| self.networks.found(*search).next()) {
+            slots[found] = slot;
+            found += 1;
+        }
+        slots[..found].iter().fold(entries, |touched, slot| touched ^ self.directory.cells.cell(*slot).touch())
     }
 }
 

@@ -47,22 +47,44 @@ struct Table {
 }
 
 /// An index as one search sees it.
-pub(crate) struct View<'a, S> {
+pub(crate) struct View<'a, S = RandomState> {
     table: Guard<Arc<Table>>,
     hasher: &'a S,
 }
 
+/// Where a search begins, and what it looks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Search {
+    fingerprint: u32,
+    first: usize,
+}
+
 impl<S: BuildHasher> View<'_, S> {
+    /// The search for a key.
+    pub fn search(&self, key: impl Hash) -> Search {
+        let fingerprint = fingerprint(self.hasher, key);
+        Search { fingerprint, first: self.table.first_place(fingerprint) }
+    }
+
+    /// Reads the place where a search begins, whatever is in it.
+    pub fn touch(&self, search: Search) -> u64 {
+        self.table.entries[search.first].load(Ordering::Relaxed)
+    }
+
     /// The slots that may have this key; the same one may come twice.
     pub fn slots(&self, key: impl Hash) -> impl Iterator<Item = u32> {
-        let fingerprint = fingerprint(self.hasher, key);
-        let mut places = self.table.places(fingerprint);
+        self.found(self.search(key))
+    }
+
+    /// The slots that a search finds.
+    pub fn found(&self, search: Search) -> impl Iterator<Item = u32> {
+        let mut places = self.table.places(search.fingerprint);
         std::iter::from_fn(move || {
             loop {
                 // Acquire: whoever finds a slot finds the chunk of cells that it lies in.
                 match self.table.entries[places.next()?].load(Ordering::Acquire) {
                     EMPTY => return None,
-                    entry if (entry >> 32) as u32 == fingerprint && entry != TOMBSTONE => return Some(entry as u32 - 1),
+                    entry if (entry >> 32) as u32 == search.fingerprint && entry != TOMBSTONE => return Some(entry as u32 - 1),
                     _ => {}
                 }
             }
@@ -120,10 +142,15 @@ impl Table {
         Self { entries: (0..capacity).map(|_| AtomicU64::new(EMPTY)).collect(), live: AtomicUsize::new(0), dead: AtomicUsize::new(0) }
     }
 
+    /// Where a search for a fingerprint begins.
+    fn first_place(&self, fingerprint: u32) -> usize {
+        ((u64::from(fingerprint) * self.entries.len() as u64) >> 32) as usize
+    }
+
     /// Where entries of a fingerprint may stand, in the order of a search.
     fn places(&self, fingerprint: u32) -> impl Iterator<Item = usize> + use<> {
         let capacity = self.entries.len();
-        let first = ((u64::from(fingerprint) * capacity as u64) >> 32) as usize;
+        let first = self.first_place(fingerprint);
         (0..capacity).map(move |step| if first + step < capacity { first + step } else { first + step - capacity })
     }
 

@@ -103,7 +103,7 @@ impl PrefixLengths {
         self.words(is_v4)[usize::from(length) / 64].fetch_and(!(1 << (length % 64)), Ordering::SeqCst);
     }
 
-    pub fn longest_first(&self, is_v4: bool) -> impl Iterator<Item = u8> {
+    pub fn longest_first(&self, is_v4: bool) -> impl Iterator<Item = u8> + Clone {
         let words = self.words(is_v4);
         (0..3_u8).rev().flat_map(move |word| {
             let mut bits = words[usize::from(word)].load(Ordering::SeqCst);
