@@ -9,6 +9,7 @@
 
 use std::{
     error::Error as _,
+    hint::black_box,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,7 +25,7 @@ use policy::{
     blocklist::Blocklist,
     category::Taxonomy,
     decide::{Asker, Verdict},
-    directory::Directory,
+    directory::{Directory, Reader},
     explain::{AnswerSummary, Explained},
     live::LiveLists,
     name::{Name, WireName},
@@ -87,10 +88,18 @@ pub struct Engine {
 
 /// What holds for all packets that one turn of a worker answers: loaded once, after they came in, so that a change that was
 /// acknowledged before they were sent is in force for each of them.
-pub struct Turn {
+pub struct Turn<'e> {
     lists: Guard<Arc<Blocklist>>,
+    directory: Reader<'e>,
     /// Time since the start.
     now: Duration,
+}
+
+impl Turn<'_> {
+    /// Has memory fetch what these lines will need, all at once; worth it for several lines only.
+    pub fn touch(&self, lines: impl Iterator<Item = IpAddr>) {
+        black_box(self.directory.touch(lines));
+    }
 }
 
 /// What is to be done with a packet.
@@ -152,12 +161,12 @@ impl Engine {
 
     /// Begins a turn: call it when the packets are there.
     #[must_use]
-    pub fn turn(&self) -> Turn {
-        Turn { lists: self.parts.lists.load(), now: self.now() }
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(), now: self.now() }
     }
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
-    pub fn answer(&self, turn: &Turn, packet: &[u8], peer: IpAddr, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
+    pub fn answer(&self, turn: &Turn<'_>, packet: &[u8], peer: IpAddr, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
         pen.received(transport);
         let mut room = WireName::default();
         let query = match Query::parse(packet, &mut room) {
@@ -179,7 +188,7 @@ impl Engine {
             return Step::Reply;
         }
         let mac = query.edns.and_then(|edns| edns.mac);
-        let identity = self.parts.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
+        let identity = turn.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
         pen.identified(&identity);
         let key = KeyRef::of(&query);
         let found = self.cache.find(&key);

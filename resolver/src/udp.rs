@@ -231,7 +231,13 @@ impl Batch {
 
     /// The slots: the first ones hold what the last [`Self::receive`] took.
     #[must_use]
-    pub fn slots(&mut self) -> &mut [Slot] {
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The slots, to write replies into.
+    #[must_use]
+    pub fn slots_mut(&mut self) -> &mut [Slot] {
         &mut self.slots
     }
 
@@ -457,7 +463,7 @@ mod tests {
             let mut taken = 0;
             while taken < clients.len() {
                 let count = batch.receive(&server, true).unwrap();
-                for slot in &mut batch.slots()[..count] {
+                for slot in &mut batch.slots_mut()[..count] {
                     let (packet, path, reply) = slot.parts();
                     assert!(clients.iter().any(|client| client.local_addr().unwrap() == path.peer()));
                     assert_eq!(path.local(), None, "a socket of one address need not tell");
@@ -487,7 +493,7 @@ mod tests {
             count += batch.receive(&server, true).unwrap();
         }
         assert_eq!(count, 3);
-        batch.slots()[1].reply.push(7);
+        batch.slots_mut()[1].reply.push(7);
         assert_eq!(batch.send(&server, count), Sent { sent: 1, refused: 0 });
         assert_eq!(client.recv(&mut [0; 4]).unwrap(), 1);
         assert_eq!(batch.receive(&server, false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -508,7 +514,7 @@ mod tests {
             assert_eq!(batch.receive(&server, true).unwrap(), 1);
             let path = *batch.slots()[0].path();
             assert_eq!((path.peer(), path.local()), (client.local_addr().unwrap(), Some(asked.ip())));
-            batch.slots()[0].reply.extend(b"batch");
+            batch.slots_mut()[0].reply.extend(b"batch");
             batch.send(&server, 1);
             assert_eq!(send(&server, &path, b"alone"), Sent { sent: 1, refused: 0 });
             for expected in [b"batch", b"alone"] {
@@ -524,7 +530,7 @@ mod tests {
         let (server, client) = (bound("127.0.0.1:0"), bound("0.0.0.0:0"));
         let mut batch = Batch::new(2);
         for (place, address) in ["127.0.77.3", "127.0.77.4"].into_iter().enumerate() {
-            let slot = &mut batch.slots()[place];
+            let slot = &mut batch.slots_mut()[place];
             slot.set_path(Path::new(server.local_addr().unwrap(), Some(address.parse().unwrap())));
             slot.reply.extend(address.as_bytes());
         }
@@ -542,7 +548,7 @@ mod tests {
         let mut batch = Batch::new(3);
         // A v6 peer on a v4 socket is refused.
         let peers = [client.local_addr().unwrap(), "[2001:db8::1]:53".parse().unwrap(), client.local_addr().unwrap()];
-        for (slot, peer) in batch.slots().iter_mut().zip(peers) {
+        for (slot, peer) in batch.slots_mut().iter_mut().zip(peers) {
             slot.set_path(Path::new(peer, None));
             slot.reply.push(1);
         }

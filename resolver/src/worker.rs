@@ -26,6 +26,9 @@ use crate::{
 /// How long a worker whose socket fails rests before it tries again: long enough not to burn a core on it.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
 
+/// Batches smaller than this are answered without touching their lines first: there is little to overlap.
+const TOUCHED_MIN: usize = 4;
+
 /// Takes and sends datagrams in batches. Sockets are one way; AF_XDP or io_uring would be others, and only this trait and
 /// what is behind it would know.
 pub trait PacketIo {
@@ -35,11 +38,14 @@ pub trait PacketIo {
     /// The system's; [`io::ErrorKind::WouldBlock`] where nothing is there and nobody waits.
     fn receive(&mut self, waits: bool) -> io::Result<usize>;
 
+    /// The sender of a datagram of the batch.
+    fn peer(&self, place: usize) -> IpAddr;
+
     /// A datagram of the batch, its sender, and the reply to write, which is empty.
     fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>);
 
     /// How to reply to a datagram of the batch when the batch is gone.
-    fn way_back(&mut self, place: usize) -> WayBack;
+    fn way_back(&self, place: usize) -> WayBack;
 
     /// Sends the replies of the first `count` datagrams that have one. Never waits.
     fn send(&mut self, count: usize) -> Sent;
@@ -72,12 +78,16 @@ impl PacketIo for SocketIo {
         self.batch.receive(&self.socket, waits)
     }
 
+    fn peer(&self, place: usize) -> IpAddr {
+        self.batch.slots()[place].path().peer().ip()
+    }
+
     fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>) {
-        let (packet, path, reply) = self.batch.slots()[place].parts();
+        let (packet, path, reply) = self.batch.slots_mut()[place].parts();
         (packet, path.peer().ip(), reply)
     }
 
-    fn way_back(&mut self, place: usize) -> WayBack {
+    fn way_back(&self, place: usize) -> WayBack {
         let (socket, path): (_, Path) = (Arc::clone(&self.socket), *self.batch.slots()[place].path());
         Box::new(move |reply| udp::send(&socket, &path, reply))
     }
@@ -137,36 +147,39 @@ impl Worker {
             // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never the end of a worker.
             Err(_) => return std::thread::sleep(REST_AFTER_ERROR),
         };
-        let turn = self.engine.turn();
+        let Self { engine, pen, misses } = self;
+        let turn = engine.turn();
+        if count >= TOUCHED_MIN {
+            turn.touch((0..count).map(|place| io.peer(place)));
+        }
         for place in 0..count {
-            self.answer(&turn, io, place);
+            answer(engine, &turn, pen, misses, io, place);
         }
         let sent = io.send(count);
         if sent.refused > 0 {
-            self.pen.count_many(Count::ReplyRefused, sent.refused as u64);
+            pen.count_many(Count::ReplyRefused, sent.refused as u64);
         }
         if io.overflows() != overflows {
-            self.pen.count_many(Count::Overflow, u64::from(io.overflows().wrapping_sub(overflows)));
+            pen.count_many(Count::Overflow, u64::from(io.overflows().wrapping_sub(overflows)));
         }
     }
+}
 
-    /// One hostile packet costs one step of one worker and is counted, whatever it hits.
-    fn answer(&mut self, turn: &Turn, io: &mut impl PacketIo, place: usize) {
-        let (engine, pen) = (&self.engine, &mut self.pen);
-        let (packet, peer, reply) = io.datagram(place);
-        let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, pen, reply)));
-        match step {
-            Ok(Step::Reply) => {}
-            Ok(Step::Silent) => reply.clear(),
-            Ok(Step::Miss(miss)) => {
-                reply.clear();
-                // The runtime is gone only when the process ends.
-                let _ = self.misses.send((miss, io.way_back(place)));
-            }
-            Err(_) => {
-                reply.clear();
-                self.pen.count(Count::Panic);
-            }
+/// One hostile packet costs one step of one worker and is counted, whatever it hits.
+fn answer(engine: &Engine, turn: &Turn<'_>, pen: &mut Pen, misses: &UnboundedSender<Late>, io: &mut impl PacketIo, place: usize) {
+    let (packet, peer, reply) = io.datagram(place);
+    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, pen, reply)));
+    match step {
+        Ok(Step::Reply) => {}
+        Ok(Step::Silent) => reply.clear(),
+        Ok(Step::Miss(miss)) => {
+            reply.clear();
+            // The runtime is gone only when the process ends.
+            let _ = misses.send((miss, io.way_back(place)));
+        }
+        Err(_) => {
+            reply.clear();
+            pen.count(Count::Panic);
         }
     }
 }
