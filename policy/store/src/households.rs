@@ -1,5 +1,7 @@
 //! Households: read, listed, and changed one transaction at a time.
 
+use std::convert::Infallible;
+
 use ipnet::IpNet;
 use policy::household::{Household, Id};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -101,6 +103,28 @@ impl Store {
             sqlx::query_as(ALL).bind(from.0).bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(step("reading all households"))?;
         let next = rows.last().filter(|_| rows.len() == limit as usize).map(|(rowid, ..)| Position(*rowid));
         Ok(Batch { documents: rows.into_iter().map(|(_, id, text)| (id, text)).collect(), next })
+    }
+
+    /// Puts in households that are not there yet, each at version 1, all of them or none, in one transaction: how an operator's
+    /// first million get in. Nothing of it is live before the next start.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; a household that is there already is a version that is not 0. Nothing is changed then.
+    pub async fn add_all(&self, households: impl IntoIterator<Item = Household>) -> Result<(), ChangeError<Infallible>> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        for mut household in households {
+            let there = sqlx::query("SELECT version FROM household WHERE id = ?").bind(household.id.as_str());
+            if let Some(row) = there.fetch_optional(&mut *transaction).await.map_err(step("reading a household"))? {
+                let version: i64 = row.try_get("version").map_err(step("reading a household"))?;
+                return Err(ChangeError::Version { expected: 0, current: version.unsigned_abs() });
+            }
+            household.version = 1;
+            write(&mut transaction, &household.id, 1, Some(&household)).await?;
+            for network in &household.networks {
+                claim(&mut transaction, &household.id, *network).await?;
+            }
+        }
+        Ok(transaction.commit().await.map_err(step("committing a change"))?)
     }
 
     /// Changes one household in one transaction. `change` gets what is there and returns what shall be there instead; it

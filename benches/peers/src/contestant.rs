@@ -1,0 +1,275 @@
+//! Who is measured, and how each is set up: one thread, no validation, no logs, everything else as its makers ship it.
+//!
+//! A rival may be newer than this machine's: with a root folder (see `newer.sh`) it is run inside of that by `chroot`.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+/// Somebody to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The floor: datagrams sent back in batches.
+    Echo,
+    /// This project.
+    Ox,
+    /// Unbound; its list as local zones.
+    Unbound,
+    /// Unbound; its list as a response-policy zone.
+    UnboundRpz,
+    /// PowerDNS Recursor; RPZ.
+    Pdns,
+    /// dnsdist's packet cache in front of an Unbound; its list as a CDB file.
+    Dnsdist,
+    /// Knot Resolver; RPZ.
+    Knot,
+    /// BIND; RPZ.
+    Bind,
+}
+
+impl Kind {
+    /// All of them, the floor first.
+    pub const ALL: [Self; 8] = [Self::Echo, Self::Ox, Self::Unbound, Self::UnboundRpz, Self::Pdns, Self::Dnsdist, Self::Knot, Self::Bind];
+
+    /// The name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Ox => "ox-protect",
+            Self::Unbound => "unbound",
+            Self::UnboundRpz => "unbound-rpz",
+            Self::Pdns => "pdns-recursor",
+            Self::Dnsdist => "dnsdist-cdb",
+            Self::Knot => "knot-resolver",
+            Self::Bind => "bind",
+        }
+    }
+
+    /// The program, and how it tells its version.
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Echo | Self::Ox => ("", "--version"),
+            Self::Unbound | Self::UnboundRpz => ("unbound", "-V"),
+            Self::Pdns => ("pdns_recursor", "--version"),
+            Self::Dnsdist => ("dnsdist", "--version"),
+            Self::Knot => ("kresd", "--version"),
+            Self::Bind => ("named", "-v"),
+        }
+    }
+}
+
+/// Where rivals run and where their files lie, seen from outside and from inside of their root folder.
+pub struct Place {
+    root: Option<PathBuf>,
+    work: PathBuf,
+}
+
+impl Place {
+    /// Files go into `work`; with a root folder, into a folder of that.
+    pub fn new(root: Option<PathBuf>, work: PathBuf) -> anyhow::Result<Self> {
+        let work = root.as_ref().map_or(work, |root| root.join("bench"));
+        fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+        Ok(Self { work: work.canonicalize().context("the folder was just made")?, root })
+    }
+
+    /// A folder for one contestant.
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.work.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// The same path as the contestant sees it.
+    fn inside(&self, path: &Path) -> String {
+        let root = self.root.as_ref().and_then(|root| root.canonicalize().ok());
+        let inner = root.and_then(|root| path.strip_prefix(root).ok().map(|inner| Path::new("/").join(inner)));
+        inner.unwrap_or_else(|| path.to_owned()).display().to_string()
+    }
+
+    fn command(&self, kind: Kind, arguments: &[&str]) -> Vec<String> {
+        let variable = format!("PEERS_{}", kind.program().0.to_uppercase());
+        let program = std::env::var(variable).unwrap_or_else(|_| kind.program().0.to_owned());
+        let chroot = self.root.iter().flat_map(|root| ["chroot".to_owned(), root.display().to_string()]);
+        // Servers live where an ordinary user's PATH does not look.
+        let path = ["env".to_owned(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), program];
+        chroot.chain(path).chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
+    }
+
+    /// What the program says of its version.
+    pub fn version(&self, kind: Kind) -> String {
+        if matches!(kind, Kind::Echo | Kind::Ox) {
+            return env!("CARGO_PKG_VERSION").to_owned();
+        }
+        let command = self.command(kind, &[kind.program().1]);
+        let output = Command::new(&command[0]).args(&command[1..]).output();
+        let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let is_version = |word: &&str| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit());
+        said.split(|character: char| character.is_whitespace() || character == '-').find(is_version).unwrap_or("unknown").to_owned()
+    }
+
+    /// Writes the configuration of a rival and says how to start it.
+    pub fn set_up(
+        &self,
+        kind: Kind,
+        name: &str,
+        address: &str,
+        upstream: &str,
+        hints: &str,
+        list: Option<&[String]>,
+    ) -> anyhow::Result<Vec<String>> {
+        let folder = self.folder(name)?;
+        let write = |file: &str, text: &str| -> anyhow::Result<String> {
+            let path = folder.join(file);
+            fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+            Ok(self.inside(&path))
+        };
+        let place = self.inside(&folder);
+        let hints = write("root.hints", hints)?;
+        let rpz = list.filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist)).map(|list| write("rpz.zone", &rpz(list))).transpose()?;
+        Ok(match kind {
+            Kind::Echo | Kind::Ox => unreachable!("they are no rivals"),
+            Kind::Unbound | Kind::UnboundRpz => {
+                let zones = list.filter(|_| kind == Kind::Unbound).map(|list| write("list.conf", &local_zones(list))).transpose()?;
+                let module = if rpz.is_some() { "respip iterator" } else { "iterator" };
+                let include = zones.map(|zones| format!(" include: \"{zones}\"\n")).unwrap_or_default();
+                let policy = rpz.map(|rpz| format!("rpz:\n name: rpz.local\n zonefile: \"{rpz}\"\n")).unwrap_or_default();
+                let config = write(
+                    "unbound.conf",
+                    &format!(
+                        "server:\n directory: \"{place}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"{place}/pid\"\n interface: {address}@53\n num-threads: 1\n \
+                     so-reuseport: yes\n so-rcvbuf: 4m\n so-sndbuf: 4m\n msg-cache-size: 256m\n rrset-cache-size: 512m\n outgoing-range: 8192\n \
+                     num-queries-per-thread: 4096\n minimal-responses: yes\n module-config: \"{module}\"\n access-control: 127.0.0.0/8 allow\n \
+                     do-not-query-localhost: no\n root-hints: \"{hints}\"\n do-ip6: no\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n{include}\
+                     {policy}remote-control:\n control-enable: no\n"
+                    ),
+                )?;
+                self.command(kind, &["-d", "-c", &config])
+            }
+            Kind::Pdns => {
+                let policy = rpz.map_or(Ok(String::new()), |rpz| {
+                    write("rpz.lua", &format!("rpzFile(\"{rpz}\", {{policyName=\"list\"}})\n"))
+                        .map(|lua| format!("lua-config-file={lua}\n"))
+                })?;
+                write(
+                    "recursor.conf",
+                    &format!(
+                        "local-address={address}\nlocal-port=53\nthreads=1\nhint-file={hints}\nallow-from=127.0.0.0/8\ndont-query=\ndnssec=off\n\
+                     max-cache-entries=2000000\nmax-packetcache-entries=1000000\nreuseport=yes\ndaemon=no\nsocket-dir={place}\nquiet=yes\nloglevel=0\n\
+                     disable-syslog=yes\nsecurity-poll-suffix=\nwrite-pid=no\n{policy}"
+                    ),
+                )?;
+                let folder = format!("--config-dir={place}");
+                // From 5.x on a file of this form is read only when it is asked for.
+                let old_form = "--enable-old-settings=yes";
+                let is_new =
+                    self.version(kind).split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 5);
+                if is_new { self.command(kind, &[&folder, old_form]) } else { self.command(kind, &[&folder]) }
+            }
+            Kind::Dnsdist => {
+                let rule = list.map_or(Ok(String::new()), |list| -> anyhow::Result<String> {
+                    let cdb = write_cdb(&folder, list)?;
+                    Ok(format!(
+                        "kvs = newCDBKVStore(\"{}\", 1)\naddAction(KeyValueStoreLookupRule(kvs, KeyValueLookupKeySuffix(1, false)), RCodeAction(DNSRCode.NXDOMAIN))\n",
+                        self.inside(&cdb)
+                    ))
+                })?;
+                let config = write(
+                    "dnsdist.conf",
+                    &format!(
+                        "setLocal(\"{address}:53\", {{reusePort=true}})\nsetACL(\"127.0.0.0/8\")\nsetSecurityPollSuffix(\"\")\nsetVerboseHealthChecks(false)\n\
+                     newServer({{address=\"{upstream}:53\", healthCheckMode=\"up\", sockets=4}})\n\
+                     cache = newPacketCache(1000000, {{maxTTL=86400, minTTL=0}})\ngetPool(\"\"):setCache(cache)\n{rule}"
+                    ),
+                )?;
+                self.command(kind, &["--supervised", "--disable-syslog", "-C", &config])
+            }
+            Kind::Knot => {
+                let policy = rpz.map(|rpz| format!("policy.add(policy.rpz(policy.DENY, '{rpz}'))\n")).unwrap_or_default();
+                let config = write(
+                    "kresd.conf",
+                    &format!(
+                        "net.listen('{address}', 53, {{ kind = 'dns' }})\nlog_level('crit')\ntrust_anchors.remove('.')\nmodules = {{ 'hints > iterate', 'policy' }}\n\
+                     cache.open(1024 * MB, 'lmdb://{place}/cache')\nhints.root_file('{hints}')\n{policy}"
+                    ),
+                )?;
+                self.command(kind, &["-n", "-c", &config, &place])
+            }
+            Kind::Bind => {
+                let (option, zone) = rpz.map_or_else(Default::default, |rpz| {
+                    (
+                        "response-policy { zone \"rpz.local\"; } qname-wait-recurse no;\n".to_owned(),
+                        format!("zone \"rpz.local\" {{ type primary; file \"{rpz}\"; }};\n"),
+                    )
+                });
+                let config = write(
+                    "named.conf",
+                    &format!(
+                        "options {{ directory \"{place}\"; listen-on port 53 {{ {address}; }}; listen-on-v6 {{ none; }}; recursion yes; allow-query {{ 127.0.0.0/8; }};\n\
+                     allow-recursion {{ 127.0.0.0/8; }}; dnssec-validation no; minimal-responses yes; recursive-clients 20000; max-cache-size 1g;\n\
+                     pid-file none; empty-zones-enable no; querylog no; {option} }};\nlogging {{ category default {{ null; }}; }};\ncontrols {{ }};\n\
+                     zone \".\" {{ type hint; file \"{hints}\"; }};\n{zone}"
+                    ),
+                )?;
+                self.command(kind, &["-f", "-n", "1", "-c", &config])
+            }
+        })
+    }
+}
+
+/// A response-policy zone: each name, and not what is below it, does not exist.
+fn rpz(list: &[String]) -> String {
+    let mut zone = "$TTL 60\n@ IN SOA localhost. root.localhost. 1 3600 600 86400 60\n@ IN NS localhost.\n".to_owned();
+    list.iter().for_each(|name| _ = writeln!(zone, "{name} CNAME ."));
+    zone
+}
+
+fn local_zones(list: &[String]) -> String {
+    let mut zones = String::new();
+    list.iter().for_each(|name| _ = writeln!(zones, "local-zone: \"{name}.\" always_nxdomain"));
+    zones
+}
+
+/// A constant database with each name as a key, made by Debian's `cdb`.
+fn write_cdb(folder: &Path, list: &[String]) -> anyhow::Result<PathBuf> {
+    let (text, file) = (folder.join("list.txt"), folder.join("list.cdb"));
+    fs::write(&text, cdb_rows(list)).with_context(|| format!("writing {}", text.display()))?;
+    let status = Command::new("cdb").arg("-c").arg("-t").arg(folder.join("list.tmp")).arg(&file).arg(&text).status();
+    ensure!(status.context("running cdb (Debian's tinycdb)")?.success(), "cdb could not write {}", file.display());
+    Ok(file)
+}
+
+fn cdb_rows(list: &[String]) -> String {
+    let mut rows = String::new();
+    list.iter().for_each(|name| _ = writeln!(rows, "+{},1:{name}->1", name.len()));
+    rows.push('\n');
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_written_as_each_rival_reads_it() {
+        let list = ["a.tld0".to_owned(), "bc.tld1".to_owned()];
+        assert!(rpz(&list).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n"));
+        assert_eq!(local_zones(&list), "local-zone: \"a.tld0.\" always_nxdomain\nlocal-zone: \"bc.tld1.\" always_nxdomain\n");
+        assert_eq!(cdb_rows(&list), "+6,1:a.tld0->1\n+7,1:bc.tld1->1\n\n");
+    }
+
+    #[test]
+    fn a_path_is_seen_from_inside_of_the_root_folder() {
+        let root = std::env::temp_dir().join(format!("ox-protect-root-{}", std::process::id()));
+        let place = Place::new(Some(root.clone()), "unused".into()).unwrap();
+        let folder = place.folder("bind").unwrap();
+        assert_eq!(place.inside(&folder), "/bench/bind");
+        assert!(place.command(Kind::Bind, &["-v"]).starts_with(&["chroot".to_owned()]));
+        fs::remove_dir_all(root).unwrap();
+    }
+}

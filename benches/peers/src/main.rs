@@ -1,0 +1,374 @@
+//! How does OX Protect compare: with a bare echo of datagrams, and with its rivals, with lists off and with a million names on?
+//!
+//! ```text
+//! core 0: the contestants, one at work at a time        core 1: the generator, and the authorities (idle once caches are warm)
+//! ```
+//!
+//! Everybody is started first and warmed; then each round measures everybody in turn, because a shared machine's speed changes
+//! from one minute to the next. See `benches/README.md` for what came of it and what is not measured.
+
+mod blast;
+mod contestant;
+mod mix;
+mod ours;
+mod process;
+mod report;
+mod world;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use blast::{Load, Outcome, blast};
+use clap::{Args, Parser, Subcommand};
+use contestant::{Kind, Place};
+use mix::Mix;
+use ours::Setting;
+use process::Server;
+use report::{Measured, Round};
+use world::World;
+
+const SERVER_CORE: usize = 0;
+const GENERATOR_CORE: usize = 1;
+/// How long a server may take until it answers for the first time: the slowest reads a million names for a quarter of a minute.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How often a cache is warmed again before a contestant is given up.
+const WARMINGS: usize = 6;
+/// The share of queries for listed names in the filter mix.
+const LISTED_SHARE: f64 = 0.2;
+const NXDOMAIN: usize = 3;
+const SERVFAIL: usize = 2;
+
+/// Measures OX Protect beside its rivals.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everybody, warm the caches, measure in rounds, print a table.
+    Run(Run),
+    /// Ask one server the mix.
+    Blast(Blast),
+    /// Send datagrams back as replies.
+    Echo {
+        /// Where to listen.
+        address: SocketAddr,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Who is measured; all that are installed, if nothing is said.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds a contestant and round.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Queries outstanding.
+    #[arg(long, default_value_t = 160)]
+    outstanding: usize,
+    /// Names on the list.
+    #[arg(long, default_value_t = 1_000_000)]
+    names: usize,
+    /// How many households OX Protect has, each number one contestant.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 100_000])]
+    households: Vec<u32>,
+    /// Our program.
+    #[arg(long, default_value = "target/release/ox-protect")]
+    ox: PathBuf,
+    /// A newer Debian in a folder, whose rivals are measured instead of this machine's; `newer.sh` makes one.
+    #[arg(long, env = "PEERS_ROOT")]
+    root: Option<PathBuf>,
+    /// Where files and results go.
+    #[arg(long, default_value = "target/bench")]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+struct Blast {
+    /// The server.
+    server: SocketAddr,
+    /// Queries outstanding.
+    #[arg(long, default_value_t = 160)]
+    outstanding: usize,
+    /// Queries a second; as many as come back, if nothing is said.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Seconds; 0 asks each distinct question once.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// How many source addresses ask, from 127.128.0.0 on.
+    #[arg(long, default_value_t = 0)]
+    lines: u32,
+    /// Names on the list; 0 asks for no listed ones.
+    #[arg(long, default_value_t = 0)]
+    names: usize,
+}
+
+/// One contestant, running.
+struct Contestant {
+    address: SocketAddr,
+    server: Server,
+    resident_fresh: u64,
+    /// Expects what is listed to be blocked.
+    blocks: bool,
+    measured: Measured,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Echo { address } => blast::echo(address),
+        Command::Blast(options) => by_hand(&options),
+        Command::Run(options) => run(&options),
+    }
+}
+
+fn by_hand(options: &Blast) -> anyhow::Result<()> {
+    let list = mix::listed(options.names);
+    let mix = Mix::new(&list, if list.is_empty() { 0.0 } else { LISTED_SHARE });
+    let duration = (options.seconds > 0.0).then(|| Duration::from_secs_f64(options.seconds));
+    let load = Load { outstanding: options.outstanding, rate: options.rate, duration, lines: options.lines };
+    let outcome = blast(options.server, &if duration.is_some() { mix } else { mix.distinct() }, load)?;
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| outcome.latency_us(quantile));
+    println!(
+        "{} replies, {:.0} qps, {} lost, p50 {p50:.0} us, p99 {p99:.0} us, p99.9 {p999:.0} us, NXDOMAIN {:.3}, SERVFAIL {:.4}",
+        outcome.replies,
+        outcome.qps(),
+        outcome.lost,
+        outcome.share(NXDOMAIN),
+        outcome.share(SERVFAIL),
+    );
+    Ok(())
+}
+
+/// Keeps this process, and so the generator, on its own core.
+fn pin_here() -> anyhow::Result<()> {
+    let mut core = rustix::thread::CpuSet::new();
+    core.set(GENERATOR_CORE);
+    rustix::thread::sched_setaffinity(None, &core).context("pinning the generator: two cores are needed")
+}
+
+fn run(options: &Run) -> anyhow::Result<()> {
+    pin_here()?;
+    fs::create_dir_all(&options.output).with_context(|| format!("creating {}", options.output.display()))?;
+    let output = options.output.canonicalize().context("it was just made")?;
+    println!("generating {} names and the queries", options.names);
+    let list = mix::listed(options.names);
+    let (plain, filter) = (Mix::new(&list, 0.0), Mix::new(&list, LISTED_SHARE));
+    let _world = World::start(&output.join("world"), GENERATOR_CORE)?;
+    let mut contestants = Vec::new();
+    let lines = options.households.iter().copied().max().unwrap_or_default().max(1);
+    let place = Place::new(options.root.clone(), output.join("peers"))?;
+    for (number, setting) in settings(options).into_iter().enumerate() {
+        let label = setting.label();
+        let mix = if setting.mix == "plain" { &plain } else { &filter };
+        match start(&setting, number, options, &place, &list) {
+            Ok(mut contestant) => match warm(&mut contestant, mix, lines) {
+                Ok(()) => {
+                    println!("{label}: ready in {:.0} ms, warm", contestant.measured.start_ms);
+                    contestants.push(contestant);
+                }
+                Err(error) => println!("{label}: not measured: {error:#}"),
+            },
+            Err(error) => println!("{label}: not measured: {error:#}"),
+        }
+    }
+    weigh_lists(&mut contestants, list.len());
+    let load = Load { outstanding: options.outstanding, rate: None, duration: Some(Duration::from_secs_f64(options.seconds)), lines };
+    for number in 0..options.rounds {
+        println!("round {} of {}", number + 1, options.rounds);
+        for contestant in &mut contestants {
+            let mix = if contestant.measured.mix == "plain" { &plain } else { &filter };
+            contestant.round(mix, load)?;
+        }
+    }
+    let measured: Vec<Measured> = contestants.into_iter().map(|contestant| contestant.measured).collect();
+    println!("\n{}", report::table(&measured));
+    let write = |name: &str, text: String| fs::write(output.join(name), text).with_context(|| format!("writing {name}"));
+    write("peers.json", serde_json::to_string_pretty(&report::json(&measured)).context("our own values")?)?;
+    write("peers-rounds.jsonl", report::rounds(&measured))
+}
+
+/// Who is measured, and how.
+struct Wanted {
+    kind: Kind,
+    lists: bool,
+    mix: &'static str,
+    setting: Setting,
+}
+
+impl Wanted {
+    fn label(&self) -> String {
+        let lists = if self.lists { ", lists on" } else { "" };
+        format!("{}{lists}, {} households, {} mix", self.kind.name(), self.setting.households, self.mix)
+    }
+}
+
+fn settings(options: &Run) -> Vec<Wanted> {
+    let is_wanted = |kind: &Kind| options.only.is_empty() || options.only.iter().any(|name| name == kind.name());
+    let mut all = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(is_wanted) {
+        let mut add = |lists, mix, households| all.push(Wanted { kind, lists, mix, setting: Setting { workers: 1, households } });
+        match kind {
+            Kind::Echo => add(false, "plain", 0),
+            Kind::Ox => {
+                add(false, "plain", 0);
+                // The same queries with nothing on: what filtering costs is the difference.
+                add(false, "filter", 0);
+                options.households.iter().for_each(|&households| add(true, "filter", households));
+            }
+            // Without a list it is the same as Unbound.
+            Kind::UnboundRpz => add(true, "filter", 0),
+            _ => {
+                add(false, "plain", 0);
+                add(true, "filter", 0);
+            }
+        }
+    }
+    all
+}
+
+fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[String]) -> anyhow::Result<Contestant> {
+    let address = format!("127.0.3.{}", number + 1);
+    let name = format!("{number}-{}", wanted.kind.name());
+    let on = wanted.lists.then_some(list);
+    let hints = world::root_hints();
+    let command = match wanted.kind {
+        Kind::Echo => {
+            vec![std::env::current_exe().context("this program")?.display().to_string(), "echo".to_owned(), format!("{address}:53")]
+        }
+        Kind::Ox => {
+            let text = on.map(|list| list.join("\n") + "\n");
+            let folder = options.output.canonicalize().context("it was just made")?.join(&name);
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().context("a runtime")?;
+            runtime.block_on(ours::set_up(&options.ox, &folder, &address, &hints, text.as_deref(), wanted.setting))?
+        }
+        // dnsdist stands in front of the Unbound without a list, which was started before it.
+        kind => place.set_up(kind, &name, &address, &unbound_address(options), &hints, on)?,
+    };
+    let version = place.version(wanted.kind);
+    let began = Instant::now();
+    let mut server = Server::start(&command, SERVER_CORE, &options.output.join(format!("{name}.log")))?;
+    let address = SocketAddr::new(address.parse().context("our own address")?, 53);
+    // Listed where the list is on: only then is it sure that it is in force.
+    let probe = Mix { packets: vec![mix::packet(&list[0], 1)], listed_share: 1.0 };
+    while !is_right(address, &probe, wanted.lists) {
+        ensure!(!server.has_ended(), "it ended by itself; see {name}.log");
+        ensure!(began.elapsed() < READY_WITHIN, "no right answer within {READY_WITHIN:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let start_ms = began.elapsed().as_secs_f64() * 1e3;
+    let resident_fresh = server.resident();
+    let measured = Measured {
+        name: wanted.kind.name().to_owned(),
+        version,
+        lists: wanted.lists,
+        households: wanted.setting.households,
+        mix: wanted.mix,
+        rounds: Vec::new(),
+        start_ms,
+        octets_a_name: None,
+    };
+    Ok(Contestant { address, server, resident_fresh, blocks: wanted.lists, measured })
+}
+
+/// The address of the Unbound without a list: contestants have theirs in the order in which they are wanted.
+fn unbound_address(options: &Run) -> String {
+    let place = settings(options).iter().position(|wanted| wanted.kind == Kind::Unbound && !wanted.lists);
+    format!("127.0.3.{}", place.map_or(0, |place| place + 1))
+}
+
+/// Whether a probe is answered, and as it must be.
+fn is_right(address: SocketAddr, probe: &Mix, blocked: bool) -> bool {
+    let load = Load { outstanding: 1, rate: None, duration: None, lines: 1 };
+    blast(address, probe, load).is_ok_and(|outcome| outcome.replies == 1 && outcome.rcodes[if blocked { NXDOMAIN } else { 0 }] == 1)
+}
+
+/// Has every question answered once, and goes on until all are.
+fn warm(contestant: &mut Contestant, mix: &Mix, lines: u32) -> anyhow::Result<()> {
+    let distinct = mix.distinct();
+    let load = Load { outstanding: 96, rate: None, duration: None, lines };
+    for _ in 0..WARMINGS {
+        let outcome = blast(contestant.address, &distinct, load)?;
+        if outcome.lost == 0 && outcome.rcodes[SERVFAIL] == 0 {
+            return Ok(());
+        }
+    }
+    bail!("questions stay without an answer")
+}
+
+/// What a list weighs: the same program, freshly started, with it and without it.
+fn weigh_lists(contestants: &mut [Contestant], names: usize) {
+    let without: Vec<(String, u64)> =
+        contestants.iter().filter(|one| !one.blocks).map(|one| (one.measured.name.clone(), one.resident_fresh)).collect();
+    for contestant in contestants.iter_mut().filter(|one| one.blocks && one.measured.households <= 1) {
+        let own = contestant.measured.name.trim_end_matches("-rpz");
+        if let Some((_, without)) = without.iter().find(|(name, _)| name == own) {
+            contestant.measured.octets_a_name = Some(contestant.resident_fresh.saturating_sub(*without) as f64 / names as f64);
+        }
+    }
+}
+
+impl Contestant {
+    fn round(&mut self, mix: &Mix, load: Load) -> anyhow::Result<()> {
+        let (cpu, stolen) = (self.server.cpu_ns(), process::stolen());
+        let outcome = blast(self.address, mix, load)?;
+        let cpu_us = (self.server.cpu_ns() - cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+        self.check(&outcome, mix)?;
+        self.measured.rounds.push(Round {
+            cpu_us,
+            qps: outcome.qps(),
+            p50_us: outcome.latency_us(0.5),
+            p99_us: outcome.latency_us(0.99),
+            lost: outcome.lost,
+            resident: self.server.resident(),
+            stolen: process::stolen() - stolen,
+        });
+        Ok(())
+    }
+
+    /// Whoever filters wrongly gets no figure.
+    fn check(&self, outcome: &Outcome, mix: &Mix) -> anyhow::Result<()> {
+        let (expected, blocked) = (if self.blocks { mix.listed_share } else { 0.0 }, outcome.share(NXDOMAIN));
+        let name = &self.measured.name;
+        ensure!((blocked - expected).abs() < 0.01, "{name} blocked {blocked:.3} of the queries and not {expected:.3}");
+        ensure!(outcome.share(SERVFAIL) < 0.001, "{name} failed {:.4} of the queries", outcome.share(SERVFAIL));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_wanted_unless_somebody_is_named() {
+        let options = |only: &[&str]| {
+            let mut arguments = vec!["peers", "run"];
+            only.iter().for_each(|name| arguments.extend(["--only", name]));
+            let Command::Run(options) = Cli::parse_from(arguments).command else { unreachable!("it says run") };
+            options
+        };
+        let labels: Vec<String> = settings(&options(&[])).iter().map(Wanted::label).collect();
+        for expected in [
+            "echo, 0 households, plain mix",
+            "ox-protect, lists on, 100000 households, filter mix",
+            "dnsdist-cdb, lists on, 0 households, filter mix",
+        ] {
+            assert!(labels.iter().any(|label| label == expected), "{labels:?}");
+        }
+        assert_eq!(settings(&options(&["bind"])).len(), 2);
+        assert_eq!(unbound_address(&options(&[])), "127.0.3.7", "echo, five of ours, then Unbound");
+    }
+}

@@ -1,0 +1,144 @@
+//! What is asked, and what is listed: generated from a fixed seed, so that every machine measures the same.
+//!
+//! Domains are asked by Zipf's law, as people do. Listed names stand under top-level domains of our world, where a wildcard
+//! gives them an address: an NXDOMAIN for one proves that it was blocked.
+
+use std::{collections::HashSet, fmt::Write as _};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+/// Second-level domains of the world; ten top-level ones share them.
+pub const DOMAINS: usize = 10_000;
+/// Top-level domains of the world.
+pub const TLDS: usize = 10;
+/// Names in front of a domain.
+const HOSTS: [&str; 8] = ["www", "api", "cdn", "img", "mail", "m", "static", "app"];
+/// A, AAAA and HTTPS, and their shares in percent.
+const TYPES: [(u16, u32); 3] = [(1, 60), (28, 25), (65, 15)];
+/// How steep popularity falls.
+const ZIPF_EXPONENT: f64 = 0.95;
+/// So many of the listed names are asked at all.
+const LISTED_ASKED: usize = 50_000;
+/// Queries of a mix; it is asked round and round.
+const QUERIES: usize = 1_000_000;
+const SEED: u64 = 20_261_121;
+
+/// A domain of the world, by its number.
+pub fn domain(number: usize) -> String {
+    format!("d{number}.tld{}", number % TLDS)
+}
+
+/// Distinct names that look like names: two to five syllables and a top-level domain, 15 octets on average.
+pub fn listed(count: usize) -> Vec<String> {
+    const CONSONANTS: &[u8] = b"bcdfghklmnprstvz";
+    const VOWELS: &[u8] = b"aeiou";
+    let mut chance = StdRng::seed_from_u64(SEED);
+    let (mut names, mut seen) = (Vec::with_capacity(count), HashSet::with_capacity(count));
+    while names.len() < count {
+        let mut name = String::new();
+        for _ in 0..chance.random_range(4..=6) {
+            name.push(char::from(CONSONANTS[chance.random_range(0..CONSONANTS.len())]));
+            name.push(char::from(VOWELS[chance.random_range(0..VOWELS.len())]));
+        }
+        let _ = write!(name, ".tld{}", chance.random_range(0..TLDS));
+        if seen.insert(name.clone()) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Packets to ask, and what the answers to them must be.
+pub struct Mix {
+    /// Queries without EDNS, ids zero.
+    pub packets: Vec<Box<[u8]>>,
+    /// The share of them that is listed, 0 to 1.
+    pub listed_share: f64,
+}
+
+/// Numbers by Zipf's law, the lowest most often.
+struct Zipf(Vec<f64>);
+
+impl Zipf {
+    fn new(count: usize) -> Self {
+        let mut sum = 0.0;
+        Self((1..=count).map(|rank| (sum += (rank as f64).powf(-ZIPF_EXPONENT), sum).1).collect())
+    }
+
+    fn draw(&self, chance: &mut StdRng) -> usize {
+        let point = chance.random::<f64>() * self.0.last().expect("it is not empty");
+        self.0.partition_point(|&sum| sum < point).min(self.0.len() - 1)
+    }
+}
+
+impl Mix {
+    /// A mix in which about `share` of the queries are for listed names.
+    pub fn new(listed: &[String], share: f64) -> Self {
+        let mut chance = StdRng::seed_from_u64(SEED + 1);
+        let (domains, asked) = (Zipf::new(DOMAINS), Zipf::new(LISTED_ASKED.min(listed.len().max(1))));
+        let mut listed_count = 0;
+        let packets = (0..QUERIES).map(|_| {
+            let record_type = draw_type(&mut chance);
+            if chance.random_bool(share) {
+                listed_count += 1;
+                // Spread over the whole list: neighbours in it are not asked together.
+                let number = asked.draw(&mut chance) * (listed.len() / LISTED_ASKED.min(listed.len()));
+                return packet(&listed[number], record_type);
+            }
+            let domain = domain(domains.draw(&mut chance));
+            packet(&format!("{}.{domain}", HOSTS[chance.random_range(0..HOSTS.len())]), record_type)
+        });
+        let packets = packets.collect();
+        Self { packets, listed_share: f64::from(listed_count) / QUERIES as f64 }
+    }
+
+    /// Each distinct packet once: to warm a cache.
+    pub fn distinct(&self) -> Self {
+        let mut seen = HashSet::new();
+        let packets = self.packets.iter().filter(|packet| seen.insert(&***packet)).cloned().collect();
+        Self { packets, listed_share: f64::NAN }
+    }
+}
+
+fn draw_type(chance: &mut StdRng) -> u16 {
+    let mut point = chance.random_range(0..TYPES.iter().map(|(_, share)| share).sum());
+    for (record_type, share) in TYPES {
+        if point < share {
+            return record_type;
+        }
+        point -= share;
+    }
+    unreachable!("the point is below the sum of the shares")
+}
+
+/// A query with recursion desired and without EDNS.
+pub fn packet(name: &str, record_type: u16) -> Box<[u8]> {
+    let mut packet = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        packet.push(u8::try_from(label.len()).expect("our labels are short"));
+        packet.extend(label.as_bytes());
+    }
+    packet.push(0);
+    packet.extend(record_type.to_be_bytes());
+    packet.extend(1_u16.to_be_bytes());
+    packet.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_is_the_same_each_time_and_has_the_shares_it_promises() {
+        let names = listed(60_000);
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        let mean = names.iter().map(String::len).sum::<usize>() as f64 / names.len() as f64;
+        assert!((14.0..16.0).contains(&mean), "{mean} octets");
+        let (mix, again) = (Mix::new(&names, 0.2), Mix::new(&names, 0.2));
+        assert!(mix.packets == again.packets && (mix.listed_share - 0.2).abs() < 0.002, "{}", mix.listed_share);
+        let of_type = |wanted: u8| mix.packets.iter().filter(|packet| packet[packet.len() - 3] == wanted).count() as f64 / QUERIES as f64;
+        assert!((of_type(1) - 0.6).abs() < 0.01 && (of_type(65) - 0.15).abs() < 0.01);
+        let distinct = mix.distinct().packets.len();
+        assert!((100_000..400_000).contains(&distinct), "{distinct} distinct");
+    }
+}

@@ -1,0 +1,170 @@
+//! Rounds in, medians out: a table to read and a file for programs.
+//!
+//! A machine's speed changes from one moment to the next, so each round measures everybody, and a ratio is formed inside a round
+//! before the median is taken.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+/// One contestant in one round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// Microseconds of the server's CPU a reply.
+    pub cpu_us: f64,
+    /// Replies a second.
+    pub qps: f64,
+    /// Median latency, in microseconds.
+    pub p50_us: f64,
+    /// 99th percentile, in microseconds.
+    pub p99_us: f64,
+    /// Queries without a reply.
+    pub lost: u64,
+    /// Resident memory at the end, in octets.
+    pub resident: u64,
+    /// Hundredths of a core-second that the hypervisor took meanwhile.
+    pub stolen: u64,
+}
+
+/// A contestant with all its rounds.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Who, and how set up.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// Whether the lists are on.
+    pub lists: bool,
+    /// Households that are stored.
+    pub households: u32,
+    /// `plain`, or `filter`: a fifth of the queries is for listed names.
+    pub mix: &'static str,
+    /// In order.
+    pub rounds: Vec<Round>,
+    /// From the start until the first right answer, in milliseconds.
+    pub start_ms: f64,
+    /// Octets of memory a listed name, over the same program without the list.
+    pub octets_a_name: Option<f64>,
+}
+
+/// The value in the middle; of two, the upper one.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Measured {
+    fn median(&self, value: impl Fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(value))
+    }
+
+    fn lost(&self) -> u64 {
+        self.rounds.iter().map(|round| round.lost).sum()
+    }
+
+    /// CPU a reply as a multiple of another's in the same round; the median of those.
+    pub fn ratio(&self, other: &Self) -> f64 {
+        median(self.rounds.iter().zip(&other.rounds).map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us))
+    }
+
+    fn json(&self, floor: Option<&Self>) -> Value {
+        json!({
+            "name": self.name,
+            "version": self.version,
+            "lists": self.lists,
+            "households": self.households,
+            "cpu_us_per_query": self.median(|round| round.cpu_us),
+            "qps": self.median(|round| round.qps),
+            "p50_us": self.median(|round| round.p50_us),
+            "p99_us": self.median(|round| round.p99_us),
+            "lost": self.lost(),
+            "rss_mib": self.median(|round| round.resident as f64) / f64::from(1 << 20),
+            "mix": self.mix,
+            "x_echo": floor.map(|floor| self.ratio(floor)),
+            "start_ms": self.start_ms,
+            "octets_a_name": self.octets_a_name,
+        })
+    }
+}
+
+/// The floor: the first one, if it is the echo.
+fn floor(all: &[Measured]) -> Option<&Measured> {
+    all.iter().find(|measured| measured.name == "echo")
+}
+
+/// The file for programs.
+pub fn json(all: &[Measured]) -> Value {
+    all.iter().map(|measured| measured.json(floor(all))).collect()
+}
+
+/// One line a round, for whoever wants to see the noise.
+pub fn rounds(all: &[Measured]) -> String {
+    let mut text = String::new();
+    for measured in all {
+        for (number, round) in measured.rounds.iter().enumerate() {
+            let row = json!({
+                "name": measured.name, "lists": measured.lists, "households": measured.households, "mix": measured.mix, "round": number,
+                "cpu_us": round.cpu_us, "qps": round.qps, "p50_us": round.p50_us, "p99_us": round.p99_us, "lost": round.lost, "stolen": round.stolen,
+            });
+            let _ = writeln!(text, "{row}");
+        }
+    }
+    text
+}
+
+/// The table for people, in Markdown.
+pub fn table(all: &[Measured]) -> String {
+    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms |\n\
+        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    for measured in all {
+        let ratio = floor(all).map_or(f64::NAN, |floor| measured.ratio(floor));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} |",
+            measured.name,
+            measured.version,
+            if measured.lists { "on" } else { "off" },
+            measured.households,
+            measured.mix,
+            measured.median(|round| round.cpu_us),
+            measured.median(|round| round.qps),
+            measured.median(|round| round.p50_us),
+            measured.median(|round| round.p99_us),
+            measured.lost(),
+            measured.median(|round| round.resident as f64) / f64::from(1 << 20),
+            measured.octets_a_name.map_or("-".to_owned(), |octets| format!("{octets:.0}")),
+            measured.start_ms,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &str, cpu: [f64; 3]) -> Measured {
+        let round = |cpu_us| Round { cpu_us, qps: 1e6 / cpu_us, p50_us: 1.0, p99_us: 2.0, lost: 1, resident: 3 << 20, stolen: 0 };
+        let (version, rounds) = ("1".to_owned(), cpu.map(round).into());
+        Measured { name: name.to_owned(), version, lists: true, households: 7, mix: "filter", rounds, start_ms: 5.0, octets_a_name: None }
+    }
+
+    #[test]
+    fn a_ratio_is_formed_inside_a_round() {
+        // The machine was half as fast in the second round: the ratio of medians would say 2.
+        let (echo, ours) = (measured("echo", [1.0, 2.0, 1.0]), measured("ours", [1.5, 3.0, 1.5]));
+        assert!((ours.ratio(&echo) - 1.5).abs() < 1e-9);
+        let all = json(&[echo.clone(), ours.clone()]);
+        assert_eq!(
+            (&all[1]["name"], &all[1]["lost"], &all[1]["rss_mib"], &all[1]["x_echo"]),
+            (&json!("ours"), &json!(3), &json!(3.0), &json!(1.5))
+        );
+        for field in ["version", "lists", "households", "cpu_us_per_query", "qps", "p50_us", "p99_us"] {
+            assert!(!all[0][field].is_null(), "{field}");
+        }
+        assert!(table(&[echo.clone(), ours.clone()]).contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 666667 |"));
+        assert_eq!(rounds(&[echo, ours]).lines().count(), 6);
+    }
+}
