@@ -27,10 +27,9 @@ use policy::{
     rules::{HouseholdRules, OperatorDefaults},
 };
 use resolver::{
-    engine::{Engine, Parts, Step},
+    engine::{Desk, Engine, Parts, Step},
     local::LocalRecords,
     query::Query,
-    record::Pen,
     recurse::{Answer, Question, Recursion, RecursionError},
     respond::{BlockedAnswer, Transport},
 };
@@ -58,7 +57,7 @@ impl Recursion for Nowhere {
 /// An engine with lists, households and a warm cache, the packets to ask it, and the buffer it writes into.
 struct Bed {
     engine: Engine,
-    pen: Pen,
+    desk: Desk,
     directory: Arc<Directory>,
     lists: Arc<Blocklist>,
     reply: Vec<u8>,
@@ -88,8 +87,8 @@ impl Bed {
             cache_octets: 1 << 20,
             resolutions_max: 16,
         });
-        let pen = engine.recorder.pen();
-        let mut bed = Self { engine, pen, directory, lists, reply: Vec::with_capacity(4096) };
+        let desk = engine.desk();
+        let mut bed = Self { engine, desk, directory, lists, reply: Vec::with_capacity(4096) };
         for packet in [packet(ANSWERED), packet(BLOCKED)] {
             bed.warm(&packet);
         }
@@ -108,7 +107,7 @@ impl Bed {
 
     fn answer(&mut self, packet: &[u8]) -> Step {
         let turn = self.engine.turn();
-        self.engine.answer(&turn, packet, LINE, Transport::Udp, &mut self.pen, &mut self.reply)
+        self.engine.answer(&turn, packet, LINE, Transport::Udp, &mut self.desk, &mut self.reply)
     }
 }
 

@@ -6,7 +6,7 @@
 //! it too is looked up in the lists once and not for each query.
 
 use std::{
-    hash::{Hash, Hasher},
+    hash::{BuildHasher as _, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
 use policy::{
     blocklist::{Blocklist, Classification},
     decide::{Asker, Verdict, decide, review},
@@ -31,6 +32,14 @@ const ENTRY_OVERHEAD_OCTETS: u64 = 200;
 const ENTRY_TYPICAL_OCTETS: u64 = 320;
 /// Type, class and flags behind the name in a key.
 const KEY_TAIL_OCTETS: usize = 5;
+/// Type and class: the part of it that a question has too.
+const QUESTION_TAIL_OCTETS: usize = 4;
+/// Places of a worker's window: half a mebibyte of them, which a core's own cache holds.
+const WINDOW_PLACES: usize = 1 << 14;
+/// The largest message that a window holds on to, in octets: it may outlive its place in the cache, beside the budget.
+const WINDOW_MESSAGE_MAX: usize = 1_232;
+/// Every so often an answer from a window is also asked of the cache, so that the cache knows what is popular.
+const WINDOW_USES: u8 = 64;
 /// Stands for lists that never were; a real stamp is a part of a SHA-256.
 const NO_STAMP: u64 = u64::MAX;
 
@@ -97,7 +106,7 @@ struct Classified {
 /// What is known of one question.
 pub struct Entry {
     /// The message (header, question in lower case, sections; no OPT), then the place of each record's TTL in it, two octets
-    /// each. Empty as long as the question was not resolved.
+    /// each. Only header and question as long as the question was not resolved.
     octets: Box<[u8]>,
     message_octets: u16,
     chain: Box<[Name]>,
@@ -118,12 +127,17 @@ impl Entry {
         let message_octets = u16::try_from(message.len()).ok()?;
         let mut octets = message;
         ttl_places(&octets)?.iter().for_each(|place| octets.extend(place.to_ne_bytes()));
-        Some(Self { octets: octets.into(), message_octets, chain: chain.into(), stored_s: seconds(now), ttl_s, ..Self::unresolved() })
+        Some(Self { octets: octets.into(), message_octets, chain: chain.into(), stored_s: seconds(now), ttl_s, ..Self::blank() })
     }
 
     /// A question that nobody has resolved: it may be blocked all the same.
     #[must_use]
-    pub fn unresolved() -> Self {
+    pub fn unresolved(key: &KeyRef<'_>) -> Self {
+        let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail[..QUESTION_TAIL_OCTETS]].concat();
+        Self { message_octets: u16::try_from(octets.len()).expect("a question is short"), octets: octets.into(), ..Self::blank() }
+    }
+
+    fn blank() -> Self {
         Self {
             octets: Box::default(),
             message_octets: 0,
@@ -133,6 +147,13 @@ impl Entry {
             stored_s: 0,
             ttl_s: 0,
         }
+    }
+
+    /// Whether it is about the question of this key; DO and CD do not stand in the question and are the caller's to compare.
+    fn is_about(&self, key: &KeyRef<'_>) -> bool {
+        let question = self.octets.get(HEADER_OCTETS..).unwrap_or_default();
+        let name = key.name.wire();
+        question.starts_with(name) && question[name.len()..].starts_with(&key.tail[..QUESTION_TAIL_OCTETS])
     }
 
     /// Whether it has an answer that may still be used.
@@ -263,6 +284,79 @@ impl AnswerCache {
     }
 }
 
+/// What one worker was asked lately: a way past the shared cache's locks and counters for the names that everybody asks.
+///
+/// It holds what the cache held. Nothing ever changes an entry but its classification, which is inside of it; one that is of no
+/// more use (too old, or never resolved) is asked of the cache again, see [`Self::find_newer`].
+pub struct Window {
+    places: Box<[Option<Place>]>,
+    hasher: RandomState,
+}
+
+struct Place {
+    hash: u64,
+    entry: Arc<Entry>,
+    flags: u8,
+    uses: u8,
+}
+
+impl Window {
+    /// A worker's window.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { places: (0..WINDOW_PLACES).map(|_| None).collect(), hasher: RandomState::default() }
+    }
+
+    /// None: for those who ask rarely.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { places: Box::default(), hasher: RandomState::default() }
+    }
+
+    /// What is known of a question, from here or from the cache.
+    pub fn find(&mut self, cache: &AnswerCache, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        if self.places.is_empty() {
+            return cache.find(key);
+        }
+        let hash = self.hasher.hash_one(key);
+        let flags = key.tail[QUESTION_TAIL_OCTETS];
+        let place = &mut self.places[Self::place(hash)];
+        if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.flags == flags && near.entry.is_about(key)) {
+            near.uses = (near.uses + 1) % WINDOW_USES;
+            if near.uses != 0 {
+                return Some(Arc::clone(&near.entry));
+            }
+        }
+        let entry = cache.find(key)?;
+        let is_small = entry.octets.len() <= WINDOW_MESSAGE_MAX;
+        *place = is_small.then(|| Place { hash, entry: Arc::clone(&entry), flags, uses: 0 });
+        Some(entry)
+    }
+
+    /// What the cache knows by now of a question, where that is not `known`.
+    pub fn find_newer(&mut self, cache: &AnswerCache, key: &KeyRef<'_>, known: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let newer = cache.find(key).filter(|newer| !Arc::ptr_eq(newer, known))?;
+        if !self.places.is_empty() {
+            let place = &mut self.places[Self::place(self.hasher.hash_one(key))];
+            if let Some(near) = place.as_mut().filter(|near| Arc::ptr_eq(&near.entry, known)) {
+                near.entry = Arc::clone(&newer);
+            }
+        }
+        Some(newer)
+    }
+
+    /// The upper bits choose the place; all of them tell keys apart before a name is compared.
+    fn place(hash: u64) -> usize {
+        (hash >> (u64::BITS - WINDOW_PLACES.ilog2())) as usize
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +367,7 @@ mod tests {
 
     /// An answer of about `octets`, without records: its size is its header's and question's, padded behind for the weigher.
     fn entry(octets: usize) -> Arc<Entry> {
-        Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::unresolved() })
+        Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::blank() })
     }
 
     #[test]
@@ -289,6 +383,30 @@ mod tests {
                 assert!(cache.find(&other).is_none(), "type, class and flags are of the key");
             }
         }
+    }
+
+    #[test]
+    fn a_window_shows_what_the_cache_holds_and_something_newer_when_it_is_asked_for() {
+        let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+        let names: Vec<Name> = (0..3_000).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+        for name in &names {
+            assert!(window.find(&cache, &key(name)).is_none());
+            cache.insert(key(name).to_owned(), Arc::new(Entry::unresolved(&key(name))));
+        }
+        for _ in 0..3 {
+            for name in &names {
+                let found = window.find(&cache, &key(name)).unwrap();
+                assert!(found.is_about(&key(name)), "never another name's entry");
+                let other = KeyRef::new(name.borrow(), 1, 1, 1);
+                assert!(window.find(&cache, &other).is_none(), "DO and CD are of the key");
+                assert!(window.find_newer(&cache, &key(name), &found).is_none());
+            }
+        }
+        let (name, known) = (&names[7], window.find(&cache, &key(&names[7])).unwrap());
+        let newer = Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(name)) });
+        cache.insert(key(name).to_owned(), Arc::clone(&newer));
+        assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(name), &known).unwrap(), &newer));
+        assert!(Arc::ptr_eq(&window.find(&cache, &key(name)).unwrap(), &newer));
     }
 
     #[test]

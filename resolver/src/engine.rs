@@ -11,7 +11,7 @@ use std::{
     error::Error as _,
     hint::black_box,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ use policy::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    cache::{AnswerCache, Entry, KeyRef},
+    cache::{AnswerCache, Entry, KeyRef, Window},
     flight::Flights,
     query::{Query, Rcode, Rejection},
     record::{Count, Pen, Recorder},
@@ -82,6 +82,7 @@ pub struct Engine {
     flights: Flights<Result<Arc<Entry>, Option<Reason<'static>>>>,
     resolutions: Arc<Semaphore>,
     started: Instant,
+    common: Mutex<Desk>,
     /// The counters.
     pub recorder: Recorder,
 }
@@ -100,6 +101,13 @@ impl Turn<'_> {
     pub fn touch(&self, lines: impl Iterator<Item = IpAddr>) {
         black_box(self.directory.touch(lines));
     }
+}
+
+/// What one thread answers with: counters that are its own, and a window onto the cache.
+pub struct Desk {
+    /// Its counters.
+    pub pen: Pen,
+    window: Window,
 }
 
 /// What is to be done with a packet.
@@ -143,12 +151,14 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let recorder = Recorder::new(&parts.taxonomy);
         Self {
+            common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none() }),
+            recorder,
             cache: AnswerCache::new(parts.cache_octets),
             flights: Flights::default(),
             resolutions: Arc::new(Semaphore::new(parts.resolutions_max)),
             started: Instant::now(),
-            recorder: Recorder::new(&parts.taxonomy),
             parts,
         }
     }
@@ -159,6 +169,17 @@ impl Engine {
         self.cache.usage()
     }
 
+    /// A desk for a worker.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk { pen: self.recorder.pen(), window: Window::new() }
+    }
+
+    /// The desk that the tasks of the runtime take turns at, which are off the fast path.
+    pub fn common_desk(&self) -> MutexGuard<'_, Desk> {
+        self.common.lock().expect("nothing panics while it sits at the desk")
+    }
+
     /// Begins a turn: call it when the packets are there.
     #[must_use]
     pub fn turn(&self) -> Turn<'_> {
@@ -166,7 +187,8 @@ impl Engine {
     }
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
-    pub fn answer(&self, turn: &Turn<'_>, packet: &[u8], peer: IpAddr, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
+    pub fn answer(&self, turn: &Turn<'_>, packet: &[u8], peer: IpAddr, transport: Transport, desk: &mut Desk, reply: &mut Vec<u8>) -> Step {
+        let Desk { pen, window } = desk;
         pen.received(transport);
         let mut room = WireName::default();
         let query = match Query::parse(packet, &mut room) {
@@ -191,11 +213,22 @@ impl Engine {
         let identity = turn.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
         pen.identified(&identity);
         let key = KeyRef::of(&query);
-        let found = self.cache.find(&key);
+        let found = window.find(&self.cache, &key);
         let is_known = found.is_some();
-        let entry = found.unwrap_or_else(|| Arc::new(Entry::unresolved()));
-        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now), now: turn.now };
-        match self.walk(&query, &identity.asker, &turn.lists, at_hand, transport, reply) {
+        let mut entry = found.unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
+        let mut walk = |entry: &Entry| {
+            let at_hand = AtHand { entry, is_usable: entry.is_fresh(turn.now), now: turn.now };
+            self.walk(&query, &identity.asker, &turn.lists, at_hand, transport, reply)
+        };
+        let mut walked = walk(&entry);
+        if is_known
+            && matches!(walked, Walked::NoAnswer { .. })
+            && let Some(newer) = window.find_newer(&self.cache, &key, &entry)
+        {
+            walked = walk(&newer);
+            entry = newer;
+        }
+        match walked {
             Walked::Answered { verdict, .. } => {
                 if is_known {
                     pen.count(Count::CacheHit);
@@ -236,7 +269,7 @@ impl Engine {
             Ok(entry) => {
                 let resolved = AtHand { entry: &entry, is_usable: true, now: self.now() };
                 if let Walked::Answered { verdict, .. } = self.walk(&query, &miss.asker, &miss.lists, resolved, miss.transport, reply) {
-                    self.recorder.common().judged(verdict);
+                    self.common_desk().pen.judged(verdict);
                 }
             }
             Err(reason) => respond::write_error(reply, &query, Rcode::ServFail, reason, miss.transport),
@@ -334,7 +367,8 @@ impl Engine {
         };
         let lists = self.parts.lists.current();
         let mut reply = Vec::new();
-        let mut entry = self.cache.find(&KeyRef::of(&query)).unwrap_or_else(|| Arc::new(Entry::unresolved()));
+        let key = KeyRef::of(&query);
+        let mut entry = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
         let mut walk = |entry: &Entry, is_usable| {
             let at_hand = AtHand { entry, is_usable, now: self.now() };
             self.walk(&query, &asker, &lists, at_hand, Transport::Tcp, &mut reply)

@@ -144,7 +144,7 @@ async fn resolve(engine: Arc<Engine>, mut late: UnboundedReceiver<Late>) {
                 let mut reply = Vec::new();
                 engine.finish(miss, &mut reply).await;
                 if way_back(&reply).refused > 0 {
-                    engine.recorder.common().count(Count::ReplyRefused);
+                    engine.common_desk().pen.count(Count::ReplyRefused);
                 }
             });
         }

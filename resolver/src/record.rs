@@ -3,9 +3,12 @@
 //! Each worker has a [`Pen`]: counters that only it writes, and a bounded ring of [`Event`]s. Whoever publishes adds the
 //! counters up and empties the rings; a full ring drops what comes and counts it. No household and no name is in a label.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -16,7 +19,7 @@ use policy::{
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::respond::Transport;
+use crate::{respond::Transport, udp};
 
 /// Events that wait for the publisher, for each worker: a tenth of a second of the busiest worker's blocks.
 const RING_EVENTS: usize = 1 << 15;
@@ -43,8 +46,6 @@ pub enum Count {
     Panic,
     /// A reply that the kernel did not take.
     ReplyRefused,
-    /// A datagram that found the socket full.
-    Overflow,
     /// An event that found its ring full.
     EventDropped,
     /// A MAC address from a peer that may not assert one.
@@ -150,10 +151,10 @@ struct Source {
 /// The counters of the query path.
 pub struct Recorder {
     sources: Mutex<Vec<Source>>,
-    /// Shared by the tasks of the runtime, which are off the fast path.
-    common: Mutex<Pen>,
     counters: [Counter; COUNTS],
     categories: Box<[Counter]>,
+    sockets: Mutex<Vec<Arc<UdpSocket>>>,
+    overflows: Counter,
     /// Resolutions under way.
     pub in_flight: Gauge,
     /// How long resolutions took, in seconds.
@@ -166,14 +167,14 @@ impl Recorder {
     #[must_use]
     pub fn new(taxonomy: &Taxonomy) -> Self {
         describe();
-        let (pen, source) = pair();
         let slug =
             |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
-            sources: Mutex::new(vec![source]),
-            common: Mutex::new(pen),
+            sources: Mutex::default(),
             counters: counters(),
             categories: taxonomy.categories().iter().map(slug).collect(),
+            sockets: Mutex::default(),
+            overflows: counter!("ox_protect_socket_overflows_total"),
             in_flight: gauge!("ox_protect_resolutions_in_flight"),
             resolution_s: histogram!("ox_protect_resolution_seconds"),
             failures: counter!("ox_protect_resolution_failures_total"),
@@ -188,9 +189,9 @@ impl Recorder {
         pen
     }
 
-    /// The pen that tasks take turns with.
-    pub fn common(&self) -> MutexGuard<'_, Pen> {
-        self.common.lock().expect("nothing panics while it holds the pen")
+    /// Counts what finds this socket full.
+    pub fn watch(&self, socket: Arc<UdpSocket>) {
+        self.sockets.lock().expect("nothing panics while it holds the sockets").push(socket);
     }
 
     /// A resolution ended without an answer.
@@ -204,6 +205,8 @@ impl Recorder {
         for (place, counter) in self.counters.iter().enumerate() {
             counter.absolute(sources.iter().map(|source| source.tally.0[place].load(Ordering::Relaxed)).sum());
         }
+        let sockets = self.sockets.lock().expect("nothing panics while it holds the sockets");
+        self.overflows.absolute(sockets.iter().filter_map(|socket| udp::overflows(socket).ok()).map(u64::from).sum());
         for source in sources.iter_mut() {
             while let Ok(event) = source.ring.pop() {
                 event.categories.iter().for_each(|category| self.categories[category.index()].increment(1));
@@ -237,7 +240,6 @@ fn counters() -> [Counter; COUNTS] {
         (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
         (Count::Panic, counter!("ox_protect_panics_total")),
         (Count::ReplyRefused, counter!("ox_protect_replies_refused_total")),
-        (Count::Overflow, counter!("ox_protect_socket_overflows_total")),
         (Count::EventDropped, counter!("ox_protect_events_dropped_total")),
         (Count::UntrustedPeer, dropped("untrusted-peer")),
         (Count::UnknownMac, dropped("unknown-mac")),
@@ -269,7 +271,7 @@ fn describe() {
     describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
     describe_counter!("ox_protect_panics_total", "Panics caught at a worker");
     describe_counter!("ox_protect_replies_refused_total", "Replies that the kernel did not take");
-    describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full (SO_RXQ_OVFL)");
+    describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full");
     describe_counter!("ox_protect_events_dropped_total", "Blocked queries that were not told to the aggregator because its ring was full");
     describe_gauge!("ox_protect_resolutions_in_flight", "Resolutions under way");
     describe_histogram!("ox_protect_resolution_seconds", "How long resolutions took");

@@ -77,12 +77,12 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
     }
 }
 
-/// A panic over a message ends that connection and nothing else. The pen is held for this one message.
+/// A panic over a message ends that connection and nothing else. The desk is held for this one message.
 fn answer(engine: &Engine, packet: &[u8], peer: SocketAddr, reply: &mut Vec<u8>) -> Step {
-    let mut pen = engine.recorder.common();
-    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(&engine.turn(), packet, peer.ip(), Transport::Tcp, &mut pen, reply)));
+    let mut desk = engine.common_desk();
+    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(&engine.turn(), packet, peer.ip(), Transport::Tcp, &mut desk, reply)));
     step.unwrap_or_else(|_| {
-        pen.count(Count::Panic);
+        desk.pen.count(Count::Panic);
         Step::Silent
     })
 }

@@ -17,8 +17,8 @@ use rustix::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    engine::{Engine, Miss, Step, Turn},
-    record::{Count, Pen},
+    engine::{Desk, Engine, Miss, Step, Turn},
+    record::Count,
     respond::Transport,
     udp::{self, Batch, Path, Sent},
 };
@@ -49,9 +49,6 @@ pub trait PacketIo {
 
     /// Sends the replies of the first `count` datagrams that have one. Never waits.
     fn send(&mut self, count: usize) -> Sent;
-
-    /// How many datagrams found no room since the beginning.
-    fn overflows(&self) -> u32;
 }
 
 /// The way of a late reply.
@@ -95,16 +92,12 @@ impl PacketIo for SocketIo {
     fn send(&mut self, count: usize) -> Sent {
         self.batch.send(&self.socket, count)
     }
-
-    fn overflows(&self) -> u32 {
-        self.batch.overflows()
-    }
 }
 
 /// One worker's part of the engine.
 pub struct Worker {
     engine: Arc<Engine>,
-    pen: Pen,
+    desk: Desk,
     misses: UnboundedSender<Late>,
 }
 
@@ -112,12 +105,13 @@ impl Worker {
     /// A worker that hands what it cannot answer to `misses`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, misses: UnboundedSender<Late>) -> Self {
-        Self { pen: engine.recorder.pen(), engine, misses }
+        Self { desk: engine.desk(), engine, misses }
     }
 
     /// Answers for as long as the process lives.
     pub fn run(mut self, sockets: Vec<UdpSocket>, batch: usize) {
         let mut doors: Vec<SocketIo> = sockets.into_iter().map(|socket| SocketIo::new(socket, batch)).collect();
+        doors.iter().for_each(|door| self.engine.recorder.watch(Arc::clone(&door.socket)));
         if let [door] = &mut doors[..] {
             // One door: waiting for it is the very call that takes its packets.
             loop {
@@ -140,35 +134,31 @@ impl Worker {
 
     /// One batch: taken, answered, sent.
     fn turn(&mut self, io: &mut impl PacketIo, waits: bool) {
-        let overflows = io.overflows();
         let count = match io.receive(waits) {
             Ok(count) => count,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
             // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never the end of a worker.
             Err(_) => return std::thread::sleep(REST_AFTER_ERROR),
         };
-        let Self { engine, pen, misses } = self;
+        let Self { engine, desk, misses } = self;
         let turn = engine.turn();
         if count >= TOUCHED_MIN {
             turn.touch((0..count).map(|place| io.peer(place)));
         }
         for place in 0..count {
-            answer(engine, &turn, pen, misses, io, place);
+            answer(engine, &turn, desk, misses, io, place);
         }
         let sent = io.send(count);
         if sent.refused > 0 {
-            pen.count_many(Count::ReplyRefused, sent.refused as u64);
-        }
-        if io.overflows() != overflows {
-            pen.count_many(Count::Overflow, u64::from(io.overflows().wrapping_sub(overflows)));
+            desk.pen.count_many(Count::ReplyRefused, sent.refused as u64);
         }
     }
 }
 
 /// One hostile packet costs one step of one worker and is counted, whatever it hits.
-fn answer(engine: &Engine, turn: &Turn<'_>, pen: &mut Pen, misses: &UnboundedSender<Late>, io: &mut impl PacketIo, place: usize) {
+fn answer(engine: &Engine, turn: &Turn<'_>, desk: &mut Desk, misses: &UnboundedSender<Late>, io: &mut impl PacketIo, place: usize) {
     let (packet, peer, reply) = io.datagram(place);
-    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, pen, reply)));
+    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, desk, reply)));
     match step {
         Ok(Step::Reply) => {}
         Ok(Step::Silent) => reply.clear(),
@@ -179,7 +169,7 @@ fn answer(engine: &Engine, turn: &Turn<'_>, pen: &mut Pen, misses: &UnboundedSen
         }
         Err(_) => {
             reply.clear();
-            pen.count(Count::Panic);
+            desk.pen.count(Count::Panic);
         }
     }
 }

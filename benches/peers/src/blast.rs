@@ -25,6 +25,8 @@ const IDS: usize = 4_096;
 /// A reply that takes longer is lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
+/// Longer than anything that is not lost.
+const LATENCY_MAX_NS: u64 = 10_000_000_000;
 
 /// How to ask.
 #[derive(Debug, Clone, Copy)]
@@ -129,8 +131,13 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
     let mut doors = (0..SOCKETS).map(|_| Door::new(room)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut inbox, mut outbox) = (Batch::new(64), Batch::new(BATCH));
     let mut chance = StdRng::seed_from_u64(7);
-    let mut outcome =
-        Outcome { replies: 0, lost: 0, rcodes: [0; 16], took: Duration::ZERO, latency: Histogram::new(3).context("a histogram")? };
+    let mut outcome = Outcome {
+        replies: 0,
+        lost: 0,
+        rcodes: [0; 16],
+        took: Duration::ZERO,
+        latency: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).context("a histogram")?,
+    };
     let (began, mut sent, mut looked) = (Instant::now(), 0_u64, Duration::ZERO);
     let mut last_reply = Duration::ZERO;
     loop {

@@ -17,7 +17,7 @@ mod world;
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -36,6 +36,8 @@ const SERVER_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
 /// How long a server may take until it answers for the first time: the slowest reads a million names for a quarter of a minute.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How long a probe waits: short, so that the time of a start is told to some milliseconds.
+const PROBE_PATIENCE: Duration = Duration::from_millis(20);
 /// How often a cache is warmed again before a contestant is given up.
 const WARMINGS: usize = 6;
 /// The share of queries for listed names in the filter mix.
@@ -262,7 +264,7 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
     let mut server = Server::start(&command, SERVER_CORE, &options.output.join(format!("{name}.log")))?;
     let address = SocketAddr::new(address.parse().context("our own address")?, 53);
     // Listed where the list is on: only then is it sure that it is in force.
-    let probe = Mix { packets: vec![mix::packet(&list[0], 1)], listed_share: 1.0 };
+    let probe = mix::packet(&list[0], 1);
     while !is_right(address, &probe, wanted.lists) {
         ensure!(!server.has_ended(), "it ended by itself; see {name}.log");
         ensure!(began.elapsed() < READY_WITHIN, "no right answer within {READY_WITHIN:?}");
@@ -289,10 +291,16 @@ fn unbound_address(options: &Run) -> String {
     format!("127.0.3.{}", place.map_or(0, |place| place + 1))
 }
 
-/// Whether a probe is answered, and as it must be.
-fn is_right(address: SocketAddr, probe: &Mix, blocked: bool) -> bool {
-    let load = Load { outstanding: 1, rate: None, duration: None, lines: 1 };
-    blast(address, probe, load).is_ok_and(|outcome| outcome.replies == 1 && outcome.rcodes[if blocked { NXDOMAIN } else { 0 }] == 1)
+/// Whether a probe from the first line is answered, and as it must be.
+fn is_right(address: SocketAddr, probe: &[u8], blocked: bool) -> bool {
+    let ask = || {
+        let socket = UdpSocket::bind((Ipv4Addr::from(blast::FIRST_LINE), 0))?;
+        socket.set_read_timeout(Some(PROBE_PATIENCE))?;
+        socket.send_to(probe, address)?;
+        let mut reply = [0; 512];
+        socket.recv(&mut reply).map(|_| usize::from(reply[3] & 0x0f))
+    };
+    ask().is_ok_and(|rcode| rcode == if blocked { NXDOMAIN } else { 0 })
 }
 
 /// Has every question answered once, and goes on until all are.
