@@ -5,6 +5,9 @@
 #
 # The mirror is the one that apt uses for this machine's own Debian. Nothing of this machine is changed but FOLDER; servers are
 # installed and never started. Remove it with `umount FOLDER/dev FOLDER/proc; rm -r --one-file-system FOLDER`.
+#
+# A mirror that is no longer brought up to date has a release file past its date, which apt refuses: with PEERS_STALE_MIRROR=1 it
+# is taken all the same. Signatures are checked in either case.
 set -euo pipefail
 
 root=${1:?"usage: $0 FOLDER [SUITE]"}
@@ -34,6 +37,8 @@ printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 mountpoint -q "$root/dev" || mount --bind /dev "$root/dev"
+
+[ -z "${PEERS_STALE_MIRROR:-}" ] || echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99stale"
 
 inside=(env DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root")
 "${inside[@]}" apt-get update -q
