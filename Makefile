@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 NEXTEST_VERSION := 0.9.143
 
-.PHONY: run test unit system lint deny build tools
+.PHONY: run test unit system lint deny build tools bench-peers
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on http://127.0.0.1:8080.
 run: build
@@ -32,7 +32,13 @@ lint: tools/compiler
 deny: tools/deny
 	cargo deny check bans licenses sources
 
-.PHONY: tools/compiler tools/nextest tools/tests tools/deny
+## OX Protect beside its rivals: a table, and target/bench/peers.json. As root, on two cores with nothing else to do; ARGUMENTS="--rounds 9"
+## goes to `peers run`, PEERS_ROOT=FOLDER measures the newer rivals that benches/peers/newer.sh put there.
+bench-peers: tools/peers
+	cargo build --release --package ox-protect --package peers
+	./target/release/peers run $(ARGUMENTS)
+
+.PHONY: tools/compiler tools/nextest tools/peers tools/tests tools/deny
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
 
@@ -41,6 +47,12 @@ tools/nextest: tools/compiler
 
 tools/tests: tools/nextest
 	@[ -x /usr/sbin/nsd ] && command -v dnsperf >/dev/null || tests/install.sh nsd dnsperf
+
+# Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
+tools/peers: tools/compiler
+	@[ -x /usr/sbin/nsd ] && command -v cdb >/dev/null || tests/install.sh nsd tinycdb
+	@[ -n "$(PEERS_ROOT)" ] || PATH=$$PATH:/usr/sbin command -v unbound pdns_recursor dnsdist kresd named | [ $$(wc -l) -eq 5 ] || \
+		tests/install.sh unbound pdns-recursor dnsdist knot-resolver bind9
 
 tools/deny:
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

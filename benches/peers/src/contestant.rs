@@ -5,11 +5,15 @@
 use std::{
     fmt::Write as _,
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, ensure};
+
+/// BIND's ports go up from here by the last octet of the address that anybody else would have.
+const BIND_FIRST_PORT: u16 = 5_300;
 
 /// Somebody to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,15 @@ impl Kind {
             Self::Dnsdist => "dnsdist-cdb",
             Self::Knot => "knot-resolver",
             Self::Bind => "bind",
+        }
+    }
+
+    /// Where it is asked, given an address of its own. BIND listens only on addresses that an interface has, and of the loopback
+    /// network that is 127.0.0.1 alone: there it has a port of its own.
+    pub fn door(self, address: Ipv4Addr) -> SocketAddr {
+        match self {
+            Self::Bind => (Ipv4Addr::LOCALHOST, BIND_FIRST_PORT + u16::from(address.octets()[3])).into(),
+            _ => (address, 53).into(),
         }
     }
 
@@ -201,6 +214,8 @@ impl Place {
                 self.command(kind, &["-n", "-c", &config, &place])
             }
             Kind::Bind => {
+                let door = kind.door(address.parse().context("our own address")?);
+                let (listen, port) = (door.ip(), door.port());
                 let (option, zone) = rpz.map_or_else(Default::default, |rpz| {
                     (
                         "response-policy { zone \"rpz.local\"; } qname-wait-recurse no;\n".to_owned(),
@@ -210,7 +225,7 @@ impl Place {
                 let config = write(
                     "named.conf",
                     &format!(
-                        "options {{ directory \"{place}\"; listen-on port 53 {{ {address}; }}; listen-on-v6 {{ none; }}; recursion yes; allow-query {{ 127.0.0.0/8; }};\n\
+                        "options {{ directory \"{place}\"; listen-on port {port} {{ {listen}; }}; listen-on-v6 {{ none; }}; recursion yes; allow-query {{ 127.0.0.0/8; }};\n\
                      allow-recursion {{ 127.0.0.0/8; }}; dnssec-validation no; minimal-responses yes; recursive-clients 20000; max-cache-size 1g;\n\
                      pid-file none; empty-zones-enable no; querylog no; {option} }};\nlogging {{ category default {{ null; }}; }};\ncontrols {{ }};\n\
                      zone \".\" {{ type hint; file \"{hints}\"; }};\n{zone}"
@@ -261,6 +276,12 @@ mod tests {
         assert!(rpz(&list).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n"));
         assert_eq!(local_zones(&list), "local-zone: \"a.tld0.\" always_nxdomain\nlocal-zone: \"bc.tld1.\" always_nxdomain\n");
         assert_eq!(cdb_rows(&list), "+6,1:a.tld0->1\n+7,1:bc.tld1->1\n\n");
+    }
+
+    #[test]
+    fn everybody_has_an_address_and_bind_a_port() {
+        let door = |kind: Kind| kind.door("127.0.3.16".parse().unwrap()).to_string();
+        assert_eq!((door(Kind::Unbound), door(Kind::Bind)), ("127.0.3.16:53".to_owned(), "127.0.0.1:5316".to_owned()));
     }
 
     #[test]

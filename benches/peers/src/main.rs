@@ -262,7 +262,7 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
     let version = place.version(wanted.kind);
     let began = Instant::now();
     let mut server = Server::start(&command, SERVER_CORE, &options.output.join(format!("{name}.log")))?;
-    let address = SocketAddr::new(address.parse().context("our own address")?, 53);
+    let address = wanted.kind.door(address.parse().context("our own address")?);
     // Listed where the list is on: only then is it sure that it is in force.
     let probe = mix::packet(&list[0], 1);
     while !is_right(address, &probe, wanted.lists) {
