@@ -2,8 +2,9 @@
 
 SHELL := /bin/bash
 NEXTEST_VERSION := 0.9.143
+GUNGRAUN_VERSION := 0.20.0
 
-.PHONY: run test unit system lint deny build tools bench-peers
+.PHONY: run test unit system lint deny build tools bench-peers bench-counts
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on http://127.0.0.1:8080.
 run: build
@@ -38,7 +39,11 @@ bench-peers: tools/peers
 	cargo build --release --package ox-protect --package peers
 	./target/release/peers run $(ARGUMENTS)
 
-.PHONY: tools/compiler tools/nextest tools/peers tools/tests tools/deny
+## Instructions of the hot path, stage by stage, each against its limit. Counted by valgrind, so the same on a noisy machine.
+bench-counts: tools/counts
+	cargo bench --bench hot_path
+
+.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
 
@@ -53,6 +58,11 @@ tools/peers: tools/compiler
 	@[ -x /usr/sbin/nsd ] && command -v cdb >/dev/null || tests/install.sh nsd tinycdb
 	@[ -n "$(PEERS_ROOT)" ] || PATH=$$PATH:/usr/sbin command -v unbound pdns_recursor dnsdist kresd named | [ $$(wc -l) -eq 5 ] || \
 		tests/install.sh unbound pdns-recursor dnsdist knot-resolver bind9
+
+# The runner's version must be the crate's.
+tools/counts: tools/compiler
+	@command -v valgrind >/dev/null || tests/install.sh valgrind libc6-dbg
+	@gungraun-runner --version 2>/dev/null | grep -q "$(GUNGRAUN_VERSION)" || cargo install --locked gungraun-runner --version $(GUNGRAUN_VERSION)
 
 tools/deny:
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

@@ -100,7 +100,8 @@ impl Equivalent<Key> for KeyRef<'_> {
 /// What the lists of one generation say of an entry's names: the one asked for, then its chain's.
 struct Classified {
     stamp: u64,
-    classes: Box<[Classification]>,
+    asked: Classification,
+    chain: Box<[Classification]>,
 }
 
 /// What is known of one question.
@@ -188,26 +189,26 @@ impl Entry {
     /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for.
     pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_chain: bool) -> (Verdict, usize) {
         let chain = if with_chain { &*self.chain } else { &[] };
-        let judge = |classes: &[Classification]| {
-            let class = |hop: usize| classes.get(hop).copied().unwrap_or(Classification::NOTHING);
-            let chain = (1..).zip(chain).map(|(hop, name)| (name.borrow(), class(hop)));
-            review(asker, decide(asker, name, class(0)), chain)
+        let judge = |asked: Classification, classes: &[Classification]| {
+            let class = |place: usize| classes.get(place).copied().unwrap_or(Classification::NOTHING);
+            let chain = (0..).zip(chain).map(|(place, name)| (name.borrow(), class(place)));
+            review(asker, decide(asker, name, asked), chain)
         };
         if self.unlisted.load(Ordering::Relaxed) == lists.stamp() {
-            return judge(&[]);
+            return judge(Classification::NOTHING, &[]);
         }
         let listed = self.listed.load();
         if let Some(current) = listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
-            return judge(&current.classes);
+            return judge(current.asked, &current.chain);
         }
-        let names = std::iter::once(name).chain(self.chain.iter().map(Name::borrow));
-        let classes: Box<[Classification]> = names.map(|name| lists.classify(name)).collect();
-        let verdict = judge(&classes);
-        if classes.iter().all(|&class| class == Classification::NOTHING) {
+        let classify = |name: NameRef<'_>| lists.classify(name);
+        let (asked, chain) = (classify(name), self.chain.iter().map(|name| classify(name.borrow())).collect::<Box<[_]>>());
+        let verdict = judge(asked, &chain);
+        if asked == Classification::NOTHING && chain.iter().all(|&class| class == Classification::NOTHING) {
             self.unlisted.store(lists.stamp(), Ordering::Relaxed);
             self.listed.store(None);
         } else {
-            self.listed.store(Some(Arc::new(Classified { stamp: lists.stamp(), classes })));
+            self.listed.store(Some(Arc::new(Classified { stamp: lists.stamp(), asked, chain })));
         }
         verdict
     }

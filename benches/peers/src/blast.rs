@@ -250,6 +250,7 @@ mod tests {
         let load = Load { outstanding: 64, rate: None, duration: None, lines: 1_000 };
         let outcome = blast(server, &mix, load).unwrap();
         assert_eq!((outcome.replies, outcome.lost, outcome.rcodes[0]), (5_000, 0, 5_000));
+        assert!((1.0..1e6).contains(&outcome.latency_us(0.5)), "{} us", outcome.latency_us(0.5));
         let open = Load { rate: Some(5_000.0), duration: Some(Duration::from_millis(500)), ..load };
         let outcome = blast(server, &mix, open).unwrap();
         assert!((2_300..2_600).contains(&outcome.replies) && outcome.lost == 0, "{} replies, {} lost", outcome.replies, outcome.lost);

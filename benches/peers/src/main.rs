@@ -190,10 +190,12 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let load = Load { outstanding: options.outstanding, rate: None, duration: Some(Duration::from_secs_f64(options.seconds)), lines };
     for number in 0..options.rounds {
         println!("round {} of {}", number + 1, options.rounds);
-        for contestant in &mut contestants {
+        // Who fails one round is out with all of them: the others go on.
+        contestants.retain_mut(|contestant| {
             let mix = if contestant.measured.mix == "plain" { &plain } else { &filter };
-            contestant.round(mix, load)?;
-        }
+            let result = contestant.round(mix, load);
+            result.inspect_err(|error| println!("{}: not measured: {error:#}", contestant.measured.name)).is_ok()
+        });
     }
     let measured: Vec<Measured> = contestants.into_iter().map(|contestant| contestant.measured).collect();
     println!("\n{}", report::table(&measured));
