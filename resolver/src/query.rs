@@ -110,12 +110,13 @@ impl<'p> Query<'p> {
                     return Err(FORMERR);
                 }
                 let flags = self.packet.get(at + 2..at + 8).ok_or(FORMERR)?;
+                if flags[3] != 0 {
+                    // What a version that we do not speak may write into the options is not ours to judge.
+                    return Err(Rejection::Answer(Rcode::BadVers));
+                }
                 let mac = read_options(data).ok_or(FORMERR)?;
                 let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
                 self.edns = Some(Edns { payload_max, dnssec_ok: flags[4] & 0x80 != 0, mac });
-                if flags[3] != 0 {
-                    return Err(Rejection::Answer(Rcode::BadVers));
-                }
             }
             at += 10 + length;
         }

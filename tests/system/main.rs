@@ -9,6 +9,7 @@ mod world;
 mod bad_input;
 mod blocking;
 mod command_line;
+mod cross_talk;
 mod identity;
 mod lists;
 mod nsd;
