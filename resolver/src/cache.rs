@@ -19,7 +19,8 @@ use foldhash::fast::RandomState;
 use policy::{
     blocklist::{Blocklist, Classification},
     decide::{Asker, Verdict, decide, review},
-    name::{Name, NameRef},
+    directory::TOUCHED_MAX,
+    name::{Name, NameRef, WireName},
 };
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
@@ -319,7 +320,7 @@ impl Window {
         if self.places.is_empty() {
             return cache.find(key);
         }
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key.name, &key.tail);
         let flags = key.tail[QUESTION_TAIL_OCTETS];
         let place = &mut self.places[Self::place(hash)];
         if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.flags == flags && near.entry.is_about(key)) {
@@ -338,12 +339,44 @@ impl Window {
     pub fn find_newer(&mut self, cache: &AnswerCache, key: &KeyRef<'_>, known: &Arc<Entry>) -> Option<Arc<Entry>> {
         let newer = cache.find(key).filter(|newer| !Arc::ptr_eq(newer, known))?;
         if !self.places.is_empty() {
-            let place = &mut self.places[Self::place(self.hasher.hash_one(key))];
+            let place = &mut self.places[Self::place(self.hash(key.name, &key.tail))];
             if let Some(near) = place.as_mut().filter(|near| Arc::ptr_eq(&near.entry, known)) {
                 near.entry = Arc::clone(&newer);
             }
         }
         Some(newer)
+    }
+
+    /// Reads what [`Self::find`] and an answer will read for the first [`TOUCHED_MAX`] of these packets, and decides nothing; see
+    /// `policy::directory::Reader::touch` for why, and why in loops of their own. A packet that is no query touches something
+    /// that nobody needs.
+    #[must_use]
+    pub fn touch<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {
+        let (mut room, mut places, mut count) = (WireName::default(), [0; TOUCHED_MAX], 0);
+        for (place, packet) in places.iter_mut().zip(packets) {
+            let Ok(name) = room.read(packet, HEADER_OCTETS) else { continue };
+            let tail = packet.get(HEADER_OCTETS + name.wire().len()..).unwrap_or_default();
+            *place = Self::place(self.hash(name, tail));
+            count += 1;
+        }
+        if self.places.is_empty() {
+            return 0;
+        }
+        let (mut entries, mut found) = ([None; TOUCHED_MAX], 0);
+        for near in places[..count].iter().filter_map(|&place| self.places[place].as_ref()) {
+            entries[found] = Some(&near.entry);
+            found += 1;
+        }
+        let octets = entries[..found].iter().flatten().map(|entry| &entry.octets);
+        octets.fold(0, |touched, octets| touched ^ octets.first().copied().map_or(0, u64::from))
+    }
+
+    /// The same name and type have the same hash, whatever the flags: those stand elsewhere in a packet.
+    fn hash(&self, name: NameRef<'_>, tail: &[u8]) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        state.write(name.wire());
+        state.write(tail.get(..2).unwrap_or_default());
+        state.finish()
     }
 
     /// The upper bits choose the place; all of them tell keys apart before a name is compared.

@@ -97,9 +97,10 @@ pub struct Turn<'e> {
 }
 
 impl Turn<'_> {
-    /// Has memory fetch what these lines will need, all at once; worth it for several lines only.
-    pub fn touch(&self, lines: impl Iterator<Item = IpAddr>) {
+    /// Has memory fetch what queries will need, all at once; worth it for several of them only.
+    pub fn touch<'p>(&self, desk: &Desk, lines: impl Iterator<Item = IpAddr>, packets: impl Iterator<Item = &'p [u8]>) {
         black_box(self.directory.touch(lines));
+        black_box(desk.window.touch(packets));
     }
 }
 

@@ -41,6 +41,9 @@ pub trait PacketIo {
     /// The sender of a datagram of the batch.
     fn peer(&self, place: usize) -> IpAddr;
 
+    /// A datagram of the batch.
+    fn packet(&self, place: usize) -> &[u8];
+
     /// A datagram of the batch, its sender, and the reply to write, which is empty.
     fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>);
 
@@ -77,6 +80,10 @@ impl PacketIo for SocketIo {
 
     fn peer(&self, place: usize) -> IpAddr {
         self.batch.slots()[place].path().peer().ip()
+    }
+
+    fn packet(&self, place: usize) -> &[u8] {
+        self.batch.slots()[place].packet()
     }
 
     fn datagram(&mut self, place: usize) -> (&[u8], IpAddr, &mut Vec<u8>) {
@@ -143,7 +150,8 @@ impl Worker {
         let Self { engine, desk, misses } = self;
         let turn = engine.turn();
         if count >= TOUCHED_MIN {
-            turn.touch((0..count).map(|place| io.peer(place)));
+            let (lines, packets) = ((0..count).map(|place| io.peer(place)), (0..count).map(|place| io.packet(place)));
+            turn.touch(desk, lines, packets);
         }
         for place in 0..count {
             answer(engine, &turn, desk, misses, io, place);
