@@ -149,21 +149,21 @@ fn limit(instructions: u64) -> LibraryBenchmarkConfig {
     config
 }
 
-#[library_benchmark(config = limit(1_000))]
+#[library_benchmark(config = limit(350))]
 #[bench::with_edns(packet(ANSWERED))]
 fn parse(packet: Vec<u8>) -> Vec<u8> {
     assert!(Query::parse(&packet, &mut WireName::default()).is_ok());
     packet
 }
 
-#[library_benchmark(config = limit(1_000))]
+#[library_benchmark(config = limit(550))]
 #[bench::a_household_by_its_address(Bed::new())]
 fn identify(bed: Bed) -> Bed {
     std::hint::black_box(bed.directory.identify(LINE, None, false).source);
     bed
 }
 
-#[library_benchmark(config = limit(1_000))]
+#[library_benchmark(config = limit(740))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed.directory.identify(LINE, None, false).asker;
@@ -171,7 +171,7 @@ fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(10_000))]
+#[library_benchmark(config = limit(4_230))]
 #[bench::listed(named(BLOCKED))]
 #[bench::not_listed(named(UNLISTED))]
 fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
@@ -179,7 +179,7 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(3_000))]
+#[library_benchmark(config = limit(2_650))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {

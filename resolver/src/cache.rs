@@ -39,7 +39,7 @@ const QUESTION_TAIL_OCTETS: usize = 4;
 const WINDOW_PLACES: usize = 1 << 14;
 /// The largest message that a window holds on to, in octets: it may outlive its place in the cache, beside the budget.
 const WINDOW_MESSAGE_MAX: usize = 1_232;
-/// Every so often an answer from a window is also asked of the cache, so that the cache knows what is popular.
+/// Every so often what a window answers is asked of the cache too, so that the cache knows what is popular and keeps it.
 const WINDOW_USES: u8 = 64;
 /// Stands for lists that never were; a real stamp is a part of a SHA-256.
 const NO_STAMP: u64 = u64::MAX;
@@ -325,9 +325,11 @@ impl Window {
         let place = &mut self.places[Self::place(hash)];
         if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.flags == flags && near.entry.is_about(key)) {
             near.uses = (near.uses + 1) % WINDOW_USES;
-            if near.uses != 0 {
-                return Some(Arc::clone(&near.entry));
+            if near.uses == 0 && cache.find(key).is_none() {
+                // The cache gave up what it thought nobody asks for.
+                cache.insert((*key).to_owned(), Arc::clone(&near.entry));
             }
+            return Some(Arc::clone(&near.entry));
         }
         let entry = cache.find(key)?;
         let is_small = entry.octets.len() <= WINDOW_MESSAGE_MAX;
@@ -436,6 +438,12 @@ mod tests {
                 assert!(window.find_newer(&cache, &key(name), &found).is_none());
             }
         }
+        // What the cache lost, and the window still shows, comes back when it is used.
+        let popular = key(&names[9]);
+        let shown = window.find(&cache, &popular).unwrap();
+        cache.0.remove(&popular);
+        assert!((0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown)));
+        assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
         let (name, known) = (&names[7], window.find(&cache, &key(&names[7])).unwrap());
         let newer = Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(name)) });
         cache.insert(key(name).to_owned(), Arc::clone(&newer));

@@ -193,6 +193,22 @@ async fn pages_show_every_household_once_and_a_reference_finds_its_own() {
 }
 
 #[tokio::test]
+async fn many_households_come_in_together_or_not_at_all() {
+    let place = Place::new();
+    let store = place.open().await;
+    let household =
+        |number: u8| Household { networks: networks(&[&format!("192.0.2.{number}/32")]), ..Household::new(id(&format!("h{number:03}"))) };
+    store.add_all((0..100).map(household)).await.unwrap();
+    let there = store.household(&id("h042")).await.unwrap().unwrap();
+    assert_eq!(there, Household { version: 1, ..household(42) });
+    let again = store.add_all([household(200), household(7)]).await;
+    assert!(matches!(again, Err(ChangeError::Version { expected: 0, current: 1 })), "{again:?}");
+    let taken = store.add_all([household(201), Household { networks: networks(&["192.0.2.7/32"]), ..household(202) }]).await;
+    assert!(matches!(taken, Err(ChangeError::NetworkTaken { .. })), "{taken:?}");
+    assert_eq!(store.households(None, None, 1_000).await.unwrap().households.len(), 100, "nothing of what was refused is left");
+}
+
+#[tokio::test]
 async fn a_key_opens_until_it_is_revoked_by_whatever_process() {
     let place = Place::new();
     let (daemon, command_line) = (place.open().await, place.open().await);
