@@ -4,7 +4,7 @@
 //! a file changed -> child: `lists build` -> artefact -> open and verify -> swap -> prune
 //! ```
 //!
-//! The build runs in a process of its own, at low priority: the resolver's memory never sees it, and when it ends, by
+//! The build runs in a process of its own, in the scheduler's idle class: the resolver's memory never sees it, and when it ends, by
 //! whatever cause, all it took is given back. A step that fails leaves the generation in use, and says so.
 
 use std::{
@@ -120,13 +120,21 @@ impl Keeper {
     /// Runs `lists build` as a child with this plan on its standard input.
     async fn build_in_child(&self) -> anyhow::Result<Outcome> {
         let program = std::env::current_exe().context("finding this program")?;
-        let mut command = tokio::process::Command::new("nice");
-        command.args(["-n", BUILD_NICENESS]).arg(program).args(["lists", "build", "--plan", "-", "--json"]);
-        if !self.taxonomy_path.as_os_str().is_empty() {
-            command.arg("--taxonomy").arg(&self.taxonomy_path);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("starting a build")?;
+        let spawn = |launcher: &str, arguments: &[&str]| {
+            let mut command = tokio::process::Command::new(launcher);
+            command.args(arguments).arg(&program).args(["lists", "build", "--plan", "-", "--json"]);
+            if !self.taxonomy_path.as_os_str().is_empty() {
+                command.arg("--taxonomy").arg(&self.taxonomy_path);
+            }
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+        };
+        let niceness = ["-n", BUILD_NICENESS];
+        // In the idle class a build gives way to a worker the moment that one has a packet; a nice process ends its slice first.
+        let child = match spawn("chrt", &["--idle", "0", "nice", niceness[0], niceness[1]]) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => spawn("nice", &niceness),
+            child => child,
+        };
+        let mut child = child.context("starting a build")?;
         let plan = serde_json::to_vec(&self.plan).context("writing the plan")?;
         // A child that fails early closes its end; its own complaint below says more than a broken pipe.
         let _ = child.stdin.take().context("the child has a standard input")?.write_all(&plan).await;
