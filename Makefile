@@ -4,7 +4,10 @@ SHELL := /bin/bash
 NEXTEST_VERSION := 0.9.143
 GUNGRAUN_VERSION := 0.20.0
 
-.PHONY: run test unit system lint deny build tools bench-peers bench-counts
+# The folder of the scenario runner, its scenarios and its baselines.
+CONFORMANCE ?= ../shared/conformance
+
+.PHONY: run test unit system lint deny build tools bench-peers bench-counts conformance
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on http://127.0.0.1:8080.
 run: build
@@ -29,6 +32,15 @@ lint: tools/compiler
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+## What the scenarios of Unbound and Deckard demand of a resolver, counted beside Unbound: under a minute after the build. CONFORMANCE=FOLDER
+## says where the runner and the scenarios are. Results stay in target/conformance/.
+conformance:
+	@[ -f "$(CONFORMANCE)/rplrun.py" ] || { echo "There is no scenario runner in $(CONFORMANCE): make conformance CONFORMANCE=FOLDER" >&2; exit 1; }
+	@$(MAKE) --no-print-directory tools/conformance tools/compiler
+	cargo build --release --package ox-protect
+	tests/conformance/play.sh "$(CONFORMANCE)" target/release/ox-protect target/conformance
+	@tests/conformance/count.py "$(CONFORMANCE)" target/conformance
+
 ## Licences, sources and banned crates. Advisories need the advisory database: `cargo deny check advisories` where it can be reached.
 deny: tools/deny
 	cargo deny check bans licenses sources
@@ -43,7 +55,7 @@ bench-peers: tools/peers
 bench-counts: tools/counts
 	cargo bench --bench hot_path
 
-.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny
+.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny tools/conformance
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
 
@@ -63,6 +75,12 @@ tools/peers: tools/compiler
 tools/counts: tools/compiler
 	@command -v valgrind >/dev/null || tests/install.sh valgrind libc6-dbg
 	@gungraun-runner --version 2>/dev/null | grep -q "$(GUNGRAUN_VERSION)" || cargo install --locked gungraun-runner --version $(GUNGRAUN_VERSION)
+
+# The runner wants Debian's Python, for these are Debian's modules.
+tools/conformance:
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 && PATH=$$PATH:/usr/sbin command -v ip >/dev/null && \
+		/usr/bin/python3 -c "import cryptography, dns, jinja2, yaml" 2>/dev/null || \
+		tests/install.sh faketime iproute2 python3-dnspython python3-jinja2 python3-yaml python3-cryptography
 
 tools/deny:
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
