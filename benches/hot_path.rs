@@ -11,6 +11,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -27,7 +28,7 @@ use policy::{
     rules::{HouseholdRules, OperatorDefaults},
 };
 use resolver::{
-    engine::{Desk, Engine, Parts, Step},
+    engine::{Desk, Engine, Parts, Stale, Step},
     local::LocalRecords,
     query::Query,
     recurse::{Answer, Question, Recursion, RecursionError},
@@ -56,7 +57,7 @@ impl Recursion for Nowhere {
 
 /// An engine with lists, households and a warm cache, the packets to ask it, and the buffer it writes into.
 struct Bed {
-    engine: Engine,
+    engine: Arc<Engine>,
     desk: Desk,
     directory: Arc<Directory>,
     lists: Arc<Blocklist>,
@@ -76,7 +77,7 @@ impl Bed {
             directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
-        let engine = Engine::new(Parts {
+        let engine = Arc::new(Engine::new(Parts {
             directory: Arc::clone(&directory),
             lists: Arc::new(LiveLists::new(Arc::clone(&lists))),
             taxonomy,
@@ -86,7 +87,9 @@ impl Bed {
             server_id: None,
             cache_octets: 1 << 20,
             resolutions_max: 16,
-        });
+            stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
+            renews: false,
+        }));
         let desk = engine.desk();
         let mut bed = Self { engine, desk, directory, lists, reply: Vec::with_capacity(4096) };
         for packet in [packet(ANSWERED), packet(BLOCKED)] {

@@ -1,6 +1,7 @@
 //! The commands, one function each.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal, Read, Write},
     path::PathBuf,
     process::ExitCode,
@@ -16,6 +17,7 @@ use policy::{
     rules::HouseholdRules,
 };
 use policy_store::Store;
+use resolver::recurse::Question;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -40,6 +42,10 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             let checked = load(&config)?;
             runtime()?.block_on(explain(&checked, &name, household.as_deref(), device.as_deref(), &record_type))
+        }
+        Command::Resolve { name, record_type, trace, config } => {
+            let checked = load(&config)?;
+            runtime()?.block_on(resolve(&checked, &name, &record_type, trace))
         }
         Command::Lists { command } => run_lists(command),
         Command::Keys { command } => runtime()?.block_on(run_keys(command)),
@@ -105,11 +111,36 @@ async fn explain(
         };
         line = Some(Line { household: found, rules, device });
     }
-    let engine = daemon::engine(checked, &directory, &lists)?;
+    let recursor = Arc::new(daemon::recursor(checked)?);
+    let engine = daemon::engine(checked, &directory, &lists, recursor)?;
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy);
     print_json(&explanation)
+}
+
+/// Resolves with empty caches and without rules, and says how.
+async fn resolve(checked: &Checked, name: &str, record_type: &str, is_traced: bool) -> anyhow::Result<ExitCode> {
+    let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
+    let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
+    let traced = daemon::recursor(checked)?.trace(&Question::new(name, record_type)).await;
+    let mut text = String::new();
+    for step in traced.steps.iter().filter(|_| is_traced) {
+        writeln!(text, "{:8.1} ms  {}", step.at.as_secs_f64() * 1e3, step.text)?;
+    }
+    let code = match &traced.result {
+        Ok(answer) => {
+            writeln!(text, "{}", resolver::respond::rcode_name(answer.rcode))?;
+            answer.answers.iter().chain(&answer.authorities).try_for_each(|record| writeln!(text, "{record}"))?;
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            writeln!(text, "SERVFAIL (EDE {}): {failure}", failure.code())?;
+            ExitCode::FAILURE
+        }
+    };
+    print(&text)?;
+    Ok(code)
 }
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {

@@ -170,8 +170,38 @@ pub struct Recursion {
     pub ipv4: bool,
     /// Ask over IPv6.
     pub ipv6: bool,
-    /// Must be true in this version.
+    /// Show zones no more of a name than they need.
     pub qname_minimisation: bool,
+    /// Mix letter case.
+    pub case_randomisation: bool,
+    /// Ask the root who serves it.
+    pub prime: bool,
+    /// Believe addresses of servers only from the zone they are in.
+    pub harden_glue: bool,
+    /// Answer special names here.
+    pub special_zones: bool,
+    /// Addresses that names of the Internet may not have.
+    pub private_addresses: Vec<IpNet>,
+    /// Names that may have them.
+    pub private_domains: Vec<Name>,
+    /// The least that anything is kept, in seconds.
+    pub ttl_min_s: u32,
+    /// The most, in seconds.
+    pub ttl_max_s: u32,
+    /// The most for denials, in seconds.
+    pub ttl_negative_max_s: u32,
+    /// How long an answer may be used that is too old, in seconds; 0 never.
+    pub serve_stale_s: u32,
+    /// How long a client waits for a newer one, in milliseconds.
+    pub stale_client_timeout_ms: u32,
+    /// Ask again before the end of what is asked for.
+    pub prefetch: bool,
+    /// Budget of the cache of records in MiB.
+    pub cache_mib: u64,
+    /// Questions that wait for the servers of one zone.
+    pub waiting_per_zone_max: u32,
+    /// Queries under way to one server.
+    pub queries_per_server_max: u32,
     /// Without effect in this version but for a warning.
     pub dnssec: bool,
     /// For the version that validates.
@@ -180,13 +210,13 @@ pub struct Recursion {
     pub negative_trust_anchors: Vec<Name>,
     /// Zones answered by other resolvers.
     pub forward: Vec<Zone>,
-    /// Must be empty in this version.
+    /// Zones whose authorities are given.
     pub stub: Vec<Zone>,
     /// Records this node answers itself; empty is none.
     pub local_records: PathBuf,
 }
 
-/// One entry of `recursion.forward`.
+/// One entry of `recursion.forward` or `recursion.stub`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
@@ -194,6 +224,9 @@ pub struct Zone {
     pub zone: Name,
     /// Who answers it.
     pub to: Vec<SocketAddr>,
+    /// Recursion takes over where they fail.
+    #[serde(default)]
+    pub first: bool,
 }
 
 /// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
@@ -231,6 +264,21 @@ impl Default for Recursion {
             ipv4: true,
             ipv6: true,
             qname_minimisation: true,
+            case_randomisation: true,
+            prime: true,
+            harden_glue: true,
+            special_zones: true,
+            private_addresses: Vec::new(),
+            private_domains: Vec::new(),
+            ttl_min_s: 0,
+            ttl_max_s: 86_400,
+            ttl_negative_max_s: 3_600,
+            serve_stale_s: 86_400,
+            stale_client_timeout_ms: 1_800,
+            prefetch: true,
+            cache_mib: 64,
+            waiting_per_zone_max: 400,
+            queries_per_server_max: 2_000,
             dnssec: false,
             trust_anchors: Vec::new(),
             negative_trust_anchors: Vec::new(),
@@ -263,7 +311,7 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info,hickory_resolver=error,hickory_net=error,hickory_proto=error".to_owned(), format: LogFormat::Text }
+        Self { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -406,10 +454,10 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     })?;
     Feed::check_all(&config.feeds, &taxonomy).map_err(ConfigError::Feed)?;
     let hints = match config.recursion.root_hints.as_os_str().is_empty() {
-        true => resolver::hickory::ROOT_HINTS.to_owned(),
+        true => resolver::recursor::ROOT_HINTS.to_owned(),
         false => read(&config.recursion.root_hints)?,
     };
-    let roots = resolver::hickory::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
+    let roots = resolver::recursor::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let mut warnings = Vec::new();
     if config.recursion.dnssec {
         warnings
@@ -433,10 +481,21 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
     value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
     value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
-    value("recursion.qname_minimisation", recursion.qname_minimisation, "this version cannot turn it off")?;
-    value("recursion.stub", recursion.stub.is_empty(), "stub zones come with a later version; forward zones are there")?;
-    let forwards_somewhere = recursion.forward.iter().all(|zone| !zone.to.is_empty());
-    value("recursion.forward", forwards_somewhere, "each zone needs at least one address in `to`")
+    let leads_somewhere = |zones: &[Zone]| zones.iter().all(|zone| !zone.to.is_empty());
+    value("recursion.forward", leads_somewhere(&recursion.forward), "each zone needs at least one address in `to`")?;
+    value("recursion.stub", leads_somewhere(&recursion.stub), "each zone needs at least one address in `to`")?;
+    let mut fixed: Vec<&Name> = recursion.forward.iter().chain(&recursion.stub).map(|zone| &zone.zone).collect();
+    fixed.sort();
+    value("recursion.stub", fixed.windows(2).all(|pair| pair[0] != pair[1]), "a zone stands once, in `forward` or in `stub`")?;
+    let is_ordered = recursion.ttl_min_s <= recursion.ttl_max_s && recursion.ttl_max_s <= 604_800;
+    value("recursion.ttl_max_s", is_ordered, "ttl_min_s to 604800")?;
+    value("recursion.ttl_min_s", recursion.ttl_min_s <= 3_600, "0 to 3600: more would keep what its owner has changed")?;
+    value("recursion.ttl_negative_max_s", recursion.ttl_negative_max_s <= 86_400, "0 to 86400")?;
+    value("recursion.serve_stale_s", recursion.serve_stale_s <= 604_800, "0 to 604800, RFC 8767 section 5")?;
+    value("recursion.stale_client_timeout_ms", recursion.stale_client_timeout_ms <= 10_000, "0 to 10000")?;
+    value("recursion.cache_mib", (1..=1_048_576).contains(&recursion.cache_mib), "1 to 1048576")?;
+    value("recursion.waiting_per_zone_max", (1..=1_000_000).contains(&recursion.waiting_per_zone_max), "1 to 1000000")?;
+    value("recursion.queries_per_server_max", (1..=1_000_000).contains(&recursion.queries_per_server_max), "1 to 1000000")
 }
 
 /// An error with its causes, on one line.
@@ -502,7 +561,11 @@ mod tests {
         assert!(refused("[store]\nurl = \"redis:x\"\n", &[]).contains("store.url"));
         assert!(refused("[dns]\nblocked_answer = \"landing\"\n", &[]).contains("dns.landing"));
         assert!(refused("[[feeds]]\nname = \"a\"\nsource = \"a\"\nformat = \"domains\"\ncategory = \"gambling\"\n", &[]).contains("scope"));
-        assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\n", &[]).contains("recursion.stub"));
+        assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[]).contains("recursion.stub"));
+        let twice =
+            "[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\nforward = [{ zone = \"A.\", to = [\"127.0.0.1:53\"] }]\n";
+        assert!(refused(twice, &[]).contains("a zone stands once"));
+        assert!(refused("[recursion]\nttl_min_s = 10\nttl_max_s = 5\n", &[]).contains("recursion.ttl_max_s"));
     }
 
     #[test]

@@ -17,15 +17,19 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
 use policy_store::{Role, Store};
 use resolver::{
-    engine::{Engine, Parts},
-    hickory::{HickoryForwarder, HickoryRecursor, RecursorSettings},
+    engine::{Engine, Parts, Stale},
     listen::{self, Workers},
     local::LocalRecords,
-    recurse::{Recursion, Routes},
+    recurse::Recursion,
+    recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
+    special::SpecialNames,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Checked, lists::Keeper};
+use crate::{
+    config::{Checked, Zone},
+    lists::Keeper,
+};
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
 const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
@@ -46,7 +50,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let keeper =
         Keeper::start(checked.plan(), checked.config.lists.keep, checked.config.policy.taxonomy.clone(), Arc::clone(&taxonomy)).await?;
     let keeper = Arc::new(keeper);
-    let engine = Arc::new(engine(&checked, &directory, &keeper.live)?);
+    let recursor = Arc::new(recursor(&checked)?);
+    let engine = Arc::new(engine(&checked, &directory, &keeper.live, Arc::clone(&recursor))?);
     tracing::info!(households, generation = keeper.live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -70,7 +75,9 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     }
     tokio::spawn(publish(Arc::clone(&engine)));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let context = api_context(&checked, &store, &directory, &engine, &keeper, metrics, &is_ready);
+    let running =
+        Running { checked: &checked, store: &store, directory: &directory, engine: &engine, recursor: &recursor, keeper: &keeper };
+    let context = api_context(&running, metrics, &is_ready);
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     let end = Arc::clone(&ended);
@@ -124,37 +131,65 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// The data path, without listeners: for the daemon, and for the command line's explanations.
-pub fn engine(checked: &Checked, directory: &Arc<Directory>, lists: &Arc<LiveLists>) -> anyhow::Result<Engine> {
-    let dns = &checked.config.dns;
+pub fn engine(
+    checked: &Checked,
+    directory: &Arc<Directory>,
+    lists: &Arc<LiveLists>,
+    recursor: Arc<Recursor<Internet>>,
+) -> anyhow::Result<Engine> {
+    let (dns, recursive) = (&checked.config.dns, &checked.config.recursion);
     Ok(Engine::new(Parts {
         directory: Arc::clone(directory),
         lists: Arc::clone(lists),
         taxonomy: Arc::new(checked.taxonomy.clone()),
-        recursion: recursion(checked)?,
+        recursion: recursion(checked, recursor)?,
         trusted_peers: dns.trusted_peers.clone(),
         blocked_answer: checked.blocked_answer(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
+        stale: Stale {
+            longer: Duration::from_secs(recursive.serve_stale_s.into()),
+            client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
+        },
+        renews: recursive.prefetch,
     }))
 }
 
-/// Local records in front of forwarded zones in front of recursion.
-fn recursion(checked: &Checked) -> anyhow::Result<Arc<dyn Recursion>> {
+/// The recursor, set up but not asked yet.
+pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
     let config = &checked.config.recursion;
-    let mut zones: Vec<(Name, Arc<dyn Recursion>)> = Vec::new();
-    for forward in &config.forward {
-        let forwarder = HickoryForwarder::new(&forward.to).with_context(|| format!("forwarding {}", forward.zone))?;
-        zones.push((forward.zone.clone(), Arc::new(forwarder)));
-    }
-    let settings = RecursorSettings {
-        roots: checked.roots.clone(),
+    let fixed = |role| move |zone: &Zone| FixedZone { zone: zone.zone.clone(), to: zone.to.clone(), role, is_first_only: zone.first };
+    let forward = config.forward.iter().map(fixed(sift::Role::Forwarder));
+    let settings = Settings {
         authority_port: config.authority_port,
         do_not_query: config.do_not_query.clone(),
         ipv4: config.ipv4,
         ipv6: config.ipv6,
+        primes: config.prime,
+        minimises: config.qname_minimisation,
+        case_randomisation: config.case_randomisation,
+        private_addresses: config.private_addresses.clone(),
+        private_domains: config.private_domains.clone(),
+        hardens_glue: config.harden_glue,
+        fixed: forward.chain(config.stub.iter().map(fixed(sift::Role::Authority))).collect(),
+        cache_octets: config.cache_mib << 20,
+        ttl: TtlBounds { min_s: config.ttl_min_s, max_s: config.ttl_max_s, negative_max_s: config.ttl_negative_max_s },
+        questions_per_zone_max: config.waiting_per_zone_max,
+        queries_per_server_max: config.queries_per_server_max,
+        ..Settings::with_roots(checked.roots.clone())
     };
-    let routes = Arc::new(Routes::new(zones, Arc::new(HickoryRecursor::new(&settings).context("recursion")?)));
+    Recursor::new(settings, Internet::new()).context("recursion")
+}
+
+/// Local records in front of special names in front of recursion.
+fn recursion(checked: &Checked, recursor: Arc<Recursor<Internet>>) -> anyhow::Result<Arc<dyn Recursion>> {
+    let config = &checked.config.recursion;
+    let mut routes: Arc<dyn Recursion> = recursor;
+    if config.special_zones {
+        let fixed: Vec<Name> = config.forward.iter().chain(&config.stub).map(|zone| zone.zone.clone()).collect();
+        routes = Arc::new(SpecialNames::new(routes, &fixed));
+    }
     if config.local_records.as_os_str().is_empty() {
         return Ok(routes);
     }
@@ -181,27 +216,32 @@ impl api::Explainer for DataPath {
     }
 }
 
-fn api_context(
-    checked: &Checked,
-    store: &Store,
-    directory: &Arc<Directory>,
-    engine: &Arc<Engine>,
-    keeper: &Keeper,
-    metrics: PrometheusHandle,
-    is_ready: &Arc<AtomicBool>,
-) -> Arc<api::Context> {
+/// What a running daemon consists of.
+struct Running<'d> {
+    checked: &'d Checked,
+    store: &'d Store,
+    directory: &'d Arc<Directory>,
+    engine: &'d Arc<Engine>,
+    recursor: &'d Arc<Recursor<Internet>>,
+    keeper: &'d Keeper,
+}
+
+fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
+    let Running { checked, store, directory, engine, recursor, keeper } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
+    let recursor = Arc::clone(recursor);
     let render_metrics = move || {
         counted.recorder.publish();
         let (octets, entries) = counted.cache_usage();
         gauge!("ox_protect_cache_bytes").set(octets as f64);
         gauge!("ox_protect_cache_entries").set(entries as f64);
         gauge!("ox_protect_households").set(households.len() as f64);
+        recursor.show_sizes();
         metrics.run_upkeep();
         metrics.render()
     };
     Arc::new(api::Context {
-        store: store.clone(),
+        store: (*store).clone(),
         directory: Arc::clone(directory),
         taxonomy: Arc::new(checked.taxonomy.clone()),
         defaults: checked.defaults,

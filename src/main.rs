@@ -56,6 +56,19 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Resolve a name as the recursor does, with empty caches and without anybody's rules.
+    Resolve {
+        /// The name.
+        name: String,
+        /// The record type, a mnemonic or a number.
+        #[arg(long = "type", default_value = "A")]
+        record_type: String,
+        /// Print each step: server, zone, question, what came and how fast.
+        #[arg(long)]
+        trace: bool,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Build and look at compiled lists, without a running daemon.
     Lists {
         #[command(subcommand)]

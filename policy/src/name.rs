@@ -75,6 +75,12 @@ impl Name {
     pub fn borrow(&self) -> NameRef<'_> {
         NameRef(&self.0)
     }
+
+    /// The root.
+    #[must_use]
+    pub fn root() -> Self {
+        Self([0].into())
+    }
 }
 
 impl<'a> NameRef<'a> {
@@ -141,6 +147,38 @@ impl<'a> NameRef<'a> {
             rest = &rest[1 + length..];
             Some(here)
         })
+    }
+
+    /// The name one label up; none for the root.
+    #[must_use]
+    pub fn parent(self) -> Option<Self> {
+        let length = usize::from(self.0[0]);
+        (length > 0).then(|| Self(&self.0[1 + length..]))
+    }
+
+    /// How many labels it has, without the root.
+    #[must_use]
+    pub fn label_count(self) -> usize {
+        self.labels().count()
+    }
+
+    /// The last `count` labels: the ancestor at that depth, or the name itself where it has no more.
+    #[must_use]
+    pub fn last_labels(self, count: usize) -> Self {
+        let surplus = self.label_count().saturating_sub(count);
+        self.ancestors().nth(surplus).unwrap_or(Self(&[0]))
+    }
+
+    /// The same name with its ancestor `from` exchanged for `to`, as a DNAME does (RFC 6672 section 2.2).
+    ///
+    /// # Errors
+    /// [`NameError::NameTooLong`]; [`NameError::Wire`] where `from` is no ancestor.
+    pub fn moved(self, from: NameRef<'_>, to: NameRef<'_>) -> Result<Name, NameError> {
+        if !self.is_within(from) {
+            return Err(NameError::Wire);
+        }
+        let wire = [&self.0[..self.0.len() - from.0.len()], to.0].concat();
+        NameRef::from_wire(&wire).map(NameRef::to_owned)
     }
 
     /// Whether this name is `ancestor` or stands below it.

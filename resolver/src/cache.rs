@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher as _, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -75,6 +75,14 @@ impl<'a> KeyRef<'a> {
     }
 }
 
+impl Key {
+    /// Octets it holds.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.0.len()
+    }
+}
+
 // A key and its borrowed form must hash alike: the name, then the tail.
 impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -118,6 +126,8 @@ pub struct Entry {
     listed: ArcSwapOption<Classified>,
     stored_s: u32,
     ttl_s: u32,
+    /// Whether somebody asks already for what comes after it.
+    is_renewed: AtomicBool,
 }
 
 impl Entry {
@@ -148,6 +158,7 @@ impl Entry {
             listed: ArcSwapOption::empty(),
             stored_s: 0,
             ttl_s: 0,
+            is_renewed: AtomicBool::new(false),
         }
     }
 
@@ -162,6 +173,20 @@ impl Entry {
     #[must_use]
     pub fn is_fresh(&self, now: Duration) -> bool {
         self.age_s(now) < self.ttl_s
+    }
+
+    /// Whether it has an answer that is too old to be used, but not by more than `longer`: better than none (RFC 8767).
+    #[must_use]
+    pub fn is_stale_but_servable(&self, now: Duration, longer: Duration) -> bool {
+        let age = u64::from(self.age_s(now));
+        self.ttl_s > 0 && age >= u64::from(self.ttl_s) && age < u64::from(self.ttl_s) + longer.as_secs()
+    }
+
+    /// Whether a tenth of its time is left and it lives long enough for that to matter, and nobody was told so before: who is told
+    /// renews it.
+    pub fn wants_renewal(&self, now: Duration) -> bool {
+        let left = self.ttl_s.saturating_sub(self.age_s(now));
+        self.ttl_s >= RENEWED_FROM_TTL_S && left <= self.ttl_s / 10 && !self.is_renewed.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it may be kept at all: an answer with a TTL of zero is for those who asked, RFC 1035 section 3.2.1.
@@ -214,6 +239,14 @@ impl Entry {
         verdict
     }
 
+    /// Writes one TTL in seconds into all records of a copy of the message.
+    pub fn write_ttl(&self, copy: &mut [u8], ttl_s: u32) {
+        for place in self.octets[usize::from(self.message_octets)..].chunks_exact(2) {
+            let place = usize::from(u16::from_ne_bytes([place[0], place[1]]));
+            copy[place..place + 4].copy_from_slice(&ttl_s.to_be_bytes());
+        }
+    }
+
     /// Writes the age into the TTLs of a copy of the message.
     pub fn write_ttls(&self, copy: &mut [u8], now: Duration) {
         let age = self.age_s(now);
@@ -224,6 +257,9 @@ impl Entry {
         }
     }
 }
+
+/// Answers that live shorter are not asked again before their end, in seconds: a tenth of that is less than a resolution.
+const RENEWED_FROM_TTL_S: u32 = 10;
 
 /// Seconds since the start, as an entry keeps them: enough for 136 years.
 fn seconds(now: Duration) -> u32 {
@@ -271,6 +307,12 @@ impl AnswerCache {
     /// What is known of a question; perhaps an answer that is too old to be used.
     #[must_use]
     pub fn find(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        self.0.get(key)
+    }
+
+    /// The same, by a key of its own.
+    #[must_use]
+    pub fn find_owned(&self, key: &Key) -> Option<Arc<Entry>> {
         self.0.get(key)
     }
 

@@ -30,10 +30,10 @@ use policy::{
     live::LiveLists,
     name::{Name, WireName},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    cache::{AnswerCache, Entry, KeyRef, Window},
+    cache::{AnswerCache, Entry, Key, KeyRef, Window},
     flight::Flights,
     query::{Query, Rcode, Rejection},
     record::{Count, Pen, Recorder},
@@ -43,6 +43,8 @@ use crate::{
 
 /// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
 const RESOLUTION_MAX: Duration = Duration::from_secs(10);
+/// The info-code of RFC 8914 section 4.23.
+const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// The longest an answer is kept, in seconds: RFC 8767 section 4 advises a cap of days, a day loses nothing.
 const POSITIVE_TTL_MAX_S: u32 = 86_400;
 /// The longest a negative answer is kept, in seconds, RFC 2308 section 5.
@@ -73,13 +75,26 @@ pub struct Parts {
     pub cache_octets: u64,
     /// The most resolutions at a time.
     pub resolutions_max: usize,
+    /// Answers that are too old.
+    pub stale: Stale,
+    /// Whether an answer that is asked for near its end is asked again before that.
+    pub renews: bool,
+}
+
+/// What becomes of answers that are too old, RFC 8767.
+#[derive(Debug, Clone, Copy)]
+pub struct Stale {
+    /// How long one may still be used where nobody gives a newer one; zero never.
+    pub longer: Duration,
+    /// How long a client waits for a newer one.
+    pub client_patience: Duration,
 }
 
 /// The data path.
 pub struct Engine {
     parts: Parts,
     cache: AnswerCache,
-    flights: Flights<Result<Arc<Entry>, Option<Reason<'static>>>>,
+    flights: Flights<Key, Result<Arc<Entry>, Option<u16>>>,
     resolutions: Arc<Semaphore>,
     started: Instant,
     common: Mutex<Desk>,
@@ -109,6 +124,15 @@ pub struct Desk {
     /// Its counters.
     pub pen: Pen,
     window: Window,
+    /// What was answered near its end, and is to be asked again by whoever has time.
+    pub due: Vec<Renewal>,
+}
+
+/// An answer that will soon be too old, and may be resolved again now.
+pub struct Renewal {
+    key: Key,
+    question: Question,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What is to be done with a packet.
@@ -127,7 +151,7 @@ pub struct Miss {
     asker: Asker,
     lists: Arc<Blocklist>,
     transport: Transport,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 /// How a walk ended.
@@ -144,6 +168,8 @@ struct AtHand<'e> {
     entry: &'e Entry,
     /// Whether its answer may be used: it is fresh, or was resolved for this very query.
     is_usable: bool,
+    /// Whether it is older than it should be.
+    is_stale: bool,
     /// Time since the start.
     now: Duration,
 }
@@ -154,7 +180,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let recorder = Recorder::new(&parts.taxonomy);
         Self {
-            common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none() }),
+            common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none(), due: Vec::new() }),
             recorder,
             cache: AnswerCache::new(parts.cache_octets),
             flights: Flights::default(),
@@ -173,7 +199,7 @@ impl Engine {
     /// A desk for a worker.
     #[must_use]
     pub fn desk(&self) -> Desk {
-        Desk { pen: self.recorder.pen(), window: Window::new() }
+        Desk { pen: self.recorder.pen(), window: Window::new(), due: Vec::new() }
     }
 
     /// The desk that the tasks of the runtime take turns at, which are off the fast path.
@@ -189,7 +215,7 @@ impl Engine {
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
     pub fn answer(&self, turn: &Turn<'_>, packet: &[u8], peer: IpAddr, transport: Transport, desk: &mut Desk, reply: &mut Vec<u8>) -> Step {
-        let Desk { pen, window } = desk;
+        let Desk { pen, window, due } = desk;
         pen.received(transport);
         let mut room = WireName::default();
         let query = match Query::parse(packet, &mut room) {
@@ -218,7 +244,7 @@ impl Engine {
         let is_known = found.is_some();
         let mut entry = found.unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
         let mut walk = |entry: &Entry| {
-            let at_hand = AtHand { entry, is_usable: entry.is_fresh(turn.now), now: turn.now };
+            let at_hand = AtHand { entry, is_usable: entry.is_fresh(turn.now), is_stale: false, now: turn.now };
             self.walk(&query, &identity.asker, &turn.lists, at_hand, transport, reply)
         };
         let mut walked = walk(&entry);
@@ -233,6 +259,9 @@ impl Engine {
             Walked::Answered { verdict, .. } => {
                 if is_known {
                     pen.count(Count::CacheHit);
+                    if entry.wants_renewal(turn.now) && self.parts.renews && !verdict.is_block() {
+                        due.extend(self.renewal(&query, &key));
+                    }
                 } else {
                     // Blocked, and so never resolved: what the lists say of it is kept all the same.
                     self.cache.insert(key.to_owned(), entry);
@@ -243,13 +272,7 @@ impl Engine {
             Walked::NoAnswer { .. } => match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
                     pen.count(Count::CacheMiss);
-                    Step::Miss(Miss {
-                        packet: packet.to_vec(),
-                        asker: identity.asker,
-                        lists: Arc::clone(&turn.lists),
-                        transport,
-                        _permit: permit,
-                    })
+                    Step::Miss(Miss { packet: packet.to_vec(), asker: identity.asker, lists: Arc::clone(&turn.lists), transport, permit })
                 }
                 Err(_) => {
                     pen.count(Count::Shed);
@@ -261,20 +284,59 @@ impl Engine {
     }
 
     /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
-    pub async fn finish(&self, miss: Miss, reply: &mut Vec<u8>) {
+    pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
+        let Miss { packet, asker, lists, transport, permit } = miss;
         let mut room = WireName::default();
-        let Ok(query) = Query::parse(&miss.packet, &mut room) else {
+        let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
         };
-        match self.obtain(&query).await {
-            Ok(entry) => {
-                let resolved = AtHand { entry: &entry, is_usable: true, now: self.now() };
-                if let Walked::Answered { verdict, .. } = self.walk(&query, &miss.asker, &miss.lists, resolved, miss.transport, reply) {
+        let key = KeyRef::of(&query);
+        let (stale, now) = (self.parts.stale, self.now());
+        let old = self.cache.find(&key).filter(|entry| entry.is_stale_but_servable(now, stale.longer));
+        let question = Question::new(query.name().to_owned(), query.record_type);
+        let obtained = match old {
+            None => self.obtain(key.to_owned(), question).await.map(|entry| (entry, false)),
+            Some(old) => {
+                // The resolution goes on when the client's patience is over: the next one shall have the newer answer.
+                let (engine, key) = (Arc::clone(self), key.to_owned());
+                let newer = tokio::spawn(async move {
+                    let newer = engine.obtain(key, question).await;
+                    drop(permit);
+                    newer
+                });
+                match tokio::time::timeout(stale.client_patience, newer).await {
+                    Ok(Ok(Ok(newer))) => Ok((newer, false)),
+                    _ => {
+                        self.recorder.stale.increment(1);
+                        Ok((old, true))
+                    }
+                }
+            }
+        };
+        match obtained {
+            Ok((entry, is_stale)) => {
+                let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
+                if let Walked::Answered { verdict, .. } = self.walk(&query, &asker, &lists, resolved, transport, reply) {
                     self.common_desk().pen.judged(verdict);
                 }
             }
-            Err(reason) => respond::write_error(reply, &query, Rcode::ServFail, reason, miss.transport),
+            Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Failed), transport),
         }
+    }
+
+    /// Resolves again what will soon be too old.
+    pub async fn renew(&self, renewal: Renewal) {
+        let Renewal { key, question, _permit } = renewal;
+        self.recorder.renewed.increment(1);
+        // Without a newer answer the old one serves until its end, and the next client asks again.
+        let _ = self.obtain(key, question).await;
+    }
+
+    /// A renewal, where there is a place for one more resolution.
+    fn renewal(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Renewal> {
+        let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
+        let question = Question { renews: true, ..Question::new(query.name().to_owned(), query.record_type) };
+        Some(Renewal { key: (*key).to_owned(), question, _permit: permit })
     }
 
     /// Judges and answers: the one function behind every reply about a name, from the cache, after a resolution, and in an
@@ -288,13 +350,15 @@ impl Engine {
         transport: Transport,
         reply: &mut Vec<u8>,
     ) -> Walked {
-        let AtHand { entry, is_usable, now } = at_hand;
+        let AtHand { entry, is_usable, is_stale, now } = at_hand;
         let (verdict, hop) = entry.judge(asker, query.name(), lists, is_usable);
         if verdict.is_block() {
             let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
             respond::write_blocked(reply, query, self.parts.blocked_answer, reason, transport);
         } else if query.record_type == TYPE_ANY {
             respond::write_any(reply, query, transport);
+        } else if is_stale {
+            respond::write_stale(reply, query, entry, transport);
         } else if is_usable {
             respond::write_cached(reply, query, entry, now, transport);
         } else {
@@ -324,19 +388,19 @@ impl Engine {
     }
 
     /// The answer to a question: from the cache, or resolved once for all who ask at the same time.
-    async fn obtain(&self, query: &Query<'_>) -> Result<Arc<Entry>, Option<Reason<'static>>> {
-        let key = KeyRef::of(query);
-        if let Some(entry) = self.cache.find(&key).filter(|entry| entry.is_fresh(self.now())) {
+    ///
+    /// # Errors
+    /// The info-code of the Extended DNS Error, where there is one to tell.
+    async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<u16>> {
+        let fresh = self.cache.find_owned(&key).filter(|entry| !question.renews && entry.is_fresh(self.now()));
+        if let Some(entry) = fresh {
             return Ok(entry);
         }
-        let key = key.to_owned();
-        let question = Question { name: query.name().to_owned(), record_type: query.record_type };
         let resolve = async {
             let resolved = self.resolve(&question).await;
             let entry = resolved.and_then(|answer| encode(&question, answer, self.now())).map_err(|error| {
-                self.recorder.failed();
                 tracing::debug!(%error, cause = error.source().map(tracing::field::display), "resolution failed");
-                matches!(error, RecursionError::TimedOut { .. }).then_some(Reason::NoReachableAuthority)
+                error.code
             })?;
             let entry = Arc::new(entry);
             if entry.may_be_kept() {
@@ -344,7 +408,7 @@ impl Engine {
             }
             Ok(entry)
         };
-        self.flights.join(&key, resolve).await
+        self.flights.join(&key, None, resolve).await
     }
 
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
@@ -353,9 +417,9 @@ impl Engine {
         let answer = tokio::time::timeout(RESOLUTION_MAX, self.parts.recursion.resolve(question)).await;
         self.recorder.in_flight.decrement(1);
         self.recorder.resolution_s.record(began.elapsed());
-        answer.unwrap_or_else(|_| {
-            let limit_ms = RESOLUTION_MAX.as_millis();
-            Err(RecursionError::TimedOut { name: question.name.clone(), record_type: question.record_type, limit_ms })
+        answer.unwrap_or_else(|elapsed| {
+            let (name, record_type) = (question.name.clone(), question.record_type);
+            Err(RecursionError { name, record_type, code: Some(NO_REACHABLE_AUTHORITY), source: elapsed.into() })
         })
     }
 
@@ -371,17 +435,17 @@ impl Engine {
         let key = KeyRef::of(&query);
         let mut entry = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
         let mut walk = |entry: &Entry, is_usable| {
-            let at_hand = AtHand { entry, is_usable, now: self.now() };
+            let at_hand = AtHand { entry, is_usable, is_stale: false, now: self.now() };
             self.walk(&query, &asker, &lists, at_hand, Transport::Tcp, &mut reply)
         };
         let mut walked = walk(&entry, entry.is_fresh(self.now()));
         if matches!(walked, Walked::NoAnswer { .. }) {
-            match self.obtain(&query).await {
+            match self.obtain(key.to_owned(), Question::new(name.clone(), record_type)).await {
                 Ok(resolved) => {
                     walked = walk(&resolved, true);
                     entry = resolved;
                 }
-                Err(reason) => respond::write_error(&mut reply, &query, Rcode::ServFail, reason, Transport::Tcp),
+                Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Failed), Transport::Tcp),
             }
         }
         let (verdict, hop) = match walked {
@@ -413,9 +477,10 @@ fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entr
     message.add_query(ProtoQuery::query(question.proto_name(), question.proto_type()));
     message.add_answers(answer.answers);
     message.add_authorities(answer.authorities);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError::Failed {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError {
         name: question.name.clone(),
         record_type: question.record_type,
+        code: None,
         source,
     };
     let wire = message.to_vec().map_err(|error| failed(error.into()))?;

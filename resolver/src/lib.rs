@@ -5,7 +5,7 @@
 //! doors     udp: batches     parsing    identify, decide, cache, review         wire       counters
 //!                                          |  miss
 //!                                          v
-//!                                        flight -> recurse -> local | hickory (recursor, forwarder)
+//!                                        flight -> recurse -> local | special | recursor
 //! ```
 //!
 //! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
@@ -14,13 +14,14 @@
 pub mod cache;
 pub mod engine;
 pub mod flight;
-pub mod hickory;
 pub mod listen;
 pub mod local;
 pub mod query;
 pub mod record;
 pub mod recurse;
+pub mod recursor;
 pub mod respond;
+pub mod special;
 pub mod tcp;
 pub mod udp;
 pub mod worker;

@@ -138,13 +138,18 @@ pub fn serve(bound: Vec<Bound>, engine: &Arc<Engine>, workers: Workers) -> io::R
 async fn resolve(engine: Arc<Engine>, mut late: UnboundedReceiver<Late>) {
     let mut taken = Vec::with_capacity(LATE_BATCH);
     while late.recv_many(&mut taken, LATE_BATCH).await > 0 {
-        for (miss, way_back) in taken.drain(..) {
+        for late in taken.drain(..) {
             let engine = Arc::clone(&engine);
             tokio::spawn(async move {
-                let mut reply = Vec::new();
-                engine.finish(miss, &mut reply).await;
-                if way_back(&reply).refused > 0 {
-                    engine.common_desk().pen.count(Count::ReplyRefused);
+                match late {
+                    Late::Renewal(renewal) => engine.renew(renewal).await,
+                    Late::Miss(miss, way_back) => {
+                        let mut reply = Vec::new();
+                        engine.finish(miss, &mut reply).await;
+                        if way_back(&reply).refused > 0 {
+                            engine.common_desk().pen.count(Count::ReplyRefused);
+                        }
+                    }
                 }
             });
         }

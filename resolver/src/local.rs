@@ -85,7 +85,7 @@ mod tests {
     async fn check(name: &str, record_type: u16, expected: &str) {
         let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
         let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
-        let answer = records.resolve(&Question { name: PolicyName::parse(name).unwrap(), record_type }).await.unwrap();
+        let answer = records.resolve(&Question::new(PolicyName::parse(name).unwrap(), record_type)).await.unwrap();
         let types: Vec<String> = answer.answers.iter().map(|record| record.record_type().to_string()).collect();
         assert_eq!(format!("{:?} {}", answer.rcode, types.join(" ")).trim(), expected, "{name}");
     }

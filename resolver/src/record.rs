@@ -159,7 +159,10 @@ pub struct Recorder {
     pub in_flight: Gauge,
     /// How long resolutions took, in seconds.
     pub resolution_s: Histogram,
-    failures: Counter,
+    /// Answers given although they were too old.
+    pub stale: Counter,
+    /// Answers resolved again before their end.
+    pub renewed: Counter,
 }
 
 impl Recorder {
@@ -177,7 +180,8 @@ impl Recorder {
             overflows: counter!("ox_protect_socket_overflows_total"),
             in_flight: gauge!("ox_protect_resolutions_in_flight"),
             resolution_s: histogram!("ox_protect_resolution_seconds"),
-            failures: counter!("ox_protect_resolution_failures_total"),
+            stale: counter!("ox_protect_stale_answers_total"),
+            renewed: counter!("ox_protect_renewals_total"),
         }
     }
 
@@ -192,11 +196,6 @@ impl Recorder {
     /// Counts what finds this socket full.
     pub fn watch(&self, socket: Arc<UdpSocket>) {
         self.sockets.lock().expect("nothing panics while it holds the sockets").push(socket);
-    }
-
-    /// A resolution ended without an answer.
-    pub fn failed(&self) {
-        self.failures.increment(1);
     }
 
     /// Adds up what all pens wrote and empties their rings, so that the metrics say what has happened until now.
@@ -266,7 +265,8 @@ fn describe() {
     describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
     describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
     describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
-    describe_counter!("ox_protect_resolution_failures_total", "Resolutions without an answer");
+    describe_counter!("ox_protect_stale_answers_total", "Answers older than they should be, because nobody gave a newer one in time");
+    describe_counter!("ox_protect_renewals_total", "Answers resolved again before their end");
     describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
     describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
     describe_counter!("ox_protect_panics_total", "Panics caught at a worker");

@@ -3,8 +3,6 @@
 //! Everything behind [`Recursion`] is replaceable. It is asked on misses only and knows no household, no list and no
 //! verdict; ids of devices never leave the house, because a question here is a name and a type.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
@@ -19,15 +17,21 @@ pub struct Question {
     pub name: PolicyName,
     /// The type.
     pub record_type: u16,
+    /// Whether what is known already, but will not hold for long, is to be asked again.
+    pub renews: bool,
 }
 
 impl Question {
+    /// A question about a name.
+    #[must_use]
+    pub fn new(name: PolicyName, record_type: u16) -> Self {
+        Self { name, record_type, renews: false }
+    }
+
     /// The same name in the record library's words.
     #[must_use]
     pub fn proto_name(&self) -> Name {
-        let mut name = Name::from_labels(self.name.borrow().labels()).expect("a canonical name is a name");
-        name.set_fqdn(true);
-        name
+        proto_name(self.name.borrow())
     }
 
     /// The same type in the record library's words.
@@ -76,6 +80,13 @@ impl Answer {
     }
 }
 
+/// A name in the record library's words.
+pub(crate) fn proto_name(name: NameRef<'_>) -> Name {
+    let mut proto = Name::from_labels(name.labels()).expect("a canonical name is a name");
+    proto.set_fqdn(true);
+    proto
+}
+
 /// The house's form of a record library's name.
 pub(crate) fn canonical(name: &Name) -> PolicyName {
     let mut wire = Vec::with_capacity(name.len() + 1);
@@ -89,28 +100,17 @@ pub(crate) fn canonical(name: &Name) -> PolicyName {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum RecursionError {
-    /// The authorities could not be reached or did not answer well.
-    #[error("resolving {name} {record_type}")]
-    Failed {
-        /// The name.
-        name: PolicyName,
-        /// The type.
-        record_type: u16,
-        /// What the resolver says.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It took longer than a client waits.
-    #[error("resolving {name} {record_type} took longer than {limit_ms} ms")]
-    TimedOut {
-        /// The name.
-        name: PolicyName,
-        /// The type.
-        record_type: u16,
-        /// The limit in milliseconds.
-        limit_ms: u128,
-    },
+#[error("resolving {name} {record_type}")]
+pub struct RecursionError {
+    /// The name.
+    pub name: PolicyName,
+    /// The type.
+    pub record_type: u16,
+    /// The info-code of the Extended DNS Error that tells the client, RFC 8914; none where there is nothing to tell.
+    pub code: Option<u16>,
+    /// What is wrong.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// Somebody who can answer a question that is not in the cache.
@@ -118,27 +118,4 @@ pub enum RecursionError {
 pub trait Recursion: Send + Sync {
     /// Finds the answer. A negative answer is an answer; an error is answered SERVFAIL and not kept.
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError>;
-}
-
-/// Sends each question where its zone is answered: the longest configured zone wins, recursion takes the rest.
-pub struct Routes {
-    zones: Vec<(PolicyName, Arc<dyn Recursion>)>,
-    rest: Arc<dyn Recursion>,
-}
-
-impl Routes {
-    /// Routes by zone; `rest` answers for names in none of them.
-    #[must_use]
-    pub fn new(mut zones: Vec<(PolicyName, Arc<dyn Recursion>)>, rest: Arc<dyn Recursion>) -> Self {
-        zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.borrow().labels().count()));
-        Self { zones, rest }
-    }
-}
-
-#[async_trait]
-impl Recursion for Routes {
-    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        let zone = self.zones.iter().find(|(zone, _)| question.name.borrow().is_within(zone.borrow()));
-        zone.map_or(&self.rest, |(_, answers)| answers).resolve(question).await
-    }
 }

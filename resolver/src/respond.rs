@@ -23,6 +23,8 @@ use crate::{
 pub const UDP_PAYLOAD_MAX: u16 = 1232;
 /// How long a client may keep a block, in seconds: a parent's "yes" must not wait for a stub's cache.
 pub const BLOCKED_TTL_S: u32 = 10;
+/// How long a client may keep an answer that is older than it should be, in seconds, RFC 8767 section 4.
+pub const STALE_TTL_S: u32 = 30;
 /// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
 const OPTION_EDE: u16 = 15;
 const TYPE_A: u16 = 1;
@@ -77,8 +79,10 @@ impl BlockedAnswer {
 pub enum Reason<'t> {
     /// A verdict.
     Blocked(Verdict, &'t Taxonomy),
-    /// No authority could be reached, RFC 8914 section 4.23.
-    NoReachableAuthority,
+    /// There is no answer: the info-code that says why, RFC 8914 section 4.
+    Failed(u16),
+    /// The answer is older than it should be, because nobody could be asked: 3, or 19 of a name that did not exist.
+    Stale(Rcode),
 }
 
 impl<'t> Reason<'t> {
@@ -91,7 +95,9 @@ impl<'t> Reason<'t> {
                 Layer::Security => 15,
                 _ => 17,
             },
-            Self::NoReachableAuthority => 22,
+            Self::Failed(code) => code,
+            Self::Stale(Rcode::NxDomain) => 19,
+            Self::Stale(_) => 3,
         }
     }
 
@@ -99,7 +105,7 @@ impl<'t> Reason<'t> {
     fn pieces(self) -> impl Iterator<Item = &'t str> {
         let (own_list, categories) = match self {
             // An order may be confidential: its basis is in the code, and that is all there is to tell.
-            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::NoReachableAuthority => (None, None),
+            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::Failed(_) | Self::Stale(_) => (None, None),
             Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::HouseholdDeny, .. }, _) => (Some("own list"), None),
             Self::Blocked(verdict, taxonomy) => (None, Some((verdict.categories, taxonomy))),
         };
@@ -135,13 +141,25 @@ impl Transport {
 
 /// A cached answer: copied, then id, flags, TTLs and the question's letter case are the client's.
 pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: Duration, transport: Transport) {
+    copy_cached(reply, query, entry);
+    entry.write_ttls(reply, now);
+    finish(reply, query, None, transport);
+}
+
+/// A cached answer that is older than it should be, for a short while and with the reason.
+pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transport: Transport) {
+    copy_cached(reply, query, entry);
+    entry.write_ttl(reply, STALE_TTL_S);
+    let rcode = if entry.message()[3] & 0x0f == Rcode::NxDomain as u8 { Rcode::NxDomain } else { Rcode::NoError };
+    finish(reply, query, Some(Reason::Stale(rcode)), transport);
+}
+
+fn copy_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry) {
     reply.clear();
     reply.extend_from_slice(entry.message());
-    entry.write_ttls(reply, now);
     patch_header(reply, query, entry.message()[3] & 0x0f);
     let question = query.question();
     reply[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
-    finish(reply, query, None, transport);
 }
 
 /// A block, with a SOA so that its short life is ours to set (RFC 2308 section 5), and its reason.

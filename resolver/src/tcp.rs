@@ -62,7 +62,10 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
         match answer(engine, &packet, peer, &mut reply) {
             // RFC 7766 section 8: what is no query ends the connection.
             Step::Silent => return Ok(()),
-            Step::Reply => write_message(&writer, &reply).await?,
+            Step::Reply => {
+                renew(engine);
+                write_message(&writer, &reply).await?;
+            }
             Step::Miss(miss) => {
                 let place = Arc::clone(&pipeline).acquire_owned().await.expect("the semaphore is never closed");
                 let (engine, writer) = (Arc::clone(engine), Arc::clone(&writer));
@@ -85,6 +88,14 @@ fn answer(engine: &Engine, packet: &[u8], peer: SocketAddr, reply: &mut Vec<u8>)
         desk.pen.count(Count::Panic);
         Step::Silent
     })
+}
+
+/// Has what was answered near its end resolved again.
+fn renew(engine: &Arc<Engine>) {
+    for renewal in std::mem::take(&mut engine.common_desk().due) {
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move { engine.renew(renewal).await });
+    }
 }
 
 async fn read_message(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<u8>> {

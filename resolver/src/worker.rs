@@ -17,7 +17,7 @@ use rustix::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    engine::{Desk, Engine, Miss, Step, Turn},
+    engine::{Desk, Engine, Miss, Renewal, Step, Turn},
     record::Count,
     respond::Transport,
     udp::{self, Batch, Path, Sent},
@@ -56,8 +56,13 @@ pub trait PacketIo {
 
 /// The way of a late reply.
 pub type WayBack = Box<dyn FnOnce(&[u8]) -> Sent + Send>;
-/// A query that must be resolved, and the way of its reply. Its place in this queue is the permit inside the miss.
-pub type Late = (Miss, WayBack);
+/// What a worker leaves to the runtime. Its place in the queue is the permit inside.
+pub enum Late {
+    /// A query that must be resolved, and the way of its reply.
+    Miss(Miss, WayBack),
+    /// An answer that will soon be too old.
+    Renewal(Renewal),
+}
 
 /// A socket and its batch.
 pub struct SocketIo {
@@ -157,6 +162,10 @@ impl Worker {
             answer(engine, &turn, desk, misses, io, place);
         }
         let sent = io.send(count);
+        for renewal in desk.due.drain(..) {
+            // The runtime is gone only when the process ends.
+            let _ = misses.send(Late::Renewal(renewal));
+        }
         if sent.refused > 0 {
             desk.pen.count_many(Count::ReplyRefused, sent.refused as u64);
         }
@@ -173,7 +182,7 @@ fn answer(engine: &Engine, turn: &Turn<'_>, desk: &mut Desk, misses: &UnboundedS
         Ok(Step::Miss(miss)) => {
             reply.clear();
             // The runtime is gone only when the process ends.
-            let _ = misses.send((miss, io.way_back(place)));
+            let _ = misses.send(Late::Miss(miss, io.way_back(place)));
         }
         Err(_) => {
             reply.clear();

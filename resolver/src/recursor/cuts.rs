@@ -1,0 +1,116 @@
+//! Where zones begin and who serves them.
+//!
+//! A cut is what the *parent* says, and lives no longer than the parent said: a child cannot prolong its own delegation, so a
+//! name that its registry took away is gone when that time is over (ghost domains). What the *child* says of its servers is kept
+//! apart and only adds servers to try.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use foldhash::HashMap;
+use policy::name::{Name, NameRef};
+use quick_cache::sync::Cache;
+
+use super::sift::{NameServer, Referral, Role};
+
+/// Cuts remembered. A count.
+const CUTS_MAX: usize = 500_000;
+/// The longest that a cut is believed, in seconds.
+const CUT_MAX_S: u32 = 86_400;
+/// The shortest: a delegation with a TTL of zero would be asked for at each step.
+const CUT_MIN_S: u32 = 1;
+
+/// A zone and its servers.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// The zone.
+    pub zone: Name,
+    /// Its servers by name.
+    pub servers: Vec<NameServer>,
+    /// Servers by address, as configured or hinted.
+    pub addresses: Vec<SocketAddr>,
+    /// How they are asked.
+    pub role: Role,
+    /// Configured, and to be asked by recursion instead when it fails.
+    pub is_first_only: bool,
+    /// Configured: nothing above it is ever asked.
+    pub is_fixed: bool,
+    expires: Duration,
+}
+
+impl Cut {
+    /// A zone whose servers are configured.
+    #[must_use]
+    pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, is_first_only: bool) -> Self {
+        Self { zone, servers: Vec::new(), addresses, role, is_first_only, is_fixed: true, expires: Duration::MAX }
+    }
+}
+
+/// The zones that are known.
+pub struct Cuts {
+    fixed: HashMap<Name, Arc<Cut>>,
+    learnt: Cache<Name, Arc<Cut>>,
+    apexes: Cache<Name, Arc<Cut>>,
+}
+
+impl Cuts {
+    /// Knows the configured ones.
+    #[must_use]
+    pub fn new(fixed: impl IntoIterator<Item = Cut>) -> Self {
+        let fixed = fixed.into_iter().map(|cut| (cut.zone.clone(), Arc::new(cut))).collect();
+        Self { fixed, learnt: Cache::new(CUTS_MAX), apexes: Cache::new(CUTS_MAX) }
+    }
+
+    /// The closest known zone that a name is in; none when not even the root is known. `without_fixed` leaves out those that are
+    /// only tried first.
+    #[must_use]
+    pub fn closest(&self, name: NameRef<'_>, now: Duration, without_first: bool) -> Option<Arc<Cut>> {
+        let root = Name::root();
+        let mut zones = name.ancestors().chain([root.borrow()]);
+        zones.find_map(|zone| {
+            // Its maps are asked by owned names, and this is off the path of hits.
+            let zone = zone.to_owned();
+            let fixed = self.fixed.get(&zone).filter(|cut| !(without_first && cut.is_first_only)).cloned();
+            fixed.or_else(|| self.learnt.get(&zone).filter(|cut| cut.expires > now))
+        })
+    }
+
+    /// Learns a cut from the zone above it.
+    pub fn learn(&self, referral: Referral, now: Duration) -> Arc<Cut> {
+        let zone = referral.zone.clone();
+        let cut = Arc::new(learnt(referral, now));
+        self.learnt.insert(zone, Arc::clone(&cut));
+        cut
+    }
+
+    /// Learns what a zone says of its own servers.
+    pub fn learn_apex(&self, referral: Referral, now: Duration) {
+        let is_known = self.apexes.get(&referral.zone).is_some_and(|apex| apex.expires > now);
+        if !is_known {
+            self.apexes.insert(referral.zone.clone(), Arc::new(learnt(referral, now)));
+        }
+    }
+
+    /// What a zone says of its own servers.
+    #[must_use]
+    pub fn apex(&self, zone: &Name, now: Duration) -> Option<Arc<Cut>> {
+        self.apexes.get(zone).filter(|apex| apex.expires > now)
+    }
+
+    /// Forgets a zone: none of its servers helped, and the zone above may know better ones by now.
+    pub fn forget(&self, zone: &Name) {
+        self.learnt.remove(zone);
+        self.apexes.remove(zone);
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.learnt.len()
+    }
+}
+
+fn learnt(referral: Referral, now: Duration) -> Cut {
+    let Referral { zone, servers, ttl_s } = referral;
+    let expires = now + Duration::from_secs(ttl_s.clamp(CUT_MIN_S, CUT_MAX_S).into());
+    Cut { zone, servers, addresses: Vec::new(), role: Role::Authority, is_first_only: false, is_fixed: false, expires }
+}

@@ -1,0 +1,133 @@
+//! The real surroundings: sockets of the runtime, the system's clock and its random numbers.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    surroundings::{Reception, Surroundings},
+    wire::{Expected, Likeness},
+};
+
+/// Source ports are drawn from here on: below are those of services (RFC 5452 section 9.2).
+const FIRST_PORT: u16 = 1_024;
+/// How often another port is drawn when one is taken, before the system's choice is taken.
+const PORT_DRAWS: usize = 8;
+/// The largest datagram that can be a reply to us: we advertise 1,232 octets, and servers without EDNS send 512. Octets.
+const DATAGRAM_OCTETS_MAX: usize = 4_096;
+/// The most that is read for one TCP reply, in octets: what its length field can say.
+const STREAM_OCTETS_MAX: usize = 65_535;
+
+/// The Internet, or whatever network this machine is in.
+pub struct Internet {
+    started: Instant,
+}
+
+impl Internet {
+    /// The clock starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// A socket on a port drawn by chance, connected: the system then drops what comes from elsewhere, and tells of unreachable
+    /// servers.
+    async fn socket(&self, server: SocketAddr) -> io::Result<UdpSocket> {
+        let local = |port| match server {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+        };
+        let mut chance = self.random();
+        for _ in 0..PORT_DRAWS {
+            let port = FIRST_PORT + (chance % u64::from(u16::MAX - FIRST_PORT)) as u16;
+            match UdpSocket::bind(local(port)).await {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => chance = self.random(),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => chance = self.random(),
+                Err(error) => return Err(error),
+                Ok(socket) => return socket.connect(server).await.map(|()| socket),
+            }
+        }
+        let socket = UdpSocket::bind(local(0)).await?;
+        socket.connect(server).await.map(|()| socket)
+    }
+}
+
+impl Default for Internet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Surroundings for Internet {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        getrandom::u64().expect("the system has random numbers")
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        sleep(duration).await;
+    }
+
+    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        let exchange = async {
+            let socket = self.socket(server).await?;
+            socket.send(query).await?;
+            let mut reply = vec![0; DATAGRAM_OCTETS_MAX];
+            loop {
+                let octets = socket.recv(&mut reply).await?;
+                match expected.compare(&reply[..octets]) {
+                    Likeness::Noise => {}
+                    Likeness::Near => return Ok(Reception::NearMiss),
+                    Likeness::Right => {
+                        reply.truncate(octets);
+                        return Ok(Reception::Reply(reply));
+                    }
+                }
+            }
+        };
+        settle(timeout(patience, exchange).await)
+    }
+
+    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        let exchange = async {
+            let mut stream = TcpStream::connect(server).await?;
+            stream.set_nodelay(true)?;
+            let length = u16::try_from(query.len()).expect("a query is short");
+            stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
+            loop {
+                let length = usize::from(stream.read_u16().await?);
+                // Read as it comes: a length alone must not cost memory.
+                let mut reply = Vec::with_capacity(length.min(DATAGRAM_OCTETS_MAX));
+                (&mut stream).take(length.min(STREAM_OCTETS_MAX) as u64).read_to_end(&mut reply).await?;
+                if reply.len() < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                if expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply) {
+                    return Ok(Reception::Reply(reply));
+                }
+            }
+        };
+        settle(timeout(patience, exchange).await)
+    }
+}
+
+fn settle(result: Result<io::Result<Reception>, tokio::time::error::Elapsed>) -> Reception {
+    match result {
+        Ok(Ok(reception)) => reception,
+        Ok(Err(error)) => Reception::Unreachable(error),
+        Err(_) => Reception::Silent,
+    }
+}

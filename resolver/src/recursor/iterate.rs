@@ -1,0 +1,424 @@
+//! From the closest zone that is known down to the answer, and along its aliases.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{RData, Record, RecordType},
+};
+use policy::name::{Name, NameRef};
+
+use super::{
+    Failure, Recursor,
+    cuts::Cut,
+    quest::{Path, Quest},
+    rrsets::{Fact, Rank, RrSet},
+    sift::{Fault, Finding, Role, Sifted, follow_dname},
+    surroundings::Surroundings,
+};
+
+/// Aliases from the name asked for to its records; Unbound follows 11, PowerDNS 10.
+const ALIASES_MAX: usize = 11;
+/// Zones on the way from a known one down to the name. A count; nothing honest has a third of it.
+const REFERRALS_MAX: usize = 24;
+/// Queries with a minimised name, and how many of them add one label only: RFC 9156 section 2.3.
+const MINIMISED_MAX: usize = 10;
+const MINIMISED_ONE_LABEL: usize = 4;
+
+const TYPE_A: u16 = 1;
+const TYPE_CNAME: u16 = 5;
+const TYPE_DNAME: u16 = 39;
+const TYPE_DS: u16 = 43;
+
+/// What was found out.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The code.
+    pub code: ResponseCode,
+    /// The aliases, then the records; TTLs are what is left of them.
+    pub sets: Vec<RrSet>,
+    /// The SOA of a denial.
+    pub soa: Option<Record>,
+}
+
+/// What the caches know.
+enum Known {
+    Records(RrSet),
+    Aliases(Vec<RrSet>, Name),
+    Denied(ResponseCode, Option<Record>),
+}
+
+type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
+impl<S: Surroundings> Recursor<S> {
+    /// Finds out what a name has of a type.
+    pub(super) fn resolve_path<'f>(
+        &'f self,
+        quest: &'f Quest,
+        path: &'f Path<'f>,
+        name: NameRef<'f>,
+        record_type: u16,
+    ) -> Boxed<'f, Result<Resolved, Failure>> {
+        Box::pin(self.follow(quest, path, name, record_type))
+    }
+
+    async fn follow(&self, quest: &Quest, path: &Path<'_>, name: NameRef<'_>, record_type: u16) -> Result<Resolved, Failure> {
+        let (mut at, mut sets) = (name.to_owned(), Vec::new());
+        loop {
+            let is_renewed = quest.renews && path.is_first();
+            let (further, target) = match self.known(at.borrow(), record_type, is_renewed)? {
+                Some(Known::Records(set)) => {
+                    sets.push(set);
+                    return Ok(Resolved { code: ResponseCode::NoError, sets, soa: None });
+                }
+                Some(Known::Denied(code, soa)) => return Ok(Resolved { code, sets, soa }),
+                Some(Known::Aliases(further, target)) => (further, target),
+                None => {
+                    let found = self.find(quest, path, at.borrow(), record_type).await;
+                    if let Err(failure) = &found {
+                        self.rrsets.keep_failure(at.borrow(), record_type, *failure, self.surroundings.now());
+                    }
+                    match found? {
+                        Finding::Answer(found) => {
+                            sets.extend(found);
+                            check_aliases(&sets)?;
+                            return Ok(Resolved { code: ResponseCode::NoError, sets, soa: None });
+                        }
+                        Finding::Alias(further, target) => (further, target),
+                        Finding::NxDomain(found, _, soa) => {
+                            sets.extend(found);
+                            return Ok(Resolved { code: ResponseCode::NXDomain, sets, soa });
+                        }
+                        Finding::NoData(found, _, soa) => {
+                            sets.extend(found);
+                            return Ok(Resolved { code: ResponseCode::NoError, sets, soa });
+                        }
+                        Finding::Bad(Fault::TooLong) => return Ok(Resolved { code: ResponseCode::YXDomain, sets, soa: None }),
+                        Finding::Bad(_) | Finding::Referral(_) => return Err(Failure::Useless),
+                    }
+                }
+            };
+            sets.extend(further);
+            check_aliases(&sets)?;
+            if sets.iter().any(|set| set.owner == target && set.record_type == TYPE_CNAME) {
+                return Err(Failure::Circular);
+            }
+            at = target;
+        }
+    }
+
+    /// What the caches know of a name and a type.
+    fn known(&self, name: NameRef<'_>, record_type: u16, is_renewed: bool) -> Result<Option<Known>, Failure> {
+        let now = self.surroundings.now();
+        let usable =
+            |name: NameRef<'_>, record_type| self.rrsets.exact(name, record_type, now).filter(|kept| !(is_renewed && kept.is_old(now)));
+        let found = self.rrsets.find(name, record_type, now).filter(|kept| !(is_renewed && kept.is_old(now)));
+        if let Some(kept) = found {
+            let left = kept.remaining_s(now);
+            let soa = |soa: &Option<Record>| soa.clone().map(|soa| with_ttl(soa, left));
+            return Ok(Some(match &kept.fact {
+                Fact::Records(set) => Known::Records(aged(set, left)),
+                Fact::NoData(denial) => Known::Denied(ResponseCode::NoError, soa(denial)),
+                Fact::NxDomain(denial) => Known::Denied(ResponseCode::NXDomain, soa(denial)),
+            }));
+        }
+        if record_type != TYPE_CNAME && record_type != TYPE_DNAME {
+            if let Some(kept) = usable(name, TYPE_CNAME)
+                && let Fact::Records(set) = &kept.fact
+                && let Some(target) = set.alias_target()
+            {
+                return Ok(Some(Known::Aliases(vec![aged(set, kept.remaining_s(now))], target)));
+            }
+            for above in name.ancestors().skip(1) {
+                if let Some(kept) = usable(above, TYPE_DNAME)
+                    && let Fact::Records(set) = &kept.fact
+                {
+                    let set = aged(set, kept.remaining_s(now));
+                    return match follow_dname(&set, name) {
+                        Ok((alias, target)) => Ok(Some(Known::Aliases(vec![set, alias], target))),
+                        Err(_) => Ok(Some(Known::Denied(ResponseCode::YXDomain, None))),
+                    };
+                }
+            }
+        }
+        match self.rrsets.failure(name, record_type, now) {
+            Some(failure) if !is_renewed => {
+                self.counts.cached_failures.increment(1);
+                Err(failure)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Goes down from the closest known zone until somebody answers.
+    async fn find(&self, quest: &Quest, path: &Path<'_>, name: NameRef<'_>, record_type: u16) -> Result<Finding, Failure> {
+        // What a zone is delegated with stands above it.
+        let place = if record_type == TYPE_DS { name.parent().unwrap_or(name) } else { name };
+        let mut cut = self.start(quest, path, place, false).await?;
+        let mut minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises && cut.role == Role::Authority);
+        let (mut referrals, mut is_second_try, mut denied) = (0, false, None);
+        loop {
+            let (asked, asked_type) = minimiser.question(record_type);
+            let is_whole = asked == name && asked_type == record_type;
+            let sifted = match self.ask_zone(quest, path, &cut, asked, asked_type).await {
+                Ok(sifted) => sifted,
+                Err(failure @ (Failure::TooLong | Failure::TooMuchWork | Failure::Busy)) => return Err(failure),
+                // Some servers stumble over names that do not end a question.
+                Err(_) if !is_whole => {
+                    minimiser.give_up();
+                    continue;
+                }
+                Err(_) if cut.is_first_only => {
+                    cut = self.start(quest, path, place, true).await?;
+                    minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
+                    continue;
+                }
+                Err(failure) if is_second_try || cut.is_fixed || cut.zone.borrow().is_root() || referrals > 0 => return Err(failure),
+                // The delegation may have moved since it was learnt: ask the zone above once.
+                Err(_) => {
+                    is_second_try = true;
+                    self.cuts.forget(&cut.zone);
+                    let above = cut.zone.borrow().parent().unwrap_or(cut.zone.borrow()).to_owned();
+                    cut = self.start(quest, path, above.borrow(), false).await?;
+                    minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
+                    continue;
+                }
+            };
+            let now = self.surroundings.now();
+            if let Some(apex) = &sifted.apex
+                && !cut.is_fixed
+                && apex.zone == cut.zone
+            {
+                self.cuts.learn_apex(apex.clone(), now);
+            }
+            match &sifted.finding {
+                Finding::Referral(referral) => {
+                    referrals += 1;
+                    if referrals > REFERRALS_MAX {
+                        return Err(Failure::TooMuchWork);
+                    }
+                    let parent = cut;
+                    cut = self.cuts.learn(referral.clone(), now);
+                    quest.note(now, || format!("{} is delegated by {}", cut.zone, parent.zone));
+                    minimiser.enter(cut.zone.borrow());
+                }
+                Finding::NxDomain(_, _, soa) if !is_whole => {
+                    denied = Some((asked.to_owned(), soa.clone()));
+                    minimiser.give_up();
+                }
+                _ if !is_whole => {
+                    self.keep(&sifted, asked_type, now);
+                    minimiser.advance();
+                }
+                _ => {
+                    let finding = self.keep(&sifted, record_type, now);
+                    if let (Finding::NxDomain(..), Some((above, soa))) = (&finding, denied) {
+                        // Denied twice, with and without the rest of the name: nothing is there, and nothing below (RFC 8020).
+                        self.rrsets.keep_no_name(above.borrow(), soa, Rank::Answer, now);
+                    }
+                    return Ok(finding);
+                }
+            }
+        }
+    }
+
+    /// Where to begin.
+    async fn start(&self, quest: &Quest, path: &Path<'_>, name: NameRef<'_>, without_first: bool) -> Result<Arc<Cut>, Failure> {
+        match self.cuts.closest(name, self.surroundings.now(), without_first) {
+            Some(cut) => Ok(cut),
+            None => self.prime(quest, path).await,
+        }
+    }
+
+    /// Asks the hinted servers who serves the root, RFC 8109. Where none says, the hints themselves do for a while.
+    async fn prime(&self, quest: &Quest, path: &Path<'_>) -> Result<Arc<Cut>, Failure> {
+        let root = Name::root();
+        if self.settings.primes {
+            let said = self.ask_zone(quest, path, &self.hints, root.borrow(), RecordType::NS.into()).await;
+            if let Ok(Sifted { apex: Some(apex), .. }) = said.as_deref()
+                && apex.servers.iter().any(|server| !server.glue.is_empty())
+            {
+                return Ok(self.cuts.learn(apex.clone(), self.surroundings.now()));
+            }
+        }
+        Ok(Arc::clone(&self.hints))
+    }
+
+    /// Keeps what was found, and returns it as it is to be used: TTLs within their bounds, private addresses left out.
+    fn keep(&self, sifted: &Sifted, record_type: u16, now: std::time::Duration) -> Finding {
+        let rank = if sifted.is_sound { Rank::Answer } else { Rank::Hearsay };
+        let bounds = self.rrsets.bounds();
+        let keep_sets = |sets: &[RrSet]| -> Vec<RrSet> {
+            let bounded = sets.iter().map(|set| {
+                let records = set.records.iter().filter(|record| !self.is_private(set.owner.borrow(), record));
+                let mut set = RrSet { records: records.cloned().collect(), ..set.clone() };
+                set.set_ttl(bounds.of_set(&set));
+                set
+            });
+            let kept: Vec<RrSet> = bounded.filter(|set| !set.records.is_empty()).collect();
+            kept.iter().for_each(|set| self.rrsets.keep(set.clone(), rank, now));
+            kept
+        };
+        let bounded = |soa: &Option<Record>| {
+            let ttl = bounds.of_denial(soa.as_ref());
+            soa.clone().map(|soa| with_ttl(soa, ttl))
+        };
+        match &sifted.finding {
+            Finding::Answer(sets) => {
+                let kept = keep_sets(sets);
+                match sets.last() {
+                    Some(last) if kept.last().is_none_or(|kept| kept.owner != last.owner || kept.record_type != last.record_type) => {
+                        Finding::NoData(kept, last.owner.clone(), None)
+                    }
+                    _ => Finding::Answer(kept),
+                }
+            }
+            Finding::Alias(sets, target) => Finding::Alias(keep_sets(sets), target.clone()),
+            Finding::NxDomain(sets, name, soa) => {
+                self.rrsets.keep_no_name(name.borrow(), soa.clone(), rank, now);
+                Finding::NxDomain(keep_sets(sets), name.clone(), bounded(soa))
+            }
+            Finding::NoData(sets, name, soa) => {
+                self.rrsets.keep_no_data(name.borrow(), record_type, soa.clone(), rank, now);
+                Finding::NoData(keep_sets(sets), name.clone(), bounded(soa))
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The addresses of a server that came without.
+    pub(super) async fn addresses_of(&self, quest: &Quest, path: &Path<'_>, server: &Name) -> Result<Vec<SocketAddr>, Failure> {
+        quest.pay_server_name()?;
+        let families = [(self.settings.ipv4, RecordType::A), (self.settings.ipv6, RecordType::AAAA)];
+        let mut result = Ok(Vec::new());
+        for (_, record_type) in families.into_iter().filter(|(is_used, _)| *is_used) {
+            let step = path.step(server.borrow(), record_type.into())?;
+            match self.resolve_path(quest, &step, server.borrow(), record_type.into()).await {
+                Ok(resolved) => {
+                    // A server's name is no alias, RFC 2181 section 10.3; many resolvers follow one all the same, and so do we.
+                    let facts = resolved.sets.into_iter().map(Fact::Records);
+                    let found: Vec<SocketAddr> = facts.flat_map(|fact| self.addresses_in(&fact)).collect();
+                    if !found.is_empty() {
+                        return Ok(found);
+                    }
+                    if resolved.code == ResponseCode::NXDomain {
+                        break;
+                    }
+                }
+                Err(failure) => result = Err(failure),
+            }
+        }
+        result
+    }
+
+    /// The addresses in a set that may be asked.
+    pub(super) fn addresses_in(&self, fact: &Fact) -> Vec<SocketAddr> {
+        let Fact::Records(set) = fact else { return Vec::new() };
+        set.records.iter().filter_map(|record| self.address_to_ask(record.data.ip_addr()?)).collect()
+    }
+
+    /// Whether a name of the Internet leads into somebody's own network (DNS rebinding).
+    fn is_private(&self, owner: NameRef<'_>, record: &Record) -> bool {
+        if self.settings.private_domains.iter().any(|domain| owner.is_within(domain.borrow())) {
+            return false;
+        }
+        match &record.data {
+            RData::A(_) | RData::AAAA(_) => {
+                let address = record.data.ip_addr();
+                address.is_some_and(|address| self.settings.private_addresses.iter().any(|network| network.contains(&address)))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn with_ttl(mut record: Record, ttl_s: u32) -> Record {
+    record.ttl = ttl_s;
+    record
+}
+
+fn aged(set: &RrSet, left_s: u32) -> RrSet {
+    let mut set = set.clone();
+    set.set_ttl(left_s);
+    set
+}
+
+fn check_aliases(sets: &[RrSet]) -> Result<(), Failure> {
+    let aliases = sets.iter().filter(|set| set.record_type == TYPE_CNAME).count();
+    if aliases > ALIASES_MAX { Err(Failure::TooManyAliases) } else { Ok(()) }
+}
+
+/// Shows each zone no more of a name than it needs to know, RFC 9156.
+struct Minimiser<'n> {
+    name: NameRef<'n>,
+    labels: usize,
+    /// Labels shown in the next query.
+    shown: usize,
+    queries: usize,
+    is_on: bool,
+}
+
+impl<'n> Minimiser<'n> {
+    fn new(name: NameRef<'n>, zone: NameRef<'_>, is_on: bool) -> Self {
+        let labels = name.label_count();
+        Self { name, labels, shown: zone.label_count() + 1, queries: 0, is_on }
+    }
+
+    fn question(&self, record_type: u16) -> (NameRef<'n>, u16) {
+        if !self.is_on || self.shown >= self.labels || self.queries >= MINIMISED_MAX {
+            return (self.name, record_type);
+        }
+        (self.name.last_labels(self.shown), TYPE_A)
+    }
+
+    /// The name shown exists and is no zone of its own: show more.
+    fn advance(&mut self) {
+        self.queries += 1;
+        let hidden = self.labels - self.shown.min(self.labels);
+        let steps_left = MINIMISED_MAX.saturating_sub(self.queries).max(1);
+        self.shown += if self.queries < MINIMISED_ONE_LABEL { 1 } else { hidden.div_ceil(steps_left).max(1) };
+    }
+
+    /// A zone further down.
+    fn enter(&mut self, zone: NameRef<'_>) {
+        self.queries += 1;
+        self.shown = zone.label_count() + 1;
+    }
+
+    fn give_up(&mut self) {
+        self.is_on = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_label_by_label_and_a_long_one_in_ten_queries() {
+        let long = Name::parse(&"a.".repeat(34)).unwrap();
+        let mut minimiser = Minimiser::new(long.borrow(), Name::root().borrow(), true);
+        let mut shown = Vec::new();
+        loop {
+            let (name, record_type) = minimiser.question(12);
+            shown.push(name.label_count());
+            if record_type == 12 {
+                break;
+            }
+            minimiser.advance();
+        }
+        assert_eq!(shown[..4], [1, 2, 3, 4]);
+        assert_eq!((shown.last(), shown.len()), (Some(&34), MINIMISED_MAX + 1), "{shown:?}");
+    }
+
+    #[test]
+    fn a_zone_that_is_entered_is_shown_one_label_more_and_the_last_one_everything() {
+        let name = Name::parse("www.example.com").unwrap();
+        let mut minimiser = Minimiser::new(name.borrow(), Name::root().borrow(), true);
+        assert_eq!(minimiser.question(28), (Name::parse("com").unwrap().borrow(), TYPE_A));
+        minimiser.enter(Name::parse("com").unwrap().borrow());
+        assert_eq!(minimiser.question(28), (Name::parse("example.com").unwrap().borrow(), TYPE_A));
+        minimiser.give_up();
+        assert_eq!(minimiser.question(28), (name.borrow(), 28));
+    }
+}

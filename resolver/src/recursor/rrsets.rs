@@ -1,0 +1,263 @@
+//! What is known of names: sets of records, denials, and failures, each for as long as it holds.
+//!
+//! A set is kept under its own name and type, whatever question brought it, and serves every question that meets it again. What is
+//! better vouched for replaces what is worse, never the other way round while it lives (RFC 2181 section 5.4.1). Signatures will
+//! lie beside the records of a set, in [`RrSet`], when answers are validated.
+
+use std::{sync::Arc, time::Duration};
+
+use hickory_proto::rr::{RData, Record};
+use policy::name::{Name, NameRef};
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{
+    cache::{Key, KeyRef},
+    recurse::canonical,
+};
+
+use super::Failure;
+
+/// A set costs this beside its records, and a record this beside its data, in octets; measured with heaptrack-like counting of a
+/// million typical ones would be finer than a budget needs.
+const SET_OVERHEAD_OCTETS: u64 = 260;
+const RECORD_OVERHEAD_OCTETS: u64 = 260;
+/// What an average entry weighs, in octets: for sizing tables.
+const TYPICAL_OCTETS: u64 = 700;
+/// Failures remembered. A count.
+const FAILURES_MAX: usize = 100_000;
+/// The first time that a failure is remembered, and the longest after repetitions: RFC 9520 section 3.2 asks for 1 s to 5 min.
+const FAILURE_FIRST: Duration = Duration::from_secs(3);
+const FAILURE_MAX: Duration = Duration::from_secs(60);
+/// The type under which the denial of a whole name is kept; no record has it (RFC 6895 section 3.1).
+const TYPE_NO_NAME: u16 = 0;
+const CLASS_IN: u16 = 1;
+
+/// Records of one name and type.
+#[derive(Debug, Clone)]
+pub struct RrSet {
+    /// The name.
+    pub owner: Name,
+    /// The type.
+    pub record_type: u16,
+    /// The records; their TTLs count from when the set came.
+    pub records: Vec<Record>,
+}
+
+impl RrSet {
+    /// How long all of it holds, in seconds: sets have one TTL, RFC 2181 section 5.2, and a TTL with the upper bit set is none,
+    /// section 8.
+    #[must_use]
+    pub fn ttl_s(&self) -> u32 {
+        let ttl = |record: &Record| if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl };
+        self.records.iter().map(ttl).min().unwrap_or(0)
+    }
+
+    /// Gives all records this TTL in seconds.
+    pub fn set_ttl(&mut self, ttl_s: u32) {
+        self.records.iter_mut().for_each(|record| record.ttl = ttl_s);
+    }
+
+    /// Where an alias leads.
+    #[must_use]
+    pub fn alias_target(&self) -> Option<Name> {
+        match &self.records.first()?.data {
+            RData::CNAME(target) => Some(canonical(&target.0)),
+            _ => None,
+        }
+    }
+
+    fn octets(&self) -> u64 {
+        let data = |record: &Record| match &record.data {
+            RData::TXT(text) => text.txt_data.iter().map(|part| part.len() as u64).sum(),
+            RData::Unknown { rdata, .. } => rdata.anything.len() as u64,
+            _ => 0,
+        };
+        SET_OVERHEAD_OCTETS + self.records.iter().map(|record| RECORD_OVERHEAD_OCTETS + data(record)).sum::<u64>()
+    }
+}
+
+/// What is known of a name and a type.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// These records.
+    Records(RrSet),
+    /// No records of this type; the zone's SOA.
+    NoData(Option<Record>),
+    /// No such name, and nothing below it (RFC 8020); the zone's SOA.
+    NxDomain(Option<Record>),
+}
+
+/// How well a fact is vouched for, RFC 2181 section 5.4.1, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Said by somebody without authority.
+    Hearsay,
+    /// Said by an authority, or by the forwarder we trust for the zone.
+    Answer,
+}
+
+/// A fact, and until when it holds.
+#[derive(Debug)]
+pub struct Kept {
+    /// What is known.
+    pub fact: Fact,
+    rank: Rank,
+    expires: Duration,
+    ttl_s: u32,
+}
+
+impl Kept {
+    /// Seconds it still holds.
+    #[must_use]
+    pub fn remaining_s(&self, now: Duration) -> u32 {
+        u32::try_from(self.expires.saturating_sub(now).as_secs_f64().ceil() as u64).unwrap_or(u32::MAX)
+    }
+
+    /// Whether nine tenths of its time are over: worth to be asked again while it is still good.
+    #[must_use]
+    pub fn is_old(&self, now: Duration) -> bool {
+        u64::from(self.remaining_s(now)) * 10 <= u64::from(self.ttl_s)
+    }
+}
+
+/// Bounds on how long anything is kept, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct TtlBounds {
+    /// The least.
+    pub min_s: u32,
+    /// The most.
+    pub max_s: u32,
+    /// The most for denials, RFC 2308 section 5.
+    pub negative_max_s: u32,
+}
+
+impl TtlBounds {
+    /// How long a denial with this SOA holds: the lesser of the SOA's TTL and its last field, RFC 2308 section 5.
+    #[must_use]
+    pub fn of_denial(self, soa: Option<&Record>) -> u32 {
+        let ttl = soa.map_or(0, |soa| match &soa.data {
+            RData::SOA(data) => soa.ttl.min(data.minimum),
+            _ => 0,
+        });
+        ttl.clamp(self.min_s.min(self.negative_max_s), self.negative_max_s)
+    }
+
+    /// How long a set holds.
+    #[must_use]
+    pub fn of_set(self, set: &RrSet) -> u32 {
+        set.ttl_s().clamp(self.min_s, self.max_s)
+    }
+}
+
+#[derive(Clone)]
+struct ByOctets;
+
+impl Weighter<Key, Arc<Kept>> for ByOctets {
+    fn weight(&self, key: &Key, kept: &Arc<Kept>) -> u64 {
+        let fact = match &kept.fact {
+            Fact::Records(set) => set.octets(),
+            Fact::NoData(_) | Fact::NxDomain(_) => SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS,
+        };
+        fact + key.octets() as u64
+    }
+}
+
+#[derive(Clone)]
+struct Failed {
+    failure: Failure,
+    until: Duration,
+    lasts: Duration,
+}
+
+/// The caches of facts and of failures.
+pub struct RrSets {
+    facts: Cache<Key, Arc<Kept>, ByOctets>,
+    failures: Cache<Key, Failed>,
+    bounds: TtlBounds,
+}
+
+impl RrSets {
+    /// Caches that hold at most `budget` octets of facts.
+    #[must_use]
+    pub fn new(budget: u64, bounds: TtlBounds) -> Self {
+        let items = usize::try_from(budget / TYPICAL_OCTETS).unwrap_or(usize::MAX).max(16);
+        Self { facts: Cache::with_weighter(items, budget, ByOctets), failures: Cache::new(FAILURES_MAX), bounds }
+    }
+
+    /// Octets held, and facts.
+    #[must_use]
+    pub fn usage(&self) -> (u64, usize) {
+        (self.facts.weight(), self.facts.len())
+    }
+
+    /// The bounds on how long things are kept.
+    #[must_use]
+    pub fn bounds(&self) -> TtlBounds {
+        self.bounds
+    }
+
+    /// What is known of a name and a type, or of the name as a whole, or of a name above it that does not exist.
+    #[must_use]
+    pub fn find(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
+        self.exact(name, record_type, now).or_else(|| name.ancestors().find_map(|above| self.exact(above, TYPE_NO_NAME, now)))
+    }
+
+    /// What is known of exactly this name and type.
+    #[must_use]
+    pub fn exact(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
+        self.facts.get(&key(name, record_type)).filter(|kept| kept.expires > now)
+    }
+
+    /// Keeps a set.
+    pub fn keep(&self, set: RrSet, rank: Rank, now: Duration) {
+        let ttl_s = self.bounds.of_set(&set);
+        let (name, record_type) = (set.owner.clone(), set.record_type);
+        // What exists denies that it does not.
+        if rank == Rank::Answer && self.facts.get(&key(name.borrow(), TYPE_NO_NAME)).is_some() {
+            self.facts.remove(&key(name.borrow(), TYPE_NO_NAME));
+        }
+        self.put(name.borrow(), record_type, Fact::Records(set), rank, ttl_s, now);
+    }
+
+    /// Keeps that a name has no records of a type.
+    pub fn keep_no_data(&self, name: NameRef<'_>, record_type: u16, soa: Option<Record>, rank: Rank, now: Duration) {
+        let ttl_s = self.bounds.of_denial(soa.as_ref());
+        self.put(name, record_type, Fact::NoData(soa), rank, ttl_s, now);
+    }
+
+    /// Keeps that a name does not exist.
+    pub fn keep_no_name(&self, name: NameRef<'_>, soa: Option<Record>, rank: Rank, now: Duration) {
+        let ttl_s = self.bounds.of_denial(soa.as_ref());
+        self.put(name, TYPE_NO_NAME, Fact::NxDomain(soa), rank, ttl_s, now);
+    }
+
+    fn put(&self, name: NameRef<'_>, record_type: u16, fact: Fact, rank: Rank, ttl_s: u32, now: Duration) {
+        let known = self.exact(name, record_type, now);
+        if ttl_s > 0 && known.is_none_or(|known| known.rank <= rank) {
+            let kept = Kept { fact, rank, expires: now + Duration::from_secs(ttl_s.into()), ttl_s };
+            self.facts.insert(key(name, record_type).to_owned(), Arc::new(kept));
+        }
+    }
+
+    /// Why this question could not be answered a moment ago, if so.
+    #[must_use]
+    pub fn failure(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Failure> {
+        self.failures.get(&key(name, record_type)).filter(|failed| failed.until > now).map(|failed| failed.failure)
+    }
+
+    /// Remembers that a question could not be answered, longer each time in a row (RFC 9520).
+    pub fn keep_failure(&self, name: NameRef<'_>, record_type: u16, failure: Failure, now: Duration) {
+        let before = self.failures.get(&key(name, record_type)).filter(|failed| now < failed.until + failed.lasts);
+        let lasts = before.map_or(FAILURE_FIRST, |before| (before.lasts * 2).min(FAILURE_MAX));
+        self.failures.insert(key(name, record_type).to_owned(), Failed { failure, until: now + lasts, lasts });
+    }
+
+    /// Forgets a failure.
+    pub fn forget_failure(&self, name: NameRef<'_>, record_type: u16) {
+        self.failures.remove(&key(name, record_type));
+    }
+}
+
+fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
+    KeyRef::new(name, record_type, CLASS_IN, 0)
+}

@@ -1,0 +1,41 @@
+//! What the recursor does not have of itself: a clock, chance, and the network. They are its arguments, so that a dialogue
+//! runs in a test in milliseconds and can be replayed from a seed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use async_trait::async_trait;
+
+use super::wire::Expected;
+
+/// What came of asking once.
+#[derive(Debug)]
+pub enum Reception {
+    /// The reply to this very query.
+    Reply(Vec<u8>),
+    /// Something came from the server's address that is nearly the reply: another id, or other letter case. Either a fault or
+    /// somebody who guesses; what comes by datagram is not to be trusted now.
+    NearMiss,
+    /// Nothing, for as long as was waited.
+    Silent,
+    /// The network says that there is no way, or this machine has no socket left.
+    Unreachable(std::io::Error),
+}
+
+/// A clock, chance, and a network.
+#[async_trait]
+pub trait Surroundings: Send + Sync + 'static {
+    /// Time since some instant in the past.
+    fn now(&self) -> Duration;
+
+    /// A number that nobody can foresee.
+    fn random(&self) -> u64;
+
+    /// Waits.
+    async fn sleep(&self, duration: Duration);
+
+    /// Sends a datagram from a port that nobody can foresee and waits for what was expected. Noise is skipped.
+    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+
+    /// Asks over TCP.
+    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+}
