@@ -263,7 +263,7 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
     };
     let version = place.version(wanted.kind);
     let began = Instant::now();
-    let mut server = Server::start(&command, SERVER_CORE, &options.output.join(format!("{name}.log")))?;
+    let mut server = Server::start(&command, &[SERVER_CORE], &options.output.join(format!("{name}.log")))?;
     let address = wanted.kind.door(address.parse().context("our own address")?);
     // Listed where the list is on: only then is it sure that it is in force.
     let probe = mix::packet(&list[0], 1);
@@ -332,9 +332,9 @@ fn weigh_lists(contestants: &mut [Contestant], names: usize) {
 
 impl Contestant {
     fn round(&mut self, mix: &Mix, load: Load) -> anyhow::Result<()> {
-        let (cpu, stolen) = (self.server.cpu_ns(), process::stolen());
+        let (cpu, stolen) = (self.server.cpu_time(), process::stolen());
         let outcome = blast(self.address, mix, load)?;
-        let cpu_us = (self.server.cpu_ns() - cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+        let cpu_us = self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
         self.check(&outcome, mix)?;
         self.measured.rounds.push(Round {
             cpu_us,
