@@ -283,8 +283,8 @@ mod tests {
         for load in [load, Load { rate: Some(1_000.0), ..load }] {
             let began = Instant::now();
             let outcome = blast(server, &mix, load).unwrap();
-            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-            assert!(outcome.replies == 0 && outcome.lost >= 64 && outcome.qps() == 0.0, "{} lost", outcome.lost);
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            assert!(outcome.replies == 0 && outcome.lost > 0 && outcome.qps() == 0.0, "{} lost", outcome.lost);
         }
         assert!(blast(server, &mix, Load { outstanding: 0, duration: None, ..load }).is_err());
     }
