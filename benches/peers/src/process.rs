@@ -44,7 +44,8 @@ impl Server {
     /// CPU time of its threads, as the scheduler counted it.
     pub fn cpu_time(&self) -> CpuTime {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let time = |thread: fs::DirEntry| Some((thread.file_name(), run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)?));
+        let time =
+            |thread: fs::DirEntry| Some((thread.file_name(), run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)?));
         CpuTime { threads: threads.filter_map(time).collect() }
     }
 
