@@ -12,7 +12,8 @@ set -euo pipefail
 
 root=${1:?"usage: $0 FOLDER [SUITE]"}
 suite=${2:-sid}
-rivals=(unbound pdns-recursor dnsdist knot-resolver6 bind9)
+# lua-cqueues is what Knot Resolver watches the file of its list with.
+rivals=(unbound pdns-recursor dnsdist knot-resolver6 bind9 lua-cqueues)
 # What Knot Resolver is called where the new name is not known.
 knot_before=knot-resolver
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::udp::{Batch, Path};
@@ -25,6 +25,10 @@ const IDS: usize = 4_096;
 /// A reply that takes longer is lost.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
+/// Asking each question once has no end of its own: without a reply for so long, nobody is there;
+const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// and where it takes longer than this, so much is lost that the room, freed a second late, would let it last for hours.
+const ONCE_WITHIN: Duration = Duration::from_secs(300);
 /// Longer than anything that is not lost.
 const LATENCY_MAX_NS: u64 = 10_000_000_000;
 
@@ -59,7 +63,7 @@ pub struct Outcome {
 impl Outcome {
     /// Replies a second.
     pub fn qps(&self) -> f64 {
-        self.replies as f64 / self.took.as_secs_f64()
+        if self.replies == 0 { 0.0 } else { self.replies as f64 / self.took.as_secs_f64() }
     }
 
     /// A quantile of the latency, in microseconds.
@@ -123,8 +127,10 @@ impl Door {
     }
 }
 
-/// Asks `server` and waits for what is still on its way at the end.
+/// Asks `server` and waits for what is still on its way at the end. It always ends: a second after its time, because what is lost
+/// is given up; and where it has no time, because each question is to be asked once, by an error when that does not get on.
 pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcome> {
+    ensure!(load.outstanding > 0, "nobody asks anything with no query outstanding");
     let room = load.outstanding.div_ceil(SOCKETS);
     // At a fixed rate the room is only a bound on what a silent server can pile up.
     let room = if load.rate.is_some() { IDS / 2 } else { room };
@@ -143,6 +149,9 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
     loop {
         let now = began.elapsed();
         let is_over = load.duration.map_or(sent as usize >= mix.packets.len(), |duration| now >= duration);
+        if load.duration.is_none() {
+            expect_progress(now, last_reply, sent)?;
+        }
         let allowed = match load.rate {
             _ if is_over => 0,
             Some(rate) => (now.as_secs_f64() * rate) as u64 - sent,
@@ -173,6 +182,15 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
     }
     outcome.took = last_reply;
     Ok(outcome)
+}
+
+/// Fails where asking each question once does not get on.
+fn expect_progress(now: Duration, last_reply: Duration, sent: u64) -> anyhow::Result<()> {
+    if now.saturating_sub(last_reply) > SILENT_AFTER {
+        bail!("no reply for {SILENT_AFTER:?} after {sent} questions");
+    }
+    ensure!(now < ONCE_WITHIN, "only {sent} questions were asked within {ONCE_WITHIN:?}");
+    Ok(())
 }
 
 /// Fills the room of each door; returns how many queries left.
@@ -254,5 +272,29 @@ mod tests {
         let open = Load { rate: Some(5_000.0), duration: Some(Duration::from_millis(500)), ..load };
         let outcome = blast(server, &mix, open).unwrap();
         assert!((2_300..2_600).contains(&outcome.replies) && outcome.lost == 0, "{} replies, {} lost", outcome.replies, outcome.lost);
+    }
+
+    #[test]
+    fn a_run_ends_although_nobody_answers() {
+        let silent = UdpSocket::bind("127.0.98.2:0").unwrap();
+        let server = silent.local_addr().unwrap();
+        let mix = Mix { packets: vec![crate::mix::packet("n.tld0", 1)], listed_share: 0.0 };
+        let load = Load { outstanding: 64, rate: None, duration: Some(Duration::from_millis(100)), lines: 0 };
+        for load in [load, Load { rate: Some(1_000.0), ..load }] {
+            let began = Instant::now();
+            let outcome = blast(server, &mix, load).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            assert!(outcome.replies == 0 && outcome.lost > 0 && outcome.qps() == 0.0, "{} lost", outcome.lost);
+        }
+        assert!(blast(server, &mix, Load { outstanding: 0, duration: None, ..load }).is_err());
+    }
+
+    #[test]
+    fn asking_each_once_goes_on_only_while_it_gets_on() {
+        let seconds = Duration::from_secs;
+        assert!(expect_progress(seconds(9), Duration::ZERO, 96).is_ok());
+        assert!(expect_progress(seconds(11), Duration::ZERO, 96).is_err(), "nobody is there");
+        assert!(expect_progress(seconds(299), seconds(298), 1_000).is_ok());
+        assert!(expect_progress(seconds(301), seconds(300), 1_000).is_err(), "it would last for hours");
     }
 }

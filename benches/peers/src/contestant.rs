@@ -8,12 +8,19 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
 
+use crate::reload::{Change, Tell};
+
 /// BIND's ports go up from here by the last octet of the address that anybody else would have.
 const BIND_FIRST_PORT: u16 = 5_300;
+/// BIND takes one change of a response-policy zone a minute (`min-update-interval`); the first after a quiet minute at once.
+const BIND_REST: Duration = Duration::from_secs(61);
+/// What Knot Resolver needs to watch a file, inside of the root folder.
+const KNOT_WATCHES_BY: &str = "usr/share/lua/5.1/cqueues/notify.lua";
 
 /// Somebody to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +70,11 @@ impl Kind {
         }
     }
 
+    /// How long it must have run before its list is changed, so that a short run measures what a long one does.
+    pub fn rest(self) -> Duration {
+        if self == Self::Bind { BIND_REST } else { Duration::ZERO }
+    }
+
     /// The program, and how it tells its version.
     fn program(self) -> (&'static str, &'static str) {
         match self {
@@ -105,8 +117,13 @@ impl Place {
     }
 
     fn command(&self, kind: Kind, arguments: &[&str]) -> Vec<String> {
-        let variable = format!("PEERS_{}", kind.program().0.to_uppercase());
-        let program = std::env::var(variable).unwrap_or_else(|_| kind.program().0.to_owned());
+        self.run(kind.program().0, arguments)
+    }
+
+    /// A program of the root folder, or of this machine, or the one that a variable names.
+    fn run(&self, program: &str, arguments: &[&str]) -> Vec<String> {
+        let variable = format!("PEERS_{}", program.to_uppercase().replace('-', "_"));
+        let program = std::env::var(variable).unwrap_or_else(|_| program.to_owned());
         let chroot = self.root.iter().flat_map(|root| ["chroot".to_owned(), root.display().to_string()]);
         // Servers live where an ordinary user's PATH does not look.
         let path = ["env".to_owned(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), program];
@@ -144,7 +161,8 @@ impl Place {
         };
         let place = self.inside(&folder);
         let hints = write("root.hints", hints)?;
-        let rpz = list.filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist)).map(|list| write("rpz.zone", &rpz(list))).transpose()?;
+        let rpz =
+            list.filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist)).map(|list| write("rpz.zone", &rpz(list, 1))).transpose()?;
         Ok(match kind {
             Kind::Echo | Kind::Ox => unreachable!("they are no rivals"),
             Kind::Unbound | Kind::UnboundRpz => {
@@ -152,6 +170,7 @@ impl Place {
                 let module = if rpz.is_some() { "respip iterator" } else { "iterator" };
                 let include = zones.map(|zones| format!(" include: \"{zones}\"\n")).unwrap_or_default();
                 let policy = rpz.map(|rpz| format!("rpz:\n name: rpz.local\n zonefile: \"{rpz}\"\n")).unwrap_or_default();
+                let control = write("control.conf", &unbound_control(&place))?;
                 let config = write(
                     "unbound.conf",
                     &format!(
@@ -159,7 +178,7 @@ impl Place {
                      so-reuseport: yes\n so-rcvbuf: 4m\n so-sndbuf: 4m\n msg-cache-size: 256m\n rrset-cache-size: 512m\n outgoing-range: 8192\n \
                      num-queries-per-thread: 4096\n minimal-responses: yes\n module-config: \"{module}\"\n access-control: 127.0.0.0/8 allow\n \
                      do-not-query-localhost: no\n root-hints: \"{hints}\"\n do-ip6: no\n use-syslog: no\n logfile: \"\"\n verbosity: 0\n{include}\
-                     {policy}remote-control:\n control-enable: no\n"
+                     {policy}include: \"{control}\"\n"
                     ),
                 )?;
                 self.command(kind, &["-d", "-c", &config])
@@ -186,7 +205,7 @@ impl Place {
             }
             Kind::Dnsdist => {
                 let rule = list.map_or(Ok(String::new()), |list| -> anyhow::Result<String> {
-                    let cdb = write_cdb(&folder, list)?;
+                    let cdb = write_cdb(&folder, "list", list)?;
                     Ok(format!(
                         "kvs = newCDBKVStore(\"{}\", 1)\naddAction(KeyValueStoreLookupRule(kvs, KeyValueLookupKeySuffix(1, false)), RCodeAction(DNSRCode.NXDOMAIN))\n",
                         self.inside(&cdb)
@@ -237,9 +256,67 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Puts a new list beside the one in use, in the form that the rival reads, and says how it wants to be told. `new` are the
+    /// names that the list in use does not have.
+    pub fn stage(&self, kind: Kind, name: &str, list: &[String], new: &[String]) -> anyhow::Result<Change> {
+        let folder = self.folder(name)?;
+        let write = |file: &str, text: &str| -> anyhow::Result<PathBuf> {
+            let path = folder.join(file);
+            fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+            Ok(path)
+        };
+        let (staged, target) = match kind {
+            Kind::Echo | Kind::Ox => unreachable!("they are no rivals"),
+            Kind::Unbound => (write("list.next", &local_zones(list))?, "list.conf"),
+            Kind::Dnsdist => (write_cdb(&folder, "next", list)?, "list.cdb"),
+            Kind::UnboundRpz | Kind::Pdns | Kind::Knot | Kind::Bind => (write("rpz.next", &rpz(list, 2))?, "rpz.zone"),
+        };
+        Ok(Change { staged, target: folder.join(target), tell: self.tell(kind, &self.inside(&folder), new)? })
+    }
+
+    fn tell(&self, kind: Kind, place: &str, new: &[String]) -> anyhow::Result<Tell> {
+        Ok(match kind {
+            Kind::Echo | Kind::Ox | Kind::Dnsdist => Tell::Nothing,
+            Kind::Unbound | Kind::UnboundRpz => {
+                let config = format!("{place}/control.conf");
+                Tell::Commands(vec![self.run("unbound-control", &["-c", &config, unbound_reload(&self.version(kind))])])
+            }
+            Kind::Pdns => {
+                let socket = format!("--socket-dir={place}");
+                // Its packet cache goes on with what it knows of a name that is listed by now (PowerDNS issue 14854), unless
+                // the operator takes the new names out.
+                let wipe = [&*socket, "wipe-cache"].into_iter().chain(new.iter().map(String::as_str)).collect::<Vec<_>>();
+                Tell::Commands(vec![self.run("rec_control", &[&socket, "reload-lua-config"]), self.run("rec_control", &wipe)])
+            }
+            Kind::Knot => {
+                let watches_by = self.root.as_deref().unwrap_or(Path::new("/")).join(KNOT_WATCHES_BY);
+                ensure!(watches_by.exists(), "it watches its file only with Debian's lua-cqueues, which is not installed");
+                Tell::Nothing
+            }
+            Kind::Bind => Tell::HangUp,
+        })
+    }
+}
+
+/// A control socket, in a file of its own: the tool that uses it need not read a million local zones first.
+fn unbound_control(place: &str) -> String {
+    format!("remote-control:\n control-enable: yes\n control-interface: \"{place}/control\"\n control-use-cert: no\n")
+}
+
+/// The gentlest reload that a version of Unbound has. SIGHUP is the roughest: it stops answering and forgets the cache.
+fn unbound_reload(version: &str) -> &'static str {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+    match (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) {
+        (1, ..17) => "reload",
+        (1, 17..23) => "reload_keep_cache",
+        _ => "fast_reload",
+    }
+}
+
 /// A response-policy zone: each name, and not what is below it, does not exist.
-fn rpz(list: &[String]) -> String {
-    let mut zone = "$TTL 60\n@ IN SOA localhost. root.localhost. 1 3600 600 86400 60\n@ IN NS localhost.\n".to_owned();
+fn rpz(list: &[String], serial: u32) -> String {
+    let mut zone = format!("$TTL 60\n@ IN SOA localhost. root.localhost. {serial} 3600 600 86400 60\n@ IN NS localhost.\n");
     list.iter().for_each(|name| _ = writeln!(zone, "{name} CNAME ."));
     zone
 }
@@ -251,8 +328,8 @@ fn local_zones(list: &[String]) -> String {
 }
 
 /// A constant database with each name as a key, made by Debian's `cdb`.
-fn write_cdb(folder: &Path, list: &[String]) -> anyhow::Result<PathBuf> {
-    let (text, file) = (folder.join("list.txt"), folder.join("list.cdb"));
+fn write_cdb(folder: &Path, name: &str, list: &[String]) -> anyhow::Result<PathBuf> {
+    let (text, file) = (folder.join(format!("{name}.txt")), folder.join(format!("{name}.cdb")));
     fs::write(&text, cdb_rows(list)).with_context(|| format!("writing {}", text.display()))?;
     let status = Command::new("cdb").arg("-c").arg("-t").arg(folder.join("list.tmp")).arg(&file).arg(&text).status();
     ensure!(status.context("running cdb (Debian's tinycdb)")?.success(), "cdb could not write {}", file.display());
@@ -273,9 +350,26 @@ mod tests {
     #[test]
     fn a_list_is_written_as_each_rival_reads_it() {
         let list = ["a.tld0".to_owned(), "bc.tld1".to_owned()];
-        assert!(rpz(&list).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n"));
+        assert!(rpz(&list, 2).contains(" root.localhost. 2 3600 ") && rpz(&list, 1).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n"));
         assert_eq!(local_zones(&list), "local-zone: \"a.tld0.\" always_nxdomain\nlocal-zone: \"bc.tld1.\" always_nxdomain\n");
         assert_eq!(cdb_rows(&list), "+6,1:a.tld0->1\n+7,1:bc.tld1->1\n\n");
+    }
+
+    #[test]
+    fn each_rival_is_told_as_it_wants() {
+        let root = std::env::temp_dir().join(format!("ox-protect-tell-{}", std::process::id()));
+        let place = Place::new(Some(root.clone()), "unused".into()).unwrap();
+        let (list, new) = (["a.tld0".to_owned(), "b.tld1".to_owned()], ["b.tld1".to_owned()]);
+        let change = place.stage(Kind::Bind, "bind", &list, &new).unwrap();
+        assert!(change.tell == Tell::HangUp && change.target.ends_with("bench/bind/rpz.zone"));
+        assert_eq!(fs::read_to_string(change.staged).unwrap(), rpz(&list, 2));
+        let Tell::Commands(commands) = place.stage(Kind::Pdns, "pdns", &list, &new).unwrap().tell else { panic!("by commands") };
+        assert!(commands[0].ends_with(&["--socket-dir=/bench/pdns".to_owned(), "reload-lua-config".to_owned()]), "{commands:?}");
+        assert!(commands[1].ends_with(&["wipe-cache".to_owned(), "b.tld1".to_owned()]), "{commands:?}");
+        assert!(place.stage(Kind::Knot, "knot", &list, &new).is_err(), "it has nothing to watch by");
+        fs::remove_dir_all(root).unwrap();
+        let commands = ["1.13.1", "1.17.1", "1.22.0", "1.23.0", "1.26.2", "2.0"].map(unbound_reload);
+        assert_eq!(commands, ["reload", "reload_keep_cache", "reload_keep_cache", "fast_reload", "fast_reload", "fast_reload"]);
     }
 
     #[test]

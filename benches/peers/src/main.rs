@@ -4,21 +4,25 @@
 //! core 0: the contestants, one at work at a time        core 1: the generator, and the authorities (idle once caches are warm)
 //! ```
 //!
+//! With two workers we have core 1, too, and what counts is CPU a query: throughput is the generator's as much as ours.
+//!
 //! Everybody is started first and warmed; then each round measures everybody in turn, because a shared machine's speed changes
-//! from one minute to the next. See `benches/README.md` for what came of it and what is not measured.
+//! from one minute to the next. At last everybody's list is changed, one after the other (`reload`). See `benches/README.md` for
+//! what came of it and what is not measured.
 
 mod blast;
 mod contestant;
 mod mix;
 mod ours;
 mod process;
+mod reload;
 mod report;
 mod world;
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -29,10 +33,12 @@ use contestant::{Kind, Place};
 use mix::Mix;
 use ours::Setting;
 use process::Server;
+use reload::Reload;
 use report::{Measured, Round};
 use world::World;
 
-const SERVER_CORE: usize = 0;
+/// With one worker a server has the first alone; with two it shares the second with the generator.
+const SERVER_CORES: [usize; 2] = [0, 1];
 const GENERATOR_CORE: usize = 1;
 /// How long a server may take until it answers for the first time: the slowest reads a million names for a quarter of a minute.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -86,6 +92,9 @@ struct Run {
     /// How many households OX Protect has, each number one contestant.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 100_000])]
     households: Vec<u32>,
+    /// How many workers OX Protect has, one or two, each number a set of contestants.
+    #[arg(long, value_delimiter = ',', default_values_t = [1], value_parser = clap::value_parser!(u8).range(1..=2))]
+    workers: Vec<u8>,
     /// Our program.
     #[arg(long, default_value = "target/release/ox-protect")]
     ox: PathBuf,
@@ -120,8 +129,13 @@ struct Blast {
 
 /// One contestant, running.
 struct Contestant {
+    kind: Kind,
+    /// Its folder.
+    folder: String,
     address: SocketAddr,
     server: Server,
+    /// When it gave its first right answer.
+    ready: Instant,
     resident_fresh: u64,
     /// Expects what is listed to be blocked.
     blocks: bool,
@@ -197,6 +211,7 @@ fn run(options: &Run) -> anyhow::Result<()> {
             result.inspect_err(|error| println!("{}: not measured: {error:#}", contestant.measured.name)).is_ok()
         });
     }
+    change_lists(&mut contestants, &place, &output, &list);
     let measured: Vec<Measured> = contestants.into_iter().map(|contestant| contestant.measured).collect();
     println!("\n{}", report::table(&measured));
     let write = |name: &str, text: String| fs::write(output.join(name), text).with_context(|| format!("writing {name}"));
@@ -215,7 +230,15 @@ struct Wanted {
 impl Wanted {
     fn label(&self) -> String {
         let lists = if self.lists { ", lists on" } else { "" };
-        format!("{}{lists}, {} households, {} mix", self.kind.name(), self.setting.households, self.mix)
+        format!("{}{lists}, {} households, {} mix", self.name(), self.setting.households, self.mix)
+    }
+
+    /// As it stands in the table; whoever looks for a name there finds the one with one worker.
+    fn name(&self) -> String {
+        match self.setting.workers {
+            1 => self.kind.name().to_owned(),
+            workers => format!("{}, {workers} workers", self.kind.name()),
+        }
     }
 }
 
@@ -223,14 +246,19 @@ fn settings(options: &Run) -> Vec<Wanted> {
     let is_wanted = |kind: &Kind| options.only.is_empty() || options.only.iter().any(|name| name == kind.name());
     let mut all = Vec::new();
     for kind in Kind::ALL.into_iter().filter(is_wanted) {
-        let mut add = |lists, mix, households| all.push(Wanted { kind, lists, mix, setting: Setting { workers: 1, households } });
+        let mut add_with =
+            |workers, lists, mix, households| all.push(Wanted { kind, lists, mix, setting: Setting { workers, households } });
+        let mut add = |lists, mix, households| add_with(1, lists, mix, households);
         match kind {
             Kind::Echo => add(false, "plain", 0),
             Kind::Ox => {
-                add(false, "plain", 0);
-                // The same queries with nothing on: what filtering costs is the difference.
-                add(false, "filter", 0);
-                options.households.iter().for_each(|&households| add(true, "filter", households));
+                for &workers in &options.workers {
+                    let mut add = |lists, mix, households| add_with(usize::from(workers), lists, mix, households);
+                    add(false, "plain", 0);
+                    // The same queries with nothing on: what filtering costs is the difference.
+                    add(false, "filter", 0);
+                    options.households.iter().for_each(|&households| add(true, "filter", households));
+                }
             }
             // Without a list it is the same as Unbound.
             Kind::UnboundRpz => add(true, "filter", 0),
@@ -263,7 +291,7 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
     };
     let version = place.version(wanted.kind);
     let began = Instant::now();
-    let mut server = Server::start(&command, SERVER_CORE, &options.output.join(format!("{name}.log")))?;
+    let mut server = Server::start(&command, &SERVER_CORES[..wanted.setting.workers], &options.output.join(format!("{name}.log")))?;
     let address = wanted.kind.door(address.parse().context("our own address")?);
     // Listed where the list is on: only then is it sure that it is in force.
     let probe = mix::packet(&list[0], 1);
@@ -275,16 +303,19 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
     let start_ms = began.elapsed().as_secs_f64() * 1e3;
     let resident_fresh = server.resident();
     let measured = Measured {
-        name: wanted.kind.name().to_owned(),
+        name: wanted.name(),
         version,
         lists: wanted.lists,
         households: wanted.setting.households,
+        workers: wanted.setting.workers,
         mix: wanted.mix,
         rounds: Vec::new(),
         start_ms,
         octets_a_name: None,
+        reload: None,
     };
-    Ok(Contestant { address, server, resident_fresh, blocks: wanted.lists, measured })
+    let (kind, ready) = (wanted.kind, Instant::now());
+    Ok(Contestant { kind, folder: name, address, server, ready, resident_fresh, blocks: wanted.lists, measured })
 }
 
 /// The address of the Unbound without a list: contestants have theirs in the order in which they are wanted.
@@ -330,11 +361,40 @@ fn weigh_lists(contestants: &mut [Contestant], names: usize) {
     }
 }
 
+/// Changes everybody's list, one after the other. Whoever cannot reload keeps the other figures.
+fn change_lists(contestants: &mut [Contestant], place: &Place, output: &Path, list: &[String]) {
+    let (next, new) = mix::changed(list, reload::CHANGED);
+    for contestant in contestants.iter_mut().filter(|one| one.blocks) {
+        let label = format!("{}, {} households", contestant.measured.name, contestant.measured.households);
+        match contestant.change_list(place, output, &next, &new) {
+            Ok(reload) => contestant.measured.reload = Some(reload),
+            Err(error) => println!("{label}: reload not measured: {error:#}"),
+        }
+    }
+}
+
 impl Contestant {
+    fn change_list(&self, place: &Place, output: &Path, list: &[String], new: &[String]) -> anyhow::Result<Reload> {
+        let began = Instant::now();
+        let change = match self.kind {
+            Kind::Ox => ours::stage(&output.join(&self.folder), &(list.join("\n") + "\n"))?,
+            kind => place.stage(kind, &self.folder, list, new)?,
+        };
+        let written = began.elapsed();
+        std::thread::sleep(self.kind.rest().saturating_sub(self.ready.elapsed()));
+        let reload = reload::measure(self.address, &self.server, &change, &mix::unlisted(), &new[0])?;
+        let (name, households, tell) = (&self.measured.name, self.measured.households, change.tell.label());
+        println!(
+            "{name}, {households} households: reloaded in {:.0} ms, worst reply {:.1} ms, {} lost, {} wrong; its file written in {written:.1?} before; {tell}",
+            reload.ms, reload.worst_ms, reload.lost, reload.wrong
+        );
+        Ok(reload)
+    }
+
     fn round(&mut self, mix: &Mix, load: Load) -> anyhow::Result<()> {
-        let (cpu, stolen) = (self.server.cpu_ns(), process::stolen());
+        let (cpu, stolen) = (self.server.cpu_time(), process::stolen());
         let outcome = blast(self.address, mix, load)?;
-        let cpu_us = (self.server.cpu_ns() - cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+        let cpu_us = self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
         self.check(&outcome, mix)?;
         self.measured.rounds.push(Round {
             cpu_us,
@@ -379,6 +439,11 @@ mod tests {
             assert!(labels.iter().any(|label| label == expected), "{labels:?}");
         }
         assert_eq!(settings(&options(&["bind"])).len(), 2);
+        assert!(labels.iter().all(|label| !label.contains("workers")), "one worker, unless more are wanted");
+        let Command::Run(both) = Cli::parse_from(["peers", "run", "--workers", "1,2"]).command else { unreachable!("it says run") };
+        let labels: Vec<String> = settings(&both).iter().map(Wanted::label).collect();
+        assert_eq!(labels.iter().filter(|label| label.starts_with("ox-protect, 2 workers, lists on")).count(), 3, "{labels:?}");
+        assert!(Cli::try_parse_from(["peers", "run", "--workers", "3"]).is_err(), "there are two cores");
         assert_eq!(unbound_address(&options(&[])), "127.0.3.7", "echo, five of ours, then Unbound");
     }
 }

@@ -28,6 +28,11 @@ pub fn domain(number: usize) -> String {
     format!("d{number}.tld{}", number % TLDS)
 }
 
+/// A name that is on no list and asked often.
+pub fn unlisted() -> String {
+    format!("{}.{}", HOSTS[0], domain(0))
+}
+
 /// Distinct names that look like names: two to five syllables and a top-level domain, 15 octets on average.
 pub fn listed(count: usize) -> Vec<String> {
     const CONSONANTS: &[u8] = b"bcdfghklmnprstvz";
@@ -46,6 +51,17 @@ pub fn listed(count: usize) -> Vec<String> {
         }
     }
     names
+}
+
+/// A list with `count` of its names gone, spread over all of it, and as many new ones at its end; returns the new ones, too.
+pub fn changed(list: &[String], count: usize) -> (Vec<String>, Vec<String>) {
+    let count = count.min(list.len());
+    // The generator goes on where the list ends, so these are on no list yet.
+    let new = listed(list.len() + count).split_off(list.len());
+    // As a line is drawn on a raster: `count` steps, evenly spread over all places.
+    let is_gone = |place: usize| (place + 1) * count / list.len() > place * count / list.len();
+    let kept = list.iter().enumerate().filter(|(place, _)| !is_gone(*place)).map(|(_, name)| name.clone());
+    (kept.chain(new.iter().cloned()).collect(), new)
 }
 
 /// Packets to ask, and what the answers to them must be.
@@ -127,6 +143,21 @@ pub fn packet(name: &str, record_type: u16) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changed_list_has_as_many_names_and_exactly_so_many_others() {
+        for (names, count) in [(10_007, 1_000), (1_000, 1_000), (7, 1_000)] {
+            let list = listed(names);
+            let (next, new) = changed(&list, count);
+            let (before, after): (HashSet<_>, HashSet<_>) = (list.iter().collect(), next.iter().collect());
+            let count = count.min(names);
+            assert_eq!((next.len(), after.len(), new.len()), (names, names, count));
+            assert_eq!((after.difference(&before).count(), before.difference(&after).count()), (count, count));
+            assert!(new.iter().all(|name| after.contains(name) && !before.contains(name)));
+        }
+        let (list, next) = (listed(10_000), changed(&listed(10_000), 10).0);
+        assert!(list[..900] == next[..900] && list[..5_000] != next[..5_000], "spread over the whole list");
+    }
 
     #[test]
     fn a_mix_is_the_same_each_time_and_has_the_shares_it_promises() {

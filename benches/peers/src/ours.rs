@@ -6,7 +6,10 @@ use anyhow::Context;
 use policy::household::{Filtering, Household};
 use policy_store::Store;
 
-use crate::blast::FIRST_LINE;
+use crate::{
+    blast::FIRST_LINE,
+    reload::{Change, Tell},
+};
 
 /// Households that are put in at a time.
 const BATCH: u32 = 20_000;
@@ -58,6 +61,13 @@ pub async fn set_up(
     }
     let config = folder.join("ox-protect.toml").display().to_string();
     Ok(vec![program.display().to_string(), "serve".to_owned(), "--config".to_owned(), config])
+}
+
+/// Puts a new list beside the one in use. The daemon watches its file: it need not be told.
+pub fn stage(folder: &Path, list: &str) -> anyhow::Result<Change> {
+    let (staged, target) = (folder.join("list.next"), folder.join("list.txt"));
+    fs::write(&staged, list).with_context(|| format!("writing {}", staged.display()))?;
+    Ok(Change { staged, target, tell: Tell::Nothing })
 }
 
 async fn fill(file: &Path, count: u32) -> anyhow::Result<()> {

@@ -1,6 +1,8 @@
-//! Servers as child processes: started on a core, ended by their id, and their cost read from `/proc`.
+//! Servers as child processes: started on cores, ended by their id, and their cost read from `/proc`.
 
 use std::{
+    collections::HashMap,
+    ffi::OsString,
     fs::{self, File},
     path::Path,
     process::{Child, Command, Stdio},
@@ -20,12 +22,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a command on one core, its output in a file of its own.
-    pub fn start(command: &[String], core: usize, log: &Path) -> anyhow::Result<Self> {
+    /// Starts a command that may use these cores only, its output in a file of its own.
+    pub fn start(command: &[String], cores: &[usize], log: &Path) -> anyhow::Result<Self> {
         let output = File::create(log).with_context(|| format!("creating {}", log.display()))?;
         let errors = output.try_clone().context("a second handle of the log")?;
         let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core.to_string()]).args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
+        pinned.args(["-c", &core_list(cores)]).args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
         Ok(Self { child: pinned.spawn().with_context(|| format!("starting {}", command.join(" ")))? })
     }
 
@@ -34,10 +36,17 @@ impl Server {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// CPU time of all its threads, in nanoseconds, as the scheduler counted it.
-    pub fn cpu_ns(&self) -> u64 {
+    /// Tells it by a signal to read its files again.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        kill_process(self.pid(), Signal::HUP).context("sending SIGHUP")
+    }
+
+    /// CPU time of its threads, as the scheduler counted it.
+    pub fn cpu_time(&self) -> CpuTime {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        threads.filter_map(|thread| run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)).sum()
+        let time =
+            |thread: fs::DirEntry| Some((thread.file_name(), run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)?));
+        CpuTime { threads: threads.filter_map(time).collect() }
     }
 
     /// Resident memory in octets.
@@ -45,12 +54,30 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         field(&status, "VmRSS:").unwrap_or_default() * 1024
     }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32).expect("a child has an id")
+    }
+}
+
+/// CPU time at one moment, of each thread in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuTime {
+    threads: HashMap<OsString, u64>,
+}
+
+impl CpuTime {
+    /// What was used since an earlier moment. A thread that has ended meanwhile takes with it what it had used: at a sum over
+    /// all threads that would be less than nothing.
+    pub fn since(&self, earlier: &Self) -> u64 {
+        let before = |thread| earlier.threads.get(thread).copied().unwrap_or_default();
+        self.threads.iter().map(|(thread, now)| now.saturating_sub(before(thread))).sum()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.child.id() as i32).expect("a child has an id");
-        let _it_may_have_ended = kill_process(pid, Signal::TERM);
+        let _it_may_have_ended = kill_process(self.pid(), Signal::TERM);
         let asked = Instant::now();
         while asked.elapsed() < ENDED_WITHIN {
             if self.has_ended() {
@@ -61,6 +88,11 @@ impl Drop for Server {
         let _it_may_have_ended = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Cores as `taskset` reads them.
+fn core_list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The first number of a `schedstat`: time spent on a core, in nanoseconds.
@@ -91,9 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_ended_is_not_counted_backwards() {
+        let time = |threads: &[(&str, u64)]| CpuTime { threads: threads.iter().map(|&(id, time)| (id.into(), time)).collect() };
+        let (earlier, later) = (time(&[("1", 500), ("2", 900)]), time(&[("1", 700), ("3", 40)]));
+        assert_eq!(later.since(&earlier), 240);
+        assert_eq!(core_list(&[0, 1]), "0,1");
+    }
+
+    #[test]
     fn a_server_ends_with_its_value() {
         let log = std::env::temp_dir().join(format!("ox-protect-peers-{}.log", std::process::id()));
-        let server = Server::start(&["sleep".to_owned(), "60".to_owned()], 0, &log).unwrap();
+        let server = Server::start(&["sleep".to_owned(), "60".to_owned()], &[0], &log).unwrap();
         let place = format!("/proc/{}", server.child.id());
         assert!(Path::new(&place).exists() && server.resident() > 0);
         drop(server);

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::reload::Reload;
+
 /// One contestant in one round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
@@ -37,6 +39,8 @@ pub struct Measured {
     pub lists: bool,
     /// Households that are stored.
     pub households: u32,
+    /// Threads that answer.
+    pub workers: usize,
     /// `plain`, or `filter`: a fifth of the queries is for listed names.
     pub mix: &'static str,
     /// In order.
@@ -45,6 +49,8 @@ pub struct Measured {
     pub start_ms: f64,
     /// Octets of memory a listed name, over the same program without the list.
     pub octets_a_name: Option<f64>,
+    /// What a change of the list took; none where there is no list, or where it could not be changed.
+    pub reload: Option<Reload>,
 }
 
 /// The value in the middle; of two, the upper one.
@@ -84,6 +90,10 @@ impl Measured {
             "x_echo": floor.map(|floor| self.ratio(floor)),
             "start_ms": self.start_ms,
             "octets_a_name": self.octets_a_name,
+            "workers": self.workers,
+            "reload_ms": self.reload.map(|reload| reload.ms),
+            "reload_worst_ms": self.reload.map(|reload| reload.worst_ms),
+            "reload_lost": self.reload.map(|reload| reload.lost),
         })
     }
 }
@@ -113,16 +123,21 @@ pub fn rounds(all: &[Measured]) -> String {
     text
 }
 
+fn or_dash(figure: Option<String>) -> String {
+    figure.unwrap_or_else(|| "-".to_owned())
+}
+
 /// The table for people, in Markdown.
 pub fn table(all: &[Measured]) -> String {
-    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms |\n\
-        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms | \
+        reload ms | worst ms in it | lost in it |\n\
+        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for measured in all {
         let ratio = floor(all).map_or(f64::NAN, |floor| measured.ratio(floor));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} | {} | {} | {} |",
             measured.name,
             measured.version,
             if measured.lists { "on" } else { "off" },
@@ -134,8 +149,11 @@ pub fn table(all: &[Measured]) -> String {
             measured.median(|round| round.p99_us),
             measured.lost(),
             measured.median(|round| round.resident as f64) / f64::from(1 << 20),
-            measured.octets_a_name.map_or("-".to_owned(), |octets| format!("{octets:.0}")),
+            or_dash(measured.octets_a_name.map(|octets| format!("{octets:.0}"))),
             measured.start_ms,
+            or_dash(measured.reload.map(|reload| format!("{:.0}", reload.ms))),
+            or_dash(measured.reload.map(|reload| format!("{:.1}", reload.worst_ms))),
+            or_dash(measured.reload.map(|reload| reload.lost.to_string())),
         );
     }
     text
@@ -148,7 +166,19 @@ mod tests {
     fn measured(name: &str, cpu: [f64; 3]) -> Measured {
         let round = |cpu_us| Round { cpu_us, qps: 1e6 / cpu_us, p50_us: 1.0, p99_us: 2.0, lost: 1, resident: 3 << 20, stolen: 0 };
         let (version, rounds) = ("1".to_owned(), cpu.map(round).into());
-        Measured { name: name.to_owned(), version, lists: true, households: 7, mix: "filter", rounds, start_ms: 5.0, octets_a_name: None }
+        let reload = (name == "ours").then_some(Reload { ms: 1_634.5, worst_ms: 2.25, lost: 4, wrong: 0 });
+        Measured {
+            name: name.to_owned(),
+            version,
+            lists: true,
+            households: 7,
+            workers: 1,
+            mix: "filter",
+            rounds,
+            start_ms: 5.0,
+            octets_a_name: None,
+            reload,
+        }
     }
 
     #[test]
@@ -164,6 +194,16 @@ mod tests {
         for field in ["version", "lists", "households", "cpu_us_per_query", "qps", "p50_us", "p99_us"] {
             assert!(!all[0][field].is_null(), "{field}");
         }
+        for (field, value) in
+            [("reload_ms", json!(1_634.5)), ("reload_worst_ms", json!(2.25)), ("reload_lost", json!(4)), ("workers", json!(1))]
+        {
+            assert_eq!(all[1][field], value, "{field}");
+        }
+        assert!(all[0]["reload_ms"].is_null() && all[0].as_object().is_some_and(|row| row.contains_key("reload_lost")));
+        let rows = table(&[echo.clone(), ours.clone()]);
+        assert!(rows.contains("| - | 5 | - | - | - |") && rows.contains("| - | 5 | 1634 | 2.2 | 4 |"), "{rows}");
+        let columns: Vec<usize> = rows.lines().map(|row| row.matches('|').count()).collect();
+        assert_eq!(columns, [18; 4], "{rows}");
         assert!(table(&[echo.clone(), ours.clone()]).contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 666667 |"));
         assert_eq!(rounds(&[echo, ours]).lines().count(), 6);
     }

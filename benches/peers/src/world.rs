@@ -76,5 +76,5 @@ fn start(folder: &Path, address: &str, zones: &[(String, String)], core: usize) 
     }
     write(folder, &format!("{address}.conf"), &config)?;
     let command = [NSD.to_owned(), "-d".to_owned(), "-c".to_owned(), format!("{place}/{address}.conf")];
-    Server::start(&command, core, &folder.join(format!("{address}.log")))
+    Server::start(&command, &[core], &folder.join(format!("{address}.log")))
 }
