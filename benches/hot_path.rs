@@ -83,6 +83,7 @@ impl Bed {
             taxonomy,
             recursion: Arc::new(LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours")),
             trusted_peers: Vec::new(),
+            snoop_from: Vec::new(),
             blocked_answer: BlockedAnswer::NxDomain,
             server_id: None,
             cache_octets: 1 << 20,

@@ -49,6 +49,8 @@ pub struct Dns {
     pub listen: Vec<SocketAddr>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
+    /// Who may ask without recursion, and so see what is in the cache.
+    pub snoop_from: Vec<IpNet>,
     /// Threads that answer UDP, each on every address; 0 is one for each core.
     pub workers: usize,
     /// Whether each worker is kept on a core of its own.
@@ -84,6 +86,7 @@ impl Default for Dns {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5353))],
             trusted_peers: vec![network("127.0.0.0/8")],
+            snoop_from: Vec::new(),
             workers: 0,
             pin_workers: true,
             batch: 32,

@@ -144,6 +144,7 @@ pub fn engine(
         taxonomy: Arc::new(checked.taxonomy.clone()),
         recursion: recursion(checked, recursor)?,
         trusted_peers: dns.trusted_peers.clone(),
+        snoop_from: dns.snoop_from.clone(),
         blocked_answer: checked.blocked_answer(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,

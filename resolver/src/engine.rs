@@ -43,7 +43,8 @@ use crate::{
 
 /// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
 const RESOLUTION_MAX: Duration = Duration::from_secs(10);
-/// The info-code of RFC 8914 section 4.23.
+/// Info-codes of RFC 8914 sections 4.21 and 4.23.
+const NOT_AUTHORITATIVE: u16 = 20;
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// The longest an answer is kept, in seconds: RFC 8767 section 4 advises a cap of days, a day loses nothing.
 const POSITIVE_TTL_MAX_S: u32 = 86_400;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub recursion: Arc<dyn Recursion>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
+    /// Who may ask without recursion, and so see what is in the cache.
+    pub snoop_from: Vec<IpNet>,
     /// What a block looks like.
     pub blocked_answer: BlockedAnswer,
     /// What `id.server` answers; absent refuses.
@@ -230,9 +233,12 @@ impl Engine {
                 return Step::Reply;
             }
         };
-        if let Some(rcode) = self.answer_meta(&query, transport, reply) {
+        let looks_only = !query.recursion_desired();
+        let is_refused = looks_only && query.class == CLASS_IN && !contains(&self.parts.snoop_from, peer);
+        let meta = if is_refused { Some(Rcode::Refused) } else { self.answer_meta(&query, transport, reply) };
+        if let Some(rcode) = meta {
             if rcode != Rcode::NoError {
-                respond::write_error(reply, &query, rcode, None, transport);
+                respond::write_error(reply, &query, rcode, is_refused.then_some(Reason::Code(NOT_AUTHORITATIVE)), transport);
             }
             return Step::Reply;
         }
@@ -269,6 +275,12 @@ impl Engine {
                 pen.judged(verdict);
                 Step::Reply
             }
+            Walked::NoAnswer { .. } if looks_only => {
+                if !self.look(&query, &identity.asker, turn, transport, reply) {
+                    respond::write_error(reply, &query, Rcode::NoError, None, transport);
+                }
+                Step::Reply
+            }
             Walked::NoAnswer { .. } => match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
                     pen.count(Count::CacheMiss);
@@ -281,6 +293,17 @@ impl Engine {
                 }
             },
         }
+    }
+
+    /// Answers who asks without recursion, from what others asked for: as long as nothing is validated, whatever they wanted of it.
+    fn look(&self, query: &Query<'_>, asker: &Asker, turn: &Turn<'_>, transport: Transport, reply: &mut Vec<u8>) -> bool {
+        (0..4).any(|flags| {
+            let key = KeyRef::new(query.name(), query.record_type, query.class, flags);
+            let Some(entry) = self.cache.find(&key) else { return false };
+            let is_stale = entry.is_stale_but_servable(turn.now, self.parts.stale.longer);
+            let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now), is_stale, now: turn.now };
+            matches!(self.walk(query, asker, &turn.lists, at_hand, transport, reply), Walked::Answered { .. })
+        })
     }
 
     /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
@@ -320,7 +343,7 @@ impl Engine {
                     self.common_desk().pen.judged(verdict);
                 }
             }
-            Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Failed), transport),
+            Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
         }
     }
 
@@ -377,7 +400,6 @@ impl Engine {
                 }
                 None => Some(Rcode::Refused),
             },
-            (CLASS_IN, _) if !query.recursion_desired() => Some(Rcode::Refused),
             // OPT is no type to ask for, TKEY and TSIG neither: RFC 6895 section 3.1.
             (CLASS_IN, 0 | 41 | 249 | 250) => Some(Rcode::FormErr),
             // Zone transfers and the mail meta-types.
@@ -445,7 +467,7 @@ impl Engine {
                     walked = walk(&resolved, true);
                     entry = resolved;
                 }
-                Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Failed), Transport::Tcp),
+                Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Code), Transport::Tcp),
             }
         }
         let (verdict, hop) = match walked {
@@ -458,14 +480,18 @@ impl Engine {
     }
 
     fn is_trusted(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.parts.trusted_peers.iter().any(|network| network.contains(&peer))
+        contains(&self.parts.trusted_peers, peer)
     }
 
     /// Time since the start: what the cache counts in.
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+fn contains(networks: &[IpNet], peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    networks.iter().any(|network| network.contains(&peer))
 }
 
 /// An answer as the cache keeps it.

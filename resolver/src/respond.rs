@@ -80,7 +80,7 @@ pub enum Reason<'t> {
     /// A verdict.
     Blocked(Verdict, &'t Taxonomy),
     /// There is no answer: the info-code that says why, RFC 8914 section 4.
-    Failed(u16),
+    Code(u16),
     /// The answer is older than it should be, because nobody could be asked: 3, or 19 of a name that did not exist.
     Stale(Rcode),
 }
@@ -95,7 +95,7 @@ impl<'t> Reason<'t> {
                 Layer::Security => 15,
                 _ => 17,
             },
-            Self::Failed(code) => code,
+            Self::Code(code) => code,
             Self::Stale(Rcode::NxDomain) => 19,
             Self::Stale(_) => 3,
         }
@@ -105,7 +105,7 @@ impl<'t> Reason<'t> {
     fn pieces(self) -> impl Iterator<Item = &'t str> {
         let (own_list, categories) = match self {
             // An order may be confidential: its basis is in the code, and that is all there is to tell.
-            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::Failed(_) | Self::Stale(_) => (None, None),
+            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::Code(_) | Self::Stale(_) => (None, None),
             Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::HouseholdDeny, .. }, _) => (Some("own list"), None),
             Self::Blocked(verdict, taxonomy) => (None, Some((verdict.categories, taxonomy))),
         };

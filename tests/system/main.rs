@@ -10,6 +10,7 @@ mod bad_input;
 mod blocking;
 mod command_line;
 mod cross_talk;
+mod differential;
 mod identity;
 mod lists;
 mod nsd;

@@ -35,18 +35,18 @@ async fn a_second_question_is_answered_from_the_cache_whatever_its_letter_case_a
 
 #[tokio::test]
 async fn a_herd_with_one_question_asks_the_authority_once() {
-    let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
+    let world = World::with_zone("a.example. 300 A 192.0.2.9\nwww 300 A 192.0.2.1").start().await;
     world.internet.make("a.example.", &Behaviour::Delays(std::time::Duration::from_millis(150)));
     let herd: Vec<_> = (1..60)
         .map(|host| {
             let line = world.line(&format!("127.0.7.{host}"));
-            tokio::spawn(async move { line.ask("a.example. A").await })
+            tokio::spawn(async move { line.ask("www.a.example. A").await })
         })
         .collect();
     for asker in herd {
         assert_eq!(asker.await.unwrap(), "192.0.2.1");
     }
-    assert_eq!(world.internet.asked("a.example.", RecordType::A), 1);
+    assert_eq!(world.internet.asked("www.a.example.", RecordType::A), 1);
 }
 
 #[tokio::test]
@@ -95,4 +95,49 @@ async fn an_authority_that_is_gone_is_a_servfail_and_nothing_worse() {
     assert_eq!(home.ask("b.example. A").await, "192.0.2.2");
     world.internet.make("a.example.", &Behaviour::Answers);
     assert_eq!(home.ask("www.a.example. A").await, "NXDOMAIN");
+}
+
+#[tokio::test]
+async fn a_servfail_says_why_and_an_old_answer_is_better_than_none() {
+    let world = World::with_zone("a.example. 1 A 192.0.2.1\ngone 60 A 192.0.2.2")
+        .config("[recursion]\nstale_client_timeout_ms = 300\n")
+        .start()
+        .await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("a.example. A").await, "192.0.2.1");
+    world.internet.make("a.example.", &Behaviour::Silent);
+    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    let stale = home.reply("a.example. A").await.unwrap();
+    assert_eq!((stale.to_string(), stale.answer_ttl_s()), ("192.0.2.1".to_owned(), Some(30)));
+    assert_eq!(stale.extended_errors()[0].code, 3, "RFC 8914: stale answer");
+    let failed = home.reply("gone.a.example. A").await.unwrap();
+    assert_eq!((failed.to_string(), failed.extended_errors()[0].code), ("SERVFAIL".to_owned(), 22));
+    world.internet.make("a.example.", &Behaviour::Answers);
+    let fresh = async || home.reply("a.example. A").await.is_some_and(|reply| reply.extended_errors().is_empty());
+    crate::world::eventually("the new answer is there", std::time::Duration::from_secs(10), fresh).await;
+}
+
+#[tokio::test]
+async fn a_popular_answer_is_renewed_before_its_end() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.9\nwww 10 A 192.0.2.1").start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("www.a.example. A").await, "192.0.2.1");
+    tokio::time::sleep(std::time::Duration::from_millis(9_100)).await;
+    assert_eq!(home.ask("www.a.example. A").await, "192.0.2.1", "the last second of the old one");
+    let renewed = async || world.internet.asked("www.a.example.", RecordType::A) == 2;
+    crate::world::eventually("it is asked again", std::time::Duration::from_secs(2), renewed).await;
+    assert!(home.reply("www.a.example. A").await.unwrap().answer_ttl_s() > Some(5));
+}
+
+#[tokio::test]
+async fn a_stub_zone_is_asked_where_it_says_and_special_names_nowhere() {
+    let elsewhere = Internet::new().zone("corp.test.", "corp.test. 60 A 192.0.2.9\nwww 60 A 192.0.2.7");
+    let to = elsewhere.servers_of("corp.test.").swap_remove(0).address();
+    let stub = format!("[recursion]\nstub = [{{ zone = \"corp.test\", to = [\"{to}\"] }}]\n");
+    let world = World::draft(Internet::new().zone("a.example", "a.example. 60 A 192.0.2.1")).config(&stub).start().await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("www.corp.test. A").await, "192.0.2.7");
+    assert_eq!(home.ask("localhost. A").await, "127.0.0.1");
+    assert_eq!(home.ask("7.1.168.192.in-addr.arpa. PTR").await, "NXDOMAIN");
+    assert_eq!(world.internet.tally().queries(), 0, "nobody else heard of it");
 }

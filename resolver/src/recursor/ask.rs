@@ -147,9 +147,10 @@ impl<S: Surroundings> Recursor<S> {
                     patience = wait.min(left);
                     asked.push(async move { (place, self.exchange(quest, cut, address, &server, name, record_type).await) });
                 }
-                None if names_left > 0 && !unknown.is_empty() => {
+                None if names_left > 0
+                    && let Some(server) = unknown.pop() =>
+                {
                     names_left -= 1;
-                    let server = unknown.swap_remove(self.pick(unknown.len()));
                     let find = self.addresses_of(quest, path, &server);
                     tokio::pin!(find);
                     let found = tokio::select! {
@@ -367,38 +368,47 @@ impl<S: Surroundings> Recursor<S> {
         Err(Trouble::Unreadable)
     }
 
-    /// Tells the addresses of a zone's servers that are known, and returns the names of those that have none.
+    /// Tells the addresses of a zone's servers that are known. Returns names to look up when those do not help: servers without
+    /// address last, so that they are taken first, and servers elsewhere whose glue may be old.
     fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
         let now = self.surroundings.now();
         cut.addresses.iter().for_each(|&address| add(address));
         let apex = self.cuts.apex(&cut.zone, now);
         let further =
             apex.iter().flat_map(|apex| &apex.servers).filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
-        let mut unknown = Vec::new();
+        let (mut unknown, mut doubtful) = (Vec::new(), Vec::new());
         for server in cut.servers.iter().chain(further) {
             let known = [RecordType::A, RecordType::AAAA].into_iter().flat_map(|record_type| {
                 let kept = self.rrsets.exact(server.name.borrow(), record_type.into(), now);
                 kept.map_or_else(Vec::new, |kept| self.addresses_in(&kept.fact))
             });
-            let glue = server.glue.iter().filter_map(|&address| self.address_to_ask(address));
-            let addresses: Vec<SocketAddr> = known.chain(glue).collect();
-            if addresses.is_empty() {
-                unknown.push(server.name.clone());
+            let known: Vec<SocketAddr> = known.collect();
+            let mut glue: Vec<SocketAddr> = server.glue.iter().filter_map(|&address| self.address_to_ask(address)).collect();
+            if glue.is_empty() {
+                glue = self.glue_of(&server.name);
             }
-            addresses.into_iter().for_each(&mut add);
+            match (known.is_empty(), glue.is_empty()) {
+                (true, true) => unknown.push(server.name.clone()),
+                // A server in its own zone could only be looked up at itself.
+                (true, false) if !server.name.borrow().is_within(cut.zone.borrow()) => doubtful.push(server.name.clone()),
+                _ => {}
+            }
+            known.into_iter().chain(glue).for_each(&mut add);
         }
-        unknown
+        self.shuffle(&mut unknown);
+        doubtful.append(&mut unknown);
+        doubtful
     }
 
-    /// The addresses that came with a server's name when its own zone was delegated.
+    /// The addresses that came with a server's name when a zone it is in was delegated.
     fn glue_of(&self, server: &Name) -> Vec<SocketAddr> {
-        let cut = self.cuts.closest(server.borrow(), self.surroundings.now(), false);
-        let known = cut.iter().flat_map(|cut| &cut.servers).filter(|known| known.name == *server);
-        known.flat_map(|known| &known.glue).filter_map(|&address| self.address_to_ask(address)).collect()
+        let glue = self.cuts.glue_of(server, self.surroundings.now());
+        glue.into_iter().filter_map(|address| self.address_to_ask(address)).collect()
     }
 
-    /// A number below `count`, which is at least one.
-    fn pick(&self, count: usize) -> usize {
-        (self.surroundings.random() % count as u64) as usize
+    fn shuffle(&self, names: &mut [Name]) {
+        for place in (1..names.len()).rev() {
+            names.swap(place, (self.surroundings.random() % (place as u64 + 1)) as usize);
+        }
     }
 }

@@ -4,7 +4,11 @@
 //! name that its registry took away is gone when that time is over (ghost domains). What the *child* says of its servers is kept
 //! apart and only adds servers to try.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use foldhash::HashMap;
 use policy::name::{Name, NameRef};
@@ -94,6 +98,14 @@ impl Cuts {
     #[must_use]
     pub fn apex(&self, zone: &Name, now: Duration) -> Option<Arc<Cut>> {
         self.apexes.get(zone).filter(|apex| apex.expires > now)
+    }
+
+    /// The addresses that came with a server's name wherever a zone it is in was delegated.
+    #[must_use]
+    pub fn glue_of(&self, server: &Name, now: Duration) -> Vec<IpAddr> {
+        let cuts = server.borrow().ancestors().filter_map(|zone| self.learnt.get(&zone.to_owned())).filter(|cut| cut.expires > now);
+        let of_server = |cut: Arc<Cut>| cut.servers.iter().find(|known| known.name == *server).map(|known| known.glue.clone());
+        cuts.filter_map(of_server).flatten().collect()
     }
 
     /// Forgets a zone: none of its servers helped, and the zone above may know better ones by now.

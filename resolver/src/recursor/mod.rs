@@ -100,6 +100,11 @@ impl Failure {
         }
     }
 
+    /// Whether it says something of the question and what it costs, and nothing of the name that it was met at.
+    fn is_of_question(self) -> bool {
+        matches!(self, Self::TooLong | Self::TooMuchWork | Self::TooManyAliases | Self::Circular | Self::Busy)
+    }
+
     fn label(self) -> &'static str {
         match self {
             Self::NoServers => "no-servers",
@@ -276,10 +281,7 @@ impl<S: Surroundings> Recursor<S> {
         let result = self.resolve_path(quest, &path, name, question.record_type).await;
         match &result {
             Ok(_) => self.rrsets.forget_failure(name, question.record_type),
-            Err(failure) => {
-                self.counts.failed(*failure);
-                self.rrsets.keep_failure(name, question.record_type, *failure, self.surroundings.now());
-            }
+            Err(failure) => self.counts.failed(*failure),
         }
         let resolved = result?;
         let authorities = match resolved.code {

@@ -153,6 +153,12 @@ impl<'p> Path<'p> {
         Ok(Self { name, record_type, depth: self.depth + 1, below: Some(self) })
     }
 
+    /// What is looked up.
+    #[must_use]
+    pub fn name(&self) -> NameRef<'p> {
+        self.name
+    }
+
     /// Whether this is what a client asked for itself.
     #[must_use]
     pub fn is_first(&self) -> bool {

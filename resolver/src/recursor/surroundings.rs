@@ -1,7 +1,7 @@
 //! What the recursor does not have of itself: a clock, chance, and the network. They are its arguments, so that a dialogue
 //! runs in a test in milliseconds and can be replayed from a seed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -38,4 +38,27 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// Asks over TCP.
     async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+}
+
+#[async_trait]
+impl<S: Surroundings> Surroundings for Arc<S> {
+    fn now(&self) -> Duration {
+        self.as_ref().now()
+    }
+
+    fn random(&self) -> u64 {
+        self.as_ref().random()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.as_ref().sleep(duration).await;
+    }
+
+    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.as_ref().udp(server, query, expected, patience).await
+    }
+
+    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.as_ref().tcp(server, query, expected, patience).await
+    }
 }
