@@ -232,7 +232,10 @@ impl Entry {
         let verdict = judge(asked, &chain);
         if asked == Classification::NOTHING && chain.iter().all(|&class| class == Classification::NOTHING) {
             self.unlisted.store(lists.stamp(), Ordering::Relaxed);
-            self.listed.store(None);
+            // Dear, and needed only where older lists knew the name.
+            if listed.is_some() {
+                self.listed.store(None);
+            }
         } else {
             self.listed.store(Some(Arc::new(Classified { stamp: lists.stamp(), asked, chain })));
         }

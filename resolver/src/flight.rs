@@ -1,27 +1,56 @@
 //! One flight for each question: a herd that asks the same at once waits for one resolution.
 
-use std::{collections::HashMap, future::Future, hash::Hash, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    time::Duration,
+};
 
-use tokio::{sync::watch, time::timeout};
+use foldhash::quality::RandomState;
+use tokio::{sync::Notify, time::timeout};
 
 /// Flights under way, by question.
-pub struct Flights<K: Eq + Hash + Clone, T>(Mutex<HashMap<K, watch::Receiver<Option<T>>>>);
+pub struct Flights<K: Eq + Hash + Clone, T>(Mutex<HashMap<K, Arc<Flight<T>>, RandomState>>);
 
-impl<K: Eq + Hash + Clone, T> Default for Flights<K, T> {
-    fn default() -> Self {
-        Self(Mutex::new(HashMap::new()))
+/// One flight. Its result is none when whoever flew it went away.
+struct Flight<T> {
+    result: OnceLock<Option<T>>,
+    landed: Notify,
+}
+
+/// Whoever flies. The flight is over when this is dropped, landed or not.
+struct Pilot<'f, K: Eq + Hash + Clone, T> {
+    flights: &'f Flights<K, T>,
+    flight: Arc<Flight<T>>,
+    key: &'f K,
+}
+
+impl<K: Eq + Hash + Clone, T> Drop for Pilot<'_, K, T> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(self.key);
+        let _it_may_have_landed = self.flight.result.set(None);
+        self.flight.landed.notify_waiters();
     }
 }
 
-/// A flight that takes off; it is off the list when it is dropped, landed or not.
-struct Flight<'f, K: Eq + Hash + Clone, T> {
-    flights: &'f Flights<K, T>,
-    key: K,
+impl<K: Eq + Hash + Clone, T> Default for Flights<K, T> {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::default()))
+    }
 }
 
-impl<K: Eq + Hash + Clone, T> Drop for Flight<'_, K, T> {
-    fn drop(&mut self) {
-        self.flights.lock().remove(&self.key);
+impl<T: Clone> Flight<T> {
+    /// Waits for the end.
+    async fn wait(&self) -> Option<T> {
+        loop {
+            let landed = self.landed.notified();
+            if let Some(result) = self.result.get() {
+                return result.clone();
+            }
+            landed.await;
+        }
     }
 }
 
@@ -29,26 +58,16 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
     /// Runs `resolve`, or waits for whoever already runs it for this question; for no longer than `patience`, where one is
     /// given, and then runs it all the same. Two who could wait for each other must have one.
     pub async fn join(&self, key: &K, patience: Option<Duration>, resolve: impl Future<Output = T>) -> T {
-        let (sender, receiver) = watch::channel(None);
-        let other = {
-            let mut flights = self.lock();
-            let other = flights.get(key).cloned();
-            if other.is_none() {
-                flights.insert(key.clone(), receiver);
-            }
-            other
-        };
-        let Some(mut other) = other else {
-            let flight = Flight { flights: self, key: key.clone() };
+        let (flight, is_first) = self.board(key);
+        if is_first {
+            let pilot = Pilot { flights: self, flight, key };
             let result = resolve.await;
-            sender.send_replace(Some(result.clone()));
-            drop(flight);
+            let _nobody_else_sets_it = pilot.flight.result.set(Some(result.clone()));
             return result;
-        };
-        let landed = async { other.wait_for(Option::is_some).await.ok().and_then(|result| result.clone()) };
+        }
         let landed = match patience {
-            None => landed.await,
-            Some(patience) => timeout(patience, landed).await.ok().flatten(),
+            None => flight.wait().await,
+            Some(patience) => timeout(patience, flight.wait()).await.ok().flatten(),
         };
         match landed {
             Some(result) => result,
@@ -56,20 +75,28 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
             None => resolve.await,
         }
     }
+
+    /// The flight for a question, and whether it begins now.
+    fn board(&self, key: &K) -> (Arc<Flight<T>>, bool) {
+        let mut flights = self.lock();
+        if let Some(flight) = flights.get(key) {
+            return (Arc::clone(flight), false);
+        }
+        let flight = Arc::new(Flight { result: OnceLock::new(), landed: Notify::new() });
+        flights.insert(key.clone(), Arc::clone(&flight));
+        (flight, true)
+    }
 }
 
 impl<K: Eq + Hash + Clone, T> Flights<K, T> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, watch::Receiver<Option<T>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Flight<T>>, RandomState>> {
         self.0.lock().expect("nothing panics while it holds the lock")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 

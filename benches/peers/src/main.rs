@@ -48,6 +48,8 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(20);
 const WARMINGS: usize = 6;
 /// The share of queries for listed names in the filter mix.
 const LISTED_SHARE: f64 = 0.2;
+/// Queries outstanding for names that must be asked for: few enough that the authorities beside the generator keep up.
+const COLD_OUTSTANDING: usize = 64;
 const NXDOMAIN: usize = 3;
 const SERVFAIL: usize = 2;
 
@@ -86,6 +88,9 @@ struct Run {
     /// Queries outstanding.
     #[arg(long, default_value_t = 160)]
     outstanding: usize,
+    /// Names a round that nobody asked before.
+    #[arg(long, default_value_t = 10_000)]
+    cold: usize,
     /// Names on the list.
     #[arg(long, default_value_t = 1_000_000)]
     names: usize,
@@ -139,6 +144,8 @@ struct Contestant {
     resident_fresh: u64,
     /// Expects what is listed to be blocked.
     blocks: bool,
+    /// Is asked for names that nobody asked before, too.
+    resolves: bool,
     measured: Measured,
 }
 
@@ -204,10 +211,11 @@ fn run(options: &Run) -> anyhow::Result<()> {
     let load = Load { outstanding: options.outstanding, rate: None, duration: Some(Duration::from_secs_f64(options.seconds)), lines };
     for number in 0..options.rounds {
         println!("round {} of {}", number + 1, options.rounds);
+        let cold = Mix::cold(number, options.cold);
         // Who fails one round is out with all of them: the others go on.
         contestants.retain_mut(|contestant| {
             let mix = if contestant.measured.mix == "plain" { &plain } else { &filter };
-            let result = contestant.round(mix, load);
+            let result = contestant.round(mix, &cold, load);
             result.inspect_err(|error| println!("{}: not measured: {error:#}", contestant.measured.name)).is_ok()
         });
     }
@@ -315,7 +323,8 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
         reload: None,
     };
     let (kind, ready) = (wanted.kind, Instant::now());
-    Ok(Contestant { kind, folder: name, address, server, ready, resident_fresh, blocks: wanted.lists, measured })
+    let resolves = wanted.mix == "plain" && !matches!(wanted.kind, Kind::Echo | Kind::Dnsdist);
+    Ok(Contestant { kind, folder: name, address, server, ready, resident_fresh, blocks: wanted.lists, resolves, measured })
 }
 
 /// The address of the Unbound without a list: contestants have theirs in the order in which they are wanted.
@@ -391,13 +400,21 @@ impl Contestant {
         Ok(reload)
     }
 
-    fn round(&mut self, mix: &Mix, load: Load) -> anyhow::Result<()> {
-        let (cpu, stolen) = (self.server.cpu_time(), process::stolen());
-        let outcome = blast(self.address, mix, load)?;
-        let cpu_us = self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+    fn round(&mut self, mix: &Mix, cold: &Mix, load: Load) -> anyhow::Result<()> {
+        let stolen = process::stolen();
+        let (outcome, cpu_us) = self.ask(mix, load)?;
         self.check(&outcome, mix)?;
+        let cold_us = if self.resolves && !cold.packets.is_empty() {
+            let load = Load { outstanding: COLD_OUTSTANDING, rate: None, duration: None, ..load };
+            let (outcome, cold_us) = self.ask(cold, load)?;
+            ensure!(outcome.share(SERVFAIL) < 0.001, "it failed {:.4} of the cold queries", outcome.share(SERVFAIL));
+            Some(cold_us)
+        } else {
+            None
+        };
         self.measured.rounds.push(Round {
             cpu_us,
+            cold_us,
             qps: outcome.qps(),
             p50_us: outcome.latency_us(0.5),
             p99_us: outcome.latency_us(0.99),
@@ -406,6 +423,14 @@ impl Contestant {
             stolen: process::stolen() - stolen,
         });
         Ok(())
+    }
+
+    /// What came of asking, and microseconds of the server's CPU a reply.
+    fn ask(&self, mix: &Mix, load: Load) -> anyhow::Result<(Outcome, f64)> {
+        let cpu = self.server.cpu_time();
+        let outcome = blast(self.address, mix, load)?;
+        let cpu_us = self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+        Ok((outcome, cpu_us))
     }
 
     /// Whoever filters wrongly gets no figure.

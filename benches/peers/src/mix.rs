@@ -108,6 +108,13 @@ impl Mix {
         Self { packets, listed_share: f64::from(listed_count) / QUERIES as f64 }
     }
 
+    /// Names that nobody asked before, in domains whose servers are known: each costs one query to an authority.
+    pub fn cold(round: usize, count: usize) -> Self {
+        let mut chance = StdRng::seed_from_u64(SEED + 2 + round as u64);
+        let packets = (0..count).map(|number| packet(&format!("r{round}n{number}.{}", domain(chance.random_range(0..DOMAINS))), 1));
+        Self { packets: packets.collect(), listed_share: 0.0 }
+    }
+
     /// Each distinct packet once: to warm a cache.
     pub fn distinct(&self) -> Self {
         let mut seen = HashSet::new();

@@ -14,6 +14,8 @@ use crate::reload::Reload;
 pub struct Round {
     /// Microseconds of the server's CPU a reply.
     pub cpu_us: f64,
+    /// The same for names that must be asked for at an authority; none for who does not resolve.
+    pub cold_us: Option<f64>,
     /// Replies a second.
     pub qps: f64,
     /// Median latency, in microseconds.
@@ -65,6 +67,12 @@ impl Measured {
         median(self.rounds.iter().map(value))
     }
 
+    /// Microseconds of CPU for a name that must be asked for.
+    fn cold(&self) -> Option<f64> {
+        let cold: Vec<f64> = self.rounds.iter().filter_map(|round| round.cold_us).collect();
+        (!cold.is_empty()).then(|| median(cold))
+    }
+
     fn lost(&self) -> u64 {
         self.rounds.iter().map(|round| round.lost).sum()
     }
@@ -81,6 +89,7 @@ impl Measured {
             "lists": self.lists,
             "households": self.households,
             "cpu_us_per_query": self.median(|round| round.cpu_us),
+            "cold_cpu_us_per_query": self.cold(),
             "qps": self.median(|round| round.qps),
             "p50_us": self.median(|round| round.p50_us),
             "p99_us": self.median(|round| round.p99_us),
@@ -115,7 +124,7 @@ pub fn rounds(all: &[Measured]) -> String {
         for (number, round) in measured.rounds.iter().enumerate() {
             let row = json!({
                 "name": measured.name, "lists": measured.lists, "households": measured.households, "mix": measured.mix, "round": number,
-                "cpu_us": round.cpu_us, "qps": round.qps, "p50_us": round.p50_us, "p99_us": round.p99_us, "lost": round.lost, "stolen": round.stolen,
+                "cpu_us": round.cpu_us, "cold_us": round.cold_us, "qps": round.qps, "p50_us": round.p50_us, "p99_us": round.p99_us, "lost": round.lost, "stolen": round.stolen,
             });
             let _ = writeln!(text, "{row}");
         }
@@ -129,21 +138,22 @@ fn or_dash(figure: Option<String>) -> String {
 
 /// The table for people, in Markdown.
 pub fn table(all: &[Measured]) -> String {
-    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms | \
+    let mut text = "| contestant | version | lists | households | mix | CPU us/query | x echo | cold us/query | qps | p50 us | p99 us | lost | RSS MiB | octets/name | start ms | \
         reload ms | worst ms in it | lost in it |\n\
-        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        |---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for measured in all {
         let ratio = floor(all).map_or(f64::NAN, |floor| measured.ratio(floor));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {:.2} | {ratio:.2} | {} | {:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {:.0} | {} | {} | {} |",
             measured.name,
             measured.version,
             if measured.lists { "on" } else { "off" },
             measured.households,
             measured.mix,
             measured.median(|round| round.cpu_us),
+            or_dash(measured.cold().map(|cold| format!("{cold:.1}"))),
             measured.median(|round| round.qps),
             measured.median(|round| round.p50_us),
             measured.median(|round| round.p99_us),
@@ -164,7 +174,16 @@ mod tests {
     use super::*;
 
     fn measured(name: &str, cpu: [f64; 3]) -> Measured {
-        let round = |cpu_us| Round { cpu_us, qps: 1e6 / cpu_us, p50_us: 1.0, p99_us: 2.0, lost: 1, resident: 3 << 20, stolen: 0 };
+        let round = |cpu_us| Round {
+            cpu_us,
+            cold_us: (name == "ours").then_some(60.0),
+            qps: 1e6 / cpu_us,
+            p50_us: 1.0,
+            p99_us: 2.0,
+            lost: 1,
+            resident: 3 << 20,
+            stolen: 0,
+        };
         let (version, rounds) = ("1".to_owned(), cpu.map(round).into());
         let reload = (name == "ours").then_some(Reload { ms: 1_634.5, worst_ms: 2.25, lost: 4, wrong: 0 });
         Measured {
@@ -194,9 +213,13 @@ mod tests {
         for field in ["version", "lists", "households", "cpu_us_per_query", "qps", "p50_us", "p99_us"] {
             assert!(!all[0][field].is_null(), "{field}");
         }
-        for (field, value) in
-            [("reload_ms", json!(1_634.5)), ("reload_worst_ms", json!(2.25)), ("reload_lost", json!(4)), ("workers", json!(1))]
-        {
+        for (field, value) in [
+            ("cold_cpu_us_per_query", json!(60.0)),
+            ("reload_ms", json!(1_634.5)),
+            ("reload_worst_ms", json!(2.25)),
+            ("reload_lost", json!(4)),
+            ("workers", json!(1)),
+        ] {
             assert_eq!(all[1][field], value, "{field}");
         }
         assert!(all[0]["reload_ms"].is_null() && all[0].as_object().is_some_and(|row| row.contains_key("reload_lost")));

@@ -83,6 +83,14 @@ impl Candidates<'_> {
 
     /// The next to ask, and how long to wait for it alone.
     fn next<S: Surroundings>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<(usize, Duration)> {
+        // Tries at one server of one are the usual case, and need no lottery.
+        if let [only] = &mut self.all[..] {
+            let outlook = only.server.outlook(self.zone, now);
+            let max = if outlook.is_down { TRIES_AT_DOWN_MAX } else { TRIES_AT_ONE_MAX };
+            let may_be_asked = !only.is_out && only.tries < max;
+            only.tries += u32::from(may_be_asked);
+            return may_be_asked.then_some((0, outlook.patience));
+        }
         let outlooks: Vec<_> = self.all.iter().map(|candidate| candidate.server.outlook(self.zone, now)).collect();
         let are_down = outlooks.iter().all(|outlook| outlook.is_down);
         if self.tries >= if are_down { TRIES_AT_DOWN_MAX } else { TRIES_MAX } {
@@ -151,8 +159,8 @@ impl<S: Surroundings> Recursor<S> {
                     && let Some(server) = unknown.pop() =>
                 {
                     names_left -= 1;
-                    let find = self.addresses_of(quest, path, &server);
-                    tokio::pin!(find);
+                    // Boxed, so that it takes no room in every other resolution.
+                    let mut find = Box::pin(self.addresses_of(quest, path, &server));
                     let found = tokio::select! {
                         biased;
                         Some((place, result)) = asked.next(), if !asked.is_empty() => {
@@ -272,7 +280,9 @@ impl<S: Surroundings> Recursor<S> {
             self.counts.limited("server");
             return Err(Trouble::Busy);
         };
-        let asked = Asked { zone: cut.zone.borrow(), name, record_type, role: cut.role, hardens_glue: self.settings.hardens_glue };
+        let wants_apex = cut.is_hint || !cut.is_fixed && self.cuts.apex(&cut.zone, self.surroundings.now()).is_none();
+        let asked =
+            Asked { zone: cut.zone.borrow(), name, record_type, role: cut.role, hardens_glue: self.settings.hardens_glue, wants_apex };
         let client_cookie = self.client_cookie(address);
         let (mut with_edns, mut over_tcp, mut has_cookie_trouble) = (server.takes_edns(self.surroundings.now()), false, false);
         for _ in 0..EXCHANGES_MAX {

@@ -10,11 +10,14 @@ use std::{
     time::Duration,
 };
 
-use foldhash::HashMap;
+use foldhash::{HashMap, quality::RandomState};
 use policy::name::{Name, NameRef};
-use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, UnitWeighter, sync::Cache};
 
-use super::sift::{NameServer, Referral, Role};
+use super::{
+    rrsets::counted,
+    sift::{NameServer, Referral, Role},
+};
 
 /// Cuts remembered. A count.
 const CUTS_MAX: usize = 500_000;
@@ -38,6 +41,8 @@ pub struct Cut {
     pub is_first_only: bool,
     /// Configured: nothing above it is ever asked.
     pub is_fixed: bool,
+    /// The root as the hints have it, of which the root itself is asked.
+    pub is_hint: bool,
     expires: Duration,
 }
 
@@ -45,15 +50,25 @@ impl Cut {
     /// A zone whose servers are configured.
     #[must_use]
     pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, is_first_only: bool) -> Self {
-        Self { zone, servers: Vec::new(), addresses, role, is_first_only, is_fixed: true, expires: Duration::MAX }
+        Self { zone, servers: Vec::new(), addresses, role, is_first_only, is_fixed: true, is_hint: false, expires: Duration::MAX }
+    }
+}
+
+/// A zone's name in somebody else's memory, to ask with.
+#[derive(Hash)]
+struct Zone<'a>(NameRef<'a>);
+
+impl Equivalent<Name> for Zone<'_> {
+    fn equivalent(&self, name: &Name) -> bool {
+        name.borrow() == self.0
     }
 }
 
 /// The zones that are known.
 pub struct Cuts {
     fixed: HashMap<Name, Arc<Cut>>,
-    learnt: Cache<Name, Arc<Cut>>,
-    apexes: Cache<Name, Arc<Cut>>,
+    learnt: Cache<Name, Arc<Cut>, UnitWeighter, RandomState>,
+    apexes: Cache<Name, Arc<Cut>, UnitWeighter, RandomState>,
 }
 
 impl Cuts {
@@ -61,7 +76,7 @@ impl Cuts {
     #[must_use]
     pub fn new(fixed: impl IntoIterator<Item = Cut>) -> Self {
         let fixed = fixed.into_iter().map(|cut| (cut.zone.clone(), Arc::new(cut))).collect();
-        Self { fixed, learnt: Cache::new(CUTS_MAX), apexes: Cache::new(CUTS_MAX) }
+        Self { fixed, learnt: counted(CUTS_MAX), apexes: counted(CUTS_MAX) }
     }
 
     /// The closest known zone that a name is in; none when not even the root is known. `without_fixed` leaves out those that are
@@ -71,10 +86,9 @@ impl Cuts {
         let root = Name::root();
         let mut zones = name.ancestors().chain([root.borrow()]);
         zones.find_map(|zone| {
-            // Its maps are asked by owned names, and this is off the path of hits.
-            let zone = zone.to_owned();
-            let fixed = self.fixed.get(&zone).filter(|cut| !(without_first && cut.is_first_only)).cloned();
-            fixed.or_else(|| self.learnt.get(&zone).filter(|cut| cut.expires > now))
+            let fixed = if self.fixed.is_empty() { None } else { self.fixed.get(&zone.to_owned()) };
+            let fixed = fixed.filter(|cut| !(without_first && cut.is_first_only)).cloned();
+            fixed.or_else(|| self.learnt.get(&Zone(zone)).filter(|cut| cut.expires > now))
         })
     }
 
@@ -103,7 +117,7 @@ impl Cuts {
     /// The addresses that came with a server's name wherever a zone it is in was delegated.
     #[must_use]
     pub fn glue_of(&self, server: &Name, now: Duration) -> Vec<IpAddr> {
-        let cuts = server.borrow().ancestors().filter_map(|zone| self.learnt.get(&zone.to_owned())).filter(|cut| cut.expires > now);
+        let cuts = server.borrow().ancestors().filter_map(|zone| self.learnt.get(&Zone(zone))).filter(|cut| cut.expires > now);
         let of_server = |cut: Arc<Cut>| cut.servers.iter().find(|known| known.name == *server).map(|known| known.glue.clone());
         cuts.filter_map(of_server).flatten().collect()
     }
@@ -124,5 +138,5 @@ impl Cuts {
 fn learnt(referral: Referral, now: Duration) -> Cut {
     let Referral { zone, servers, ttl_s } = referral;
     let expires = now + Duration::from_secs(ttl_s.clamp(CUT_MIN_S, CUT_MAX_S).into());
-    Cut { zone, servers, addresses: Vec::new(), role: Role::Authority, is_first_only: false, is_fixed: false, expires }
+    Cut { zone, servers, addresses: Vec::new(), role: Role::Authority, is_first_only: false, is_fixed: false, is_hint: false, expires }
 }

@@ -1,12 +1,14 @@
 //! The real surroundings: sockets of the runtime, the system's clock and its random numbers.
 
 use std::{
+    cell::RefCell,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use rand::Rng as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -26,6 +28,11 @@ const PORT_DRAWS: usize = 8;
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
 /// The most that is read for one TCP reply, in octets: what its length field can say.
 const STREAM_OCTETS_MAX: usize = 65_535;
+
+thread_local! {
+    /// Where this thread reads a datagram before it knows whether it is one to keep.
+    static DATAGRAM: RefCell<Box<[u8]>> = RefCell::new(vec![0; DATAGRAM_OCTETS_MAX].into());
+}
 
 /// The Internet, or whatever network this machine is in.
 pub struct Internet {
@@ -74,7 +81,8 @@ impl Surroundings for Internet {
     }
 
     fn random(&self) -> u64 {
-        getrandom::u64().expect("the system has random numbers")
+        // Seeded by the system, and cryptographically secure (ChaCha).
+        rand::rng().random()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -85,16 +93,21 @@ impl Surroundings for Internet {
         let exchange = async {
             let socket = self.socket(server).await?;
             socket.send(query).await?;
-            let mut reply = vec![0; DATAGRAM_OCTETS_MAX];
             loop {
-                let octets = socket.recv(&mut reply).await?;
-                match expected.compare(&reply[..octets]) {
-                    Likeness::Noise => {}
-                    Likeness::Near => return Ok(Reception::NearMiss),
-                    Likeness::Right => {
-                        reply.truncate(octets);
-                        return Ok(Reception::Reply(reply));
-                    }
+                socket.readable().await?;
+                let received: io::Result<Option<Reception>> = DATAGRAM.with_borrow_mut(|room| {
+                    let octets = socket.try_recv(room)?;
+                    Ok(match expected.compare(&room[..octets]) {
+                        Likeness::Noise => None,
+                        Likeness::Near => Some(Reception::NearMiss),
+                        Likeness::Right => Some(Reception::Reply(room[..octets].to_vec())),
+                    })
+                });
+                match received {
+                    Ok(Some(reception)) => return Ok(reception),
+                    Ok(None) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
                 }
             }
         };

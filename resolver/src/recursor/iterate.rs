@@ -1,6 +1,6 @@
 //! From the closest zone that is known down to the answer, and along its aliases.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_proto::{
     op::ResponseCode,
@@ -218,11 +218,11 @@ impl<S: Surroundings> Recursor<S> {
                     minimiser.give_up();
                 }
                 _ if !is_whole => {
-                    self.keep(&sifted, asked_type, now);
+                    self.keep(Arc::unwrap_or_clone(sifted), asked_type, now);
                     minimiser.advance();
                 }
                 _ => {
-                    let finding = self.keep(&sifted, record_type, now);
+                    let finding = self.keep(Arc::unwrap_or_clone(sifted), record_type, now);
                     if let (Finding::NxDomain(..), Some((above, soa))) = (&finding, denied) {
                         // Denied twice, with and without the rest of the name: nothing is there, and nothing below (RFC 8020).
                         self.rrsets.keep_no_name(above.borrow(), soa, Rank::Answer, now);
@@ -237,7 +237,8 @@ impl<S: Surroundings> Recursor<S> {
     async fn start(&self, quest: &Quest, path: &Path<'_>, name: NameRef<'_>, without_first: bool) -> Result<Arc<Cut>, Failure> {
         match self.cuts.closest(name, self.surroundings.now(), without_first) {
             Some(cut) => Ok(cut),
-            None => self.prime(quest, path).await,
+            // Rare, and boxed so that it takes no room in every other resolution.
+            None => Box::pin(self.prime(quest, path)).await,
         }
     }
 
@@ -256,44 +257,45 @@ impl<S: Surroundings> Recursor<S> {
     }
 
     /// Keeps what was found, and returns it as it is to be used: TTLs within their bounds, private addresses left out.
-    fn keep(&self, sifted: &Sifted, record_type: u16, now: std::time::Duration) -> Finding {
+    fn keep(&self, sifted: Sifted, record_type: u16, now: Duration) -> Finding {
         let rank = if sifted.is_sound { Rank::Answer } else { Rank::Hearsay };
         let bounds = self.rrsets.bounds();
-        let keep_sets = |sets: &[RrSet]| -> Vec<RrSet> {
-            let bounded = sets.iter().map(|set| {
-                let records = set.records.iter().filter(|record| !self.is_private(set.owner.borrow(), record));
-                let mut set = RrSet { records: records.cloned().collect(), ..set.clone() };
-                set.set_ttl(bounds.of_set(&set));
-                set
-            });
-            let kept: Vec<RrSet> = bounded.filter(|set| !set.records.is_empty()).collect();
-            kept.iter().for_each(|set| self.rrsets.keep(set.clone(), rank, now));
-            kept
+        let keep_sets = |mut sets: Vec<RrSet>| -> Vec<RrSet> {
+            for set in &mut sets {
+                let (owner, is_filtered) = (set.owner.borrow(), !self.settings.private_addresses.is_empty());
+                set.records.retain(|record| !(is_filtered && self.is_private(owner, record)));
+                set.set_ttl(bounds.of_set(set));
+            }
+            sets.retain(|set| !set.records.is_empty());
+            sets.iter().for_each(|set| self.rrsets.keep(set.clone(), rank, now));
+            sets
         };
-        let bounded = |soa: &Option<Record>| {
+        let bounded = |soa: Option<Record>| {
             let ttl = bounds.of_denial(soa.as_ref());
-            soa.clone().map(|soa| with_ttl(soa, ttl))
+            soa.map(|soa| with_ttl(soa, ttl))
         };
-        match &sifted.finding {
+        match sifted.finding {
             Finding::Answer(sets) => {
-                let kept = keep_sets(sets);
-                match sets.last() {
-                    Some(last) if kept.last().is_none_or(|kept| kept.owner != last.owner || kept.record_type != last.record_type) => {
-                        Finding::NoData(kept, last.owner.clone(), None)
+                let count = sets.len();
+                let last = sets.last().map(|set| set.owner.clone());
+                match (keep_sets(sets), last) {
+                    // All its addresses are private.
+                    (kept, Some(last)) if kept.len() < count && kept.last().is_none_or(|set| set.record_type != record_type) => {
+                        Finding::NoData(kept, last, None)
                     }
-                    _ => Finding::Answer(kept),
+                    (kept, _) => Finding::Answer(kept),
                 }
             }
-            Finding::Alias(sets, target) => Finding::Alias(keep_sets(sets), target.clone()),
+            Finding::Alias(sets, target) => Finding::Alias(keep_sets(sets), target),
             Finding::NxDomain(sets, name, soa) => {
                 self.rrsets.keep_no_name(name.borrow(), soa.clone(), rank, now);
-                Finding::NxDomain(keep_sets(sets), name.clone(), bounded(soa))
+                Finding::NxDomain(keep_sets(sets), name, bounded(soa))
             }
             Finding::NoData(sets, name, soa) => {
                 self.rrsets.keep_no_data(name.borrow(), record_type, soa.clone(), rank, now);
-                Finding::NoData(keep_sets(sets), name.clone(), bounded(soa))
+                Finding::NoData(keep_sets(sets), name, bounded(soa))
             }
-            other => other.clone(),
+            other => other,
         }
     }
 

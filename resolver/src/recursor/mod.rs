@@ -252,7 +252,7 @@ impl<S: Surroundings> Recursor<S> {
             return Err(SetupError::NoRoots);
         }
         let mut hints = Cut::fixed(Name::root(), roots, Role::Authority, false);
-        hints.is_fixed = false;
+        (hints.is_fixed, hints.is_hint) = (false, true);
         let fixed = settings.fixed.iter().map(|fixed| Cut::fixed(fixed.zone.clone(), fixed.to.clone(), fixed.role, fixed.is_first_only));
         Ok(Self {
             rrsets: RrSets::new(settings.cache_octets, settings.ttl),

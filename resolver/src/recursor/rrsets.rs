@@ -4,11 +4,15 @@
 //! better vouched for replaces what is worse, never the other way round while it lives (RFC 2181 section 5.4.1). Signatures will
 //! lie beside the records of a set, in [`RrSet`], when answers are validated.
 
-use std::{sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
+use foldhash::quality::RandomState;
 use hickory_proto::rr::{RData, Record};
 use policy::name::{Name, NameRef};
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    UnitWeighter, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use crate::{
     cache::{Key, KeyRef},
@@ -149,6 +153,11 @@ impl TtlBounds {
     }
 }
 
+/// A cache of so many things. Its hashes are seeded, for names are chosen by strangers, and fast.
+pub(super) fn counted<K: Eq + Hash, V: Clone>(max: usize) -> Cache<K, V, UnitWeighter, RandomState> {
+    Cache::with(max, max as u64, UnitWeighter, RandomState::default(), DefaultLifecycle::default())
+}
+
 #[derive(Clone)]
 struct ByOctets;
 
@@ -171,8 +180,8 @@ struct Failed {
 
 /// The caches of facts and of failures.
 pub struct RrSets {
-    facts: Cache<Key, Arc<Kept>, ByOctets>,
-    failures: Cache<Key, Failed>,
+    facts: Cache<Key, Arc<Kept>, ByOctets, RandomState>,
+    failures: Cache<Key, Failed, UnitWeighter, RandomState>,
     bounds: TtlBounds,
 }
 
@@ -181,7 +190,8 @@ impl RrSets {
     #[must_use]
     pub fn new(budget: u64, bounds: TtlBounds) -> Self {
         let items = usize::try_from(budget / TYPICAL_OCTETS).unwrap_or(usize::MAX).max(16);
-        Self { facts: Cache::with_weighter(items, budget, ByOctets), failures: Cache::new(FAILURES_MAX), bounds }
+        let facts = Cache::with(items, budget, ByOctets, RandomState::default(), DefaultLifecycle::default());
+        Self { facts, failures: counted(FAILURES_MAX), bounds }
     }
 
     /// Octets held, and facts.

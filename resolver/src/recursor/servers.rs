@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
+use foldhash::quality::RandomState;
 use policy::name::Name;
-use quick_cache::sync::Cache;
+use quick_cache::{UnitWeighter, sync::Cache};
+
+use super::rrsets::counted;
 
 /// Servers remembered. A count.
 const SERVERS_MAX: usize = 200_000;
@@ -174,13 +177,13 @@ impl Drop for Visit {
 }
 
 /// All servers that were asked lately.
-pub struct Servers(Cache<SocketAddr, Arc<Server>>);
+pub struct Servers(Cache<SocketAddr, Arc<Server>, UnitWeighter, RandomState>);
 
 impl Servers {
     /// Knows none yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Cache::new(SERVERS_MAX))
+        Self(counted(SERVERS_MAX))
     }
 
     /// The server at an address.

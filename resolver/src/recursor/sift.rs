@@ -44,6 +44,8 @@ pub struct Asked<'a> {
     pub role: Role,
     /// Believe addresses of servers only from the zone they are in.
     pub hardens_glue: bool,
+    /// Note what the zone says of its own servers.
+    pub wants_apex: bool,
 }
 
 /// A server of a zone, and the addresses that came with its name.
@@ -112,7 +114,7 @@ pub struct Sifted {
 #[must_use]
 pub fn sift(message: &Message, asked: Asked<'_>) -> Sifted {
     let metadata = &message.metadata;
-    let apex = metadata.authoritative.then(|| name_servers(message, asked, asked.zone)).flatten();
+    let apex = (asked.wants_apex && metadata.authoritative).then(|| name_servers(message, asked, asked.zone)).flatten();
     let finding = find(message, asked);
     let is_sound = match (asked.role, &finding) {
         (Role::Forwarder, _) | (_, Finding::Referral(_) | Finding::Bad(_)) => true,
