@@ -3,7 +3,14 @@
 //! Whoever does not answer in the time it should need is not given up: its answer still counts while the next one is asked. So a
 //! lost datagram, a dead server and a slow one all cost one patience, and nothing is decided by guessing which it was.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hickory_proto::{
@@ -81,6 +88,11 @@ impl Candidates<'_> {
         }
     }
 
+    /// Whether there is a server that was not asked yet.
+    fn has_untried(&self) -> bool {
+        self.all.iter().any(|candidate| !candidate.is_out && candidate.tries == 0)
+    }
+
     /// The next to ask, and how long to wait for it alone.
     fn next<S: Surroundings>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<(usize, Duration)> {
         // Tries at one server of one are the usual case, and need no lottery.
@@ -132,15 +144,25 @@ impl<S: Surroundings> Recursor<S> {
     ) -> Result<Arc<Sifted>, Failure> {
         let key = ZoneQuestion { zone: cut.zone.clone(), name: name.to_owned(), record_type };
         let patience = (!path.is_first()).then_some(JOIN_MAX);
-        let ask = async { self.ask_servers(quest, path, cut, name, record_type).await.map(Arc::new) };
-        self.flights.join(&key, patience, ask).await
+        let is_ours = AtomicBool::new(false);
+        let ask = async {
+            is_ours.store(true, Ordering::Relaxed);
+            self.ask_servers(quest, path, cut, name, record_type).await.map(Arc::new)
+        };
+        match self.flights.join(&key, patience, ask).await {
+            // Another's purse was empty, not ours.
+            Err(failure) if failure.is_of_question() && !is_ours.load(Ordering::Relaxed) => {
+                Box::pin(self.ask_servers(quest, path, cut, name, record_type)).await.map(Arc::new)
+            }
+            result => result,
+        }
     }
 
     async fn ask_servers(&self, quest: &Quest, path: &Path<'_>, cut: &Cut, name: NameRef<'_>, record_type: u16) -> Result<Sifted, Failure> {
         let mut candidates = Candidates { zone: &cut.zone, all: Vec::new(), tries: 0 };
         let mut unknown = self.known_addresses(cut, |address| candidates.add(self, address));
         let (mut asked, mut hearsay, mut failure) = (FuturesUnordered::new(), None, Failure::NoServers);
-        let mut names_left = SERVER_NAMES_MAX;
+        let (mut names_left, is_for_server) = (SERVER_NAMES_MAX, !path.is_first());
         // Taken by whoever must wait: a zone that answers at once is never full.
         let mut place_in_queue = None;
         loop {
@@ -148,28 +170,32 @@ impl<S: Surroundings> Recursor<S> {
             let left = quest.time_left(now)?;
             let mut latest = None;
             let mut patience = left;
-            match candidates.next(self, now) {
+            // A server whose address must be found first may be the good one: before anybody is asked twice.
+            let seeks = names_left > 0 && !unknown.is_empty() && !candidates.has_untried();
+            let next = if seeks { None } else { candidates.next(self, now) };
+            match next {
                 Some((place, wait)) => {
                     let (address, server) = (candidates.all[place].address, Arc::clone(&candidates.all[place].server));
                     latest = Some(place);
                     patience = wait.min(left);
-                    asked.push(async move { (place, self.exchange(quest, cut, address, &server, name, record_type).await) });
+                    asked.push(
+                        async move { (place, self.exchange(quest, cut, (address, &server), (name, record_type), is_for_server).await) },
+                    );
                 }
-                None if names_left > 0
-                    && let Some(server) = unknown.pop() =>
-                {
+                None if seeks && let Some(server) = unknown.pop() => {
                     names_left -= 1;
                     // Boxed, so that it takes no room in every other resolution.
                     let mut find = Box::pin(self.addresses_of(quest, path, &server));
-                    let found = tokio::select! {
-                        biased;
-                        Some((place, result)) = asked.next(), if !asked.is_empty() => {
-                            match self.weigh(quest, &mut candidates, place, result, &mut hearsay, &mut failure)? {
-                                Some(sifted) => return Ok(sifted),
-                                None => find.await,
+                    let found = loop {
+                        tokio::select! {
+                            biased;
+                            Some((place, result)) = asked.next(), if !asked.is_empty() => {
+                                if let Some(sifted) = self.weigh(quest, &mut candidates, place, result, &mut hearsay, &mut failure)? {
+                                    return Ok(sifted);
+                                }
                             }
+                            found = &mut find => break found,
                         }
-                        found = &mut find => found,
                     };
                     match found {
                         Ok(addresses) => addresses.into_iter().for_each(|address| candidates.add(self, address)),
@@ -271,10 +297,9 @@ impl<S: Surroundings> Recursor<S> {
         &self,
         quest: &Quest,
         cut: &Cut,
-        address: SocketAddr,
-        server: &Arc<Server>,
-        name: NameRef<'_>,
-        record_type: u16,
+        (address, server): (SocketAddr, &Arc<Server>),
+        (name, record_type): (NameRef<'_>, u16),
+        is_for_server: bool,
     ) -> Result<Sifted, Trouble> {
         let Some(_visit) = server.enter(self.settings.queries_per_server_max) else {
             self.counts.limited("server");
@@ -286,7 +311,7 @@ impl<S: Surroundings> Recursor<S> {
         let client_cookie = self.client_cookie(address);
         let (mut with_edns, mut over_tcp, mut has_cookie_trouble) = (server.takes_edns(self.surroundings.now()), false, false);
         for _ in 0..EXCHANGES_MAX {
-            quest.pay_query().map_err(Trouble::Spent)?;
+            quest.pay_query(is_for_server).map_err(Trouble::Spent)?;
             let began = self.surroundings.now();
             let left = quest.time_left(began).map_err(Trouble::Spent)?;
             let server_cookie = server.cookie();
@@ -331,7 +356,11 @@ impl<S: Surroundings> Recursor<S> {
             expected.restore_case(&mut wire, name);
             let Ok(message) = Message::from_vec(&wire) else {
                 quest.note(now, || format!("{}: unreadable", describe(address, asked.zone, name, record_type)));
-                return Err(Trouble::Unreadable);
+                // Nonsense under the right id may be somebody's who wants the wait to end (TuDoor).
+                if std::mem::replace(&mut over_tcp, true) {
+                    return Err(Trouble::Unreadable);
+                }
+                continue;
             };
             let code = message.metadata.response_code;
             quest.note(now, || {
@@ -361,6 +390,11 @@ impl<S: Surroundings> Recursor<S> {
                 ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS if with_edns => {
                     with_edns = false;
                     self.counts.without_edns.increment(1);
+                    continue;
+                }
+                // Nothing is left that a server could not read: so it may not be the server's.
+                ResponseCode::FormErr if !over_tcp => {
+                    over_tcp = true;
                     continue;
                 }
                 _ if message.metadata.truncation && over_tcp => return Err(Trouble::Unreadable),

@@ -26,8 +26,6 @@ const FIRST_PORT: u16 = 1_024;
 const PORT_DRAWS: usize = 8;
 /// The largest datagram that can be a reply to us: we advertise 1,232 octets, and servers without EDNS send 512. Octets.
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
-/// The most that is read for one TCP reply, in octets: what its length field can say.
-const STREAM_OCTETS_MAX: usize = 65_535;
 
 thread_local! {
     /// Where this thread reads a datagram before it knows whether it is one to keep.
@@ -120,18 +118,16 @@ impl Surroundings for Internet {
             stream.set_nodelay(true)?;
             let length = u16::try_from(query.len()).expect("a query is short");
             stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
-            loop {
-                let length = usize::from(stream.read_u16().await?);
-                // Read as it comes: a length alone must not cost memory.
-                let mut reply = Vec::with_capacity(length.min(DATAGRAM_OCTETS_MAX));
-                (&mut stream).take(length.min(STREAM_OCTETS_MAX) as u64).read_to_end(&mut reply).await?;
-                if reply.len() < length {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                if expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply) {
-                    return Ok(Reception::Reply(reply));
-                }
+            let length = u64::from(stream.read_u16().await?);
+            // Read as it comes: a length alone must not cost memory.
+            let mut reply = Vec::new();
+            stream.take(length).read_to_end(&mut reply).await?;
+            if (reply.len() as u64) < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            // One query, one reply: there is nobody else on this connection whose reply it could be.
+            let is_right = expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply);
+            if is_right { Ok(Reception::Reply(reply)) } else { Err(io::ErrorKind::InvalidData.into()) }
         };
         settle(timeout(patience, exchange).await)
     }

@@ -29,6 +29,8 @@ const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;
 const TYPE_DNAME: u16 = 39;
 const TYPE_DS: u16 = 43;
+/// The failure of a zone as a whole is kept under a type that no record has, RFC 6895 section 3.1.
+const TYPE_ZONE: u16 = 65_535;
 
 /// What was found out.
 #[derive(Debug, Clone)]
@@ -184,7 +186,14 @@ impl<S: Surroundings> Recursor<S> {
                     minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
                     continue;
                 }
-                Err(failure) if is_second_try || cut.is_fixed || cut.zone.borrow().is_root() || referrals > 0 => return Err(failure),
+                Err(failure) if is_second_try || cut.is_fixed || cut.zone.borrow().is_root() || referrals > 0 => {
+                    self.rrsets.keep_failure(cut.zone.borrow(), TYPE_ZONE, failure, self.surroundings.now());
+                    return Err(failure);
+                }
+                // The zone above was asked a moment ago.
+                Err(failure) if self.rrsets.failure(cut.zone.borrow(), TYPE_ZONE, self.surroundings.now()).is_some() => {
+                    return Err(failure);
+                }
                 // The delegation may have moved since it was learnt: ask the zone above once.
                 Err(_) => {
                     is_second_try = true;

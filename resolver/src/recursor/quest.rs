@@ -17,6 +17,8 @@ use super::Failure;
 const QUERIES_MAX: i64 = 50;
 /// Name servers without an address that are looked up for one question (NXNSAttack); PowerDNS has 10.
 const SERVER_NAMES_MAX: i64 = 10;
+/// Queries that are spent on addresses of servers; so that a referral cannot send more than that to a victim.
+const SERVER_QUERIES_MAX: i64 = 16;
 /// Octets taken from servers for one question; PowerDNS has 100,000.
 const OCTETS_MAX: i64 = 100_000;
 /// How long one question may take: a client asks again after five seconds, and nobody waits for longer than ten.
@@ -26,6 +28,7 @@ const TIME_MAX: Duration = Duration::from_secs(9);
 pub struct Quest {
     queries: AtomicI64,
     server_names: AtomicI64,
+    server_queries: AtomicI64,
     octets: AtomicI64,
     deadline: Duration,
     began: Duration,
@@ -50,6 +53,7 @@ impl Quest {
         Self {
             queries: AtomicI64::new(QUERIES_MAX),
             server_names: AtomicI64::new(SERVER_NAMES_MAX),
+            server_queries: AtomicI64::new(SERVER_QUERIES_MAX),
             octets: AtomicI64::new(OCTETS_MAX),
             deadline: now + TIME_MAX,
             began: now,
@@ -58,11 +62,14 @@ impl Quest {
         }
     }
 
-    /// Pays for a query.
+    /// Pays for a query: for what the client asked, or for the address of a server.
     ///
     /// # Errors
     /// [`Failure::TooMuchWork`].
-    pub fn pay_query(&self) -> Result<(), Failure> {
+    pub fn pay_query(&self, is_for_server: bool) -> Result<(), Failure> {
+        if is_for_server {
+            pay(&self.server_queries, 1)?;
+        }
         pay(&self.queries, 1)
     }
 
