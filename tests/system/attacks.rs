@@ -2,6 +2,7 @@
 //! who guesses gets believed. The numbers are the best of what today's resolvers were measured at.
 
 use std::{
+    future::Future,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -99,16 +100,31 @@ async fn cost(world: &World, question: &str) -> (String, u64) {
     (asked.answer, queries)
 }
 
+/// Plays each case in a world of its own, all at the same time, and returns what did not hold.
+async fn all_at_once<C: Send + 'static, F: Future<Output = Result<(), String>> + Send + 'static>(
+    cases: impl IntoIterator<Item = C>,
+    play: impl Fn(C) -> F,
+) -> Vec<String> {
+    let under_way: JoinSet<_> = cases.into_iter().map(play).collect();
+    under_way.join_all().await.into_iter().filter_map(Result::err).collect()
+}
+
+/// `Err` with what was found, unless it holds.
+fn check(holds: bool, found: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(found()) }
+}
+
 #[tokio::test]
 async fn a_referral_to_a_hundred_glueless_names_costs_their_zone_sixteen_queries_at_most() {
-    for (victim, queries_max) in [(Behaviour::Answers, 16), (Behaviour::Fails, 16), (Behaviour::Silent, 16)] {
+    let broken = all_at_once([Behaviour::Answers, Behaviour::Fails, Behaviour::Refuses, Behaviour::Silent], async |victim| {
         let world = World::draft(glueless_referrals()).start().await;
         world.internet.make(VICTIM, &victim);
-        assert_eq!(cost(&world, &fresh(0)).await.0, "SERVFAIL", "{victim:?}");
-        let servers = world.internet.servers_of(VICTIM);
-        let queries: u64 = servers.iter().map(|server| server.tally().queries()).sum();
-        assert!(queries <= queries_max, "{queries} queries to a victim that {victim:?}");
-    }
+        let (answer, _) = cost(&world, &fresh(0)).await;
+        let queries = world.internet.servers_of(VICTIM)[0].tally().queries();
+        check(answer == "SERVFAIL" && queries <= 16, || format!("{answer}, and {queries} queries to a victim that {victim:?}"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[tokio::test]
@@ -138,41 +154,43 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
         (Game::BackToItself, fresh),
         (Game::AliasesAcrossReferrals { servers: 10, victim: VICTIM }, fresh),
     ];
-    for (game, question) in games {
+    let broken = all_at_once(games, async |(game, question)| {
         let what = format!("{game:?}");
         let world = World::draft(attacker_plays(game)).start().await;
         let (answer, queries) = cost(&world, &question(0)).await;
-        assert!(queries <= 50, "{what}: {queries} queries");
-        assert_eq!(answer, "SERVFAIL", "{what}");
-    }
+        check(answer == "SERVFAIL" && queries <= 50, || format!("{what}: {answer} and {queries} queries"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// Fifty times the same two names, and fifty different ones.
 #[tokio::test]
 async fn fifty_questions_about_zones_that_need_each_other_cost_twenty_five_queries_at_most() {
-    let world = World::draft(cycle()).start().await;
-    let asked = ask_all(&world.line("127.0.7.9"), (0..50).map(in_cycle), 5).await;
-    let queries = when_quiet(&world.internet).await;
-    let slowest = asked.iter().map(|asked| asked.took).max().unwrap();
-    println!("{queries} queries, the slowest answer after {slowest:?}");
-    assert!(asked.iter().all(|asked| asked.answer == "SERVFAIL"), "{asked:#?}");
-    assert!(slowest <= ANSWERED_WITHIN, "{slowest:?}");
-    assert!(queries <= 25, "{queries} queries: {:#?}", world.internet.tally().questions());
+    let broken = all_at_once([2, 50], async |names| {
+        let world = World::draft(cycle()).start().await;
+        let asked = ask_all(&world.line("127.0.7.9"), (0..50).map(|number| in_cycle(number % names)), 5).await;
+        let queries = when_quiet(&world.internet).await;
+        let slowest = asked.iter().map(|asked| asked.took).max().unwrap();
+        let all_fail = asked.iter().all(|asked| asked.answer == "SERVFAIL");
+        println!("{names} names: {queries} queries, the slowest answer after {slowest:?}");
+        check(all_fail && slowest <= ANSWERED_WITHIN && queries <= 25, || {
+            format!("{names} names: {queries} queries, {slowest:?}, {:?}", world.internet.tally().questions())
+        })
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[tokio::test]
 async fn a_server_that_truncates_and_then_hangs_or_drips_holds_a_question_ten_seconds_at_most() {
-    let cases = [Behaviour::TruncatesAndHangs, Behaviour::Drips(Duration::from_secs(1))];
-    let mut under_way = JoinSet::new();
-    for behaviour in cases {
-        under_way.spawn(async move {
-            let world = World::draft(attacker_behaves(&behaviour)).start().await;
-            let (_, queries) = cost(&world, &fresh(0)).await;
-            assert!(queries <= 50, "{behaviour:?}: {queries} queries");
-        });
-    }
-    while let Some(outcome) = under_way.join_next().await {
-        outcome.unwrap();
-    }
+    let broken = all_at_once([Behaviour::TruncatesAndHangs, Behaviour::Drips(Duration::from_secs(1))], async |behaviour| {
+        let world = World::draft(attacker_behaves(&behaviour)).start().await;
+        let (_, queries) = cost(&world, &fresh(0)).await;
+        check(queries <= 50, || format!("{behaviour:?}: {queries} queries"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 /// What a client of somebody else's got.
@@ -293,22 +311,31 @@ async fn others_notice_nothing_of_servers_that_drip() {
     others_notice_nothing(attacker_behaves(&Behaviour::Drips(Duration::from_millis(200))), fresh).await;
 }
 
+/// With room for all of them, and with room for a tenth.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_thousand_unanswerable_questions_of_one_client_leave_room_for_another() {
-    let world = World::draft(attacker_behaves(&Behaviour::Silent)).start().await;
-    let (greedy, other) = (world.line("127.0.20.1"), world.line("127.0.7.9"));
-    assert_eq!(other.ask(&format!("{} A", GOOD.0)).await, GOOD.1);
-    let mut flood = JoinSet::new();
-    for number in 0..3_000 {
-        let greedy = greedy.clone();
-        flood.spawn(async move { greedy.ask(&fresh(number)).await });
+    for resolutions_max in [4_096, 300] {
+        let settings = format!("[dns]\nresolutions_max = {resolutions_max}\n");
+        let world = World::draft(attacker_behaves(&Behaviour::Silent)).config(&settings).start().await;
+        let (greedy, other) = (world.line("127.0.20.1"), world.line("127.0.7.9"));
+        assert_eq!(other.ask(&format!("{} A", GOOD.0)).await, GOOD.1);
+        let mut flood = JoinSet::new();
+        for number in 0..3_000 {
+            let greedy = greedy.clone();
+            flood.spawn(async move { greedy.ask(&fresh(number)).await });
+        }
+        // Long enough to send them all, and not yet long enough to give the first one up.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        for asked in ask_all(&other, (0..20).map(|number| format!("cold{number}.{} A", GOOD.0)), 1).await {
+            assert_eq!(asked.answer, GOOD.1, "room for {resolutions_max}: {asked:?}");
+            assert!(asked.took < Duration::from_millis(500), "room for {resolutions_max}: {asked:?}");
+        }
+        assert!(asked_of_attacker(&world) > 0, "the flood came too late");
     }
-    // By now the last one has been sent.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    for asked in ask_all(&other, (0..20).map(|number| format!("cold{number}.{} A", GOOD.0)), 1).await {
-        assert_eq!(asked.answer, GOOD.1, "{asked:?}");
-        assert!(asked.took < Duration::from_millis(500), "{asked:?}");
-    }
+}
+
+fn asked_of_attacker(world: &World) -> u64 {
+    world.internet.servers_of(ATTACKER).iter().map(|server| server.tally().queries()).sum()
 }
 
 #[tokio::test]
@@ -370,12 +397,15 @@ async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
     let world = World::draft(internet()).start().await;
     let line = world.line("127.0.7.9");
     let each = lies.iter().map(|lie| vec![lie.clone()]);
+    let mut broken = Vec::new();
     for (number, lies) in each.chain([lies.to_vec()]).enumerate() {
         world.internet.make(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
         let asked = ask_all(&line, [format!("n{number}.{} A", GOOD.0)], 1).await.remove(0);
-        assert_eq!(asked.answer, GOOD.1, "{lies:?}");
-        assert!(asked.took < Duration::from_secs(5), "{lies:?}: {:?}", asked.took);
+        if asked.answer != GOOD.1 || asked.took > Duration::from_secs(2) {
+            broken.push(format!("{} after {:?}: {lies:?}", asked.answer, asked.took));
+        }
     }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[tokio::test]
@@ -401,17 +431,22 @@ async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_clients_with_one_question_cause_one_query() {
     let world = World::draft(internet()).start().await;
-    assert_eq!(world.line("127.0.7.9").ask(&format!("{} A", GOOD.0)).await, GOOD.1);
-    world.internet.make(GOOD.0, &Behaviour::Delays(Duration::from_millis(800)));
-    world.internet.forget_questions();
-    let mut herd = JoinSet::new();
-    for number in 0..500 {
-        let line = world.line(&format!("127.0.{}.{}", 7 + number / 250, 1 + number % 250));
-        herd.spawn(async move { line.ask(&format!("herd.{} A", GOOD.0)).await });
-    }
-    let answers = herd.join_all().await;
-    assert!(answers.iter().all(|answer| answer == GOOD.1), "{answers:?}");
-    assert_eq!(world.internet.asked(&format!("herd.{}", GOOD.0), RecordType::A), 1);
+    let herd_asks = async |name: &'static str| {
+        let mut herd = JoinSet::new();
+        for number in 0..500 {
+            let line = world.line(&format!("127.0.{}.{}", 7 + number / 250, 1 + number % 250));
+            herd.spawn(async move { line.ask(&format!("{name}.{} A", GOOD.0)).await });
+        }
+        let answers = herd.join_all().await;
+        assert!(answers.iter().all(|answer| answer == GOOD.1), "{answers:?}");
+        let server = world.internet.servers_of(GOOD.0)[0].tally();
+        server.asked(&format!("{name}.{}", GOOD.0).parse().unwrap(), RecordType::A)
+    };
+    // Long enough for all of them to come in time, short of what a server that nobody knows is given.
+    world.internet.make(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
+    assert_eq!(herd_asks("cold").await, 1);
+    world.internet.make(GOOD.0, &Behaviour::Answers);
+    assert_eq!(herd_asks("known").await, 1);
 }
 
 /// What a server adds to its answers, about a zone that is not its own.

@@ -35,7 +35,8 @@ impl Unbound {
         std::path::Path::new(PROGRAM).exists()
     }
 
-    /// Starts one that recurses in this Internet without validation, as Debian's does but for that; waits until it answers.
+    /// Starts one that recurses in this Internet and waits until it answers. It does not validate, and it answers however late it
+    /// is: of itself it drops a question after 1.9 s, for the client to ask again.
     pub async fn start(internet: &Internet) -> Self {
         let folder = tempfile::Builder::new().prefix("ox-protect-unbound-").tempdir().expect("a temporary folder");
         let address = UdpSocket::bind((ADDRESS, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
@@ -44,7 +45,7 @@ impl Unbound {
         let settings = format!(
             "server:\n interface: {ADDRESS}@{}\n access-control: 127.0.0.0/8 allow\n do-daemonize: no\n use-syslog: no\n \
              username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n root-hints: \"{}\"\n module-config: \"iterator\"\n \
-             do-not-query-localhost: no\n do-ip6: no\nremote-control:\n control-enable: no\n",
+             do-not-query-localhost: no\n do-ip6: no\n discard-timeout: 0\nremote-control:\n control-enable: no\n",
             address.port(),
             folder.path().display(),
             hints.display(),
