@@ -72,7 +72,7 @@ fn deep(number: usize) -> String {
 }
 
 fn in_cycle(number: usize) -> String {
-    format!("u{number}.{} A", if number % 2 == 0 { "cycle.example.".to_owned() } else { format!("other.{ATTACKER}") })
+    format!("u{number}.{} A", if number.is_multiple_of(2) { "cycle.example.".to_owned() } else { format!("other.{ATTACKER}") })
 }
 
 /// Waits until the resolver has nothing more to ask, and returns all that was asked.

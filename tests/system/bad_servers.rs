@@ -169,6 +169,31 @@ async fn bad_servers_cost_no_more_queries_and_no_more_time_than_they_cost_unboun
     assert!(ours.p95 <= theirs.p95, "p95: {:?} to {:?}", ours.p95, theirs.p95);
 }
 
+/// The bad servers' addresses are known from elsewhere, the good one's name must be looked up.
+#[tokio::test]
+async fn a_good_server_without_glue_is_looked_up_before_known_bad_ones_use_up_the_clients_patience() {
+    /// After so long a client asks again.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let kinds = [("silent", Behaviour::Silent), ("wrong-id", Behaviour::Lies(Lie::WrongId)), ("lame", Behaviour::RefersUpwards)];
+    for (kind, behaviour) in kinds {
+        let servers = ["good", "bad0", "bad1"].map(|name| format!("{name}.{HOSTS}"));
+        let names = servers.each_ref().map(String::as_str);
+        let internet = Internet::new().zone(HOSTS, "").zone_served_by("z0.example.", &names, "www 300 A 198.18.0.0");
+        for bad in &servers[1..] {
+            internet.server(bad).becomes(behaviour.clone());
+        }
+        let world = World::draft(internet).start().await;
+        let home = world.line("127.0.7.9");
+        for bad in &servers[1..] {
+            assert_eq!(home.ask(&format!("{bad} A")).await, world.internet.server(bad).address().ip().to_string());
+        }
+        let asked = ask_all(&home, ["www.z0.example. A".to_owned()], 1).await.remove(0);
+        println!("{kind}: {asked:?}");
+        assert_eq!(asked.answer, "198.18.0.0", "{kind}: {asked:?}");
+        assert!(asked.took < PATIENCE, "{kind}: {asked:?}");
+    }
+}
+
 /// The world of the lossy test: 500 zones with a name each, and 5 zones with 100 names each, all of them and what is above them
 /// with two servers, as RFC 1034 asks for.
 fn lossy_internet(seed: u64) -> Internet {
