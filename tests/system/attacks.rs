@@ -2,7 +2,6 @@
 //! who guesses gets believed. The numbers are the best of what today's resolvers were measured at.
 
 use std::{
-    future::Future,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use tokio::task::JoinSet;
 
-use crate::world::{Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, ask_all, quantile};
+use crate::world::{Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, all_at_once, ask_all, check, quantile};
 
 /// The attacker's zone.
 const ATTACKER: &str = "attacker.example.";
@@ -98,20 +97,6 @@ async fn cost(world: &World, question: &str) -> (String, u64) {
     println!("{question}: {} after {:?}, {queries} queries", asked.answer, asked.took);
     assert!(asked.took <= ANSWERED_WITHIN && asked.answer != "silence", "{} after {:?}", asked.answer, asked.took);
     (asked.answer, queries)
-}
-
-/// Plays each case in a world of its own, all at the same time, and returns what did not hold.
-async fn all_at_once<C: Send + 'static, F: Future<Output = Result<(), String>> + Send + 'static>(
-    cases: impl IntoIterator<Item = C>,
-    play: impl Fn(C) -> F,
-) -> Vec<String> {
-    let under_way: JoinSet<_> = cases.into_iter().map(play).collect();
-    under_way.join_all().await.into_iter().filter_map(Result::err).collect()
-}
-
-/// `Err` with what was found, unless it holds.
-fn check(holds: bool, found: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(found()) }
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
-//! Many questions at once, and what became of each.
+//! Many questions or whole cases at once, and what became of each.
 
 use std::{
     collections::VecDeque,
+    future::Future,
     time::{Duration, Instant},
 };
 
@@ -51,4 +52,18 @@ pub fn quantile<T: Copy + Ord>(values: impl IntoIterator<Item = T>, share: f64) 
     values.sort_unstable();
     let place = (values.len() as f64 * share).ceil() as usize;
     *values.get(place.saturating_sub(1)).expect("there are values")
+}
+
+/// Plays each case in a world of its own, all at the same time, and returns what did not hold.
+pub async fn all_at_once<C: Send + 'static, F: Future<Output = Result<(), String>> + Send + 'static>(
+    cases: impl IntoIterator<Item = C>,
+    play: impl Fn(C) -> F,
+) -> Vec<String> {
+    let under_way: JoinSet<_> = cases.into_iter().map(play).collect();
+    under_way.join_all().await.into_iter().filter_map(Result::err).collect()
+}
+
+/// `Err` with what was found, unless it holds.
+pub fn check(holds: bool, found: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(found()) }
 }

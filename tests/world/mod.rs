@@ -39,7 +39,7 @@ mod zone;
 pub use api::{Answer, Api, Switch, encoded};
 pub use authority::Authority;
 pub use behaviour::{Behaviour, FORGED_NAME, Lie};
-pub use crowd::{Asked, ask_all, quantile};
+pub use crowd::{Asked, all_at_once, ask_all, check, quantile};
 pub use daemon::{Daemon, ox_protect};
 pub use doors::Doors;
 pub use feed::Feed;
