@@ -63,7 +63,7 @@ tools/nextest: tools/compiler
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest --version $(NEXTEST_VERSION)
 
 tools/tests: tools/nextest
-	@[ -x /usr/sbin/nsd ] && command -v dnsperf >/dev/null || tests/install.sh nsd dnsperf
+	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || tests/install.sh nsd unbound dnsperf
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

@@ -6,7 +6,9 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod attacks;
 mod bad_input;
+mod bad_servers;
 mod blocking;
 mod command_line;
 mod cross_talk;

@@ -12,7 +12,7 @@ use hickory_proto::{
     rr::{RData, RecordType},
 };
 
-use crate::world::{Authority, Behaviour, FORGED_NAME, Internet, Lie, Line, Reply, eventually, line, seed};
+use crate::world::{Authority, Behaviour, FORGED_NAME, Game, Internet, Lie, Line, Reply, Spoofer, ask_all, eventually, line, seed};
 
 /// How long a test waits for something that must not come. Loopback answers in far less, even on a busy machine.
 const LONG_ENOUGH: Duration = Duration::from_millis(700);
@@ -259,7 +259,7 @@ async fn a_liar_bends_ids_questions_sections_and_bytes() {
     let forged = zone.send(&query).await.unwrap();
     assert_ne!(forged[..2], query[..2]);
 
-    server.becomes(Behaviour::LiesFirst(Lie::WrongId));
+    server.becomes(Behaviour::LiesFirst(vec![Lie::WrongId]));
     assert_eq!(zone.ask("bets.example. A").await, "192.0.2.7");
 
     server.becomes(Behaviour::Lies(Lie::WrongQuestion));
@@ -305,4 +305,141 @@ async fn an_internet_that_ends_frees_its_addresses() {
         std::net::UdpSocket::bind(address).is_ok() && std::net::TcpListener::bind(address).is_ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn loss_both_ways_loses_half_of_the_exchanges_where_three_packets_in_ten_are_lost() {
+    let internet = internet();
+    let server = internet.server("ns1.bets.example.");
+    server.becomes(Behaviour::LosesBothWays { share: 0.3, seed: 7 });
+    let patient = resolver(&server).with_patience(LONG_ENOUGH);
+    let asked = ask_all(&patient, (0..200).map(|_| "bets.example. A".to_owned()), 200).await;
+    let lost = asked.iter().filter(|asked| asked.answer == "silence").count();
+    assert!((70..130).contains(&lost), "{lost} of 200");
+    assert_eq!(patient.over_tcp().ask("bets.example. A").await, "192.0.2.7");
+}
+
+#[tokio::test]
+async fn a_server_can_truncate_and_then_hang_or_drip_over_tcp() {
+    let internet = internet();
+    let server = internet.server("ns1.bets.example.");
+    for behaviour in [Behaviour::TruncatesAndHangs, Behaviour::Drips(Duration::from_millis(100))] {
+        server.becomes(behaviour);
+        assert_eq!(resolver(&server).ask("bets.example. A").await, "truncated");
+        assert_eq!(resolver(&server).over_tcp().with_patience(LONG_ENOUGH).ask("bets.example. A").await, "silence");
+    }
+    server.becomes(Behaviour::Drips(Duration::from_millis(1)));
+    assert_eq!(resolver(&server).over_tcp().ask("bets.example. A").await, "192.0.2.7");
+}
+
+#[tokio::test]
+async fn lies_can_be_told_together_and_in_turn() {
+    let internet = internet();
+    let server = internet.server("ns1.bets.example.");
+    let zone = resolver(&server);
+    let forged = Lie::ForgedAddress(Ipv4Addr::new(203, 0, 113, 66));
+
+    server.becomes(Behaviour::Lies(Lie::AllOf(vec![forged.clone(), Lie::WrongCase])));
+    let reply = zone.reply("bets.Example. A").await.unwrap();
+    assert_eq!((reply.to_string(), reply.message.queries[0].name.to_string()), ("203.0.113.66".into(), "BETS.eXAMPLE.".into()));
+
+    server.becomes(Behaviour::Lies(Lie::AllOf(vec![Lie::NoQuestion, Lie::Code(ResponseCode::FormErr)])));
+    let reply = zone.reply("bets.example. A").await.unwrap();
+    assert_eq!((reply.to_string(), reply.message.queries.len()), ("FORMERR".into(), 0));
+
+    server.becomes(Behaviour::Lies(Lie::BrokenOpt));
+    let broken = zone.send(&zone.query("bets.example. A").to_vec().unwrap()).await.unwrap();
+    assert_eq!((&broken[10..12], &broken[broken.len() - 4..]), (&[0, 1][..], &[0, 10, 0xff, 0xff][..]));
+
+    server.becomes(Behaviour::LiesFirst(vec![Lie::AllOf(vec![forged.clone(), Lie::IdPlus(1)]), Lie::IdPlus(2)]));
+    assert_eq!(zone.ask("bets.example. A").await, "192.0.2.7");
+    server.becomes(Behaviour::LiesFirst(vec![Lie::IdPlus(1), forged]));
+    assert_eq!(zone.ask("bets.example. A").await, "203.0.113.66", "a lie under the right id is an answer to whoever looks no further");
+}
+
+#[tokio::test]
+async fn a_spoofers_packets_come_first_and_each_has_something_wrong() {
+    let internet = internet();
+    let server = internet.server("ns1.bets.example.");
+    server.becomes(Behaviour::Spoofed(Spoofer { times: 5, address: Ipv4Addr::new(203, 0, 113, 66) }));
+    let (mut believed, mut right) = (0, 0);
+    for _ in 0..64 {
+        // This resolver looks at id and source, but not at the letter case.
+        match resolver(&server).reply("bets.example. A").await.unwrap() {
+            reply if reply.to_string() == "192.0.2.7" => right += 1,
+            reply => {
+                assert_eq!(reply.message.queries[0].name.to_string(), "BETS.EXAMPLE.");
+                believed += 1;
+            }
+        }
+    }
+    assert!(believed > 2 && right > 20, "{believed} believed, {right} right");
+}
+
+#[tokio::test]
+async fn an_attackers_server_leads_on_below_its_zone_and_is_honest_about_the_rest() {
+    let internet = Internet::new().zone("bad.example.", "");
+    let server = internet.server("ns1.bad.example.");
+    let (zone, victim) = (resolver(&server).over_tcp(), "victim.example.");
+
+    server.becomes(Behaviour::Plays(Game::GluelessReferrals { servers: 100, victim }));
+    let referral = zone.reply("www.u1.bad.example. A").await.unwrap();
+    assert!(is_referral(&referral));
+    assert_eq!((referral.authority_lines().len(), &*referral.authority_lines()[1]), (100, "u1.bad.example. NS 1x0-u1.victim.example."));
+    assert_eq!(zone.ask("ns1.bad.example. A").await, server.address().ip().to_string());
+
+    server.becomes(Behaviour::Plays(Game::Aliases { length: 2 }));
+    for (question, next) in [("u1", "1-u1"), ("1-u1", "2-u1")] {
+        let alias = zone.reply(&format!("{question}.bad.example. A")).await.unwrap();
+        assert_eq!(alias.answer_lines(), [format!("{question}.bad.example. CNAME {next}.bad.example.")]);
+    }
+    assert_eq!(zone.ask("2-u1.bad.example. A").await, server.address().ip().to_string());
+
+    server.becomes(Behaviour::Plays(Game::EndlessReferrals));
+    let referral = zone.reply("ns.7-u1.bad.example. A").await.unwrap();
+    assert_eq!(referral.authority_lines(), ["7-u1.bad.example. NS ns.8-u1.bad.example."]);
+
+    server.becomes(Behaviour::Plays(Game::EverDeeper));
+    for cut in ["u2.bad.example.", "b.u2.bad.example.", "a.b.u2.bad.example."] {
+        let referral = zone.reply("a.b.u2.bad.example. A").await.unwrap();
+        assert_eq!(referral.authority_lines(), [format!("{cut} NS ns.{cut}")]);
+        assert_eq!(referral.additional_lines(), [format!("ns.{cut} A {}", server.address().ip())]);
+    }
+
+    server.becomes(Behaviour::Plays(Game::BackToItself));
+    assert_eq!(zone.reply("u3.bad.example. A").await.unwrap().authority_lines(), ["bad.example. NS ns1.bad.example."]);
+
+    server.becomes(Behaviour::Plays(Game::AliasesAcrossReferrals { servers: 2, victim }));
+    assert_eq!(zone.reply("www.u4.bad.example. A").await.unwrap().authority_lines().len(), 3);
+    let alias = zone.reply("www.u4.bad.example. A").await.unwrap();
+    assert_eq!(alias.answer_lines(), ["www.u4.bad.example. CNAME www.1-u4.bad.example."]);
+}
+
+#[tokio::test]
+async fn a_server_can_have_several_names_and_a_delegation_can_be_taken_back() {
+    let internet = internet();
+    internet.alias("ns.other.example.", "ns1.bets.example.");
+    let internet = internet.zone_served_by("other.example.", &["ns.other.example."], "@ 60 A 192.0.2.3");
+    let (server, parent) = (internet.server("ns.other.example."), internet.server("a.nic.example."));
+    assert_eq!(server.address(), internet.server("ns1.bets.example.").address());
+    assert_eq!(resolver(&server).ask("other.example. A").await, "192.0.2.3");
+    assert_eq!(resolver(&server).ask("bets.example. A").await, "192.0.2.7");
+    let glue = resolver(&parent).reply("other.example. A").await.unwrap().additional_lines();
+    assert_eq!(glue, [format!("ns.other.example. A {}", server.address().ip())]);
+    internet.revoke("other.example.");
+    assert_eq!(resolver(&parent).ask("other.example. A").await, "NXDOMAIN");
+    assert_eq!(resolver(&server).ask("other.example. A").await, "192.0.2.3");
+}
+
+#[tokio::test]
+async fn ports_ids_and_letters_of_queries_are_noted() {
+    let internet = internet();
+    let zone = internet.server("ns1.bets.example.");
+    for _ in 0..20 {
+        resolver(&zone).ask("BETS.example. A").await;
+    }
+    let tally = zone.tally();
+    assert!(tally.ports().len() > 15 && tally.ids().len() > 15);
+    assert!((tally.capitals() - 4.0 / 11.0).abs() < 1e-9);
+    assert_eq!(tally.asked_below(&"example.".parse().unwrap()), 20);
 }

@@ -9,9 +9,10 @@
 //! against that would learn the wrong Internet. Sockets are in `listen.rs`.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use hickory_proto::{
@@ -29,6 +30,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
     behaviour::{Behaviour, Lie},
+    game::Position,
+    spoofer::Packet,
     tally::Tally,
     zone::{self, Records},
 };
@@ -37,7 +40,7 @@ use super::{
 const PLAIN_UDP_LIMIT: u16 = 512;
 
 /// TTL of what a server invents, in seconds.
-const INVENTED_TTL_S: u32 = 60;
+pub(super) const INVENTED_TTL_S: u32 = 60;
 
 /// An authority server at an address of its own.
 pub struct Authority {
@@ -58,11 +61,13 @@ struct Zones {
 struct Conduct {
     behaviour: Behaviour,
     chance: StdRng,
+    /// How often each child of a zone was asked about, while the server plays.
+    turns: HashMap<LowerName, usize>,
 }
 
 impl Authority {
     pub(super) fn new(name: Name, address: SocketAddr) -> Self {
-        let conduct = Conduct { behaviour: Behaviour::Answers, chance: StdRng::seed_from_u64(0) };
+        let conduct = Conduct { behaviour: Behaviour::Answers, chance: StdRng::seed_from_u64(0), turns: HashMap::new() };
         Self { name, address, zones: Mutex::default(), conduct: Mutex::new(conduct), tally: Mutex::default() }
     }
 
@@ -79,8 +84,8 @@ impl Authority {
     /// Changes how the server behaves, from the next query on.
     pub fn becomes(&self, behaviour: Behaviour) {
         let mut conduct = lock(&self.conduct);
-        if let Behaviour::Loses { seed, share } = &behaviour {
-            println!("{} loses {share} of its queries, seed {seed}", self.name);
+        if let Behaviour::Loses { seed, share } | Behaviour::LosesBothWays { seed, share } = &behaviour {
+            println!("{} loses {share} of its packets, seed {seed}", self.name);
             conduct.chance = StdRng::seed_from_u64(*seed);
         }
         conduct.behaviour = behaviour;
@@ -96,7 +101,7 @@ impl Authority {
         *lock(&self.tally) = Tally::default();
     }
 
-    pub(super) fn publish(&self, served: Vec<(LowerName, Records)>) {
+    pub(super) fn publish(&self, served: BTreeMap<LowerName, Records>) {
         let mut zones = Zones::default();
         for (apex, records) in served {
             let zone: InMemoryZoneHandler =
@@ -109,8 +114,16 @@ impl Authority {
         *lock(&self.zones) = Arc::new(zones);
     }
 
+    /// How long the server waits before each octet it sends over TCP.
+    pub(super) fn pace(&self) -> Option<Duration> {
+        match lock(&self.conduct).behaviour {
+            Behaviour::Drips(pace) => Some(pace),
+            _ => None,
+        }
+    }
+
     /// The packets to send back, none of them if the server keeps silent.
-    pub(super) async fn respond(&self, packet: Vec<u8>, from: SocketAddr, protocol: Protocol) -> Vec<Vec<u8>> {
+    pub(super) async fn respond(&self, packet: Vec<u8>, from: SocketAddr, protocol: Protocol) -> Vec<Packet> {
         let Ok(request) = Request::from_bytes(packet, from, protocol) else {
             return Vec::new();
         };
@@ -118,10 +131,11 @@ impl Authority {
             return Vec::new();
         }
         lock(&self.tally).note(&request);
-        let (behaviour, fate) = {
+        let (behaviour, fates) = {
             let mut conduct = lock(&self.conduct);
-            let fate: f64 = conduct.chance.random();
-            (conduct.behaviour.clone(), fate)
+            // One for the way in, one for the way out.
+            let fates: [f64; 2] = conduct.chance.random();
+            (conduct.behaviour.clone(), fates)
         };
         let udp = protocol == Protocol::Udp;
         let reply = match behaviour {
@@ -131,13 +145,15 @@ impl Authority {
                 tokio::time::sleep(time).await;
                 self.truth(&request).await
             }
-            Behaviour::Loses { share, .. } if udp && fate < share => return Vec::new(),
-            Behaviour::Loses { .. } => self.truth(&request).await,
+            Behaviour::Loses { share, .. } if udp && fates[0] < share => return Vec::new(),
+            Behaviour::LosesBothWays { share, .. } if udp && fates.iter().any(|fate| *fate < share) => return Vec::new(),
+            Behaviour::Loses { .. } | Behaviour::LosesBothWays { .. } => self.truth(&request).await,
             Behaviour::Refuses => failure(&request, ResponseCode::Refused),
             Behaviour::Fails => failure(&request, ResponseCode::ServFail),
             Behaviour::RefersUpwards => upward_referral(&request),
-            Behaviour::Truncates if udp => truncated(&request),
-            Behaviour::Truncates => self.truth(&request).await,
+            Behaviour::Truncates | Behaviour::TruncatesAndHangs | Behaviour::Drips(_) if udp => truncated(&request),
+            Behaviour::TruncatesAndHangs => return Vec::new(),
+            Behaviour::Truncates | Behaviour::Drips(_) => self.truth(&request).await,
             Behaviour::RejectsEdns if request.edns.is_some() => {
                 let mut reply = failure(&request, ResponseCode::FormErr);
                 reply.edns = None;
@@ -145,14 +161,48 @@ impl Authority {
             }
             Behaviour::RejectsEdns => self.truth(&request).await,
             Behaviour::AnswersEverything(address) => everything(&request, rdata::A(address)),
-            Behaviour::Lies(lie) => return vec![told(&lie, self.truth(&request).await, &request)],
-            Behaviour::LiesFirst(lie) if udp => {
+            Behaviour::Lies(lie) => return vec![Packet::own(told(&lie, self.truth(&request).await, &request))],
+            Behaviour::LiesFirst(lies) if udp => {
                 let truth = self.truth(&request).await;
-                return vec![told(&lie, truth.clone(), &request), encode(&truth, &request)];
+                let lies = lies.iter().map(|lie| told(lie, truth.clone(), &request));
+                return lies.chain([encode(&truth, &request)]).map(Packet::own).collect();
             }
-            Behaviour::LiesFirst(_) => self.truth(&request).await,
+            Behaviour::Spoofed(spoofer) if udp => {
+                let truth = self.truth(&request).await;
+                let mut packets = spoofer.forge(|lie| told(lie, truth.clone(), &request));
+                packets.push(Packet::own(encode(&truth, &request)));
+                return packets;
+            }
+            Behaviour::LiesFirst(_) | Behaviour::Spoofed(_) => self.truth(&request).await,
+            Behaviour::Plays(game) => match self.position(&request) {
+                Some(position) => game.play(&position, blank(&request)),
+                None => self.truth(&request).await,
+            },
         };
-        vec![encode(&reply, &request)]
+        vec![Packet::own(encode(&reply, &request))]
+    }
+
+    /// Where a game stands, or `None` for a question that its zone answers of itself.
+    fn position(&self, request: &Request) -> Option<Position> {
+        let zones = Arc::clone(&lock(&self.zones));
+        let question = request.queries.queries().first()?.name();
+        let (apex, records) = &**zone::closest(&zones.records, question)?;
+        if records.keys().any(|key| key.name() == question) {
+            return None;
+        }
+        let (apex, question) = (Name::from(apex), Name::from(question));
+        let child = question.trim_to(usize::from(apex.num_labels()) + 1);
+        let mut conduct = lock(&self.conduct);
+        let turn = conduct.turns.entry(LowerName::from(&child)).or_default();
+        *turn += 1;
+        Some(Position { server: self.name.clone(), address: self.ipv4(), apex, child, question, turn: *turn })
+    }
+
+    fn ipv4(&self) -> Ipv4Addr {
+        match self.address.ip() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => panic!("{address}: authorities have IPv4 addresses"),
+        }
     }
 
     /// What a well-behaved server says.
@@ -262,7 +312,7 @@ fn everything(request: &Request, address: rdata::A) -> Message {
 fn told(lie: &Lie, truth: Message, request: &Request) -> Vec<u8> {
     match lie {
         Lie::Garbage(bytes) => bytes.clone(),
-        _ => lie.bend(truth).map_or_else(Vec::new, |message| encode(&message, request)),
+        _ => lie.bend(truth).map_or_else(Vec::new, |message| lie.scar(encode(&message, request))),
     }
 }
 

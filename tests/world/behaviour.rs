@@ -5,10 +5,12 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use hickory_proto::op::{Message, MessageType};
-use hickory_proto::rr::Name;
+use hickory_proto::{
+    op::{Message, MessageType, ResponseCode},
+    rr::{Name, RData, rdata},
+};
 
-use super::zone;
+use super::{game::Game, spoofer::Spoofer, zone};
 
 /// What a server does with the queries that reach it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,13 @@ pub enum Behaviour {
         /// Start of the chain of chances; see [`seed`](super::seed).
         seed: u64,
     },
+    /// Loses this share of the UDP packets, 0 to 1, on their way in, and the same share of what is left on its way out.
+    LosesBothWays {
+        /// Probability that one packet is lost.
+        share: f64,
+        /// Start of the chain of chances; see [`seed`](super::seed).
+        seed: u64,
+    },
     /// Replies REFUSED, as a server does that was never told of the zone.
     Refuses,
     /// Replies SERVFAIL.
@@ -34,6 +43,10 @@ pub enum Behaviour {
     RefersUpwards,
     /// Over UDP says only that the answer is truncated; answers over TCP.
     Truncates,
+    /// Over UDP says only that the answer is truncated; over TCP takes the query and never replies.
+    TruncatesAndHangs,
+    /// Over UDP says only that the answer is truncated; over TCP sends one octet of it each time this long has passed.
+    Drips(Duration),
     /// Replies FORMERR to every query that carries EDNS, as some old servers do, and answers the others.
     RejectsEdns,
     /// Answers every A question, whatever its name, with this address, and all else with NODATA. With it one root
@@ -41,8 +54,12 @@ pub enum Behaviour {
     AnswersEverything(Ipv4Addr),
     /// Sends the lie in place of the answer.
     Lies(Lie),
-    /// Sends the lie, and directly after it the answer: an attacker who was faster. Over TCP only the answer.
-    LiesFirst(Lie),
+    /// Sends the lies, and directly after them the answer: an attacker who was faster. Over TCP only the answer.
+    LiesFirst(Vec<Lie>),
+    /// Answers, but an attacker off the path was faster. Over TCP only the answer.
+    Spoofed(Spoofer),
+    /// Answers what stands in its zones; below them an attacker leads the resolver on.
+    Plays(Game),
 }
 
 /// One way of not telling the truth.
@@ -50,6 +67,18 @@ pub enum Behaviour {
 pub enum Lie {
     /// The answer under another message id.
     WrongId,
+    /// The answer under an id that lies this far from the right one.
+    IdPlus(u16),
+    /// The answer, each letter of its question in the other case.
+    WrongCase,
+    /// The answer with this address in place of each that it holds.
+    ForgedAddress(Ipv4Addr),
+    /// The answer without its question.
+    NoQuestion,
+    /// No records but this code.
+    Code(ResponseCode),
+    /// The answer with an OPT record whose option reaches past its end.
+    BrokenOpt,
     /// The answer, but to a question nobody asked.
     WrongQuestion,
     /// The answer with the QR bit clear.
@@ -60,6 +89,8 @@ pub enum Lie {
     ExtraAuthority(String),
     /// The same, added to the additional section.
     ExtraAdditional(String),
+    /// All of these at once, in this order.
+    AllOf(Vec<Self>),
     /// These bytes.
     Garbage(Vec<u8>),
 }
@@ -72,6 +103,16 @@ impl Lie {
     pub(super) fn bend(&self, mut truth: Message) -> Option<Message> {
         match self {
             Self::WrongId => truth.metadata.id ^= 0x5aa5,
+            Self::IdPlus(distance) => truth.metadata.id = truth.metadata.id.wrapping_add(*distance),
+            Self::WrongCase => truth.queries.iter_mut().for_each(|question| question.name = other_case(&question.name)),
+            Self::ForgedAddress(address) => forge_addresses(&mut truth, *address),
+            Self::NoQuestion => truth.queries.clear(),
+            Self::Code(code) => {
+                (truth.answers, truth.authorities, truth.additionals) = Default::default();
+                truth.metadata.response_code = *code;
+            }
+            // What is broken in the bytes only; see `scar`.
+            Self::BrokenOpt => truth.edns = None,
             Self::WrongQuestion => {
                 let forged = Name::from_ascii(FORGED_NAME).expect("the constant is a name");
                 truth.queries.iter_mut().for_each(|question| question.name = forged.clone());
@@ -80,9 +121,45 @@ impl Lie {
             Self::ExtraAnswer(lines) => truth.answers.extend(records(lines)),
             Self::ExtraAuthority(lines) => truth.authorities.extend(records(lines)),
             Self::ExtraAdditional(lines) => truth.additionals.extend(records(lines)),
+            Self::AllOf(lies) => return lies.iter().try_fold(truth, |message, lie| lie.bend(message)),
             Self::Garbage(_) => return None,
         }
         Some(truth)
+    }
+
+    /// The bytes of what `bend` made, with what no message can say.
+    pub(super) fn scar(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::BrokenOpt => {
+                // ARCOUNT, which stands in the last two octets of the header.
+                let additionals = u16::from_be_bytes([bytes[10], bytes[11]]) + 1;
+                bytes[10..12].copy_from_slice(&additionals.to_be_bytes());
+                bytes.extend(BROKEN_OPT);
+                bytes
+            }
+            Self::AllOf(lies) => lies.iter().fold(bytes, |bytes, lie| lie.scar(bytes)),
+            _ => bytes,
+        }
+    }
+}
+
+/// Root, OPT, 1232 octets, no flags, four octets of data: option 10 with 65,535 octets.
+const BROKEN_OPT: [u8; 15] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 4, 0, 10, 0xff, 0xff];
+
+/// The name with each letter in the other case.
+fn other_case(name: &Name) -> Name {
+    let swap = |octet: &u8| if octet.is_ascii_lowercase() { octet.to_ascii_uppercase() } else { octet.to_ascii_lowercase() };
+    let labels: Vec<Vec<u8>> = name.iter().map(|label| label.iter().map(swap).collect()).collect();
+    let mut swapped = Name::from_labels(labels).expect("letters of a name make a name");
+    swapped.set_fqdn(true);
+    swapped
+}
+
+fn forge_addresses(message: &mut Message, address: Ipv4Addr) {
+    for record in message.answers.iter_mut().chain(&mut message.additionals) {
+        if matches!(record.data, RData::A(_)) {
+            record.data = RData::A(rdata::A(address));
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Root and top-level zones, delegations and glue are generated. Every server has an address of its own, all of them
-//! one port, which the resolver under test is given as `recursion.authority_port`. The servers run on a runtime of
-//! their own, so that a test may block, and everything can be changed while they run.
+//! one port, which the resolver under test is given as `recursion.authority_port`. A server may have several names,
+//! so that thousands of zones need a few sockets only. The servers run on a runtime of their own, so that a test may block, and everything can be changed while they run.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use super::{
     behaviour::Behaviour,
     listen::Sockets,
     tally::Tally,
-    zone::{self, Zone},
+    zone::{Below, Records, Zone},
 };
 
 /// Ports are looked for from here on: above the privileged and the well-known ones …
@@ -37,9 +37,17 @@ const FIRST_PORT: u16 = 10_240;
 /// … and below Linux' ephemeral ones, so that no client socket ever sits on a port that was found free.
 const PORTS: u16 = 20_000;
 
+/// Where the rest of the world expects authorities.
+const DNS_PORT: u16 = 53;
+
+/// Authorities have addresses from 127.64 to 127.127; 127.0 to 127.63 stay free for those who ask.
+const FIRST_RANGE: u8 = 64;
+const LAST_RANGE: u8 = 127;
+
 /// Runs one whole Internet; dropped with it.
 pub struct Internet {
     port: u16,
+    range: u8,
     runtime: Option<Runtime>,
     plan: Mutex<Plan>,
 }
@@ -48,29 +56,41 @@ pub struct Internet {
 struct Plan {
     zones: BTreeMap<LowerName, Zone>,
     authorities: BTreeMap<Name, Arc<Authority>>,
+    aliases: BTreeMap<Name, Arc<Authority>>,
 }
 
 impl Internet {
     /// An Internet with a root and nothing below it.
     pub fn new() -> Self {
+        let range = first_range();
+        // A process with the same addresses may have been faster between looking and binding.
+        std::iter::repeat_with(free_port).find_map(|port| Self::at(range, port)).expect("the ports do not end")
+    }
+
+    /// The same on the port where resolvers of others look for authorities; `None` where this process may not listen there.
+    pub fn on_port_53() -> Option<Self> {
+        let may_listen = |range| match UdpSocket::bind((nth_address(range, 0), DNS_PORT)) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::AddrInUse,
+        };
+        let ranges = (FIRST_RANGE..=LAST_RANGE).cycle().skip(usize::from(first_range() - FIRST_RANGE));
+        let each_once = ranges.take(usize::from(LAST_RANGE - FIRST_RANGE) + 1);
+        each_once.filter(|range| may_listen(*range)).find_map(|range| Self::at(range, DNS_PORT))
+    }
+
+    /// `None` if another Internet is there already.
+    fn at(range: u8, port: u16) -> Option<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("internet")
             .enable_all()
             .build()
             .expect("a runtime needs only a thread");
-        let mut internet = Self { port: 0, runtime: Some(runtime), plan: Mutex::default() };
+        let internet = Self { port, range, runtime: Some(runtime), plan: Mutex::default() };
         let root = name("a.root-servers.net.");
-        let (port, authority) = loop {
-            let port = free_port();
-            // A process with the same addresses may have been faster between looking and binding.
-            if let Some(authority) = internet.settle(&root, nth_address(0), port) {
-                break (port, authority);
-            }
-        };
-        internet.port = port;
-        internet.plan().authorities.insert(root.clone(), authority);
-        internet.zone_served_by(".", &["a.root-servers.net."], "")
+        let authority = internet.settle(&root, nth_address(range, 0))?;
+        internet.plan().authorities.insert(root, authority);
+        Some(internet.zone_served_by(".", &["a.root-servers.net."], ""))
     }
 
     /// Adds a zone with one server, `ns1` in the zone, or replaces the records of a zone that is there.
@@ -91,12 +111,33 @@ impl Internet {
 
     /// Adds a zone served by all of `servers`. A server that is already there serves one zone more.
     pub fn zone_served_by(self, apex: &str, servers: &[&str], records: &str) -> Self {
-        let servers: Vec<Name> = servers.iter().map(|server| name(server)).collect();
+        self.zones_served_by([(apex, servers, records)])
+    }
+
+    /// Adds many zones at once, each served by the servers named.
+    pub fn zones_served_by<'text>(self, zones: impl IntoIterator<Item = (&'text str, &'text [&'text str], &'text str)>) -> Self {
         let mut plan = self.plan();
-        self.declare(&mut plan, &name(apex), &servers, records);
+        for (apex, servers, records) in zones {
+            let servers: Vec<Name> = servers.iter().map(|server| name(server)).collect();
+            self.declare(&mut plan, &name(apex), &servers, records);
+        }
         plan.publish();
         drop(plan);
         self
+    }
+
+    /// Gives a server one name more, under which it can serve zones that are declared from now on.
+    pub fn alias(&self, alias: &str, server: &str) {
+        let server = self.server(server);
+        self.plan().aliases.insert(name(alias), server);
+    }
+
+    /// Takes a zone's delegation out of its parent. Its servers go on answering.
+    pub fn revoke(&self, apex: &str) {
+        let mut plan = self.plan();
+        let zone = plan.zones.get_mut(&LowerName::from(&name(apex))).unwrap_or_else(|| panic!("no zone {apex}"));
+        zone.revoke();
+        plan.publish();
     }
 
     /// Gives a zone new records, from the next query on.
@@ -109,14 +150,14 @@ impl Internet {
 
     /// The server of this name.
     pub fn server(&self, server: &str) -> Arc<Authority> {
-        self.plan().authorities.get(&name(server)).cloned().unwrap_or_else(|| panic!("no server {server}"))
+        self.plan().find(&name(server)).cloned().unwrap_or_else(|| panic!("no server {server}"))
     }
 
     /// All servers of a zone, in the order of its NS records.
     pub fn servers_of(&self, apex: &str) -> Vec<Arc<Authority>> {
         let plan = self.plan();
         let zone = plan.zones.get(&LowerName::from(&name(apex))).unwrap_or_else(|| panic!("no zone {apex}"));
-        zone.servers.iter().filter_map(|server| plan.authorities.get(server).cloned()).collect()
+        zone.servers.iter().filter_map(|server| plan.find(server).cloned()).collect()
     }
 
     /// The first server of the root.
@@ -179,9 +220,9 @@ impl Internet {
             (named, _) => named.to_vec(),
         };
         for server in &servers {
-            if !plan.authorities.contains_key(server) {
-                let address = nth_address(plan.authorities.len());
-                let authority = self.settle(server, address, self.port).unwrap_or_else(|| panic!("{address} is taken"));
+            if plan.find(server).is_none() {
+                let address = nth_address(self.range, plan.authorities.len());
+                let authority = self.settle(server, address).unwrap_or_else(|| panic!("{address} is taken"));
                 plan.authorities.insert(server.clone(), authority);
             }
         }
@@ -189,8 +230,8 @@ impl Internet {
     }
 
     /// Starts a server at an address, or says that another socket is there.
-    fn settle(&self, server: &Name, address: Ipv4Addr, port: u16) -> Option<Arc<Authority>> {
-        let address = SocketAddr::from((address, port));
+    fn settle(&self, server: &Name, address: Ipv4Addr) -> Option<Arc<Authority>> {
+        let address = SocketAddr::from((address, self.port));
         let sockets = match Sockets::bind(address) {
             Ok(sockets) => sockets,
             Err(error) if error.kind() == ErrorKind::AddrInUse => return None,
@@ -208,14 +249,25 @@ impl Internet {
 }
 
 impl Plan {
+    /// The server that has this name or alias.
+    fn find(&self, server: &Name) -> Option<&Arc<Authority>> {
+        self.authorities.get(server).or_else(|| self.aliases.get(server))
+    }
+
     /// Completes every zone and hands each server what it serves.
     fn publish(&self) {
-        let address = |(name, server): (&Name, &Arc<Authority>)| (name.clone(), server.address().ip().to_string());
-        let addresses = self.authorities.iter().map(address).collect();
-        let completed: Vec<_> = self.zones.values().map(|zone| (zone, zone.complete(&self.zones, &addresses))).collect();
-        for (name, server) in &self.authorities {
-            let served = completed.iter().filter(|(zone, _)| zone.servers.contains(name));
-            server.publish(served.map(|(zone, records)| (zone.apex.clone(), records.clone())).collect());
+        let all = || self.authorities.iter().chain(&self.aliases);
+        let addresses = all().map(|(name, server)| (name.clone(), server.address().ip().to_string())).collect();
+        let below = Below::new(&self.zones, all().map(|(name, _)| name));
+        let mut served: BTreeMap<SocketAddr, BTreeMap<LowerName, Records>> = BTreeMap::new();
+        for zone in self.zones.values() {
+            let records = zone.complete(&below, &addresses);
+            for server in zone.servers.iter().filter_map(|server| self.find(server)) {
+                served.entry(server.address()).or_default().insert(zone.apex.clone(), records.clone());
+            }
+        }
+        for server in self.authorities.values() {
+            server.publish(served.remove(&server.address()).unwrap_or_default());
         }
     }
 }
@@ -236,12 +288,16 @@ pub fn name(text: &str) -> Name {
     name
 }
 
-/// The address of the n-th server, from a range that differs between processes that run at the same time. 127.0 to
-/// 127.63 stay free for those who ask.
-fn nth_address(number: usize) -> Ipv4Addr {
-    let range = 64 + u8::try_from(std::process::id() % 64).expect("the remainder is below 64");
+/// The address of the n-th server in a range, which is the second octet.
+fn nth_address(range: u8, number: usize) -> Ipv4Addr {
     let [.., high, low] = (number + 1).to_be_bytes();
     Ipv4Addr::new(127, range, high, low)
+}
+
+/// A range that differs between processes that run at the same time.
+fn first_range() -> u8 {
+    let ranges = u32::from(LAST_RANGE - FIRST_RANGE) + 1;
+    FIRST_RANGE + u8::try_from(std::process::id() % ranges).expect("the remainder is below 64")
 }
 
 /// A port on which nobody listens at any address.

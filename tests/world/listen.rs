@@ -3,16 +3,28 @@
 //! hickory-server has listeners of its own. They are not used, because they send only messages hickory itself has
 //! put together and insist that a reply bears the id of its query; a liar needs the last word over every byte.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hickory_server::net::xfer::Protocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     runtime::Handle,
+    sync::OnceCell,
 };
 
-use super::authority::Authority;
+use super::{
+    authority::Authority,
+    spoofer::{Packet, Sender},
+};
+
+/// Whence packets come that have a foreign source address.
+const FOREIGN: Ipv4Addr = Ipv4Addr::new(127, 63, 0, 66);
 
 /// Sockets that are bound but not yet served.
 pub(super) struct Sockets {
@@ -34,22 +46,44 @@ impl Sockets {
         let _inside = runtime.enter();
         let udp = UdpSocket::from_std(self.udp).expect("the socket is non-blocking");
         let tcp = TcpListener::from_std(self.tcp).expect("the socket is non-blocking");
-        runtime.spawn(serve_udp(Arc::new(udp), Arc::clone(authority)));
+        let mouth = Mouth { own: udp, same_address: OnceCell::new(), foreign: OnceCell::new() };
+        runtime.spawn(serve_udp(Arc::new(mouth), Arc::clone(authority)));
         runtime.spawn(serve_tcp(tcp, Arc::clone(authority)));
     }
 }
 
+/// The socket of a server, and those from which an attacker sends in its name; they are bound when first used.
+struct Mouth {
+    own: UdpSocket,
+    same_address: OnceCell<UdpSocket>,
+    foreign: OnceCell<UdpSocket>,
+}
+
+impl Mouth {
+    async fn send(&self, packet: &Packet, to: SocketAddr) -> io::Result<usize> {
+        let socket = match packet.sender {
+            Sender::Itself => &self.own,
+            Sender::OtherPort => {
+                let address = self.own.local_addr()?.ip();
+                self.same_address.get_or_try_init(|| UdpSocket::bind((address, 0))).await?
+            }
+            Sender::OtherAddress => self.foreign.get_or_try_init(|| UdpSocket::bind((FOREIGN, 0))).await?,
+        };
+        socket.send_to(&packet.bytes, to).await
+    }
+}
+
 /// A task per query, so that one delayed answer does not delay the next.
-async fn serve_udp(socket: Arc<UdpSocket>, authority: Arc<Authority>) {
+async fn serve_udp(mouth: Arc<Mouth>, authority: Arc<Authority>) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         // An error here is the ICMP echo of a client that has gone; the next datagram is as good as any.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((length, from)) = mouth.own.recv_from(&mut buffer).await else { continue };
         let packet = buffer[..length].to_vec();
-        let (socket, authority) = (Arc::clone(&socket), Arc::clone(&authority));
+        let (mouth, authority) = (Arc::clone(&mouth), Arc::clone(&authority));
         tokio::spawn(async move {
             for reply in authority.respond(packet, from, Protocol::Udp).await {
-                let _client_may_be_gone = socket.send_to(&reply, from).await;
+                let _client_may_be_gone = mouth.send(&reply, from).await;
             }
         });
     }
@@ -70,9 +104,22 @@ async fn serve_connection(mut stream: TcpStream, from: SocketAddr, authority: &A
         let mut packet = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut packet).await?;
         for reply in authority.respond(packet, from, Protocol::Tcp).await {
-            let length = u16::try_from(reply.len()).expect("replies are cut to 65,535 bytes");
-            let framed = [&length.to_be_bytes()[..], &reply].concat();
-            stream.write_all(&framed).await?;
+            let length = u16::try_from(reply.bytes.len()).expect("replies are cut to 65,535 bytes");
+            let framed = [&length.to_be_bytes()[..], &reply.bytes].concat();
+            match authority.pace() {
+                None => stream.write_all(&framed).await?,
+                Some(pace) => drip(&mut stream, &framed, pace).await?,
+            }
         }
     }
+}
+
+/// Sends octet by octet.
+async fn drip(stream: &mut TcpStream, bytes: &[u8], pace: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    for octet in bytes {
+        tokio::time::sleep(pace).await;
+        stream.write_all(&[*octet]).await?;
+    }
+    Ok(())
 }

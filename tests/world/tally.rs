@@ -1,4 +1,5 @@
-//! What a server was asked: counts by name and type, transports, and the EDNS options it got to see.
+//! What a server was asked: counts by name and type, transports, EDNS options, and what makes a query hard to
+//! guess.
 //!
 //! Counts and not a log, so that a million queries cost no memory.
 
@@ -13,6 +14,10 @@ use hickory_server::server::Request;
 pub struct Tally {
     questions: HashMap<(LowerName, RecordType), u64>,
     options: BTreeSet<u16>,
+    ports: BTreeSet<u16>,
+    ids: BTreeSet<u16>,
+    small_letters: u64,
+    capital_letters: u64,
     udp: u64,
     tcp: u64,
 }
@@ -26,7 +31,13 @@ impl Tally {
         }
         for question in request.queries.queries() {
             *self.questions.entry((question.name().clone(), question.query_type())).or_default() += 1;
+            for octet in question.original().name.iter().flatten() {
+                self.small_letters += u64::from(octet.is_ascii_lowercase());
+                self.capital_letters += u64::from(octet.is_ascii_uppercase());
+            }
         }
+        self.ports.insert(request.src().port());
+        self.ids.insert(request.metadata.id);
         if let Some(edns) = &request.edns {
             self.options.extend(edns.options().options.iter().map(|(code, _)| u16::from(*code)));
         }
@@ -38,6 +49,10 @@ impl Tally {
             *self.questions.entry(question.clone()).or_default() += count;
         }
         self.options.extend(&other.options);
+        self.ports.extend(&other.ports);
+        self.ids.extend(&other.ids);
+        self.small_letters += other.small_letters;
+        self.capital_letters += other.capital_letters;
         self.udp += other.udp;
         self.tcp += other.tcp;
     }
@@ -65,6 +80,26 @@ impl Tally {
     /// Codes of all EDNS options that were seen: what a resolver tells the world about those who ask it.
     pub fn edns_options(&self) -> &BTreeSet<u16> {
         &self.options
+    }
+
+    /// All ports from which queries came.
+    pub fn ports(&self) -> &BTreeSet<u16> {
+        &self.ports
+    }
+
+    /// All message ids.
+    pub fn ids(&self) -> &BTreeSet<u16> {
+        &self.ids
+    }
+
+    /// Share of capitals among the letters of all questions, 0 to 1.
+    pub fn capitals(&self) -> f64 {
+        self.capital_letters as f64 / (self.small_letters + self.capital_letters).max(1) as f64
+    }
+
+    /// How often names at or below `apex` were asked, over all types.
+    pub fn asked_below(&self, apex: &LowerName) -> u64 {
+        self.questions.iter().filter(|((name, _), _)| apex.zone_of(name)).map(|(_, count)| count).sum()
     }
 
     /// Each question with its count, as `NAME TYPE`, in the order of the text.

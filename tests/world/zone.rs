@@ -33,12 +33,43 @@ pub struct Zone {
     /// Names of its authority servers.
     pub servers: Vec<Name>,
     written: Records,
+    is_revoked: bool,
+}
+
+/// What stands directly below each zone: its children, and the names of servers.
+#[derive(Default)]
+pub struct Below<'plan> {
+    children: BTreeMap<LowerName, Vec<&'plan Zone>>,
+    servers: BTreeMap<LowerName, Vec<&'plan Name>>,
+}
+
+impl<'plan> Below<'plan> {
+    /// Finds for each zone and each server the zone that encloses it most closely.
+    pub fn new(zones: &'plan BTreeMap<LowerName, Zone>, servers: impl Iterator<Item = &'plan Name>) -> Self {
+        let mut below = Self::default();
+        for child in zones.values().filter(|zone| !zone.apex.is_root() && !zone.is_revoked) {
+            if let Some(parent) = closest(zones, &child.apex.base_name()) {
+                below.children.entry(parent.apex.clone()).or_default().push(child);
+            }
+        }
+        for server in servers {
+            if let Some(zone) = closest(zones, &LowerName::from(server)) {
+                below.servers.entry(zone.apex.clone()).or_default().push(server);
+            }
+        }
+        below
+    }
 }
 
 impl Zone {
     /// Reads `records`, master-file lines relative to `apex`.
     pub fn new(apex: &Name, servers: Vec<Name>, records: &str) -> Self {
-        Self { apex: apex.into(), servers, written: parse(apex, records) }
+        Self { apex: apex.into(), servers, written: parse(apex, records), is_revoked: false }
+    }
+
+    /// Takes the delegation out of the parent zone. The zone itself is served as before.
+    pub fn revoke(&mut self) {
+        self.is_revoked = true;
     }
 
     /// Takes new records in place of the written ones; the servers stay.
@@ -46,13 +77,13 @@ impl Zone {
         self.written = parse(&Name::from(&self.apex), records);
     }
 
-    /// The whole zone, given the other zones of this Internet and the address of each name server.
-    pub fn complete(&self, zones: &BTreeMap<LowerName, Self>, addresses: &BTreeMap<Name, String>) -> Records {
+    /// The whole zone, given what stands below each zone of this Internet and the address of each name server.
+    pub fn complete(&self, below: &Below, addresses: &BTreeMap<Name, String>) -> Records {
         let mut generated = self.start_of_authority();
-        for server in addresses.keys().filter(|server| self.is_closest_to(&LowerName::from(*server), zones)) {
+        for server in below.servers.get(&self.apex).into_iter().flatten() {
             generated += &address_line(server, addresses);
         }
-        for child in zones.values().filter(|child| self.delegates(child, zones)) {
+        for child in below.children.get(&self.apex).into_iter().flatten() {
             generated += &child.name_server_lines();
             let below_the_cut = |server: &&Name| child.apex.zone_of(&LowerName::from(*server));
             for server in child.servers.iter().filter(below_the_cut) {
@@ -73,15 +104,6 @@ impl Zone {
 
     fn name_server_lines(&self) -> String {
         self.servers.iter().map(|server| format!("{} {GENERATED_TTL_S} NS {server}\n", Name::from(&self.apex))).collect()
-    }
-
-    /// Whether no other zone lies between this one and `name`.
-    fn is_closest_to(&self, name: &LowerName, zones: &BTreeMap<LowerName, Self>) -> bool {
-        closest(zones, name).is_some_and(|zone| zone.apex == self.apex)
-    }
-
-    fn delegates(&self, child: &Self, zones: &BTreeMap<LowerName, Self>) -> bool {
-        !child.apex.is_root() && self.is_closest_to(&child.apex.base_name(), zones)
     }
 }
 

@@ -1,0 +1,535 @@
+//! Attacks on and by way of a resolver: what one question may cost others, what other clients notice of it, and what nobody
+//! who guesses gets believed. The numbers are the best of what today's resolvers were measured at.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use hickory_proto::{op::ResponseCode, rr::RecordType};
+use tokio::task::JoinSet;
+
+use crate::world::{Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, all_at_once, ask_all, check, quantile};
+
+/// The attacker's zone.
+const ATTACKER: &str = "attacker.example.";
+/// The zone his servers send resolvers to.
+const VICTIM: &str = "victim.example.";
+/// A zone that others use, and the address of every name in it.
+const GOOD: (&str, &str) = ("good.example.", "192.0.2.1");
+/// What an attacker wants to be believed.
+const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+/// The longest that a client waits for a reply, if only SERVFAIL.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// An attacker, a victim and somebody uninvolved.
+fn internet() -> Internet {
+    Internet::new().zone(ATTACKER, "").zone(VICTIM, "").zone(GOOD.0, &format!("@ 3600 A {0}\n* 3600 A {0}", GOOD.1))
+}
+
+fn attacker_behaves(behaviour: &Behaviour) -> Internet {
+    let internet = internet().zone(ATTACKER, "* 60 A 192.0.2.66");
+    internet.make(ATTACKER, behaviour);
+    internet
+}
+
+fn attacker_plays(game: Game) -> Internet {
+    let internet = internet();
+    internet.make(ATTACKER, &Behaviour::Plays(game));
+    internet
+}
+
+fn glueless_referrals() -> Internet {
+    attacker_plays(Game::GluelessReferrals { servers: 100, victim: VICTIM })
+}
+
+fn dead_servers() -> Internet {
+    let servers: Vec<String> = (1..=60).map(|number| format!("ns{number}.{ATTACKER}")).collect();
+    let internet = internet().zone_served_by(ATTACKER, &servers.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    internet.make(ATTACKER, &Behaviour::Silent);
+    internet
+}
+
+/// Two zones whose only servers are named in each other; one of them is the attacker's.
+fn cycle() -> Internet {
+    let other = format!("ns.other.{ATTACKER}");
+    internet().zone_served_by("cycle.example.", &[&other], "* 60 A 192.0.2.66").zone_served_by(
+        &format!("other.{ATTACKER}"),
+        &["ns.cycle.example."],
+        "",
+    )
+}
+
+/// A name below the attacker's zone that nobody asked before.
+fn fresh(number: usize) -> String {
+    format!("u{number}.{ATTACKER} A")
+}
+
+/// A name so deep that it can be referred a hundred times.
+fn deep(number: usize) -> String {
+    format!("{}u{number}.{ATTACKER} A", "a.".repeat(100))
+}
+
+fn in_cycle(number: usize) -> String {
+    format!("u{number}.{} A", if number.is_multiple_of(2) { "cycle.example.".to_owned() } else { format!("other.{ATTACKER}") })
+}
+
+/// Waits until the resolver has nothing more to ask, and returns all that was asked.
+async fn when_quiet(internet: &Internet) -> u64 {
+    let began = Instant::now();
+    let mut before = internet.tally().queries();
+    loop {
+        // The longest pause of a resolver that is not done: one time-out.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let now = internet.tally().queries();
+        if now == before {
+            return now;
+        }
+        assert!(began.elapsed() < 2 * ANSWERED_WITHIN, "still asking: {now} queries");
+        before = now;
+    }
+}
+
+/// Asks one question and demands a reply in time. Returns it, and all queries that it caused.
+async fn cost(world: &World, question: &str) -> (String, u64) {
+    let asked = ask_all(&world.line("127.0.7.9"), [question.to_owned()], 1).await.remove(0);
+    let queries = when_quiet(&world.internet).await;
+    println!("{question}: {} after {:?}, {queries} queries", asked.answer, asked.took);
+    assert!(asked.took <= ANSWERED_WITHIN && asked.answer != "silence", "{} after {:?}", asked.answer, asked.took);
+    (asked.answer, queries)
+}
+
+#[tokio::test]
+async fn a_referral_to_a_hundred_glueless_names_costs_their_zone_sixteen_queries_at_most() {
+    let broken = all_at_once([Behaviour::Answers, Behaviour::Fails, Behaviour::Refuses, Behaviour::Silent], async |victim| {
+        let world = World::draft(glueless_referrals()).start().await;
+        world.internet.make(VICTIM, &victim);
+        let (answer, _) = cost(&world, &fresh(0)).await;
+        let queries = world.internet.servers_of(VICTIM)[0].tally().queries();
+        check(answer == "SERVFAIL" && queries <= 16, || format!("{answer}, and {queries} queries to a victim that {victim:?}"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[tokio::test]
+async fn sixty_dead_servers_are_not_all_tried_and_not_only_one() {
+    let world = World::draft(dead_servers()).start().await;
+    assert_eq!(cost(&world, &fresh(0)).await.0, "SERVFAIL");
+    let queries: Vec<u64> = world.internet.servers_of(ATTACKER).iter().map(|server| server.tally().queries()).collect();
+    assert!(queries.iter().sum::<u64>() <= 50, "{queries:?}");
+    assert!(queries.iter().filter(|queries| **queries > 0).count() > 1, "{queries:?}");
+}
+
+#[tokio::test]
+async fn a_chain_of_two_hundred_aliases_costs_its_owner_sixteen_queries_at_most() {
+    let world = World::draft(attacker_plays(Game::Aliases { length: 200 })).start().await;
+    cost(&world, &fresh(0)).await;
+    let queries = world.internet.servers_of(ATTACKER)[0].tally().queries();
+    assert!(queries <= 16, "{queries} queries");
+}
+
+#[tokio::test]
+async fn referrals_without_end_cost_fifty_queries_at_most() {
+    type Question = fn(usize) -> String;
+    let games: [(Game, Question); 5] = [
+        (Game::EndlessReferrals, fresh),
+        (Game::EverDeeper, deep),
+        (Game::EverDeeper, fresh),
+        (Game::BackToItself, fresh),
+        (Game::AliasesAcrossReferrals { servers: 10, victim: VICTIM }, fresh),
+    ];
+    let broken = all_at_once(games, async |(game, question)| {
+        let what = format!("{game:?}");
+        let world = World::draft(attacker_plays(game)).start().await;
+        let (answer, queries) = cost(&world, &question(0)).await;
+        check(answer == "SERVFAIL" && queries <= 50, || format!("{what}: {answer} and {queries} queries"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Fifty times the same two names, and fifty different ones.
+#[tokio::test]
+async fn fifty_questions_about_zones_that_need_each_other_cost_twenty_five_queries_at_most() {
+    let broken = all_at_once([2, 50], async |names| {
+        let world = World::draft(cycle()).start().await;
+        let asked = ask_all(&world.line("127.0.7.9"), (0..50).map(|number| in_cycle(number % names)), 5).await;
+        let queries = when_quiet(&world.internet).await;
+        let slowest = asked.iter().map(|asked| asked.took).max().unwrap();
+        let all_fail = asked.iter().all(|asked| asked.answer == "SERVFAIL");
+        println!("{names} names: {queries} queries, the slowest answer after {slowest:?}");
+        check(all_fail && slowest <= ANSWERED_WITHIN && queries <= 25, || {
+            format!("{names} names: {queries} queries, {slowest:?}, {:?}", world.internet.tally().questions())
+        })
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[tokio::test]
+async fn a_server_that_truncates_and_then_hangs_or_drips_holds_a_question_ten_seconds_at_most() {
+    let broken = all_at_once([Behaviour::TruncatesAndHangs, Behaviour::Drips(Duration::from_secs(1))], async |behaviour| {
+        let world = World::draft(attacker_behaves(&behaviour)).start().await;
+        let (_, queries) = cost(&world, &fresh(0)).await;
+        check(queries <= 50, || format!("{behaviour:?}: {queries} queries"))
+    })
+    .await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What a client of somebody else's got.
+#[derive(Default)]
+struct Service {
+    cached: Vec<Duration>,
+    cold: Vec<Duration>,
+    wrong: Vec<Asked>,
+}
+
+impl Service {
+    fn p99(&self) -> (Duration, Duration) {
+        (quantile(self.cached.iter().copied(), 0.99), quantile(self.cold.iter().copied(), 0.99))
+    }
+}
+
+/// Asks for two cached names and a cold one, fifty times a second.
+async fn use_service(line: &Line, tag: &str, seconds: u32) -> Service {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let (mut service, mut under_way) = (Service::default(), JoinSet::new());
+    for tick in 0..seconds * 50 {
+        ticks.tick().await;
+        for (is_cold, question) in
+            [(false, format!("{} A", GOOD.0)), (false, format!("warm.{} A", GOOD.0)), (true, format!("{tag}{tick}.{} A", GOOD.0))]
+        {
+            let line = line.clone();
+            under_way.spawn(async move { (is_cold, ask_all(&line, [question], 1).await.remove(0)) });
+        }
+    }
+    while let Some(outcome) = under_way.join_next().await {
+        let (is_cold, asked) = outcome.unwrap();
+        if is_cold { &mut service.cold } else { &mut service.cached }.push(asked.took);
+        if asked.answer != GOOD.1 {
+            service.wrong.push(asked);
+        }
+    }
+    service
+}
+
+/// Asks 200 questions a second from 50 addresses and minds no answer. Dropped, it ends.
+fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
+    let lines: Vec<Line> = (1..=50).map(|host| world.line(&format!("127.0.20.{host}"))).collect();
+    let mut attack = JoinSet::new();
+    attack.spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        let mut under_way = JoinSet::new();
+        for (number, line) in lines.iter().cycle().enumerate().take(200 * 10) {
+            ticks.tick().await;
+            let line = line.clone();
+            under_way.spawn(async move { line.ask(&question(number)).await });
+        }
+    });
+    attack
+}
+
+/// Measures what another client gets while nothing happens and while the attack runs.
+async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String) {
+    /// What a busy machine does to the slowest of a hundred answers of itself.
+    const NOISE: Duration = Duration::from_millis(100);
+    let world = World::draft(internet).start().await;
+    let somebody = world.line("127.0.7.9");
+    for name in ["", "warm."] {
+        assert_eq!(somebody.ask(&format!("{name}{} A", GOOD.0)).await, GOOD.1);
+    }
+    let normal = use_service(&somebody, "before", 1).await.p99();
+    let (queries, cpu) = (world.internet.tally().queries(), world.daemon.footprint().cpu);
+    let _attack = attack(&world, question);
+    let service = use_service(&somebody, "under", 3).await;
+    let under_attack = service.p99();
+    println!(
+        "p99 of cached and cold names: {normal:?}, under attack {under_attack:?}; {} queries and {:?} of CPU in 3 s",
+        world.internet.tally().queries() - queries,
+        world.daemon.footprint().cpu - cpu
+    );
+    assert!(service.wrong.is_empty(), "{} of 450: {:#?}", service.wrong.len(), &service.wrong[..service.wrong.len().min(5)]);
+    for (what, normal, now) in [("cached", normal.0, under_attack.0), ("cold", normal.1, under_attack.1)] {
+        assert!(now < NOISE.max(2 * normal), "{what} names: {now:?}, normally {normal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_glueless_referrals() {
+    others_notice_nothing(glueless_referrals(), fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_dead_servers() {
+    others_notice_nothing(dead_servers(), fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_long_chains_of_aliases() {
+    others_notice_nothing(attacker_plays(Game::Aliases { length: 200 }), fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_referrals_without_end() {
+    others_notice_nothing(attacker_plays(Game::EndlessReferrals), fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_ever_deeper_referrals() {
+    others_notice_nothing(attacker_plays(Game::EverDeeper), deep).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_zones_that_need_each_other() {
+    others_notice_nothing(cycle(), in_cycle).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_servers_that_truncate_and_hang() {
+    others_notice_nothing(attacker_behaves(&Behaviour::TruncatesAndHangs), fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_notice_nothing_of_servers_that_drip() {
+    others_notice_nothing(attacker_behaves(&Behaviour::Drips(Duration::from_millis(200))), fresh).await;
+}
+
+/// A silent authority with so many zones: the attacker's, and more at the same address.
+fn silent_authority(zones: usize) -> Internet {
+    let mut internet = attacker_behaves(&Behaviour::Silent);
+    for number in 1..zones {
+        let zone = format!("silent{number}.example.");
+        internet.alias(&format!("ns1.{zone}"), &format!("ns1.{ATTACKER}"));
+        internet = internet.zone(&zone, "");
+    }
+    internet
+}
+
+/// What is below one zone of a silent authority, and below twenty of them in turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_unanswerable_questions_of_one_client_leave_room_for_another() {
+    for (zones, questions) in [(1, 3_000), (20, 6_000)] {
+        let world = World::draft(silent_authority(zones)).start().await;
+        let (greedy, other) = (world.line("127.0.20.1"), world.line("127.0.7.9"));
+        assert_eq!(other.ask(&format!("{} A", GOOD.0)).await, GOOD.1);
+        let mut flood = JoinSet::new();
+        flood.spawn(async move {
+            let below = |number: usize| match number % zones {
+                0 => fresh(number),
+                zone => format!("u{number}.silent{zone}.example. A"),
+            };
+            ask_all(&greedy, (0..questions).map(below), questions).await
+        });
+        let mut broken = Vec::new();
+        for number in 0..50 {
+            let asked = ask_all(&other, [format!("cold{number}.{} A", GOOD.0)], 1).await.remove(0);
+            if asked.answer != GOOD.1 || asked.took >= Duration::from_millis(500) {
+                broken.push(format!("{asked:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(broken.is_empty(), "{questions} questions in {zones} zones: {} of 50: {broken:#?}", broken.len());
+        let queries = world.internet.servers_of(ATTACKER)[0].tally().queries();
+        println!("{questions} questions in {zones} zones: {queries} queries in a second");
+        assert!(queries > 100, "the flood came too late: {queries} queries");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp_and_believe_none_of_them() {
+    let guess = |distance| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), Lie::IdPlus(distance)]);
+    let internet = internet();
+    internet.make(GOOD.0, &Behaviour::LiesFirst((1..=100).map(guess).collect()));
+    let world = World::draft(internet).start().await;
+    let line = world.line("127.0.7.9");
+    for asked in ask_all(&line, (0..20).map(|number| format!("n{number}.{} A", GOOD.0)), 1).await {
+        assert_eq!(asked.answer, GOOD.1, "{asked:?}");
+    }
+    let tally = world.internet.servers_of(GOOD.0)[0].tally();
+    assert!(tally.over_tcp() > 0, "{} queries over UDP, none over TCP", tally.over_udp());
+}
+
+/// In an ordinary run 100,000 forged packets are sent; `SPOOFS=1000000` asks for more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
+    const TIMES: u16 = 400;
+    let wanted: u64 = std::env::var("SPOOFS").map_or(100_000, |text| text.parse().unwrap());
+    let servers: Vec<String> = (1..=8).map(|number| format!("ns{number}.{}", GOOD.0)).collect();
+    let names: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let internet = internet().zone_served_by(GOOD.0, &names, &format!("* 3600 A {}", GOOD.1));
+    internet.make(GOOD.0, &Behaviour::Spoofed(Spoofer { times: TIMES, address: FORGED }));
+    let world = World::draft(internet).start().await;
+    let line = world.line("127.0.7.9");
+    let spoofs = || world.internet.servers_of(GOOD.0).iter().map(|server| server.tally().over_udp() * u64::from(TIMES)).sum::<u64>();
+    let (mut questions, mut wrong) = (0, Vec::new());
+    // Each name is one query at least, unless the resolver asks over TCP only by now; then the attacker has lost as well.
+    while spoofs() < wanted && questions * u64::from(TIMES) < 4 * wanted {
+        let round = questions..questions + 50;
+        questions = round.end;
+        let asked = ask_all(&line, round.map(|number| format!("n{number}.{} A", GOOD.0)), 4).await;
+        wrong.extend(asked.into_iter().filter(|asked| asked.answer != GOOD.1));
+    }
+    println!("{} forged packets for {questions} names", spoofs());
+    assert!(wrong.is_empty(), "{} of {questions}: {:#?}", wrong.len(), &wrong[..wrong.len().min(10)]);
+    let kept = ask_all(&line, (0..questions).map(|number| format!("n{number}.{} A", GOOD.0)), 4).await;
+    assert!(kept.iter().all(|asked| asked.answer == GOOD.1), "the cache was poisoned");
+    assert!(spoofs() * 4 >= wanted, "the attacker sent only {} packets", spoofs());
+}
+
+#[tokio::test]
+async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
+    let forged = |lie| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), lie]);
+    let lies = [
+        forged(Lie::NotAReply),
+        forged(Lie::NoQuestion),
+        forged(Lie::WrongQuestion),
+        forged(Lie::WrongId),
+        Lie::BrokenOpt,
+        Lie::Code(ResponseCode::FormErr),
+        Lie::AllOf(vec![Lie::NoQuestion, Lie::Code(ResponseCode::FormErr)]),
+        Lie::Garbage(Vec::new()),
+        Lie::Garbage(vec![0xff; 5]),
+        Lie::Garbage(vec![0xff; 600]),
+    ];
+    let world = World::draft(internet()).start().await;
+    let line = world.line("127.0.7.9");
+    let each = lies.iter().map(|lie| vec![lie.clone()]);
+    let mut broken = Vec::new();
+    for (number, lies) in each.chain([lies.to_vec()]).enumerate() {
+        world.internet.make(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
+        let asked = ask_all(&line, [format!("n{number}.{} A", GOOD.0)], 1).await.remove(0);
+        if asked.answer != GOOD.1 || asked.took > Duration::from_secs(2) {
+            broken.push(format!("{} after {:?}: {lies:?}", asked.answer, asked.took));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[tokio::test]
+async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
+    let world = World::draft(internet()).start().await;
+    let asked = ask_all(&world.line("127.0.7.9"), (0..400).map(|number| format!("guess-me-{number}.{} A", GOOD.0)), 8).await;
+    assert!(asked.iter().all(|asked| asked.answer == GOOD.1), "{asked:#?}");
+    let tally = world.internet.tally();
+    let queries = usize::try_from(tally.queries()).unwrap();
+    println!("{queries} queries, {} ports, {} ids, {:.3} capitals", tally.ports().len(), tally.ids().len(), tally.capitals());
+    assert!((400..440).contains(&queries), "{queries} queries for 400 names");
+    for (what, values, bits) in [("ports", tally.ports(), 12), ("ids", tally.ids(), 12)] {
+        // Of so many values drawn at random from some tens of thousands, one or the other comes twice.
+        assert!(values.len() * 100 >= queries * 95, "{what}: {} different ones in {queries} queries", values.len());
+        let neighbours = values.iter().zip(values.iter().skip(1)).filter(|(one, next)| *next - *one == 1).count();
+        assert!(neighbours * 10 < values.len(), "{what} are handed out in order: {neighbours} neighbours");
+        let parts: std::collections::BTreeSet<u16> = values.iter().map(|value| value >> bits).collect();
+        assert!(parts.len() >= 6, "{what} come from a corner only: {parts:?}");
+    }
+    assert!((0.4..0.6).contains(&tally.capitals()), "{:.3} of all letters are capitals", tally.capitals());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_clients_with_one_question_cause_one_query() {
+    let world = World::draft(internet()).start().await;
+    let herd_asks = async |name: &'static str| {
+        let mut herd = JoinSet::new();
+        for number in 0..500 {
+            let line = world.line(&format!("127.0.{}.{}", 7 + number / 250, 1 + number % 250));
+            herd.spawn(async move { line.ask(&format!("{name}.{} A", GOOD.0)).await });
+        }
+        let answers = herd.join_all().await;
+        assert!(answers.iter().all(|answer| answer == GOOD.1), "{answers:?}");
+        let server = world.internet.servers_of(GOOD.0)[0].tally();
+        server.asked(&format!("{name}.{}", GOOD.0).parse().unwrap(), RecordType::A)
+    };
+    // Long enough for all of them to come in time, short of what a server that nobody knows is given.
+    world.internet.make(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
+    assert_eq!(herd_asks("cold").await, 1);
+    world.internet.make(GOOD.0, &Behaviour::Answers);
+    assert_eq!(herd_asks("known").await, 1);
+}
+
+/// What a server adds to its answers, about a zone that is not its own.
+fn poisons(victim: &str) -> Vec<(&'static str, Lie)> {
+    let takeover = format!("{victim} 3600 NS ns1.evil.example.");
+    let address = format!("www.{victim} 3600 A {FORGED}");
+    let glue = format!("ns1.{victim} 3600 A {FORGED}");
+    let own = format!("{ATTACKER} 3600 NS ns1.{victim}");
+    vec![
+        ("a sibling's servers in the authority section", Lie::ExtraAuthority(takeover.clone())),
+        ("a sibling's servers in the answer section", Lie::ExtraAnswer(takeover.clone())),
+        ("a sibling's servers in the additional section", Lie::ExtraAdditional(takeover)),
+        ("a sibling's address in the answer section", Lie::ExtraAnswer(address.clone())),
+        ("a sibling's address in the authority section", Lie::ExtraAuthority(address.clone())),
+        ("a sibling's address in the additional section", Lie::ExtraAdditional(address)),
+        ("the address of a sibling's server", Lie::ExtraAdditional(glue.clone())),
+        ("a server of its own with a sibling's name", Lie::AllOf(vec![Lie::ExtraAuthority(own), Lie::ExtraAdditional(glue)])),
+        ("an alias of a sibling's", Lie::ExtraAnswer(format!("www.{victim} 3600 CNAME www.evil.example."))),
+        ("servers of the parent", Lie::ExtraAuthority("example. 3600 NS ns1.evil.example.".to_owned())),
+        ("servers of the root", Lie::ExtraAuthority(". 3600 NS ns1.evil.example.".to_owned())),
+    ]
+}
+
+/// Every kind of poison is served to a resolver that has never heard of the victim, and to one that knows it; by a plain answer,
+/// and by an alias that points to the victim.
+#[tokio::test]
+async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
+    const RIGHT: &str = "192.0.2.99";
+    let label = |number: usize, is_known: bool| format!("v{number}-{}", if is_known { "known" } else { "new" });
+    let kinds = poisons("any.").len();
+    let cases: Vec<(usize, bool)> = (0..kinds).flat_map(|number| [(number, true), (number, false)]).collect();
+    let labels = || cases.iter().map(|(number, is_known)| label(*number, *is_known));
+    let victims: Vec<String> = labels().map(|label| format!("{label}.example.")).collect();
+    let aliases: String = labels().map(|label| format!("to-{label} 60 CNAME www.{label}.example.\n")).collect();
+    let records = format!("@ 60 A {RIGHT}\nwww 60 A {RIGHT}\nother 60 A {RIGHT}");
+    let internet = Internet::new()
+        .zones(victims.iter().map(|victim| (victim.as_str(), records.as_str())))
+        .zone("evil.example.", "")
+        .zone(ATTACKER, &format!("* 60 A 192.0.2.66\n{aliases}"));
+    internet.make("evil.example.", &Behaviour::AnswersEverything(FORGED));
+    let world = World::draft(internet).start().await;
+    let line = world.line("127.0.7.9");
+    for (number, is_known) in cases {
+        let label = label(number, is_known);
+        let (what, poison) = poisons(&format!("{label}.example.")).swap_remove(number);
+        if is_known {
+            assert_eq!(line.ask(&format!("{label}.example. A")).await, RIGHT, "{what}");
+        }
+        world.internet.make(ATTACKER, &Behaviour::Lies(poison));
+        for (question, right) in [
+            (format!("n-{label}.{ATTACKER} A"), "192.0.2.66"),
+            (format!("to-{label}.{ATTACKER} A"), RIGHT),
+            (format!("www.{label}.example. A"), RIGHT),
+            (format!("other.{label}.example. A"), RIGHT),
+        ] {
+            assert_eq!(line.ask(&question).await, right, "{question} after {what}");
+        }
+    }
+}
+
+/// The child's own records live for an hour, and clients ask for them all the time.
+#[tokio::test]
+async fn a_revoked_delegation_is_gone_when_the_parents_ttl_is_over() {
+    const GHOST: &str = "ghost.example.";
+    let internet = Internet::new().zone(GHOST, "* 1 A 192.0.2.66\nstay 3600 A 192.0.2.66");
+    let address = internet.server("ns1.ghost.example.").address().ip();
+    internet.replace("example.", &format!("ghost 2 NS ns1.{GHOST}\nns1.ghost 2 A {address}"));
+    let world = World::draft(internet).start().await;
+    let line = world.line("127.0.7.9");
+    let keep_alive = async |tag: &str, rounds: usize| {
+        for round in 0..rounds {
+            for question in [format!("{tag}{round}.{GHOST} A"), format!("{GHOST} NS"), format!("ns1.{GHOST} A")] {
+                line.ask(&question).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert_eq!(line.ask(&format!("stay.{GHOST} A")).await, "192.0.2.66");
+    keep_alive("before", 10).await;
+    world.internet.replace("example.", "");
+    world.internet.revoke(GHOST);
+    // Two seconds of TTL, and one for a clock that counts whole ones.
+    keep_alive("after", 30).await;
+    for number in 0..5 {
+        assert_eq!(line.ask(&format!("new{number}.{GHOST} A")).await, "NXDOMAIN");
+    }
+}

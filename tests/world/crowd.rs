@@ -1,0 +1,69 @@
+//! Many questions or whole cases at once, and what became of each.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use super::line::Line;
+
+/// One question and its outcome.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What was asked.
+    pub question: String,
+    /// What [`Line::ask`] said.
+    pub answer: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Asks all questions, so many of them at a time, and returns the outcomes as they came.
+pub async fn ask_all(line: &Line, questions: impl IntoIterator<Item = String>, at_once: usize) -> Vec<Asked> {
+    let mut waiting: VecDeque<String> = questions.into_iter().collect();
+    let (mut under_way, mut outcomes) = (JoinSet::new(), Vec::with_capacity(waiting.len()));
+    loop {
+        while under_way.len() < at_once
+            && let Some(question) = waiting.pop_front()
+        {
+            let line = line.clone();
+            under_way.spawn(async move { ask(&line, question).await });
+        }
+        match under_way.join_next().await {
+            Some(outcome) => outcomes.push(outcome.expect("asking does not fail")),
+            None => return outcomes,
+        }
+    }
+}
+
+/// Asks and takes the time.
+async fn ask(line: &Line, question: String) -> Asked {
+    let began = Instant::now();
+    let answer = line.ask(&question).await;
+    Asked { question, answer, took: began.elapsed() }
+}
+
+/// The value that so large a share of all values, 0 to 1, does not exceed.
+pub fn quantile<T: Copy + Ord>(values: impl IntoIterator<Item = T>, share: f64) -> T {
+    let mut values: Vec<T> = values.into_iter().collect();
+    values.sort_unstable();
+    let place = (values.len() as f64 * share).ceil() as usize;
+    *values.get(place.saturating_sub(1)).expect("there are values")
+}
+
+/// Plays each case in a world of its own, all at the same time, and returns what did not hold.
+pub async fn all_at_once<C: Send + 'static, F: Future<Output = Result<(), String>> + Send + 'static>(
+    cases: impl IntoIterator<Item = C>,
+    play: impl Fn(C) -> F,
+) -> Vec<String> {
+    let under_way: JoinSet<_> = cases.into_iter().map(play).collect();
+    under_way.join_all().await.into_iter().filter_map(Result::err).collect()
+}
+
+/// `Err` with what was found, unless it holds.
+pub fn check(holds: bool, found: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(found()) }
+}

@@ -1,0 +1,74 @@
+//! Unbound in the same world: what another resolver makes of it. It asks port 53 and no other, so it needs
+//! [`Internet::on_port_53`](super::Internet::on_port_53).
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, UdpSocket},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    internet::Internet,
+    line::{Line, line},
+    patience::eventually,
+};
+
+/// Debian puts it where an ordinary user's PATH does not look.
+const PROGRAM: &str = "/usr/sbin/unbound";
+
+/// Where it listens, apart from those who ask and from the simulated Internet.
+const ADDRESS: &str = "127.60.0.54";
+
+/// A running Unbound; it ends with this.
+pub struct Unbound {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Unbound {
+    /// Whether it is installed.
+    pub fn is_installed() -> bool {
+        std::path::Path::new(PROGRAM).exists()
+    }
+
+    /// Starts one that recurses in this Internet and waits until it answers. It does not validate, and it answers however late it
+    /// is: of itself it drops a question after 1.9 s, for the client to ask again.
+    pub async fn start(internet: &Internet) -> Self {
+        let folder = tempfile::Builder::new().prefix("ox-protect-unbound-").tempdir().expect("a temporary folder");
+        let address = UdpSocket::bind((ADDRESS, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
+        let (hints, config) = (folder.path().join("hints"), folder.path().join("unbound.conf"));
+        fs::write(&hints, internet.root_hints()).expect("the folder is ours");
+        let settings = format!(
+            "server:\n interface: {ADDRESS}@{}\n access-control: 127.0.0.0/8 allow\n do-daemonize: no\n use-syslog: no\n \
+             username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n root-hints: \"{}\"\n module-config: \"iterator\"\n \
+             do-not-query-localhost: no\n do-ip6: no\n discard-timeout: 0\nremote-control:\n control-enable: no\n",
+            address.port(),
+            folder.path().display(),
+            hints.display(),
+        );
+        fs::write(&config, settings).expect("the folder is ours");
+        let log = File::create(folder.path().join("log")).expect("the folder is ours");
+        let child = Command::new(PROGRAM).args(["-d", "-c"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let unbound = Self { child: child.expect("it is installed"), address, _folder: folder };
+        let impatient = unbound.line("127.0.7.9").with_patience(Duration::from_millis(300));
+        // Asks itself only: nothing is in its cache when it is ready.
+        eventually("Unbound answers", Duration::from_secs(20), async || impatient.ask("localhost. A").await == "127.0.0.1").await;
+        unbound
+    }
+
+    /// Somebody at this address, who asks it.
+    pub fn line(&self, from: &str) -> Line {
+        line(from).to(self.address)
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
