@@ -1,6 +1,8 @@
 //! Whole dialogues between the recursor and the servers of an Internet that exists in memory, under a clock that jumps. A run
 //! takes milliseconds and is the same each time its seed is.
 
+#![allow(clippy::unwrap_used)] // A script that does not hold is a failed test.
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -280,7 +282,8 @@ async fn aliases_are_followed_within_bounds() {
 
 #[tokio::test(start_paused = true)]
 async fn one_good_server_is_enough() {
-    let bad: [(&str, fn(&Message) -> Play); 6] = [
+    type Bad = (&'static str, fn(&Message) -> Play);
+    let bad: [Bad; 6] = [
         ("refuses", |query| Play::Reply(Box::new(reply_to(query, ResponseCode::Refused)))),
         ("fails", |query| Play::Reply(Box::new(reply_to(query, ResponseCode::ServFail)))),
         ("is silent", |_| Play::Silence),

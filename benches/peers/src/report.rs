@@ -226,8 +226,8 @@ mod tests {
         let rows = table(&[echo.clone(), ours.clone()]);
         assert!(rows.contains("| - | 5 | - | - | - |") && rows.contains("| - | 5 | 1634 | 2.2 | 4 |"), "{rows}");
         let columns: Vec<usize> = rows.lines().map(|row| row.matches('|').count()).collect();
-        assert_eq!(columns, [18; 4], "{rows}");
-        assert!(table(&[echo.clone(), ours.clone()]).contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 666667 |"));
+        assert_eq!(columns, [19; 4], "{rows}");
+        assert!(table(&[echo.clone(), ours.clone()]).contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 60.0 | 666667 |"));
         assert_eq!(rounds(&[echo, ours]).lines().count(), 6);
     }
 }

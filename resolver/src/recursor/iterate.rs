@@ -47,7 +47,7 @@ pub struct Resolved {
 enum Known {
     Records(RrSet),
     Aliases(Vec<RrSet>, Name),
-    Denied(ResponseCode, Option<Record>),
+    Denied(ResponseCode, Option<Box<Record>>),
 }
 
 type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
@@ -73,7 +73,7 @@ impl<S: Surroundings> Recursor<S> {
                     sets.push(set);
                     return Ok(Resolved { code: ResponseCode::NoError, sets, soa: None });
                 }
-                Some(Known::Denied(code, soa)) => return Ok(Resolved { code, sets, soa }),
+                Some(Known::Denied(code, soa)) => return Ok(Resolved { code, sets, soa: soa.map(|soa| *soa) }),
                 Some(Known::Aliases(further, target)) => (further, target),
                 None => {
                     let found = self.find(quest, path, at.borrow(), record_type).await;
@@ -128,7 +128,7 @@ impl<S: Surroundings> Recursor<S> {
         let found = self.rrsets.find(name, record_type, now).filter(|kept| !(is_renewed && kept.is_old(now)));
         if let Some(kept) = found {
             let left = kept.remaining_s(now);
-            let soa = |soa: &Option<Record>| soa.clone().map(|soa| with_ttl(soa, left));
+            let soa = |soa: &Option<Record>| soa.clone().map(|soa| Box::new(with_ttl(soa, left)));
             return Ok(Some(match &kept.fact {
                 Fact::Records(set) => Known::Records(aged(set, left)),
                 Fact::NoData(denial) => Known::Denied(ResponseCode::NoError, soa(denial)),

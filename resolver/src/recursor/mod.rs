@@ -9,26 +9,27 @@
 //!
 //! Nothing here reads a clock, draws a number or opens a socket but through [`surroundings::Surroundings`].
 
-pub mod cuts;
 pub mod internet;
-pub mod quest;
 pub mod rrsets;
-pub mod servers;
 pub mod sift;
 pub mod surroundings;
 pub mod wire;
 
 mod ask;
+mod cuts;
 mod gate;
 mod iterate;
+mod quest;
+mod servers;
 
 use std::{
+    hash::BuildHasher as _,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use async_trait::async_trait;
-use foldhash::SharedSeed;
+use foldhash::{SharedSeed, quality::SeedableRandomState};
 use hickory_proto::{
     op::ResponseCode,
     rr::Name as ProtoName,
@@ -47,12 +48,14 @@ use self::{
     ask::ZoneQuestion,
     cuts::{Cut, Cuts},
     gate::Gate,
-    quest::{Path, Quest, Step},
+    quest::{Path, Quest},
     rrsets::{RrSets, TtlBounds},
     servers::Servers,
     sift::{Fault, Role, Sifted},
     surroundings::Surroundings,
 };
+
+pub use self::quest::Step;
 
 /// The thirteen root servers, as InterNIC publishes them.
 pub const ROOT_HINTS: &str = include_str!("../../root.hints");
@@ -301,11 +304,8 @@ impl<S: Surroundings> Recursor<S> {
 
     /// The cookie that one server is shown: it cannot follow us from another one by it.
     fn client_cookie(&self, server: SocketAddr) -> [u8; 8] {
-        use std::hash::{BuildHasher, Hash, Hasher};
-        let seed = foldhash::quality::SeedableRandomState::with_seed(self.secret[0], SharedSeed::global_fixed());
-        let mut hasher = seed.build_hasher();
-        (self.secret[1], server.ip()).hash(&mut hasher);
-        hasher.finish().to_be_bytes()
+        let seed = SeedableRandomState::with_seed(self.secret[0], SharedSeed::global_fixed());
+        seed.hash_one((self.secret[1], server.ip())).to_be_bytes()
     }
 
     /// Shows sizes as gauges.

@@ -31,6 +31,8 @@ const DOWN_FIRST: Duration = Duration::from_secs(2);
 const DOWN_MAX: Duration = Duration::from_secs(120);
 /// How long a server that has no authority for a zone is asked last there.
 const LAME_FOR: Duration = Duration::from_secs(600);
+/// Queries that may be under way to a server that is not known to answer. A count; a quarter of `dns.resolutions_max` as shipped.
+const PLACES_ON_TRIAL: u32 = 1_000;
 /// Zones that a server is remembered to be lame for. A count.
 const LAME_ZONES_MAX: usize = 16;
 /// How long it is remembered that a server cannot do something.
@@ -153,10 +155,12 @@ impl Server {
         }
     }
 
-    /// Takes one of `max` places at this server; none when all are taken.
+    /// Takes one of `max` places at this server; none when all are taken. Who never answered, or did not the last time, has
+    /// fewer: a flood that waits for it must not take the places of everybody else.
     pub fn enter(self: &Arc<Self>, max: u32) -> Option<Visit> {
         let mut state = self.state();
-        (state.in_flight < max).then(|| {
+        let is_in_good_standing = state.rtt.is_some() && state.silences == 0;
+        (state.in_flight < if is_in_good_standing { max } else { max.min(PLACES_ON_TRIAL) }).then(|| {
             state.in_flight += 1;
             Visit(Arc::clone(self))
         })
