@@ -24,6 +24,7 @@ use resolver::{
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
     special::SpecialNames,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -40,6 +41,7 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let metrics = install_metrics()?;
+    raise_descriptors(checked.config.dns.resolutions_max);
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
@@ -97,6 +99,19 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
     store.close().await;
     Ok(())
+}
+
+/// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
+/// limit of 1,024 is for programs of another age.
+fn raise_descriptors(resolutions_max: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let available = if is_raised { limit.maximum } else { limit.current };
+    let wanted = 2 * resolutions_max as u64;
+    if available.is_some_and(|available| available < wanted) {
+        tracing::warn!(available, wanted, "few file descriptors: resolutions will fail under load; raise the limit (ulimit -n)");
+    }
 }
 
 /// Adds up what the workers count, often enough that their rings do not fill.

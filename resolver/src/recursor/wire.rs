@@ -6,6 +6,10 @@ use crate::query::{HEADER_OCTETS, number};
 
 /// What we take in one datagram: passes every path unfragmented (DNS flag day 2020). Octets.
 const PAYLOAD_OCTETS: u16 = 1_232;
+/// Type and class behind the name, in octets.
+const QUESTION_TAIL_OCTETS: usize = 4;
+/// The OPT record with the longest cookie, 40 octets (RFC 7873 section 4.2).
+const OPT_OCTETS_MAX: usize = 11 + 4 + 40;
 const CLASS_IN: u16 = 1;
 const TYPE_OPT: u16 = 41;
 const OPTION_COOKIE: u16 = 10;
@@ -63,12 +67,14 @@ impl Outgoing<'_> {
     #[must_use]
     pub fn encode(&self) -> (Vec<u8>, Expected) {
         let id = self.id.to_be_bytes();
-        let mut question = self.name.wire().to_vec();
+        let mut question = Vec::with_capacity(self.name.wire().len() + QUESTION_TAIL_OCTETS);
+        question.extend_from_slice(self.name.wire());
         mix_case(&mut question, self.case);
         question.extend(self.record_type.to_be_bytes());
         question.extend(CLASS_IN.to_be_bytes());
         let recursion = if self.recursion_desired { FLAG_RD } else { 0 };
-        let mut packet = vec![id[0], id[1], recursion, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())];
+        let mut packet = Vec::with_capacity(HEADER_OCTETS + question.len() + OPT_OCTETS_MAX);
+        packet.extend([id[0], id[1], recursion, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
         packet.extend_from_slice(&question);
         if let Some(edns) = self.edns {
             let option = edns.cookie.len() as u16;
