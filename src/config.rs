@@ -215,6 +215,8 @@ pub struct Recursion {
     pub forward: Vec<Zone>,
     /// Zones whose authorities are given.
     pub stub: Vec<Zone>,
+    /// Certificates that vouch for servers asked over TLS, a PEM file; empty is what the system trusts.
+    pub tls_authorities: PathBuf,
     /// Records this node answers itself; empty is none.
     pub local_records: PathBuf,
 }
@@ -227,6 +229,9 @@ pub struct Zone {
     pub zone: Name,
     /// Who answers it.
     pub to: Vec<SocketAddr>,
+    /// The name that they prove to have over TLS (RFC 7858); absent asks in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// Recursion takes over where they fail.
     #[serde(default)]
     pub first: bool,
@@ -287,6 +292,7 @@ impl Default for Recursion {
             negative_trust_anchors: Vec::new(),
             forward: Vec::new(),
             stub: Vec::new(),
+            tls_authorities: PathBuf::new(),
             local_records: PathBuf::new(),
         }
     }
@@ -435,6 +441,7 @@ impl Config {
         root(&mut self.lists.directory);
         root(&mut self.policy.taxonomy);
         root(&mut self.recursion.root_hints);
+        root(&mut self.recursion.tls_authorities);
         root(&mut self.recursion.local_records);
         if let Some(path) = self.store.url.strip_prefix("sqlite:") {
             self.store.url = format!("sqlite:{}", base.join(path).display());

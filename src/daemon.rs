@@ -175,7 +175,15 @@ pub fn engine(
 /// The recursor, set up but not asked yet.
 pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
     let config = &checked.config.recursion;
-    let fixed = |role| move |zone: &Zone| FixedZone { zone: zone.zone.clone(), to: zone.to.clone(), role, is_first_only: zone.first };
+    let fixed = |role| {
+        move |zone: &Zone| FixedZone {
+            zone: zone.zone.clone(),
+            to: zone.to.clone(),
+            role,
+            tls: zone.tls.clone(),
+            is_first_only: zone.first,
+        }
+    };
     let forward = config.forward.iter().map(fixed(sift::Role::Forwarder));
     let settings = Settings {
         authority_port: config.authority_port,
@@ -195,7 +203,9 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
         queries_per_server_max: config.queries_per_server_max,
         ..Settings::with_roots(checked.roots.clone())
     };
-    Recursor::new(settings, Internet::new()).context("recursion")
+    let authorities = Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let internet = Internet::new(authorities).context("recursion.tls_authorities")?;
+    Recursor::new(settings, internet).context("recursion")
 }
 
 /// Local records in front of special names in front of recursion.

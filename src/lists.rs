@@ -25,6 +25,9 @@ use crate::config::causes;
 /// How much lower the priority of a build is than the resolver's: the most there is.
 const BUILD_NICENESS: &str = "19";
 
+/// How long a build may take in the idle class before it is let into the ordinary one, where it gets its share of a busy core.
+const IDLE_CLASS_MAX: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether somebody still holds a generation that is no longer in use.
 const RETIRE_AFTER: Duration = Duration::from_millis(100);
 
@@ -138,7 +141,18 @@ impl Keeper {
         let plan = serde_json::to_vec(&self.plan).context("writing the plan")?;
         // A child that fails early closes its end; its own complaint below says more than a broken pipe.
         let _ = child.stdin.take().context("the child has a standard input")?.write_all(&plan).await;
-        let output = child.wait_with_output().await.context("waiting for a build")?;
+        let id = child.id();
+        let end = child.wait_with_output();
+        tokio::pin!(end);
+        let output = match tokio::time::timeout(IDLE_CLASS_MAX, &mut end).await {
+            Ok(output) => output,
+            // A node without an idle moment must not keep yesterday's lists for ever.
+            Err(_) => {
+                leave_idle_class(id).await;
+                end.await
+            }
+        };
+        let output = output.context("waiting for a build")?;
         if !output.status.success() {
             bail!("the build ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -161,6 +175,16 @@ impl Keeper {
             gauge!("ox_protect_feed_bad_lines", "feed" => name.clone()).set(count(feed.report.bad));
             gauge!("ox_protect_feed_refused", "feed" => name).set(f64::from(u8::from(feed.refused.is_some())));
         }
+    }
+}
+
+/// Lets a build into the ordinary class, at the lowest priority there.
+async fn leave_idle_class(id: Option<u32>) {
+    let Some(id) = id else { return };
+    tracing::warn!("a build of the lists has had no idle core for {IDLE_CLASS_MAX:?}; from now on it takes its share of busy ones");
+    let moved = tokio::process::Command::new("chrt").args(["--other", "--pid", "0", &id.to_string()]).status().await;
+    if !moved.is_ok_and(|status| status.success()) {
+        tracing::warn!("the scheduler refuses; the build goes on when a core is idle");
     }
 }
 

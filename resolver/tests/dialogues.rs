@@ -127,6 +127,10 @@ impl Surroundings for Script {
     async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
         self.exchange(server, query, expected, patience, true).await
     }
+
+    async fn tls(&self, server: SocketAddr, _: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.exchange(server, query, expected, patience, true).await
+    }
 }
 
 /// Records of one zone, by owner.

@@ -2,7 +2,7 @@
 
 use hickory_proto::rr::RecordType;
 
-use crate::world::{Behaviour, Internet, World};
+use crate::world::{Behaviour, Internet, TlsDoor, World};
 
 #[tokio::test]
 async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
@@ -141,4 +141,31 @@ async fn a_stub_zone_is_asked_where_it_says_and_special_names_nowhere() {
     assert_eq!(home.ask("localhost. A").await, "127.0.0.1");
     assert_eq!(home.ask("7.1.168.192.in-addr.arpa. PTR").await, "NXDOMAIN");
     assert_eq!(world.internet.tally().queries(), 0, "nobody else heard of it");
+}
+
+#[tokio::test]
+async fn a_zone_forwarded_over_tls_is_asked_on_one_connection_and_only_of_whom_it_names() {
+    let elsewhere = Internet::new();
+    elsewhere.root().becomes(Behaviour::AnswersEverything("192.0.2.77".parse().unwrap()));
+    let door = TlsDoor::open("dns.test", elsewhere.root().address()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = folder.path().join("authority.pem");
+    std::fs::write(&certificate, door.certificate()).unwrap();
+    let zone = |zone: &str, name: &str| format!("{{ zone = \"{zone}\", to = [\"{}\"], tls = \"{name}\" }}", door.address());
+    let config = format!(
+        "[recursion]\ntls_authorities = \"{}\"\nforward = [{}, {}]\n",
+        certificate.display(),
+        zone("good.test", "dns.test"),
+        zone("bad.test", "somebody-else.test")
+    );
+    let world = World::draft(Internet::new()).config(&config).start().await;
+    let home = world.line("127.0.7.9");
+    for host in 0..3 {
+        assert_eq!(home.ask(&format!("h{host}.good.test. A")).await, "192.0.2.77");
+    }
+    assert_eq!(door.connections(), 1, "a connection is used again");
+    let refused = home.reply("www.bad.test. A").await.unwrap();
+    assert_eq!(refused.to_string(), "SERVFAIL");
+    assert_eq!(refused.extended_errors()[0].code, 23);
+    assert_eq!(elsewhere.tally().over_udp(), 0, "nothing goes out in the clear");
 }

@@ -407,8 +407,11 @@ impl Contestant {
         let cold_us = if self.resolves && !cold.packets.is_empty() {
             let load = Load { outstanding: COLD_OUTSTANDING, rate: None, duration: None, ..load };
             let (outcome, cold_us) = self.ask(cold, load)?;
-            ensure!(outcome.share(SERVFAIL) < 0.001, "it failed {:.4} of the cold queries", outcome.share(SERVFAIL));
-            Some(cold_us)
+            let failed = outcome.share(SERVFAIL);
+            if failed >= 0.001 {
+                println!("{}: no figure for cold names, it failed {failed:.4} of them", self.measured.name);
+            }
+            (failed < 0.001).then_some(cold_us)
         } else {
             None
         };

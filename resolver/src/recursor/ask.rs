@@ -309,7 +309,8 @@ impl<S: Surroundings> Recursor<S> {
         let asked =
             Asked { zone: cut.zone.borrow(), name, record_type, role: cut.role, hardens_glue: self.settings.hardens_glue, wants_apex };
         let client_cookie = self.client_cookie(address);
-        let (mut with_edns, mut over_tcp, mut has_cookie_trouble) = (server.takes_edns(self.surroundings.now()), false, false);
+        let (mut with_edns, mut over_tcp) = (server.takes_edns(self.surroundings.now()), cut.tls.is_some());
+        let mut has_cookie_trouble = false;
         for _ in 0..EXCHANGES_MAX {
             quest.pay_query(is_for_server).map_err(Trouble::Spent)?;
             let began = self.surroundings.now();
@@ -326,7 +327,10 @@ impl<S: Surroundings> Recursor<S> {
                 edns: with_edns.then_some(&edns),
             };
             let (packet, expected) = outgoing.encode();
-            let reception = if over_tcp {
+            let reception = if let Some(tls_name) = &cut.tls {
+                self.counts.tls.increment(1);
+                self.surroundings.tls(address, tls_name, &packet, &expected, STREAM_MAX.min(left)).await
+            } else if over_tcp {
                 self.counts.tcp.increment(1);
                 self.surroundings.tcp(address, &packet, &expected, STREAM_MAX.min(left)).await
             } else {
@@ -364,7 +368,11 @@ impl<S: Surroundings> Recursor<S> {
             };
             let code = message.metadata.response_code;
             quest.note(now, || {
-                let way = if over_tcp { "TCP" } else { "UDP" };
+                let way = match (&cut.tls, over_tcp) {
+                    (Some(_), _) => "TLS",
+                    (None, true) => "TCP",
+                    (None, false) => "UDP",
+                };
                 let counts = [&message.answers, &message.authorities, &message.additionals].map(Vec::len);
                 let took = (now - began).as_secs_f64() * 1e3;
                 format!("{} -> {code} {counts:?} over {way} in {took:.1} ms", describe(address, asked.zone, name, record_type))

@@ -37,6 +37,8 @@ pub struct Cut {
     pub addresses: Vec<SocketAddr>,
     /// How they are asked.
     pub role: Role,
+    /// The name that they prove to have over TLS; none asks in the clear.
+    pub tls: Option<String>,
     /// Configured, and to be asked by recursion instead when it fails.
     pub is_first_only: bool,
     /// Configured: nothing above it is ever asked.
@@ -49,8 +51,8 @@ pub struct Cut {
 impl Cut {
     /// A zone whose servers are configured.
     #[must_use]
-    pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, is_first_only: bool) -> Self {
-        Self { zone, servers: Vec::new(), addresses, role, is_first_only, is_fixed: true, is_hint: false, expires: Duration::MAX }
+    pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, tls: Option<String>, is_first_only: bool) -> Self {
+        Self { zone, servers: Vec::new(), addresses, role, tls, is_first_only, is_fixed: true, is_hint: false, expires: Duration::MAX }
     }
 }
 
@@ -138,5 +140,15 @@ impl Cuts {
 fn learnt(referral: Referral, now: Duration) -> Cut {
     let Referral { zone, servers, ttl_s } = referral;
     let expires = now + Duration::from_secs(ttl_s.clamp(CUT_MIN_S, CUT_MAX_S).into());
-    Cut { zone, servers, addresses: Vec::new(), role: Role::Authority, is_first_only: false, is_fixed: false, is_hint: false, expires }
+    Cut {
+        zone,
+        servers,
+        addresses: Vec::new(),
+        role: Role::Authority,
+        tls: None,
+        is_first_only: false,
+        is_fixed: false,
+        is_hint: false,
+        expires,
+    }
 }

@@ -132,6 +132,8 @@ pub struct FixedZone {
     pub to: Vec<SocketAddr>,
     /// Whether they are authorities or resolvers.
     pub role: Role,
+    /// The name that they prove to have over TLS; none asks in the clear.
+    pub tls: Option<String>,
     /// Whether recursion takes over where they fail.
     pub is_first_only: bool,
 }
@@ -254,9 +256,10 @@ impl<S: Surroundings> Recursor<S> {
         if roots.is_empty() && !is_root_fixed {
             return Err(SetupError::NoRoots);
         }
-        let mut hints = Cut::fixed(Name::root(), roots, Role::Authority, false);
+        let mut hints = Cut::fixed(Name::root(), roots, Role::Authority, None, false);
         (hints.is_fixed, hints.is_hint) = (false, true);
-        let fixed = settings.fixed.iter().map(|fixed| Cut::fixed(fixed.zone.clone(), fixed.to.clone(), fixed.role, fixed.is_first_only));
+        let cut = |fixed: &FixedZone| Cut::fixed(fixed.zone.clone(), fixed.to.clone(), fixed.role, fixed.tls.clone(), fixed.is_first_only);
+        let fixed = settings.fixed.iter().map(cut);
         Ok(Self {
             rrsets: RrSets::new(settings.cache_octets, settings.ttl),
             cuts: Cuts::new(fixed),
@@ -335,6 +338,7 @@ impl<S: Surroundings> Recursion for Recursor<S> {
 struct Counts {
     udp: Counter,
     tcp: Counter,
+    tls: Counter,
     silences: Counter,
     near_misses: Counter,
     without_edns: Counter,
@@ -348,6 +352,7 @@ impl Counts {
         Self {
             udp: queries("udp"),
             tcp: queries("tcp"),
+            tls: queries("tls"),
             silences: counter!("ox_protect_upstream_silences_total"),
             near_misses: counter!("ox_protect_upstream_near_misses_total"),
             without_edns: counter!("ox_protect_upstream_without_edns_total"),

@@ -38,6 +38,9 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// Asks over TCP.
     async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+
+    /// Asks over TLS (RFC 7858) a server that must prove to have this name.
+    async fn tls(&self, server: SocketAddr, name: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
 }
 
 #[async_trait]
@@ -60,5 +63,9 @@ impl<S: Surroundings> Surroundings for Arc<S> {
 
     async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
         self.as_ref().tcp(server, query, expected, patience).await
+    }
+
+    async fn tls(&self, server: SocketAddr, name: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.as_ref().tls(server, name, query, expected, patience).await
     }
 }
