@@ -430,7 +430,7 @@ impl Engine {
             }
             Ok(entry)
         };
-        self.flights.join(&key, None, resolve).await
+        self.flights.join(&key, None, |_| true, resolve).await
     }
 
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {

@@ -25,12 +25,18 @@ struct Pilot<'f, K: Eq + Hash + Clone, T> {
     flights: &'f Flights<K, T>,
     flight: Arc<Flight<T>>,
     key: &'f K,
+    result: Option<T>,
 }
 
 impl<K: Eq + Hash + Clone, T> Drop for Pilot<'_, K, T> {
     fn drop(&mut self) {
-        self.flights.lock().remove(self.key);
-        let _it_may_have_landed = self.flight.result.set(None);
+        let mut flights = self.flights.lock();
+        // Somebody may fly beside this one by now.
+        if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            flights.remove(self.key);
+        }
+        drop(flights);
+        let _nobody_else_sets_it = self.flight.result.set(self.result.take());
         self.flight.landed.notify_waiters();
     }
 }
@@ -38,6 +44,12 @@ impl<K: Eq + Hash + Clone, T> Drop for Pilot<'_, K, T> {
 impl<K: Eq + Hash + Clone, T> Default for Flights<K, T> {
     fn default() -> Self {
         Self(Mutex::new(HashMap::default()))
+    }
+}
+
+impl<T> Default for Flight<T> {
+    fn default() -> Self {
+        Self { result: OnceLock::new(), landed: Notify::new() }
     }
 }
 
@@ -55,24 +67,40 @@ impl<T: Clone> Flight<T> {
 }
 
 impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
-    /// Runs `resolve`, or waits for whoever already runs it for this question; for no longer than `patience`, where one is
-    /// given, and then runs it all the same. Two who could wait for each other must have one.
-    pub async fn join(&self, key: &K, patience: Option<Duration>, resolve: impl Future<Output = T>) -> T {
-        let (flight, is_first) = self.board(key);
-        if is_first {
-            let pilot = Pilot { flights: self, flight, key };
-            let result = resolve.await;
-            let _nobody_else_sets_it = pilot.flight.result.set(Some(result.clone()));
-            return result;
+    /// Runs `resolve`, or waits for whoever already runs it for this question. A result that is not for all, and a pilot who goes
+    /// away, leave the question to one of those who wait, and the others wait for that one. Nobody waits for longer than
+    /// `patience`, where one is given: then one more flies beside. Two who could wait for each other must have one.
+    pub async fn join(&self, key: &K, patience: Option<Duration>, is_for_all: impl Fn(&T) -> bool, resolve: impl Future<Output = T>) -> T {
+        let (mut flight, mut is_first) = self.board(key);
+        loop {
+            if is_first {
+                let mut pilot = Pilot { flights: self, flight, key, result: None };
+                let result = resolve.await;
+                pilot.result = Some(result.clone());
+                return result;
+            }
+            let landed = match patience {
+                None => Some(flight.wait().await),
+                Some(patience) => timeout(patience, flight.wait()).await.ok(),
+            };
+            (flight, is_first) = match landed {
+                Some(Some(result)) if is_for_all(&result) => return result,
+                Some(_) => self.board(key),
+                None => self.take_over(key, &flight),
+            };
         }
-        let landed = match patience {
-            None => flight.wait().await,
-            Some(patience) => timeout(patience, flight.wait()).await.ok().flatten(),
-        };
-        match landed {
-            Some(result) => result,
-            // The other one went away, or takes too long.
-            None => resolve.await,
+    }
+
+    /// A flight beside one that takes too long; where there is one already, that.
+    fn take_over(&self, key: &K, slow: &Arc<Flight<T>>) -> (Arc<Flight<T>>, bool) {
+        let mut flights = self.lock();
+        match flights.get(key) {
+            Some(flight) if !Arc::ptr_eq(flight, slow) => (Arc::clone(flight), false),
+            _ => {
+                let flight = Arc::new(Flight::default());
+                flights.insert(key.clone(), Arc::clone(&flight));
+                (flight, true)
+            }
         }
     }
 
@@ -82,7 +110,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
         if let Some(flight) = flights.get(key) {
             return (Arc::clone(flight), false);
         }
-        let flight = Arc::new(Flight { result: OnceLock::new(), landed: Notify::new() });
+        let flight = Arc::new(Flight::default());
         flights.insert(key.clone(), Arc::clone(&flight));
         (flight, true)
     }
@@ -111,7 +139,7 @@ mod tests {
                     tokio::task::yield_now().await;
                     resolved.fetch_add(1, Ordering::SeqCst) + 1
                 };
-                flights.join(&"a.example", None, resolve).await
+                flights.join(&"a.example", None, |_| true, resolve).await
             })
         };
         let herd: Vec<_> = (0..50).map(|_| fly()).collect();
@@ -126,13 +154,37 @@ mod tests {
     async fn who_waits_for_somebody_who_goes_away_or_dawdles_flies_himself() {
         let flights = Arc::new(Flights::default());
         let first = Arc::clone(&flights);
-        let dawdler = tokio::spawn(async move { first.join(&"a", None, std::future::pending::<u8>()).await });
+        let dawdler = tokio::spawn(async move { first.join(&"a", None, |_| true, std::future::pending::<u8>()).await });
         tokio::task::yield_now().await;
-        assert_eq!(flights.join(&"a", Some(Duration::from_millis(10)), async { 2 }).await, 2);
+        assert_eq!(flights.join(&"a", Some(Duration::from_millis(10)), |_| true, async { 2 }).await, 2);
         let (second, waits) = (Arc::clone(&flights), tokio::task::yield_now());
-        let waiter = tokio::spawn(async move { second.join(&"a", None, async { 3 }).await });
+        let waiter = tokio::spawn(async move { second.join(&"a", None, |_| true, async { 3 }).await });
         waits.await;
         dawdler.abort();
         assert_eq!(waiter.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_result_that_is_not_for_all_leaves_the_question_to_one_of_those_who_wait() {
+        let flights = Arc::new(Flights::default());
+        let flown = Arc::new(AtomicUsize::new(0));
+        let fly = |number| {
+            let (flights, flown) = (Arc::clone(&flights), Arc::clone(&flown));
+            tokio::spawn(async move {
+                let resolve = async {
+                    flown.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    if number == 0 { Err(()) } else { Ok(number) }
+                };
+                flights.join(&"a", None, Result::is_ok, resolve).await
+            })
+        };
+        let herd: Vec<_> = (0..50).map(fly).collect();
+        let mut landed = Vec::new();
+        for flight in herd {
+            landed.push(flight.await.unwrap());
+        }
+        assert_eq!((landed[0], landed[1].is_ok(), flown.load(Ordering::SeqCst)), (Err(()), true, 2));
+        assert!(landed[1..].iter().all(|result| *result == landed[1]) && flights.lock().is_empty());
     }
 }

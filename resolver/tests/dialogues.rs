@@ -96,7 +96,7 @@ impl Script {
             Some(reply) => match expected.compare(&reply) {
                 Likeness::Right => Reception::Reply(reply),
                 Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => Reception::Reply(reply),
-                Likeness::Near => Reception::NearMiss,
+                Likeness::Near => Reception::NearMiss { is_case: expected.is_same_but_for_case(&reply) },
                 Likeness::Noise => {
                     sleep(patience.saturating_sub(self.latency)).await;
                     Reception::Silent
@@ -431,6 +431,78 @@ async fn a_name_that_was_taken_away_is_gone_when_its_delegation_ends() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NXDomain");
     assert!(script.asked().iter().all(|line| line.starts_with(TLD)), "the old servers are not asked any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_zone_that_was_taken_away_delegated_goes_with_it() {
+    const DEEPER: &str = "10.0.0.5";
+    let script = usual(15);
+    let deeper = "sub.example.com. 86400 NS ns.sub.example.com.\nns.sub.example.com. 86400 A 10.0.0.5\n";
+    for server in [FIRST, SECOND] {
+        script.serve(server, authority(&[("example.com.", &format!("{EXAMPLE}{deeper}"))]));
+    }
+    script.serve(DEEPER, authority(&[("sub.example.com.", "a.sub.example.com. 60 A 192.0.2.5\nb.sub.example.com. 60 A 192.0.2.6\n")]));
+    let (recursor, script) = recursor(script);
+    assert_eq!(ask(&recursor, "a.sub.example.com", RecordType::A).await, "NoError 192.0.2.5");
+    script.serve(TLD, authority(&[("com.", "a.gtld.com. 3600 A 10.0.0.2\n")]));
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(ask(&recursor, "b.sub.example.com", RecordType::A).await, "NXDomain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_further_down_cannot_deny_what_is_beside_it() {
+    const EVIL: &str = "10.0.0.6";
+    let script = usual(16);
+    let evil =
+        "evil.b.example.com. 3600 NS ns.evil.b.example.com.\nns.evil.b.example.com. 3600 A 10.0.0.6\ngood.b.example.com. 60 A 192.0.2.8\n";
+    for server in [FIRST, SECOND] {
+        let honest = authority(&[("example.com.", &format!("{EXAMPLE}{evil}"))]);
+        // As many servers do: a name that only has names below it is denied.
+        script.serve(server, move |query, tcp| match honest(query, tcp) {
+            Play::Reply(mut reply) if query.queries[0].name.to_lowercase().to_ascii() == "b.example.com." => {
+                reply.metadata.response_code = ResponseCode::NXDomain;
+                Play::Reply(reply)
+            }
+            play => play,
+        });
+    }
+    script.serve(EVIL, authority(&[("evil.b.example.com.", "")]));
+    let (recursor, _) = recursor(script);
+    assert_eq!(ask(&recursor, "nx.evil.b.example.com", RecordType::A).await, "NXDomain");
+    assert_eq!(ask(&recursor, "good.b.example.com", RecordType::A).await, "NoError 192.0.2.8");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_folds_letter_case_and_has_no_tcp_is_used_all_the_same() {
+    let script = usual(17);
+    for server in [FIRST, SECOND] {
+        let honest = authority(&[("example.com.", EXAMPLE)]);
+        script.serve(server, move |query, tcp| match honest(query, tcp) {
+            Play::Reply(mut reply) if !tcp => {
+                reply.queries[0].name = reply.queries[0].name.to_lowercase();
+                Play::Reply(reply)
+            }
+            _ => Play::Silence,
+        });
+    }
+    let (recursor, _) = recursor(script);
+    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_on_the_way_are_not_asked_about_again() {
+    let script = usual(18);
+    for server in [FIRST, SECOND] {
+        script.serve(
+            server,
+            authority(&[("example.com.", &format!("{EXAMPLE}one.a.b.example.com. 60 A 192.0.2.1\ntwo.a.b.example.com. 60 A 192.0.2.2\n"))]),
+        );
+    }
+    let (recursor, script) = recursor(script);
+    assert_eq!(ask(&recursor, "one.a.b.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    script.asked();
+    assert_eq!(ask(&recursor, "two.a.b.example.com", RecordType::A).await, "NoError 192.0.2.2");
+    assert_eq!(script.asked().len(), 1, "that the names between are no zones is known");
 }
 
 #[tokio::test(start_paused = true)]

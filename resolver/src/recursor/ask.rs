@@ -3,14 +3,7 @@
 //! Whoever does not answer in the time it should need is not given up: its answer still counts while the next one is asked. So a
 //! lost datagram, a dead server and a slow one all cost one patience, and nothing is decided by guessing which it was.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use hickory_proto::{
@@ -44,6 +37,13 @@ const EXCHANGES_MAX: usize = 5;
 const DATAGRAM_MAX: Duration = Duration::from_millis(1_800);
 /// How long one exchange over TCP may take, connecting included.
 const STREAM_MAX: Duration = Duration::from_secs(3);
+/// A cookie with the server's part, which has 8 to 32 octets: RFC 7873 section 4.
+const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
+/// What the system says where there is no way to a server at all, such as to IPv6 on a machine without it.
+const WITHOUT_WAY: [ErrorKind; 4] =
+    [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::AddrNotAvailable, ErrorKind::Unsupported];
+/// How long a look-up of a server's address goes on before those that are known are asked again beside it.
+const FIND_ALONE: Duration = Duration::from_millis(500);
 /// How long those wait for another's flight who could be waited for themselves.
 const JOIN_MAX: Duration = Duration::from_secs(1);
 /// Addresses that are kept in view for one zone. A count.
@@ -79,6 +79,8 @@ struct Candidates<'z> {
     zone: &'z Name,
     all: Vec<Candidate>,
     tries: u32,
+    /// Why not everybody was asked who could have been: that is the question's doing, and says nothing of the zone.
+    cut_short: Option<Failure>,
 }
 
 impl Candidates<'_> {
@@ -144,25 +146,22 @@ impl<S: Surroundings> Recursor<S> {
     ) -> Result<Arc<Sifted>, Failure> {
         let key = ZoneQuestion { zone: cut.zone.clone(), name: name.to_owned(), record_type };
         let patience = (!path.is_first()).then_some(JOIN_MAX);
-        let is_ours = AtomicBool::new(false);
-        let ask = async {
-            is_ours.store(true, Ordering::Relaxed);
-            self.ask_servers(quest, path, cut, name, record_type).await.map(Arc::new)
-        };
-        match self.flights.join(&key, patience, ask).await {
-            // Another's purse was empty, not ours.
-            Err(failure) if failure.is_of_question() && !is_ours.load(Ordering::Relaxed) => {
-                Box::pin(self.ask_servers(quest, path, cut, name, record_type)).await.map(Arc::new)
-            }
-            result => result,
-        }
+        let ask = async { self.ask_servers(quest, path, cut, name, record_type).await.map(Arc::new) };
+        // Another's purse may be empty where ours is not.
+        let is_for_all =
+            |result: &Result<_, Failure>| !matches!(result, Err(failure) if failure.is_of_question() && *failure != Failure::Busy);
+        self.flights.join(&key, patience, is_for_all, ask).await
     }
 
     async fn ask_servers(&self, quest: &Quest, path: &Path<'_>, cut: &Cut, name: NameRef<'_>, record_type: u16) -> Result<Sifted, Failure> {
-        let mut candidates = Candidates { zone: &cut.zone, all: Vec::new(), tries: 0 };
+        let mut candidates = Candidates { zone: &cut.zone, all: Vec::new(), tries: 0, cut_short: None };
         let mut unknown = self.known_addresses(cut, |address| candidates.add(self, address));
         let (mut asked, mut hearsay, mut failure) = (FuturesUnordered::new(), None, Failure::NoServers);
         let (mut names_left, is_for_server) = (SERVER_NAMES_MAX, !path.is_first());
+        let exchange = |candidates: &Candidates<'_>, place: usize| {
+            let (address, server) = (candidates.all[place].address, Arc::clone(&candidates.all[place].server));
+            async move { (place, self.exchange(quest, cut, (address, &server), (name, record_type), is_for_server).await) }
+        };
         // Taken by whoever must wait: a zone that answers at once is never full.
         let mut place_in_queue = None;
         loop {
@@ -171,22 +170,23 @@ impl<S: Surroundings> Recursor<S> {
             let mut latest = None;
             let mut patience = left;
             // A server whose address must be found first may be the good one: before anybody is asked twice.
-            let seeks = names_left > 0 && !unknown.is_empty() && !candidates.has_untried();
-            let next = if seeks { None } else { candidates.next(self, now) };
+            let may_seek = names_left > 0 && !unknown.is_empty();
+            let next = if may_seek && !candidates.has_untried() { None } else { candidates.next(self, now) };
+            // Or those that are known seem down, and enough of them were tried.
+            let seeks = may_seek && next.is_none();
             match next {
                 Some((place, wait)) => {
-                    let (address, server) = (candidates.all[place].address, Arc::clone(&candidates.all[place].server));
                     latest = Some(place);
                     patience = wait.min(left);
-                    asked.push(
-                        async move { (place, self.exchange(quest, cut, (address, &server), (name, record_type), is_for_server).await) },
-                    );
+                    asked.push(exchange(&candidates, place));
                 }
                 None if seeks && let Some(server) = unknown.pop() => {
                     names_left -= 1;
                     // Boxed, so that it takes no room in every other resolution.
                     let mut find = Box::pin(self.addresses_of(quest, path, &server));
                     let found = loop {
+                        // The name may take long, or never be found: meanwhile the others are asked again.
+                        let alone = self.surroundings.sleep(FIND_ALONE);
                         tokio::select! {
                             biased;
                             Some((place, result)) = asked.next(), if !asked.is_empty() => {
@@ -195,12 +195,22 @@ impl<S: Surroundings> Recursor<S> {
                                 }
                             }
                             found = &mut find => break found,
+                            () = alone => {
+                                if let Some((place, _)) = candidates.next(self, self.surroundings.now()) {
+                                    asked.push(exchange(&candidates, place));
+                                }
+                            }
                         }
                     };
                     match found {
                         Ok(addresses) => addresses.into_iter().for_each(|address| candidates.add(self, address)),
                         Err(Failure::TooLong) => return Err(Failure::TooLong),
-                        Err(Failure::TooMuchWork) => names_left = 0,
+                        Err(failure @ (Failure::TooMuchWork | Failure::Busy)) => {
+                            if failure == Failure::TooMuchWork {
+                                names_left = 0;
+                            }
+                            candidates.cut_short.get_or_insert(failure);
+                        }
                         Err(_) => {}
                     }
                     // What its own zone's parent says of its address may be better than what its zone says.
@@ -233,7 +243,7 @@ impl<S: Surroundings> Recursor<S> {
                 }
             }
         }
-        hearsay.ok_or(failure)
+        hearsay.ok_or(candidates.cut_short.unwrap_or(failure))
     }
 
     /// Judges what one server said: an answer to go on with, or none.
@@ -260,6 +270,9 @@ impl<S: Surroundings> Recursor<S> {
                     Trouble::Busy | Trouble::Spent(_) => ("asked by too many", Failure::Busy),
                 };
                 candidate.is_out |= matches!(trouble, Trouble::Unreachable | Trouble::Unreadable | Trouble::Busy);
+                if matches!(trouble, Trouble::Busy) {
+                    candidates.cut_short.get_or_insert(Failure::Busy);
+                }
                 quest.note(now, || format!("{address}: {what}"));
                 if *failure != Failure::Useless {
                     *failure = becomes;
@@ -310,14 +323,14 @@ impl<S: Surroundings> Recursor<S> {
             Asked { zone: cut.zone.borrow(), name, record_type, role: cut.role, hardens_glue: self.settings.hardens_glue, wants_apex };
         let client_cookie = self.client_cookie(address);
         let (mut with_edns, mut over_tcp) = (server.takes_edns(self.surroundings.now()), cut.tls.is_some());
-        let mut has_cookie_trouble = false;
+        let (mut has_cookie_trouble, mut has_other_case, mut plainly) = (false, false, false);
         for _ in 0..EXCHANGES_MAX {
             quest.pay_query(is_for_server).map_err(Trouble::Spent)?;
             let began = self.surroundings.now();
             let left = quest.time_left(began).map_err(Trouble::Spent)?;
             let server_cookie = server.cookie();
             let edns = Edns { cookie: [&client_cookie[..], &server_cookie].concat() };
-            let mixes = self.settings.case_randomisation && server.keeps_case(began);
+            let mixes = self.settings.case_randomisation && !plainly && server.keeps_case(began);
             let outgoing = Outgoing {
                 id: self.surroundings.random() as u16,
                 name,
@@ -340,12 +353,21 @@ impl<S: Surroundings> Recursor<S> {
             let now = self.surroundings.now();
             let mut wire = match reception {
                 Reception::Reply(wire) => wire,
+                // Id and port were right, only the letters were not, and TCP leads nowhere: once more in small letters.
+                Reception::Silent | Reception::Unreachable(_) if over_tcp && cut.tls.is_none() && std::mem::take(&mut has_other_case) => {
+                    (over_tcp, plainly) = (false, true);
+                    continue;
+                }
                 Reception::Silent => return Err(Trouble::Silent),
                 Reception::Unreachable(error) => {
+                    if !over_tcp && WITHOUT_WAY.contains(&error.kind()) {
+                        server.was_unreachable(now);
+                    }
                     quest.note(now, || format!("{}: {error}", describe(address, asked.zone, name, record_type)));
                     return Err(Trouble::Unreachable);
                 }
-                Reception::NearMiss => {
+                Reception::NearMiss { is_case } => {
+                    has_other_case = is_case;
                     self.counts.near_misses.increment(1);
                     quest.note(now, || format!("{}: nearly a reply, so over TCP", describe(address, asked.zone, name, record_type)));
                     over_tcp = true;
@@ -387,8 +409,11 @@ impl<S: Surroundings> Recursor<S> {
                 over_tcp = true;
                 continue;
             }
-            if let Some(cookie) = cookie.filter(|cookie| !is_forged && cookie.len() > CLIENT_COOKIE_OCTETS) {
-                server.gave_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
+            match cookie {
+                Some(cookie) if !is_forged && COOKIE_OCTETS.contains(&cookie.len()) => server.gave_cookie(&cookie[CLIENT_COOKIE_OCTETS..]),
+                // It says so where nobody else can: it has no cookies any more.
+                None if is_forged && over_tcp && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) => server.gave_cookie(&[]),
+                _ => {}
             }
             match code {
                 ResponseCode::BADCOOKIE if !over_tcp => {

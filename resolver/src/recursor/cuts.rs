@@ -12,15 +12,20 @@ use std::{
 
 use foldhash::{HashMap, quality::RandomState};
 use policy::name::{Name, NameRef};
-use quick_cache::{Equivalent, UnitWeighter, sync::Cache};
-
-use super::{
-    rrsets::counted,
-    sift::{NameServer, Referral, Role},
+use quick_cache::{
+    Equivalent, Weighter,
+    sync::{Cache, DefaultLifecycle},
 };
 
-/// Cuts remembered. A count.
-const CUTS_MAX: usize = 500_000;
+use super::sift::{NameServer, Referral, Role};
+
+/// Budget of what is known of cuts, and of what zones say of themselves, each, in octets.
+const CUTS_OCTETS_MAX: u64 = 128 << 20;
+/// What an average cut weighs, for sizing tables; what it costs beside its servers; and a server beside its name. Octets.
+const CUT_TYPICAL_OCTETS: u64 = 700;
+const CUT_OVERHEAD_OCTETS: u64 = 250;
+const SERVER_OVERHEAD_OCTETS: u64 = 64;
+const ADDRESS_OCTETS: u64 = 17;
 /// The longest that a cut is believed, in seconds.
 const CUT_MAX_S: u32 = 86_400;
 /// The shortest: a delegation with a TTL of zero would be asked for at each step.
@@ -66,11 +71,24 @@ impl Equivalent<Name> for Zone<'_> {
     }
 }
 
+#[derive(Clone)]
+struct ByOctets;
+
+impl Weighter<Name, Arc<Cut>> for ByOctets {
+    fn weight(&self, zone: &Name, cut: &Arc<Cut>) -> u64 {
+        let octets = |name: &Name| name.borrow().wire().len() as u64;
+        let server = |server: &NameServer| SERVER_OVERHEAD_OCTETS + octets(&server.name) + ADDRESS_OCTETS * server.glue.len() as u64;
+        CUT_OVERHEAD_OCTETS + 2 * octets(zone) + cut.servers.iter().map(server).sum::<u64>()
+    }
+}
+
+type ByZone = Cache<Name, Arc<Cut>, ByOctets, RandomState>;
+
 /// The zones that are known.
 pub struct Cuts {
     fixed: HashMap<Name, Arc<Cut>>,
-    learnt: Cache<Name, Arc<Cut>, UnitWeighter, RandomState>,
-    apexes: Cache<Name, Arc<Cut>, UnitWeighter, RandomState>,
+    learnt: ByZone,
+    apexes: ByZone,
 }
 
 impl Cuts {
@@ -78,7 +96,9 @@ impl Cuts {
     #[must_use]
     pub fn new(fixed: impl IntoIterator<Item = Cut>) -> Self {
         let fixed = fixed.into_iter().map(|cut| (cut.zone.clone(), Arc::new(cut))).collect();
-        Self { fixed, learnt: counted(CUTS_MAX), apexes: counted(CUTS_MAX) }
+        let items = (CUTS_OCTETS_MAX / CUT_TYPICAL_OCTETS) as usize;
+        let cache = || Cache::with(items, CUTS_OCTETS_MAX, ByOctets, RandomState::default(), DefaultLifecycle::default());
+        Self { fixed, learnt: cache(), apexes: cache() }
     }
 
     /// The closest known zone that a name is in; none when not even the root is known. `without_fixed` leaves out those that are
@@ -94,10 +114,15 @@ impl Cuts {
         })
     }
 
-    /// Learns a cut from the zone above it.
-    pub fn learn(&self, referral: Referral, now: Duration) -> Arc<Cut> {
+    /// Learns a cut from the zone above it. What a zone delegates goes when the zone itself goes, however deep it is (Phoenix
+    /// domains); the root and top-level domains are not taken away, and what they say holds for as long as they say.
+    pub fn learn(&self, referral: Referral, parent: &Cut, now: Duration) -> Arc<Cut> {
         let zone = referral.zone.clone();
-        let cut = Arc::new(learnt(referral, now));
+        let mut cut = learnt(referral, now);
+        if parent.zone.borrow().label_count() >= 2 {
+            cut.expires = cut.expires.min(parent.expires);
+        }
+        let cut = Arc::new(cut);
         self.learnt.insert(zone, Arc::clone(&cut));
         cut
     }

@@ -129,7 +129,7 @@ impl Surroundings for Internet {
                     let octets = socket.try_recv(room)?;
                     Ok(match expected.compare(&room[..octets]) {
                         Likeness::Noise => None,
-                        Likeness::Near => Some(Reception::NearMiss),
+                        Likeness::Near => Some(Reception::NearMiss { is_case: expected.is_same_but_for_case(&room[..octets]) }),
                         Likeness::Right => Some(Reception::Reply(room[..octets].to_vec())),
                     })
                 });

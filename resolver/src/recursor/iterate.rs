@@ -8,6 +8,8 @@ use hickory_proto::{
 };
 use policy::name::{Name, NameRef};
 
+use crate::recurse::canonical;
+
 use super::{
     Failure, Recursor,
     cuts::Cut,
@@ -173,6 +175,12 @@ impl<S: Surroundings> Recursor<S> {
         loop {
             let (asked, asked_type) = minimiser.question(record_type);
             let is_whole = asked == name && asked_type == record_type;
+            // The zone itself said a while ago that this name is none of its own.
+            let said = if is_whole { None } else { self.rrsets.exact(asked, asked_type, self.surroundings.now()) };
+            if said.is_some_and(|kept| matches!(&kept.fact, Fact::NoData(Some(soa)) if canonical(&soa.name) == cut.zone)) {
+                minimiser.advance();
+                continue;
+            }
             let sifted = match self.ask_zone(quest, path, &cut, asked, asked_type).await {
                 Ok(sifted) => sifted,
                 Err(failure @ (Failure::TooLong | Failure::TooMuchWork | Failure::Busy)) => return Err(failure),
@@ -182,6 +190,7 @@ impl<S: Surroundings> Recursor<S> {
                     continue;
                 }
                 Err(_) if cut.is_first_only => {
+                    denied = None;
                     cut = self.start(quest, path, place, true).await?;
                     minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
                     continue;
@@ -197,6 +206,7 @@ impl<S: Surroundings> Recursor<S> {
                 // The delegation may have moved since it was learnt: ask the zone above once.
                 Err(_) => {
                     is_second_try = true;
+                    denied = None;
                     self.cuts.forget(&cut.zone);
                     let above = cut.zone.borrow().parent().unwrap_or(cut.zone.borrow()).to_owned();
                     cut = self.start(quest, path, above.borrow(), false).await?;
@@ -217,8 +227,10 @@ impl<S: Surroundings> Recursor<S> {
                     if referrals > REFERRALS_MAX {
                         return Err(Failure::TooMuchWork);
                     }
+                    // Whoever speaks next does not speak of that name.
+                    denied = None;
                     let parent = cut;
-                    cut = self.cuts.learn(referral.clone(), now);
+                    cut = self.cuts.learn(referral.clone(), &parent, now);
                     quest.note(now, || format!("{} is delegated by {}", cut.zone, parent.zone));
                     minimiser.enter(cut.zone.borrow());
                 }
@@ -231,8 +243,9 @@ impl<S: Surroundings> Recursor<S> {
                     minimiser.advance();
                 }
                 _ => {
+                    let is_sound = sifted.is_sound;
                     let finding = self.keep(Arc::unwrap_or_clone(sifted), record_type, now);
-                    if let (Finding::NxDomain(..), Some((above, soa))) = (&finding, denied) {
+                    if is_sound && let (Finding::NxDomain(..), Some((above, soa))) = (&finding, denied) {
                         // Denied twice, with and without the rest of the name: nothing is there, and nothing below (RFC 8020).
                         self.rrsets.keep_no_name(above.borrow(), soa, Rank::Answer, now);
                     }
@@ -259,7 +272,7 @@ impl<S: Surroundings> Recursor<S> {
             if let Ok(Sifted { apex: Some(apex), .. }) = said.as_deref()
                 && apex.servers.iter().any(|server| !server.glue.is_empty())
             {
-                return Ok(self.cuts.learn(apex.clone(), self.surroundings.now()));
+                return Ok(self.cuts.learn(apex.clone(), &self.hints, self.surroundings.now()));
             }
         }
         Ok(Arc::clone(&self.hints))

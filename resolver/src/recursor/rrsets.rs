@@ -7,7 +7,10 @@
 use std::{hash::Hash, sync::Arc, time::Duration};
 
 use foldhash::quality::RandomState;
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::{
+    rr::{RData, Record},
+    serialize::binary::BinEncodable as _,
+};
 use policy::name::{Name, NameRef};
 use quick_cache::{
     UnitWeighter, Weighter,
@@ -25,6 +28,8 @@ use super::Failure;
 /// million typical ones would be finer than a budget needs.
 const SET_OVERHEAD_OCTETS: u64 = 260;
 const RECORD_OVERHEAD_OCTETS: u64 = 260;
+/// Each string of a text record is an allocation.
+const TEXT_OVERHEAD_OCTETS: u64 = 32;
 /// What an average entry weighs, in octets: for sizing tables.
 const TYPICAL_OCTETS: u64 = 700;
 /// Failures remembered. A count.
@@ -72,9 +77,11 @@ impl RrSet {
 
     fn octets(&self) -> u64 {
         let data = |record: &Record| match &record.data {
-            RData::TXT(text) => text.txt_data.iter().map(|part| part.len() as u64).sum(),
+            RData::A(_) | RData::AAAA(_) => 0,
+            RData::TXT(text) => text.txt_data.iter().map(|part| TEXT_OVERHEAD_OCTETS + part.len() as u64).sum(),
             RData::Unknown { rdata, .. } => rdata.anything.len() as u64,
-            _ => 0,
+            // In memory they are never more than twice what they are in a packet.
+            other => other.to_bytes().map_or(0, |octets| 2 * octets.len() as u64),
         };
         SET_OVERHEAD_OCTETS + self.records.iter().map(|record| RECORD_OVERHEAD_OCTETS + data(record)).sum::<u64>()
     }
@@ -120,7 +127,8 @@ impl Kept {
     /// Whether nine tenths of its time are over: worth to be asked again while it is still good.
     #[must_use]
     pub fn is_old(&self, now: Duration) -> bool {
-        u64::from(self.remaining_s(now)) * 10 <= u64::from(self.ttl_s)
+        // Rounded down, as in the answer cache, which asks for this.
+        self.expires.saturating_sub(now).as_secs() * 10 <= u64::from(self.ttl_s)
     }
 }
 
@@ -258,6 +266,10 @@ impl RrSets {
     /// Remembers that a question could not be answered, longer each time in a row (RFC 9520).
     pub fn keep_failure(&self, name: NameRef<'_>, record_type: u16, failure: Failure, now: Duration) {
         let before = self.failures.get(&key(name, record_type)).filter(|failed| now < failed.until + failed.lasts);
+        // The same failure, met by somebody else.
+        if before.as_ref().is_some_and(|before| now < before.until) {
+            return;
+        }
         let lasts = before.map_or(FAILURE_FIRST, |before| (before.lasts * 2).min(FAILURE_MAX));
         self.failures.insert(key(name, record_type).to_owned(), Failed { failure, until: now + lasts, lasts });
     }

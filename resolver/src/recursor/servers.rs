@@ -29,6 +29,8 @@ const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// How long a server that is down is not counted on; doubled with each silence more.
 const DOWN_FIRST: Duration = Duration::from_secs(2);
 const DOWN_MAX: Duration = Duration::from_secs(120);
+/// How long a server to which there is no way is asked last.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
 /// How long a server that has no authority for a zone is asked last there.
 const LAME_FOR: Duration = Duration::from_secs(600);
 /// Queries that may be under way to a server that is not known to answer. A count; a quarter of `dns.resolutions_max` as shipped.
@@ -109,6 +111,11 @@ impl Server {
             let doubled = DOWN_FIRST * 2_u32.pow((state.silences - DOWN_AFTER_SILENCES).min(6));
             state.down_until = now + doubled.min(DOWN_MAX);
         }
+    }
+
+    /// The network has no way to it: it is asked last for a while.
+    pub fn was_unreachable(&self, now: Duration) {
+        self.state().down_until = now + UNREACHABLE_FOR;
     }
 
     /// It has no authority for a zone.

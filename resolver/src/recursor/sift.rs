@@ -268,6 +268,10 @@ fn set_of(section: &[Record], owner: NameRef<'_>, record_type: u16) -> Option<Rr
         let is_it = u16::from(record.record_type()) == record_type && record.dns_class == DNSClass::IN && is_named(record, owner);
         if is_it && !records.iter().any(|known| known.data == record.data) {
             records.push(record.clone());
+            // One more than anybody takes, which is enough to see that they are too many.
+            if records.len() > RECORDS_MAX {
+                break;
+            }
         }
     }
     (!records.is_empty()).then(|| RrSet { owner: owner.to_owned(), record_type, records })

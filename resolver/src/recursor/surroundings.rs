@@ -14,7 +14,10 @@ pub enum Reception {
     Reply(Vec<u8>),
     /// Something came from the server's address that is nearly the reply: another id, or other letter case. Either a fault or
     /// somebody who guesses; what comes by datagram is not to be trusted now.
-    NearMiss,
+    NearMiss {
+        /// Whether only the letter case is other.
+        is_case: bool,
+    },
     /// Nothing, for as long as was waited.
     Silent,
     /// The network says that there is no way, or this machine has no socket left.
