@@ -108,10 +108,12 @@ impl Mix {
         Self { packets, listed_share: f64::from(listed_count) / QUERIES as f64 }
     }
 
-    /// Names that nobody asked before, in domains whose servers are known: each costs one query to an authority.
+    /// Names that nobody asked before, in domains whose servers are known: each costs one query to an authority. Some rivals keep
+    /// their cache on disk, so each run has names of its own.
     pub fn cold(round: usize, count: usize) -> Self {
         let mut chance = StdRng::seed_from_u64(SEED + 2 + round as u64);
-        let packets = (0..count).map(|number| packet(&format!("r{round}n{number}.{}", domain(chance.random_range(0..DOMAINS))), 1));
+        let packets = (0..count)
+            .map(|number| packet(&format!("p{}r{round}n{number}.{}", std::process::id(), domain(chance.random_range(0..DOMAINS))), 1));
         Self { packets: packets.collect(), listed_share: 0.0 }
     }
 

@@ -1,0 +1,255 @@
+//! An Internet in memory: servers that play by a script, a clock that jumps, chance from a seed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{Name as ProtoName, RData, Record, RecordType},
+    serialize::txt::Parser,
+};
+use policy::name::Name;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use resolver::{
+    recurse::Question,
+    recursor::{
+        Recursor, Settings,
+        surroundings::{Reception, Surroundings},
+        wire::{Expected, Likeness},
+    },
+};
+use tokio::time::{Instant, sleep};
+
+/// What a server does with a query.
+pub enum Play {
+    Reply(Box<Message>),
+    Silence,
+}
+
+pub type Server = Box<dyn Fn(&Message, bool) -> Play + Send + Sync>;
+
+/// An Internet in memory.
+pub struct Script {
+    pub started: Instant,
+    chance: Mutex<StdRng>,
+    pub servers: Mutex<HashMap<IpAddr, Server>>,
+    /// Share of datagrams that are lost, each way.
+    pub loss: f64,
+    latency: Duration,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Script {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            chance: Mutex::new(StdRng::seed_from_u64(seed)),
+            servers: Mutex::default(),
+            loss: 0.0,
+            latency: Duration::from_millis(5),
+            asked: Mutex::default(),
+        }
+    }
+
+    pub fn serve(&self, address: &str, server: impl Fn(&Message, bool) -> Play + Send + Sync + 'static) {
+        self.servers.lock().unwrap().insert(address.parse().unwrap(), Box::new(server));
+    }
+
+    fn is_lost(&self) -> bool {
+        self.loss > 0.0 && self.chance.lock().unwrap().random_bool(self.loss)
+    }
+
+    fn play(&self, server: SocketAddr, query: &[u8], over_tcp: bool) -> Play {
+        let message = Message::from_vec(query).unwrap();
+        let question = &message.queries[0];
+        let way = if over_tcp { " tcp" } else { "" };
+        let line = format!("{} {} {}{way}", server.ip(), question.name.to_lowercase(), question.query_type);
+        self.asked.lock().unwrap().push(line);
+        self.servers.lock().unwrap().get(&server.ip()).map_or(Play::Silence, |play| play(&message, over_tcp))
+    }
+
+    /// What was asked since the last time.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
+    async fn exchange(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration, over_tcp: bool) -> Reception {
+        let reply = match self.play(server, query, over_tcp) {
+            Play::Reply(_) if !over_tcp && (self.is_lost() || self.is_lost()) => None,
+            Play::Reply(reply) => Some(reply.to_vec().unwrap()),
+            Play::Silence => None,
+        };
+        match reply {
+            None => sleep(patience).await,
+            Some(_) => sleep(self.latency.min(patience)).await,
+        }
+        match reply {
+            None => Reception::Silent,
+            Some(reply) => match expected.compare(&reply) {
+                Likeness::Right => Reception::Reply(reply),
+                Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => Reception::Reply(reply),
+                Likeness::Near => Reception::NearMiss { is_case: expected.is_same_but_for_case(&reply) },
+                Likeness::Noise => {
+                    sleep(patience.saturating_sub(self.latency)).await;
+                    Reception::Silent
+                }
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Surroundings for Script {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        self.chance.lock().unwrap().random()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        sleep(duration).await;
+    }
+
+    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.exchange(server, query, expected, patience, false).await
+    }
+
+    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.exchange(server, query, expected, patience, true).await
+    }
+
+    async fn tls(&self, server: SocketAddr, _: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+        self.exchange(server, query, expected, patience, true).await
+    }
+}
+
+/// Records of one zone, by owner.
+pub type Records = BTreeMap<ProtoName, Vec<Record>>;
+
+/// An honest server of zones in master-file form; `NS` below a zone's name is a cut, and addresses below that are glue.
+pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + 'static {
+    let zones: Vec<(ProtoName, Records)> =
+        zones.iter().map(|(apex, text)| (ProtoName::from_ascii(apex).unwrap(), parse(apex, text))).collect();
+    move |query, _| Play::Reply(Box::new(truth(&zones, query)))
+}
+
+pub fn parse(apex: &str, text: &str) -> Records {
+    let mut records = Records::new();
+    // The record library reads no DNAME, so that one comes as its octets.
+    let (plain, dnames): (Vec<&str>, Vec<&str>) = text.lines().map(str::trim).partition(|line| !line.contains(" DNAME "));
+    let origin = ProtoName::from_ascii(apex).unwrap();
+    let text = format!("@ 3600 SOA ns. host. 1 2 3 4 60\n{}\n", plain.join("\n"));
+    let (_, sets) = Parser::new(text, None, Some(origin)).parse().unwrap();
+    for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
+        records.entry(record.name.clone()).or_default().push(record.clone());
+    }
+    for line in dnames {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let owner = ProtoName::from_ascii(words[0]).unwrap();
+        let rdata = Name::parse(words[3]).unwrap().borrow().wire().to_vec();
+        let data = RData::Unknown { code: RecordType::DNAME, rdata: hickory_proto::rr::rdata::NULL::with(rdata) };
+        records.entry(owner.clone()).or_default().push(Record::from_rdata(owner, words[1].parse().unwrap(), data));
+    }
+    records
+}
+
+pub fn reply_to(query: &Message, code: ResponseCode) -> Message {
+    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+    reply.metadata.response_code = code;
+    reply.queries = query.queries.clone();
+    reply.edns = query.edns.as_ref().map(|_| hickory_proto::op::Edns::new());
+    reply
+}
+
+pub fn truth(zones: &[(ProtoName, Records)], query: &Message) -> Message {
+    let (name, kind) = (query.queries[0].name.to_lowercase(), query.queries[0].query_type);
+    let zone = zones.iter().filter(|(apex, _)| apex.zone_of(&name)).max_by_key(|(apex, _)| apex.num_labels());
+    let Some((apex, records)) = zone else { return reply_to(query, ResponseCode::Refused) };
+    let mut reply = reply_to(query, ResponseCode::NoError);
+    let of = |owner: &ProtoName, kind: RecordType| -> Vec<Record> {
+        records.get(owner).into_iter().flatten().filter(|record| record.record_type() == kind).cloned().collect()
+    };
+    let mut above = name.clone();
+    while above != *apex {
+        let servers = of(&above, RecordType::NS);
+        if !servers.is_empty() {
+            let targets = servers.iter().filter_map(|record| if let RData::NS(name) = &record.data { Some(name.0.clone()) } else { None });
+            reply.additionals = targets.flat_map(|target| of(&target, RecordType::A)).collect();
+            reply.authorities = servers;
+            return reply;
+        }
+        above = above.base_name();
+    }
+    reply.metadata.authoritative = true;
+    let dname = records.keys().find(|owner| **owner != name && owner.zone_of(&name) && !of(owner, RecordType::DNAME).is_empty());
+    if let Some(owner) = dname {
+        reply.answers = of(owner, RecordType::DNAME);
+        return reply;
+    }
+    let found = of(&name, kind);
+    reply.answers = if found.is_empty() && kind != RecordType::CNAME { of(&name, RecordType::CNAME) } else { found };
+    if reply.answers.is_empty() {
+        let exists = records.keys().any(|owner| name.zone_of(owner));
+        reply.metadata.response_code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        reply.authorities = of(apex, RecordType::SOA);
+    } else if name == *apex && kind == RecordType::NS {
+        let targets: Vec<ProtoName> = reply
+            .answers
+            .iter()
+            .filter_map(|record| if let RData::NS(name) = &record.data { Some(name.0.clone()) } else { None })
+            .collect();
+        reply.additionals = targets.iter().flat_map(|target| of(target, RecordType::A)).collect();
+    }
+    reply
+}
+
+pub const ROOT: &str = "10.0.0.1";
+pub const TLD: &str = "10.0.0.2";
+pub const FIRST: &str = "10.0.0.3";
+pub const SECOND: &str = "10.0.0.4";
+
+pub const ROOT_ZONE: &str = ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\ncom. 3600 NS a.gtld.com.\na.gtld.com. 3600 A 10.0.0.2\n";
+pub const TLD_ZONE: &str = "com. 3600 NS a.gtld.com.\na.gtld.com. 3600 A 10.0.0.2\n\
+    example.com. 60 NS ns1.example.com.\nexample.com. 60 NS ns2.example.com.\nns1.example.com. 60 A 10.0.0.3\nns2.example.com. 60 A 10.0.0.4\n\
+    other.com. 60 NS ns1.example.com.\n";
+pub const EXAMPLE: &str = "example.com. 60 NS ns1.example.com.\nexample.com. 60 NS ns2.example.com.\nns1.example.com. 60 A 10.0.0.3\n\
+    ns2.example.com. 60 A 10.0.0.4\nwww.example.com. 60 A 192.0.2.1\nalias.example.com. 60 CNAME www.example.com.\n\
+    far.example.com. 60 CNAME www.other.com.\nlost.example.com. 60 CNAME none.other.com.\nloop.example.com. 60 CNAME pool.example.com.\n\
+    pool.example.com. 60 CNAME loop.example.com.\nmoved.example.com. 60 DNAME other.com\nshort.example.com. 10 A 192.0.2.9\n";
+pub const OTHER: &str = "www.other.com. 60 A 192.0.2.2\ndeep.www.other.com. 60 TXT \"x\"\n";
+
+/// The usual Internet: a root, `com`, and two servers for `example.com` and `other.com`.
+pub fn usual(seed: u64) -> Script {
+    let script = Script::new(seed);
+    script.serve(ROOT, authority(&[(".", ROOT_ZONE)]));
+    script.serve(TLD, authority(&[("com.", TLD_ZONE)]));
+    for server in [FIRST, SECOND] {
+        script.serve(server, authority(&[("example.com.", EXAMPLE), ("other.com.", OTHER)]));
+    }
+    script
+}
+
+pub fn recursor(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
+    let script = Arc::new(script);
+    let mut settings = Settings::with_roots(vec![ROOT.parse().unwrap()]);
+    settings.ipv6 = false;
+    (Recursor::new(settings, Arc::clone(&script)).unwrap(), script)
+}
+
+pub async fn ask(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> String {
+    let traced = recursor.trace(&Question::new(Name::parse(name).unwrap(), kind.into())).await;
+    match traced.result {
+        Err(failure) => format!("{failure:?}"),
+        Ok(answer) => {
+            let data: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
+            format!("{:?} {}", answer.rcode, data.join(" ")).trim().to_owned()
+        }
+    }
+}
