@@ -88,6 +88,7 @@ impl Bed {
             server_id: None,
             cache_octets: 1 << 20,
             resolutions_max: 16,
+            waiting_per_client_max: 16,
             stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
             renews: false,
         }));

@@ -67,6 +67,8 @@ pub struct Dns {
     pub cache_mib: u64,
     /// The most resolutions at a time.
     pub resolutions_max: usize,
+    /// The most of them for one client.
+    pub waiting_per_client_max: u32,
 }
 
 /// `dns.blocked_answer`.
@@ -95,6 +97,7 @@ impl Default for Dns {
             landing: Vec::new(),
             cache_mib: 256,
             resolutions_max: 4096,
+            waiting_per_client_max: 1000,
         }
     }
 }
@@ -485,6 +488,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("dns.server_id", dns.server_id.len() <= 255, "at most 255 octets, RFC 1035 section 3.3")?;
     value("dns.cache_mib", (1..=1_048_576).contains(&dns.cache_mib), "1 to 1048576")?;
     value("dns.resolutions_max", (1..=1_000_000).contains(&dns.resolutions_max), "1 to 1000000")?;
+    value("dns.waiting_per_client_max", (1..=1_000_000).contains(&dns.waiting_per_client_max), "1 to 1000000")?;
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;

@@ -164,6 +164,7 @@ pub fn engine(
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
+        waiting_per_client_max: dns.waiting_per_client_max,
         stale: Stale {
             longer: Duration::from_secs(recursive.serve_stale_s.into()),
             client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),

@@ -10,7 +10,7 @@
 use std::{
     error::Error as _,
     hint::black_box,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -35,6 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     cache::{AnswerCache, Entry, Key, KeyRef, Window},
     flight::Flights,
+    gate::{Gate, Place},
     query::{Query, Rcode, Rejection},
     record::{Count, Pen, Recorder},
     recurse::{Answer, Question, Recursion, RecursionError},
@@ -78,6 +79,8 @@ pub struct Parts {
     pub cache_octets: u64,
     /// The most resolutions at a time.
     pub resolutions_max: usize,
+    /// The most of them for one client.
+    pub waiting_per_client_max: u32,
     /// Answers that are too old.
     pub stale: Stale,
     /// Whether an answer that is asked for near its end is asked again before that.
@@ -99,6 +102,7 @@ pub struct Engine {
     cache: AnswerCache,
     flights: Flights<Key, Result<Arc<Entry>, Option<u16>>>,
     resolutions: Arc<Semaphore>,
+    clients: Gate<IpAddr>,
     started: Instant,
     common: Mutex<Desk>,
     /// The counters.
@@ -155,6 +159,7 @@ pub struct Miss {
     lists: Arc<Blocklist>,
     transport: Transport,
     permit: OwnedSemaphorePermit,
+    place: Place<IpAddr>,
 }
 
 /// How a walk ended.
@@ -188,6 +193,7 @@ impl Engine {
             cache: AnswerCache::new(parts.cache_octets),
             flights: Flights::default(),
             resolutions: Arc::new(Semaphore::new(parts.resolutions_max)),
+            clients: Gate::new(parts.waiting_per_client_max),
             started: Instant::now(),
             parts,
         }
@@ -281,13 +287,20 @@ impl Engine {
                 }
                 Step::Reply
             }
-            Walked::NoAnswer { .. } => match Arc::clone(&self.resolutions).try_acquire_owned() {
-                Ok(permit) => {
+            Walked::NoAnswer { .. } => match self.place(peer) {
+                Ok((permit, place)) => {
                     pen.count(Count::CacheMiss);
-                    Step::Miss(Miss { packet: packet.to_vec(), asker: identity.asker, lists: Arc::clone(&turn.lists), transport, permit })
+                    Step::Miss(Miss {
+                        packet: packet.to_vec(),
+                        asker: identity.asker,
+                        lists: Arc::clone(&turn.lists),
+                        transport,
+                        permit,
+                        place,
+                    })
                 }
-                Err(_) => {
-                    pen.count(Count::Shed);
+                Err(full) => {
+                    pen.count(full);
                     respond::write_error(reply, &query, Rcode::ServFail, None, transport);
                     Step::Reply
                 }
@@ -308,7 +321,7 @@ impl Engine {
 
     /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
-        let Miss { packet, asker, lists, transport, permit } = miss;
+        let Miss { packet, asker, lists, transport, permit, place: _place } = miss;
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
@@ -345,6 +358,13 @@ impl Engine {
             }
             Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
         }
+    }
+
+    /// A place for a client among all resolutions and among its own; where there is none, what is full.
+    fn place(&self, peer: IpAddr) -> Result<(OwnedSemaphorePermit, Place<IpAddr>), Count> {
+        let place = self.clients.enter(&client(peer)).ok_or(Count::ClientFull)?;
+        let permit = Arc::clone(&self.resolutions).try_acquire_owned().map_err(|_| Count::Shed)?;
+        Ok((permit, place))
     }
 
     /// Resolves again what will soon be too old.
@@ -486,6 +506,14 @@ impl Engine {
     /// Time since the start: what the cache counts in.
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may have as many as he likes.
+fn client(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }
 

@@ -14,6 +14,7 @@
 pub mod cache;
 pub mod engine;
 pub mod flight;
+pub mod gate;
 pub mod listen;
 pub mod local;
 pub mod query;

@@ -38,6 +38,8 @@ pub enum Count {
     CacheMiss,
     /// A question that was not resolved because too many were.
     Shed,
+    /// A question that was not resolved because its client waits for too many.
+    ClientFull,
     /// A packet without an answer: no query, or too short.
     Silent,
     /// A packet that could not be read.
@@ -235,6 +237,7 @@ fn counters() -> [Counter; COUNTS] {
         (Count::CacheHit, counter!("ox_protect_cache_hits_total")),
         (Count::CacheMiss, counter!("ox_protect_cache_misses_total")),
         (Count::Shed, counter!("ox_protect_resolutions_shed_total")),
+        (Count::ClientFull, counter!("ox_protect_clients_limited_total")),
         (Count::Silent, counter!("ox_protect_packets_ignored_total")),
         (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
         (Count::Panic, counter!("ox_protect_panics_total")),
@@ -265,6 +268,7 @@ fn describe() {
     describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
     describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
     describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
+    describe_counter!("ox_protect_clients_limited_total", "Queries answered SERVFAIL because their client waits for too many resolutions");
     describe_counter!("ox_protect_stale_answers_total", "Answers older than they should be, because nobody gave a newer one in time");
     describe_counter!("ox_protect_renewals_total", "Answers resolved again before their end");
     describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");

@@ -169,3 +169,24 @@ async fn a_zone_forwarded_over_tls_is_asked_on_one_connection_and_only_of_whom_i
     assert_eq!(refused.extended_errors()[0].code, 23);
     assert_eq!(elsewhere.tally().over_udp(), 0, "nothing goes out in the clear");
 }
+
+#[tokio::test]
+async fn a_client_waits_for_so_many_questions_and_others_for_theirs() {
+    let zones = World::with_zone("good.example. 60 A 192.0.2.9\nwww 60 A 192.0.2.1").zone("silent.example. 60 A 192.0.2.2");
+    let world = zones.config("[dns]\nwaiting_per_client_max = 20\n").start().await;
+    let (greedy, other) = (world.line("127.0.7.9"), world.line("127.0.8.9"));
+    assert_eq!(greedy.ask("silent.example. A").await, "192.0.2.2");
+    world.internet.make("silent.example.", &Behaviour::Silent);
+    let ask = |number: usize| {
+        let line = greedy.with_patience(std::time::Duration::from_secs(1));
+        tokio::spawn(async move { line.ask(&format!("n{number}.silent.example. A")).await })
+    };
+    let asked: Vec<_> = (0..100).map(ask).collect();
+    let mut at_once = 0;
+    for one in asked {
+        at_once += usize::from(one.await.unwrap() == "SERVFAIL");
+    }
+    assert_eq!(at_once, 80, "twenty wait, and nobody answers them within a second");
+    assert_eq!(other.ask("www.good.example. A").await, "192.0.2.1");
+    assert_eq!(greedy.ask("www.good.example. A").await, "192.0.2.1", "what is known costs no place");
+}

@@ -17,7 +17,6 @@ pub mod wire;
 
 mod ask;
 mod cuts;
-mod gate;
 mod iterate;
 mod quest;
 mod servers;
@@ -41,13 +40,13 @@ use policy::name::Name;
 
 use crate::{
     flight::Flights,
+    gate::Gate,
     recurse::{Answer, Question, Recursion, RecursionError},
 };
 
 use self::{
     ask::ZoneQuestion,
     cuts::{Cut, Cuts},
-    gate::Gate,
     quest::{Path, Quest},
     rrsets::{RrSets, TtlBounds},
     servers::Servers,
@@ -229,7 +228,7 @@ pub struct Recursor<S> {
     servers: Servers,
     hints: Arc<Cut>,
     flights: Flights<ZoneQuestion, Result<Arc<Sifted>, Failure>>,
-    gate: Gate,
+    gate: Gate<Name>,
     counts: Counts,
     /// Makes the cookie that each server is shown, RFC 7873 section 4.1.
     secret: [u64; 2],
