@@ -26,8 +26,9 @@ impl Server {
     pub fn start(command: &[String], cores: &[usize], log: &Path) -> anyhow::Result<Self> {
         let output = File::create(log).with_context(|| format!("creating {}", log.display()))?;
         let errors = output.try_clone().context("a second handle of the log")?;
-        let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core_list(cores)]).args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
+        // It must not outlive this program however that ends: the next run would measure it.
+        let mut pinned = Command::new("setpriv");
+        pinned.args(["--pdeathsig", "KILL", "taskset", "-c", &core_list(cores)]).args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
         Ok(Self { child: pinned.spawn().with_context(|| format!("starting {}", command.join(" ")))? })
     }
 
