@@ -161,14 +161,14 @@ fn parse(packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-#[library_benchmark(config = limit(550))]
+#[library_benchmark(config = limit(510))]
 #[bench::a_household_by_its_address(Bed::new())]
 fn identify(bed: Bed) -> Bed {
     std::hint::black_box(bed.directory.identify(LINE, None, false).source);
     bed
 }
 
-#[library_benchmark(config = limit(740))]
+#[library_benchmark(config = limit(540))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed.directory.identify(LINE, None, false).asker;
@@ -176,7 +176,7 @@ fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(4_230))]
+#[library_benchmark(config = limit(4_000))]
 #[bench::listed(named(BLOCKED))]
 #[bench::not_listed(named(UNLISTED))]
 fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
@@ -184,7 +184,7 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(2_650))]
+#[library_benchmark(config = limit(2_450))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
