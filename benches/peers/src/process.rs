@@ -28,7 +28,12 @@ impl Server {
         let errors = output.try_clone().context("a second handle of the log")?;
         // It must not outlive this program however that ends: the next run would measure it.
         let mut pinned = Command::new("setpriv");
-        pinned.args(["--pdeathsig", "KILL", "taskset", "-c", &core_list(cores)]).args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
+        pinned
+            .args(["--pdeathsig", "KILL", "taskset", "-c", &core_list(cores)])
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors);
         Ok(Self { child: pinned.spawn().with_context(|| format!("starting {}", command.join(" ")))? })
     }
 
