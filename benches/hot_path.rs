@@ -172,7 +172,7 @@ fn identify(bed: Bed) -> Bed {
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed.directory.identify(LINE, None, false).asker;
-    std::hint::black_box(decide(&asker, name.borrow(), Classification::NOTHING));
+    std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }
 

@@ -127,7 +127,7 @@ fn main() {
             in_batches(&directory, count, true, batched),
         );
         let asker = directory.identify(v4(0), None, false).asker;
-        let deciding = in_sequence(count, |_| black_box(decide(black_box(&asker), name.borrow(), black_box(said))).is_block().into());
+        let deciding = in_sequence(count, |_| black_box(decide(black_box(&asker), name.borrow(), black_box(&said))).is_block().into());
         println!("  decide: {deciding:.1} ns");
     }
 }

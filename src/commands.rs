@@ -238,7 +238,7 @@ fn show(header: &Header, octets: u64) -> String {
         let counts = [report.entries, report.paths, report.bad, report.unsupported, report.public_suffixes, report.unmapped];
         let [entries, paths, bad, unsupported, suffixes, unmapped] = counts.map(|count| count.to_string());
         text += &row([&feed.name, &feed.format, &entries, &paths, &bad, &unsupported, &suffixes, &unmapped]);
-        text += &feed.refused.as_ref().map(|reason| format!("  refused: {reason}")).unwrap_or_default();
+        text += &feed.refused.as_ref().map(|refused| format!("  refused: {}", refused.detail)).unwrap_or_default();
         text += "\n";
         for complaint in &report.samples {
             text += &format!("    {}:{}: {}: {}\n", complaint.file, complaint.line, complaint.reason, complaint.text);

@@ -10,8 +10,9 @@ use std::{
 };
 
 use policy::{
-    artefact::{ArtefactError, Builder, FeedSummary, Header, Written},
+    artefact::{ArtefactError, FeedSummary, Header, Refused, Written},
     blocklist::Blocklist,
+    builder::Builder,
     category::Taxonomy,
     listing::{Mark, NO_CATEGORY},
 };
@@ -158,7 +159,7 @@ pub fn build(plan: &Plan, taxonomy: &Taxonomy, previous: Option<&Blocklist>, now
     let (mut builder, mut summaries, mut refused) = (Builder::new(), Vec::new(), Vec::new());
     for (place, feed) in plan.feeds.iter().enumerate() {
         let place = u16::try_from(place).map_err(|_| write_error(ArtefactError::TooMany(usize::from(u16::MAX), "feeds")))?;
-        let (summary, reason) = add_feed(feed, place, &categories, &mut builder).map_err(write_error)?;
+        let (summary, reason) = add_feed(feed, place, &categories, &mut builder, now).map_err(write_error)?;
         summaries.push(summary);
         refused.extend(reason.map(|reason| RefusedFeed { feed: feed.name.clone(), reason, carried: 0 }));
     }
@@ -167,10 +168,9 @@ pub fn build(plan: &Plan, taxonomy: &Taxonomy, previous: Option<&Blocklist>, now
     {
         carry_over(previous, &mut summaries, &mut refused, &categories, &mut builder).map_err(write_error)?;
     }
-    let header =
-        Header { generation, built_at: now, feeds: summaries, categories, names: 0, entries: 0, mark_sets_octets: 0, fst_octets: 0 };
+    let header = Header { feeds: summaries, categories, ..Header::of(generation, now) };
     let path = path_of(&plan.directory, generation);
-    let written = builder.write(header, &path).map_err(write_error)?;
+    let written = builder.write(header, previous, &path).map_err(write_error)?;
     verify(&path, &written, taxonomy).map_err(|source| BuildError::Verify { generation, source })?;
     Ok(Outcome::Built(Box::new(Built { written, refused })))
 }
@@ -184,7 +184,13 @@ fn categories_of(feeds: &[Feed]) -> Vec<String> {
 }
 
 /// Reads one feed into the builder; says why, if it was refused and therefore left nothing there.
-fn add_feed(feed: &Feed, place: u16, categories: &[String], builder: &mut Builder) -> Result<(FeedSummary, Option<String>), ArtefactError> {
+fn add_feed(
+    feed: &Feed,
+    place: u16,
+    categories: &[String],
+    builder: &mut Builder,
+    now: jiff::Timestamp,
+) -> Result<(FeedSummary, Option<String>), ArtefactError> {
     let checkpoint = builder.checkpoint();
     let place_of = |slug: &str| {
         let place = categories.iter().position(|category| category == slug).expect("all slugs of all feeds are in it");
@@ -195,16 +201,24 @@ fn add_feed(feed: &Feed, place: u16, categories: &[String], builder: &mut Builde
         builder.rewind(&checkpoint);
     }
     let refused = reading.refused.map(|refusal| refusal.to_string());
+    let refused_version = refused.as_ref().map(|detail| Refused {
+        version: reading.report.sha256[..16].to_owned(),
+        gate: "content".to_owned(),
+        detail: detail.clone(),
+        entries: reading.report.entries,
+        at: now,
+    });
     let summary = FeedSummary {
-        name: feed.name.clone(),
         source: feed.source.clone(),
         format: feed.format.to_string(),
         scope: feed.reported_scope(),
-        tier: feed.tier,
         definition: feed.definition(),
         fingerprint: reading.fingerprint,
-        refused: refused.clone(),
+        version: reading.report.sha256[..16].to_owned(),
+        read_at: now,
+        refused: refused_version,
         report: reading.report,
+        ..FeedSummary::new(&feed.name, feed.tier)
     };
     Ok((summary, refused))
 }

@@ -32,7 +32,7 @@ impl Claim {
 
     /// The same as an artefact writes it.
     pub(crate) fn mark(self, feed: u16, category: u8) -> Mark {
-        Mark { feed, category, scope: self.scope, polarity: self.polarity, important: self.important }
+        Mark { polarity: self.polarity, important: self.important, ..Mark::deny(feed, category, self.scope) }
     }
 }
 

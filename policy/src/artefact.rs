@@ -1,12 +1,13 @@
-//! The artefact: all feeds, compiled into one file. Writer and reader stand side by side so that they cannot disagree.
+//! The artefact: all feeds, compiled into one file. The writer stands beside it in [`crate::builder`], what differs between two
+//! generations in [`crate::delta`].
 //!
 //! ```text
 //! 8    magic "OXPLIST\n"
 //! 4    format version, big endian, as all numbers here
 //! 4    length of the header
 //! …    header: JSON, a Header
-//! …    mark sets: per set the number of marks (2), then 4 octets a mark, see listing.rs
-//! …    the FST: reversed names (name.rs) to the place of a mark set
+//! …    mark sets: per set the number of marks (2), then 10 octets a mark, see listing.rs
+//! …    the FST: reversed names (name.rs), addresses and paths (key.rs) to the place of a mark set
 //! 32   SHA-256 of everything above
 //! ```
 //!
@@ -15,23 +16,21 @@
 //! name), ordered by how often they occur: small values make a small FST.
 
 use std::{
-    collections::HashMap,
     fs::File,
-    io::{BufWriter, Read, Write},
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    listing::{MARK_OCTETS, Mark, NO_CATEGORY, Scope, Tier},
-    name::NameRef,
-};
+use crate::listing::{Action, MARK_OCTETS, Mark, NO_CATEGORY, Records, Scope, Tier};
 
-const MAGIC: &[u8; 8] = b"OXPLIST\n";
+pub(crate) const MAGIC: &[u8; 8] = b"OXPLIST\n";
+/// Begins a delta, see [`crate::delta`].
+pub(crate) const DELTA_MAGIC: &[u8; 8] = b"OXDELTA\n";
 /// Raised with every change of the format; an artefact of another version is refused and built anew from the feeds.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const HASH_OCTETS: usize = 32;
 /// An artefact above this is not one of ours: a bound for what a wrong file can make the reader allocate. In octets.
 const ARTEFACT_OCTETS_MAX: u64 = 16 << 30;
@@ -39,15 +38,24 @@ const ARTEFACT_OCTETS_MAX: u64 = 16 << 30;
 /// What an artefact says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Which generation this is: 1 for the first that this installation built, then one more each time.
+    /// Which generation this is: 1 for the first that this installation built, then a higher one each time.
     pub generation: u64,
+    /// The generation that this one was made from, where it was not built of the feeds alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
     /// When it was built, RFC 3339.
     pub built_at: jiff::Timestamp,
     /// The feeds, in the order by which marks name them.
     pub feeds: Vec<FeedSummary>,
     /// The categories' slugs, in the order by which marks name them.
     pub categories: Vec<String>,
-    /// Distinct names.
+    /// When entries came, by the place that [`crate::listing::Mark::arrival`] names: the oldest first. The first place stands for its time and all before.
+    #[serde(default)]
+    pub arrivals: Vec<jiff::Timestamp>,
+    /// What [`crate::listing::Action::Records`] answers; of a delta, what it adds to its parent's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Records>,
+    /// Distinct names, address prefixes and paths.
     pub names: u64,
     /// Entries of all feeds; a name that three feeds list counts three times.
     pub entries: u64,
@@ -55,6 +63,26 @@ pub struct Header {
     pub mark_sets_octets: u64,
     /// Length of the FST, in octets.
     pub fst_octets: u64,
+}
+
+impl Header {
+    /// A header without feeds.
+    #[must_use]
+    pub fn of(generation: u64, built_at: jiff::Timestamp) -> Self {
+        Self {
+            generation,
+            parent: None,
+            built_at,
+            feeds: Vec::new(),
+            categories: Vec::new(),
+            arrivals: Vec::new(),
+            answers: Vec::new(),
+            names: 0,
+            entries: 0,
+            mark_sets_octets: 0,
+            fst_octets: 0,
+        }
+    }
 }
 
 /// What became of one feed.
@@ -74,11 +102,60 @@ pub struct FeedSummary {
     pub definition: String,
     /// Digest of paths, sizes and times of change of the files it was read from: whether it must be read again.
     pub fingerprint: String,
-    /// Why the feed was refused this time; its entries are then those of the generation before.
+    /// Whether a deeper entry replaces what shallower ones of this feed say, instead of adding to it.
+    #[serde(default)]
+    pub most_specific: bool,
+    /// The version whose entries these are: a zone's serial, a sequence number, or the beginning of a SHA-256.
+    #[serde(default)]
+    pub version: String,
+    /// When the entries were last read from their source and found good.
+    #[serde(default)]
+    pub read_at: jiff::Timestamp,
+    /// Whether an operator rolled the feed back, and it stays until he lets it go on.
+    #[serde(default)]
+    pub held: bool,
+    /// What was refused, if the newest version was; the entries are then those of the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
+    pub refused: Option<Refused>,
     /// What was understood of it and what was not.
     pub report: FeedReport,
+}
+
+impl FeedSummary {
+    /// A feed of which nothing was read.
+    #[must_use]
+    pub fn new(name: &str, tier: Tier) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: String::new(),
+            format: String::new(),
+            scope: None,
+            tier,
+            definition: String::new(),
+            fingerprint: String::new(),
+            most_specific: false,
+            version: String::new(),
+            read_at: jiff::Timestamp::UNIX_EPOCH,
+            held: false,
+            refused: None,
+            report: FeedReport::default(),
+        }
+    }
+}
+
+/// A version of a feed that a gate stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Which version.
+    pub version: String,
+    /// Which gate, in a word that stays.
+    pub gate: String,
+    /// The same for people.
+    pub detail: String,
+    /// Entries that it would have had.
+    pub entries: u64,
+    /// When.
+    pub at: jiff::Timestamp,
 }
 
 /// What was understood of a feed and what was not: bad lines are data, never an error.
@@ -88,8 +165,11 @@ pub struct FeedReport {
     pub lines: u64,
     /// Entries taken.
     pub entries: u64,
-    /// Rows with a path: kept out of the lists, because a path never blocks its domain.
+    /// Entries with a path: they never block their host.
     pub paths: u64,
+    /// Entries about addresses of answers.
+    #[serde(default)]
+    pub addresses: u64,
     /// Rows in a syntax that this format's subset does not know.
     pub unsupported: u64,
     /// Rows that hold no name.
@@ -170,35 +250,14 @@ pub enum ArtefactError {
     /// More distinct marks, or more feeds, than the format has room for.
     #[error("more than {0} {1} do not fit into one artefact")]
     TooMany(usize, &'static str),
-}
-
-/// Collects what the feeds say, then writes it in one go.
-///
-/// Names lie in one arena, entries are 16 octets each, so ten million names take about half a gigabyte and no
-/// allocation each.
-#[derive(Default)]
-pub struct Builder {
-    arena: Vec<u8>,
-    entries: Vec<Entry>,
-    marks: Vec<Mark>,
-    mark_places: HashMap<Mark, u16>,
-    last_mark: Option<(Mark, u16)>,
-}
-
-/// A place in a [`Builder`] to go back to.
-#[derive(Debug)]
-pub struct Checkpoint {
-    arena: usize,
-    entries: usize,
-}
-
-/// One name with one mark; the first octets of the key stand here so that sorting seldom touches the arena.
-#[derive(Clone, Copy)]
-struct Entry {
-    head: u64,
-    offset: u32,
-    length: u16,
-    mark: u16,
+    /// A delta of another parent, or of one that is not there.
+    #[error("{path} continues generation {parent}, which is not at hand")]
+    NoParent {
+        /// The file.
+        path: PathBuf,
+        /// What it continues.
+        parent: u64,
+    },
 }
 
 /// What was written, for the log and for the one who asked.
@@ -212,192 +271,8 @@ pub struct Written {
     pub octets: u64,
 }
 
-impl Builder {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds one entry. Order and repetition do not matter.
-    ///
-    /// # Errors
-    /// [`ArtefactError::TooMany`] when the format has no room for more.
-    pub fn push(&mut self, name: NameRef<'_>, mark: Mark) -> Result<(), ArtefactError> {
-        let (offset, mark) = self.room_for(mark)?;
-        name.write_key(&mut self.arena);
-        self.note(offset, mark);
-        Ok(())
-    }
-
-    /// Adds one entry by its reversed key, as [`crate::blocklist::Blocklist::for_each_name`] gives it.
-    ///
-    /// # Errors
-    /// As [`Self::push`].
-    pub fn push_key(&mut self, key: &[u8], mark: Mark) -> Result<(), ArtefactError> {
-        let (offset, mark) = self.room_for(mark)?;
-        self.arena.extend_from_slice(key);
-        self.note(offset, mark);
-        Ok(())
-    }
-
-    /// Where the builder stands, for [`Self::rewind`].
-    #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { arena: self.arena.len(), entries: self.entries.len() }
-    }
-
-    /// Forgets what was added since a checkpoint: a feed that turns out bad at its end leaves nothing behind.
-    pub fn rewind(&mut self, checkpoint: &Checkpoint) {
-        self.arena.truncate(checkpoint.arena);
-        self.entries.truncate(checkpoint.entries);
-    }
-
-    fn room_for(&mut self, mark: Mark) -> Result<(u32, u16), ArtefactError> {
-        let offset = u32::try_from(self.arena.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
-        // A feed gives one mark millions of times on end; that question is not worth a hash.
-        if let Some((last, place)) = self.last_mark
-            && last == mark
-        {
-            return Ok((offset, place));
-        }
-        let place = match self.mark_places.get(&mark) {
-            Some(&place) => place,
-            None => {
-                let place = u16::try_from(self.marks.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "distinct marks"))?;
-                self.marks.push(mark);
-                self.mark_places.insert(mark, place);
-                place
-            }
-        };
-        self.last_mark = Some((mark, place));
-        Ok((offset, place))
-    }
-
-    /// Notes the entry whose key is the arena from `offset` on.
-    fn note(&mut self, offset: u32, mark: u16) {
-        let key = &self.arena[offset as usize..];
-        let mut head = [0; 8];
-        let shared = key.len().min(8);
-        head[..shared].copy_from_slice(&key[..shared]);
-        let length = u16::try_from(key.len()).expect("a key has at most twice the octets of a name");
-        self.entries.push(Entry { head: u64::from_be_bytes(head), offset, length, mark });
-    }
-
-    /// How many entries were added.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether nothing was added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Writes the artefact to `path`: aside, synced, renamed. `header`'s counts and lengths are filled in here.
-    ///
-    /// # Errors
-    /// The step that failed; a file that stood at `path` is then untouched.
-    pub fn write(mut self, mut header: Header, path: &Path) -> Result<Written, ArtefactError> {
-        let (names, sets) = self.group();
-        header.entries = self.entries.len() as u64;
-        header.names = names.len() as u64;
-        let mut set_octets = Vec::new();
-        for set in &sets {
-            let count = u16::try_from(set.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "marks of one name"))?;
-            set_octets.extend(count.to_be_bytes());
-            set.iter().for_each(|&mark| set_octets.extend(self.marks[usize::from(mark)].to_octets()));
-        }
-        header.mark_sets_octets = set_octets.len() as u64;
-        write_aside(path, |folder| self.write_sections(folder, &mut header, &names, &set_octets, path))?;
-        let octets = std::fs::metadata(path).map_err(io("measuring", path))?.len();
-        Ok(Written { path: path.to_owned(), header, octets })
-    }
-
-    /// Sorts, and gives each distinct name its mark set; sets are numbered by falling frequency.
-    fn group(&mut self) -> (Vec<(u32, u32)>, Vec<Vec<u16>>) {
-        let arena = &self.arena;
-        self.entries.sort_unstable_by(|a, b| {
-            a.head.cmp(&b.head).then_with(|| key_of(arena, a).cmp(key_of(arena, b))).then_with(|| a.mark.cmp(&b.mark))
-        });
-        let mut names: Vec<(u32, u32)> = Vec::new();
-        let mut places: HashMap<Vec<u16>, u32> = HashMap::new();
-        let mut counts: Vec<u64> = Vec::new();
-        let mut marks: Vec<u16> = Vec::new();
-        let mut at = 0;
-        while at < self.entries.len() {
-            let key = key_of(arena, &self.entries[at]);
-            let same = self.entries[at..].iter().take_while(|entry| key_of(arena, entry) == key).count();
-            marks.clear();
-            marks.extend(self.entries[at..at + same].iter().map(|entry| entry.mark));
-            marks.dedup();
-            let place = match places.get(marks.as_slice()) {
-                Some(&place) => place,
-                None => {
-                    let place = u32::try_from(places.len()).expect("fewer sets than entries, and those are below 2^32");
-                    places.insert(marks.clone(), place);
-                    counts.push(0);
-                    place
-                }
-            };
-            counts[place as usize] += 1;
-            names.push((u32::try_from(at).expect("the arena bounds the entries"), place));
-            at += same;
-        }
-        let mut order: Vec<u32> = (0..u32::try_from(counts.len()).expect("as above")).collect();
-        order.sort_by_key(|&place| (std::cmp::Reverse(counts[place as usize]), place));
-        let mut rank = vec![0; order.len()];
-        let mut sets = vec![Vec::new(); order.len()];
-        order.iter().enumerate().for_each(|(position, &place)| rank[place as usize] = u32::try_from(position).expect("as above"));
-        places.into_iter().for_each(|(set, place)| sets[rank[place as usize] as usize] = set);
-        names.iter_mut().for_each(|(_, place)| *place = rank[*place as usize]);
-        (names, sets)
-    }
-
-    fn write_sections(
-        &self,
-        file: File,
-        header: &mut Header,
-        names: &[(u32, u32)],
-        set_octets: &[u8],
-        path: &Path,
-    ) -> Result<File, ArtefactError> {
-        // The header holds the FST's length, so the FST is built first, in a nameless file beside its place.
-        let fst_error = |source| ArtefactError::Fst { path: path.to_owned(), source };
-        let scratch = tempfile_beside(path)?;
-        let mut builder = fst::raw::Builder::new(BufWriter::new(scratch)).map_err(fst_error)?;
-        for &(entry, place) in names {
-            builder.insert(key_of(&self.arena, &self.entries[entry as usize]), u64::from(place)).map_err(fst_error)?;
-        }
-        let mut scratch = builder.into_inner().map_err(fst_error)?.into_inner().map_err(|error| io("writing", path)(error.into_error()))?;
-        header.fst_octets = scratch.metadata().map_err(io("measuring", path))?.len();
-        let json = serde_json::to_vec(header).expect("a header is plain data");
-        let mut out = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
-        let copied: std::io::Result<()> = (|| {
-            out.write_all(MAGIC)?;
-            out.write_all(&FORMAT_VERSION.to_be_bytes())?;
-            out.write_all(&u32::try_from(json.len()).map_err(std::io::Error::other)?.to_be_bytes())?;
-            out.write_all(&json)?;
-            out.write_all(set_octets)?;
-            std::io::Seek::rewind(&mut scratch)?;
-            std::io::copy(&mut scratch, &mut out)?;
-            Ok(())
-        })();
-        copied.map_err(io("writing", path))?;
-        let Hashing { mut inner, hash } = out;
-        inner.write_all(&hash.finalize()).map_err(io("writing", path))?;
-        inner.into_inner().map_err(|error| io("writing", path)(error.into_error()))
-    }
-}
-
-fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
-    &arena[entry.offset as usize..entry.offset as usize + usize::from(entry.length)]
-}
-
 /// Writes a file so that a crash at any instant leaves the old one or the new one: aside, sync, rename, sync the folder.
-fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, ArtefactError>) -> Result<(), ArtefactError> {
+pub(crate) fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, ArtefactError>) -> Result<(), ArtefactError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".writing-{}", std::process::id()));
@@ -416,14 +291,14 @@ fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, ArtefactErr
 }
 
 /// A file without a name, on the file system of `path`; gone when closed.
-fn tempfile_beside(path: &Path) -> Result<File, ArtefactError> {
+pub(crate) fn tempfile_beside(path: &Path) -> Result<File, ArtefactError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).map_err(io("creating a temporary file in", folder))
 }
 
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
+pub(crate) struct Hashing<W> {
+    pub(crate) inner: W,
+    pub(crate) hash: Sha256,
 }
 
 impl<W: Write> Write for Hashing<W> {
@@ -438,7 +313,7 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ArtefactError {
+pub(crate) fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ArtefactError {
     let path = path.to_owned();
     move |source| ArtefactError::Io { step, path, source }
 }
@@ -452,34 +327,97 @@ pub(crate) struct Contents {
     pub(crate) sha256: String,
 }
 
-/// Reads and verifies all of an artefact.
-pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
+/// A file of ours that was read and whose hash is right: its header as text, and what follows.
+pub(crate) struct Envelope {
+    pub(crate) octets: Vec<u8>,
+    pub(crate) header: std::ops::Range<usize>,
+    /// Where the hash begins.
+    pub(crate) body_end: usize,
+    pub(crate) sha256: String,
+}
+
+/// Reads a file that begins with a magic, a version and a length of its header, and ends with the hash of all that.
+pub(crate) fn open_envelope(path: &Path, magic: &[u8; 8]) -> Result<Envelope, ArtefactError> {
     let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
     let octets = read_bounded(path)?;
-    if octets.len() < 16 || octets[..8] != *MAGIC {
+    if octets.len() < 16 || octets[..8] != *magic {
         return Err(ArtefactError::NotAnArtefact(path.to_owned()));
     }
     let number = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
     if number(8) != FORMAT_VERSION {
         return Err(ArtefactError::Version { path: path.to_owned(), version: number(8) });
     }
-    let body = octets.len().checked_sub(HASH_OCTETS).ok_or_else(|| damaged("it ends early"))?;
-    let hash = Sha256::digest(&octets[..body]);
-    if hash[..] != octets[body..] {
+    let body_end = octets.len().checked_sub(HASH_OCTETS).ok_or_else(|| damaged("it ends early"))?;
+    let hash = Sha256::digest(&octets[..body_end]);
+    if hash[..] != octets[body_end..] {
         return Err(damaged("its hash does not match"));
     }
     // What follows is what our own writer hashed; it is checked all the same, for a writer can be wrong too.
-    let header_end = 16 + number(12) as usize;
-    let header = octets.get(16..header_end.min(body)).ok_or_else(|| damaged("its header ends early"))?;
-    let header: Header = serde_json::from_slice(header).map_err(|_| damaged("its header cannot be read"))?;
-    let sets_end = header_end.saturating_add(usize::try_from(header.mark_sets_octets).unwrap_or(usize::MAX));
+    let header = 16..16 + number(12) as usize;
+    if header.end > body_end {
+        return Err(damaged("its header ends early"));
+    }
+    Ok(Envelope { header, body_end, sha256: hexadecimal(&hash), octets })
+}
+
+/// Writes the envelope around what `write` writes.
+pub(crate) fn write_envelope<W: Write>(
+    file: W,
+    magic: &[u8; 8],
+    header: &Header,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<(W, String)> {
+    let json = serde_json::to_vec(header).map_err(std::io::Error::other)?;
+    let mut out = Hashing { inner: file, hash: Sha256::new() };
+    out.write_all(magic)?;
+    out.write_all(&FORMAT_VERSION.to_be_bytes())?;
+    out.write_all(&u32::try_from(json.len()).map_err(std::io::Error::other)?.to_be_bytes())?;
+    out.write_all(&json)?;
+    write(&mut out)?;
+    let Hashing { mut inner, hash } = out;
+    let hash = hash.finalize();
+    inner.write_all(&hash)?;
+    Ok((inner, hexadecimal(&hash)))
+}
+
+/// Octets in hexadecimal, as digests are written.
+#[must_use]
+pub fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Reads and verifies all of an artefact.
+pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
+    let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
+    let Envelope { octets, header: header_range, body_end, sha256 } = open_envelope(path, MAGIC)?;
+    let header: Header = serde_json::from_slice(&octets[header_range.clone()]).map_err(|_| damaged("its header cannot be read"))?;
+    let sets_end = header_range.end.saturating_add(usize::try_from(header.mark_sets_octets).unwrap_or(usize::MAX));
     let fst_end = sets_end.saturating_add(usize::try_from(header.fst_octets).unwrap_or(usize::MAX));
-    if fst_end != body {
+    if fst_end != body_end {
         return Err(damaged("its sections do not fill it"));
     }
-    let mark_sets = read_mark_sets(&octets[header_end..sets_end], &header).ok_or_else(|| damaged("its mark sets cannot be read"))?;
-    let sha256 = hash.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mark_sets = read_mark_sets(&octets[header_range.end..sets_end], &header).ok_or_else(|| damaged("its mark sets cannot be read"))?;
     Ok(Contents { header, mark_sets, octets, fst: sets_end..fst_end, sha256 })
+}
+
+/// The header of an artefact or of a delta, without reading or checking what follows it.
+///
+/// # Errors
+/// It is not a file of ours.
+pub fn peek(path: &Path) -> Result<Header, ArtefactError> {
+    let mut file = File::open(path).map_err(io("opening", path))?;
+    let mut start = [0; 16];
+    file.read_exact(&mut start).map_err(io("reading", path))?;
+    if start[..8] != *MAGIC && start[..8] != *DELTA_MAGIC {
+        return Err(ArtefactError::NotAnArtefact(path.to_owned()));
+    }
+    let number = |at: usize| u32::from_be_bytes(start[at..at + 4].try_into().expect("four octets"));
+    if number(8) != FORMAT_VERSION {
+        return Err(ArtefactError::Version { path: path.to_owned(), version: number(8) });
+    }
+    let mut header = Vec::new();
+    file.take(u64::from(number(12))).read_to_end(&mut header).map_err(io("reading", path))?;
+    serde_json::from_slice(&header).map_err(|_| ArtefactError::Damaged { path: path.to_owned(), what: "its header cannot be read" })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ArtefactError> {
@@ -496,16 +434,30 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ArtefactError> {
 fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<Mark>>> {
     let mut sets = Vec::new();
     while !octets.is_empty() {
-        let (count, rest) = octets.split_first_chunk::<2>()?;
-        let length = usize::from(u16::from_be_bytes(*count)) * MARK_OCTETS;
-        let marks = rest.get(..length)?.as_chunks::<MARK_OCTETS>().0.iter().map(|&mark| {
-            let mark = Mark::from_octets(mark)?;
-            (usize::from(mark.feed) < header.feeds.len()
-                && (mark.category == NO_CATEGORY || usize::from(mark.category) < header.categories.len()))
-            .then_some(mark)
-        });
-        sets.push(marks.collect::<Option<_>>()?);
-        octets = &rest[length..];
+        sets.push(read_marks(&mut octets, header, header.answers.len())?);
     }
     Some(sets)
+}
+
+/// Reads the number of marks and that many marks, each of which must name what exists; moves on behind them.
+pub(crate) fn read_marks(octets: &mut &[u8], header: &Header, answers: usize) -> Option<Vec<Mark>> {
+    let (count, rest) = octets.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_be_bytes(*count)) * MARK_OCTETS;
+    let marks = rest.get(..length)?.as_chunks::<MARK_OCTETS>().0.iter().map(|&mark| {
+        let mark = Mark::from_octets(mark)?;
+        let is_sound = usize::from(mark.feed) < header.feeds.len()
+            && (mark.category == NO_CATEGORY || usize::from(mark.category) < header.categories.len())
+            && (mark.action != Action::Records || (mark.data as usize) < answers);
+        is_sound.then_some(mark)
+    });
+    *octets = &rest[length..];
+    marks.collect()
+}
+
+/// Writes marks as [`read_marks`] reads them.
+pub(crate) fn push_marks(octets: &mut Vec<u8>, marks: impl ExactSizeIterator<Item = Mark>) -> Result<(), ArtefactError> {
+    let count = u16::try_from(marks.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "marks of one name"))?;
+    octets.extend(count.to_be_bytes());
+    marks.for_each(|mark| octets.extend(mark.to_octets()));
+    Ok(())
 }

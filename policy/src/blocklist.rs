@@ -1,21 +1,29 @@
-//! The lists as they are asked: one artefact, verified, in memory, immutable.
+//! The lists as they are asked: one artefact, verified, in memory, immutable, and in front of it what deltas have changed since.
 //!
 //! A name is walked from its top-level domain down, one transition an octet. The walk stops at the first octet that no
 //! listed name has; every label end on the way that is final is a listed ancestor (or the name). Nothing is allocated.
+//! What stands in the overlay takes the place of what the artefact says of that name.
 //!
 //! Several entries may speak for a name. Inside one feed the highest rank speaks, whatever the order of lines:
-//! `$important` first, then the deeper name, then allow before deny. Over feeds, categories add up.
+//! `$important` first, then the deeper name, then allow before deny. In a feed that is declared most specific, a deeper entry replaces
+//! what shallower ones say. Over feeds, categories add up.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use fst::raw::{CompiledAddr, Fst, Node, Output};
 
 use crate::{
-    artefact::{self, ArtefactError, Header},
+    artefact::{self, ArtefactError, FeedSummary, Header},
     category::{CategoryId, CategorySet, Taxonomy},
-    listing::{Mark, Polarity, Tier},
+    delta::Delta,
+    key::{address_tops, name_of_address},
+    listing::{Action, Mark, Polarity, Records, Tier},
     name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, NameRef},
+    overlay::Overlay,
 };
+
+/// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
+const LISTINGS_MAX: usize = 4;
 
 /// What the lists say of one name: small, copied, and valid for one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,11 +36,100 @@ pub struct Classification {
     pub mandatory: bool,
     /// On the operator's never-block list.
     pub never_block: bool,
+    /// Paths of this host that are listed.
+    pub paths: Paths,
+    /// The feeds behind it, in the order of the configuration.
+    pub listings: [Option<Listing>; LISTINGS_MAX],
+}
+
+/// What the lists say of a host's paths: nothing that blocks the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Paths {
+    /// Categories of the choice tier.
+    pub choice: CategorySet,
+    /// Some are the operator's security.
+    pub security: bool,
+    /// Some are listed by order.
+    pub mandatory: bool,
+}
+
+impl Paths {
+    /// Whether no path is listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One feed's word on a name, as far as the answer and the counters need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listing {
+    /// The feed's place in the header.
+    pub feed: u16,
+    /// Its tier.
+    pub tier: Tier,
+    /// The category, where it is about one.
+    pub category: Option<CategoryId>,
+    /// What the name is answered with.
+    pub action: Action,
+    /// What the action needs to know.
+    pub data: u32,
 }
 
 impl Classification {
     /// Listed nowhere.
-    pub const NOTHING: Self = Self { choice: CategorySet::EMPTY, security: CategorySet::EMPTY, mandatory: false, never_block: false };
+    pub const NOTHING: Self = Self {
+        choice: CategorySet::EMPTY,
+        security: CategorySet::EMPTY,
+        mandatory: false,
+        never_block: false,
+        paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
+        listings: [None; LISTINGS_MAX],
+    };
+
+    /// The first feed of a tier that lists the name, for one of these categories where it is a question of categories.
+    #[must_use]
+    pub fn listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
+        let is_asked = |listing: &Listing| categories.is_none_or(|asked| listing.category.is_some_and(|category| asked.contains(category)));
+        let is_it = |listing: &Listing| listing.tier == tier && is_asked(listing);
+        self.listings.iter().flatten().copied().find(is_it)
+    }
+
+    fn note(&mut self, mark: RunningMark) {
+        if mark.mark.action == Action::Proxied {
+            match mark.tier {
+                Tier::Mandatory => self.paths.mandatory = true,
+                Tier::Security => self.paths.security = true,
+                Tier::Choice => self.paths.choice.extend(mark.category),
+                Tier::NeverBlock => {}
+            }
+            return;
+        }
+        match mark.tier {
+            Tier::Mandatory => self.mandatory = true,
+            Tier::NeverBlock => self.never_block = true,
+            Tier::Security => self.security.extend(mark.category),
+            Tier::Choice => self.choice.extend(mark.category),
+        }
+        let listing =
+            Listing { feed: mark.mark.feed, tier: mark.tier, category: mark.category, action: mark.mark.action, data: mark.mark.data };
+        for place in &mut self.listings {
+            match place {
+                // The feed that stands first in the configuration speaks, whichever entry was met first.
+                Some(other) if other.tier == listing.tier && other.category == listing.category => {
+                    if listing.feed < other.feed {
+                        *other = listing;
+                    }
+                    return;
+                }
+                Some(_) => {}
+                None => {
+                    *place = Some(listing);
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// The bytes of an artefact and where the FST lies in them.
@@ -50,8 +147,8 @@ impl AsRef<[u8]> for FstOctets {
 /// One mark set, translated to the running taxonomy.
 struct MarkSet {
     marks: Box<[RunningMark]>,
-    /// Whether any mark excepts: then ranks must be compared; otherwise they just add up.
-    has_allow: bool,
+    /// Whether any mark excepts or replaces: then ranks must be compared; otherwise they just add up.
+    is_ranked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +156,7 @@ struct RunningMark {
     mark: Mark,
     tier: Tier,
     category: Option<CategoryId>,
+    most_specific: bool,
 }
 
 /// One entry that speaks for a name, with where it stands.
@@ -74,6 +172,44 @@ pub struct Match<'a> {
     pub tier: Tier,
     /// Whether it counts, or another entry of its feed outranks it.
     pub counts: bool,
+    /// When it came to the lists, at the latest.
+    pub since: Option<jiff::Timestamp>,
+}
+
+/// What a header says of feeds and categories, translated once.
+struct Translation {
+    feeds: Vec<(Tier, bool)>,
+    categories: Vec<CategoryId>,
+}
+
+impl Translation {
+    fn of(header: &Header, path: &Path, taxonomy: &Taxonomy) -> Result<Self, ArtefactError> {
+        let category = |slug: &String| {
+            let category = taxonomy.find(slug);
+            category.ok_or_else(|| ArtefactError::UnknownCategory { path: path.to_owned(), slug: slug.clone() })
+        };
+        Ok(Self {
+            feeds: header.feeds.iter().map(|feed: &FeedSummary| (feed.tier, feed.most_specific)).collect(),
+            categories: header.categories.iter().map(category).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn set(&self, marks: &[Mark]) -> MarkSet {
+        let running = |&mark: &Mark| {
+            let (tier, most_specific) = self.feeds[usize::from(mark.feed)];
+            RunningMark { mark, tier, category: self.categories.get(usize::from(mark.category)).copied(), most_specific }
+        };
+        let marks: Box<[RunningMark]> = marks.iter().map(running).collect();
+        MarkSet { is_ranked: marks.iter().any(|mark| mark.mark.polarity == Polarity::Allow || mark.most_specific), marks }
+    }
+}
+
+/// An artefact in memory.
+struct Base {
+    generation: u64,
+    sets: Box<[MarkSet]>,
+    fst: Fst<FstOctets>,
+    answers: usize,
 }
 
 /// A generation of the lists.
@@ -81,9 +217,15 @@ pub struct Blocklist {
     header: Header,
     sha256: String,
     stamp: u64,
-    sets: Box<[MarkSet]>,
-    fst: Fst<FstOctets>,
+    base: Arc<Base>,
+    overlay: Overlay,
+    overlay_sets: Arc<Vec<MarkSet>>,
+    answers: Arc<Vec<Records>>,
+    has_addresses: bool,
 }
+
+/// Set in the number of a mark set that is the overlay's.
+const OF_OVERLAY: u32 = 1 << 31;
 
 /// The most listed ancestors a name can have: each label end, once.
 type Hits = ([(u8, u32); LABELS_MAX], usize);
@@ -93,19 +235,26 @@ impl Blocklist {
     #[must_use]
     pub fn empty() -> Self {
         let octets = fst::raw::Builder::memory().into_inner().expect("memory does not fail");
-        let header = Header {
-            generation: 0,
-            built_at: jiff::Timestamp::UNIX_EPOCH,
-            feeds: Vec::new(),
-            categories: Vec::new(),
-            names: 0,
-            entries: 0,
-            mark_sets_octets: 0,
-            fst_octets: octets.len() as u64,
-        };
+        let header = Header { fst_octets: octets.len() as u64, ..Header::of(0, jiff::Timestamp::UNIX_EPOCH) };
         let range = 0..octets.len();
         let fst = Fst::new(FstOctets { octets, range }).expect("just built");
-        Self { header, sha256: String::new(), stamp: 0, sets: Box::default(), fst }
+        Self::on(Base { generation: 0, sets: Box::default(), fst, answers: 0 }, header, String::new(), 0)
+    }
+
+    fn on(base: Base, mut header: Header, sha256: String, stamp: u64) -> Self {
+        let answers = Arc::new(std::mem::take(&mut header.answers));
+        let mut lists = Self {
+            header,
+            sha256,
+            stamp,
+            base: Arc::new(base),
+            overlay: Overlay::default(),
+            overlay_sets: Arc::default(),
+            answers,
+            has_addresses: false,
+        };
+        lists.has_addresses = address_tops().iter().any(|top| lists.base.has_prefix(top));
+        lists
     }
 
     /// Opens an artefact, after checking all of it.
@@ -115,31 +264,97 @@ impl Blocklist {
     pub fn open(path: &Path, taxonomy: &Taxonomy) -> Result<Arc<Self>, ArtefactError> {
         let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
         let contents = artefact::read(path)?;
-        let mut categories = Vec::with_capacity(contents.header.categories.len());
-        for slug in &contents.header.categories {
-            let category = taxonomy.find(slug);
-            categories.push(category.ok_or_else(|| ArtefactError::UnknownCategory { path: path.to_owned(), slug: slug.clone() })?);
-        }
-        let tiers: Vec<Tier> = contents.header.feeds.iter().map(|feed| feed.tier).collect();
-        let running = |marks: &Vec<Mark>| MarkSet {
-            has_allow: marks.iter().any(|mark| mark.polarity == Polarity::Allow),
-            marks: marks
-                .iter()
-                .map(|&mark| RunningMark {
-                    mark,
-                    tier: tiers[usize::from(mark.feed)],
-                    category: categories.get(usize::from(mark.category)).copied(),
-                })
-                .collect(),
-        };
-        let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(running).collect();
+        let translation = Translation::of(&contents.header, path, taxonomy)?;
+        let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(|marks| translation.set(marks)).collect();
         let fst =
             Fst::new(FstOctets { octets: contents.octets, range: contents.fst }).map_err(|_| damaged("its transducer cannot be read"))?;
         if fst.len() as u64 != contents.header.names {
             return Err(damaged("its transducer holds another number of names"));
         }
-        let stamp = u64::from_str_radix(&contents.sha256[..16], 16).expect("sixteen hexadecimal digits");
-        Ok(Arc::new(Self { header: contents.header, sha256: contents.sha256, stamp, sets, fst }))
+        if sets.len() >= OF_OVERLAY as usize {
+            return Err(damaged("it has more sets of marks than names"));
+        }
+        let base = Base { generation: contents.header.generation, sets, fst, answers: contents.header.answers.len() };
+        let stamp = stamp_of(&contents.sha256);
+        Ok(Arc::new(Self::on(base, contents.header, contents.sha256, stamp)))
+    }
+
+    /// These lists with deltas applied in their order: the base is shared, the overlay is a new one.
+    ///
+    /// # Errors
+    /// A delta that continues another generation, or that does not fit; nothing is changed then.
+    pub fn with(&self, deltas: &[Delta], taxonomy: &Taxonomy) -> Result<Arc<Self>, ArtefactError> {
+        let changes: usize = deltas.iter().map(|delta| delta.changes.len()).sum();
+        let mut next = Self {
+            header: self.header.clone(),
+            sha256: self.sha256.clone(),
+            stamp: self.stamp,
+            base: Arc::clone(&self.base),
+            overlay: self.overlay.grown(changes),
+            overlay_sets: Arc::default(),
+            answers: Arc::clone(&self.answers),
+            has_addresses: self.has_addresses,
+        };
+        let mut sets: Vec<Vec<Mark>> = self.overlay_sets.iter().map(|set| set.marks.iter().map(|mark| mark.mark).collect()).collect();
+        let mut places: std::collections::HashMap<Vec<Mark>, u32> = (0..).zip(&sets).map(|(place, set)| (set.clone(), place)).collect();
+        for delta in deltas {
+            let parent = delta.header.parent.unwrap_or_default();
+            if parent != next.header.generation {
+                return Err(ArtefactError::NoParent { path: delta.path.clone(), parent });
+            }
+            let answers = next.answers.len() + delta.header.answers.len();
+            for (key, marks) in &delta.changes {
+                if marks.iter().any(|mark| mark.action == Action::Records && mark.data as usize >= answers) {
+                    return Err(ArtefactError::Damaged { path: delta.path.clone(), what: "it names an answer that is not there" });
+                }
+                let place = *places.entry(marks.clone()).or_insert_with(|| {
+                    sets.push(marks.clone());
+                    u32::try_from(sets.len() - 1).expect("fewer sets than names in the overlay")
+                });
+                next.overlay.set(key, place);
+                next.has_addresses |= address_tops().iter().any(|top| key.starts_with(top));
+            }
+            if !delta.header.answers.is_empty() {
+                Arc::make_mut(&mut next.answers).extend(delta.header.answers.iter().cloned());
+            }
+            next.header = Header { answers: Vec::new(), fst_octets: self.header.fst_octets, ..delta.header.clone() };
+            next.sha256.clone_from(&delta.sha256);
+        }
+        let path = deltas.last().map(|delta| delta.path.clone()).unwrap_or_default();
+        let translation = Translation::of(&next.header, &path, taxonomy)?;
+        next.overlay_sets = Arc::new(sets.iter().map(|set| translation.set(set)).collect());
+        next.stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
+        Ok(Arc::new(next))
+    }
+
+    /// The generation whose artefact lies under the overlay.
+    #[must_use]
+    pub fn base_generation(&self) -> u64 {
+        self.base.generation
+    }
+
+    /// Names in the overlay, and octets that it holds.
+    #[must_use]
+    pub fn overlay_size(&self) -> (usize, usize) {
+        (self.overlay.len(), self.overlay.octets())
+    }
+
+    /// Records that entries answer with, by [`Mark::data`].
+    #[must_use]
+    pub fn answers(&self) -> &[Records] {
+        &self.answers
+    }
+
+    /// Octets of the answers that the base came with, in places: what a delta adds begins there.
+    #[must_use]
+    pub fn base_answers(&self) -> usize {
+        self.base.answers
+    }
+
+    /// Whether any entry is about addresses: where none is, answers need not be looked at.
+    #[must_use]
+    pub fn has_addresses(&self) -> bool {
+        self.has_addresses
     }
 
     /// What the artefact says of itself.
@@ -169,29 +384,31 @@ impl Blocklist {
     /// Octets held in memory for the names.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.fst.as_inner().octets.len()
+        self.base.fst.as_inner().octets.len() + self.overlay.octets()
     }
 
     /// What the lists say of a name.
     #[must_use]
     pub fn classify(&self, name: NameRef<'_>) -> Classification {
         let (hits, count) = self.walk(name);
-        if count == 0 {
-            return Classification::NOTHING;
-        }
         let mut classification = Classification::NOTHING;
-        let has_allow = hits[..count].iter().any(|&(_, set)| self.sets[set as usize].has_allow);
-        self.for_each_mark(&hits[..count], name, |depth, mark| {
-            if mark.mark.polarity == Polarity::Deny && !(has_allow && self.is_excepted(&hits[..count], name, depth, mark)) {
-                match mark.tier {
-                    Tier::Mandatory => classification.mandatory = true,
-                    Tier::NeverBlock => classification.never_block = true,
-                    Tier::Security => classification.security.extend(mark.category),
-                    Tier::Choice => classification.choice.extend(mark.category),
-                }
+        if count == 0 {
+            return classification;
+        }
+        let hits = &hits[..count];
+        let is_ranked = hits.iter().any(|&(_, set)| self.set(set).is_ranked);
+        self.for_each_mark(hits, name, |depth, mark| {
+            if mark.mark.polarity == Polarity::Deny && !(is_ranked && self.is_outranked(hits, name, depth, mark)) {
+                classification.note(mark);
             }
         });
         classification
+    }
+
+    /// What the lists say of an address in an answer. Allocates: ask only where [`Self::has_addresses`].
+    #[must_use]
+    pub fn classify_address(&self, address: IpAddr) -> Classification {
+        if self.has_addresses { self.classify(name_of_address(address).borrow()) } else { Classification::NOTHING }
     }
 
     /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
@@ -203,49 +420,110 @@ impl Blocklist {
         ancestors.reverse();
         let mut matches = Vec::new();
         self.for_each_mark(hits, name, |depth, mark| {
-            let counts = mark.mark.polarity == Polarity::Allow || !self.is_excepted(hits, name, depth, mark);
             matches.push(Match {
                 entry: ancestors[usize::from(depth) - 1],
                 mark: mark.mark,
                 category: mark.category,
                 tier: mark.tier,
-                counts,
+                counts: !self.is_outranked(hits, name, depth, mark),
+                since: self.header.arrivals.get(usize::from(mark.mark.arrival)).copied(),
             });
         });
         matches
     }
 
-    /// All listed names with their marks, in key order: for `lists show` and for tests.
+    /// All that the lists say at a key, by itself.
+    #[must_use]
+    pub fn marks(&self, key: &[u8]) -> Vec<Mark> {
+        let set = match self.overlay.get(key) {
+            Some(place) => Some(place | OF_OVERLAY),
+            None => {
+                self.base.fst.get(key).and_then(|set| u32::try_from(set.value()).ok()).filter(|&set| (set as usize) < self.base.sets.len())
+            }
+        };
+        set.map(|set| self.set(set).marks.iter().map(|mark| mark.mark).collect()).unwrap_or_default()
+    }
+
+    /// All listed names with their marks, in the order of their keys.
+    #[must_use]
+    pub fn names(&self) -> Names<'_> {
+        let mut names = Names {
+            lists: self,
+            base: self.base.fst.stream(),
+            next: None,
+            changed: self.overlay.sorted().into(),
+            key: Vec::new(),
+            marks: Vec::new(),
+        };
+        names.step_base();
+        names
+    }
+
+    /// The same, for those who need no cursor.
     pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], &mut dyn Iterator<Item = Mark>)) {
-        let mut stream = self.fst.stream();
-        while let Some((key, set)) = fst::Streamer::next(&mut stream) {
-            let set = self.sets.get(usize::try_from(set.value()).unwrap_or(usize::MAX));
-            visit(key, &mut set.into_iter().flat_map(|set| set.marks.iter().map(|mark| mark.mark)));
+        let mut names = self.names();
+        while let Some((key, marks)) = names.next() {
+            visit(key, &mut marks.iter().copied());
         }
     }
 
+    fn set(&self, number: u32) -> &MarkSet {
+        if number & OF_OVERLAY == 0 { &self.base.sets[number as usize] } else { &self.overlay_sets[(number & !OF_OVERLAY) as usize] }
+    }
+
     fn for_each_mark(&self, hits: &[(u8, u32)], name: NameRef<'_>, mut visit: impl FnMut(u8, RunningMark)) {
-        let labels = name.labels().count();
+        let labels = name.label_count();
         for &(depth, set) in hits {
-            for &mark in &self.sets[set as usize].marks {
-                if mark.mark.scope.covers(usize::from(depth) == labels) {
+            for &mark in &self.set(set).marks {
+                if mark.mark.scope.covers(usize::from(depth) == labels) && mark.mark.action != Action::Path {
                     visit(depth, mark);
                 }
             }
         }
     }
 
-    /// Whether an allow of the same feed outranks this entry, see the rule in the head of this file.
-    fn is_excepted(&self, hits: &[(u8, u32)], name: NameRef<'_>, depth: u8, deny: RunningMark) -> bool {
-        let mut excepted = false;
-        self.for_each_mark(hits, name, |allow_depth, allow| {
-            let of_this_feed = allow.mark.feed == deny.mark.feed && allow.mark.polarity == Polarity::Allow;
-            excepted |= of_this_feed && (allow.mark.important, allow_depth) >= (deny.mark.important, depth);
+    /// Whether another entry of the same feed outranks this one, see the rule in the head of this file.
+    fn is_outranked(&self, hits: &[(u8, u32)], name: NameRef<'_>, depth: u8, entry: RunningMark) -> bool {
+        // What is said of paths is said beside what is said of the name.
+        if entry.mark.polarity == Polarity::Allow || entry.mark.action == Action::Proxied {
+            return false;
+        }
+        let rank = (entry.mark.important, depth);
+        let mut outranked = false;
+        self.for_each_mark(hits, name, |other_depth, other| {
+            let other_rank = (other.mark.important, other_depth);
+            let excepts = other.mark.polarity == Polarity::Allow && other_rank >= rank;
+            let replaces = entry.most_specific && other.mark.action != Action::Proxied && other_rank > rank;
+            outranked |= other.mark.feed == entry.mark.feed && (excepts || replaces);
         });
-        excepted
+        outranked
     }
 
     /// The listed ancestors of a name, the name included, from the top: how many labels each has, and its mark set.
+    fn walk(&self, name: NameRef<'_>) -> Hits {
+        let mut hits = self.base.walk(name);
+        if self.overlay.len() > 0 {
+            self.overlay.walk(name, |depth, set| replace(&mut hits, depth, set | OF_OVERLAY));
+        }
+        hits
+    }
+}
+
+/// Puts a set in the place of what was there at its depth, hits being ordered by depth.
+fn replace((hits, count): &mut Hits, depth: u8, set: u32) {
+    let at = hits[..*count].partition_point(|&(other, _)| other < depth);
+    if at == *count || hits[at].0 != depth {
+        hits.copy_within(at..*count, at + 1);
+        *count += 1;
+    }
+    hits[at] = (depth, set);
+}
+
+fn stamp_of(sha256: &str) -> u64 {
+    u64::from_str_radix(&sha256[..16], 16).expect("sixteen hexadecimal digits")
+}
+
+impl Base {
     fn walk(&self, name: NameRef<'_>) -> Hits {
         let mut hits = ([(0, 0); LABELS_MAX], 0);
         let (starts, count) = name.label_starts();
@@ -278,6 +556,12 @@ impl Blocklist {
         hits
     }
 
+    /// Whether any key begins so.
+    fn has_prefix(&self, prefix: &[u8]) -> bool {
+        let (mut node, mut output) = (self.fst.root(), Output::zero());
+        prefix.iter().all(|&octet| self.step(&mut node, &mut output, octet))
+    }
+
     fn step<'f>(&'f self, node: &mut Node<'f>, output: &mut Output, octet: u8) -> bool {
         let Some(index) = node.find_input(octet) else {
             return false;
@@ -287,6 +571,65 @@ impl Blocklist {
         let address: CompiledAddr = transition.addr;
         *node = self.fst.node(address);
         true
+    }
+}
+
+/// A walk through all listed names in the order of their keys.
+pub struct Names<'l> {
+    lists: &'l Blocklist,
+    base: fst::raw::Stream<'l>,
+    /// The next name of the base.
+    next: Option<(Vec<u8>, u64)>,
+    /// What is left of the overlay.
+    changed: std::collections::VecDeque<(&'l [u8], u32)>,
+    key: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+impl Names<'_> {
+    /// The next name and what is said of it; none at the end.
+    // A cursor that lends what it holds cannot be an iterator.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<(&[u8], &[Mark])> {
+        loop {
+            let base_key = self.next.as_ref().map(|(key, _)| key.as_slice());
+            let set = match (base_key, self.changed.front()) {
+                (None, None) => return None,
+                (base, Some(&(key, set))) if base.is_none_or(|base| key <= base) => {
+                    let is_same = base == Some(key);
+                    key.clone_into(&mut self.key);
+                    self.changed.pop_front();
+                    if is_same {
+                        self.step_base();
+                    }
+                    Some(set | OF_OVERLAY)
+                }
+                _ => {
+                    let (key, value) = self.next.as_mut()?;
+                    std::mem::swap(&mut self.key, key);
+                    let value = *value;
+                    self.step_base();
+                    u32::try_from(value).ok().filter(|&set| (set as usize) < self.lists.base.sets.len())
+                }
+            };
+            self.marks.clear();
+            self.marks.extend(set.into_iter().flat_map(|set| self.lists.set(set).marks.iter().map(|mark| mark.mark)));
+            // A name that a delta took everything away from is listed no more.
+            if !self.marks.is_empty() {
+                return Some((&self.key, &self.marks));
+            }
+        }
+    }
+
+    fn step_base(&mut self) {
+        match fst::Streamer::next(&mut self.base) {
+            Some((key, value)) => {
+                let (next, at) = self.next.get_or_insert_default();
+                key.clone_into(next);
+                *at = value.value();
+            }
+            None => self.next = None,
+        }
     }
 }
 

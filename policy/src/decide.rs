@@ -4,7 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::{blocklist::Classification, category::CategorySet, household::State, name::NameRef, rules::HouseholdRules};
+use crate::{
+    blocklist::{Classification, Listing},
+    category::CategorySet,
+    household::State,
+    listing::{Action, Tier},
+    name::NameRef,
+    rules::HouseholdRules,
+};
 
 /// Who is asking: loaded once for a query, so that one query is judged by one version of the rules. A mask, and for those few
 /// who have an own list the record that it stands in.
@@ -103,6 +110,12 @@ pub struct Verdict {
     pub layer: Layer,
     /// The categories for which it blocks; empty where it is not about categories.
     pub categories: CategorySet,
+    /// What the deciding feed wants the name answered with; [`Action::Proxied`] where the name is not blocked but some of its paths are.
+    pub action: Action,
+    /// What the action needs to know.
+    pub data: u32,
+    /// The feed that decided, by its place in the lists' header, where a feed did.
+    pub feed: Option<u16>,
 }
 
 impl Verdict {
@@ -112,8 +125,15 @@ impl Verdict {
         self.layer.blocks()
     }
 
-    fn by(layer: Layer) -> Self {
-        Self { layer, categories: CategorySet::EMPTY }
+    /// A verdict that no feed has a word in.
+    #[must_use]
+    pub fn by(layer: Layer) -> Self {
+        Self { layer, categories: CategorySet::EMPTY, action: Action::Policy, data: 0, feed: None }
+    }
+
+    /// The same in the words of the feed that decided.
+    fn of(self, listing: Option<Listing>) -> Self {
+        listing.map_or(self, |Listing { action, data, feed, .. }| Self { action, data, feed: Some(feed), ..self })
     }
 }
 
@@ -127,14 +147,27 @@ impl Verdict {
 /// 6. category mask
 /// 7. default allow
 ///
-/// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`].
+/// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name of which only paths are listed is
+/// never blocked for that: it goes to the proxy, by order whatever else holds, otherwise where nothing above speaks for or against it.
 #[must_use]
-pub fn decide(asker: &Asker, name: NameRef<'_>, classification: Classification) -> Verdict {
+pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
+    let verdict = decide_name(asker, name, classification);
+    let paths = classification.paths;
+    if paths.is_empty() || verdict.is_block() {
+        return verdict;
+    }
+    let by_choice = paths.security || !paths.choice.intersection(asker.blocked()).is_empty();
+    let goes_to_proxy = paths.mandatory || verdict.layer == Layer::Default && by_choice;
+    Verdict { action: if goes_to_proxy { Action::Proxied } else { verdict.action }, ..verdict }
+}
+
+fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
+    let by_feed = |layer, tier| Verdict::by(layer).of(classification.listing(tier, None));
     if classification.mandatory {
-        return Verdict::by(Layer::Mandatory);
+        return by_feed(Layer::Mandatory, Tier::Mandatory);
     }
     if classification.never_block {
-        return Verdict::by(Layer::NeverBlock);
+        return Verdict { action: Action::Policy, ..by_feed(Layer::NeverBlock, Tier::NeverBlock) };
     }
     match asker.own_lists(name) {
         (Some(State::Allow), _) => return Verdict::by(Layer::DeviceAllow),
@@ -144,19 +177,20 @@ pub fn decide(asker: &Asker, name: NameRef<'_>, classification: Classification) 
         (None, None) => {}
     }
     if !classification.security.is_empty() {
-        return Verdict { layer: Layer::Security, categories: classification.security };
+        let categories = classification.security;
+        return Verdict { categories, ..Verdict::by(Layer::Security).of(classification.listing(Tier::Security, Some(categories))) };
     }
     let categories = classification.choice.intersection(asker.blocked());
     if !categories.is_empty() {
-        return Verdict { layer: Layer::Category, categories };
+        return Verdict { categories, ..Verdict::by(Layer::Category).of(classification.listing(Tier::Choice, Some(categories))) };
     }
     Verdict::by(Layer::Default)
 }
 
-/// Judges an answer: the name's own verdict, then each name of its chain in order. The first block speaks; an allow of
-/// the queried name covers its chain, and so does nothing else. Says which hop decided: 0 is the queried name.
+/// Judges an answer: the name's own verdict, then each name of its chain and each of its addresses in order. The first block speaks;
+/// an allow of the queried name covers what is behind it, and so does nothing else. Says which hop decided: 0 is the queried name.
 #[must_use]
-pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (NameRef<'n>, Classification)>) -> (Verdict, usize) {
+pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)>) -> (Verdict, usize) {
     // An order stands above every allow, also for the names behind a name that somebody allowed.
     let covers = queried.layer.allows_chain();
     if !queried.is_block() {

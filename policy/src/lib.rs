@@ -15,16 +15,20 @@
 
 pub mod artefact;
 pub mod blocklist;
+pub mod builder;
 pub mod category;
 mod cell;
 pub mod decide;
+pub mod delta;
 pub mod directory;
 pub mod explain;
 pub mod household;
 mod index;
+pub mod key;
 pub mod listing;
 pub mod live;
 pub mod name;
 mod network;
+mod overlay;
 pub mod own;
 pub mod rules;

@@ -53,6 +53,50 @@ pub enum Tier {
 /// Stands in a mark of a feed that is not about categories: orders, and names that are never blocked.
 pub const NO_CATEGORY: u8 = u8::MAX;
 
+/// What an entry wants a name answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Action {
+    /// As the operator answers what is blocked.
+    #[default]
+    Policy,
+    /// NXDOMAIN, whatever the operator's policy.
+    Nxdomain,
+    /// NOERROR without records.
+    Nodata,
+    /// No answer at all.
+    Drop,
+    /// Truncated over UDP, so that the client asks again over TCP, where the name is not blocked.
+    TcpOnly,
+    /// Records of the feed's own; [`Mark::data`] is their place among the answers of the lists.
+    Records,
+    /// Paths of this host are listed, not the host: it goes to the proxy that looks at them. [`Mark::data`] says how many.
+    Proxied,
+    /// Not about a name: one path of a host, kept so that it can be taken away again.
+    Path,
+}
+
+impl Action {
+    const ALL: [Self; 8] =
+        [Self::Policy, Self::Nxdomain, Self::Nodata, Self::Drop, Self::TcpOnly, Self::Records, Self::Proxied, Self::Path];
+
+    /// The word for it in JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Nxdomain => "nxdomain",
+            Self::Nodata => "nodata",
+            Self::Drop => "drop",
+            Self::TcpOnly => "tcp-only",
+            Self::Records => "records",
+            Self::Proxied => "proxied",
+            Self::Path => "path",
+        }
+    }
+}
+
 /// One thing one feed says of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
@@ -66,30 +110,73 @@ pub struct Mark {
     pub polarity: Polarity,
     /// Adblock's `$important`: beats every entry of its feed that is not.
     pub important: bool,
+    /// What the name is answered with.
+    pub action: Action,
+    /// What the action needs to know.
+    pub data: u32,
+    /// When the entry came: its place in the lists' table of arrivals.
+    pub arrival: u16,
 }
 
 /// Octets of a mark in an artefact.
-pub(crate) const MARK_OCTETS: usize = 4;
+pub(crate) const MARK_OCTETS: usize = 10;
 
 impl Mark {
+    /// An entry that lists a name in the plainest way, to be refined by struct update.
+    #[must_use]
+    pub fn deny(feed: u16, category: u8, scope: Scope) -> Self {
+        let (polarity, action) = (Polarity::Deny, Action::Policy);
+        Self { feed, category, scope, polarity, important: false, action, data: 0, arrival: 0 }
+    }
+
+    /// Whether another mark says the same, whenever it came and whatever its action needs to know.
+    #[must_use]
+    pub fn says_what(&self, other: &Self) -> bool {
+        Self { data: 0, arrival: 0, ..*self } == Self { data: 0, arrival: 0, ..*other }
+    }
+
     pub(crate) fn to_octets(self) -> [u8; MARK_OCTETS] {
-        let [high, low] = self.feed.to_be_bytes();
+        let ([f0, f1], [a0, a1], [d0, d1, d2, d3]) = (self.feed.to_be_bytes(), self.arrival.to_be_bytes(), self.data.to_be_bytes());
         let scope = match self.scope {
             Scope::Exact => 0,
             Scope::Subtree => 1,
             Scope::Descendants => 2,
         };
-        [high, low, self.category, scope | u8::from(self.polarity == Polarity::Allow) << 2 | u8::from(self.important) << 3]
+        let flags = scope | u8::from(self.polarity == Polarity::Allow) << 2 | u8::from(self.important) << 3 | (self.action as u8) << 4;
+        [f0, f1, self.category, flags, a0, a1, d0, d1, d2, d3]
     }
 
-    pub(crate) fn from_octets([high, low, category, flags]: [u8; MARK_OCTETS]) -> Option<Self> {
+    pub(crate) fn from_octets([f0, f1, category, flags, a0, a1, d0, d1, d2, d3]: [u8; MARK_OCTETS]) -> Option<Self> {
         let scope = match flags & 3 {
             0 => Scope::Exact,
             1 => Scope::Subtree,
             2 => Scope::Descendants,
             _ => return None,
         };
-        let polarity = if flags & 4 == 0 { Polarity::Deny } else { Polarity::Allow };
-        (flags < 16).then_some(Self { feed: u16::from_be_bytes([high, low]), category, scope, polarity, important: flags & 8 != 0 })
+        Some(Self {
+            feed: u16::from_be_bytes([f0, f1]),
+            category,
+            scope,
+            polarity: if flags & 4 == 0 { Polarity::Deny } else { Polarity::Allow },
+            important: flags & 8 != 0,
+            action: *Action::ALL.get(usize::from(flags >> 4))?,
+            data: u32::from_be_bytes([d0, d1, d2, d3]),
+            arrival: u16::from_be_bytes([a0, a1]),
+        })
     }
+}
+
+/// The records that a feed answers a name with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Records(pub Vec<Record>);
+
+/// One of them; its owner is the name that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Record {
+    /// The type's number.
+    pub record_type: u16,
+    /// In seconds.
+    pub ttl_s: u32,
+    /// In wire format, names in it not compressed.
+    pub rdata: Vec<u8>,
 }

@@ -92,7 +92,7 @@ fn classification(chance: &mut StdRng, taxonomy: &Taxonomy) -> Classification {
     let (choice, security) = (set(3), set(1));
     let rare = |chance: &mut StdRng| chance.random_range(0..20) == 0;
     let security = if rare(chance) { security } else { CategorySet::EMPTY };
-    Classification { choice, security, mandatory: rare(chance), never_block: rare(chance) }
+    Classification { choice, security, mandatory: rare(chance), never_block: rare(chance), ..Classification::NOTHING }
 }
 
 /// What a list says of a name, read as a person reads it: the longest entry that covers it.
@@ -169,7 +169,7 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
             let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)));
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
-            let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), said);
+            let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), &said);
             let (layer, slugs) = model(&household, device.map(|(_, device)| device), name, said, &taxonomy, default);
             let decided: BTreeSet<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
             assert_eq!((verdict.layer.as_str(), decided), (layer, slugs), "{name} {said:?} {device:?}\n{household:?}");
@@ -193,8 +193,8 @@ fn a_chain_is_blocked_by_its_first_blocked_name_and_an_allow_of_the_name_covers_
     let [free, bets, last] = ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
     let judge = |queried: &str, chain: &[(&Name, Classification)]| {
         let name = Name::parse(queried).unwrap();
-        let verdict = decide(&asker, name.borrow(), Classification::NOTHING);
-        let (verdict, hop) = review(&asker, verdict, chain.iter().map(|(name, said)| (name.borrow(), *said)));
+        let verdict = decide(&asker, name.borrow(), &Classification::NOTHING);
+        let (verdict, hop) = review(&asker, verdict, chain.iter().map(|(name, said)| (name.borrow(), said)));
         (verdict.layer.as_str(), hop)
     };
     assert_eq!(judge("free.test", &[(&free, Classification::NOTHING)]), ("default", 0));

@@ -215,21 +215,21 @@ impl Entry {
     /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for.
     pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_chain: bool) -> (Verdict, usize) {
         let chain = if with_chain { &*self.chain } else { &[] };
-        let judge = |asked: Classification, classes: &[Classification]| {
-            let class = |place: usize| classes.get(place).copied().unwrap_or(Classification::NOTHING);
+        let judge = |asked: &Classification, classes: &[Classification]| {
+            let class = |place: usize| classes.get(place).unwrap_or(&Classification::NOTHING);
             let chain = (0..).zip(chain).map(|(place, name)| (name.borrow(), class(place)));
             review(asker, decide(asker, name, asked), chain)
         };
         if self.unlisted.load(Ordering::Relaxed) == lists.stamp() {
-            return judge(Classification::NOTHING, &[]);
+            return judge(&Classification::NOTHING, &[]);
         }
         let listed = self.listed.load();
         if let Some(current) = listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
-            return judge(current.asked, &current.chain);
+            return judge(&current.asked, &current.chain);
         }
         let classify = |name: NameRef<'_>| lists.classify(name);
         let (asked, chain) = (classify(name), self.chain.iter().map(|name| classify(name.borrow())).collect::<Box<[_]>>());
-        let verdict = judge(asked, &chain);
+        let verdict = judge(&asked, &chain);
         if asked == Classification::NOTHING && chain.iter().all(|&class| class == Classification::NOTHING) {
             self.unlisted.store(lists.stamp(), Ordering::Relaxed);
             // Dear, and needed only where older lists knew the name.

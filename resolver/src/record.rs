@@ -297,7 +297,7 @@ mod tests {
         let (mut pen, mut source) = pair();
         let taxonomy = Taxonomy::shipped();
         let categories = taxonomy.find("gambling").into_iter().collect();
-        let verdict = Verdict { layer: Layer::Category, categories };
+        let verdict = Verdict { categories, ..Verdict::by(Layer::Category) };
         for _ in 0..RING_EVENTS + 7 {
             pen.judged(verdict);
         }

@@ -17,8 +17,9 @@ use axum::{
 };
 use jiff::Timestamp;
 use policy::{
-    artefact::{Builder, FeedReport, FeedSummary, Header},
+    artefact::{FeedReport, FeedSummary, Header},
     blocklist::Blocklist,
+    builder::Builder,
     category::Taxonomy,
     decide::{Asker, decide, review},
     directory::Directory,
@@ -107,25 +108,16 @@ fn lists(folder: &std::path::Path, taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let mut builder = Builder::new();
     let (mut feeds, mut categories) = (Vec::new(), Vec::new());
     for (place, (name, category, tier, feed)) in (0..).zip(FEEDS) {
-        let mark = Mark { feed: place, category: place as u8, scope: Scope::Subtree, polarity: Polarity::Deny, important: false };
+        let mark = Mark::deny(place, place as u8, Scope::Subtree);
         builder.push(Name::parse(name).unwrap().borrow(), mark).unwrap();
         categories.push(category.to_owned());
-        feeds.push(FeedSummary {
-            name: feed.to_owned(),
-            source: String::new(),
-            format: "domains".to_owned(),
-            scope: Some(Scope::Subtree),
-            tier,
-            definition: String::new(),
-            fingerprint: String::new(),
-            refused: None,
-            report: FeedReport { lines: 1, entries: 1, ..FeedReport::default() },
-        });
+        let report = FeedReport { lines: 1, entries: 1, ..FeedReport::default() };
+        feeds.push(FeedSummary { format: "domains".to_owned(), scope: Some(Scope::Subtree), report, ..FeedSummary::new(feed, tier) });
     }
     let (generation, built_at) = (7, Timestamp::UNIX_EPOCH);
-    let header = Header { generation, built_at, feeds, categories, names: 0, entries: 0, mark_sets_octets: 0, fst_octets: 0 };
+    let header = Header { feeds, categories, ..Header::of(generation, built_at) };
     let path = folder.join("lists");
-    builder.write(header, &path).unwrap();
+    builder.write(header, None, &path).unwrap();
     Blocklist::open(&path, taxonomy).unwrap()
 }
 
