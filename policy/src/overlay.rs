@@ -267,7 +267,7 @@ mod tests {
             for chunk in changes.chunks(7) {
                 overlay = overlay.grown(chunk.len());
                 for (text, set) in chunk {
-                    let name = escaped(text);
+                    let name = name_of(text);
                     overlay.set(&key(&name), *set);
                     model.insert(name, *set);
                 }
@@ -277,7 +277,7 @@ mod tests {
             let mut expected = model.iter().map(|(name, &set)| (key(name), set)).collect::<Vec<_>>();
             expected.sort();
             prop_assert_eq!(sorted, expected);
-            for name in asked.iter().map(|text| escaped(text)).chain(model.keys().cloned()) {
+            for name in asked.iter().map(|text| name_of(text)).chain(model.keys().cloned()) {
                 let mut found = Vec::new();
                 overlay.walk(name.borrow(), |depth, set| found.push((depth, set)));
                 let mut ancestors: Vec<_> = name.borrow().ancestors().map(|ancestor| ancestor.to_owned()).collect();
@@ -292,9 +292,10 @@ mod tests {
         }
     }
 
-    /// Labels of any octets: control characters as the presentation format writes them.
-    fn escaped(text: &str) -> Name {
-        let text: String = text.chars().map(|c| if c.is_ascii_control() { format!("\\{:03}", c as u32) } else { c.to_string() }).collect();
-        Name::parse(&text).unwrap()
+    /// Labels of any octets, which the presentation format could not carry.
+    fn name_of(text: &str) -> Name {
+        let labels = text.split_terminator('.').flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat());
+        let wire: Vec<u8> = labels.chain([0]).collect();
+        NameRef::from_wire(&wire).unwrap().to_owned()
     }
 }

@@ -24,7 +24,7 @@ use policy::{
     decide::{Asker, decide, review},
     directory::Directory,
     explain::{AnswerSummary, Explained},
-    listing::{Mark, Polarity, Scope, Tier},
+    listing::{Mark, Scope, Tier},
     live::LiveLists,
     name::Name,
     rules::{HouseholdRules, OperatorDefaults},
@@ -95,9 +95,9 @@ impl Explainer for DataPath {
         if name.to_string() == "leads.example" {
             names.push(Name::parse("bets.example").unwrap());
         }
-        let own = decide(&asker, name.borrow(), lists.classify(name.borrow()));
-        let chain = names[1..].iter().map(|name| (name.borrow(), lists.classify(name.borrow())));
-        let (verdict, hop) = review(&asker, own, chain);
+        let own = decide(&asker, name.borrow(), &lists.classify(name.borrow()));
+        let classes: Vec<_> = names[1..].iter().map(|name| lists.classify(name.borrow())).collect();
+        let (verdict, hop) = review(&asker, own, names[1..].iter().map(Name::borrow).zip(&classes));
         let rcode = if verdict.is_block() || name.to_string().starts_with("missing.") { "NXDOMAIN" } else { "NOERROR" };
         let error = verdict.is_block().then(|| (17, "(gambling)".to_owned()));
         Explained { names, hop, verdict, lists, answer: AnswerSummary { rcode: rcode.to_owned(), records: Vec::new(), error } }
@@ -192,7 +192,7 @@ impl World {
     pub fn blocks(&self, address: &str, name: &str) -> bool {
         let asker = self.context.directory.identify(address.parse().unwrap(), None, false).asker;
         let name = Name::parse(name).unwrap();
-        decide(&asker, name.borrow(), self.context.lists.current().classify(name.borrow())).is_block()
+        decide(&asker, name.borrow(), &self.context.lists.current().classify(name.borrow())).is_block()
     }
 
     /// Fails where what is live is not what is stored.
