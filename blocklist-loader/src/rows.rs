@@ -3,9 +3,11 @@
 
 use std::fmt::Display;
 
+use ipnet::IpNet;
 use policy::{
     artefact::{ArtefactError, Complaint, FeedReport},
-    listing::{Mark, Polarity, Scope},
+    key::{key_of_path, names_of_prefix},
+    listing::{Action, Mark, Polarity, Records, Scope},
     name::{NameBuffer, NameRef},
 };
 
@@ -13,6 +15,8 @@ use crate::suffix::{Suffix, public_suffix};
 
 /// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
 const SAMPLES_OF_A_KIND: u8 = 5;
+/// The longest path that is told apart from others, in octets; servers refuse longer ones.
+const PATH_OCTETS_MAX: usize = 8_192;
 /// Characters of a row that a complaint shows: enough to find it again.
 const SAMPLE_CHARACTERS: usize = 80;
 
@@ -22,22 +26,57 @@ pub(crate) struct Claim {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
+    pub(crate) action: Action,
 }
 
 impl Claim {
     /// Lists a name, in the plainest way.
     pub(crate) fn deny(scope: Scope) -> Self {
-        Self { scope, polarity: Polarity::Deny, important: false }
+        Self { scope, polarity: Polarity::Deny, important: false, action: Action::Policy }
     }
 
-    /// The same as an artefact writes it.
-    pub(crate) fn mark(self, feed: u16, category: u8) -> Mark {
-        Mark { polarity: self.polarity, important: self.important, ..Mark::deny(feed, category, self.scope) }
+    /// Excepts a name.
+    pub(crate) fn allow(scope: Scope) -> Self {
+        Self { polarity: Polarity::Allow, ..Self::deny(scope) }
     }
 }
 
-/// Takes one entry: its name, the place of its category, what is said.
-pub(crate) type Take<'a> = dyn FnMut(NameRef<'_>, u8, Claim) -> Result<(), ArtefactError> + 'a;
+/// One entry, as its row said it.
+#[derive(Debug, Clone)]
+pub(crate) struct Said<'a> {
+    /// The name; of an address, the name that stands for it.
+    pub(crate) name: NameRef<'a>,
+    /// The path, where it is about one.
+    pub(crate) path: Option<&'a [u8]>,
+    /// The place of its category.
+    pub(crate) category: u8,
+    pub(crate) claim: Claim,
+    /// What the name is answered with, where the action is that.
+    pub(crate) records: Option<&'a Records>,
+}
+
+impl Said<'_> {
+    /// The key that it stands under.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        match self.path {
+            Some(path) => key_of_path(self.name, path),
+            None => {
+                let mut key = Vec::with_capacity(self.name.wire().len());
+                self.name.write_key(&mut key);
+                key
+            }
+        }
+    }
+
+    /// The same as an artefact writes it, but for the place of its records.
+    pub(crate) fn mark(&self, feed: u16) -> Mark {
+        let Claim { scope, polarity, important, action } = self.claim;
+        Mark { polarity, important, action, ..Mark::deny(feed, self.category, scope) }
+    }
+}
+
+/// Takes one entry.
+pub(crate) type Take<'a> = dyn FnMut(Said<'_>) -> Result<(), ArtefactError> + 'a;
 
 /// Why a row was not taken.
 #[derive(Clone, Copy)]
@@ -57,7 +96,6 @@ pub(crate) struct Rows<'a> {
     line: u64,
     guard_suffixes: bool,
     samples: [u8; 4],
-    buffer: NameBuffer,
     take: &'a mut Take<'a>,
     failed: Option<ArtefactError>,
 }
@@ -71,7 +109,6 @@ impl<'a> Rows<'a> {
             line: 0,
             guard_suffixes,
             samples: [0; 4],
-            buffer: NameBuffer::new(),
             take,
             failed: None,
         }
@@ -103,43 +140,81 @@ impl<'a> Rows<'a> {
 
     /// A row claims something of a name. What is wrong with the name is wrong with the row.
     pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], claim: Claim) {
+        self.entry_with(row, name, claim, None);
+    }
+
+    /// The same for a row that brings the records to answer with.
+    pub(crate) fn entry_with(&mut self, row: &[u8], name: &[u8], claim: Claim, records: Option<&Records>) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
-        let name = match self.buffer.parse(name) {
-            Ok(name) => name,
-            Err(error) => return self.bad(row, &error),
+        let mut buffer = NameBuffer::new();
+        match buffer.parse(name) {
+            Ok(name) => self.claim(row, Said { name, path: None, category, claim, records }),
+            Err(error) => self.bad(row, &error),
+        }
+    }
+
+    /// A row claims something of the addresses in answers.
+    pub(crate) fn address(&mut self, prefix: IpNet, claim: Claim, records: Option<&Records>) {
+        let Some(category) = self.category else {
+            return self.unmapped();
         };
+        for name in names_of_prefix(prefix) {
+            self.give(Said { name: name.borrow(), path: None, category, claim, records });
+        }
+        self.report.addresses += 1;
+        self.report.entries += 1;
+    }
+
+    /// A row lists a path of a host, which begins with a slash: never the host.
+    pub(crate) fn path_entry(&mut self, row: &[u8], host: &[u8], path: &[u8]) {
+        let Some(category) = self.category else {
+            return self.unmapped();
+        };
+        let mut buffer = NameBuffer::new();
+        match buffer.parse(host) {
+            Ok(_) if path.len() > PATH_OCTETS_MAX => self.bad(row, &format_args!("the path is longer than {PATH_OCTETS_MAX} octets")),
+            Ok(name) => {
+                let claim = Claim { action: Action::Path, ..Claim::deny(Scope::Exact) };
+                self.give(Said { name, path: Some(path), category, claim, records: None });
+                self.report.paths += 1;
+            }
+            Err(error) => self.bad(row, &error),
+        }
+    }
+
+    fn claim(&mut self, row: &[u8], said: Said<'_>) {
+        let claim = said.claim;
         // An exact entry covers one name and an exception only gives back: neither can take strangers down.
         let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
-        let suffix = public_suffix(name).filter(|_| self.guard_suffixes && covers_below);
-        let is_narrowed = suffix == Some(Suffix::Shared) && claim.scope == Scope::Subtree;
+        let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
+        self.report.registry_suffixes += u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
+        let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private)) && claim.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
             return self.public_suffix(row, &reason);
         }
         let claim = if is_narrowed { Claim { scope: Scope::Exact, ..claim } } else { claim };
-        match (self.take)(name, category, claim) {
-            Ok(()) => self.report.entries += 1,
-            Err(error) => self.failed = Some(error),
-        }
+        self.give(Said { claim, ..said });
+        self.report.entries += 1;
         if is_narrowed {
             let reason = "is a public suffix, so only the name itself is taken; force_public_suffixes = true would take all below it";
             self.public_suffix(row, &reason);
         }
     }
 
+    fn give(&mut self, said: Said<'_>) {
+        if self.failed.is_none()
+            && let Err(error) = (self.take)(said)
+        {
+            self.failed = Some(error);
+        }
+    }
+
     fn public_suffix(&mut self, row: &[u8], reason: &dyn Display) {
         self.report.public_suffixes += 1;
         self.complain(Kind::PublicSuffix, row, reason);
-    }
-
-    /// A row speaks of a part of a host: never of its name.
-    pub(crate) fn path(&mut self) {
-        match self.category {
-            Some(_) => self.report.paths += 1,
-            None => self.unmapped(),
-        }
     }
 
     /// A row of a syntax outside our subset of the format.

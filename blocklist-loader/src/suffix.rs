@@ -16,8 +16,10 @@ const SUFFIX_LABELS_MAX: usize = 8;
 pub(crate) enum Suffix {
     /// A single label, or the root.
     TopLevel,
-    /// A longer one, of a registry or of a host that many share.
-    Shared,
+    /// A longer one of a registry.
+    Registry,
+    /// A longer one of a host that many share.
+    Private,
 }
 
 /// Whether a name is itself a public suffix, and of which kind.
@@ -36,7 +38,11 @@ pub(crate) fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
     }
     // The length is that of the text, dots between labels included: the wire form without its first and last octet.
     let suffix = psl::List.find(labels[..count].iter().rev().copied());
-    (suffix.typ.is_some() && suffix.len == name.wire().len() - 2).then_some(Suffix::Shared)
+    let kind = match suffix.typ? {
+        psl::Type::Icann => Suffix::Registry,
+        psl::Type::Private => Suffix::Private,
+    };
+    (suffix.len == name.wire().len() - 2).then_some(kind)
 }
 
 #[cfg(test)]
@@ -53,8 +59,11 @@ mod tests {
         for name in [".", "com", "xn--p1ai", "unknown-tld"] {
             check(name, Some(Suffix::TopLevel));
         }
-        for name in ["co.uk", "bet.br", "公司.cn", "anything.ck", "github.io", "blogspot.com", "ec2-192-0-2-1.compute-1.amazonaws.com"] {
-            check(name, Some(Suffix::Shared));
+        for name in ["co.uk", "bet.br", "公司.cn", "anything.ck"] {
+            check(name, Some(Suffix::Registry));
+        }
+        for name in ["github.io", "blogspot.com", "ec2-192-0-2-1.compute-1.amazonaws.com"] {
+            check(name, Some(Suffix::Private));
         }
         for name in ["example.com", "example.co.uk", "someone.github.io", "www.ck", "ads.unknown-tld", "192.0.2.1", "a.公司.cn"] {
             check(name, None);

@@ -176,6 +176,12 @@ pub struct FeedReport {
     pub bad: u64,
     /// Subtree entries at a public suffix: refused at a top-level name, narrowed to the name itself at a longer one (`co.uk`).
     pub public_suffixes: u64,
+    /// Of those, how many at a suffix of a registry; such as `github.io`, which is not one, are listed every day.
+    #[serde(default)]
+    pub registry_suffixes: u64,
+    /// Names of the operator's own that its entries cover: excepted from them.
+    #[serde(default)]
+    pub own_names: u64,
     /// Rows of folders or codes that the configuration maps to no category.
     pub unmapped: u64,
     /// SHA-256 of what was read, in hexadecimal.

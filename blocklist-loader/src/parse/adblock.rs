@@ -38,7 +38,7 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     if !name.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(octet) || !octet.is_ascii()) {
         return rows.unsupported(row, "a pattern, not a name");
     }
-    rows.entry(row, name, Claim { scope, polarity, important });
+    rows.entry(row, name, Claim { polarity, important, ..Claim::deny(scope) });
 }
 
 /// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and its kin look like comments and are rules for browsers.

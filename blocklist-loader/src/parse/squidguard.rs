@@ -11,8 +11,8 @@ pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if name.is_empty() {
         return;
     }
-    if name.contains(&b'/') {
-        return rows.path();
+    if let Some(slash) = name.iter().position(|&octet| octet == b'/') {
+        return rows.path_entry(row, &name[..slash], &name[slash..]);
     }
     if name.iter().any(u8::is_ascii_whitespace) {
         return rows.bad(row, &"more than one word");
@@ -28,17 +28,17 @@ pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let (scheme, rest) = without_scheme(row);
     let host = rest.split(|octet| b"/?#".contains(octet)).next().unwrap_or(rest);
     // Even a lone slash behind the host is a path: the root page, on a host of which we know nothing more.
-    if host.len() < rest.len() {
-        return rows.path();
-    }
+    let (host, path) = rest.split_at(host.len());
     // Somebody's login is not part of the host.
     let host = host.rsplit(|&octet| octet == b'@').next().unwrap_or(host);
-    match host.iter().position(|&octet| octet == b':') {
-        None => rows.entry(row, host, Claim::deny(scope)),
-        Some(colon) if is_usual_port(scheme, &host[colon + 1..]) => rows.entry(row, &host[..colon], Claim::deny(scope)),
-        // Another port is another service on the same host: as a path, a part of it.
-        Some(_) => rows.path(),
+    let (host, port) = host.split_at(host.iter().position(|&octet| octet == b':').unwrap_or(host.len()));
+    // Another port is another service on the same host: as a path, a part of it.
+    let is_usual = port.is_empty() || is_usual_port(scheme, &port[1..]);
+    if path.is_empty() && is_usual {
+        return rows.entry(row, host, Claim::deny(scope));
     }
+    let (port, slash) = (if is_usual { b"" } else { port }, if path.starts_with(b"/") && is_usual { "" } else { "/" });
+    rows.path_entry(row, host, &[slash.as_bytes(), port, path].concat());
 }
 
 fn without_scheme(row: &[u8]) -> (&[u8], &[u8]) {

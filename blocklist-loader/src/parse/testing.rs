@@ -12,7 +12,7 @@ use sha2::Sha256;
 use super::{line, parser};
 use crate::{
     feed::Format,
-    rows::{Claim, Rows},
+    rows::{Claim, Rows, Said},
     source::{Holds, for_each_line},
 };
 
@@ -65,8 +65,10 @@ impl Counts {
 fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl FnMut(NameRef<'_>, Claim)) -> FeedReport {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
-    let mut take = |name: NameRef<'_>, _, claim| {
-        take(name, claim);
+    let mut take = |said: Said<'_>| {
+        if said.path.is_none() {
+            take(said.name, said.claim);
+        }
         Ok(())
     };
     let mut rows = Rows::new(true, &mut take);
