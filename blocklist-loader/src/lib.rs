@@ -31,7 +31,7 @@ mod suffix;
 pub mod watch;
 
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
-pub use feed::{Feed, FeedError, FeedFault, Format};
+pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
 pub use fetch::{FetchError, Fetched, Gate, RowChange};
 pub use generations::{Artefact, newest, prune};
 pub use watch::Watcher;
