@@ -1,12 +1,16 @@
 //! Feeds in, one verified artefact out. The only crate that knows what list files look like.
 //!
 //! ```text
+//! fetch -> spool
+//!            |
 //! feed -> source -> parse -> rows -> reading -> build -> generations
 //!                                                ^
 //!                              watch ------------'  says when to look again
 //! ```
 //!
 //! - [`feed`]: one `[[feeds]]` table of the configuration, and what can be wrong with it.
+//! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's spool.
+//! - `spool`: what was fetched last, on disk, replaced or changed in one step.
 //! - `source`: which files a feed is, whether they changed, their lines.
 //! - `parse`: one file a format; a row in, claims out.
 //! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
@@ -16,15 +20,18 @@
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
 pub mod feed;
+pub mod fetch;
 pub mod generations;
 mod parse;
 mod reading;
 mod rows;
 mod source;
+mod spool;
 mod suffix;
 pub mod watch;
 
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
-pub use feed::{Feed, FeedError, FeedFault, Format};
+pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
+pub use fetch::{FetchError, Fetched, Gate, RowChange};
 pub use generations::{Artefact, newest, prune};
 pub use watch::Watcher;

@@ -1,0 +1,141 @@
+//! Getting what providers publish. A fetcher verifies transport (octets, checksums, signatures, sizes, times, sequences),
+//! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
+//! asked here.
+
+use std::{error::Error, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// What a fetch found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The provider published nothing new.
+    Unchanged,
+    /// The content was replaced as a whole; the spool holds it.
+    Replaced {
+        /// What the provider calls it.
+        version: String,
+    },
+    /// Rows changed between two versions; the spool holds them too.
+    Changed {
+        /// The version before.
+        from: String,
+        /// The version now.
+        version: String,
+        /// What changed, in order.
+        rows: Vec<RowChange>,
+    },
+}
+
+/// One row of a feed came or went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowChange {
+    /// Whether it came. Where rows have keys, it takes the place of the row that had its key.
+    pub added: bool,
+    /// The row; of one that went, its key is enough.
+    pub row: Vec<u8>,
+}
+
+impl RowChange {
+    /// This row came.
+    #[must_use]
+    pub fn added(row: impl Into<Vec<u8>>) -> Self {
+        Self { added: true, row: row.into() }
+    }
+
+    /// This row, or the one of this key, went.
+    #[must_use]
+    pub fn removed(row: impl Into<Vec<u8>>) -> Self {
+        Self { added: false, row: row.into() }
+    }
+}
+
+/// What stopped a version on its way: a stable word for metrics, API and alarms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// The source could not be asked, or did not answer as its protocol demands.
+    Transport,
+    /// More octets than the definition allows.
+    Size,
+    /// Longer than the definition allows.
+    Time,
+    /// Other octets than the checksum says.
+    Checksum,
+    /// Not signed, or not by the key that the definition names.
+    Signature,
+    /// A compressed file or an archive that is cut short or damaged.
+    Compression,
+    /// Versions that do not follow each other.
+    Sequence,
+    /// A transfer that is not authentic.
+    Tsig,
+    /// Content that is not in the feed's format.
+    Format,
+    /// Our own disk refused.
+    Disk,
+}
+
+impl Gate {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Size => "size",
+            Self::Time => "time",
+            Self::Checksum => "checksum",
+            Self::Signature => "signature",
+            Self::Compression => "compression",
+            Self::Sequence => "sequence",
+            Self::Tsig => "tsig",
+            Self::Format => "format",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a fetch brought nothing. The spool holds what it held before.
+#[derive(Debug, thiserror::Error)]
+#[error("{gate}: {detail}")]
+pub struct FetchError {
+    /// What stopped it.
+    pub gate: Gate,
+    /// For the person who mends it: what was asked, what came. Never a credential.
+    pub detail: String,
+    /// The cause, where there is one beneath.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl FetchError {
+    pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
+        Self { gate, detail: detail.into(), source: None }
+    }
+
+    pub(crate) fn because(gate: Gate, detail: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { gate, detail: detail.into(), source: Some(source.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
+        let error = FetchError::because(Gate::Disk, "writing the spool", std::io::Error::other("full"));
+        assert_eq!(error.to_string(), "disk: writing the spool");
+        assert_eq!(error.source().unwrap().to_string(), "full");
+        assert!(FetchError::new(Gate::Size, "too much").source().is_none());
+        for gate in [Gate::Transport, Gate::Checksum, Gate::Tsig] {
+            assert_eq!(serde_json::to_value(gate).unwrap(), gate.as_str());
+        }
+    }
+}
