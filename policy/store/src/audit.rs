@@ -153,7 +153,8 @@ impl Row {
 
     fn record(self) -> Result<Record, StoreError> {
         let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| step("reading the audit")(sqlx::Error::Decode(error));
-        let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(error.into()));
+        let json =
+            |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(error.into()));
         Ok(Record {
             sequence: self.sequence.unsigned_abs(),
             at: self.at.parse().map_err(|error: jiff::Error| unreadable(error.into()))?,

@@ -52,8 +52,7 @@ struct Row {
 impl Row {
     /// The feed; none where only its version is left.
     fn feed(self) -> Result<Option<StoredFeed>, StoreError> {
-        let unreadable =
-            |source: Box<dyn std::error::Error + Send + Sync>| StoreError::FeedDocument { feed: self.name.clone(), source };
+        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::FeedDocument { feed: self.name.clone(), source };
         let Some(document) = &self.document else { return Ok(None) };
         let time = |text: &str| text.parse::<Timestamp>().map_err(|error| unreadable(error.into()));
         Ok(Some(StoredFeed {
@@ -74,8 +73,11 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn feed(&self, name: &str) -> Result<Option<StoredFeed>, StoreError> {
-        let row: Option<Row> =
-            sqlx::query_as("SELECT * FROM feed WHERE name = ?").bind(name).fetch_optional(&self.pool).await.map_err(step("reading a feed"))?;
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM feed WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("reading a feed"))?;
         Ok(row.map(Row::feed).transpose()?.flatten())
     }
 

@@ -40,7 +40,7 @@ fn id(text: &str) -> Id {
 
 async fn append(store: &Store, subject: &str, number: u64) -> u64 {
     let (before, after) = (json!({ "number": number }), json!({ "number": number + 1 }));
-    let deed = Deed { action: "change", subject, before: Some(&before), after: (number % 2 == 0).then_some(&after) };
+    let deed = Deed { action: "change", subject, before: Some(&before), after: number.is_multiple_of(2).then_some(&after) };
     store.append_audit(&by("key:a"), deed).await.unwrap()
 }
 
@@ -102,7 +102,8 @@ async fn the_database_itself_refuses_to_change_delete_or_replace_a_row() {
 
 #[tokio::test]
 async fn whoever_goes_around_the_database_breaks_the_chain_at_the_row_that_was_touched() {
-    let forged = "INSERT INTO audit SELECT 4, at, 'key:b', role, action, subject, before, after, previous, hash FROM audit WHERE sequence = 3";
+    let forged =
+        "INSERT INTO audit SELECT 4, at, 'key:b', role, action, subject, before, after, previous, hash FROM audit WHERE sequence = 3";
     let cases = [
         ("UPDATE audit SET actor = 'key:b' WHERE sequence = 4", 3, 4, "it was changed after it was written"),
         ("UPDATE audit SET after = NULL WHERE sequence = 3", 2, 3, "it was changed after it was written"),
@@ -110,7 +111,12 @@ async fn whoever_goes_around_the_database_breaks_the_chain_at_the_row_that_was_t
         ("UPDATE audit SET hash = zeroblob(32) WHERE sequence = 1", 0, 1, "it was changed after it was written"),
         ("DELETE FROM audit WHERE sequence = 3", 2, 4, "a row before it is missing"),
         ("DELETE FROM audit WHERE sequence = 1", 0, 2, "a row before it is missing"),
-        ("DELETE FROM audit WHERE sequence = 3; UPDATE audit SET sequence = sequence - 1 WHERE sequence > 3", 2, 3, "it does not follow the row before it"),
+        (
+            "DELETE FROM audit WHERE sequence = 3; UPDATE audit SET sequence = sequence - 1 WHERE sequence > 3",
+            2,
+            3,
+            "it does not follow the row before it",
+        ),
         ("DELETE FROM audit WHERE sequence = 4", 3, 5, "a row before it is missing"),
         (&format!("DELETE FROM audit WHERE sequence = 4; {forged}"), 3, 4, "it does not follow the row before it"),
     ];
