@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use policy_store::{ChainReport, Record};
+use policy_store::{ChainReport, Order, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -25,6 +25,10 @@ const PAGE_MAX: u32 = 1_000;
 pub struct Pages {
     /// Only those about this: `household:home`, `feed:gambling`, `lists`.
     subject: Option<String>,
+    /// `oldest` first, which is also what is meant where nothing is said, or `newest`.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    order: Order,
     /// From where the reading goes on: `next` of the page before.
     cursor: Option<String>,
     /// Rows on a page, 1 to 1000.
@@ -32,7 +36,7 @@ pub struct Pages {
     limit: Option<u32>,
 }
 
-/// A page of the audit, oldest first.
+/// A page of the audit.
 #[derive(Serialize, ToSchema)]
 pub struct AuditPage {
     /// The rows.
@@ -78,9 +82,9 @@ pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(pa
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
-    let after = pages.cursor.as_deref().map_or(Ok(0), str::parse);
+    let after = pages.cursor.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| Problem::value("cursor", "cursor", "a cursor is `next` of the page before"))?;
-    let page = context.store.audit(pages.subject.as_deref(), after, limit).await?;
+    let page = context.store.audit(pages.subject.as_deref(), pages.order, after, limit).await?;
     Ok(Json(AuditPage { records: page.records, next: page.next.map(|next| next.to_string()) }))
 }
 

@@ -2,6 +2,7 @@
 
 use api::control::{ActError, Condition, Origin};
 use axum::http::Method;
+use policy_store::Order;
 use serde_json::{Value, json};
 
 use crate::{keeper, world::World};
@@ -108,7 +109,7 @@ async fn a_definition_that_cannot_be_used_is_refused_with_its_field_and_changes_
     }
     world.put("/v1/feeds/new", "[]").await.is_problem(422, "body");
     assert!(world.context.store.feeds().await.unwrap().is_empty() && asked(&world).is_empty());
-    assert!(world.context.store.audit(None, 0, 10).await.unwrap().records.is_empty());
+    assert!(world.context.store.audit(None, Order::Oldest, None, 10).await.unwrap().records.is_empty());
 }
 
 #[tokio::test]

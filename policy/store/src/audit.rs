@@ -9,7 +9,7 @@
 //! kept elsewhere and compared. This file does not know what a row is about; `before` and `after` are JSON of whoever writes it.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, SqliteConnection};
@@ -73,7 +73,18 @@ pub struct Record {
     pub hash: String,
 }
 
-/// A page of the audit, oldest first.
+/// In which order the audit is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As it was written: for whoever keeps a copy.
+    #[default]
+    Oldest,
+    /// The last row first: for whoever asks what just happened.
+    Newest,
+}
+
+/// A page of the audit.
 #[derive(Debug)]
 pub struct AuditPage {
     /// The rows.
@@ -201,8 +212,11 @@ pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed:
     Ok(row.sequence.unsigned_abs())
 }
 
-const PAGE: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
-const PAGE_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
+// Four statements, because an OR would keep the indexes from being used.
+const OLDEST: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+const NEWEST: &str = "SELECT * FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
+const OLDEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
+const NEWEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
 
 impl Store {
     /// Writes down something that is not itself a change of this store, and returns its sequence.
@@ -216,15 +230,20 @@ impl Store {
         Ok(sequence)
     }
 
-    /// Rows in the order in which they were written, from behind `after`; only those about `subject` where it is given.
+    /// Rows in an order, from behind the row `after`, or from its beginning; only those about `subject` where it is given.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn audit(&self, subject: Option<&str>, after: u64, limit: u32) -> Result<AuditPage, StoreError> {
-        let (after, limit_and_one) = (i64::try_from(after).unwrap_or(i64::MAX), i64::from(limit) + 1);
+    pub async fn audit(&self, subject: Option<&str>, order: Order, after: Option<u64>, limit: u32) -> Result<AuditPage, StoreError> {
+        let (statement, of_subject, beginning) = match order {
+            Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
+            Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
+        };
+        let after = after.map_or(beginning, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let limit_and_one = i64::from(limit) + 1;
         let query = match subject {
-            None => sqlx::query_as(PAGE).bind(after).bind(limit_and_one),
-            Some(subject) => sqlx::query_as(PAGE_OF_SUBJECT).bind(after).bind(limit_and_one).bind(subject),
+            None => sqlx::query_as(statement).bind(after).bind(limit_and_one),
+            Some(subject) => sqlx::query_as(of_subject).bind(after).bind(limit_and_one).bind(subject),
         };
         let mut rows: Vec<Row> = query.fetch_all(&self.pool).await.map_err(step("reading the audit"))?;
         let has_more = rows.len() > limit as usize;
@@ -241,7 +260,7 @@ impl Store {
     pub async fn verify_audit(&self) -> Result<ChainReport, StoreError> {
         let (mut rows, mut head) = (0_i64, GENESIS.to_vec());
         loop {
-            let batch = sqlx::query_as(PAGE).bind(rows).bind(i64::from(VERIFY_BATCH)).fetch_all(&self.pool).await;
+            let batch = sqlx::query_as(OLDEST).bind(rows).bind(i64::from(VERIFY_BATCH)).fetch_all(&self.pool).await;
             let batch: Vec<Row> = batch.map_err(step("reading the audit"))?;
             if batch.is_empty() {
                 return Ok(ChainReport { rows: rows.unsigned_abs(), head: hexadecimal(&head), fault: None });

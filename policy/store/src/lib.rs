@@ -23,7 +23,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Record};
+pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
 pub use error::{ChangeError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};

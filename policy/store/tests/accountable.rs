@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::household::{Filtering, Household, Id};
-use policy_store::{Author, ChangeError, Deed, FeedChanged, Store};
+use policy_store::{Author, ChangeError, Deed, FeedChanged, Order, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -58,20 +58,25 @@ async fn rows_come_back_page_by_page_in_order_each_once_and_those_of_a_subject_a
         assert_eq!(append(&store, subject, number).await, number + 1);
     }
     for (subject, expected) in [(None, 25_usize), (Some("feed:a"), 5), (Some("feed:b"), 0)] {
-        let (mut seen, mut after, mut pages) = (Vec::new(), 0, 0);
-        loop {
-            let page = store.audit(subject, after, 5).await.unwrap();
-            pages += 1;
-            seen.extend(page.records);
-            match page.next {
-                Some(next) => after = next,
-                None => break,
+        for order in [Order::Oldest, Order::Newest] {
+            let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let page = store.audit(subject, order, after, 5).await.unwrap();
+                pages += 1;
+                seen.extend(page.records.into_iter().map(|record| record.sequence));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
+            if order == Order::Newest {
+                seen.reverse();
+            }
+            assert_eq!((seen.len(), pages), (expected, expected.div_ceil(5).max(1)), "{subject:?}");
+            assert!(seen.is_sorted());
         }
-        assert_eq!((seen.len(), pages), (expected, expected.div_ceil(5).max(1)), "{subject:?}");
-        assert!(seen.is_sorted_by_key(|record| record.sequence));
     }
-    let first = &store.audit(None, 0, 1).await.unwrap().records[0];
+    let first = &store.audit(None, Order::Oldest, None, 1).await.unwrap().records[0];
     assert_eq!((first.actor.as_str(), first.role.as_str(), first.action.as_str()), ("key:a", "operator", "change"));
     assert_eq!((&first.before, &first.after), (&Some(json!({ "number": 0 })), &Some(json!({ "number": 1 }))));
     assert_eq!(first.previous, "0".repeat(64));
@@ -148,7 +153,7 @@ async fn a_chain_cut_off_at_its_end_fits_but_has_another_head() {
         append(&store, "lists", number).await;
     }
     let head = store.verify_audit().await.unwrap().head;
-    assert_eq!(head, store.audit(None, 2, 1).await.unwrap().records[0].hash);
+    assert_eq!(head, store.audit(None, Order::Oldest, Some(2), 1).await.unwrap().records[0].hash);
     let raw = place.raw().await;
     sqlx::raw_sql("DROP TRIGGER audit_is_never_deleted; DELETE FROM audit WHERE sequence = 3").execute(&raw).await.unwrap();
     let cut = store.verify_audit().await.unwrap();
@@ -193,7 +198,7 @@ async fn a_change_of_a_household_is_written_down_with_what_differs_and_a_refused
     assert!(store.change(&by("key:c"), &id("home"), None, |_| Err("no")).await.is_err());
     assert!(store.change(&by("key:c"), &id("home"), Some(9), switch).await.is_err());
     store.change(&by("key:d"), &id("home"), None, |_| Ok::<_, Refusal>(None)).await.unwrap();
-    let records = store.audit(Some("household:home"), 0, 10).await.unwrap().records;
+    let records = store.audit(Some("household:home"), Order::Oldest, None, 10).await.unwrap().records;
     let told: Vec<_> = records.iter().map(|record| (record.actor.as_str(), record.action.as_str())).collect();
     assert_eq!(told, [("key:a", "create"), ("key:b", "change"), ("key:d", "delete")]);
     assert_eq!((&records[0].before, &records[0].after.as_ref().unwrap()["version"]), (&None, &json!(1)));
@@ -214,7 +219,7 @@ async fn a_feed_is_kept_whole_with_who_and_when_and_its_secrets_are_not_in_the_a
     let feed = store.feed("bets").await.unwrap().unwrap();
     assert_eq!((feed.name.as_str(), feed.version, &feed.document, feed.created_by.as_str()), ("bets", 1, &document, "key:a"));
     assert_eq!(store.feeds().await.unwrap().into_iter().map(Result::unwrap).collect::<Vec<_>>(), [feed]);
-    let records = store.audit(Some("feed:bets"), 0, 10).await.unwrap().records;
+    let records = store.audit(Some("feed:bets"), Order::Oldest, None, 10).await.unwrap().records;
     assert_eq!((records[0].action.as_str(), &records[0].after), ("create", &Some(json!({ "source": "https://lists.example/bets" }))));
 }
 
@@ -232,7 +237,8 @@ async fn a_feed_defined_again_never_has_a_version_of_the_one_before() {
     assert!(store.feed("bets").await.unwrap().is_none() && store.feeds().await.unwrap().is_empty());
     assert!(matches!(define(&store, "bets", Some(3), None).await, Err(ChangeError::Version { current: 0, .. })));
     assert_eq!(define(&store, "bets", None, Some(json!({ "source": "c" }))).await.unwrap(), FeedChanged { version: 4, is_new: true });
-    let actions: Vec<_> = store.audit(None, 0, 10).await.unwrap().records.into_iter().map(|record| record.action).collect();
+    let actions: Vec<_> =
+        store.audit(None, Order::Oldest, None, 10).await.unwrap().records.into_iter().map(|record| record.action).collect();
     assert_eq!(actions, ["create", "change", "delete", "create"]);
 }
 
