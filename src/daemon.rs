@@ -29,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::{Checked, Zone},
+    control::Control,
     lists::Keeper,
 };
 
@@ -250,7 +251,7 @@ struct Running<'d> {
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<Internet>>,
-    keeper: &'d Keeper,
+    keeper: &'d Arc<Keeper>,
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
@@ -273,10 +274,11 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         taxonomy: Arc::new(checked.taxonomy.clone()),
         defaults: checked.defaults,
         lists: Arc::clone(&keeper.live),
-        last_list_error: Arc::clone(&keeper.last_error),
+        lists_control: Arc::new(Control::new(Arc::clone(keeper))),
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
         is_ready: Box::new(move || ready.load(Ordering::Relaxed)),
         writes: tokio::sync::Mutex::new(()),
+        list_writes: tokio::sync::Mutex::new(()),
     })
 }

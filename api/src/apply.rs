@@ -1,7 +1,7 @@
 //! A write, from the first to the last step. When the answer leaves, the rules are live.
 //!
 //! ```text
-//! authorise, validate -> store: one transaction -> compile that household -> swap its record -> answer
+//! authorise, validate -> store: one transaction (document, version, audit) -> compile that household -> swap its record -> answer
 //! ```
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use policy::{
     household::{Household, Id, Set},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Batch, Changed, Position, Store, StoreError};
+use policy_store::{Author, Batch, Changed, Position, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -38,16 +38,17 @@ const NAMED_MAX: u64 = 20;
 /// a change stored that is not live.
 pub async fn change<T: Send + 'static>(
     context: &Arc<Context>,
+    by: &Author,
     id: Id,
     expected: Option<u64>,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
-    let context = Arc::clone(context);
+    let (context, by) = (Arc::clone(context), by.clone());
     let written = tokio::spawn(async move {
         let _turn = context.writes.lock().await;
         let mut told = None;
         let edit = |before| edit(before).map(|(after, tell)| (after, told = Some(tell)).0);
-        let changed = context.store.change(&id, expected, edit).await?;
+        let changed = context.store.change(&by, &id, expected, edit).await?;
         match &changed.household {
             Some(household) => install(&context.directory, household, &context.taxonomy, context.defaults),
             None => context.directory.remove(&id),
@@ -60,12 +61,13 @@ pub async fn change<T: Send + 'static>(
 /// Changes a household that must be there.
 pub async fn change_existing<T: Send + 'static>(
     context: &Arc<Context>,
+    by: &Author,
     id: Id,
     expected: Option<u64>,
     edit: impl FnOnce(&mut Household) -> Result<T, Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
     let name = id.clone();
-    change(context, id, expected, move |household| {
+    change(context, by, id, expected, move |household| {
         let mut household = household.ok_or_else(|| unknown_household(&name))?;
         let told = edit(&mut household)?;
         Ok((Some(household), told))

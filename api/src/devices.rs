@@ -17,7 +17,7 @@ use crate::{
     apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     households::given,
     problem::Problem,
-    request::{Body, IfMatch, Operator, Segments, segment},
+    request::{Body, IfMatch, Operator, Reader, Segments, segment},
 };
 
 /// The longest name of a device, in octets.
@@ -111,7 +111,7 @@ pub fn unknown_device(id: &Id) -> Problem {
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(mut body): Body<DeviceBody>,
@@ -119,7 +119,7 @@ pub async fn put(
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
     body.check()?;
     let name = device.clone();
-    let (changed, is_new) = change_existing(&context, id, expected, move |household| body.apply(household, &name)).await?;
+    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| body.apply(household, &name)).await?;
     let household = changed.household.as_ref().expect("a change of a device deletes no household");
     Ok(written(&changed, made_or_changed(is_new), shown(household, &device).expect("it was put there")))
 }
@@ -137,7 +137,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
     responses((status = 200, description = "the device", body = Value), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    _reader: Reader,
     Segments((id, device)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
@@ -151,12 +151,12 @@ pub async fn get(
     responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
-    let (changed, ()) = change_existing(&context, id, expected, move |household| {
+    let (changed, ()) = change_existing(&context, &author, id, expected, move |household| {
         household.devices.remove(&device).map(drop).ok_or_else(|| unknown_device(&device))
     })
     .await?;

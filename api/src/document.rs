@@ -54,8 +54,8 @@ pub fn base() -> Document {
 /// Adds to every route what it has in common with the others.
 pub fn complete(mut document: Document) -> Document {
     for (path, item) in &mut document.paths.paths {
-        let (writes, reads) = ([&mut item.put, &mut item.delete], &mut item.get);
-        for (operation, is_write) in writes.into_iter().map(|write| (write, true)).chain([(reads, false)]) {
+        let operations = [(&mut item.put, true), (&mut item.delete, true), (&mut item.post, false), (&mut item.get, false)];
+        for (operation, takes_version) in operations {
             let Some(operation) = operation else { continue };
             refuse(operation, "default", "refused; `code` says why");
             if path.starts_with("/v1/") {
@@ -70,9 +70,10 @@ pub fn complete(mut document: Document) -> Document {
                 }
                 refuse(operation, "401", "no key, or none in force");
                 refuse(operation, "403", "the key's role may not do this");
-                if is_write {
+                if takes_version {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-                    let if_match = if_match.description(Some("The household's version in quotes: refused with 412 where it has another."));
+                    let if_match = if_match
+                        .description(Some("The version in quotes, of the household or the feed: refused with 412 where it has another."));
                     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }

@@ -21,7 +21,7 @@ use crate::{
     devices::unknown_device,
     grounds::{Grounds, Setter},
     problem::Problem,
-    request::{Asked, Operator, segment},
+    request::{Asked, Reader, segment},
 };
 
 /// What to explain.
@@ -166,7 +166,7 @@ fn mnemonic(record_type: u16) -> String {
     responses((status = 200, description = "the explanation", body = Value), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    _reader: Reader,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Explanation>, Problem> {
     let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;

@@ -17,7 +17,7 @@ use crate::{
     Context,
     apply::{change, change_existing, made_or_changed, unknown_household, with_version, written},
     problem::Problem,
-    request::{Asked, Body, IfMatch, Operator, Precondition, Segments, segment},
+    request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments, segment},
 };
 
 /// Households on a page where the request does not say, and at most.
@@ -105,7 +105,7 @@ impl HouseholdBody {
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments(id): Segments<String>,
     precondition: Precondition,
     Body(mut body): Body<HouseholdBody>,
@@ -113,7 +113,7 @@ pub async fn put(
     let id: Id = segment("id", &id)?;
     body.check(&context)?;
     let fresh = id.clone();
-    let (changed, ()) = change(&context, id, precondition.version, move |household| {
+    let (changed, ()) = change(&context, &author, id, precondition.version, move |household| {
         let mut household = match household {
             Some(household) => household,
             None if precondition.is_there => {
@@ -131,7 +131,7 @@ pub async fn put(
 /// A household with its networks, devices, switches and own names.
 #[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "the household", body = Value), (status = 404, description = "there is none")))]
-pub async fn get(State(context): State<Arc<Context>>, _operator: Operator, Segments(id): Segments<String>) -> Result<Response, Problem> {
+pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(id): Segments<String>) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
     Ok(with_version(household.version, Json(household).into_response()))
@@ -142,13 +142,13 @@ pub async fn get(State(context): State<Arc<Context>>, _operator: Operator, Segme
     responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments(id): Segments<String>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let name = id.clone();
-    let (changed, ()) = change(&context, id, expected, move |household| match household {
+    let (changed, ()) = change(&context, &author, id, expected, move |household| match household {
         Some(_) => Ok((None, ())),
         None => Err(unknown_household(&name)),
     })
@@ -174,7 +174,7 @@ pub struct Search {
 
 /// Households, by page, by the operator's key, or by address.
 #[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = Value)))]
-pub async fn list(State(context): State<Arc<Context>>, _operator: Operator, Asked(search): Asked<Search>) -> Result<Json<Value>, Problem> {
+pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(search): Asked<Search>) -> Result<Json<Value>, Problem> {
     let limit = search.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
@@ -219,12 +219,12 @@ fn network(text: &str) -> Result<IpNet, Problem> {
         (status = 404, description = "no such household"), (status = 409, description = "another household has it")))]
 pub async fn put_network(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, network) = (segment("id", &id)?, network(&cidr)?);
-    let (changed, is_new) = change_existing(&context, id, expected, move |household| {
+    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
         let is_new = household.networks.insert(network);
         if household.networks.len() > NETWORKS_MAX {
             return Err(Problem::value("cidr", "limit", format!("a household has at most {NETWORKS_MAX} networks")));
@@ -240,12 +240,12 @@ pub async fn put_network(
     responses((status = 200, description = "taken", body = Value), (status = 404, description = "it did not have it")))]
 pub async fn delete_network(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let (id, network) = (segment("id", &id)?, network(&cidr)?);
-    let (changed, ()) = change_existing(&context, id, expected, move |household| match household.networks.remove(&network) {
+    let (changed, ()) = change_existing(&context, &author, id, expected, move |household| match household.networks.remove(&network) {
         true => Ok(()),
         false => Err(Problem::not_found("unknown_network", format!("the household does not have {network}"))),
     })

@@ -4,25 +4,35 @@
 //! - [`apply`]: a write from the first to the last step.
 //! - `households`, `devices`, `switches`: what can be written.
 //! - [`explain`]: why; `grounds`: by whom, and in words.
-//! - `service`: taxonomy, lists, health, metrics.
+//! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
+//! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
+//! - `audit`, `events`: what was done, and what happens.
+//! - `service`: taxonomy, health, metrics.
 //! - `problem`: what a refused request is answered with.
 //! - `document`: what the OpenAPI document says of all routes.
 //!
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
 
+mod acts;
 pub mod apply;
+mod audit;
+pub mod control;
 mod devices;
 mod document;
+mod events;
 pub mod explain;
+mod feeds;
 mod grounds;
 mod households;
+mod lists;
 mod problem;
 mod request;
 mod service;
 mod switches;
+mod veil;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, routing::get};
@@ -32,7 +42,7 @@ use policy::{
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::problem::Problem;
+use crate::{control::ListControl, problem::Problem};
 
 /// Somebody who can say what a query would be answered: the data path itself.
 #[async_trait]
@@ -53,16 +63,18 @@ pub struct Context {
     pub defaults: OperatorDefaults,
     /// The live lists.
     pub lists: Arc<LiveLists>,
-    /// Why the last build of the lists went wrong, if it did.
-    pub last_list_error: Arc<Mutex<Option<String>>>,
+    /// Whoever keeps them.
+    pub lists_control: Arc<dyn ListControl>,
     /// The data path.
     pub explainer: Arc<dyn Explainer>,
     /// Writes the counters down.
     pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Writers take turns here.
+    /// Writers of households take turns here.
     pub writes: tokio::sync::Mutex<()>,
+    /// Whoever does something to feeds and lists takes turns here, which may take seconds.
+    pub list_writes: tokio::sync::Mutex<()>,
 }
 
 /// All routes. Opens no socket.
@@ -78,7 +90,19 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(devices::put, devices::get, devices::delete))
         .routes(routes!(switches::put_device_category, switches::delete_device_category))
         .routes(routes!(switches::put_device_name, switches::delete_device_name))
-        .routes(routes!(service::lists))
+        .routes(routes!(feeds::list, feeds::post))
+        .routes(routes!(feeds::put, feeds::get, feeds::delete))
+        .routes(routes!(feeds::refresh))
+        .routes(routes!(feeds::approve))
+        .routes(routes!(feeds::rollback))
+        .routes(routes!(feeds::what_if))
+        .routes(routes!(lists::lists))
+        .routes(routes!(lists::generations))
+        .routes(routes!(lists::diff))
+        .routes(routes!(lists::rollback))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(events::events))
         .routes(routes!(explain::explain))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))

@@ -41,6 +41,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// The word that stays.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The same for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The field that it is about, where it is about one.
     pub fn with_field(mut self, field: impl Into<Option<String>>) -> Self {
         self.field = field.into();
@@ -61,11 +71,9 @@ impl From<ChangeError<Self>> for Problem {
             ChangeError::Store(error) => error.into(),
             ChangeError::Refused(problem) => problem,
             ChangeError::Version { expected: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "exists", "it exists already"),
-            ChangeError::Version { current: 0, .. } => {
-                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is no such household")
-            }
+            ChangeError::Version { current: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is none"),
             ChangeError::Version { current, .. } => {
-                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", format!("the household's version is {current}"))
+                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", format!("the version is {current}"))
             }
             ChangeError::NetworkTaken { network, owner } => {
                 Self::conflict("network_taken", format!("{network} belongs to household {owner}")).with_field("cidr".to_owned())

@@ -1,4 +1,4 @@
-//! What is asked of the node itself: taxonomy, lists, health, metrics.
+//! What is asked of the node itself: taxonomy, health, metrics.
 
 use std::sync::Arc;
 
@@ -10,40 +10,19 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{Context, problem::Problem, request::Operator};
+use crate::{Context, problem::Problem, request::Reader};
 
 /// All categories, with the presets that block each.
 #[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = Value)))]
-pub async fn categories(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
+pub async fn categories(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Value> {
     Json(json!({ "categories": context.taxonomy.categories() }))
 }
 
 /// All presets, with the categories that each blocks.
 #[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = Value)))]
-pub async fn presets(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
+pub async fn presets(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Value> {
     let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) });
     Json(json!({ "presets": context.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
-}
-
-/// The generation in use, of what it was built, and what was not understood.
-#[utoipa::path(get, path = "/v1/lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Value)))]
-pub async fn lists(State(context): State<Arc<Context>>, _operator: Operator) -> Json<Value> {
-    let lists = context.lists.current();
-    let (swaps, last_swap) = context.lists.swaps();
-    let header = lists.header();
-    Json(json!({
-        "generation": header.generation,
-        "built_at": header.built_at,
-        "names": header.names,
-        "entries": header.entries,
-        "bytes": lists.octets(),
-        "sha256": lists.sha256(),
-        "overlay_entries": 0,
-        "swaps": swaps,
-        "last_swap_ms": last_swap.as_secs_f64() * 1e3,
-        "last_error": *context.last_list_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
-        "feeds": header.feeds,
-    }))
 }
 
 /// The process lives.

@@ -11,6 +11,7 @@ use policy::{
     name::Name,
     own::is_own_scope,
 };
+use policy_store::Author;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -77,12 +78,13 @@ impl Place {
     async fn change(
         self,
         context: &Arc<Context>,
+        author: Author,
         expected: Option<u64>,
         said: Value,
         edit: impl FnOnce(&mut Categories, &mut Names) -> Result<bool, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
         let Self { household, device } = self;
-        let (changed, is_new) = change_existing(context, household, expected, move |household| {
+        let (changed, is_new) = change_existing(context, &author, household, expected, move |household| {
             let (categories, names) = Self::of(device.as_ref(), household)?;
             edit(categories, names)
         })
@@ -93,36 +95,42 @@ impl Place {
     async fn set_category(
         self,
         context: &Arc<Context>,
-        operator: Operator,
+        author: Author,
         slug: String,
         expected: Option<u64>,
         state: SwitchState,
     ) -> Result<Response, Problem> {
         check_slug(context, &slug)?;
-        let said = json!({ "category": slug, "state": state });
+        let (said, actor) = (json!({ "category": slug, "state": state }), author.actor.clone());
         let change = move |categories: &mut Categories, _: &mut Names| {
-            categories.insert(slug, set_by(Switch { state }, &operator.actor));
+            categories.insert(slug, set_by(Switch { state }, &actor));
             // A switch is there as long as its category is: setting it makes nothing.
             Ok(false)
         };
-        self.change(context, expected, said, change).await
+        self.change(context, author, expected, said, change).await
     }
 
     /// Inheriting is having no switch, so taking one back that is not there is done already.
-    async fn inherit_category(self, context: &Arc<Context>, slug: String, expected: Option<u64>) -> Result<Response, Problem> {
+    async fn inherit_category(
+        self,
+        context: &Arc<Context>,
+        author: Author,
+        slug: String,
+        expected: Option<u64>,
+    ) -> Result<Response, Problem> {
         check_slug(context, &slug)?;
         let said = json!({ "category": slug, "state": "inherit" });
         let change = move |categories: &mut Categories, _: &mut Names| {
             categories.remove(&slug);
             Ok(false)
         };
-        self.change(context, expected, said, change).await
+        self.change(context, author, expected, said, change).await
     }
 
     async fn set_name(
         self,
         context: &Arc<Context>,
-        operator: Operator,
+        author: Author,
         domain: &str,
         expected: Option<u64>,
         body: OwnNameBody,
@@ -132,25 +140,25 @@ impl Place {
         if !is_own_scope(scope) {
             return Err(Problem::value("scope", "scope", "exact or subtree"));
         }
-        let said = json!({ "name": name, "state": state, "scope": scope });
+        let (said, actor) = (json!({ "name": name, "state": state, "scope": scope }), author.actor.clone());
         let change = move |_: &mut Categories, names: &mut Names| {
-            let is_new = names.insert(name, set_by(OwnName { state, scope }, &operator.actor)).is_none();
+            let is_new = names.insert(name, set_by(OwnName { state, scope }, &actor)).is_none();
             if names.len() > OWN_NAMES_MAX {
                 return Err(Problem::value("domain", "limit", format!("an own list has at most {OWN_NAMES_MAX} names")));
             }
             Ok(is_new)
         };
-        self.change(context, expected, said, change).await
+        self.change(context, author, expected, said, change).await
     }
 
-    async fn remove_name(self, context: &Arc<Context>, domain: &str, expected: Option<u64>) -> Result<Response, Problem> {
+    async fn remove_name(self, context: &Arc<Context>, author: Author, domain: &str, expected: Option<u64>) -> Result<Response, Problem> {
         let name = own_name(domain)?;
         let said = json!({ "name": name, "state": "inherit" });
         let change = move |_: &mut Categories, names: &mut Names| match names.remove(&name) {
             Some(_) => Ok(false),
             None => Err(Problem::not_found("unknown_name", format!("{name} is not in the list"))),
         };
-        self.change(context, expected, said, change).await
+        self.change(context, author, expected, said, change).await
     }
 }
 
@@ -174,12 +182,12 @@ fn own_name(domain: &str) -> Result<Name, Problem> {
     responses((status = 200, description = "switched, and true from the next query on", body = Value), (status = 404, description = "no such household or category")))]
 pub async fn put_category(
     State(context): State<Arc<Context>>,
-    operator: Operator,
+    Operator(author): Operator,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
-    Place::new(&id, None)?.set_category(&context, operator, slug, expected, body.state).await
+    Place::new(&id, None)?.set_category(&context, author, slug, expected, body.state).await
 }
 
 /// Lets the household inherit a category from its preset.
@@ -187,11 +195,11 @@ pub async fn put_category(
     responses((status = 200, description = "inherited", body = Value), (status = 404, description = "no such household or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    Place::new(&id, None)?.inherit_category(&context, slug, expected).await
+    Place::new(&id, None)?.inherit_category(&context, author, slug, expected).await
 }
 
 /// Blocks or allows a category for one device.
@@ -200,12 +208,12 @@ pub async fn delete_category(
     responses((status = 200, description = "switched, and true from the next query on", body = Value), (status = 404, description = "no such household, device or category")))]
 pub async fn put_device_category(
     State(context): State<Arc<Context>>,
-    operator: Operator,
+    Operator(author): Operator,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
-    Place::new(&id, Some(&device))?.set_category(&context, operator, slug, expected, body.state).await
+    Place::new(&id, Some(&device))?.set_category(&context, author, slug, expected, body.state).await
 }
 
 /// Lets a device inherit a category from its household.
@@ -214,11 +222,11 @@ pub async fn put_device_category(
     responses((status = 200, description = "inherited", body = Value), (status = 404, description = "no such household, device or category")))]
 pub async fn delete_device_category(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    Place::new(&id, Some(&device))?.inherit_category(&context, slug, expected).await
+    Place::new(&id, Some(&device))?.inherit_category(&context, author, slug, expected).await
 }
 
 /// Puts a name on the household's own list.
@@ -227,12 +235,12 @@ pub async fn delete_device_category(
     responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
-    operator: Operator,
+    Operator(author): Operator,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
-    Place::new(&id, None)?.set_name(&context, operator, &domain, expected, body).await
+    Place::new(&id, None)?.set_name(&context, author, &domain, expected, body).await
 }
 
 /// Takes a name off the household's own list.
@@ -240,11 +248,11 @@ pub async fn put_name(
     responses((status = 200, description = "off the list", body = Value), (status = 404, description = "no such household, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    Place::new(&id, None)?.remove_name(&context, &domain, expected).await
+    Place::new(&id, None)?.remove_name(&context, author, &domain, expected).await
 }
 
 /// Puts a name on a device's own list.
@@ -253,12 +261,12 @@ pub async fn delete_name(
     responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household or device")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
-    operator: Operator,
+    Operator(author): Operator,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
-    Place::new(&id, Some(&device))?.set_name(&context, operator, &domain, expected, body).await
+    Place::new(&id, Some(&device))?.set_name(&context, author, &domain, expected, body).await
 }
 
 /// Takes a name off a device's own list.
@@ -267,9 +275,9 @@ pub async fn put_device_name(
     responses((status = 200, description = "off the list", body = Value), (status = 404, description = "no such household or device, or the name is not listed")))]
 pub async fn delete_device_name(
     State(context): State<Arc<Context>>,
-    _operator: Operator,
+    Operator(author): Operator,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    Place::new(&id, Some(&device))?.remove_name(&context, &domain, expected).await
+    Place::new(&id, Some(&device))?.remove_name(&context, author, &domain, expected).await
 }

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod accounts;
 mod doors;
 mod explanations;
+mod feeds;
+mod keeper;
+mod lists;
 mod refusals;
 mod together;
 mod world;

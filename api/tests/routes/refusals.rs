@@ -139,6 +139,7 @@ async fn a_body_is_json_of_a_bounded_length() {
 async fn what_a_household_may_hold_is_bounded() {
     let world = World::with_home().await;
     let household = "home".parse().unwrap();
+    let by = policy_store::Author { actor: "tests".to_owned(), role: "operator".to_owned() };
     let full = |home: Option<policy::household::Household>| {
         let mut home = home.unwrap();
         let device = home.devices.first_key_value().unwrap().1.clone();
@@ -154,7 +155,7 @@ async fn what_a_household_may_hold_is_bounded() {
             (0..OWN_NAMES_MAX).map(|number| (policy::name::Name::parse(&format!("n{number}.example")).unwrap(), entry.clone())).collect();
         Ok::<_, ()>(Some(home))
     };
-    world.context.store.change(&household, None, full).await.unwrap();
+    world.context.store.change(&by, &household, None, full).await.unwrap();
     let before = world.get(HOME).await.text;
     world.put(&format!("{HOME}/networks/10.1.0.0%2F24"), "").await.is_problem(422, "limit");
     world.put(&format!("{HOME}/devices/another"), "{}").await.is_problem(422, "limit");

@@ -6,7 +6,7 @@
 //! ordered.example           mandatory
 //! ```
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use api::{Context, Explainer};
 use async_trait::async_trait;
@@ -33,6 +33,8 @@ use policy_store::{Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::keeper::Keeper;
+
 /// Longest answer a test reads, in octets.
 const ANSWER_OCTETS_MAX: usize = 64 << 20;
 
@@ -46,6 +48,7 @@ const FEEDS: [(&str, &str, Tier, &str); 3] = [
 pub struct World {
     pub context: Arc<Context>,
     pub router: Router,
+    pub keeper: Arc<Keeper>,
     pub key: String,
     pub key_id: String,
     folder: tempfile::TempDir,
@@ -129,19 +132,21 @@ impl World {
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
         let (key, made) = store.create_key(Role::Operator, "tests", Timestamp::now()).await.unwrap();
+        let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),
             defaults,
             lists: Arc::clone(&lists),
-            last_list_error: Arc::new(Mutex::new(None)),
+            lists_control: Arc::clone(&keeper) as _,
             explainer: Arc::new(DataPath(lists)),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
             writes: tokio::sync::Mutex::new(()),
+            list_writes: tokio::sync::Mutex::new(()),
         });
-        Self { router: api::router(Arc::clone(&context)), context, key, key_id: made.id, folder }
+        Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
     }
 
     /// A world with a household `home` on 192.0.2.0/24 and its device `phone` on 192.0.2.7.
@@ -161,6 +166,9 @@ impl World {
         }
         let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
+        // A stream of events has no end to wait for.
+        let is_stream = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        let body = if is_stream { Body::empty() } else { body };
         let text = String::from_utf8(to_bytes(body, ANSWER_OCTETS_MAX).await.unwrap().to_vec()).unwrap();
         Answer { status: parts.status.as_u16(), headers: parts.headers, json: serde_json::from_str(&text).unwrap_or_default(), text }
     }
@@ -180,12 +188,22 @@ impl World {
         self.ask(Method::GET, path, &[], "").await
     }
 
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.ask(Method::POST, path, &[], body).await
+    }
+
     pub async fn put(&self, path: &str, body: &str) -> Answer {
         self.ask(Method::PUT, path, &[], body).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
         self.ask(Method::DELETE, path, &[], "").await
+    }
+
+    /// A key of another role.
+    pub async fn key_of(&self, role: Role) -> String {
+        let (secret, _) = self.context.store.create_key(role, "", Timestamp::now()).await.unwrap();
+        format!("Bearer {secret}")
     }
 
     /// Whether a query for a name from an address would be blocked now.

@@ -67,6 +67,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A feed's definition that cannot be read back.
+    #[error("the stored definition of feed {feed:?} cannot be read")]
+    FeedDocument {
+        /// The feed.
+        feed: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No randomness for a key.
     #[error("drawing a key")]
     Random(#[source] std::io::Error),
@@ -77,18 +86,18 @@ pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError
     move |source| StoreError::Database { step, source }
 }
 
-/// Why a change of a household did not happen.
+/// Why a change of a household or a feed did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The household has another version than the writer believes.
-    #[error("the household has version {current}, not {expected}")]
+    /// What is there has another version than the writer believes.
+    #[error("the version is {current}, not {expected}")]
     Version {
-        /// What the writer believes; 0 for a household that is not there.
+        /// What the writer believes; 0 for what is not there.
         expected: u64,
-        /// What is so; 0 for a household that is not there.
+        /// What is so; 0 for what is not there.
         current: u64,
     },
     /// A network belongs to another household.

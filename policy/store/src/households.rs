@@ -4,10 +4,12 @@ use std::convert::Infallible;
 
 use ipnet::IpNet;
 use policy::household::{Household, Id};
+use serde_json::Value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    Store,
+    Author, Store,
+    audit::{Deed, append},
     error::{ChangeError, StoreError, step},
 };
 
@@ -127,7 +129,7 @@ impl Store {
         Ok(transaction.commit().await.map_err(step("committing a change"))?)
     }
 
-    /// Changes one household in one transaction. `change` gets what is there and returns what shall be there instead; it
+    /// Changes one household, and writes down who did it, in one transaction. `change` gets what is there and returns what shall be there instead; it
     /// may run under no lock of the caller's, because all of it happens inside the database's write lock. The version
     /// rises with every change, also with one that changes nothing, so that an answer always names a version of its own.
     ///
@@ -135,6 +137,7 @@ impl Store {
     /// See [`ChangeError`]; nothing is changed then.
     pub async fn change<E>(
         &self,
+        by: &Author,
         id: &Id,
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
@@ -152,6 +155,7 @@ impl Store {
             }
         }
         let is_new = before.is_none();
+        let told_before = before.as_ref().map(plain);
         let networks_before = before.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
         let mut after = change(before).map_err(ChangeError::Refused)?;
         let version = version + 1;
@@ -167,9 +171,52 @@ impl Store {
         for network in networks_after.difference(&networks_before) {
             claim(&mut transaction, id, *network).await?;
         }
+        tell(&mut transaction, by, id, told_before, after.as_ref().map(plain)).await?;
         transaction.commit().await.map_err(step("committing a change"))?;
         Ok(Changed { household: after, version: version.unsigned_abs(), is_new })
     }
+}
+
+fn plain(household: &Household) -> Value {
+    serde_json::to_value(household).expect("a household is plain data")
+}
+
+/// Writes a change down: whole where a household comes or goes, and otherwise what differs, because a switch in a household with a long
+/// own list is one line and not the list twice.
+async fn tell(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    id: &Id,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> Result<(), StoreError> {
+    let (action, before, after) = match (before, after) {
+        (None, after) => ("create", None, after),
+        (before, None) => ("delete", before, None),
+        (Some(mut before), Some(mut after)) => {
+            keep_differences(&mut before, &mut after);
+            ("change", Some(before), Some(after))
+        }
+    };
+    let subject = format!("household:{id}");
+    let deed = Deed { action, subject: &subject, before: before.as_ref(), after: after.as_ref() };
+    append(connection, by, &deed).await.map(drop)
+}
+
+/// Takes out of two documents what is the same in both.
+fn keep_differences(before: &mut Value, after: &mut Value) {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return };
+    before.retain(|key, was| match after.get_mut(key) {
+        Some(is) if is == was => {
+            after.remove(key);
+            false
+        }
+        Some(is) => {
+            keep_differences(was, is);
+            true
+        }
+        None => true,
+    });
 }
 
 async fn write(connection: &mut SqliteConnection, id: &Id, version: i64, household: Option<&Household>) -> Result<(), StoreError> {

@@ -1,13 +1,17 @@
-//! What survives: households and keys. SQLite today; nothing outside this crate knows.
+//! What survives: households, feeds, keys and the audit. SQLite today; nothing outside this crate knows.
 //!
 //! - `households`: documents, changed one transaction at a time.
+//! - `feeds`: the feeds that were defined over REST.
+//! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
 //! takes it back.
 
+mod audit;
 pub mod error;
+mod feeds;
 mod households;
 mod keys;
 
@@ -19,7 +23,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
 pub use error::{ChangeError, StoreError};
+pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};
 pub use keys::{Key, Role};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use policy::household::{Household, Id};
-use policy_store::{ChangeError, Changed, Position, Role, Store, StoreError};
+use policy_store::{Author, ChangeError, Changed, Position, Role, Store, StoreError};
 
 type Refusal = &'static str;
 
@@ -34,6 +34,10 @@ fn id(text: &str) -> Id {
     text.parse().unwrap()
 }
 
+fn by() -> Author {
+    Author { actor: "key:tests".into(), role: "operator".into() }
+}
+
 /// Changes a household, and makes it where it is not there.
 async fn edit(store: &Store, household: &str, edit: impl FnOnce(&mut Household) + Send) -> Result<Changed, ChangeError<Refusal>> {
     let fresh = id(household);
@@ -42,11 +46,11 @@ async fn edit(store: &Store, household: &str, edit: impl FnOnce(&mut Household) 
         edit(&mut household);
         Ok(Some(household))
     };
-    store.change(&id(household), None, change).await
+    store.change(&by(), &id(household), None, change).await
 }
 
 async fn delete(store: &Store, household: &str) -> u64 {
-    store.change::<Refusal>(&id(household), None, |_| Ok(None)).await.unwrap().version
+    store.change::<Refusal>(&by(), &id(household), None, |_| Ok(None)).await.unwrap().version
 }
 
 fn networks(list: &[&str]) -> BTreeSet<ipnet::IpNet> {
@@ -120,10 +124,10 @@ async fn a_writer_who_believes_in_another_version_changes_nothing() {
     let store = place.open().await;
     edit(&store, "home", |_| {}).await.unwrap();
     for (expected, name) in [(0, "home"), (2, "home"), (1, "nowhere")] {
-        let refused = store.change::<Refusal>(&id(name), Some(expected), |_| panic!("not even asked")).await;
+        let refused = store.change::<Refusal>(&by(), &id(name), Some(expected), |_| panic!("not even asked")).await;
         assert!(matches!(refused, Err(ChangeError::Version { .. })), "{expected} {name}: {refused:?}");
     }
-    assert_eq!(store.change::<Refusal>(&id("home"), Some(1), Ok).await.unwrap().version, 2, "a change of nothing has a version too");
+    assert_eq!(store.change::<Refusal>(&by(), &id("home"), Some(1), Ok).await.unwrap().version, 2, "a change of nothing has a version too");
 }
 
 #[tokio::test]
@@ -132,7 +136,7 @@ async fn a_refused_change_leaves_everything_as_it_was() {
     let store = place.open().await;
     edit(&store, "other", |other| other.networks = networks(&["192.0.2.0/24"])).await.unwrap();
     edit(&store, "home", |home| home.networks = networks(&["198.51.100.0/24"])).await.unwrap();
-    let refused = store.change(&id("home"), None, |_| Err::<Option<Household>, _>("no")).await;
+    let refused = store.change(&by(), &id("home"), None, |_| Err::<Option<Household>, _>("no")).await;
     assert!(matches!(refused, Err(ChangeError::Refused("no"))));
     // The first of the two networks is free and is not kept either.
     let taken = edit(&store, "home", |home| home.networks = networks(&["10.0.0.0/8", "192.0.2.0/24"])).await;

@@ -1,0 +1,277 @@
+//! The audit: who did what, when, with what was so before and after. Rows are appended and never touched again.
+//!
+//! ```text
+//! hash(n) = SHA-256(domain, sequence, at, actor, role, action, subject, before, after, hash(n - 1))
+//! ```
+//!
+//! The database refuses to change or delete a row; whoever goes around it breaks the chain, and [`Store::verify_audit`] names the
+//! first row that does not fit. A chain cannot tell that its last rows are missing: for that its head, a sequence and a hash, is
+//! kept elsewhere and compared. This file does not know what a row is about; `before` and `after` are JSON of whoever writes it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::{FromRow, SqliteConnection};
+
+use crate::{
+    Store,
+    error::{StoreError, step},
+};
+
+/// What is hashed first, so that the hash of a row is never the hash of something else.
+const DOMAIN: &[u8] = b"ox-protect audit 1\n";
+/// What stands before the first row.
+const GENESIS: [u8; 32] = [0; 32];
+/// Rows read at a time while the chain is verified: some megabytes at most, whatever the audit's length.
+const VERIFY_BATCH: u32 = 1_000;
+
+/// Who does something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// `key:ID` for the holder of a key; another word for the program itself.
+    pub actor: String,
+    /// The role in which it is done.
+    pub role: String,
+}
+
+/// What is done, before it is written down.
+#[derive(Debug)]
+pub struct Deed<'d> {
+    /// What, in a word that stays: `create`, `change`, `delete`, `approve`, `rollback`, …
+    pub action: &'d str,
+    /// To what: `household:home`, `feed:gambling`, `lists`.
+    pub subject: &'d str,
+    /// What was so before; none where nothing was.
+    pub before: Option<&'d Value>,
+    /// What is so after; none where nothing is.
+    pub after: Option<&'d Value>,
+}
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// 1 for the first, then one more each time.
+    pub sequence: u64,
+    /// When, by this node's clock.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// In which role.
+    pub role: String,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// What was so before.
+    pub before: Option<Value>,
+    /// What is so after.
+    pub after: Option<Value>,
+    /// Hash of the row before, hexadecimal.
+    pub previous: String,
+    /// Hash of this row, hexadecimal.
+    pub hash: String,
+}
+
+/// In which order the audit is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As it was written: for whoever keeps a copy.
+    #[default]
+    Oldest,
+    /// The last row first: for whoever asks what just happened.
+    Newest,
+}
+
+/// A page of the audit.
+#[derive(Debug)]
+pub struct AuditPage {
+    /// The rows.
+    pub records: Vec<Record>,
+    /// The sequence of the last row of this page, where there is more.
+    pub next: Option<u64>,
+}
+
+/// What the verification of the chain found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// Rows that fit, counted from the first.
+    pub rows: u64,
+    /// Hash of the last row that fits, hexadecimal; of nothing where no row does. Kept elsewhere, it proves later that nothing before
+    /// it is missing.
+    pub head: String,
+    /// The first row that does not fit; none where all do.
+    pub fault: Option<ChainFault>,
+}
+
+/// The first row that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChainFault {
+    /// Its sequence.
+    pub sequence: u64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// A row as it lies in the table: all text as it was hashed.
+#[derive(FromRow)]
+struct Row {
+    sequence: i64,
+    at: String,
+    actor: String,
+    role: String,
+    action: String,
+    subject: String,
+    before: Option<String>,
+    after: Option<String>,
+    previous: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Row {
+    /// The hash that the row must have. Every field goes in with its length before it, so that no two rows are the same octets.
+    fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new_with_prefix(DOMAIN);
+        let mut field = |octets: &[u8]| {
+            hash.update((octets.len() as u64).to_be_bytes());
+            hash.update(octets);
+        };
+        field(&self.sequence.to_be_bytes());
+        for text in [&self.at, &self.actor, &self.role, &self.action, &self.subject] {
+            field(text.as_bytes());
+        }
+        for json in [&self.before, &self.after] {
+            // One octet tells nothing from something: JSON is never empty, so an empty field is nothing.
+            field(json.as_deref().unwrap_or_default().as_bytes());
+        }
+        field(&self.previous);
+        hash.finalize().into()
+    }
+
+    /// What is wrong with the row, coming after one with that hash and that sequence.
+    fn fault(&self, sequence: i64, previous: &[u8]) -> Option<&'static str> {
+        if self.sequence != sequence {
+            Some("a row before it is missing")
+        } else if self.previous != previous {
+            Some("it does not follow the row before it")
+        } else if self.hash != self.digest() {
+            Some("it was changed after it was written")
+        } else {
+            None
+        }
+    }
+
+    fn record(self) -> Result<Record, StoreError> {
+        let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| step("reading the audit")(sqlx::Error::Decode(error));
+        let json =
+            |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(error.into()));
+        Ok(Record {
+            sequence: self.sequence.unsigned_abs(),
+            at: self.at.parse().map_err(|error: jiff::Error| unreadable(error.into()))?,
+            actor: self.actor,
+            role: self.role,
+            action: self.action,
+            subject: self.subject,
+            before: json(self.before)?,
+            after: json(self.after)?,
+            previous: hexadecimal(&self.previous),
+            hash: hexadecimal(&self.hash),
+        })
+    }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Appends a row inside the transaction that does what it tells of, which must hold the database's write lock: the row and the
+/// deed are there together or not at all.
+pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed: &Deed<'_>) -> Result<u64, StoreError> {
+    let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
+    let head: Option<(i64, Vec<u8>)> = head.fetch_optional(&mut *connection).await.map_err(step("reading the audit"))?;
+    let (sequence, previous) = head.unwrap_or((0, GENESIS.to_vec()));
+    let mut row = Row {
+        sequence: sequence + 1,
+        at: Timestamp::now().to_string(),
+        actor: by.actor.clone(),
+        role: by.role.clone(),
+        action: deed.action.to_owned(),
+        subject: deed.subject.to_owned(),
+        before: deed.before.map(Value::to_string),
+        after: deed.after.map(Value::to_string),
+        previous,
+        hash: Vec::new(),
+    };
+    row.hash = row.digest().to_vec();
+    let insert = "INSERT INTO audit (sequence, at, actor, role, action, subject, before, after, previous, hash)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let insert = sqlx::query(insert).bind(row.sequence).bind(row.at).bind(row.actor).bind(row.role).bind(row.action).bind(row.subject);
+    let insert = insert.bind(row.before).bind(row.after).bind(row.previous).bind(row.hash);
+    insert.execute(connection).await.map_err(step("writing the audit"))?;
+    Ok(row.sequence.unsigned_abs())
+}
+
+// Four statements, because an OR would keep the indexes from being used.
+const OLDEST: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+const NEWEST: &str = "SELECT * FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
+const OLDEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
+const NEWEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
+
+impl Store {
+    /// Writes down something that is not itself a change of this store, and returns its sequence.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn append_audit(&self, by: &Author, deed: Deed<'_>) -> Result<u64, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let sequence = append(&mut transaction, by, &deed).await?;
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(sequence)
+    }
+
+    /// Rows in an order, from behind the row `after`, or from its beginning; only those about `subject` where it is given.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn audit(&self, subject: Option<&str>, order: Order, after: Option<u64>, limit: u32) -> Result<AuditPage, StoreError> {
+        let (statement, of_subject, beginning) = match order {
+            Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
+            Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
+        };
+        let after = after.map_or(beginning, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let limit_and_one = i64::from(limit) + 1;
+        let query = match subject {
+            None => sqlx::query_as(statement).bind(after).bind(limit_and_one),
+            Some(subject) => sqlx::query_as(of_subject).bind(after).bind(limit_and_one).bind(subject),
+        };
+        let mut rows: Vec<Row> = query.fetch_all(&self.pool).await.map_err(step("reading the audit"))?;
+        let has_more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let records = rows.into_iter().map(Row::record).collect::<Result<Vec<_>, _>>()?;
+        let next = has_more.then(|| records.last().map(|record| record.sequence)).flatten();
+        Ok(AuditPage { records, next })
+    }
+
+    /// Goes through the whole chain and says which row is the first that does not fit.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; a row that does not fit is no error, it is what this is for.
+    pub async fn verify_audit(&self) -> Result<ChainReport, StoreError> {
+        let (mut rows, mut head) = (0_i64, GENESIS.to_vec());
+        loop {
+            let batch = sqlx::query_as(OLDEST).bind(rows).bind(i64::from(VERIFY_BATCH)).fetch_all(&self.pool).await;
+            let batch: Vec<Row> = batch.map_err(step("reading the audit"))?;
+            if batch.is_empty() {
+                return Ok(ChainReport { rows: rows.unsigned_abs(), head: hexadecimal(&head), fault: None });
+            }
+            for row in batch {
+                if let Some(detail) = row.fault(rows + 1, &head) {
+                    let fault = ChainFault { sequence: row.sequence.unsigned_abs(), detail: detail.to_owned() };
+                    return Ok(ChainReport { rows: rows.unsigned_abs(), head: hexadecimal(&head), fault: Some(fault) });
+                }
+                (rows, head) = (row.sequence, row.hash);
+            }
+        }
+    }
+}
