@@ -4,7 +4,7 @@
 
 use std::{error::Error, fmt};
 
-use serde::{Deserialize, Serialize};
+use crate::gate::Gate;
 
 /// What a fetch found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,57 +47,6 @@ impl RowChange {
     #[must_use]
     pub fn removed(row: impl Into<Vec<u8>>) -> Self {
         Self { added: false, row: row.into() }
-    }
-}
-
-/// What stopped a version on its way: a stable word for metrics, API and alarms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Gate {
-    /// The source could not be asked, or did not answer as its protocol demands.
-    Transport,
-    /// More octets than the definition allows.
-    Size,
-    /// Longer than the definition allows.
-    Time,
-    /// Other octets than the checksum says.
-    Checksum,
-    /// Not signed, or not by the key that the definition names.
-    Signature,
-    /// A compressed file or an archive that is cut short or damaged.
-    Compression,
-    /// Versions that do not follow each other.
-    Sequence,
-    /// A transfer that is not authentic.
-    Tsig,
-    /// Content that is not in the feed's format.
-    Format,
-    /// Our own disk refused.
-    Disk,
-}
-
-impl Gate {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Transport => "transport",
-            Self::Size => "size",
-            Self::Time => "time",
-            Self::Checksum => "checksum",
-            Self::Signature => "signature",
-            Self::Compression => "compression",
-            Self::Sequence => "sequence",
-            Self::Tsig => "tsig",
-            Self::Format => "format",
-            Self::Disk => "disk",
-        }
-    }
-}
-
-impl fmt::Display for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

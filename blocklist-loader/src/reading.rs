@@ -11,36 +11,38 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     feed::Feed,
+    gate::{Gate, Stop},
     parse,
     rows::{Rows, Take},
     source::{self, SourceError, SourceFile, hexadecimal},
 };
-
-/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML, another format, half a
-/// download. Published lists have less than one in a thousand.
-const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many bad rows the share says nothing: a list of four names may have a typing error in one.
-const BAD_ROWS_MIN: u64 = 5;
 
 /// Why a feed was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("{bad} of its {rows} rows are bad: this is not a list in its format")]
-    Bad { bad: u64, rows: u64 },
-    #[error("it holds no rows; allow_empty = true would take it as empty")]
-    Empty,
-    #[error("none of its {rows} rows gave an entry; allow_empty = true would take it as empty")]
-    NothingUnderstood { rows: u64 },
     #[error("it changed while it was read")]
     Changed,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        let gate = match &refusal {
+            Refusal::Source(SourceError::Io { .. } | SourceError::NotAFile(_) | SourceError::NotAFolder(_)) => Gate::Transport,
+            Refusal::Source(SourceError::Binary { .. } | SourceError::LineTooLong { .. }) => Gate::Format,
+            Refusal::Changed => Gate::Disk,
+        };
+        Self::new(gate, refusal.to_string())
+    }
 }
 
 /// What became of a feed.
 pub(crate) struct Reading {
     pub(crate) report: FeedReport,
     pub(crate) fingerprint: String,
+    /// Rows that held something, understood or not.
+    pub(crate) rows: u64,
     pub(crate) refused: Option<Refusal>,
 }
 
@@ -56,10 +58,11 @@ pub(crate) fn read_feed(feed: &Feed, place_of: &dyn Fn(&str) -> u8, take: &mut T
     if let Some(error) = rows.failure() {
         return Err(error);
     }
-    let refused = refused.or_else(|| judge(feed, &rows)).or_else(|| (source::fingerprint(feed) != fingerprint).then_some(Refusal::Changed));
+    let refused = refused.or_else(|| (source::fingerprint(feed) != fingerprint).then_some(Refusal::Changed));
+    let count = rows.rows();
     let mut report = rows.report;
     report.sha256 = hexadecimal(&hash.finalize());
-    Ok(Reading { report, fingerprint, refused })
+    Ok(Reading { report, fingerprint, rows: count, refused })
 }
 
 fn read_files(feed: &Feed, place_of: &dyn Fn(&str) -> u8, rows: &mut Rows<'_>, hash: &mut Sha256) -> Result<(), SourceError> {
@@ -76,18 +79,4 @@ fn read_files(feed: &Feed, place_of: &dyn Fn(&str) -> u8, rows: &mut Rows<'_>, h
         source::for_each_line(&path, hash, |line| parse::line(parser, line, feed.bare_scope(), rows))?;
     }
     Ok(())
-}
-
-/// Whether what was understood is enough.
-fn judge(feed: &Feed, rows: &Rows<'_>) -> Option<Refusal> {
-    let (bad, understood, rows) = (rows.report.bad, rows.report.entries + rows.report.paths, rows.rows());
-    if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        Some(Refusal::Bad { bad, rows })
-    } else if understood > 0 || feed.allow_empty {
-        None
-    } else if rows == 0 {
-        Some(Refusal::Empty)
-    } else {
-        Some(Refusal::NothingUnderstood { rows })
-    }
 }
