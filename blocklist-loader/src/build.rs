@@ -144,7 +144,7 @@ pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
     let has_changed = |(feed, summary): (&Feed, &FeedSummary)| {
         let is_approved = summary.refused.as_ref().is_some_and(|refused| plan.approved.get(&feed.name) == Some(&refused.version));
         let is_released = plan.released.contains(&feed.name);
-        if summary.held { is_released } else { is_approved || fingerprint(feed) != summary.fingerprint }
+        if summary.held { is_released } else { is_approved || fingerprint(feed, &plan.directory) != summary.fingerprint }
     };
     if plan.feeds.len() != built.feeds.len() || !plan.feeds.iter().zip(&built.feeds).all(is_defined_so) {
         Need::Definitions
@@ -247,7 +247,7 @@ impl<'p> Bench<'p> {
             u8::try_from(place).expect("checked slugs are of the taxonomy, which has at most 128")
         };
         let (builder, mut sentry) = (&mut self.builder, Sentry::new(feed, &self.own));
-        let reading = read_feed(feed, &place_of, &mut |said: Said<'_>| {
+        let reading = read_feed(feed, &self.plan.directory, &place_of, &mut |said: Said<'_>| {
             sentry.hear(&said);
             let mut mark = said.mark(place);
             if let Some(records) = said.records {
@@ -258,10 +258,9 @@ impl<'p> Bench<'p> {
                 None => builder.push(said.name, mark),
             }
         })?;
-        let Reading { mut report, fingerprint, rows, refused } = reading;
+        let Reading { mut report, fingerprint, version, rows, refused } = reading;
         let denied = sentry.own_names_denied();
         report.own_names = denied.len() as u64;
-        let version = report.sha256[..16].to_owned();
         // Entries under another definition say nothing about what to expect of this one, and those of a first reading neither.
         let expected = before.map(|(_, summary)| &summary.report).filter(|report| report.entries + report.paths > 0);
         let is_approved = self.plan.approved.get(&feed.name) == Some(&version);
@@ -328,8 +327,7 @@ impl<'p> Bench<'p> {
     fn carry_over(&mut self) -> Result<(), ArtefactError> {
         let Some(previous) = self.previous.filter(|_| !self.carried.is_empty()) else { return Ok(()) };
         let place_of = |slug: &String| self.categories.iter().position(|category| category == slug);
-        let category_places: Vec<Option<u8>> =
-            previous.header().categories.iter().map(|slug| u8::try_from(place_of(slug)?).ok()).collect();
+        let category_places: Vec<Option<u8>> = previous.header().categories.iter().map(|slug| u8::try_from(place_of(slug)?).ok()).collect();
         let mut counts: HashMap<u16, u64> = HashMap::new();
         let mut names = previous.names();
         while let Some((key, marks)) = names.next() {

@@ -2,9 +2,64 @@
 //! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
 //! asked here.
 
-use std::{error::Error, fmt};
+mod address;
+pub(crate) mod category;
+mod client;
+mod http;
+pub(crate) mod manifest;
+
+use std::{error::Error, fmt, io, path::Path};
 
 use crate::gate::Gate;
+
+use crate::feed::{Feed, Format};
+
+/// Fetches one feed, and remembers in its spool what came.
+pub enum Fetcher {
+    /// A list that is published as one file.
+    Http(http::HttpList),
+    /// Snapshots and deltas of names with codes.
+    CategoryFeed(category::CategoryFeed),
+}
+
+impl Fetcher {
+    /// For a feed that is fetched, whose definition was checked. `directory` is that of the artefacts.
+    ///
+    /// # Errors
+    /// The spool cannot be opened, or nothing can be asked at all.
+    pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
+        match feed.format {
+            Format::CategoryFeed => Ok(Self::CategoryFeed(category::CategoryFeed::new(feed, directory)?)),
+            Format::Rpz => Err(FetchError::new(Gate::Transport, "zones are not transferred yet")),
+            _ => Ok(Self::Http(http::HttpList::new(feed, directory)?)),
+        }
+    }
+
+    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other threads than the caller's.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. The spool then holds what it held.
+    pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        match self {
+            Self::Http(list) => list.fetch().await,
+            Self::CategoryFeed(feed) => feed.fetch().await,
+        }
+    }
+
+    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays the same, and so does
+    /// what is built of it. It reads and writes all of it, so it is for after a change is live.
+    ///
+    /// # Errors
+    /// The disk refused; the spool then is as it was.
+    pub async fn tidy(&mut self) -> Result<(), FetchError> {
+        let spool = match self {
+            Self::Http(_) => return Ok(()),
+            Self::CategoryFeed(feed) => feed.spool().clone(),
+        };
+        let folding = tokio::task::spawn_blocking(move || if spool.should_be_folded() { spool.fold() } else { Ok(()) });
+        folding.await.map_err(io::Error::other).and_then(|folded| folded).map_err(disk)
+    }
+}
 
 /// What a fetch found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +81,15 @@ pub enum Fetched {
         rows: Vec<RowChange>,
     },
 }
+
+/// What the provider calls the content that a fetcher's state tells of: a sequence number, a serial, or the beginning of a SHA-256.
+pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
+    let number = ["sequence", "serial"].iter().find_map(|key| state.get(key)?.as_u64()).map(|number| number.to_string());
+    number.or_else(|| Some(state.get("sha256")?.as_str()?.get(..VERSION_DIGITS)?.to_owned()))
+}
+
+/// Digits of a SHA-256 that stand for it in a version's name: nobody publishes as many versions as that tells apart.
+pub(crate) const VERSION_DIGITS: usize = 16;
 
 /// One row of a feed came or went.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -73,13 +137,18 @@ impl FetchError {
     }
 }
 
+/// Our own disk refused.
+pub(crate) fn disk(error: io::Error) -> FetchError {
+    FetchError::because(Gate::Disk, "keeping what was fetched", error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
-        let error = FetchError::because(Gate::Disk, "writing the spool", std::io::Error::other("full"));
+        let error = FetchError::because(Gate::Disk, "writing the spool", io::Error::other("full"));
         assert_eq!(error.to_string(), "disk: writing the spool");
         assert_eq!(error.source().unwrap().to_string(), "full");
         assert!(FetchError::new(Gate::Size, "too much").source().is_none());

@@ -79,8 +79,8 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
     std::fs::write(folder.join(VERSION), version)
 }
 
-fn content(_directory: &Path, feed: &Feed) -> Vec<PathBuf> {
-    source::files(feed).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
+fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
+    source::files(feed, directory).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
 }
 
 /// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its categories.

@@ -23,7 +23,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false };
+        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false, ..Plan::default() };
         Self { folder, plan, taxonomy: Taxonomy::shipped() }
     }
 
