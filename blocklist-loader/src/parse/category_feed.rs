@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use policy::listing::NO_CATEGORY;
+use policy::{key::key_of_path, listing::NO_CATEGORY, name::NameBuffer};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -78,21 +78,38 @@ pub(crate) enum Meaning {
     Unmapped,
 }
 
-/// The meanings of a feed's codes, looked up once each.
-pub(crate) struct Meanings<'a> {
-    feed: &'a Feed,
-    codes: &'a Codes,
-    place_of: &'a dyn Fn(&str) -> u8,
-    known: HashMap<Vec<u8>, Meaning>,
+/// The key that a row takes the whole place of; none where the row holds no name.
+pub(crate) fn key(row: &[u8]) -> Option<Vec<u8>> {
+    let row = Row::parse(row);
+    let mut buffer = NameBuffer::new();
+    let name = buffer.parse(row.name).ok()?;
+    Some(match row.path {
+        Some(path) => key_of_path(name, path),
+        None => {
+            let mut key = Vec::with_capacity(name.wire().len());
+            name.write_key(&mut key);
+            key
+        }
+    })
 }
 
-impl<'a> Meanings<'a> {
-    pub(crate) fn new(feed: &'a Feed, codes: &'a Codes, place_of: &'a dyn Fn(&str) -> u8) -> Self {
-        Self { feed, codes, place_of, known: HashMap::new() }
+/// Reads rows with the meanings of a feed's codes, looked up once each.
+pub(crate) struct Reader<'a> {
+    feed: &'a Feed,
+    codes: Codes,
+    place_of: &'a dyn Fn(&str) -> u8,
+    known: HashMap<Vec<u8>, Meaning>,
+    /// Codes without a mapping that were told of.
+    told: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(feed: &'a Feed, content: &Path, place_of: &'a dyn Fn(&str) -> u8) -> Self {
+        Self { feed, codes: category::codes(content), place_of, known: HashMap::new(), told: 0 }
     }
 
     /// The meaning of a code, and whether it was asked for the first time.
-    pub(crate) fn of(&mut self, code: &[u8]) -> (Meaning, bool) {
+    fn meaning(&mut self, code: &[u8]) -> (Meaning, bool) {
         if let Some(&meaning) = self.known.get(code) {
             return (meaning, false);
         }
@@ -125,10 +142,58 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    fn title(&self, code: &str) -> Option<&'a str> {
+    fn title(&self, code: &str) -> Option<&str> {
         let is_it = |name: &str| name == code;
         let entry = self.codes.codes.iter().find(|entry| is_it(&entry.code) || entry.codename.as_deref().is_some_and(is_it))?;
         entry.title.as_deref().or(entry.codename.as_deref())
+    }
+
+    /// Reads one row.
+    pub(crate) fn read(&mut self, line: &[u8], rows: &mut Rows<'_>) {
+        let row = Row::parse(line);
+        if row.codes().next().is_none() {
+            return rows.bad(line, &"no code stands behind the name");
+        }
+        let (mut is_clean, mut places) = (false, Vec::new());
+        for code in row.codes() {
+            let (meaning, is_new) = self.meaning(code);
+            match meaning {
+                Meaning::Category(place) if !places.contains(&place) => places.push(place),
+                Meaning::Category(_) => {}
+                Meaning::Clean => is_clean = true,
+                Meaning::Unmapped => {
+                    rows.unmapped();
+                    if is_new && self.told < UNMAPPED_TOLD_MAX {
+                        self.told += 1;
+                        let code = String::from_utf8_lossy(code);
+                        rows.complain_unmapped_code(&code, self.title(&code));
+                    }
+                }
+            }
+        }
+        if let Some(path) = row.path {
+            // A path that is known clean says nothing: paths have nothing below them.
+            for place in places {
+                rows.set_category(place);
+                rows.path_entry(line, row.name, path);
+            }
+            return;
+        }
+        let claim = Claim::deny(self.feed.bare_scope());
+        let bad = rows.report.bad;
+        for &place in &places {
+            rows.set_category(place);
+            rows.entry(line, row.name, claim);
+            // What is wrong with a name is wrong once.
+            if rows.report.bad > bad {
+                return;
+            }
+        }
+        // A name that is of a category as well is not clean.
+        if is_clean && places.is_empty() {
+            rows.set_category(NO_CATEGORY);
+            rows.entry(line, row.name, Claim::allow(self.feed.bare_scope()));
+        }
     }
 }
 
@@ -142,64 +207,15 @@ pub(crate) fn read(
 ) -> Result<spool::Content, SourceError> {
     let failed = |source| SourceError::Io { step: "reading", path: content.to_owned(), source };
     spool::whole_file(content).map_err(failed)?.ok_or(SourceError::NotFetched)?;
-    let codes = category::codes(content);
-    let mut meanings = Meanings::new(feed, &codes, place_of);
-    let mut unmapped = 0;
+    let mut reader = Reader::new(feed, content, place_of);
     rows.enter("feed", Some(NO_CATEGORY));
     spool::for_each_row(content, RowKey::UpToTab, &mut |line| {
         hash.update(line);
         hash.update(b"\n");
         rows.next_line();
-        read_row(feed, line, &mut meanings, &mut unmapped, rows);
+        reader.read(line, rows);
     })
     .map_err(failed)
-}
-
-fn read_row(feed: &Feed, line: &[u8], meanings: &mut Meanings<'_>, unmapped: &mut usize, rows: &mut Rows<'_>) {
-    let row = Row::parse(line);
-    if row.codes().next().is_none() {
-        return rows.bad(line, &"no code stands behind the name");
-    }
-    let (mut is_clean, mut places) = (false, Vec::new());
-    for code in row.codes() {
-        let (meaning, is_new) = meanings.of(code);
-        match meaning {
-            Meaning::Category(place) if !places.contains(&place) => places.push(place),
-            Meaning::Category(_) => {}
-            Meaning::Clean => is_clean = true,
-            Meaning::Unmapped => {
-                rows.unmapped();
-                if is_new && *unmapped < UNMAPPED_TOLD_MAX {
-                    *unmapped += 1;
-                    let code = String::from_utf8_lossy(code);
-                    rows.complain_unmapped_code(&code, meanings.title(&code));
-                }
-            }
-        }
-    }
-    if let Some(path) = row.path {
-        // A path that is known clean says nothing: paths have nothing below them.
-        for place in places {
-            rows.set_category(place);
-            rows.path_entry(line, row.name, path);
-        }
-        return;
-    }
-    let claim = Claim::deny(feed.bare_scope());
-    let bad = rows.report.bad;
-    for &place in &places {
-        rows.set_category(place);
-        rows.entry(line, row.name, claim);
-        // What is wrong with a name is wrong once.
-        if rows.report.bad > bad {
-            return;
-        }
-    }
-    // A name that is of a category as well is not clean.
-    if is_clean && places.is_empty() {
-        rows.set_category(NO_CATEGORY);
-        rows.entry(line, row.name, Claim::allow(feed.bare_scope()));
-    }
 }
 
 #[cfg(test)]
@@ -233,7 +249,7 @@ mod tests {
         let json = br#"{"v":1,"codes":[{"code":2,"codename":"bets","title":"Betting"},{"code":1,"codename":"adverts"},{"code":5,"title":"Five"}]}"#;
         let codes = Codes::parse(json).unwrap();
         let place_of = |slug: &str| if slug == "ads" { 10 } else { 20 };
-        let mut meanings = Meanings::new(&feed, &codes, &place_of);
+        let mut reader = Reader { feed: &feed, codes, place_of: &place_of, known: HashMap::new(), told: 0 };
         for (code, meaning) in [
             ("1", Meaning::Category(10)),
             ("01", Meaning::Category(10)),
@@ -244,10 +260,10 @@ mod tests {
             ("5", Meaning::Unmapped),
             ("x", Meaning::Unmapped),
         ] {
-            assert_eq!(meanings.of(code.as_bytes()), (meaning, true), "{code}");
-            assert_eq!(meanings.of(code.as_bytes()), (meaning, false), "{code}");
+            assert_eq!(reader.meaning(code.as_bytes()), (meaning, true), "{code}");
+            assert_eq!(reader.meaning(code.as_bytes()), (meaning, false), "{code}");
         }
-        assert_eq!((meanings.title("5"), meanings.title("2"), meanings.title("x")), (Some("Five"), Some("Betting"), None));
+        assert_eq!((reader.title("5"), reader.title("2"), reader.title("x")), (Some("Five"), Some("Betting"), None));
         assert_eq!(feed.slugs().collect::<Vec<_>>(), ["ads", "gambling"]);
     }
 }
