@@ -17,9 +17,9 @@ use crate::feed::{Feed, Format};
 /// Fetches one feed, and remembers in its spool what came.
 pub enum Fetcher {
     /// A list that is published as one file.
-    Http(http::HttpList),
+    Http(Box<http::HttpList>),
     /// Snapshots and deltas of names with codes.
-    CategoryFeed(category::CategoryFeed),
+    CategoryFeed(Box<category::CategoryFeed>),
 }
 
 impl Fetcher {
@@ -29,9 +29,9 @@ impl Fetcher {
     /// The spool cannot be opened, or nothing can be asked at all.
     pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         match feed.format {
-            Format::CategoryFeed => Ok(Self::CategoryFeed(category::CategoryFeed::new(feed, directory)?)),
+            Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(feed, directory)?))),
             Format::Rpz => Err(FetchError::new(Gate::Transport, "zones are not transferred yet")),
-            _ => Ok(Self::Http(http::HttpList::new(feed, directory)?)),
+            _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
         }
     }
 
@@ -145,6 +145,15 @@ pub(crate) fn disk(error: io::Error) -> FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fetch_may_run_on_any_thread() {
+        fn sendable<T: Send>(_: &T) {}
+        let (feed, folder) = (Feed::new("a", "http://127.0.0.1/a", Format::Domains), tempfile::tempdir().unwrap());
+        let mut fetcher = Fetcher::new(&feed, folder.path()).unwrap();
+        sendable(&fetcher.fetch());
+        sendable(&fetcher.tidy());
+    }
 
     #[test]
     fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
