@@ -176,7 +176,7 @@ pub fn build(plan: &Plan, taxonomy: &Taxonomy, previous: Option<&Blocklist>, now
     let generation = plan.generation.unwrap_or(next);
 
     let write_error = |source| BuildError::Write { generation, source };
-    let mut bench = Bench::new(plan, previous, now);
+    let mut bench = Bench::new(plan, previous, generation, now);
     for feed in &plan.feeds {
         bench.add(feed).map_err(write_error)?;
     }
@@ -201,6 +201,7 @@ fn categories_of(feeds: &[Feed]) -> Vec<String> {
 struct Bench<'p> {
     plan: &'p Plan,
     previous: Option<&'p Blocklist>,
+    generation: u64,
     now: jiff::Timestamp,
     own: Vec<Name>,
     categories: Vec<String>,
@@ -212,10 +213,11 @@ struct Bench<'p> {
 }
 
 impl<'p> Bench<'p> {
-    fn new(plan: &'p Plan, previous: Option<&'p Blocklist>, now: jiff::Timestamp) -> Self {
+    fn new(plan: &'p Plan, previous: Option<&'p Blocklist>, generation: u64, now: jiff::Timestamp) -> Self {
         Self {
             plan,
             previous,
+            generation,
             now,
             own: own_names(&plan.own_names),
             categories: categories_of(&plan.feeds),
@@ -278,6 +280,7 @@ impl<'p> Bench<'p> {
             most_specific: feed.matching == Matching::MostSpecific,
             definition: feed.definition(),
             fingerprint,
+            generation: before.filter(|(_, before)| before.version == version).map_or(self.generation, |(_, before)| before.generation),
             version,
             read_at: self.now,
             report,
@@ -292,7 +295,7 @@ impl<'p> Bench<'p> {
             if let Some((old, before)) = before {
                 self.carried.insert(narrow(old), place);
                 summary.version.clone_from(&before.version);
-                summary.read_at = before.read_at;
+                (summary.read_at, summary.generation) = (before.read_at, before.generation);
                 // A feed that never had an entry has nothing to tell but why it is refused now.
                 if before.report.entries > 0 {
                     summary.report = before.report.clone();

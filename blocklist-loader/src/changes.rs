@@ -108,6 +108,7 @@ pub fn propose(
     let mut feeds = lists.header().feeds.clone();
     feeds[usize::from(place)] = FeedSummary {
         version: changed.version.to_owned(),
+        generation,
         read_at: now,
         fingerprint: source::fingerprint(feed, &plan.directory),
         refused: None,
