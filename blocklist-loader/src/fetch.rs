@@ -2,6 +2,9 @@
 //! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
 //! asked here.
 
+pub mod notify;
+pub mod transfer;
+
 use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
