@@ -127,7 +127,7 @@ pub fn needs_building(plan: &Plan, built: Option<&Header>) -> Need {
     let is_defined_so = |(feed, summary): (&Feed, &FeedSummary)| feed.name == summary.name && feed.definition() == summary.definition;
     if plan.feeds.len() != built.feeds.len() || !plan.feeds.iter().zip(&built.feeds).all(is_defined_so) {
         Need::Definitions
-    } else if plan.feeds.iter().zip(&built.feeds).any(|(feed, summary)| fingerprint(feed) != summary.fingerprint) {
+    } else if plan.feeds.iter().zip(&built.feeds).any(|(feed, summary)| fingerprint(feed, &plan.directory) != summary.fingerprint) {
         Need::Content
     } else {
         Need::Nothing
@@ -158,7 +158,7 @@ pub fn build(plan: &Plan, taxonomy: &Taxonomy, previous: Option<&Blocklist>, now
     let (mut builder, mut summaries, mut refused) = (Builder::new(), Vec::new(), Vec::new());
     for (place, feed) in plan.feeds.iter().enumerate() {
         let place = u16::try_from(place).map_err(|_| write_error(ArtefactError::TooMany(usize::from(u16::MAX), "feeds")))?;
-        let (summary, reason) = add_feed(feed, place, &categories, &mut builder).map_err(write_error)?;
+        let (summary, reason) = add_feed(feed, place, &plan.directory, &categories, &mut builder).map_err(write_error)?;
         summaries.push(summary);
         refused.extend(reason.map(|reason| RefusedFeed { feed: feed.name.clone(), reason, carried: 0 }));
     }
@@ -184,13 +184,19 @@ fn categories_of(feeds: &[Feed]) -> Vec<String> {
 }
 
 /// Reads one feed into the builder; says why, if it was refused and therefore left nothing there.
-fn add_feed(feed: &Feed, place: u16, categories: &[String], builder: &mut Builder) -> Result<(FeedSummary, Option<String>), ArtefactError> {
+fn add_feed(
+    feed: &Feed,
+    place: u16,
+    directory: &Path,
+    categories: &[String],
+    builder: &mut Builder,
+) -> Result<(FeedSummary, Option<String>), ArtefactError> {
     let checkpoint = builder.checkpoint();
     let place_of = |slug: &str| {
         let place = categories.iter().position(|category| category == slug).expect("all slugs of all feeds are in it");
         u8::try_from(place).expect("checked slugs are of the taxonomy, which has at most 128")
     };
-    let reading = read_feed(feed, &place_of, &mut |name, category, claim| builder.push(name, claim.mark(place, category)))?;
+    let reading = read_feed(feed, directory, &place_of, &mut |name, category, claim| builder.push(name, claim.mark(place, category)))?;
     if reading.refused.is_some() {
         builder.rewind(&checkpoint);
     }

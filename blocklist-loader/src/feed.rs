@@ -3,14 +3,19 @@
 //! A definition is checked once, when the configuration is read, with an error that says which words would be right.
 //! Whether the source exists is not asked here: a missing file refuses its feed, it does not stop the program.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+mod transport;
+
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use policy::{
     category::Taxonomy,
     listing::{Scope, Tier},
+    name::Name,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use transport::{Matching, Secret, Tsig, TsigAlgorithm};
 
 use crate::source::hexadecimal;
 
@@ -18,6 +23,20 @@ use crate::source::hexadecimal;
 const READING_VERSION: u32 = 1;
 /// The longest name of a feed, in octets: it stands in URLs, in metrics and in every explanation.
 const FEED_NAME_OCTETS_MAX: usize = 64;
+/// The slug that `categories` gives to codes of known clean names.
+pub(crate) const CLEAN: &str = "none";
+/// Beyond a mebibyte times this, an artefact would have more names than the largest feeds together.
+const SIZE_MIB_MAX: u32 = 1 << 20;
+/// A day: whatever is asked less often is not watched at all.
+const SECONDS_MAX: u32 = 86_400;
+/// An HTTP list changes a few times a day, and its server is somebody's gift.
+const HTTP_INTERVAL_S: u32 = 3600;
+/// The manifest of a category feed is there to be asked for every few seconds.
+const CATEGORY_FEED_INTERVAL_S: u32 = 5;
+/// No alarm about age before this, however often the source is asked.
+const AGE_S_MIN: u32 = 3600;
+/// Asked in vain this often, a feed is old.
+const AGE_INTERVALS: u32 = 4;
 
 /// One `[[feeds]]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +44,7 @@ const FEED_NAME_OCTETS_MAX: usize = 64;
 pub struct Feed {
     /// The name by which people and programs know it.
     pub name: String,
-    /// A file or a folder.
+    /// A file, a folder, or where to fetch it: `http://`, `https://`, `rpz://HOST:PORT/ZONE`.
     pub source: String,
     /// The syntax of the files.
     pub format: Format,
@@ -35,7 +54,7 @@ pub struct Feed {
     /// The category of all entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// The category of each sub-folder, in place of `category`.
+    /// The category of each sub-folder, code or the like, in place of `category`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub categories: BTreeMap<String, String>,
     /// Who decides about it.
@@ -47,10 +66,85 @@ pub struct Feed {
     /// Whether entries that cover a whole public suffix are taken.
     #[serde(default)]
     pub force_public_suffixes: bool,
+    /// What several entries of this feed that cover one name mean together.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub matching: Matching,
+    /// How often a source that is fetched is asked, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_s: Option<u32>,
+    /// Who we are to the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// How we prove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// A token that proves it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Secret>,
+    /// Whether the source may be at an address that is not of the public Internet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow_private: bool,
+    /// The most that is read, decompressed, in mebibytes.
+    #[serde(default = "size_max_mib", skip_serializing_if = "is_size_max_mib")]
+    pub size_max_mib: u32,
+    /// The longest a fetch may take, in seconds.
+    #[serde(default = "timeout_s", skip_serializing_if = "is_timeout_s")]
+    pub timeout_s: u32,
+    /// Where the SHA-256 of the source is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256_url: Option<String>,
+    /// The public key that must have signed the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minisign_key: Option<String>,
+    /// Where the signature is, if not beside the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_url: Option<String>,
+    /// The key that transfers are signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tsig: Option<Tsig>,
+    /// By how many percent of its entries a version may be smaller than the last good one; 0: by any.
+    #[serde(default = "max_shrink_percent", skip_serializing_if = "is_max_shrink_percent")]
+    pub max_shrink_percent: u32,
+    /// By how many percent it may be larger; 0: by any.
+    #[serde(default = "max_growth_percent", skip_serializing_if = "is_max_growth_percent")]
+    pub max_growth_percent: u32,
+    /// Names that every good version covers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub must_match: Vec<String>,
+    /// Names that no good version covers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub must_not_match: Vec<String>,
+    /// The age of the last successful fetch that is an alarm, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u32>,
 }
 
 fn choice() -> Tier {
     Tier::Choice
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Defaults that are no zeroes, each with the question whether a value is it: what nobody said is not written either.
+macro_rules! defaults {
+    ($($name:ident, $is:ident = $value:literal;)*) => {$(
+        fn $name() -> u32 {
+            $value
+        }
+
+        fn $is(value: &u32) -> bool {
+            *value == $value
+        }
+    )*};
+}
+
+defaults! {
+    size_max_mib, is_size_max_mib = 1024;
+    timeout_s, is_timeout_s = 300;
+    max_shrink_percent, is_max_shrink_percent = 30;
+    max_growth_percent, is_max_growth_percent = 200;
 }
 
 /// The syntax of a feed's files.
@@ -126,14 +220,62 @@ pub enum FeedFault {
     #[error("name stands twice; every feed needs its own")]
     Twice,
     /// No source at all.
-    #[error("source is empty; name a file or a folder")]
+    #[error("source is empty; name a file, a folder, or an address to fetch it from")]
     SourceEmpty,
-    /// A source that is not a path.
-    #[error("source {0:?} is not built yet in this version; name a file or a folder")]
-    SourceNotBuilt(String),
-    /// A format that is known but not read yet.
-    #[error("format \"{0}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard")]
-    FormatNotBuilt(Format),
+    /// A source whose scheme nobody speaks.
+    #[error("source {0:?} cannot be fetched; name a file or a folder, or begin with http://, https:// or rpz://")]
+    SourceUnknown(String),
+    /// A source that begins well and then is no address.
+    #[error("source is no address: {0}")]
+    SourceMalformed(String),
+    /// Credentials where everybody sees them.
+    #[error("source holds a password, which would be shown with it; put it into username and password")]
+    SourceWithCredentials,
+    /// A format and a source that do not belong together.
+    #[error("format \"{format}\" cannot come from source {source_text:?}; {right}")]
+    SourceOfFormat {
+        /// The format.
+        format: Format,
+        /// The source.
+        source_text: String,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// A key that would do nothing.
+    #[error("{key} has no meaning here: it is for {meant}")]
+    KeyWithoutMeaning {
+        /// The key.
+        key: &'static str,
+        /// What it is for.
+        meant: &'static str,
+    },
+    /// A number out of its range.
+    #[error("{key} must be {least} to {most}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// The least.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
+    /// Half of a login, or two.
+    #[error("credentials are username and password together, or bearer alone")]
+    Credentials,
+    /// A key that no signature can be checked with.
+    #[error("minisign_key is no public key of minisign: the line of 56 characters in its .pub file")]
+    MinisignKey,
+    /// A key that no transfer can be signed with.
+    #[error("tsig: {0}")]
+    Tsig(&'static str),
+    /// Something else where a name must stand.
+    #[error("{key}: {name:?} is no name")]
+    NotAName {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        name: String,
+    },
     /// Nobody says what a bare name means.
     #[error("scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants")]
     ScopeMissing(Format),
@@ -147,7 +289,9 @@ pub enum FeedFault {
     #[error("both category and categories are given; keep one")]
     CategoryTwice,
     /// `categories` where there are no folders to map.
-    #[error("categories maps the folders of format \"squidguard\"; format \"{0}\" needs a single category")]
+    #[error(
+        "categories maps the folders of format \"squidguard\" and the codes of \"category-feed\"; format \"{0}\" needs a single category"
+    )]
     CategoriesWithoutFolders(Format),
     /// A slug that the taxonomy does not have.
     #[error("category {slug:?} is not in the taxonomy{}", .nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default())]
@@ -160,6 +304,39 @@ pub enum FeedFault {
 }
 
 impl Feed {
+    /// A feed of which only this is said; everything else is as if nobody had written it.
+    #[must_use]
+    pub fn new(name: impl Into<String>, source: impl Into<String>, format: Format) -> Self {
+        Self {
+            name: name.into(),
+            source: source.into(),
+            format,
+            scope: None,
+            category: None,
+            categories: BTreeMap::new(),
+            tier: choice(),
+            allow_empty: false,
+            force_public_suffixes: false,
+            matching: Matching::default(),
+            interval_s: None,
+            username: None,
+            password: None,
+            bearer: None,
+            allow_private: false,
+            size_max_mib: size_max_mib(),
+            timeout_s: timeout_s(),
+            sha256_url: None,
+            minisign_key: None,
+            signature_url: None,
+            tsig: None,
+            max_shrink_percent: max_shrink_percent(),
+            max_growth_percent: max_growth_percent(),
+            must_match: Vec::new(),
+            must_not_match: Vec::new(),
+            max_age_s: None,
+        }
+    }
+
     /// Checks the definition by itself.
     ///
     /// # Errors
@@ -182,13 +359,47 @@ impl Feed {
         Ok(())
     }
 
-    /// The same feed with a relative source resolved against a folder: that of the configuration file.
+    /// The same feed with relative paths resolved against a folder: that of the configuration file.
     #[must_use]
     pub fn rooted(mut self, base: &Path) -> Self {
         if !is_remote(&self.source) {
             self.source = base.join(&self.source).to_string_lossy().into_owned();
         }
+        self.password = self.password.map(|secret| secret.rooted(base));
+        self.bearer = self.bearer.map(|secret| secret.rooted(base));
+        self.tsig = self.tsig.map(|tsig| Tsig { secret: tsig.secret.rooted(base), ..tsig });
         self
+    }
+
+    /// Whether a fetcher puts the content into a spool, from which it is then read. A folder with a category feed is
+    /// followed as if it were far away: manifest, sequences and checksums are the same.
+    #[must_use]
+    pub fn is_fetched(&self) -> bool {
+        is_remote(&self.source) || matches!(self.format, Format::CategoryFeed | Format::Rpz)
+    }
+
+    /// How often the source is asked. None where the source itself says it: a zone in its SOA record.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        let usual = match self.format {
+            Format::Rpz => None,
+            Format::CategoryFeed => Some(CATEGORY_FEED_INTERVAL_S),
+            _ => Some(HTTP_INTERVAL_S),
+        };
+        self.interval_s.or(usual).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// The age of the last successful fetch at which there must be an alarm.
+    #[must_use]
+    pub fn max_age(&self) -> Duration {
+        let interval = self.interval().unwrap_or(Duration::from_secs(HTTP_INTERVAL_S.into()));
+        let usual = (interval * AGE_INTERVALS).max(Duration::from_secs(AGE_S_MIN.into()));
+        self.max_age_s.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// The most octets of content, decompressed.
+    pub(crate) fn octets_max(&self) -> u64 {
+        u64::from(self.size_max_mib) << 20
     }
 
     /// What a bare name in this feed means. squidGuard itself defines a listed domain as the domain and all below it,
@@ -204,12 +415,31 @@ impl Feed {
 
     /// The slugs this feed can give, in a stable order.
     pub(crate) fn slugs(&self) -> impl Iterator<Item = &str> {
-        self.category.iter().chain(self.categories.values()).map(String::as_str)
+        let clean = |slug: &&str| self.format == Format::CategoryFeed && *slug == CLEAN;
+        self.category.iter().chain(self.categories.values()).map(String::as_str).filter(move |slug| !clean(slug))
     }
 
-    /// Digest of all that decides how the sources are read, as the artefact keeps it.
+    /// Whether the feed sorts names into categories, in contrast to orders and names that are never blocked.
+    pub(crate) fn is_about_categories(&self) -> bool {
+        self.category.is_some() || !self.categories.is_empty()
+    }
+
+    /// Digest of all that decides how the sources are read, as the artefact keeps it. How they are fetched, and what is
+    /// asked of them before they are taken, changes nothing in what they mean.
     pub(crate) fn definition(&self) -> String {
-        let json = serde_json::to_vec(self).expect("a feed is plain data");
+        let plain = Self::new(self.name.clone(), self.source.clone(), self.format);
+        let meaning = Self {
+            scope: self.scope,
+            category: self.category.clone(),
+            categories: self.categories.clone(),
+            tier: self.tier,
+            allow_empty: self.allow_empty,
+            force_public_suffixes: self.force_public_suffixes,
+            matching: self.matching,
+            size_max_mib: self.size_max_mib,
+            ..plain
+        };
+        let json = serde_json::to_vec(&meaning).expect("a feed is plain data");
         hexadecimal(&Sha256::new().chain_update(READING_VERSION.to_be_bytes()).chain_update(json).finalize())
     }
 
@@ -218,15 +448,11 @@ impl Feed {
         if !name_fits || self.name.contains(|character: char| character == '/' || character.is_control()) {
             return Err(FeedFault::Name);
         }
-        if matches!(self.format, Format::Rpz | Format::CategoryFeed) {
-            return Err(FeedFault::FormatNotBuilt(self.format));
-        }
         if self.source.is_empty() {
             return Err(FeedFault::SourceEmpty);
         }
-        if is_remote(&self.source) {
-            return Err(FeedFault::SourceNotBuilt(self.source.clone()));
-        }
+        self.transport_fault()?;
+        self.gate_fault()?;
         match self.scope {
             None if matches!(self.format, Format::Domains | Format::Hosts | Format::Wildcard) => {
                 return Err(FeedFault::ScopeMissing(self.format));
@@ -240,7 +466,7 @@ impl Feed {
             (true, false) => return Err(FeedFault::CategoryTwice),
             // An order is not about a category, nor is a name that is never blocked.
             (false, true) if matches!(self.tier, Tier::Choice | Tier::Security) => return Err(FeedFault::CategoryMissing),
-            (false, false) if self.format != Format::Squidguard => {
+            (false, false) if !matches!(self.format, Format::Squidguard | Format::CategoryFeed | Format::Rpz) => {
                 return Err(FeedFault::CategoriesWithoutFolders(self.format));
             }
             _ => {}
@@ -250,8 +476,29 @@ impl Feed {
             None => Ok(()),
         }
     }
+
+    fn gate_fault(&self) -> Result<(), FeedFault> {
+        let ranges = [
+            ("interval_s", self.interval_s.unwrap_or(1), 1, SECONDS_MAX),
+            ("timeout_s", self.timeout_s, 1, SECONDS_MAX),
+            ("size_max_mib", self.size_max_mib, 1, SIZE_MIB_MAX),
+            ("max_shrink_percent", self.max_shrink_percent, 0, 100),
+            ("max_age_s", self.max_age_s.unwrap_or(1), 1, u32::MAX),
+        ];
+        for (key, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(FeedFault::Range { key, least, most });
+            }
+        }
+        let canaries = [("must_match", &self.must_match), ("must_not_match", &self.must_not_match)];
+        for (key, name) in canaries.into_iter().flat_map(|(key, names)| names.iter().map(move |name| (key, name))) {
+            Name::parse(name).map_err(|_| FeedFault::NotAName { key, name: name.clone() })?;
+        }
+        Ok(())
+    }
 }
 
+/// Whether a source is somewhere to fetch from, rather than a path.
 fn is_remote(source: &str) -> bool {
     source.contains("://")
 }
@@ -279,106 +526,4 @@ fn distance(left: &str, right: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str =
-        "name = \"gambling\"\nsource = \"lists/gambling.txt\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"\n";
-
-    fn check(toml: &str, expected: Result<(), &str>) {
-        let feed: Feed = toml::from_str(toml).unwrap();
-        assert_eq!(feed.check(&Taxonomy::shipped()).map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{toml}");
-    }
-
-    #[test]
-    fn a_definition_that_cannot_work_is_told_what_would() {
-        check(GOOD, Ok(()));
-        check(
-            &GOOD.replace("scope = \"subtree\"\n", ""),
-            Err(
-                "feeds \"gambling\": scope is missing: format \"domains\" does not say what a bare name means; one of exact, subtree, descendants",
-            ),
-        );
-        check(
-            &GOOD.replace("category = \"gambling\"", "category = \"gamling\""),
-            Err("feeds \"gambling\": category \"gamling\" is not in the taxonomy; did you mean \"gambling\"?"),
-        );
-        check(
-            &GOOD.replace("category = \"gambling\"", "category = \"zzzzzzzz\""),
-            Err("feeds \"gambling\": category \"zzzzzzzz\" is not in the taxonomy"),
-        );
-        check(
-            &GOOD.replace("category = \"gambling\"\n", ""),
-            Err("feeds \"gambling\": category is missing; name one of the taxonomy's slugs"),
-        );
-        check(
-            &(GOOD.to_owned() + "categories = { a = \"adult\" }"),
-            Err("feeds \"gambling\": both category and categories are given; keep one"),
-        );
-        check(
-            &GOOD.replace("category = \"gambling\"", "categories = { a = \"adult\" }"),
-            Err("feeds \"gambling\": categories maps the folders of format \"squidguard\"; format \"domains\" needs a single category"),
-        );
-        for remote in ["https://lists.example/a", "http://lists.example/a", "rpz://192.0.2.1:53/zone"] {
-            check(
-                &GOOD.replace("lists/gambling.txt", remote),
-                Err(&format!("feeds \"gambling\": source \"{remote}\" is not built yet in this version; name a file or a folder")),
-            );
-        }
-        for format in ["rpz", "category-feed"] {
-            let error = format!(
-                "feeds \"gambling\": format \"{format}\" is not built yet in this version; one of domains, hosts, wildcard, adblock, dnsmasq, unbound, squidguard"
-            );
-            check(&GOOD.replace("\"domains\"", &format!("\"{format}\"")), Err(&error));
-        }
-        check(&GOOD.replace("lists/gambling.txt", ""), Err("feeds \"gambling\": source is empty; name a file or a folder"));
-        check(
-            &GOOD.replace("\"gambling\"", "\"a/b\"").replace("category = \"a/b\"", "category = \"gambling\""),
-            Err("feeds \"a/b\": name must be 1 to 64 characters, none of them a slash or a control character"),
-        );
-    }
-
-    #[test]
-    fn a_format_whose_rows_say_what_they_cover_takes_no_other_scope() {
-        for format in ["adblock", "dnsmasq", "unbound"] {
-            let toml = GOOD.replace("domains", format);
-            check(&toml, Ok(()));
-            check(&toml.replace("scope = \"subtree\"\n", ""), Ok(()));
-            let error = format!(
-                "feeds \"gambling\": scope contradicts format \"{format}\", whose rows say themselves what they cover; leave it out"
-            );
-            check(&toml.replace("subtree", "exact"), Err(&error));
-            check(&toml.replace("subtree", "descendants"), Err(&error));
-        }
-        check(&GOOD.replace("domains", "squidguard").replace("scope = \"subtree\"\n", ""), Ok(()));
-        check(&GOOD.replace("domains", "squidguard").replace("category = \"gambling\"", "categories = { x = \"adult\" }"), Ok(()));
-    }
-
-    #[test]
-    fn unknown_keys_and_two_feeds_of_one_name_are_refused() {
-        assert!(toml::from_str::<Feed>(&(GOOD.to_owned() + "scoop = 1")).unwrap_err().to_string().contains("unknown field `scoop`"));
-        assert!(toml::from_str::<Feed>(&GOOD.replace("domains", "csv")).is_err());
-        let feed: Feed = toml::from_str(GOOD).unwrap();
-        let error = Feed::check_all(&[feed.clone(), feed], &Taxonomy::shipped()).unwrap_err();
-        assert_eq!(error.to_string(), "feeds \"gambling\": name stands twice; every feed needs its own");
-    }
-
-    #[test]
-    fn a_relative_source_stands_beside_the_configuration() {
-        let feed: Feed = toml::from_str(GOOD).unwrap();
-        let rooted = |source: &str| Feed { source: source.to_owned(), ..feed.clone() }.rooted(Path::new("/etc/ox")).source;
-        assert_eq!(rooted("lists/a.txt"), "/etc/ox/lists/a.txt");
-        assert_eq!(rooted("/srv/a.txt"), "/srv/a.txt");
-        assert_eq!(rooted("https://lists.example/a"), "https://lists.example/a");
-    }
-
-    #[test]
-    fn a_feed_survives_json_and_toml_and_its_digest_follows_its_meaning() {
-        let feed: Feed = toml::from_str(GOOD).unwrap();
-        assert_eq!(feed.tier, Tier::Choice);
-        assert_eq!(serde_json::from_slice::<Feed>(&serde_json::to_vec(&feed).unwrap()).unwrap(), feed);
-        assert_eq!(toml::from_str::<Feed>(&toml::to_string(&feed).unwrap()).unwrap(), feed);
-        assert_eq!(feed.definition(), feed.clone().definition());
-        assert_ne!(feed.definition(), Feed { scope: Some(Scope::Exact), ..feed.clone() }.definition());
-    }
-}
+mod tests;

@@ -2,12 +2,87 @@
 //! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
 //! asked here.
 
+mod address;
+pub(crate) mod category;
+mod client;
+mod http;
+pub(crate) mod manifest;
 pub mod notify;
 pub mod transfer;
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use self::transfer::{Settings, Transfer};
+use crate::{
+    feed::{Feed, Format},
+    spool::folder_of,
+};
+
+/// Fetches one feed, and remembers in its spool what came.
+pub enum Fetcher {
+    /// A list that is published as one file.
+    Http(http::HttpList),
+    /// Snapshots and deltas of names with codes.
+    CategoryFeed(category::CategoryFeed),
+    /// A response policy zone.
+    Transfer(Transfer),
+}
+
+impl Fetcher {
+    /// For a feed that is fetched, whose definition was checked. `directory` is that of the artefacts.
+    ///
+    /// # Errors
+    /// The spool cannot be opened, or nothing can be asked at all.
+    pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
+        match feed.format {
+            Format::CategoryFeed => Ok(Self::CategoryFeed(category::CategoryFeed::new(feed, directory)?)),
+            Format::Rpz => Ok(Self::Transfer(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?)),
+            _ => Ok(Self::Http(http::HttpList::new(feed, directory)?)),
+        }
+    }
+
+    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other threads than the caller's.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. The spool then holds what it held.
+    pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        match self {
+            Self::Http(list) => list.fetch().await,
+            Self::CategoryFeed(feed) => feed.fetch().await,
+            Self::Transfer(transfer) => transfer.fetch().await,
+        }
+    }
+
+    /// How long to wait before the next fetch, where that is not for the definition alone to say: a zone has its refresh,
+    /// and its retry after a failure.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        if let Self::Transfer(transfer) = self { Some(transfer.interval()) } else { None }
+    }
+
+    /// The zone whose NOTIFY is about this feed: lower case, no dot at the end.
+    #[must_use]
+    pub fn zone(&self) -> Option<String> {
+        if let Self::Transfer(transfer) = self { Some(transfer.zone()) } else { None }
+    }
+
+    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays the same, and so does
+    /// what is built of it. It reads and writes all of it, so it is for after a change is live.
+    ///
+    /// # Errors
+    /// The disk refused; the spool then is as it was.
+    pub async fn tidy(&mut self) -> Result<(), FetchError> {
+        let spool = match self {
+            Self::Http(_) => return Ok(()),
+            Self::CategoryFeed(feed) => feed.spool().clone(),
+            Self::Transfer(transfer) => transfer.spool().clone(),
+        };
+        let folding = tokio::task::spawn_blocking(move || if spool.should_be_folded() { spool.fold() } else { Ok(()) });
+        folding.await.map_err(io::Error::other).and_then(|folded| folded).map_err(disk)
+    }
+}
 
 /// What a fetch found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,13 +202,18 @@ impl FetchError {
     }
 }
 
+/// Our own disk refused.
+pub(crate) fn disk(error: io::Error) -> FetchError {
+    FetchError::because(Gate::Disk, "keeping what was fetched", error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
-        let error = FetchError::because(Gate::Disk, "writing the spool", std::io::Error::other("full"));
+        let error = FetchError::because(Gate::Disk, "writing the spool", io::Error::other("full"));
         assert_eq!(error.to_string(), "disk: writing the spool");
         assert_eq!(error.source().unwrap().to_string(), "full");
         assert!(FetchError::new(Gate::Size, "too much").source().is_none());

@@ -12,6 +12,7 @@
 //! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's spool.
 //! - `spool`: what was fetched last, on disk, replaced or changed in one step.
 //! - `source`: which files a feed is, whether they changed, their lines.
+//! - `unpack`: compressed files and archives.
 //! - `parse`: one file a format; a row in, claims out.
 //! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
@@ -28,10 +29,11 @@ mod rows;
 mod source;
 mod spool;
 mod suffix;
+mod unpack;
 pub mod watch;
 
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
-pub use feed::{Feed, FeedError, FeedFault, Format};
-pub use fetch::{FetchError, Fetched, Gate, RowChange};
+pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
+pub use fetch::{FetchError, Fetched, Fetcher, Gate, RowChange};
 pub use generations::{Artefact, newest, prune};
 pub use watch::Watcher;

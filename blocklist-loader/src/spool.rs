@@ -7,7 +7,7 @@
 //! content/delta-7-2          …
 //! ```
 //!
-//! A step writes its file under a name that nobody was told yet, syncs it, and then replaces `state.json` by one rename.
+//! A step writes its file under a name that nobody was told, syncs it, and then replaces `state.json` by one rename.
 //! Before the rename everybody sees the old content with the old state, after it the new content with the new state; what
 //! a killed writer leaves is a file that `state.json` does not name, swept away by the next [`Spool::open`]. Numbers are
 //! not given twice, so a reader in another process either finds all the files it was told of or looks again.
@@ -17,6 +17,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -75,6 +76,9 @@ struct Manifest<S> {
 }
 
 type AnyState = serde_json::Value;
+
+/// How many snapshots this process began.
+static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 impl Manifest<AnyState> {
     fn empty() -> Self {
@@ -159,11 +163,11 @@ impl Spool {
 
     /// Begins a new content.
     pub(crate) fn snapshot(&self) -> io::Result<SnapshotWriter> {
-        let number = Manifest::read(&self.folder)?.snapshot + 1;
-        let path = content_of(&self.folder).join(snapshot_name(number));
+        // A writer that nobody waits for any more may still be there, so no two have one name.
+        let path = content_of(&self.folder).join(format!("writing-{}", WRITERS.fetch_add(1, Ordering::Relaxed)));
         let file = BufWriter::with_capacity(BUFFER_OCTETS, crash::create(&path)?);
         let cleanup = Unwanted { path, is_wanted: false };
-        Ok(SnapshotWriter { spool: self.clone(), number, octets: 0, hash: Sha256::new(), file, cleanup })
+        Ok(SnapshotWriter { spool: self.clone(), octets: 0, hash: Sha256::new(), file, cleanup })
     }
 
     /// Adds what changed since the content that counts.
@@ -240,7 +244,6 @@ fn sweep(content: &Path, manifest: &Manifest<AnyState>) -> io::Result<()> {
 /// Writes a new content; without [`SnapshotWriter::commit`] it never was.
 pub(crate) struct SnapshotWriter {
     spool: Spool,
-    number: u64,
     octets: u64,
     hash: Sha256,
     file: BufWriter<File>,
@@ -276,7 +279,11 @@ impl SnapshotWriter {
         self.file.flush()?;
         crash::sync(self.file.get_ref())?;
         let content = content.unwrap_or_else(|| self.digest());
-        let manifest = Manifest { snapshot: self.number, snapshot_octets: self.octets, deltas: 0, delta_octets: 0, content, state };
+        let snapshot = Manifest::read(&self.spool.folder)?.snapshot + 1;
+        let path = content_of(&self.spool.folder).join(snapshot_name(snapshot));
+        crash::rename(&self.cleanup.path, &path)?;
+        self.cleanup.path = path;
+        let manifest = Manifest { snapshot, snapshot_octets: self.octets, deltas: 0, delta_octets: 0, content, state };
         self.spool.commit(&manifest)?;
         self.cleanup.is_wanted = true;
         // What is no longer named is dead weight, no fault: the next start sweeps it again.

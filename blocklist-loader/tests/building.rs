@@ -1,10 +1,7 @@
 //! Promises of the build: what the feeds say is what the lists answer, and what fails changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use blocklist_loader::{Built, Feed, Format, Need, Outcome, Plan, build, needs_building, newest};
 use policy::{
@@ -34,15 +31,9 @@ impl House {
     fn with(mut self, slug: &str, format: Format, text: impl AsRef<[u8]>) -> Self {
         self.write(slug, text);
         self.plan.feeds.push(Feed {
-            name: slug.to_owned(),
-            source: self.path(slug).to_string_lossy().into_owned(),
-            format,
             scope: Some(Scope::Subtree),
             category: Some(slug.to_owned()),
-            categories: BTreeMap::new(),
-            tier: Tier::Choice,
-            allow_empty: false,
-            force_public_suffixes: false,
+            ..Feed::new(slug.to_owned(), self.path(slug).to_string_lossy().into_owned(), format)
         });
         self
     }

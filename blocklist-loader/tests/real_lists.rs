@@ -3,18 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use blocklist_loader::{Feed, Format, Outcome, Plan, build};
-use policy::{
-    blocklist::Blocklist,
-    category::Taxonomy,
-    listing::{Scope, Tier},
-    name::Name,
-};
+use policy::{blocklist::Blocklist, category::Taxonomy, listing::Scope, name::Name};
 
 const UT1: [(&str, &str); 36] = [
     ("agressif", "hate"),
@@ -68,15 +63,9 @@ fn lists() -> Option<PathBuf> {
 fn feed(name: &str, source: &Path, format: Format, category: &str) -> Feed {
     let carries_scope = matches!(format, Format::Adblock | Format::Dnsmasq | Format::Unbound);
     Feed {
-        name: name.to_owned(),
-        source: source.to_string_lossy().into_owned(),
-        format,
         scope: (!carries_scope).then_some(Scope::Subtree),
         category: Some(category.to_owned()),
-        categories: BTreeMap::new(),
-        tier: Tier::Choice,
-        allow_empty: false,
-        force_public_suffixes: false,
+        ..Feed::new(name.to_owned(), source.to_string_lossy().into_owned(), format)
     }
 }
 

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     sync::mpsc::{Receiver, channel},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use blocklist_loader::{Feed, Format, Watcher};
-use policy::listing::{Scope, Tier};
+use policy::listing::Scope;
 
 /// Far above the quiet time and far below the rescan, so that only events can have told.
 const SOON: Duration = Duration::from_secs(20);
@@ -23,15 +22,9 @@ struct Watched {
 impl Watched {
     fn new(source: &Path, format: Format) -> Self {
         let feed = Feed {
-            name: "feed".to_owned(),
-            source: source.to_string_lossy().into_owned(),
-            format,
             scope: Some(Scope::Subtree),
             category: Some("ads".to_owned()),
-            categories: BTreeMap::new(),
-            tier: Tier::Choice,
-            allow_empty: false,
-            force_public_suffixes: false,
+            ..Feed::new("feed".to_owned(), source.to_string_lossy().into_owned(), format)
         };
         let (tell, told) = channel();
         let watcher = Watcher::start(vec![feed], move || tell.send(()).unwrap_or_default()).unwrap();

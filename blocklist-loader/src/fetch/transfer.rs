@@ -14,6 +14,10 @@
 //! not followed back: serials only grow (RFC 1982), and one of several primaries may simply be late. Whoever must begin
 //! anew after a provider reset its serial deletes the spool.
 //!
+//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as over UDP it would be.
+//! From a primary that begins so and goes on (PowerDNS does, and BIND with `transfer-format one-answer`) the zone comes by
+//! the AXFR that is asked next.
+//!
 //! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name on a list of yesterday
 //! is worth more than no list, and security lists must not fail open. The feed's age is what raises the alarm.
 
@@ -21,6 +25,8 @@ mod answer;
 mod compare;
 mod row;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{
@@ -28,12 +34,13 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use domain::base::Serial;
+use domain::{base::Serial, tsig::Key};
 use serde::{Deserialize, Serialize};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 pub use self::settings::Settings;
 use self::{
@@ -72,8 +79,8 @@ pub struct Transfer {
     /// The primary that answered last.
     preferred: usize,
     has_failed: bool,
-    /// The spool is being folded; the next fetch waits for it.
-    folding: Option<JoinHandle<io::Result<()>>>,
+    /// As the definition's secret gave it to the fetch at hand.
+    key: Option<Arc<Key>>,
 }
 
 impl Transfer {
@@ -85,7 +92,7 @@ impl Transfer {
         let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
         // Content of another zone is nothing to build on, nor to compare with.
         let state = spool.state::<State>().filter(|state| state.zone == settings.zone.to_string());
-        Ok(Self { settings, folder: folder.to_owned(), spool, state, preferred: 0, has_failed: false, folding: None })
+        Ok(Self { settings, folder: folder.to_owned(), spool, state, preferred: 0, has_failed: false, key: None })
     }
 
     /// Asks the primaries, the one that answered last time first, until one of them answers as it should.
@@ -93,10 +100,7 @@ impl Transfer {
     /// # Errors
     /// What the first of them did wrong; the details name them all. The spool holds what it held before.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        if let Some(folding) = self.folding.take() {
-            // Deltas that were not folded are only slower to read, and it will be tried again.
-            let _ = folding.await;
-        }
+        self.key = self.settings.key()?;
         let bounds = Bounds { until: Instant::now() + self.settings.timeout, octets: self.settings.octets_max };
         let mut failure: Option<FetchError> = None;
         for step in 0..self.settings.primaries.len() {
@@ -156,6 +160,10 @@ impl Transfer {
         self.settings.zone.to_string()
     }
 
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
     async fn fetch_from(&mut self, primary: &str, bounds: Bounds) -> Result<Fetched, FetchError> {
         if let Some(have) = self.state.as_ref().map(|state| state.timers.serial) {
             let theirs = self.soa(primary, bounds).await?;
@@ -184,7 +192,7 @@ impl Transfer {
     }
 
     async fn ask(&self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Conversation, FetchError> {
-        Conversation::open(primary, &self.settings.zone, self.settings.key.as_ref(), asked, bounds).await
+        Conversation::open(primary, &self.settings.zone, self.key.as_ref(), asked, bounds).await
     }
 
     /// One transfer into the spool; none where this primary does not give the differences that were asked for.
@@ -234,10 +242,6 @@ impl Transfer {
         })
         .await?;
         self.state = Some(state);
-        if self.spool.should_be_folded() {
-            let spool = self.spool.clone();
-            self.folding = Some(spawn_blocking(move || spool.fold()));
-        }
         Ok(Fetched::Changed { from, version: timers.serial.to_string(), rows })
     }
 

@@ -3,11 +3,15 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
 };
 
+use blocklist_loader::fetch::notify::{Notify, answer_notify, read_notify};
 use tempfile::TempDir;
 
 use crate::{
@@ -34,10 +38,44 @@ pub struct Primary {
     pub kind: Kind,
     pub zone: Zone,
     pub port: u16,
-    /// Where it sends its NOTIFY.
-    pub notified: UdpSocket,
+    pub notified: Notified,
     folder: TempDir,
     process: Option<Process>,
+}
+
+/// Where a primary sends its NOTIFY: each is answered, and told with the transport that it came by.
+pub struct Notified {
+    port: u16,
+    pub told: Receiver<(&'static str, Notify)>,
+}
+
+impl Notified {
+    fn listen() -> Self {
+        let port = free_port();
+        let (udp, tcp) = (UdpSocket::bind((ADDRESS, port)).unwrap(), TcpListener::bind((ADDRESS, port)).unwrap());
+        let (tell, told) = channel();
+        let tell_too = tell.clone();
+        thread::spawn(move || {
+            let mut packet = [0; 1500];
+            while let Ok((length, from)) = udp.recv_from(&mut packet) {
+                let _ = tell.send(("udp", read_notify(&packet[..length]).unwrap()));
+                udp.send_to(&answer_notify(&packet[..length]), from).unwrap();
+            }
+        });
+        thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).unwrap();
+                let mut packet = vec![0; u16::from_be_bytes(length).into()];
+                stream.read_exact(&mut packet).unwrap();
+                let answer = answer_notify(&packet);
+                stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat()).unwrap();
+                let _ = tell_too.send(("tcp", read_notify(&packet).unwrap()));
+            }
+        });
+        Self { port, told }
+    }
 }
 
 struct Process(Child);
@@ -57,7 +95,7 @@ fn free_port() -> u16 {
 
 impl Primary {
     pub fn start(kind: Kind, zone: Zone) -> Self {
-        let notified = UdpSocket::bind((ADDRESS, 0)).unwrap();
+        let notified = Notified::listen();
         let mut primary = Self { kind, zone, port: free_port(), notified, folder: tempfile::tempdir().unwrap(), process: None };
         primary.begin();
         primary
@@ -73,7 +111,7 @@ impl Primary {
 
     fn begin(&mut self) {
         let Self { zone, port, folder, notified, .. } = self;
-        let (folder, notified) = (folder.path(), notified.local_addr().unwrap().port());
+        let (folder, notified) = (folder.path(), notified.port);
         fs::write(folder.join("zone"), zone.text()).unwrap();
         let command = match self.kind {
             Kind::Bind => bind(folder, *port, notified),

@@ -204,6 +204,10 @@ fn question(zone: &Name<Bytes>, key: Option<&Arc<Key>>, asked: Asked) -> Result<
 /// Does something with the connection: at once, or not at all.
 async fn within<T>(until: Instant, step: impl Future<Output = io::Result<T>>) -> Result<T, FetchError> {
     let left = until.saturating_duration_since(Instant::now());
+    // A timeout of nothing would still try once.
+    if left.is_zero() {
+        return Err(fault(Gate::Time, "the transfer took longer than timeout_s"));
+    }
     match timeout(left.min(IDLE_MAX), step).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
