@@ -33,5 +33,5 @@ pub mod watch;
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
 pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
 pub use fetch::{FetchError, Fetched, Gate, RowChange};
-pub use generations::{Artefact, newest, prune};
+pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;
