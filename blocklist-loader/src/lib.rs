@@ -17,6 +17,7 @@
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
 //! - [`generations`]: the artefacts in their folder.
+//! - [`share`]: one node builds, the others fetch what it built.
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
 pub mod feed;
@@ -25,6 +26,7 @@ pub mod generations;
 mod parse;
 mod reading;
 mod rows;
+pub mod share;
 mod source;
 mod spool;
 mod suffix;
