@@ -55,7 +55,7 @@ impl Secret {
         (!self.0.starts_with(ENVIRONMENT) && !self.0.starts_with(FILE)).then_some(&*self.0)
     }
 
-    pub(super) fn rooted(self, base: &Path) -> Self {
+    pub(crate) fn rooted(self, base: &Path) -> Self {
         match self.0.strip_prefix(FILE) {
             Some(path) => Self(format!("{FILE}{}", base.join(path).display())),
             None => self,
