@@ -23,11 +23,11 @@ use crate::{
 /// Fetches one feed, and remembers in its spool what came.
 pub enum Fetcher {
     /// A list that is published as one file.
-    Http(http::HttpList),
+    Http(Box<http::HttpList>),
     /// Snapshots and deltas of names with codes.
-    CategoryFeed(category::CategoryFeed),
+    CategoryFeed(Box<category::CategoryFeed>),
     /// A response policy zone.
-    Transfer(Transfer),
+    Transfer(Box<Transfer>),
 }
 
 impl Fetcher {
@@ -37,9 +37,9 @@ impl Fetcher {
     /// The spool cannot be opened, or nothing can be asked at all.
     pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         match feed.format {
-            Format::CategoryFeed => Ok(Self::CategoryFeed(category::CategoryFeed::new(feed, directory)?)),
-            Format::Rpz => Ok(Self::Transfer(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?)),
-            _ => Ok(Self::Http(http::HttpList::new(feed, directory)?)),
+            Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(feed, directory)?))),
+            Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?))),
+            _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
         }
     }
 
@@ -210,6 +210,15 @@ pub(crate) fn disk(error: io::Error) -> FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fetch_may_run_on_any_thread() {
+        fn sendable<T: Send>(_: &T) {}
+        let (feed, folder) = (Feed::new("a", "http://127.0.0.1/a", Format::Domains), tempfile::tempdir().unwrap());
+        let mut fetcher = Fetcher::new(&feed, folder.path()).unwrap();
+        sendable(&fetcher.fetch());
+        sendable(&fetcher.tidy());
+    }
 
     #[test]
     fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {

@@ -454,3 +454,6 @@ fn read_delta(file: File, name: &str, octets_left: &mut u64) -> Result<Vec<RowCh
     };
     Ok(rows.iter().map(change).collect())
 }
+
+#[cfg(test)]
+mod tests;

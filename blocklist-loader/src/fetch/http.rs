@@ -16,7 +16,7 @@ use crate::{
     feed::Feed,
     source::published_name,
     spool::{self, RowKey, SnapshotWriter, Spool},
-    unpack::{self, UnpackError},
+    unpack::{self, UnpackError, Unpacked},
 };
 
 /// Digits of a digest that name a version.
@@ -70,8 +70,8 @@ impl HttpList {
     }
 
     pub(crate) async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        let known: Option<State> = self.spool.state().filter(|state: &State| state.asked == self.asked);
-        let validators = known.as_ref().map(|state| state.validators.clone()).unwrap_or_default();
+        let known: Option<State> = self.spool.state();
+        let validators = known.as_ref().filter(|state| state.asked == self.asked).map(|state| state.validators.clone()).unwrap_or_default();
         let work = async {
             match self.client.get(self.client.source(), &validators).await? {
                 Answer::NotModified => Ok(None),
@@ -156,9 +156,14 @@ fn check_digest(text: &[u8], name: &str, digest: &str, url: &Url) -> Result<(), 
 }
 
 /// Unpacks what is packed, to see that it can be.
-pub(super) fn check_packing(mut file: File, name: &str, octets_max: u64) -> Result<(), FetchError> {
-    match unpack::unpack(&mut file, name, octets_max, |_| Ok::<(), io::Error>(())) {
-        Ok(_) => Ok(()),
+fn check_packing(mut file: File, name: &str, octets_max: u64) -> Result<(), FetchError> {
+    let unpacked = unpack::unpack(&mut file, name, octets_max, |Unpacked { reader, is_archive }| match is_archive {
+        true => unpack::for_each_member(reader, |_, _| Ok::<(), io::Error>(())),
+        false => Ok(()),
+    });
+    match unpacked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(unpack_failed(name, UnpackError::Damaged("tar", error))),
         Err(error) => Err(unpack_failed(name, error)),
     }
 }
