@@ -300,7 +300,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     changed(runtime.block_on(fetcher.fetch()).unwrap());
     runtime.block_on(fetcher.tidy()).unwrap();
     let lists = build(Some(&lists));
-    assert!(!blocks(&lists, "bad-7.example") && lists.header().feeds[0].entries > 400);
+    assert!(!blocks(&lists, "bad-7.example") && lists.header().feeds[0].report.entries > 400);
 }
 
 /// Each promise, by each primary.
