@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    hash::{BuildHasher, RandomState},
     io::{Read, Write},
     net::{TcpListener, UdpSocket},
     path::Path,
@@ -51,8 +52,7 @@ pub struct Notified {
 
 impl Notified {
     fn listen() -> Self {
-        let port = free_port();
-        let (udp, tcp) = (UdpSocket::bind((ADDRESS, port)).unwrap(), TcpListener::bind((ADDRESS, port)).unwrap());
+        let (port, udp, tcp) = free_port();
         let (tell, told) = channel();
         let tell_too = tell.clone();
         thread::spawn(move || {
@@ -87,16 +87,21 @@ impl Drop for Process {
     }
 }
 
-fn free_port() -> u16 {
-    let tcp = TcpListener::bind((ADDRESS, 0)).unwrap();
-    let port = tcp.local_addr().unwrap().port();
-    UdpSocket::bind((ADDRESS, port)).map(|_| port).unwrap_or_else(|_| free_port())
+/// A port that is free for both transports, held until both sockets are dropped. It is below those that the system gives
+/// to clients, so that none of these takes it before the server that it is for.
+fn free_port() -> (u16, UdpSocket, TcpListener) {
+    loop {
+        let port = 20_000 + (RandomState::new().hash_one(0) % 12_000) as u16;
+        if let (Ok(udp), Ok(tcp)) = (UdpSocket::bind((ADDRESS, port)), TcpListener::bind((ADDRESS, port))) {
+            return (port, udp, tcp);
+        }
+    }
 }
 
 impl Primary {
     pub fn start(kind: Kind, zone: Zone) -> Self {
         let notified = Notified::listen();
-        let mut primary = Self { kind, zone, port: free_port(), notified, folder: tempfile::tempdir().unwrap(), process: None };
+        let mut primary = Self { kind, zone, port: free_port().0, notified, folder: tempfile::tempdir().unwrap(), process: None };
         primary.begin();
         primary
     }
