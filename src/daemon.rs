@@ -31,6 +31,7 @@ use crate::{
     config::{Checked, Zone},
     control::Control,
     lists::Keeper,
+    sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -77,6 +78,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         say(&format!("dns ready on {address}"))?;
     }
     tokio::spawn(publish(Arc::clone(&engine)));
+    let sample = sampling::open(&checked)?;
+    tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
     let running =
         Running { checked: &checked, store: &store, directory: &directory, engine: &engine, recursor: &recursor, keeper: &keeper };
@@ -98,6 +101,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
+    sampling::end(&engine, &sample).await;
     store.close().await;
     Ok(())
 }
@@ -162,6 +166,7 @@ pub fn engine(
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
         blocked_answer: checked.blocked_answer(),
+        url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
@@ -171,6 +176,8 @@ pub fn engine(
             client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
         },
         renews: recursive.prefetch,
+        sample_every: checked.config.lists.query_sample,
+        on_notify: None,
     }))
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod daemon;
 mod lists;
+mod sampling;
 
 use std::{path::PathBuf, process::ExitCode};
 
