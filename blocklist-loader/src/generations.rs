@@ -1,59 +1,235 @@
-//! The artefacts in their folder: `generation-0000000042.oxl`, the highest number the newest. A number is never given
-//! twice, so a name always means the same octets.
+//! The generations in their folder: `generation-0000000042.oxl` is all of one, `generation-0000000043.oxd` is what it changes of its
+//! parent; a generation may have both, which then say the same. A number is never given twice, so a name always means the same octets.
+//!
+//! ```text
+//! 40.oxl <- 41.oxd <- 42.oxd <- 43.oxd      43 opens as 42.oxl with one delta: the nearest full artefact is taken
+//!                     42.oxl                 (folded from 40 and its deltas)
+//! ```
 
 use std::{
+    collections::HashSet,
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use policy::{
+    artefact::{ArtefactError, peek},
+    blocklist::Blocklist,
+    category::Taxonomy,
+    delta::Delta,
 };
 
 /// Digits of a generation in a file's name, so that names sort as numbers do.
 const DIGITS: usize = 10;
 const PREFIX: &str = "generation-";
-const SUFFIX: &str = ".oxl";
 /// Between an artefact's name and a process id, in the name of a file that is still being written.
 const WRITING: &str = ".oxl.writing-";
+/// The same of a delta, which the daemon writes while another process builds.
+const WRITING_DELTA: &str = ".oxd.writing-";
 /// Held by the one process that builds.
 const LOCK: &str = "building.lock";
+/// Deltas on end that are followed: a day of one a second. Whoever folds every few hundred never comes near; a longer chain is a mistake.
+const CHAIN_MAX: usize = 100_000;
 
-/// One artefact in the folder. That it is there does not say that it can be read.
+/// How much of a generation a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// All of it.
+    Full,
+    /// What differs from its parent.
+    Delta,
+}
+
+impl Kind {
+    /// How names of such files end.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Full => ".oxl",
+            Self::Delta => ".oxd",
+        }
+    }
+}
+
+/// One generation in the folder. That it is there does not say that it can be opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Artefact {
     /// Its generation, by its name.
     pub generation: u64,
+    /// Whether the file is all of it.
+    pub kind: Kind,
     /// The file.
     pub path: PathBuf,
 }
 
-/// The artefacts of a folder, newest first. A folder that is not there holds none.
+/// Why a generation cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder has no file of it, or none of a parent that it needs.
+    #[error("generation {generation} is not in {directory}")]
+    Missing {
+        /// Which one.
+        generation: u64,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// A file of it, or of a parent that it needs, cannot be used.
+    #[error(transparent)]
+    Artefact(#[from] ArtefactError),
+    /// A file whose header says another generation than its name, or a parent that is not older.
+    #[error("{path} says that it is generation {generation} and continues {parent:?}")]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What its header says.
+        generation: u64,
+        /// The parent that its header names.
+        parent: Option<u64>,
+    },
+    /// No full artefact within reach.
+    #[error("generation {0} needs more than {CHAIN_MAX} deltas")]
+    TooLong(u64),
+}
+
+/// The generations of a folder, newest first, each once; the full artefact where there is one. A folder that is not there holds none.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn newest(directory: &Path) -> io::Result<Vec<Artefact>> {
-    let mut artefacts = Vec::new();
-    for path in entries(directory)? {
-        let generation = path.file_name().and_then(|name| generation_of(name.to_str()?));
-        artefacts.extend(generation.map(|generation| Artefact { generation, path }));
-    }
-    artefacts.sort_by(|a, b| b.cmp(a));
+    let mut artefacts = files(directory)?;
+    artefacts.dedup_by_key(|artefact| artefact.generation);
     Ok(artefacts)
 }
 
-/// Deletes all artefacts but the newest `keep`, and says which.
+/// Opens a generation: the nearest full artefact, and the deltas from there.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(directory: &Path, generation: u64, taxonomy: &Taxonomy) -> Result<Arc<Blocklist>, OpenError> {
+    let mut deltas = Vec::new();
+    let mut at = generation;
+    let base = loop {
+        let (full, delta) = (path_of(directory, at), delta_path(directory, at));
+        let is_delta = delta.exists();
+        if full.exists() {
+            match open_full(&full, at, taxonomy) {
+                Ok(base) => break base,
+                // A folded file is a convenience: where it is damaged, what it was folded from still says the same.
+                Err(error) if is_delta => tracing::warn!(%error, generation = at, "a folded generation cannot be used; its deltas are"),
+                Err(error) => return Err(error),
+            }
+        }
+        if !is_delta {
+            return Err(OpenError::Missing { generation: at, directory: directory.to_owned() });
+        }
+        if deltas.len() == CHAIN_MAX {
+            return Err(OpenError::TooLong(generation));
+        }
+        let delta = Delta::read(&delta)?;
+        let parent = parent_of(&delta.path, at, &delta.header)?;
+        deltas.push(delta);
+        at = parent;
+    };
+    deltas.reverse();
+    Ok(if deltas.is_empty() { base } else { base.with(&deltas, taxonomy)? })
+}
+
+fn open_full(path: &Path, generation: u64, taxonomy: &Taxonomy) -> Result<Arc<Blocklist>, OpenError> {
+    let lists = Blocklist::open(path, taxonomy)?;
+    if lists.generation() == generation {
+        return Ok(lists);
+    }
+    Err(OpenError::Misplaced { path: path.to_owned(), generation: lists.generation(), parent: lists.header().parent })
+}
+
+/// The parent that the delta of a generation names. Parents are older, so no chain of them comes back to where it was.
+fn parent_of(path: &Path, generation: u64, header: &policy::artefact::Header) -> Result<u64, OpenError> {
+    let misplaced = || OpenError::Misplaced { path: path.to_owned(), generation: header.generation, parent: header.parent };
+    header.parent.filter(|&parent| header.generation == generation && parent < generation).ok_or_else(misplaced)
+}
+
+/// The files that [`open`] would read, the full artefact first. Reads headers only.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenError> {
+    let mut chain = Vec::new();
+    let mut at = generation;
+    loop {
+        let full = path_of(directory, at);
+        if full.exists() {
+            chain.push(Artefact { generation: at, kind: Kind::Full, path: full });
+            chain.reverse();
+            return Ok(chain);
+        }
+        let path = delta_path(directory, at);
+        if !path.exists() {
+            return Err(OpenError::Missing { generation: at, directory: directory.to_owned() });
+        }
+        if chain.len() == CHAIN_MAX {
+            return Err(OpenError::TooLong(generation));
+        }
+        let parent = parent_of(&path, at, &peek(&path)?)?;
+        chain.push(Artefact { generation: at, kind: Kind::Delta, path });
+        at = parent;
+    }
+}
+
+/// As [`prune_around`], where nothing is live.
 ///
 /// # Errors
 /// The folder cannot be listed, or a file not deleted.
 pub fn prune(directory: &Path, keep: usize) -> io::Result<Vec<Artefact>> {
-    let old: Vec<Artefact> = newest(directory)?.into_iter().skip(keep).collect();
-    for artefact in &old {
-        std::fs::remove_file(&artefact.path)?;
-    }
-    Ok(old)
+    prune_around(directory, keep, None)
 }
 
-/// Where the artefact of a generation lies.
-pub(crate) fn path_of(directory: &Path, generation: u64) -> PathBuf {
-    directory.join(format!("{PREFIX}{generation:0DIGITS$}{SUFFIX}"))
+/// Deletes what is older than the newest `keep` full artefacts, but for what a newer delta or the live generation is opened with; says
+/// which files.
+///
+/// # Errors
+/// The folder cannot be listed, or a file not deleted.
+pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Result<Vec<Artefact>> {
+    let all = files(directory)?;
+    let Some(oldest) = all.iter().filter(|artefact| artefact.kind == Kind::Full).nth(keep.max(1) - 1).map(|oldest| oldest.generation)
+    else {
+        return Ok(Vec::new());
+    };
+    let mut needed: HashSet<u64> = all.iter().map(|artefact| artefact.generation).filter(|&generation| generation >= oldest).collect();
+    let mut wanted: Vec<u64> = needed.iter().copied().collect();
+    wanted.extend(live.filter(|live| all.iter().any(|artefact| artefact.generation == *live)));
+    for generation in wanted {
+        match chain(directory, generation) {
+            Ok(chain) => needed.extend(chain.iter().map(|artefact| artefact.generation)),
+            // What lies under the live lists is not known: then nothing is known to be superfluous.
+            Err(_) if live == Some(generation) => return Ok(Vec::new()),
+            // A file that cannot be opened keeps its place, and needs nobody.
+            Err(_) => {}
+        }
+    }
+    // Newest first: whoever is killed on the way leaves no delta without its parent.
+    let superfluous: Vec<Artefact> = all.into_iter().filter(|artefact| !needed.contains(&artefact.generation)).collect();
+    for artefact in &superfluous {
+        std::fs::remove_file(&artefact.path)?;
+    }
+    Ok(superfluous)
+}
+
+/// Where the full artefact of a generation lies.
+#[must_use]
+pub fn path_of(directory: &Path, generation: u64) -> PathBuf {
+    file_of(directory, generation, Kind::Full)
+}
+
+/// Where the delta of a generation lies.
+#[must_use]
+pub fn delta_path(directory: &Path, generation: u64) -> PathBuf {
+    file_of(directory, generation, Kind::Delta)
+}
+
+pub(crate) fn file_of(directory: &Path, generation: u64, kind: Kind) -> PathBuf {
+    directory.join(format!("{PREFIX}{generation:0DIGITS$}{}", kind.suffix()))
 }
 
 /// Makes this process the only one that builds in the folder, for as long as the file lives; waits for another one. What
@@ -62,16 +238,32 @@ pub(crate) fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK))?;
     lock.lock()?;
     for path in entries(directory)? {
-        if path.file_name().is_some_and(|name| name.to_string_lossy().contains(WRITING)) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // The daemon writes deltas without this lock: only those of processes that are gone are litter.
+        let is_orphan = |pid: &str| pid.parse::<u32>().is_ok_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if name.contains(WRITING) || name.split_once(WRITING_DELTA).is_some_and(|(_, pid)| is_orphan(pid)) {
             std::fs::remove_file(path)?;
         }
     }
     Ok(lock)
 }
 
-fn generation_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    (digits.len() >= DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok())?
+/// All files of generations, newest first, of one generation the full artefact first.
+pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
+    let mut files = Vec::new();
+    for path in entries(directory)? {
+        let said = path.file_name().and_then(|name| generation_of(name.to_str()?));
+        files.extend(said.map(|(generation, kind)| Artefact { generation, kind, path }));
+    }
+    files.sort_by(|a, b| b.generation.cmp(&a.generation).then_with(|| a.cmp(b)));
+    Ok(files)
+}
+
+fn generation_of(name: &str) -> Option<(u64, Kind)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let (kind, digits) = [Kind::Full, Kind::Delta].into_iter().find_map(|kind| Some((kind, rest.strip_suffix(kind.suffix())?)))?;
+    let is_number = digits.len() >= DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
+    Some((is_number.then(|| digits.parse().ok())??, kind))
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -83,33 +275,4 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_come_first_and_only_the_oldest_are_pruned() {
-        let folder = tempfile::tempdir().unwrap();
-        for generation in [3, 11, 2, 12_345_678_901] {
-            std::fs::write(path_of(folder.path(), generation), "").unwrap();
-        }
-        for other in ["generation-1.oxl", "generation-0000000009.oxl.writing-7", "generation-+000000009.oxl", "notes.txt"] {
-            std::fs::write(folder.path().join(other), "").unwrap();
-        }
-        let generations = |artefacts: Vec<Artefact>| artefacts.iter().map(|artefact| artefact.generation).collect::<Vec<_>>();
-        assert_eq!(generations(newest(folder.path()).unwrap()), [12_345_678_901, 11, 3, 2]);
-        assert_eq!(generations(prune(folder.path(), 2).unwrap()), [3, 2]);
-        assert_eq!(generations(newest(folder.path()).unwrap()), [12_345_678_901, 11]);
-        assert!(folder.path().join("notes.txt").exists());
-        assert!(prune(folder.path(), 9).unwrap().is_empty());
-        assert!(newest(&folder.path().join("absent")).unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_a_killed_builder_left_is_swept_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let half = folder.path().join("generation-0000000009.oxl.writing-7");
-        std::fs::write(&half, "").unwrap();
-        let _lock = lock(folder.path()).unwrap();
-        assert!(!half.exists());
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //! does not understand it hands to [`Rows`] with the reason.
 
 mod adblock;
+pub(crate) mod category_feed;
 mod dnsmasq;
 mod domains;
 mod hosts;

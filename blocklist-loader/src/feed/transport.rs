@@ -104,7 +104,7 @@ impl Tsig {
         let is_base64 = |text: &str| {
             let digits = text.trim_end_matches('=');
             let is_digit = |octet: u8| octet.is_ascii_alphanumeric() || b"+/".contains(&octet);
-            text.len() % 4 == 0 && text.len() - digits.len() <= 2 && !digits.is_empty() && digits.bytes().all(is_digit)
+            text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && !digits.is_empty() && digits.bytes().all(is_digit)
         };
         if policy::name::Name::parse(&self.name).is_err() {
             return Err(FeedFault::Tsig("name is no domain name; it must be the one that the primary knows the key by"));
