@@ -63,6 +63,8 @@ pub struct Dns {
     pub blocked_answer: BlockedAnswerKind,
     /// The addresses of `landing`.
     pub landing: Vec<IpAddr>,
+    /// The proxy that looks at listed paths, by its addresses.
+    pub url_proxy: Vec<IpAddr>,
     /// Budget of the answer cache in MiB.
     pub cache_mib: u64,
     /// The most resolutions at a time.
@@ -95,6 +97,7 @@ impl Default for Dns {
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
+            url_proxy: Vec::new(),
             cache_mib: 256,
             resolutions_max: 4096,
             waiting_per_client_max: 1000,
@@ -140,11 +143,13 @@ pub struct Lists {
     pub keep: usize,
     /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
     pub own_names: Vec<Name>,
+    /// One of so many queries is counted by its name; 0 none.
+    pub query_sample: u32,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new() }
+        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64 }
     }
 }
 
@@ -498,6 +503,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
+    value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
     value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
     value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;

@@ -21,8 +21,10 @@ use resolver::{
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
     local::LocalRecords,
+    notify::OnNotify,
     recurse::Recursion,
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
+    sample::QuerySample,
     special::SpecialNames,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     config::{Checked, Zone},
     lists::{self, Board, Keeper},
+    sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -54,7 +57,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let settings = list_settings(&checked, &taxonomy, &store, &board).await?;
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let recursor = Arc::new(recursor(&checked)?);
-    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor))?);
+    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -77,6 +80,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         say(&format!("dns ready on {address}"))?;
     }
     tokio::spawn(publish(Arc::clone(&engine)));
+    let sample = sampling::open(&checked)?;
+    tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
     let control = lists::Control {
         acts: keeper.sender.clone(),
@@ -86,8 +91,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         directory: checked.config.lists.directory.clone(),
         base: checked.base.clone(),
         taxonomy: Arc::clone(&taxonomy),
-        yesterday: Box::new(Vec::new),
-        hits: Box::new(std::collections::BTreeMap::new),
+        yesterday: yesterday(&sample),
+        hits: hits(&engine),
     };
     let running = Running {
         checked: &checked,
@@ -113,6 +118,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
+    sampling::end(&engine, &sample).await;
     store.close().await;
     Ok(())
 }
@@ -141,6 +147,33 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
     Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy) })
+}
+
+/// Tells the feeds of a primary's NOTIFY.
+fn on_notify(keeper: &Keeper) -> OnNotify {
+    let wakes = keeper.wakes();
+    Arc::new(move |zone, peer| wakes.notified(&zone, peer))
+}
+
+/// What was asked yesterday; on a node's first day, what was asked until now.
+fn yesterday(sample: &Arc<QuerySample>) -> lists::Yesterday {
+    let sample = Arc::clone(sample);
+    Box::new(move || match sample.yesterday(jiff::Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
+        Ok(asked) if !asked.is_empty() => asked,
+        Ok(_) => sample.today(),
+        Err(error) => {
+            tracing::warn!(%error, "yesterday's sample of queries cannot be read");
+            Vec::new()
+        }
+    })
+}
+
+fn hits(engine: &Arc<Engine>) -> lists::Hits {
+    let engine = Arc::clone(engine);
+    Box::new(move || {
+        engine.recorder.publish();
+        engine.recorder.feed_hits().into_iter().map(|(feed, hits)| (feed.into(), hits)).collect()
+    })
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
@@ -193,6 +226,7 @@ pub fn engine(
     directory: &Arc<Directory>,
     lists: &Arc<LiveLists>,
     recursor: Arc<Recursor<Internet>>,
+    on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
     let (dns, recursive) = (&checked.config.dns, &checked.config.recursion);
     Ok(Engine::new(Parts {
@@ -203,6 +237,7 @@ pub fn engine(
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
         blocked_answer: checked.blocked_answer(),
+        url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
@@ -212,6 +247,8 @@ pub fn engine(
             client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
         },
         renews: recursive.prefetch,
+        sample_every: checked.config.lists.query_sample,
+        on_notify,
     }))
 }
 

@@ -27,7 +27,7 @@ use policy::{blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 
 pub use self::{
     board::Board,
-    control::Control,
+    control::{Control, Hits, Yesterday},
     keeper::{Act, Keeper},
 };
 

@@ -282,7 +282,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     assert_eq!(replaced(runtime.block_on(fetcher.fetch()).unwrap()), "7");
     assert_eq!(fetcher.interval(), Some(Duration::from_secs(600)));
     let taxonomy = Taxonomy::shipped();
-    let plan = Plan { feeds: vec![feed], directory: directory.path().to_owned(), force: false };
+    let plan = Plan { feeds: vec![feed], directory: directory.path().to_owned(), force: false, ..Plan::default() };
     let build = |previous: Option<&Blocklist>| {
         let Outcome::Built(built) = build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!() };
         assert!(built.refused.is_empty(), "{:?}", built.refused);
