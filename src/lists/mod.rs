@@ -17,6 +17,7 @@ mod child;
 mod control;
 mod fetching;
 mod keeper;
+mod rollback;
 mod swap;
 
 use std::{path::PathBuf, sync::Arc};
