@@ -123,7 +123,7 @@ fn lists(taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let feed =
         format!("name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"", source.display());
     let feed: Feed = toml::from_str(&feed).expect("a feed of ours");
-    let plan = Plan { feeds: vec![feed], directory: folder.path().join("lists"), force: true };
+    let plan = Plan { feeds: vec![feed], directory: folder.path().join("lists"), force: true, ..Plan::default() };
     let Ok(Outcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH) else {
         panic!("our own list is built");
     };

@@ -32,7 +32,7 @@ fn main() {
         let feed =
             format!("name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"ads\"", source.display());
         let feed: Feed = toml::from_str(&feed).expect("a feed of ours");
-        let plan = Plan { feeds: vec![feed], directory: folder.path().join("lists"), force: true };
+        let plan = Plan { feeds: vec![feed], directory: folder.path().join("lists"), force: true, ..Plan::default() };
         let began = Instant::now();
         let Ok(Outcome::Built(built)) = build(&plan, &taxonomy, None, jiff::Timestamp::now()) else {
             panic!("our own list is built");

@@ -379,7 +379,7 @@ pub struct Checked {
 impl Checked {
     /// What the loader is to build.
     pub fn plan(&self) -> Plan {
-        Plan { feeds: self.config.feeds.clone(), directory: self.config.lists.directory.clone(), force: false }
+        Plan { feeds: self.config.feeds.clone(), directory: self.config.lists.directory.clone(), force: false, ..Plan::default() }
     }
 
     /// What a blocked name is answered with.

@@ -53,7 +53,7 @@ fn a_room_knows_only_its_own_trade() {
     let foreign: [(&str, &[&str]); 5] = [
         ("policy/src", &["tokio", "hickory", "axum", "sqlx", "std::net::UdpSocket", "Instant::now", "SystemTime"]),
         ("policy/store/src", &["hickory", "axum"]),
-        ("blocklist-loader/src", &["tokio", "hickory", "axum", "sqlx"]),
+        ("blocklist-loader/src", &["hickory", "axum", "sqlx"]),
         ("resolver/src", &["axum", "sqlx", "serde"]),
         ("api/src", &["hickory", "sqlx", "notify"]),
     ];

@@ -18,6 +18,7 @@ use crate::{
     households::given,
     problem::Problem,
     request::{Body, IfMatch, Operator, Reader, Segments, segment},
+    shapes,
 };
 
 /// The longest name of a device, in octets.
@@ -107,7 +108,7 @@ pub fn unknown_device(id: &Id) -> Problem {
 /// Makes a device, or changes what is given of it; its switches and own names stay.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}", tag = "devices", request_body = DeviceBody,
     params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 201, description = "made", body = Value), (status = 200, description = "changed", body = Value),
+    responses((status = 201, description = "made", body = shapes::Device), (status = 200, description = "changed", body = shapes::Device),
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -134,7 +135,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
 
 /// A device with its switches and own names.
 #[utoipa::path(get, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "the device", body = Value), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the device", body = shapes::Device), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
     _reader: Reader,
@@ -148,7 +149,7 @@ pub async fn get(
 
 /// Takes a device away: its queries are its household's from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}", tag = "devices", params(("id" = String, Path), ("device" = String, Path)),
-    responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = shapes::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,

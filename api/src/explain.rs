@@ -22,6 +22,7 @@ use crate::{
     grounds::{Grounds, Setter},
     problem::Problem,
     request::{Asked, Reader, segment},
+    shapes,
 };
 
 /// What to explain.
@@ -163,7 +164,7 @@ fn mnemonic(record_type: u16) -> String {
 
 /// What a query would be answered, and why. The verdict comes from the function that answers queries.
 #[utoipa::path(get, path = "/v1/explain", tag = "explain", params(Question),
-    responses((status = 200, description = "the explanation", body = Value), (status = 404, description = "no such household or device")))]
+    responses((status = 200, description = "the explanation", body = shapes::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
     _reader: Reader,

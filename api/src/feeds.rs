@@ -23,7 +23,7 @@ use crate::{
     lists::RollbackBody,
     problem::Problem,
     request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments},
-    veil,
+    shapes, veil,
 };
 
 /// Feeds on a page where the request does not say, and at most.
@@ -251,7 +251,7 @@ async fn define(context: &Context, by: &Author, name: &str, expected: Option<u64
 
 /// Takes a feed away; its entries leave the lists.
 #[utoipa::path(delete, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)),
-    responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none"),
+    responses((status = 200, description = "gone", body = shapes::FeedGone), (status = 404, description = "there was none"),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,

@@ -18,6 +18,7 @@ use crate::{
     apply::{change, change_existing, made_or_changed, unknown_household, with_version, written},
     problem::Problem,
     request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments, segment},
+    shapes,
 };
 
 /// Households on a page where the request does not say, and at most.
@@ -101,7 +102,7 @@ impl HouseholdBody {
 
 /// Makes a household, or changes what is given of it; networks, devices and switches stay.
 #[utoipa::path(put, path = "/v1/households/{id}", tag = "households", request_body = HouseholdBody, params(("id" = String, Path)),
-    responses((status = 201, description = "made", body = Value), (status = 200, description = "changed", body = Value),
+    responses((status = 201, description = "made", body = shapes::Household), (status = 200, description = "changed", body = shapes::Household),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
@@ -130,7 +131,7 @@ pub async fn put(
 
 /// A household with its networks, devices, switches and own names.
 #[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
-    responses((status = 200, description = "the household", body = Value), (status = 404, description = "there is none")))]
+    responses((status = 200, description = "the household", body = shapes::Household), (status = 404, description = "there is none")))]
 pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(id): Segments<String>) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
@@ -139,7 +140,7 @@ pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(
 
 /// Takes a household away: its lines belong to nobody from now on.
 #[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
-    responses((status = 200, description = "gone", body = Value), (status = 404, description = "there was none")))]
+    responses((status = 200, description = "gone", body = shapes::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -173,7 +174,7 @@ pub struct Search {
 }
 
 /// Households, by page, by the operator's key, or by address.
-#[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = Value)))]
+#[utoipa::path(get, path = "/v1/households", tag = "households", params(Search), responses((status = 200, description = "a page", body = shapes::HouseholdPage)))]
 pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(search): Asked<Search>) -> Result<Json<Value>, Problem> {
     let limit = search.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -215,7 +216,7 @@ fn network(text: &str) -> Result<IpNet, Problem> {
 
 /// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household.
 #[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
-    responses((status = 201, description = "given", body = Value), (status = 200, description = "it had it", body = Value),
+    responses((status = 201, description = "given", body = shapes::NetworkWritten), (status = 200, description = "it had it", body = shapes::NetworkWritten),
         (status = 404, description = "no such household"), (status = 409, description = "another household has it")))]
 pub async fn put_network(
     State(context): State<Arc<Context>>,
@@ -237,7 +238,7 @@ pub async fn put_network(
 
 /// Takes a network from a household.
 #[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
-    responses((status = 200, description = "taken", body = Value), (status = 404, description = "it did not have it")))]
+    responses((status = 200, description = "taken", body = shapes::NetworkWritten), (status = 404, description = "it did not have it")))]
 pub async fn delete_network(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,

@@ -9,7 +9,7 @@
 //! - `audit`, `events`: what was done, and what happens.
 //! - `service`: taxonomy, health, metrics.
 //! - `problem`: what a refused request is answered with.
-//! - `document`: what the OpenAPI document says of all routes.
+//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no type here.
 //!
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
@@ -29,6 +29,7 @@ mod lists;
 mod problem;
 mod request;
 mod service;
+mod shapes;
 mod switches;
 mod veil;
 

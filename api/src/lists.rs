@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use policy::artefact::FeedSummary;
+use policy::artefact::{FeedSummary, Refused};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -67,7 +67,7 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
     let header = lists.header();
     let shown = |feed: &FeedSummary| FeedSummary {
         source: veil::address(&feed.source),
-        refused: feed.refused.as_deref().map(veil::sentence),
+        refused: feed.refused.clone().map(|refused| Refused { detail: veil::sentence(&refused.detail), ..refused }),
         ..feed.clone()
     };
     Json(Lists {

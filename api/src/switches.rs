@@ -21,6 +21,7 @@ use crate::{
     devices::unknown_device,
     problem::Problem,
     request::{Body, IfMatch, Operator, Segments, segment},
+    shapes,
 };
 
 /// A category's switch.
@@ -179,7 +180,7 @@ fn own_name(domain: &str) -> Result<Name, Problem> {
 /// Blocks or allows a category for the household.
 #[utoipa::path(put, path = "/v1/households/{id}/categories/{slug}", tag = "switches", request_body = SwitchBody,
     params(("id" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "switched, and true from the next query on", body = Value), (status = 404, description = "no such household or category")))]
+    responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn put_category(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -192,7 +193,7 @@ pub async fn put_category(
 
 /// Lets the household inherit a category from its preset.
 #[utoipa::path(delete, path = "/v1/households/{id}/categories/{slug}", tag = "switches", params(("id" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "inherited", body = Value), (status = 404, description = "no such household or category")))]
+    responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -205,7 +206,7 @@ pub async fn delete_category(
 /// Blocks or allows a category for one device.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}/categories/{slug}", tag = "switches", request_body = SwitchBody,
     params(("id" = String, Path), ("device" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "switched, and true from the next query on", body = Value), (status = 404, description = "no such household, device or category")))]
+    responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn put_device_category(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -219,7 +220,7 @@ pub async fn put_device_category(
 /// Lets a device inherit a category from its household.
 #[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}/categories/{slug}", tag = "switches",
     params(("id" = String, Path), ("device" = String, Path), ("slug" = String, Path)),
-    responses((status = 200, description = "inherited", body = Value), (status = 404, description = "no such household, device or category")))]
+    responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn delete_device_category(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -232,7 +233,7 @@ pub async fn delete_device_category(
 /// Puts a name on the household's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -245,7 +246,7 @@ pub async fn put_name(
 
 /// Takes a name off the household's own list.
 #[utoipa::path(delete, path = "/v1/households/{id}/names/{domain}", tag = "switches", params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 200, description = "off the list", body = Value), (status = 404, description = "no such household, or the name is not listed")))]
+    responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -258,7 +259,7 @@ pub async fn delete_name(
 /// Puts a name on a device's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("device" = String, Path), ("domain" = String, Path)),
-    responses((status = 201, description = "listed, and true from the next query on", body = Value), (status = 200, description = "changed", body = Value), (status = 404, description = "no such household or device")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household or device")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
@@ -272,7 +273,7 @@ pub async fn put_device_name(
 /// Takes a name off a device's own list.
 #[utoipa::path(delete, path = "/v1/households/{id}/devices/{device}/names/{domain}", tag = "switches",
     params(("id" = String, Path), ("device" = String, Path), ("domain" = String, Path)),
-    responses((status = 200, description = "off the list", body = Value), (status = 404, description = "no such household or device, or the name is not listed")))]
+    responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household or device, or the name is not listed")))]
 pub async fn delete_device_name(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,

@@ -2,9 +2,87 @@
 //! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
 //! asked here.
 
-use std::{error::Error, fmt};
+mod address;
+pub(crate) mod category;
+mod client;
+mod http;
+pub(crate) mod manifest;
+pub mod notify;
+pub mod transfer;
 
-use serde::{Deserialize, Serialize};
+use std::{error::Error, io, path::Path, time::Duration};
+
+use crate::gate::Gate;
+
+use self::transfer::{Settings, Transfer};
+use crate::{
+    feed::{Feed, Format},
+    spool::folder_of,
+};
+
+/// Fetches one feed, and remembers in its spool what came.
+pub enum Fetcher {
+    /// A list that is published as one file.
+    Http(Box<http::HttpList>),
+    /// Snapshots and deltas of names with codes.
+    CategoryFeed(Box<category::CategoryFeed>),
+    /// A response policy zone.
+    Transfer(Box<Transfer>),
+}
+
+impl Fetcher {
+    /// For a feed that is fetched, whose definition was checked. `directory` is that of the artefacts.
+    ///
+    /// # Errors
+    /// The spool cannot be opened, or nothing can be asked at all.
+    pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
+        match feed.format {
+            Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(feed, directory)?))),
+            Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?))),
+            _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
+        }
+    }
+
+    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other threads than the caller's.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. The spool then holds what it held.
+    pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        match self {
+            Self::Http(list) => list.fetch().await,
+            Self::CategoryFeed(feed) => feed.fetch().await,
+            Self::Transfer(transfer) => transfer.fetch().await,
+        }
+    }
+
+    /// How long to wait before the next fetch, where that is not for the definition alone to say: a zone has its refresh,
+    /// and its retry after a failure.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        if let Self::Transfer(transfer) = self { Some(transfer.interval()) } else { None }
+    }
+
+    /// The zone whose NOTIFY is about this feed: lower case, no dot at the end.
+    #[must_use]
+    pub fn zone(&self) -> Option<String> {
+        if let Self::Transfer(transfer) = self { Some(transfer.zone()) } else { None }
+    }
+
+    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays the same, and so does
+    /// what is built of it. It reads and writes all of it, so it is for after a change is live.
+    ///
+    /// # Errors
+    /// The disk refused; the spool then is as it was.
+    pub async fn tidy(&mut self) -> Result<(), FetchError> {
+        let spool = match self {
+            Self::Http(_) => return Ok(()),
+            Self::CategoryFeed(feed) => feed.spool().clone(),
+            Self::Transfer(transfer) => transfer.spool().clone(),
+        };
+        let folding = tokio::task::spawn_blocking(move || if spool.should_be_folded() { spool.fold() } else { Ok(()) });
+        folding.await.map_err(io::Error::other).and_then(|folded| folded).map_err(disk)
+    }
+}
 
 /// What a fetch found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +105,15 @@ pub enum Fetched {
     },
 }
 
+/// What the provider calls the content that a fetcher's state tells of: a sequence number, a serial, or the beginning of a SHA-256.
+pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
+    let number = ["sequence", "serial"].iter().find_map(|key| state.get(key)?.as_u64()).map(|number| number.to_string());
+    number.or_else(|| Some(state.get("sha256")?.as_str()?.get(..VERSION_DIGITS)?.to_owned()))
+}
+
+/// Digits of a SHA-256 that stand for it in a version's name: nobody publishes as many versions as that tells apart.
+pub(crate) const VERSION_DIGITS: usize = 16;
+
 /// One row of a feed came or went.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowChange {
@@ -47,57 +134,6 @@ impl RowChange {
     #[must_use]
     pub fn removed(row: impl Into<Vec<u8>>) -> Self {
         Self { added: false, row: row.into() }
-    }
-}
-
-/// What stopped a version on its way: a stable word for metrics, API and alarms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Gate {
-    /// The source could not be asked, or did not answer as its protocol demands.
-    Transport,
-    /// More octets than the definition allows.
-    Size,
-    /// Longer than the definition allows.
-    Time,
-    /// Other octets than the checksum says.
-    Checksum,
-    /// Not signed, or not by the key that the definition names.
-    Signature,
-    /// A compressed file or an archive that is cut short or damaged.
-    Compression,
-    /// Versions that do not follow each other.
-    Sequence,
-    /// A transfer that is not authentic.
-    Tsig,
-    /// Content that is not in the feed's format.
-    Format,
-    /// Our own disk refused.
-    Disk,
-}
-
-impl Gate {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Transport => "transport",
-            Self::Size => "size",
-            Self::Time => "time",
-            Self::Checksum => "checksum",
-            Self::Signature => "signature",
-            Self::Compression => "compression",
-            Self::Sequence => "sequence",
-            Self::Tsig => "tsig",
-            Self::Format => "format",
-            Self::Disk => "disk",
-        }
-    }
-}
-
-impl fmt::Display for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -124,13 +160,27 @@ impl FetchError {
     }
 }
 
+/// Our own disk refused.
+pub(crate) fn disk(error: io::Error) -> FetchError {
+    FetchError::because(Gate::Disk, "keeping what was fetched", error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_fetch_may_run_on_any_thread() {
+        fn sendable<T: Send>(_: &T) {}
+        let (feed, folder) = (Feed::new("a", "http://127.0.0.1/a", Format::Domains), tempfile::tempdir().unwrap());
+        let mut fetcher = Fetcher::new(&feed, folder.path()).unwrap();
+        sendable(&fetcher.fetch());
+        sendable(&fetcher.tidy());
+    }
+
+    #[test]
     fn a_gate_has_one_word_everywhere_and_an_error_shows_its_cause_beneath() {
-        let error = FetchError::because(Gate::Disk, "writing the spool", std::io::Error::other("full"));
+        let error = FetchError::because(Gate::Disk, "writing the spool", io::Error::other("full"));
         assert_eq!(error.to_string(), "disk: writing the spool");
         assert_eq!(error.source().unwrap().to_string(), "full");
         assert!(FetchError::new(Gate::Size, "too much").source().is_none());

@@ -3,10 +3,7 @@
 //!
 //! A version that is stopped here can be let through by an operator who has looked at it; one that came damaged cannot.
 
-use std::{
-    collections::HashSet,
-    fmt,
-};
+use std::{collections::HashSet, fmt};
 
 use policy::{
     artefact::FeedReport,
@@ -170,7 +167,10 @@ pub(crate) fn by_numbers(feed: &Feed, before: Option<&FeedReport>, report: &Feed
     if report.registry_suffixes > before.registry_suffixes && !feed.force_public_suffixes {
         let sample = report.samples.iter().find(|complaint| complaint.reason.contains("public suffix"));
         let sample = sample.map(|complaint| format!(", such as {:?}", complaint.text)).unwrap_or_default();
-        let detail = format!("{} of its entries cover a registry's suffix{sample}; the last good version had {}", report.registry_suffixes, before.registry_suffixes);
+        let detail = format!(
+            "{} of its entries cover a registry's suffix{sample}; the last good version had {}",
+            report.registry_suffixes, before.registry_suffixes
+        );
         return Err(Stop::new(Gate::PublicSuffix, detail));
     }
     Ok(())
@@ -180,10 +180,16 @@ pub(crate) fn by_numbers(feed: &Feed, before: Option<&FeedReport>, report: &Feed
 pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
     let (shrink, growth) = (u64::from(feed.max_shrink_percent), u64::from(feed.max_growth_percent));
     if shrink > 0 && had >= SHRUNK_FROM && has * 100 < had * (100_u64.saturating_sub(shrink)) {
-        return Err(Stop::new(Gate::Shrink, format!("{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent")));
+        return Err(Stop::new(
+            Gate::Shrink,
+            format!("{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent"),
+        ));
     }
     if growth > 0 && had >= GROWN_FROM && has * 100 > had * (100 + growth) {
-        return Err(Stop::new(Gate::Growth, format!("{has} entries are more than {had} by over {growth} %, which is its max_growth_percent")));
+        return Err(Stop::new(
+            Gate::Growth,
+            format!("{has} entries are more than {had} by over {growth} %, which is its max_growth_percent"),
+        ));
     }
     Ok(())
 }

@@ -12,28 +12,37 @@
 //! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's spool.
 //! - `spool`: what was fetched last, on disk, replaced or changed in one step.
 //! - `source`: which files a feed is, whether they changed, their lines.
+//! - `unpack`: compressed files and archives.
 //! - `parse`: one file a format; a row in, claims out.
 //! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
+//! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
+//! - [`changes`]: changed rows into the next generation, without a build; [`past`]: the way back.
 //! - [`generations`]: the artefacts in their folder.
 //! - [`share`]: one node builds, the others fetch what it built.
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
+pub mod changes;
 pub mod feed;
 pub mod fetch;
+pub mod gate;
 pub mod generations;
 mod parse;
+pub mod past;
 mod reading;
+pub mod review;
 mod rows;
 pub mod share;
 mod source;
 mod spool;
 mod suffix;
+mod unpack;
 pub mod watch;
 
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
 pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
-pub use fetch::{FetchError, Fetched, Gate, RowChange};
+pub use fetch::{FetchError, Fetched, Fetcher, RowChange};
+pub use gate::{Gate, Stop};
 pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;

@@ -3,6 +3,8 @@
 //! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had before go on. The rules
 //! here ask only whether this is the list it claims to be; whether its content is sane is a later gate's question.
 
+use std::path::Path;
+
 use policy::{
     artefact::{ArtefactError, FeedReport},
     listing::NO_CATEGORY,
@@ -10,84 +12,114 @@ use policy::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    feed::Feed,
-    parse,
+    feed::{Feed, Format},
+    fetch::{VERSION_DIGITS, version_of},
+    gate::{Gate, Stop},
+    parse::{self, category_feed, rpz},
     rows::{Rows, Take},
-    source::{self, SourceError, SourceFile, hexadecimal},
+    source::{self, Found, SourceError, hexadecimal},
+    spool::Content,
+    unpack::UnpackError,
 };
-
-/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML, another format, half a
-/// download. Published lists have less than one in a thousand.
-const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many bad rows the share says nothing: a list of four names may have a typing error in one.
-const BAD_ROWS_MIN: u64 = 5;
 
 /// Why a feed was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("{bad} of its {rows} rows are bad: this is not a list in its format")]
-    Bad { bad: u64, rows: u64 },
-    #[error("it holds no rows; allow_empty = true would take it as empty")]
-    Empty,
-    #[error("none of its {rows} rows gave an entry; allow_empty = true would take it as empty")]
-    NothingUnderstood { rows: u64 },
     #[error("it changed while it was read")]
     Changed,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        let gate = match &refusal {
+            Refusal::Source(SourceError::Io { .. } | SourceError::NotAFile(_) | SourceError::NotAFolder(_) | SourceError::NotFetched) => {
+                Gate::Transport
+            }
+            Refusal::Source(SourceError::Unpack { source: UnpackError::TooLarge(_), .. }) => Gate::Size,
+            Refusal::Source(SourceError::Unpack { .. }) => Gate::Compression,
+            Refusal::Source(SourceError::Binary { .. } | SourceError::LineTooLong { .. } | SourceError::Archive(_)) => Gate::Format,
+            Refusal::Changed => Gate::Disk,
+        };
+        Self::new(gate, refusal.to_string())
+    }
 }
 
 /// What became of a feed.
 pub(crate) struct Reading {
     pub(crate) report: FeedReport,
     pub(crate) fingerprint: String,
+    /// What the provider calls it, or the beginning of its SHA-256.
+    pub(crate) version: String,
+    /// Rows that held something, understood or not.
+    pub(crate) rows: u64,
     pub(crate) refused: Option<Refusal>,
 }
 
-/// Reads a feed. What `take` was given counts only if the feed is not refused in the end.
+/// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given counts only if the feed is
+/// not refused in the end.
 ///
 /// # Errors
 /// Those of `take`; everything that is wrong with the feed is in the [`Reading`].
-pub(crate) fn read_feed(feed: &Feed, place_of: &dyn Fn(&str) -> u8, take: &mut Take<'_>) -> Result<Reading, ArtefactError> {
-    let fingerprint = source::fingerprint(feed);
+pub(crate) fn read_feed(
+    feed: &Feed,
+    directory: &Path,
+    place_of: &dyn Fn(&str) -> u8,
+    take: &mut Take<'_>,
+) -> Result<Reading, ArtefactError> {
+    let before = source::fingerprint(feed, directory);
     let mut rows = Rows::new(!feed.force_public_suffixes, take);
     let mut hash = Sha256::new();
-    let refused = read_files(feed, place_of, &mut rows, &mut hash).err().map(Refusal::from);
+    let content = source::content(feed, directory);
+    let read = match feed.format {
+        Format::CategoryFeed => category_feed::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
+        Format::Rpz => rpz::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
+        _ => read_files(feed, directory, place_of, &mut rows, &mut hash).map(|()| None),
+    };
     if let Some(error) = rows.failure() {
         return Err(error);
     }
-    let refused = refused.or_else(|| judge(feed, &rows)).or_else(|| (source::fingerprint(feed) != fingerprint).then_some(Refusal::Changed));
+    let count = rows.rows();
     let mut report = rows.report;
     report.sha256 = hexadecimal(&hash.finalize());
-    Ok(Reading { report, fingerprint, refused })
+    let mut reading =
+        Reading { version: report.sha256[..VERSION_DIGITS].to_owned(), report, fingerprint: before, rows: count, refused: None };
+    match read {
+        Err(error) => reading.refused = Some(error.into()),
+        // What was read of a spool is of one moment, whatever was written to it meanwhile.
+        Ok(Some(Content { digest, state })) => {
+            reading.version = version_of(&state).unwrap_or(reading.version);
+            reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
+        }
+        Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => reading.refused = Some(Refusal::Changed),
+        Ok(None) => {}
+    }
+    Ok(reading)
 }
 
-fn read_files(feed: &Feed, place_of: &dyn Fn(&str) -> u8, rows: &mut Rows<'_>, hash: &mut Sha256) -> Result<(), SourceError> {
-    let mut complained = String::new();
-    for SourceFile { path, label, folder, holds } in source::files(feed)? {
-        let slug = feed.category.as_ref().or_else(|| feed.categories.get(&folder));
-        let is_about_categories = feed.slugs().next().is_some();
-        rows.enter(&label, if is_about_categories { slug.map(|slug| place_of(slug)) } else { Some(NO_CATEGORY) });
-        if is_about_categories && slug.is_none() && folder != complained {
-            rows.complain_unmapped(&folder);
-            complained = folder;
-        }
-        let parser = parse::parser(feed.format, holds);
-        source::for_each_line(&path, hash, |line| parse::line(parser, line, feed.bare_scope(), rows))?;
+fn read_files(
+    feed: &Feed,
+    directory: &Path,
+    place_of: &dyn Fn(&str) -> u8,
+    rows: &mut Rows<'_>,
+    hash: &mut Sha256,
+) -> Result<(), SourceError> {
+    let (mut complained, is_about_categories) = (String::new(), feed.is_about_categories());
+    for file in source::files(feed, directory)? {
+        let mut parser = parse::parser(feed.format, file.holds);
+        source::read(&file, feed.format, feed.octets_max(), hash, |found| match found {
+            Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
+            Found::File(label, folder, holds) => {
+                parser = parse::parser(feed.format, holds);
+                let slug = feed.category.as_ref().or_else(|| feed.categories.get(folder));
+                rows.enter(label, if is_about_categories { slug.map(|slug| place_of(slug)) } else { Some(NO_CATEGORY) });
+                if is_about_categories && slug.is_none() && folder != complained {
+                    rows.complain_unmapped(folder);
+                    folder.clone_into(&mut complained);
+                }
+            }
+        })?;
     }
     Ok(())
-}
-
-/// Whether what was understood is enough.
-fn judge(feed: &Feed, rows: &Rows<'_>) -> Option<Refusal> {
-    let (bad, understood, rows) = (rows.report.bad, rows.report.entries + rows.report.paths, rows.rows());
-    if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        Some(Refusal::Bad { bad, rows })
-    } else if understood > 0 || feed.allow_empty {
-        None
-    } else if rows == 0 {
-        Some(Refusal::Empty)
-    } else {
-        Some(Refusal::NothingUnderstood { rows })
-    }
 }

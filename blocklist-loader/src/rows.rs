@@ -121,6 +121,11 @@ impl<'a> Rows<'a> {
         self.category = category;
     }
 
+    /// The entries that follow are of this category.
+    pub(crate) fn set_category(&mut self, category: u8) {
+        self.category = Some(category);
+    }
+
     /// The next line of the file begins, whatever is in it.
     pub(crate) fn next_line(&mut self) {
         self.line += 1;
@@ -235,7 +240,17 @@ impl<'a> Rows<'a> {
         self.complain(Kind::Unmapped, b"", &reason);
     }
 
-    fn unmapped(&mut self) {
+    /// A code that `categories` does not map was met; to be said once a code.
+    pub(crate) fn complain_unmapped_code(&mut self, code: &str, title: Option<&str>) {
+        let title = title.map(|title| format!(" ({})", printable(title.as_bytes()))).unwrap_or_default();
+        let (file, line, text) = (self.file.clone(), self.line, printable(code.as_bytes()));
+        // Not bounded as the other kinds are: each says something else. The caller bounds them.
+        let reason = format!("categories has no entry for the code {text}{title}");
+        self.report.samples.push(Complaint { file, line, text, reason });
+    }
+
+    /// A row belongs to no category.
+    pub(crate) fn unmapped(&mut self) {
         self.report.unmapped += 1;
     }
 

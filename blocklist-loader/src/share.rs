@@ -40,7 +40,7 @@ pub use manifest::{Entry, Manifest};
 pub use publisher::{Change, Published, Publisher};
 pub use settings::{Role, Settings, SettingsFault};
 
-use crate::fetch::Gate;
+use crate::gate::Gate;
 
 /// What can stop sharing. Whatever it is, nothing in use is changed.
 #[derive(Debug, thiserror::Error)]

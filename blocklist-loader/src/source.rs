@@ -1,19 +1,22 @@
-//! The files behind a feed: which they are, whether they changed, and their lines. Knows nothing of formats but that
-//! squidGuard's files have fixed names.
+//! The files behind a feed: which they are, whether they changed, and their lines, however they are packed. Knows nothing of
+//! formats but that squidGuard's files have fixed names.
 
 use std::{
     fs::{File, Metadata},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
 
-use crate::feed::{Feed, Format};
+use crate::{
+    feed::{Feed, Format},
+    fetch::category,
+    spool,
+    unpack::{self, UnpackError, Unpacked},
+};
 
-/// How much of a file is in memory at once, in octets: enough that system calls do not show.
-const BUFFER_OCTETS: usize = 256 << 10;
 /// The longest line, in octets. A hosts line of a hundred names has 25 thousand; a file without line ends is no list,
 /// and must not be read into memory to find that out.
 const LINE_OCTETS_MAX: u64 = 1 << 20;
@@ -40,6 +43,14 @@ pub(crate) struct SourceFile {
     pub(crate) holds: Holds,
 }
 
+/// What reading a file comes upon, in order.
+pub(crate) enum Found<'a> {
+    /// Lines of this file follow: its label, the folder that holds it, what it holds.
+    File(&'a str, &'a str, Holds),
+    /// A line, without its end.
+    Line(&'a [u8]),
+}
+
 /// Why a file could not be read as text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
@@ -47,25 +58,64 @@ pub(crate) enum SourceError {
     Io { step: &'static str, path: PathBuf, source: io::Error },
     #[error("{0} is neither a file nor a folder")]
     NotAFile(PathBuf),
-    #[error("{0} is a file; format \"squidguard\" is a folder that holds domains and urls, or folders of them")]
+    #[error("{0} is a file; format \"squidguard\" is a folder that holds domains and urls, or folders of them, or a tar archive of that")]
     NotAFolder(PathBuf),
+    #[error("{0} is an archive; only format \"squidguard\" is read from archives")]
+    Archive(PathBuf),
+    #[error("unpacking {path}: {source}")]
+    Unpack { path: PathBuf, source: UnpackError },
+    #[error("nothing was fetched yet")]
+    NotFetched,
     #[error("line {line} of {path} holds NUL octets: binary data, not a list")]
     Binary { path: PathBuf, line: u64 },
     #[error("line {line} of {path} is longer than {LINE_OCTETS_MAX} octets: not a list")]
     LineTooLong { path: PathBuf, line: u64 },
 }
 
-/// The files of a feed, in a stable order.
-pub(crate) fn files(feed: &Feed) -> Result<Vec<SourceFile>, SourceError> {
+/// What stops the reading of an archive's members.
+enum MemberError {
+    Archive(io::Error),
+    Source(SourceError),
+}
+
+impl From<io::Error> for MemberError {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+/// Where the content of a feed that is fetched lies.
+pub(crate) fn content(feed: &Feed, directory: &Path) -> PathBuf {
+    spool::content_of(&spool::folder_of(directory, &feed.name))
+}
+
+/// The files of a feed, in a stable order: its source, or what was fetched last. `directory` is that of the artefacts.
+pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    if feed.is_fetched() {
+        return fetched_file(feed, directory);
+    }
     let source = Path::new(&feed.source);
     let metadata = look_at(source)?;
     match (metadata.is_dir(), feed.format) {
         (true, Format::Squidguard) => squidguard_files(source),
         (true, _) => folder_files(source),
-        (false, Format::Squidguard) => Err(SourceError::NotAFolder(source.to_owned())),
         (false, _) if metadata.is_file() => Ok(vec![file_at(source.to_owned(), name_of(source), Holds::Names)]),
         (false, _) => Err(SourceError::NotAFile(source.to_owned())),
     }
+}
+
+/// The list in its spool, called as its provider calls it.
+fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    let content = content(feed, directory);
+    let file = spool::whole_file(&content).map_err(|source| SourceError::Io { step: "looking at", path: content, source })?;
+    let path = file.ok_or(SourceError::NotFetched)?;
+    Ok(vec![SourceFile { path, label: published_name(&feed.source), folder: String::new(), holds: Holds::Names }])
+}
+
+/// The last part of a URL's path.
+pub(crate) fn published_name(source: &str) -> String {
+    let path = source.split(['?', '#']).next().unwrap_or(source);
+    path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
 /// Every regular file of a folder that does not hide behind a dot.
@@ -135,14 +185,18 @@ fn look_at(path: &Path) -> Result<Metadata, SourceError> {
 }
 
 /// Digest of what the file system says of a feed's files, without reading them. A feed that cannot be looked at has a
-/// fingerprint too: that of the reason.
-pub(crate) fn fingerprint(feed: &Feed) -> String {
+/// fingerprint too: that of the reason. What is in a spool was digested when it was put there.
+pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
     let mut hash = Sha256::new();
     let mut note = |fact: String| {
         hash.update(fact.len().to_be_bytes());
         hash.update(fact);
     };
-    match files(feed) {
+    if feed.is_fetched() {
+        let digest = spool::content_digest(&content(feed, directory)).unwrap_or_else(|error| error.to_string());
+        return fingerprint_of_content(feed, directory, digest);
+    }
+    match files(feed, directory) {
         Ok(files) => {
             for file in files {
                 note(file.path.to_string_lossy().into_owned());
@@ -167,15 +221,75 @@ pub(crate) fn fingerprint(feed: &Feed) -> String {
     hexadecimal(&hash.finalize())
 }
 
-/// Reads a file as text, a line at a time and without its line end; all octets go through the hash.
-pub(crate) fn for_each_line(path: &Path, hash: &mut Sha256, mut visit: impl FnMut(&[u8])) -> Result<(), SourceError> {
-    let failed = |step| move |source| SourceError::Io { step, path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed("opening"))?;
-    let mut reader = BufReader::with_capacity(BUFFER_OCTETS, Hashing { file, hash });
+/// The fingerprint of a feed whose fetched content has this digest.
+pub(crate) fn fingerprint_of_content(feed: &Feed, directory: &Path, digest: String) -> String {
+    let mut facts = vec![digest];
+    if feed.format == Format::CategoryFeed {
+        facts.push(category::codenames(&content(feed, directory)));
+    }
+    let hash = facts.iter().fold(Sha256::new(), |hash, fact| hash.chain_update(fact.len().to_be_bytes()).chain_update(fact));
+    hexadecimal(&hash.finalize())
+}
+
+/// Reads a file, or all lists in it if it is an archive, as text, a line at a time. All octets go through the hash.
+pub(crate) fn read(
+    file: &SourceFile,
+    format: Format,
+    octets_max: u64,
+    hash: &mut Sha256,
+    mut visit: impl FnMut(Found<'_>),
+) -> Result<(), SourceError> {
+    let path = &file.path;
+    let opened = File::open(path).map_err(|source| SourceError::Io { step: "opening", path: path.clone(), source })?;
+    let mut raw = Hashing { file: opened, hash };
+    let unpacked = unpack::unpack(&mut raw, &file.label, octets_max, |Unpacked { reader, is_archive }| match (is_archive, format) {
+        (true, Format::Squidguard) => read_archive(path, reader, &mut visit),
+        (true, _) => Err(SourceError::Archive(path.clone())),
+        // The folder itself was looked into, so this is all there is.
+        (false, Format::Squidguard) if !matches!(file.label.rsplit('/').next(), Some("domains" | "urls")) => {
+            Err(SourceError::NotAFolder(path.clone()))
+        }
+        (false, _) => {
+            visit(Found::File(&file.label, &file.folder, file.holds));
+            for_each_line(path, reader, |line| visit(Found::Line(line)))
+        }
+    });
+    match unpacked {
+        Ok(result) => result,
+        Err(UnpackError::Io(source)) => Err(SourceError::Io { step: "reading", path: path.clone(), source }),
+        Err(source) => Err(SourceError::Unpack { path: path.clone(), source }),
+    }
+}
+
+/// `domains` and `urls` of an archive, wherever in it they are. Paths are labels and lead nowhere.
+fn read_archive(path: &Path, reader: &mut dyn BufRead, visit: &mut impl FnMut(Found<'_>)) -> Result<(), SourceError> {
+    let read = unpack::for_each_member(reader, |parts, member| {
+        let [folders @ .., name] = parts else { return Ok(()) };
+        let holds = match name.as_str() {
+            "domains" => Holds::Names,
+            "urls" => Holds::Urls,
+            _ => return Ok(()),
+        };
+        visit(Found::File(&parts.join("/"), folders.last().map_or("", String::as_str), holds));
+        let mut member = io::BufReader::new(member);
+        for_each_line(path, &mut member, |line| visit(Found::Line(line))).map_err(MemberError::Source)
+    });
+    read.map_err(|error| match error {
+        MemberError::Source(error) => error,
+        MemberError::Archive(source) => SourceError::Unpack { path: path.to_owned(), source: UnpackError::Damaged("tar", source) },
+    })
+}
+
+/// Shows each line without its end.
+fn for_each_line(path: &Path, reader: &mut dyn BufRead, mut visit: impl FnMut(&[u8])) -> Result<(), SourceError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        let length = reader.by_ref().take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).map_err(failed("reading"))?;
+        let length = reader.take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).map_err(|source| SourceError::Io {
+            step: "reading",
+            path: path.to_owned(),
+            source,
+        })?;
         if length == 0 {
             break;
         }

@@ -346,12 +346,20 @@ fn folder_above(content: &Path) -> &Path {
     content.parent().unwrap_or(Path::new(""))
 }
 
+/// What was read: its digest, and what the fetcher remembered of it.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) digest: String,
+    pub(crate) state: serde_json::Value,
+}
+
 /// All rows as they stand: the snapshot with the deltas applied, in memory proportional to the deltas only. Rows of the
-/// snapshot come first, in its order, then those of the deltas by key.
-pub(crate) fn for_each_row(content: &Path, key: RowKey, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-    let mut files = open_all(content)?.into_iter();
+/// snapshot come first, in its order, then those of the deltas by key. A writer meanwhile changes nothing of what is read.
+pub(crate) fn for_each_row(content: &Path, key: RowKey, visit: &mut dyn FnMut(&[u8])) -> io::Result<Content> {
+    let (files, read) = open_all(content)?;
+    let mut files = files.into_iter();
     let Some(snapshot) = files.next() else {
-        return Ok(());
+        return Ok(read);
     };
     let mut changed: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
     for delta in files {
@@ -373,18 +381,18 @@ pub(crate) fn for_each_row(content: &Path, key: RowKey, visit: &mut dyn FnMut(&[
         Ok(())
     })?;
     changed.values().flatten().for_each(|row| visit(row));
-    Ok(())
+    Ok(read)
 }
 
 /// Opens all the files that count at one moment.
-fn open_all(content: &Path) -> io::Result<Vec<File>> {
+fn open_all(content: &Path) -> io::Result<(Vec<File>, Content)> {
     let mut looks = 0;
     loop {
         let manifest = Manifest::read(folder_above(content))?;
         match manifest.files(content).iter().map(File::open).collect::<io::Result<Vec<File>>>() {
             // The writer was faster, and has told of other files by now.
             Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => looks += 1,
-            files => return files,
+            files => return Ok((files?, Content { digest: manifest.content, state: manifest.state })),
         }
     }
 }

@@ -68,9 +68,12 @@ impl Drop for Watcher {
 }
 
 fn watch(feeds: &[Feed], events: &Sender<Wake>, woken: &Receiver<Wake>, mut changed: impl FnMut()) {
+    // What is fetched is told of by whoever fetches it.
+    let feeds: Vec<Feed> = feeds.iter().filter(|feed| !feed.is_fetched()).cloned().collect();
+    let fingerprint = |feed| fingerprint(feed, Path::new(""));
     let mut seen = None;
     loop {
-        let armed = arm(feeds, events);
+        let armed = arm(&feeds, events);
         let seen_now = Some(feeds.iter().map(fingerprint).collect::<Vec<_>>());
         if seen != seen_now {
             seen = seen_now;

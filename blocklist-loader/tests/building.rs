@@ -23,7 +23,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false };
+        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false, ..Plan::default() };
         Self { folder, plan, taxonomy: Taxonomy::shipped() }
     }
 
@@ -361,4 +361,92 @@ fn a_source_that_is_no_file_is_refused_without_being_opened() {
     let (built, _) = house.build(None);
     assert_eq!(built.refused[0].reason, "/dev/zero is neither a file nor a folder");
     assert!(built.refused[1].reason.contains("squidguard"), "{}", built.refused[1].reason);
+}
+
+#[test]
+fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
+    use std::io::Write;
+    let gzip = |octets: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(octets).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut house = House::new().with("ads", Format::Domains, gzip(b"ads.example\n")).with("gambling", Format::Squidguard, "");
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, text) in
+        [("lists/bets/domains", "bets.example\n"), ("lists/bets/urls", "whole.example\n"), ("lists/odd/domains", "odd.example\n")]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    let archive = builder.into_inner().unwrap();
+    house.write("gambling", gzip(&archive));
+    house.plan.feeds[1].category = None;
+    house.plan.feeds[1].categories = [("bets".to_owned(), "gambling".to_owned())].into();
+    let (built, lists) = house.build(None);
+    assert!(built.refused.is_empty(), "{:?}", built.refused);
+    assert_eq!(
+        (house.categories(&lists, "ads.example"), house.categories(&lists, "bets.example")),
+        (vec!["ads".into()], vec!["gambling".into()])
+    );
+    assert_eq!(house.categories(&lists, "www.whole.example"), ["gambling"]);
+    let report = &summary(lists.header(), "gambling").report;
+    assert_eq!((report.entries, report.unmapped), (2, 1));
+    assert_eq!(report.samples[0].file, "lists/odd/domains");
+
+    for (feed, octets, reason) in [
+        (0, gzip(b"ads.example\n")[..20].to_vec(), "it is cut short or damaged (gzip)"),
+        (0, gzip(&vec![b'a'; 2 << 20]), "it unpacks to more than 1048576 octets"),
+        (0, archive.clone(), "is an archive; only format \"squidguard\" is read from archives"),
+        (1, archive[..600].to_vec(), "it is cut short or damaged (tar)"),
+        (1, b"bets.example\n".to_vec(), "is a file; format \"squidguard\" is a folder"),
+    ] {
+        let slug = house.plan.feeds[feed].name.clone();
+        house.plan.feeds[0].size_max_mib = 1;
+        house.write(&slug, octets);
+        let (built, _) = house.build(Some(&lists));
+        let refused = built.refused.iter().find(|refused| refused.feed == slug).unwrap();
+        assert!(refused.reason.contains(reason), "{}", refused.reason);
+    }
+}
+
+#[test]
+fn codes_without_a_mapping_are_told_by_their_titles_and_paths_never_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join("feed").join(name);
+    std::fs::create_dir(folder.path().join("feed")).unwrap();
+    let rows = "a.example\t1\nb.example\t1,2,77\nc.example\t77\nd.example\t88\ne.example/page\t1\nf.example/page\t77\nbad..name\t1,2\nwww.a.example\t3\n";
+    std::fs::write(path("snapshot_1"), rows).unwrap();
+    let sha256 = {
+        use sha2::Digest;
+        sha2::Sha256::digest(rows).iter().map(|octet| format!("{octet:02x}")).collect::<String>()
+    };
+    std::fs::write(
+        path("feed.json"),
+        format!("{{\"v\":1,\"snapshots\":[{{\"file\":\"snapshot_1\",\"sequence\":1,\"sha256\":\"{sha256}\"}}]}}"),
+    )
+    .unwrap();
+    std::fs::write(path("feed-codes.json"), "{\"v\":1,\"codes\":[{\"code\":77,\"title\":\"Odd things\"}]}").unwrap();
+    let categories = [("1", "gambling"), ("2", "ads"), ("3", "none")].map(|(code, slug)| (code.to_owned(), slug.to_owned()));
+    let feed =
+        Feed { categories: categories.into(), ..Feed::new("feed", folder.path().join("feed").to_string_lossy(), Format::CategoryFeed) };
+    let mut house = House::new();
+    house.plan.feeds.push(feed.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let fetched = runtime.block_on(blocklist_loader::Fetcher::new(&feed, &house.plan.directory).unwrap().fetch()).unwrap();
+    assert_eq!(fetched, blocklist_loader::Fetched::Replaced { version: "1".to_owned() });
+    let (built, lists) = house.build(None);
+    assert!(built.refused.is_empty(), "{:?}", built.refused);
+    assert_eq!(house.categories(&lists, "b.example").len(), 2);
+    assert_eq!(house.categories(&lists, "x.a.example"), ["gambling"]);
+    for clean in ["www.a.example", "c.example", "e.example", "f.example"] {
+        assert!(house.categories(&lists, clean).is_empty(), "{clean}");
+    }
+    let report = &summary(lists.header(), "feed").report;
+    assert_eq!((report.entries, report.paths, report.unmapped, report.bad), (4, 1, 4, 1));
+    let told: Vec<&str> = report.samples.iter().map(|sample| sample.reason.as_str()).collect();
+    assert_eq!(told[..2], ["categories has no entry for the code 77 (Odd things)", "categories has no entry for the code 88"]);
+    assert_eq!(told.len(), 3);
 }

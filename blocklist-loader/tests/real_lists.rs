@@ -113,7 +113,7 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
     let Some(lists) = lists() else { return };
     let taxonomy = Taxonomy::shipped();
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { feeds: feeds(&lists), directory: folder.path().to_owned(), force: false };
+    let plan = Plan { feeds: feeds(&lists), directory: folder.path().to_owned(), force: false, ..Plan::default() };
     let begun = Instant::now();
     let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!("nothing was built") };
     let (took, header) = (begun.elapsed(), &built.written.header);

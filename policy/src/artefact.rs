@@ -108,6 +108,9 @@ pub struct FeedSummary {
     /// The version whose entries these are: a zone's serial, a sequence number, or the beginning of a SHA-256.
     #[serde(default)]
     pub version: String,
+    /// The generation in which that version came.
+    #[serde(default)]
+    pub generation: u64,
     /// When the entries were last read from their source and found good.
     #[serde(default)]
     pub read_at: jiff::Timestamp,
@@ -135,6 +138,7 @@ impl FeedSummary {
             fingerprint: String::new(),
             most_specific: false,
             version: String::new(),
+            generation: 0,
             read_at: jiff::Timestamp::UNIX_EPOCH,
             held: false,
             refused: None,

@@ -73,6 +73,18 @@ pub fn key_of_path(host: NameRef<'_>, path: &[u8]) -> Vec<u8> {
     key
 }
 
+/// A path's key, apart again: the key of its host, and the path.
+#[must_use]
+pub fn split_path(key: &[u8]) -> (&[u8], Vec<u8>) {
+    let host = host_of_path(key);
+    let mut path = Vec::new();
+    let mut octets = key[host.len()..].strip_suffix(&[KEY_LABEL_END]).unwrap_or(&key[host.len()..]).iter();
+    while let Some(&octet) = octets.next() {
+        path.push(if octet == KEY_ESCAPE { octets.next().map_or(0, |next| next.wrapping_sub(1)) } else { octet });
+    }
+    (host, path)
+}
+
 /// The key of the host that a path's key is below.
 pub(crate) fn host_of_path(key: &[u8]) -> &[u8] {
     let path = key.len().saturating_sub(1);
@@ -145,7 +157,7 @@ mod tests {
         host.borrow().write_key(&mut key);
         for path in ["/", "/a/b?c", "/\u{0}\u{1}x"] {
             let of_path = key_of_path(host.borrow(), path.as_bytes());
-            assert_eq!(host_of_path(&of_path), key, "{path:?}");
+            assert_eq!(split_path(&of_path), (key.as_slice(), path.as_bytes().to_vec()), "{path:?}");
         }
     }
 }

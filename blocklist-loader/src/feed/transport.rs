@@ -99,12 +99,26 @@ pub enum TsigAlgorithm {
     HmacSha512,
 }
 
+impl TsigAlgorithm {
+    /// As the configuration and every server write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha1 => "hmac-sha1",
+            Self::HmacSha224 => "hmac-sha224",
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+}
+
 impl Tsig {
     fn fault(&self) -> Result<(), FeedFault> {
         let is_base64 = |text: &str| {
             let digits = text.trim_end_matches('=');
             let is_digit = |octet: u8| octet.is_ascii_alphanumeric() || b"+/".contains(&octet);
-            text.len() % 4 == 0 && text.len() - digits.len() <= 2 && !digits.is_empty() && digits.bytes().all(is_digit)
+            text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && !digits.is_empty() && digits.bytes().all(is_digit)
         };
         if policy::name::Name::parse(&self.name).is_err() {
             return Err(FeedFault::Tsig("name is no domain name; it must be the one that the primary knows the key by"));

@@ -73,7 +73,7 @@ mod tests {
             counts(3),
         );
         check((Squidguard, "exact"), "a.example\n", "exact a.example", counts(1));
-        check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(3));
+        check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(2).bad(1));
         check(Squidguard, "a..example\na.example b.example\n", "", counts(0).bad(2));
     }
 

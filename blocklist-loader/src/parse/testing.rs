@@ -13,7 +13,7 @@ use super::{line, parser};
 use crate::{
     feed::Format,
     rows::{Claim, Rows, Said},
-    source::{Holds, for_each_line},
+    source::{self, Found, Holds, SourceFile},
 };
 
 /// A format with what a bare name means; subtree where a test does not care.
@@ -74,7 +74,13 @@ fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl 
     let mut rows = Rows::new(true, &mut take);
     rows.enter("list", Some(0));
     let parser = parser(format, holds);
-    for_each_line(file.path(), &mut Sha256::default(), |text| line(parser, text, scope, &mut rows)).unwrap();
+    let file = SourceFile { path: file.path().to_owned(), label: "domains".to_owned(), folder: String::new(), holds };
+    let mut found = |found: Found<'_>| {
+        if let Found::Line(text) = found {
+            line(parser, text, scope, &mut rows);
+        }
+    };
+    source::read(&file, format, u64::MAX, &mut Sha256::default(), &mut found).unwrap();
     rows.report
 }
 
@@ -102,8 +108,8 @@ pub(super) fn check_urls(text: &str, entries: &str, counts: Counts) {
     check_file(Format::Squidguard, Holds::Urls, Scope::Subtree, text.as_bytes(), entries, &counts);
 }
 
-const FORMATS: [Format; 7] =
-    [Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
+const FORMATS: [Format; 8] =
+    [Format::Rpz, Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
 
 /// Rows that are almost right find more than noise does.
 fn rows() -> impl Strategy<Value = Vec<u8>> {
@@ -128,6 +134,10 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
             "0.0.0.0 ",
             "::1 ",
             "local-zone: \"",
+            "\tCNAME\t",
+            ".rpz-ip",
+            ".zz",
+            "32.",
             "\" static",
             "http://",
             ":80",

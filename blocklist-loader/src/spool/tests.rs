@@ -1,5 +1,7 @@
 //! Promises of the spool: what was put in comes out, and a writer that dies at any step leaves the old or the new.
 
+use std::sync::atomic::AtomicBool;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -181,7 +183,7 @@ fn a_writer_that_dies_at_any_step_leaves_the_old_content_or_the_new_one() {
 #[test]
 fn a_reader_beside_a_busy_writer_sees_one_content_at_a_time() {
     let house = House::with(RowKey::UpToTab, &["n\t0", "m\t0"], 0);
-    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in (1..60).map(|round| round * 2) {
@@ -189,9 +191,9 @@ fn a_reader_beside_a_busy_writer_sees_one_content_at_a_time() {
                 let next = round + 1;
                 house.replace(&[&format!("n\t{next}"), &format!("m\t{next}")], next).unwrap();
             }
-            is_done.store(true, std::sync::atomic::Ordering::Release);
+            is_done.store(true, Ordering::Release);
         });
-        while !is_done.load(std::sync::atomic::Ordering::Acquire) {
+        while !is_done.load(Ordering::Acquire) {
             let mut values = Vec::new();
             let content = content_of(&house.spool.folder);
             for_each_row(&content, RowKey::UpToTab, &mut |row| values.push(row[2..].to_owned())).unwrap();

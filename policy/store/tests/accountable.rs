@@ -180,7 +180,7 @@ async fn writers_at_the_same_time_make_one_chain() {
 async fn a_long_chain_is_verified_to_its_end() {
     let place = Place::new();
     let store = place.open().await;
-    // Longer than what is read at a time; written by the store's own hand, so in one go through feeds and plain rows.
+    // Longer than what is read at a time.
     for number in 0..1_050 {
         append(&store, "lists", number).await;
     }

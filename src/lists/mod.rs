@@ -96,7 +96,7 @@ impl Keeper {
             tracing::error!(error, "the lists could not be renewed; the last good generation stays");
         }
         let refused = result.unwrap_or_default();
-        for RefusedFeed { feed, reason, carried } in &refused {
+        for RefusedFeed { feed, reason, carried, .. } in &refused {
             tracing::error!(feed, reason, carried, "a feed was refused; it goes on with the entries it had");
         }
         let refusals: Vec<String> = refused.iter().map(|refused| format!("{}: {}", refused.feed, refused.reason)).collect();

@@ -1,0 +1,288 @@
+//! The shapes of answers whose types belong to other crates or are put together on the way out, for the OpenAPI document alone.
+//!
+//! Nothing here is ever made. `api/tests/routes/document.rs` holds each against what the routes really answer.
+
+#![expect(dead_code, reason = "shapes for the document")]
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+
+/// The taxonomy.
+#[derive(ToSchema)]
+pub struct Categories {
+    /// In the order of the taxonomy.
+    categories: Vec<Category>,
+}
+
+/// A category.
+#[derive(ToSchema)]
+struct Category {
+    /// The name programs use.
+    slug: String,
+    /// The name people read.
+    title: String,
+    /// The heading under which a page shows it.
+    group: String,
+    /// The presets that block it.
+    presets: Vec<String>,
+}
+
+/// The presets.
+#[derive(ToSchema)]
+pub struct Presets {
+    /// In the order of the taxonomy.
+    presets: Vec<Preset>,
+}
+
+/// A starting point.
+#[derive(ToSchema)]
+struct Preset {
+    /// The name programs use.
+    slug: String,
+    /// The name people read.
+    title: String,
+    /// The categories that it blocks, by slug.
+    blocks: Vec<String>,
+}
+
+/// A household.
+#[derive(ToSchema)]
+pub struct Household {
+    /// Its identifier, the operator's choice.
+    id: String,
+    /// Rises with every change; also the `ETag`.
+    version: u64,
+    /// IANA name of the zone its clocks show.
+    time_zone: String,
+    /// Its starting point; absent means the operator's default.
+    preset: Option<String>,
+    /// Its choice: `not_asked`, `on` or `off`.
+    filtering: String,
+    /// The operator's own key for it.
+    external_ref: Option<String>,
+    /// The language of its pages, BCP 47.
+    locale: Option<String>,
+    /// The networks its queries come from, as CIDR.
+    networks: Vec<String>,
+    /// Its switches, by slug; a category that is not here is inherited.
+    categories: BTreeMap<String, Switch>,
+    /// Its own list, by name.
+    names: BTreeMap<String, OwnName>,
+    /// Its devices, by identifier.
+    devices: BTreeMap<String, DeviceOfHousehold>,
+}
+
+/// A page of households, by identifier.
+#[derive(ToSchema)]
+pub struct HouseholdPage {
+    /// The households.
+    households: Vec<Household>,
+    /// The cursor of the next page; none where there is none.
+    next: Option<String>,
+}
+
+/// A switch that is set.
+#[derive(ToSchema)]
+struct Switch {
+    /// `block` or `allow`.
+    state: String,
+    /// The key that set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// An entry of an own list.
+#[derive(ToSchema)]
+struct OwnName {
+    /// `block` or `allow`.
+    state: String,
+    /// `exact`, or `subtree` for the name and all below it.
+    scope: String,
+    /// The key that set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// A device, as it stands in its household.
+#[derive(ToSchema)]
+struct DeviceOfHousehold {
+    /// What the family calls it.
+    name: String,
+    /// What it is: phone, tablet, camera, …
+    kind: Option<String>,
+    /// Whose it is.
+    person: Option<String>,
+    /// By what it is told from the others: objects with one key of `mac`, `address`, `token`, `cpe_id`.
+    identifiers: Vec<BTreeMap<String, String>>,
+    /// Whether its queries may appear in the household's activity.
+    log: bool,
+    /// Its own switches, by slug; a category that is not here is inherited.
+    categories: BTreeMap<String, Switch>,
+    /// Its own list, by name.
+    names: BTreeMap<String, OwnName>,
+}
+
+/// A device by itself.
+#[derive(ToSchema)]
+pub struct Device {
+    #[schema(inline)]
+    #[serde(flatten)]
+    device: DeviceOfHousehold,
+    /// Its identifier.
+    id: String,
+    /// The version of its household; also the `ETag`.
+    version: u64,
+}
+
+/// What a write left behind.
+#[derive(ToSchema)]
+pub struct Written {
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A network that was given or taken.
+#[derive(ToSchema)]
+pub struct NetworkWritten {
+    /// The network, as CIDR.
+    network: String,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A category that was switched.
+#[derive(ToSchema)]
+pub struct CategoryWritten {
+    /// The category's slug.
+    category: String,
+    /// `block`, `allow` or `inherit`.
+    state: String,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A name that was put on an own list or taken off it.
+#[derive(ToSchema)]
+pub struct NameWritten {
+    /// The name, as A-labels without trailing dot.
+    name: String,
+    /// `block`, `allow`, or `inherit` for one that was taken off.
+    state: String,
+    /// `exact` or `subtree`; absent for one that was taken off.
+    scope: Option<String>,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A feed that was taken away.
+#[derive(ToSchema)]
+pub struct FeedGone {
+    /// The version that its definition's end made; also the `ETag`.
+    revision: u64,
+}
+
+/// Why a name is blocked or not.
+#[derive(ToSchema)]
+pub struct Explanation {
+    /// The name that was asked for.
+    name: String,
+    /// The record type.
+    r#type: String,
+    /// The household that asked; none for a line of nobody.
+    household: Option<String>,
+    /// Its device that asked, where it is known.
+    device: Option<String>,
+    /// `block` or `allow`.
+    verdict: String,
+    /// The layer that decided.
+    layer: String,
+    /// One sentence to read out.
+    reason: String,
+    /// The first category for which it is blocked.
+    category: Option<String>,
+    /// All of them.
+    categories: Vec<String>,
+    /// The listed name that decided: in a feed, or in an own list.
+    entry: Option<String>,
+    /// The feed of that entry.
+    feed: Option<String>,
+    /// What that entry covers: `exact`, `subtree` or `descendants`.
+    scope: Option<String>,
+    /// The generation of the lists.
+    generation: u64,
+    /// Who set what decided.
+    setter: Option<Setter>,
+    /// Which name decided.
+    hop: Hop,
+    /// The names that the answer leads over, in order.
+    chain: Vec<String>,
+    /// All entries that speak for the deciding name.
+    matches: Vec<Matched>,
+    /// What a query would be answered.
+    answer: Answer,
+}
+
+/// Who set what decided.
+#[derive(ToSchema)]
+struct Setter {
+    /// `device`, `household`, `preset`, `operator` or `feed`.
+    layer: String,
+    /// A key, a preset or a feed.
+    by: String,
+    /// When, RFC 3339; none where nobody noted it.
+    #[schema(format = DateTime)]
+    at: Option<String>,
+}
+
+/// Which name decided.
+#[derive(ToSchema)]
+struct Hop {
+    /// 0 is the name that was asked for, the others are its chain's.
+    index: u64,
+    /// The name.
+    name: String,
+}
+
+/// One entry that spoke for the name.
+#[derive(ToSchema)]
+struct Matched {
+    /// The listed name.
+    entry: String,
+    /// The feed that lists it.
+    feed: String,
+    /// For which category.
+    category: Option<String>,
+    /// What it covers: `exact`, `subtree` or `descendants`.
+    scope: String,
+    /// `deny` or `allow`.
+    polarity: String,
+    /// `mandatory`, `security`, `choice` or `never-block`.
+    tier: String,
+    /// Whether it counts: in one feed the highest rank speaks.
+    counts: bool,
+}
+
+/// What a query would be answered.
+#[derive(ToSchema)]
+struct Answer {
+    /// The response code in words, such as `NXDOMAIN`.
+    rcode: String,
+    /// The records in presentation form.
+    records: Vec<String>,
+    /// The extended error (RFC 8914), where there is one.
+    ede: Option<Ede>,
+}
+
+/// An extended DNS error.
+#[derive(ToSchema)]
+struct Ede {
+    /// Its code.
+    code: u16,
+    /// Its text.
+    text: String,
+}

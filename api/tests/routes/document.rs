@@ -1,0 +1,137 @@
+//! The OpenAPI document, held against what the routes really answer: no field too many, none missing, each of its type.
+
+use axum::http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::world::{Answer, World};
+
+/// The document, and what does not fit it.
+struct Reference {
+    document: Value,
+    complaints: Vec<String>,
+}
+
+impl Reference {
+    /// A schema with references followed and flattened parts put together: what properties there are, and which must be.
+    fn resolve(&self, schema: &Value) -> Value {
+        if let Some(name) = schema["$ref"].as_str() {
+            return self.resolve(self.document.pointer(name.trim_start_matches('#')).unwrap_or_else(|| panic!("{name} is not there")));
+        }
+        if let Some(one) = schema["oneOf"].as_array().filter(|schemas| schemas.iter().any(|schema| schema["type"] == "null")) {
+            return self.resolve(one.iter().find(|schema| schema["type"] != "null").unwrap());
+        }
+        let Some(parts) = schema["allOf"].as_array() else { return schema.clone() };
+        let (mut properties, mut required) = (Map::new(), Vec::new());
+        for part in parts.iter().map(|part| self.resolve(part)) {
+            properties.extend(part["properties"].as_object().unwrap().clone());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        json!({ "type": "object", "properties": properties, "required": required })
+    }
+
+    fn check(&mut self, place: &str, schema: &Value, value: &Value) {
+        let schema = self.resolve(schema);
+        let types: Vec<&str> = match &schema["type"] {
+            Value::String(one) => vec![one],
+            several => several.as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
+        };
+        let fits = |kind: &str| types.is_empty() || types.contains(&kind);
+        let is_fit = match value {
+            Value::Null => true,
+            Value::Bool(_) => fits("boolean"),
+            Value::Number(number) => fits("number") || number.is_u64() && fits("integer"),
+            Value::String(_) => fits("string"),
+            Value::Array(_) => fits("array"),
+            Value::Object(_) => fits("object"),
+        };
+        if !is_fit {
+            self.complaints.push(format!("{place}: {value} is none of {types:?}"));
+        }
+        for item in value.as_array().into_iter().flatten() {
+            self.check(&format!("{place}[]"), &schema["items"], item);
+        }
+        // An object without properties is one that the document leaves open.
+        let (Some(fields), properties) = (value.as_object(), &schema["properties"]) else { return };
+        for (key, value) in fields {
+            match (properties.get(key), &schema["additionalProperties"]) {
+                (Some(property), _) => self.check(&format!("{place}.{key}"), property, value),
+                (None, additional) if additional.is_object() => self.check(&format!("{place}.*"), additional, value),
+                (None, _) if properties.is_object() => self.complaints.push(format!("{place}.{key} is not in the document")),
+                _ => {}
+            }
+        }
+        for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !fields.contains_key(key) {
+                self.complaints.push(format!("{place}.{key} is not in the answer"));
+            }
+        }
+    }
+
+    fn check_answer(&mut self, method: &Method, template: &str, answer: &Answer) {
+        let operation = &self.document["paths"][template][method.as_str().to_lowercase()];
+        let response = &operation["responses"][answer.status.to_string()];
+        let schema = response["content"]["application/json"]["schema"].clone();
+        if !schema["$ref"].is_string() {
+            self.complaints.push(format!("{method} {template} {}: no type: {}", answer.status, answer.text));
+        }
+        self.check(&format!("{method} {template} {}", answer.status), &schema, &answer.json);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_the_shape_that_the_document_gives_it() {
+    let world = World::with_home().await;
+    let document = world.send(Method::GET, "/openapi.json", &[], "").await.ok().json;
+    let mut reference = Reference { document, complaints: Vec::new() };
+    let switch = r#"{"state":"block"}"#;
+    let feed = r#"{"name":"new","source":"a.txt"}"#;
+    let asked = [
+        ("GET", "/v1/categories", ""),
+        ("GET", "/v1/presets", ""),
+        ("PUT", "/v1/households/{id}", r#"{"preset":"light","external_ref":"crm-1","locale":"en-GB"}"#),
+        ("PUT", "/v1/households/{id}/categories/{slug}", switch),
+        ("PUT", "/v1/households/{id}/names/{domain}", switch),
+        ("PUT", "/v1/households/{id}/names/{domain}", switch),
+        ("PUT", "/v1/households/{id}/networks/{cidr}", ""),
+        ("PUT", "/v1/households/{id}/devices/{device}", r#"{"kind":"phone","person":"ella"}"#),
+        ("PUT", "/v1/households/{id}/devices/{device}/categories/{slug}", switch),
+        ("PUT", "/v1/households/{id}/devices/{device}/names/{domain}", switch),
+        ("GET", "/v1/households/{id}/devices/{device}", ""),
+        ("GET", "/v1/households/{id}", ""),
+        ("GET", "/v1/households", ""),
+        ("GET", "/v1/explain?name=bets.example&household=home&device=phone", ""),
+        ("GET", "/v1/explain?name=leads.example", ""),
+        ("DELETE", "/v1/households/{id}/devices/{device}/names/{domain}", ""),
+        ("DELETE", "/v1/households/{id}/devices/{device}/categories/{slug}", ""),
+        ("DELETE", "/v1/households/{id}/devices/{device}", ""),
+        ("DELETE", "/v1/households/{id}/networks/{cidr}", ""),
+        ("DELETE", "/v1/households/{id}/names/{domain}", ""),
+        ("DELETE", "/v1/households/{id}/categories/{slug}", ""),
+        ("GET", "/v1/lists", ""),
+        ("GET", "/v1/lists/generations", ""),
+        ("GET", "/v1/lists/diff?from=5", ""),
+        ("GET", "/v1/feeds", ""),
+        ("GET", "/v1/feeds/{name}", ""),
+        ("GET", "/v1/feeds/{name}/what-if", ""),
+        ("POST", "/v1/feeds/{name}/refresh", ""),
+        ("POST", "/v1/feeds/{name}/approve", ""),
+        ("POST", "/v1/feeds/{name}/rollback", ""),
+        ("POST", "/v1/lists/rollback", ""),
+        ("POST", "/v1/feeds", feed),
+        ("PUT", "/v1/feeds/{name=new}", feed),
+        ("DELETE", "/v1/feeds/{name=new}", ""),
+        ("DELETE", "/v1/households/{id}", ""),
+        ("GET", "/v1/audit", ""),
+        ("GET", "/v1/audit/verify", ""),
+    ];
+    for (method, template, body) in asked {
+        let path = template.replace("{id}", "home").replace("{device}", "phone").replace("{slug}", "gambling");
+        let path = path.replace("{cidr}", "192.0.2.0%2F24").replace("{domain}", "a.example");
+        let path = path.replace("{name}", "bets").replace("{name=new}", "new");
+        let method: Method = method.parse().unwrap();
+        let answer = world.ask(method.clone(), &path, &[], body).await.ok();
+        let template = template.replace("{name=new}", "{name}");
+        reference.check_answer(&method, template.split('?').next().unwrap(), &answer);
+    }
+    assert!(reference.complaints.is_empty(), "{}", reference.complaints.join("\n"));
+}

@@ -1,0 +1,341 @@
+//! Promises of following a category feed: whatever its producer does, we end with its rows or stay where we were.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{feed::Format, spool::content_of};
+
+type Rows = BTreeMap<String, String>;
+
+/// A producer with its folder, and who follows it.
+struct House {
+    folder: tempfile::TempDir,
+    rows: Rows,
+    sequence: u64,
+    snapshots: Vec<serde_json::Value>,
+    deltas: Vec<serde_json::Value>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("feed")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let house = Self { folder, rows: Rows::new(), sequence: 0, snapshots: Vec::new(), deltas: Vec::new(), runtime };
+        house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"title":"One"}]}"#);
+        house
+    }
+
+    fn write(&self, name: &str, octets: &[u8]) {
+        std::fs::write(self.folder.path().join("feed").join(name), octets).unwrap();
+    }
+
+    fn file(&self, kind: &str, text: &str, is_gzip: bool) -> serde_json::Value {
+        let (octets, end) = if is_gzip {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(text.as_bytes()).unwrap();
+            (encoder.finish().unwrap(), "gz")
+        } else {
+            (zstd::encode_all(text.as_bytes(), 1).unwrap(), "zst")
+        };
+        let name = format!("{kind}_{}.{end}", self.sequence);
+        self.write(&name, &octets);
+        json!({"file": name, "sequence": self.sequence, "sha256": sha256(&octets), "size": octets.len()})
+    }
+
+    fn snapshot(&mut self) {
+        let text: String = self.rows.iter().map(|(key, codes)| format!("{key}\t{codes}\n")).collect();
+        self.snapshots.push(self.file("snapshot", &text, self.sequence.is_multiple_of(2)));
+    }
+
+    /// The next version: keys with their new codes, or without any.
+    fn change(&mut self, changes: &[(String, Option<String>)], is_signed: bool) {
+        let (from, mut text) = (self.sequence, String::new());
+        self.sequence += 1;
+        for (key, codes) in changes {
+            match codes {
+                Some(codes) => drop(self.rows.insert(key.clone(), codes.clone())),
+                None => drop(self.rows.remove(key)),
+            }
+            text += &match (codes, is_signed) {
+                (Some(codes), true) => format!("+{key}\t{codes}\n"),
+                (None, true) => format!("-{key}\n"),
+                (Some(codes), false) => format!("{key}\t{codes}\n"),
+                (None, false) => format!("{key}\t-\n"),
+            };
+        }
+        let mut file = self.file("delta", &text, self.sequence.is_multiple_of(3));
+        file["from"] = from.to_string().into();
+        self.deltas.push(file);
+    }
+
+    fn set(&mut self, key: &str, codes: &str) {
+        self.change(&[(key.to_owned(), Some(codes.to_owned()))], false);
+    }
+
+    fn publish(&self) {
+        self.publish_with(|_| {});
+    }
+
+    fn publish_with(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let mut manifest = json!({"v": 1, "snapshots": self.snapshots, "deltas": self.deltas});
+        change(&mut manifest);
+        self.write("feed.json", manifest.to_string().as_bytes());
+    }
+
+    fn follower(&self) -> CategoryFeed {
+        let feed = Feed::new("feed", self.folder.path().join("feed").to_string_lossy(), Format::CategoryFeed);
+        CategoryFeed::new(&feed, self.folder.path()).unwrap()
+    }
+
+    fn fetch(&self) -> Result<Fetched, String> {
+        self.runtime.block_on(self.follower().fetch()).map_err(|error| error.to_string())
+    }
+
+    /// What we have.
+    fn have(&self) -> Rows {
+        let (mut rows, mut count) = (Rows::new(), 0);
+        let content = content_of(&spool::folder_of(self.folder.path(), "feed"));
+        spool::for_each_row(&content, RowKey::UpToTab, &mut |row| {
+            let row = std::str::from_utf8(row).unwrap();
+            let (key, codes) = row.split_once('\t').unwrap();
+            rows.insert(key.to_owned(), codes.to_owned());
+            count += 1;
+        })
+        .unwrap();
+        assert_eq!(rows.len(), count, "a key stands twice");
+        rows
+    }
+
+    #[track_caller]
+    fn expect(&self, fetched: &str) {
+        let found = match self.fetch().unwrap() {
+            Fetched::Unchanged => "unchanged".to_owned(),
+            Fetched::Replaced { version } => format!("replaced {version}"),
+            Fetched::Changed { from, version, rows } => format!("changed {from} to {version} by {}", rows.len()),
+        };
+        assert_eq!(found, fetched);
+        assert_eq!(self.have(), self.rows);
+    }
+
+    /// The next fetch fails with these words, and what we have stays.
+    #[track_caller]
+    fn stays(&self, words: &str) {
+        let before = self.have();
+        let error = self.fetch().unwrap_err();
+        assert!(error.contains(words), "{words:?} is not in {error:?}");
+        assert_eq!(self.have(), before);
+    }
+}
+
+/// A feed of which three versions were followed.
+fn followed() -> House {
+    let mut house = House::new();
+    house.sequence = 5;
+    house.rows.insert("a.example".to_owned(), "1".to_owned());
+    house.snapshot();
+    house.set("b.example", "1,2");
+    house.publish();
+    house.expect("replaced 6");
+    house.set("c.example/path", "2");
+    house.publish();
+    house.expect("changed 6 to 7 by 1");
+    house.expect("unchanged");
+    house
+}
+
+#[test]
+fn versions_are_followed_by_deltas_as_long_as_they_lead_on() {
+    let mut house = followed();
+    house.change(&[("a.example".to_owned(), None), ("d.example".to_owned(), Some("3".to_owned()))], true);
+    house.set("d.example", "4");
+    house.publish();
+    house.expect("changed 7 to 9 by 3");
+    // Who comes late takes the newest snapshot and what follows it.
+    house.snapshot();
+    house.set("e.example", "1");
+    house.deltas.remove(0);
+    house.publish();
+    house.expect("changed 9 to 10 by 1");
+    std::fs::remove_dir_all(spool::folder_of(house.folder.path(), "feed")).unwrap();
+    house.expect("replaced 10");
+}
+
+#[test]
+fn where_the_chain_is_broken_the_newest_snapshot_is_taken_and_without_one_nothing() {
+    let mut house = followed();
+    house.set("d.example", "4");
+    house.set("e.example", "4");
+    house.deltas.remove(house.deltas.len() - 2);
+    house.publish();
+    house.stays("sequence: feed.json: no delta leads on from 7, and 9 is the newest version");
+    house.snapshot();
+    house.publish();
+    house.expect("replaced 9");
+}
+
+#[test]
+fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
+    for kind in 0..3 {
+        let mut house = followed();
+        house.rows = [("new.example".to_owned(), "9".to_owned())].into();
+        (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
+        match kind {
+            // Smaller numbers; the same number with other content; greater numbers of another feed.
+            0 => house.sequence = 2,
+            1 => house.sequence = 6,
+            _ => house.sequence = 40,
+        }
+        house.snapshot();
+        if kind == 1 {
+            house.set("other.example", "9");
+        }
+        house.publish_with(|manifest| manifest["id"] = "another".into());
+        house.expect(["replaced 2", "replaced 7", "replaced 40"][kind]);
+    }
+    let mut house = followed();
+    house.rows.insert("x.example".to_owned(), "1".to_owned());
+    house.sequence = 6;
+    (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
+    house.snapshot();
+    house.set("y.example", "1");
+    house.publish();
+    house.expect("replaced 7");
+}
+
+#[test]
+fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
+    let mut house = followed();
+    house.set("d.example", "4");
+    let name = house.deltas.last().unwrap()["file"].as_str().unwrap().to_owned();
+    let path = house.folder.path().join("feed").join(&name);
+    let good = std::fs::read(&path).unwrap();
+    let mut damaged = good.clone();
+    damaged[good.len() / 2] ^= 1;
+    house.publish();
+    for (octets, words) in [(damaged.as_slice(), "checksum: the SHA-256 of delta_8"), (&good[1..], "size: delta_8"), (b"", "size: delta_8")]
+    {
+        std::fs::write(&path, octets).unwrap();
+        house.stays(words);
+    }
+    // Published cut short, and vouched for.
+    let cut = &good[..good.len() - 3];
+    std::fs::write(&path, cut).unwrap();
+    house.publish_with(|manifest| {
+        let last = manifest["deltas"].as_array_mut().unwrap().last_mut().unwrap();
+        (last["sha256"], last["size"]) = (sha256(cut).into(), cut.len().into());
+    });
+    house.stays("compression: delta_8");
+    std::fs::remove_file(&path).unwrap();
+    house.publish();
+    house.stays("transport: reading");
+    for (json, words) in [
+        ("{", "format: feed.json: EOF"),
+        ("{\"v\":2}", "version 2 of the format"),
+        ("{\"v\":1}", "sequence: feed.json: it names neither snapshots nor deltas"),
+        ("{\"v\":1,\"snapshots\":[{\"file\":\"../x\",\"sequence\":9,\"sha256\":\"00\"}]}", "is no SHA-256"),
+    ] {
+        house.write("feed.json", json.as_bytes());
+        house.stays(words);
+    }
+    std::fs::write(&path, good).unwrap();
+    house.publish();
+    house.expect("changed 7 to 8 by 1");
+}
+
+#[test]
+fn a_code_map_that_gives_codes_other_names_is_a_new_content_and_other_titles_are_not() {
+    let house = followed();
+    let content = content_of(&spool::folder_of(house.folder.path(), "feed"));
+    house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#);
+    house.expect("unchanged");
+    assert_eq!(codes(&content).codes[0].title.as_deref(), Some("Uno"));
+    house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#);
+    let before = codenames(&content);
+    house.expect("replaced 7");
+    assert_ne!(codenames(&content), before);
+    house.write("feed-codes.json", b"[]");
+    house.stays("format: feed-codes.json");
+    house.publish_with(|manifest| manifest["codes"] = json!({"file": "feed-codes.json", "sha256": "0".repeat(64)}));
+    house.stays("checksum: the SHA-256 of feed-codes.json is");
+}
+
+proptest! {
+    // Each case writes and reads some dozen files.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Producers do what they do, we ask when we ask: at the end we have what they have.
+    #[test]
+    fn any_history_followed_at_any_moments_ends_with_the_producers_rows(
+        steps in prop::collection::vec(
+            (prop::collection::vec((0u8..12, prop::option::of(1u8..5)), 0..6), any::<bool>(), 0u8..10, any::<bool>()), 1..14,
+        ),
+    ) {
+        let mut house = House::new();
+        house.snapshot();
+        for (changes, is_signed, event, is_asked) in steps {
+            let path = |key: u8| if key.is_multiple_of(4) { "/x" } else { "" };
+            let changes: Vec<_> = changes.into_iter().map(|(key, codes)| (format!("n{key}.example{}", path(key)), codes.map(|codes| codes.to_string()))).collect();
+            house.change(&changes, is_signed);
+            match event {
+                0 | 1 => house.snapshot(),
+                // Old files expire: what leads on from the newest snapshot stays.
+                2 => {
+                    house.snapshot();
+                    house.snapshots.drain(..house.snapshots.len() - 1);
+                    house.deltas.clear();
+                }
+                // A reset: numbers begin anew.
+                3 => {
+                    house.sequence = 0;
+                    (house.snapshots, house.deltas) = (Vec::new(), Vec::new());
+                    house.snapshot();
+                }
+                _ => {}
+            }
+            house.publish();
+            if is_asked {
+                house.fetch().unwrap();
+                prop_assert_eq!(house.have(), house.rows.clone());
+            }
+        }
+        house.publish();
+        house.fetch().unwrap();
+        prop_assert_eq!(house.have(), house.rows);
+    }
+
+    #[test]
+    fn no_manifest_code_map_or_row_panics_their_readers(noise in any::<Vec<u8>>(), pieces in prop::collection::vec(0usize..20, 0..40)) {
+        const PIECES: [&str; 20] = [
+            "{", "}", "[", "]", ",", ":", "\"v\"", "1", "\"snapshots\"", "\"deltas\"", "\"file\"", "\"a.gz\"", "\"sequence\"", "\"sha256\"",
+            "\"18446744073709551616\"", "18446744073709551615", "\"from\"", "null", "\"codes\"", "\"code\"",
+        ];
+        let text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+        for octets in [&noise[..], text.as_bytes()] {
+            let _ = Manifest::parse(octets).map(|manifest| manifest.route(Some(3)).is_ok());
+            let _ = Codes::parse(octets);
+            let row = Row::parse(octets);
+            let normal = row.normal();
+            prop_assert!(normal.len() <= octets.len() + 1);
+            // What is written once reads the same again.
+            prop_assert_eq!(Row::parse(&normal).codes().collect::<Vec<_>>(), row.codes().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn any_graph_of_deltas_is_followed_to_its_end_or_refused(edges in prop::collection::vec((0u64..12, 1u64..6), 0..20), snapshot in 0u64..12, have in prop::option::of(0u64..16)) {
+        let digest = "0".repeat(64);
+        let deltas: Vec<_> = edges.iter().map(|(from, step)| json!({"name": "d", "seq": from + step, "prev": from, "sha256sum": digest})).collect();
+        let json = json!({"version": "1", "snapshot": {"filename": "s", "serial": snapshot.to_string(), "checksum": digest}, "deltas": deltas});
+        let manifest = Manifest::parse(json.to_string().as_bytes()).unwrap();
+        if let Ok(route) = manifest.route(have) {
+            let start = if let Some(snapshot) = route.snapshot { snapshot.sequence } else { have.unwrap() };
+            let end = route.deltas.last().map_or(start, |delta| delta.sequence);
+            prop_assert_eq!(Some(end), manifest.newest());
+        }
+    }
+}

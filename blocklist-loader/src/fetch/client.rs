@@ -1,0 +1,387 @@
+//! Asking HTTP servers: where they may be, who we are to them, how much and how long they may talk.
+//!
+//! ```text
+//! get -> each hop: scheme, address, credentials for this origin only -> answer -> store: wire -> decode -> bound -> writer
+//! ```
+//!
+//! Redirects are followed here rather than by the library, so that all three questions are asked of every hop. Bodies are
+//! decoded here, too: what counts are the octets that a server can make us write.
+
+use std::{
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Response, StatusCode, Url,
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        LAST_MODIFIED, LOCATION,
+    },
+    redirect,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{
+    FetchError, Gate,
+    address::{NotPublic, PublicOnly, is_public},
+};
+use crate::feed::{Feed, Secret};
+
+/// Redirects that are followed; browsers follow twenty, lists have been seen to need two.
+const REDIRECTS_MAX: usize = 5;
+/// How long a connection may take to come up; the rest of the time is for the content.
+const CONNECTING_MAX: Duration = Duration::from_secs(20);
+/// Pieces of a body between the network and the disk. They are of at most some ten thousand octets each.
+const PIECES_WAITING: usize = 32;
+/// Octets of a checksum file, a signature, a manifest: all of them text that people can read.
+const SMALL_OCTETS_MAX: u64 = 4 << 20;
+/// How names end of what is packed.
+const PACKED: [&str; 3] = [".gz", ".zst", ".tgz"];
+
+/// What a server said of the version it gave, to be shown to it the next time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Validators {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+/// What a server answered.
+pub(crate) enum Answer {
+    /// What we have is what there is.
+    NotModified,
+    /// A body to be stored, and what to show the next time.
+    Content(Response, Validators),
+}
+
+/// Asks the servers of one feed.
+pub(crate) struct Client {
+    inner: reqwest::Client,
+    /// The source, whose origin alone hears our credentials.
+    source: Url,
+    username: Option<String>,
+    password: Option<Secret>,
+    bearer: Option<Secret>,
+    allow_private: bool,
+    octets_max: u64,
+    timeout: Duration,
+}
+
+impl Client {
+    /// For a feed whose definition was checked.
+    pub(crate) fn new(feed: &Feed) -> Result<Self, FetchError> {
+        let source = parse(&feed.source)?;
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .referer(false)
+            .redirect(redirect::Policy::none())
+            .no_gzip()
+            .no_zstd()
+            .connect_timeout(CONNECTING_MAX)
+            .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
+        let builder = if feed.allow_private { builder } else { builder.dns_resolver(PublicOnly) };
+        let inner = builder.build().map_err(|error| FetchError::because(Gate::Transport, "preparing to ask", error.without_url()))?;
+        Ok(Self {
+            inner,
+            source,
+            username: feed.username.clone(),
+            password: feed.password.clone(),
+            bearer: feed.bearer.clone(),
+            allow_private: feed.allow_private,
+            octets_max: feed.octets_max(),
+            timeout: Duration::from_secs(feed.timeout_s.into()),
+        })
+    }
+
+    /// The source.
+    pub(crate) fn source(&self) -> &Url {
+        &self.source
+    }
+
+    /// Everything that a fetch does in its time.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+        let seconds = self.timeout.as_secs();
+        let late = |_| FetchError::new(Gate::Time, format!("{} took longer than {seconds} s", plain(&self.source)));
+        tokio::time::timeout(self.timeout, work).await.map_err(late)?
+    }
+
+    /// Asks for a page, showing what we know of it.
+    pub(crate) async fn get(&self, url: &Url, known: &Validators) -> Result<Answer, FetchError> {
+        let mut url = url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.ask(&url, known).await?;
+            let status = response.status();
+            if status == StatusCode::NOT_MODIFIED && *known != Validators::default() {
+                return Ok(Answer::NotModified);
+            }
+            let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+            if !is_redirect {
+                return match status {
+                    StatusCode::OK => {
+                        let validators = Validators { etag: text(&response, &ETAG), last_modified: text(&response, &LAST_MODIFIED) };
+                        Ok(Answer::Content(response, validators))
+                    }
+                    _ => Err(FetchError::new(Gate::Transport, format!("{} answered {status}", plain(&url)))),
+                };
+            }
+            let location = text(&response, &LOCATION).and_then(|location| url.join(&location).ok());
+            let next = location.ok_or_else(|| FetchError::new(Gate::Transport, format!("{} redirects to no address", plain(&url))))?;
+            if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() != "https") {
+                let detail = format!("{} redirects to {}, where anybody could answer", plain(&url), plain(&next));
+                return Err(FetchError::new(Gate::Transport, detail));
+            }
+            url = next;
+        }
+        Err(FetchError::new(Gate::Transport, format!("more than {REDIRECTS_MAX} redirects, the last to {}", plain(&url))))
+    }
+
+    /// A page that people can read, as a whole.
+    pub(crate) async fn small(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        match self.get(url, &Validators::default()).await? {
+            Answer::Content(response, _) => store(response, SMALL_OCTETS_MAX.min(self.octets_max), Vec::new()).await,
+            Answer::NotModified => Err(FetchError::new(Gate::Transport, format!("{} answered nothing", plain(url)))),
+        }
+    }
+
+    async fn ask(&self, url: &Url, known: &Validators) -> Result<Response, FetchError> {
+        self.check_address(url)?;
+        let mut headers = self.credentials(url)?;
+        // What is packed already is not to be wrapped once more: its checksum is of the octets as they lie on the server.
+        let is_packed = PACKED.iter().any(|end| url.path().ends_with(end));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if is_packed { "identity" } else { "gzip, zstd" }));
+        for (name, value) in [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)] {
+            if let Some(value) = value.as_ref().and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        self.inner.get(url.clone()).headers(headers).send().await.map_err(|error| failed(url, error))
+    }
+
+    /// An address that stands in the URL is connected to without asking the resolver.
+    fn check_address(&self, url: &Url) -> Result<(), FetchError> {
+        let literal = url.host_str().and_then(|host| host.trim_start_matches('[').trim_end_matches(']').parse().ok());
+        match literal {
+            Some(address) if !self.allow_private && !is_public(address) => {
+                Err(FetchError::new(Gate::Transport, NotPublic(address).to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn credentials(&self, url: &Url) -> Result<HeaderMap, FetchError> {
+        let mut headers = HeaderMap::new();
+        if url.origin() != self.source.origin() {
+            return Ok(headers);
+        }
+        let reveal = |key: &str, secret: &Secret| {
+            secret.reveal().map_err(|reason| FetchError::new(Gate::Transport, format!("credentials: {key}: {reason}")))
+        };
+        let value = match (&self.username, &self.password, &self.bearer) {
+            (Some(username), Some(password), _) => basic(username, &reveal("password", password)?),
+            (_, _, Some(bearer)) => format!("Bearer {}", reveal("bearer", bearer)?),
+            _ => return Ok(headers),
+        };
+        let unsendable = |_| FetchError::new(Gate::Transport, "credentials: they hold characters that HTTP cannot send");
+        let mut value = HeaderValue::from_str(&value).map_err(unsendable)?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+        Ok(headers)
+    }
+}
+
+/// RFC 7617.
+fn basic(username: &str, password: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = "Basic ".to_owned();
+    for three in format!("{username}:{password}").as_bytes().chunks(3) {
+        let octet = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= three.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+/// Writes a body, decoded, on a thread that may wait for the disk; gives the writer back when all of it came.
+///
+/// # Errors
+/// The body is cut short, is not what it says, or has more octets than this. The writer is dropped.
+pub(crate) async fn store<W: Write + Send + 'static>(mut response: Response, octets_max: u64, writer: W) -> Result<W, FetchError> {
+    let url = response.url().clone();
+    let too_large = || FetchError::new(Gate::Size, format!("{} has more than {octets_max} octets", plain(&url)));
+    if response.content_length().is_some_and(|length| length > octets_max) {
+        return Err(too_large());
+    }
+    let coding = Coding::of(&response)?;
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+    let writing =
+        tokio::task::spawn_blocking(move || decode(Body { receiver, piece: Bytes::new(), is_complete: false }, coding, octets_max, writer));
+    let mut octets = 0;
+    let received = loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                octets += piece.len() as u64;
+                if octets > octets_max {
+                    break Err(too_large());
+                }
+                // A writer that is gone says itself why.
+                if sender.send(Some(piece)).await.is_err() {
+                    break Ok(());
+                }
+            }
+            Ok(None) => {
+                let _ = sender.send(None).await;
+                break Ok(());
+            }
+            Err(error) => break Err(failed(&url, error)),
+        }
+    };
+    drop(sender);
+    let written = writing.await.map_err(|error| FetchError::because(Gate::Disk, "the writer of a body ended", error))?;
+    received?;
+    written.map_err(|error| match error {
+        Unwritten::TooLarge => too_large(),
+        Unwritten::Body(error) => FetchError::because(
+            Gate::Compression,
+            format!("the body of {} is not the {coding} it says it is, or is cut short", plain(&url)),
+            error,
+        ),
+        Unwritten::Disk(error) => FetchError::because(Gate::Disk, "writing what was fetched", error),
+    })
+}
+
+/// What a body is wrapped in on its way (RFC 9110 section 8.4). It is not of the content, whose checksum is without it.
+#[derive(Clone, Copy)]
+enum Coding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    fn of(response: &Response) -> Result<Self, FetchError> {
+        match text(response, &CONTENT_ENCODING).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            other => {
+                let detail = format!("{} came in content coding {other:?}, which was not asked for", plain(response.url()));
+                Err(FetchError::new(Gate::Transport, detail))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Coding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "content",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+enum Unwritten {
+    TooLarge,
+    Body(io::Error),
+    Disk(io::Error),
+}
+
+fn decode<W: Write>(body: Body, coding: Coding, octets_max: u64, mut writer: W) -> Result<W, Unwritten> {
+    let mut decoded: Box<dyn Read> = match coding {
+        Coding::Identity => Box::new(body),
+        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        Coding::Zstd => Box::new(zstd::Decoder::new(body).map_err(Unwritten::Body)?),
+    };
+    let mut buffer = vec![0; 64 << 10];
+    let mut octets = 0;
+    loop {
+        let length = match decoded.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Unwritten::Body(error)),
+        };
+        octets += length as u64;
+        if octets > octets_max {
+            return Err(Unwritten::TooLarge);
+        }
+        writer.write_all(&buffer[..length]).map_err(Unwritten::Disk)?;
+    }
+    writer.flush().map_err(Unwritten::Disk)?;
+    Ok(writer)
+}
+
+/// A body on the side that may wait. It is complete when that was said, not when nobody says anything any more.
+struct Body {
+    receiver: mpsc::Receiver<Option<Bytes>>,
+    piece: Bytes,
+    is_complete: bool,
+}
+
+impl Read for Body {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.is_complete {
+            match self.receiver.blocking_recv() {
+                Some(Some(piece)) => self.piece = piece,
+                Some(None) => self.is_complete = true,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let length = self.piece.len().min(octets.len());
+        octets[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+/// An address of a definition or a manifest.
+pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
+    Url::parse(text).map_err(|error| FetchError::because(Gate::Transport, format!("{text:?} is no address"), error))
+}
+
+/// A URL as it may be shown: the query of one may be a key.
+pub(crate) fn plain(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+fn text(response: &Response, name: &HeaderName) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// A failure of the library, with the address that was refused, if that was it.
+fn failed(url: &Url, error: reqwest::Error) -> FetchError {
+    let error = error.without_url();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<NotPublic>() {
+            return FetchError::new(Gate::Transport, format!("{}: {refused}", plain(url)));
+        }
+        cause = error.source();
+    }
+    let (gate, what) = match (error.is_timeout(), error.is_connect(), error.is_body() || error.is_decode()) {
+        (true, ..) => (Gate::Time, "did not answer in time"),
+        (_, true, _) => (Gate::Transport, "could not be connected to"),
+        (_, _, true) => (Gate::Transport, "broke off before its answer was complete"),
+        _ => (Gate::Transport, "did not answer as it should"),
+    };
+    FetchError::because(gate, format!("{} {what}", plain(url)), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_written_as_its_rfc_says() {
+        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!((basic("a", "b").as_str(), basic("ab", "c").as_str()), ("Basic YTpi", "Basic YWI6Yw=="));
+    }
+}

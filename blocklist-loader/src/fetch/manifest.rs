@@ -1,0 +1,274 @@
+//! The JSON documents of a category feed: what there is, and what its codes mean. `docs/category-feed.md` describes them.
+//! Read leniently, since several producers write them; what follows from them is strict.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// Files that a manifest may name. Producers expire old ones; a chain of so many deltas would be followed for hours.
+const FILES_MAX: usize = 100_000;
+/// Codes that a feed may have. Those that are sold have some hundred.
+const CODES_MAX: usize = 100_000;
+
+/// `feed.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Manifest {
+    #[serde(alias = "version", alias = "schema", deserialize_with = "version_1")]
+    v: (),
+    /// Another one is another feed at the same place.
+    #[serde(default, alias = "uuid", alias = "feed_id", alias = "epoch", deserialize_with = "optional_text")]
+    pub(crate) id: Option<String>,
+    #[serde(default, alias = "snapshot", deserialize_with = "one_or_many")]
+    pub(crate) snapshots: Vec<Published>,
+    #[serde(default, alias = "delta", deserialize_with = "one_or_many")]
+    pub(crate) deltas: Vec<Published>,
+    #[serde(default, alias = "feed_codes", alias = "codes_file", deserialize_with = "codes")]
+    pub(crate) codes: Option<CodesFile>,
+}
+
+/// One file of the feed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Published {
+    #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
+    pub(crate) file: String,
+    /// The version that it leads to.
+    #[serde(alias = "seq", alias = "serial", alias = "to", alias = "version", deserialize_with = "number")]
+    pub(crate) sequence: u64,
+    /// Of a delta: the version that it starts from. The one before, if it does not say.
+    #[serde(
+        default,
+        alias = "from_sequence",
+        alias = "from_seq",
+        alias = "previous",
+        alias = "prev",
+        alias = "base",
+        deserialize_with = "optional_number"
+    )]
+    from: Option<u64>,
+    #[serde(alias = "sha256sum", alias = "sha256_hash", alias = "checksum", deserialize_with = "digest")]
+    pub(crate) sha256: String,
+    /// Octets, as published.
+    #[serde(default, alias = "bytes", alias = "length", deserialize_with = "optional_number")]
+    pub(crate) size: Option<u64>,
+}
+
+/// Where the code map is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct CodesFile {
+    #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
+    pub(crate) file: String,
+    #[serde(default, alias = "sha256sum", alias = "sha256_hash", alias = "checksum", deserialize_with = "optional_digest")]
+    pub(crate) sha256: Option<String>,
+}
+
+/// How to get from what we have to the newest version.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route<'a> {
+    /// The snapshot to begin with; none where deltas lead on from what we have.
+    pub(crate) snapshot: Option<&'a Published>,
+    pub(crate) deltas: Vec<&'a Published>,
+}
+
+impl Published {
+    fn from(&self) -> u64 {
+        self.from.unwrap_or(self.sequence.saturating_sub(1))
+    }
+}
+
+impl Manifest {
+    /// Reads it, with the reason if it cannot be.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let files = manifest.snapshots.iter().chain(&manifest.deltas);
+        if files.clone().count() > FILES_MAX {
+            return Err(format!("it names more than {FILES_MAX} files"));
+        }
+        for file in files.map(|published| &published.file).chain(manifest.codes.iter().map(|codes| &codes.file)) {
+            check_file_name(file)?;
+        }
+        if let Some(delta) = manifest.deltas.iter().find(|delta| delta.from() >= delta.sequence) {
+            return Err(format!("delta {:?} leads from {} to {}", delta.file, delta.from(), delta.sequence));
+        }
+        Ok(manifest)
+    }
+
+    /// The newest version there is; none in an empty feed.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.snapshots.iter().chain(&self.deltas).map(|published| published.sequence).max()
+    }
+
+    /// The way to the newest version: by deltas alone if they lead there, else from the newest snapshot.
+    ///
+    /// # Errors
+    /// No way leads there; the reason says where it breaks off.
+    pub(crate) fn route(&self, have: Option<u64>) -> Result<Route<'_>, String> {
+        let newest = self.newest().ok_or("it names neither snapshots nor deltas")?;
+        if let Some(have) = have
+            && have <= newest
+            && let (deltas, end) = self.follow(have)
+            && end == newest
+        {
+            return Ok(Route { snapshot: None, deltas });
+        }
+        let snapshot = self.snapshots.iter().max_by_key(|snapshot| snapshot.sequence).ok_or("it names no snapshot to begin with")?;
+        match self.follow(snapshot.sequence) {
+            (deltas, end) if end == newest => Ok(Route { snapshot: Some(snapshot), deltas }),
+            (_, end) => Err(format!("no delta leads on from {end}, and {newest} is the newest version")),
+        }
+    }
+
+    /// The deltas that lead on from a version, and where they end. Each makes the number grow, so it does end.
+    fn follow(&self, from: u64) -> (Vec<&Published>, u64) {
+        let mut by_start: BTreeMap<u64, &Published> = BTreeMap::new();
+        for delta in &self.deltas {
+            let longest = by_start.entry(delta.from()).or_insert(delta);
+            if delta.sequence > longest.sequence {
+                *longest = delta;
+            }
+        }
+        let (mut deltas, mut end) = (Vec::new(), from);
+        while let Some(delta) = by_start.get(&end) {
+            deltas.push(*delta);
+            end = delta.sequence;
+        }
+        (deltas, end)
+    }
+}
+
+/// A file of the feed lies beside its manifest: neither elsewhere on the disk nor at another server.
+fn check_file_name(file: &str) -> Result<(), String> {
+    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.+=/~".contains(character);
+    if file.len() <= 255 && file.split('/').all(is_part) && file.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!("{file:?} is no name of a file beside it"))
+}
+
+/// `feed-codes.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Codes {
+    /// Whether rows and configurations name codes by their code names.
+    #[serde(default, alias = "use_codenames")]
+    pub(crate) use_codename: bool,
+    #[serde(default)]
+    pub(crate) codes: Vec<Code>,
+}
+
+/// One code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Code {
+    #[serde(alias = "id", deserialize_with = "text")]
+    pub(crate) code: String,
+    #[serde(default, alias = "code_name", alias = "slug", skip_serializing_if = "Option::is_none", deserialize_with = "optional_text")]
+    pub(crate) codename: Option<String>,
+    #[serde(default, alias = "name", alias = "description", deserialize_with = "optional_text")]
+    pub(crate) title: Option<String>,
+}
+
+impl Codes {
+    /// Reads it, with the reason if it cannot be.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            #[serde(alias = "version", deserialize_with = "version_1")]
+            #[expect(dead_code, reason = "that it is 1 was checked while reading")]
+            v: (),
+        }
+        serde_json::from_slice::<Versioned>(json).map_err(|error| error.to_string())?;
+        let codes: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if codes.codes.len() > CODES_MAX {
+            return Err(format!("it names more than {CODES_MAX} codes"));
+        }
+        Ok(codes)
+    }
+}
+
+/// Numbers may be written as strings: some languages cannot count to 2⁶⁴.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl NumberOrText {
+    fn number<E: de::Error>(self) -> Result<u64, E> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.parse().map_err(|_| E::custom(format!("{text:?} is no number"))),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+fn version_1<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    match NumberOrText::deserialize(deserializer)?.number::<D::Error>()? {
+        1 => Ok(()),
+        other => Err(de::Error::custom(format!("version {other} of the format; this program reads version 1"))),
+    }
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    NumberOrText::deserialize(deserializer)?.number()
+}
+
+fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Option::<NumberOrText>::deserialize(deserializer)?.map(NumberOrText::number).transpose()
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    NumberOrText::deserialize(deserializer).map(NumberOrText::text)
+}
+
+fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<NumberOrText>::deserialize(deserializer)?.map(NumberOrText::text))
+}
+
+fn is_digest<E: de::Error>(text: String) -> Result<String, E> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(&text).to_ascii_lowercase();
+    let is_one = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_one.then_some(digits).ok_or_else(|| E::custom(format!("{text:?} is no SHA-256 in hexadecimal")))
+}
+
+fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    is_digest(String::deserialize(deserializer)?)
+}
+
+fn optional_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.map(is_digest).transpose()
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Published>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        Many(Vec<serde_json::Value>),
+        One(serde_json::Value),
+    }
+    let values = match Option::<OneOrMany>::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(OneOrMany::Many(values)) => values,
+        Some(OneOrMany::One(value)) => vec![value],
+    };
+    values.into_iter().map(|value| serde_json::from_value(value).map_err(de::Error::custom)).collect()
+}
+
+fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CodesFile>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum NameOrFile {
+        Name(String),
+        File(CodesFile),
+    }
+    Ok(Option::<NameOrFile>::deserialize(deserializer)?.map(|codes| match codes {
+        NameOrFile::Name(file) => CodesFile { file, sha256: None },
+        NameOrFile::File(file) => file,
+    }))
+}

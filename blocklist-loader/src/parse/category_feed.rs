@@ -1,0 +1,269 @@
+//! Rows of a category feed: `domain[/path]`, a tab, codes. They come from the spool, where each name stands once; what its
+//! codes mean is the configuration's word, and what they are called the provider's.
+
+use std::{collections::HashMap, path::Path};
+
+use policy::{key::key_of_path, listing::NO_CATEGORY, name::NameBuffer};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    feed::{CLEAN, Feed},
+    fetch::{category, manifest::Codes},
+    rows::{Claim, Rows},
+    source::SourceError,
+    spool::{self, RowKey},
+};
+
+/// Codes without a mapping that are told one by one. A feed with more of them is not the one that was configured.
+const UNMAPPED_TOLD_MAX: usize = 100;
+/// Codes whose meaning is kept at hand; rows of garbage must not fill the memory.
+const MEANINGS_MAX: usize = 10_000;
+/// What stands between codes.
+const SEPARATORS: &[u8] = b",; \t";
+
+/// One row, whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row<'a> {
+    /// The host.
+    pub(crate) name: &'a [u8],
+    /// The part of the host, with its slash.
+    pub(crate) path: Option<&'a [u8]>,
+    codes: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// Reads a row that is neither empty nor a comment. The codes follow the first tab; where there is none, whatever else
+    /// separates codes, unless it may be part of a path.
+    pub(crate) fn parse(row: &'a [u8]) -> Self {
+        let tab = row.iter().position(|&octet| octet == b'\t');
+        let end = tab.or_else(|| row.iter().position(|octet| SEPARATORS.contains(octet)).filter(|&at| !row[..at].contains(&b'/')));
+        let (key, codes) = end.map_or((row, &[][..]), |at| (&row[..at], row[at + 1..].trim_ascii()));
+        let key = key.trim_ascii();
+        let slash = key.iter().position(|&octet| octet == b'/').unwrap_or(key.len());
+        let codes = if codes == b"-" { &[][..] } else { codes };
+        Self { name: &key[..slash], path: (slash < key.len()).then(|| &key[slash..]), codes }
+    }
+
+    /// Its codes.
+    pub(crate) fn codes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.codes.split(|octet| SEPARATORS.contains(octet)).filter(|code| !code.is_empty())
+    }
+
+    /// What the row is about, in one way of writing.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        let mut key = self.name.strip_suffix(b".").unwrap_or(self.name).to_ascii_lowercase();
+        key.extend_from_slice(self.path.unwrap_or_default());
+        key
+    }
+
+    /// The row in one way of writing: key, tab, codes with commas between.
+    pub(crate) fn normal(&self) -> Vec<u8> {
+        let mut row = self.key();
+        for (place, code) in self.codes().enumerate() {
+            row.push(if place == 0 { b'\t' } else { b',' });
+            row.extend_from_slice(code);
+        }
+        row
+    }
+}
+
+/// What a code means to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The place of its category.
+    Category(u8),
+    /// Names of this code are clean, whatever shallower entries say.
+    Clean,
+    /// Nobody said.
+    Unmapped,
+}
+
+/// The key that a row takes the whole place of; none where the row holds no name.
+pub(crate) fn key(row: &[u8]) -> Option<Vec<u8>> {
+    let row = Row::parse(row);
+    let mut buffer = NameBuffer::new();
+    let name = buffer.parse(row.name).ok()?;
+    Some(match row.path {
+        Some(path) => key_of_path(name, path),
+        None => {
+            let mut key = Vec::with_capacity(name.wire().len());
+            name.write_key(&mut key);
+            key
+        }
+    })
+}
+
+/// Reads rows with the meanings of a feed's codes, looked up once each.
+pub(crate) struct Reader<'a> {
+    feed: &'a Feed,
+    codes: Codes,
+    place_of: &'a dyn Fn(&str) -> u8,
+    known: HashMap<Vec<u8>, Meaning>,
+    /// Codes without a mapping that were told of.
+    told: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(feed: &'a Feed, content: &Path, place_of: &'a dyn Fn(&str) -> u8) -> Self {
+        Self { feed, codes: category::codes(content), place_of, known: HashMap::new(), told: 0 }
+    }
+
+    /// The meaning of a code, and whether it was asked for the first time.
+    fn meaning(&mut self, code: &[u8]) -> (Meaning, bool) {
+        if let Some(&meaning) = self.known.get(code) {
+            return (meaning, false);
+        }
+        let meaning = self.look_up(&String::from_utf8_lossy(code));
+        let has_room = self.known.len() < MEANINGS_MAX;
+        if has_room {
+            self.known.insert(code.to_owned(), meaning);
+        }
+        (meaning, has_room)
+    }
+
+    /// By the code itself, or by its code name; numbers are the same with zeroes before them.
+    fn look_up(&self, code: &str) -> Meaning {
+        if let Some(category) = &self.feed.category {
+            return Meaning::Category((self.place_of)(category));
+        }
+        if !self.feed.is_about_categories() {
+            return Meaning::Category(NO_CATEGORY);
+        }
+        let plain = code.trim_start_matches('0');
+        let other_names = self.codes.codes.iter().filter_map(|entry| {
+            let codename = entry.codename.as_deref()?;
+            if entry.code == code { Some(codename) } else { (codename == code).then_some(&*entry.code) }
+        });
+        let mut names = [code, plain].into_iter().chain(other_names);
+        match names.find_map(|name| self.feed.categories.get(name)).map(String::as_str) {
+            None => Meaning::Unmapped,
+            Some(CLEAN) => Meaning::Clean,
+            Some(slug) => Meaning::Category((self.place_of)(slug)),
+        }
+    }
+
+    fn title(&self, code: &str) -> Option<&str> {
+        let is_it = |name: &str| name == code;
+        let entry = self.codes.codes.iter().find(|entry| is_it(&entry.code) || entry.codename.as_deref().is_some_and(is_it))?;
+        entry.title.as_deref().or(entry.codename.as_deref())
+    }
+
+    /// Reads one row.
+    pub(crate) fn read(&mut self, line: &[u8], rows: &mut Rows<'_>) {
+        let row = Row::parse(line);
+        if row.codes().next().is_none() {
+            return rows.bad(line, &"no code stands behind the name");
+        }
+        let (mut is_clean, mut places) = (false, Vec::new());
+        for code in row.codes() {
+            let (meaning, is_new) = self.meaning(code);
+            match meaning {
+                Meaning::Category(place) if !places.contains(&place) => places.push(place),
+                Meaning::Category(_) => {}
+                Meaning::Clean => is_clean = true,
+                Meaning::Unmapped => {
+                    rows.unmapped();
+                    if is_new && self.told < UNMAPPED_TOLD_MAX {
+                        self.told += 1;
+                        let code = String::from_utf8_lossy(code);
+                        rows.complain_unmapped_code(&code, self.title(&code));
+                    }
+                }
+            }
+        }
+        if let Some(path) = row.path {
+            // A path that is known clean says nothing: paths have nothing below them.
+            for place in places {
+                rows.set_category(place);
+                rows.path_entry(line, row.name, path);
+            }
+            return;
+        }
+        let claim = Claim::deny(self.feed.bare_scope());
+        let bad = rows.report.bad;
+        for &place in &places {
+            rows.set_category(place);
+            rows.entry(line, row.name, claim);
+            // What is wrong with a name is wrong once.
+            if rows.report.bad > bad {
+                return;
+            }
+        }
+        // A name that is of a category as well is not clean.
+        if is_clean && places.is_empty() {
+            rows.set_category(NO_CATEGORY);
+            rows.entry(line, row.name, Claim::allow(self.feed.bare_scope()));
+        }
+    }
+}
+
+/// Reads what was fetched.
+pub(crate) fn read(
+    feed: &Feed,
+    content: &Path,
+    place_of: &dyn Fn(&str) -> u8,
+    rows: &mut Rows<'_>,
+    hash: &mut Sha256,
+) -> Result<spool::Content, SourceError> {
+    let failed = |source| SourceError::Io { step: "reading", path: content.to_owned(), source };
+    spool::whole_file(content).map_err(failed)?.ok_or(SourceError::NotFetched)?;
+    let mut reader = Reader::new(feed, content, place_of);
+    rows.enter("feed", Some(NO_CATEGORY));
+    spool::for_each_row(content, RowKey::UpToTab, &mut |line| {
+        hash.update(line);
+        hash.update(b"\n");
+        rows.next_line();
+        reader.read(line, rows);
+    })
+    .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_a_name_perhaps_a_path_and_codes_in_any_way_of_writing() {
+        let check = |text: &str, normal: &str, path: Option<&str>| {
+            let row = Row::parse(text.as_bytes());
+            assert_eq!(String::from_utf8(row.normal()).unwrap(), normal, "{text:?}");
+            assert_eq!(row.path, path.map(str::as_bytes), "{text:?}");
+        };
+        check("a.example\t1", "a.example\t1", None);
+        check("A.Example.\t1,2;3 4\t5", "a.example\t1,2,3,4,5", None);
+        check("a.example,1,2", "a.example\t1,2", None);
+        check("a.example 1", "a.example\t1", None);
+        check("A.example/Path,x y\t7", "a.example/Path,x y\t7", Some("/Path,x y"));
+        check("a.example/\t7", "a.example/\t7", Some("/"));
+        check("a.example/a,b", "a.example/a,b", Some("/a,b"));
+        check("a.example", "a.example", None);
+        check("a.example\t-", "a.example", None);
+        check("a.example\t", "a.example", None);
+        check("\t1", "\t1", None);
+    }
+
+    #[test]
+    fn a_code_is_known_by_its_number_or_its_code_name() {
+        let categories = [("1", "ads"), ("bets", "gambling"), ("9", "none")].map(|(code, slug)| (code.to_owned(), slug.to_owned()));
+        let feed = Feed { categories: categories.into(), ..Feed::new("a", "a", crate::feed::Format::CategoryFeed) };
+        let json = br#"{"v":1,"codes":[{"code":2,"codename":"bets","title":"Betting"},{"code":1,"codename":"adverts"},{"code":5,"title":"Five"}]}"#;
+        let codes = Codes::parse(json).unwrap();
+        let place_of = |slug: &str| if slug == "ads" { 10 } else { 20 };
+        let mut reader = Reader { feed: &feed, codes, place_of: &place_of, known: HashMap::new(), told: 0 };
+        for (code, meaning) in [
+            ("1", Meaning::Category(10)),
+            ("01", Meaning::Category(10)),
+            ("adverts", Meaning::Category(10)),
+            ("2", Meaning::Category(20)),
+            ("bets", Meaning::Category(20)),
+            ("9", Meaning::Clean),
+            ("5", Meaning::Unmapped),
+            ("x", Meaning::Unmapped),
+        ] {
+            assert_eq!(reader.meaning(code.as_bytes()), (meaning, true), "{code}");
+            assert_eq!(reader.meaning(code.as_bytes()), (meaning, false), "{code}");
+        }
+        assert_eq!((reader.title("5"), reader.title("2"), reader.title("x")), (Some("Five"), Some("Betting"), None));
+        assert_eq!(feed.slugs().collect::<Vec<_>>(), ["ads", "gambling"]);
+    }
+}

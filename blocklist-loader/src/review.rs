@@ -1,0 +1,143 @@
+//! What an operator judges a refused version by: a copy of it, and by name what it would block and what it would no longer block.
+//!
+//! ```text
+//! feeds/<name>/refused/version       which version the rest is about
+//! feeds/<name>/refused/changes.tsv   a line for each name: + or -, the category's slug or "-", the name
+//! feeds/<name>/refused/content/      the version as it came
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use policy::{
+    blocklist::Names,
+    listing::{Action, Mark, NO_CATEGORY, Polarity},
+    name::name_of_key,
+};
+
+use crate::{feed::Feed, source, spool::folder_of};
+
+const FOLDER: &str = "refused";
+const VERSION: &str = "version";
+const CHANGES: &str = "changes.tsv";
+const CONTENT: &str = "content";
+
+/// One name that a refused version would block, or would no longer block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whether it would be blocked.
+    pub blocked: bool,
+    /// For which category; none where the feed is not about categories.
+    pub category: Option<String>,
+    /// The name, an address prefix's stand-in, or a host with a path.
+    pub name: String,
+}
+
+/// What a kept version would change. `None` where no version of this feed is kept.
+///
+/// # Errors
+/// The files cannot be read.
+pub fn changes(directory: &Path, feed: &str, mut visit: impl FnMut(Change)) -> io::Result<Option<String>> {
+    let folder = folder_of(directory, feed).join(FOLDER);
+    let version = match std::fs::read_to_string(folder.join(VERSION)) {
+        Ok(version) => version,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for line in BufReader::new(File::open(folder.join(CHANGES))?).lines() {
+        let line = line?;
+        let mut cells = line.splitn(3, '\t');
+        if let (Some(sign), Some(slug), Some(name)) = (cells.next(), cells.next(), cells.next()) {
+            visit(Change { blocked: sign == "+", category: (slug != "-").then(|| slug.to_owned()), name: name.to_owned() });
+        }
+    }
+    Ok(Some(version))
+}
+
+/// Keeps a refused version in the place of the one kept before. The version's name is written last: what has none is not complete.
+pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let folder = folder_of(directory, &feed.name).join(FOLDER);
+    if std::fs::read_to_string(folder.join(VERSION)).is_ok_and(|kept| kept == version) {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => std::fs::create_dir_all(folder.join(CONTENT))?,
+    }
+    let mut out = BufWriter::new(File::create(folder.join(CHANGES))?);
+    write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    for (place, path) in content(directory, feed).into_iter().enumerate() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Folders of one feed hold files of one name.
+        std::fs::copy(&path, folder.join(CONTENT).join(format!("{place:04}-{name}")))?;
+    }
+    std::fs::write(folder.join(VERSION), version)
+}
+
+fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
+    source::files(feed, directory).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
+}
+
+/// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its categories.
+pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
+
+/// Writes what differs between the names of one feed before and now, both in the order of their keys.
+pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: (&[(&[u8], Mark)], u16, &[String])) -> io::Result<()> {
+    let ((names, old_place, old_slugs), (entries, place, slugs)) = (before, now);
+    let slug = |slugs: &[String], category: u8| match category {
+        NO_CATEGORY => "-".to_owned(),
+        place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
+    };
+    let listed = |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> BTreeSet<(String, bool)> {
+        let denies = marks.filter(|mark| Some(mark.feed) == feed && mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+        denies.map(|mark| (slug(slugs, mark.category), mark.action == Action::Path)).collect()
+    };
+    let mut names = names.filter(|_| old_place.is_some());
+    let mut old: Option<(Vec<u8>, BTreeSet<(String, bool)>)> = None;
+    let mut advance = |old: &mut Option<(Vec<u8>, BTreeSet<(String, bool)>)>| {
+        *old = None;
+        while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
+            let said = listed(&mut marks.iter(), old_place, old_slugs);
+            if !said.is_empty() {
+                *old = Some((key.to_vec(), said));
+                break;
+            }
+        }
+    };
+    advance(&mut old);
+    let mut at = 0;
+    let nothing = BTreeSet::new();
+    loop {
+        let key = match (old.as_ref().map(|(key, _)| key.as_slice()), entries.get(at).map(|(key, _)| *key)) {
+            (None, None) => return Ok(()),
+            (Some(old), Some(new)) => old.min(new).to_vec(),
+            (Some(key), None) | (None, Some(key)) => key.to_vec(),
+        };
+        let same = entries[at..].iter().take_while(|(new, _)| *new == key.as_slice()).count();
+        let has = listed(&mut entries[at..at + same].iter().map(|(_, mark)| mark), Some(place), slugs);
+        let is_old = old.as_ref().is_some_and(|(old, _)| *old == key);
+        let had = old.as_ref().filter(|_| is_old).map_or(&nothing, |(_, said)| said);
+        for (sign, (slug, is_path)) in had.difference(&has).map(|said| ('-', said)).chain(has.difference(had).map(|said| ('+', said))) {
+            writeln!(out, "{sign}\t{slug}\t{}", shown(&key, *is_path))?;
+        }
+        at += same;
+        if is_old {
+            advance(&mut old);
+        }
+    }
+}
+
+/// A key for people: a name, or a host and its path.
+pub(crate) fn shown(key: &[u8], is_path: bool) -> String {
+    if !is_path {
+        return name_of_key(key).map(|name| name.to_string()).unwrap_or_default();
+    }
+    let (host, path) = policy::key::split_path(key);
+    let host = name_of_key(host).map(|name| name.to_string()).unwrap_or_default();
+    format!("{host}{}", String::from_utf8_lossy(&path).replace(['\t', '\n', '\r'], " "))
+}

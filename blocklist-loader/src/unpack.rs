@@ -1,0 +1,261 @@
+//! Compressed files and archives, read as they are unpacked: nothing is written to disk, no more than a bound comes out, and
+//! what is cut short is an error rather than a short list.
+
+use std::{
+    cell::Cell,
+    io::{self, BufRead, BufReader, Chain, Cursor, Read},
+};
+
+/// How much is in memory at once, in octets: enough that system calls do not show.
+const BUFFER_OCTETS: usize = 256 << 10;
+/// As many octets show how a file is packed; nothing that is packed has fewer.
+const MAGIC_OCTETS: usize = 4;
+/// A header of a tar archive.
+const BLOCK_OCTETS: usize = 512;
+/// Where in it an archive says what it is.
+const USTAR: std::ops::Range<usize> = 257..262;
+/// How many zeroes end an archive: two blocks. Without them it is cut short.
+const END_ZEROES: u64 = 2 * BLOCK_OCTETS as u64;
+/// The longest path in an archive. Longer ones are no lists, and must not fill the memory.
+const PATH_OCTETS_MAX: u64 = 4096;
+/// The longest extended header (POSIX pax): paths, times and owners of one file.
+const PAX_OCTETS_MAX: u64 = 64 << 10;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn by_name(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        match name.rsplit('.').next() {
+            Some("gz" | "tgz") => Self::Gzip,
+            Some("zst" | "zstd" | "tzst") => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+
+    fn by_content(start: &[u8]) -> Self {
+        if start.starts_with(&[0x1f, 0x8b]) {
+            Self::Gzip
+        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            Self::Zstd
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// What went wrong while unpacking.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnpackError {
+    #[error("it is cut short or damaged ({0}): {1}")]
+    Damaged(&'static str, io::Error),
+    #[error("it unpacks to more than {0} octets")]
+    TooLarge(u64),
+    #[error("it holds nothing, where its name says {0}")]
+    Nothing(&'static str),
+    #[error("reading")]
+    Io(#[source] io::Error),
+}
+
+/// A file being unpacked.
+pub(crate) struct Unpacked<'a> {
+    pub(crate) reader: &'a mut dyn BufRead,
+    pub(crate) is_archive: bool,
+}
+
+/// Unpacks a file and lets `visit` read it. Then all that it left is read as well, because what was cut short shows at the end.
+///
+/// # Errors
+/// Those of unpacking, which stand above those of the visitor: what was cut short makes no sense either.
+pub(crate) fn unpack<T, E>(
+    raw: &mut dyn Read,
+    name: &str,
+    octets_max: u64,
+    visit: impl FnOnce(Unpacked<'_>) -> Result<T, E>,
+) -> Result<Result<T, E>, UnpackError> {
+    let mut raw = BufReader::with_capacity(BUFFER_OCTETS, raw);
+    let start = raw.fill_buf().map_err(UnpackError::Io)?;
+    let (packing, named) = (Packing::by_content(start), Packing::by_name(name));
+    // A server may have unpacked a list and left it its name, so what is in a file decides; but something must be in it.
+    if named != Packing::Plain && start.len() < MAGIC_OCTETS {
+        return Err(UnpackError::Nothing(named.as_str()));
+    }
+    let (is_exceeded, failed) = (Cell::new(false), Cell::new(None));
+    let inner: Box<dyn Read + '_> = match packing {
+        Packing::Plain => Box::new(raw),
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
+    };
+    // A file that is not packed is as large as it looks.
+    let left = if packing == Packing::Plain { u64::MAX } else { octets_max };
+    let bounded = BufReader::with_capacity(BUFFER_OCTETS, Bounded { inner, left, is_exceeded: &is_exceeded, failed: &failed });
+    let result = look_inside(bounded, name, visit);
+    if is_exceeded.get() {
+        return Err(UnpackError::TooLarge(octets_max));
+    }
+    match (failed.take(), packing) {
+        (None, _) => Ok(result),
+        (Some(error), Packing::Plain) => Err(UnpackError::Io(error)),
+        (Some(error), _) => Err(UnpackError::Damaged(packing.as_str(), error)),
+    }
+}
+
+fn look_inside<R: Read, T, E>(mut reader: R, name: &str, visit: impl FnOnce(Unpacked<'_>) -> Result<T, E>) -> Result<T, E> {
+    let mut start = Vec::with_capacity(BLOCK_OCTETS);
+    // What fails here fails again for whoever reads on.
+    let _ = reader.by_ref().take(BLOCK_OCTETS as u64).read_to_end(&mut start);
+    let name = name.to_ascii_lowercase();
+    let is_named_so = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"].iter().any(|end| name.ends_with(end));
+    let is_archive = is_named_so || start.get(USTAR).is_some_and(|magic| magic == b"ustar");
+    let mut whole: Chain<Cursor<Vec<u8>>, R> = Cursor::new(start).chain(reader);
+    let mut buffered = BufReader::with_capacity(BUFFER_OCTETS, &mut whole);
+    let result = visit(Unpacked { reader: &mut buffered, is_archive });
+    // A failure is noted where it happens, below.
+    let _ = io::copy(&mut buffered, &mut io::sink());
+    result
+}
+
+/// Lets no more than a bound through, and notes what failed, which libraries in between may rewrite.
+struct Bounded<'a> {
+    inner: Box<dyn Read + 'a>,
+    left: u64,
+    is_exceeded: &'a Cell<bool>,
+    failed: &'a Cell<Option<io::Error>>,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        if self.is_exceeded.get() {
+            return Err(io::Error::other("too large"));
+        }
+        match self.inner.read(octets) {
+            Ok(length) if length as u64 > self.left => {
+                self.is_exceeded.set(true);
+                Err(io::Error::other("too large"))
+            }
+            Ok(length) => {
+                self.left -= length as u64;
+                Ok(length)
+            }
+            Err(error) => {
+                let same = io::Error::new(error.kind(), error.to_string());
+                if error.kind() != io::ErrorKind::Interrupted {
+                    self.failed.set(Some(error));
+                }
+                Err(same)
+            }
+        }
+    }
+}
+
+/// Shows all regular files of an archive with their paths: parts, without those that say nothing.
+///
+/// # Errors
+/// The archive is damaged or cut short, or what `visit` says.
+pub(crate) fn for_each_member<E: From<io::Error>>(
+    archive: &mut dyn BufRead,
+    mut visit: impl FnMut(&[String], &mut dyn Read) -> Result<(), E>,
+) -> Result<(), E> {
+    let zeroes = Cell::new(0);
+    let mut whole = tar::Archive::new(Zeroes { inner: archive, zeroes: &zeroes });
+    // The path of the next member, if headers of its own say it.
+    let mut long_path = None;
+    for member in whole.entries()?.raw(true) {
+        let mut member = member?;
+        let (kind, size) = (member.header().entry_type(), member.size());
+        if kind.is_gnu_longname() {
+            long_path = Some(read_bounded(&mut member, size, PATH_OCTETS_MAX)?)
+                .map(|path| path.split(|&octet| octet == 0).next().unwrap_or(&[]).to_vec());
+        } else if kind.is_pax_local_extensions() {
+            long_path = pax_path(&read_bounded(&mut member, size, PAX_OCTETS_MAX)?).or(long_path);
+        } else {
+            let path = long_path.take().unwrap_or_else(|| member.path_bytes().into_owned());
+            if kind.is_file() {
+                let mut counted = Counting { inner: &mut member, octets: 0 };
+                visit(&parts(&path), &mut counted)?;
+                io::copy(&mut counted, &mut io::sink())?;
+                if counted.octets != size {
+                    return Err(cut_short().into());
+                }
+            }
+        }
+    }
+    io::copy(&mut whole.into_inner(), &mut io::sink())?;
+    if zeroes.get() < END_ZEROES {
+        return Err(cut_short().into());
+    }
+    Ok(())
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut short")
+}
+
+fn read_bounded(member: &mut dyn Read, size: u64, most: u64) -> io::Result<Vec<u8>> {
+    if size > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a path in the archive is too long"));
+    }
+    let mut octets = Vec::new();
+    member.read_to_end(&mut octets)?;
+    if octets.len() as u64 == size { Ok(octets) } else { Err(cut_short()) }
+}
+
+/// The record `path` of an extended header: lines of `LENGTH KEY=VALUE`.
+fn pax_path(header: &[u8]) -> Option<Vec<u8>> {
+    let records = tar::PaxExtensions::new(header);
+    let path = records.filter_map(Result::ok).find(|record| record.key_bytes() == b"path")?;
+    Some(path.value_bytes().to_vec())
+}
+
+fn parts(path: &[u8]) -> Vec<String> {
+    let parts = path.split(|&octet| octet == b'/').map(|part| String::from_utf8_lossy(part).into_owned());
+    parts.filter(|part| !matches!(part.as_str(), "" | "." | "..")).collect()
+}
+
+struct Counting<'a> {
+    inner: &'a mut dyn Read,
+    octets: u64,
+}
+
+impl Read for Counting<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(octets)?;
+        self.octets += length as u64;
+        Ok(length)
+    }
+}
+
+/// Counts the zeroes at the end of what was read so far.
+struct Zeroes<'a> {
+    inner: &'a mut dyn BufRead,
+    zeroes: &'a Cell<u64>,
+}
+
+impl Read for Zeroes<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(octets)?;
+        let octets = &octets[..length];
+        match octets.iter().rposition(|&octet| octet != 0) {
+            Some(last) => self.zeroes.set((length - last - 1) as u64),
+            None => self.zeroes.set(self.zeroes.get() + length as u64),
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests;
