@@ -64,6 +64,9 @@ tools/nextest: tools/compiler
 
 tools/tests: tools/nextest
 	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || tests/install.sh nsd unbound dnsperf
+	@PATH=$$PATH:/usr/sbin command -v named knotd pdns_server pdnsutil nsupdate knsupdate dig kdig sqlite3 | [ $$(wc -l) -eq 9 ] && \
+		[ -f /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || \
+		tests/install.sh bind9 bind9-dnsutils knot knot-dnsutils pdns-server pdns-backend-sqlite3 sqlite3
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

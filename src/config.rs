@@ -139,15 +139,17 @@ impl Default for Store {
 pub struct Lists {
     /// The folder of the artefacts.
     pub directory: PathBuf,
-    /// How many generations are kept.
+    /// How many whole generations are kept, with the deltas between them.
     pub keep: usize,
     /// One of so many queries is counted by its name; 0 none.
     pub query_sample: u32,
+    /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
+    pub own_names: Vec<Name>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3, query_sample: 64 }
+        Self { directory: "data/lists".into(), keep: 3, query_sample: 64, own_names: Vec::new() }
     }
 }
 
@@ -379,12 +381,16 @@ pub struct Checked {
     pub warnings: Vec<String>,
     /// Whether no file was given.
     pub is_embedded: bool,
+    /// The folder that relative paths are seen from.
+    pub base: PathBuf,
 }
 
 impl Checked {
     /// What the loader is to build.
     pub fn plan(&self) -> Plan {
-        Plan { feeds: self.config.feeds.clone(), directory: self.config.lists.directory.clone(), force: false, ..Plan::default() }
+        let lists = &self.config.lists;
+        let (feeds, directory) = (self.config.feeds.clone(), lists.directory.clone());
+        Plan { feeds, directory, own_names: lists.own_names.clone(), ..Plan::default() }
     }
 
     /// What a blocked name is answered with.
@@ -412,7 +418,7 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     };
     let config = parse(&text, &name)?;
     let checked = check(override_by(config, &text, environment)?.rooted(&base))?;
-    Ok(Checked { is_embedded: path.is_none(), ..checked })
+    Ok(Checked { is_embedded: path.is_none(), base, ..checked })
 }
 
 fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
@@ -481,7 +487,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         warnings
             .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
     }
-    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false })
+    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false, base: PathBuf::new() })
 }
 
 fn check_ranges(config: &Config) -> Result<(), ConfigError> {

@@ -7,12 +7,18 @@ pub(crate) mod category;
 mod client;
 mod http;
 pub(crate) mod manifest;
+pub mod notify;
+pub mod transfer;
 
-use std::{error::Error, fmt, io, path::Path};
+use std::{error::Error, io, path::Path, time::Duration};
 
 use crate::gate::Gate;
 
-use crate::feed::{Feed, Format};
+use self::transfer::{Settings, Transfer};
+use crate::{
+    feed::{Feed, Format},
+    spool::folder_of,
+};
 
 /// Fetches one feed, and remembers in its spool what came.
 pub enum Fetcher {
@@ -20,6 +26,8 @@ pub enum Fetcher {
     Http(Box<http::HttpList>),
     /// Snapshots and deltas of names with codes.
     CategoryFeed(Box<category::CategoryFeed>),
+    /// A response policy zone.
+    Transfer(Box<Transfer>),
 }
 
 impl Fetcher {
@@ -30,7 +38,7 @@ impl Fetcher {
     pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         match feed.format {
             Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(feed, directory)?))),
-            Format::Rpz => Err(FetchError::new(Gate::Transport, "zones are not transferred yet")),
+            Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?))),
             _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
         }
     }
@@ -43,7 +51,21 @@ impl Fetcher {
         match self {
             Self::Http(list) => list.fetch().await,
             Self::CategoryFeed(feed) => feed.fetch().await,
+            Self::Transfer(transfer) => transfer.fetch().await,
         }
+    }
+
+    /// How long to wait before the next fetch, where that is not for the definition alone to say: a zone has its refresh,
+    /// and its retry after a failure.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        if let Self::Transfer(transfer) = self { Some(transfer.interval()) } else { None }
+    }
+
+    /// The zone whose NOTIFY is about this feed: lower case, no dot at the end.
+    #[must_use]
+    pub fn zone(&self) -> Option<String> {
+        if let Self::Transfer(transfer) = self { Some(transfer.zone()) } else { None }
     }
 
     /// Makes the spool quick to read again if many changes have piled up in it. Its content stays the same, and so does
@@ -55,6 +77,7 @@ impl Fetcher {
         let spool = match self {
             Self::Http(_) => return Ok(()),
             Self::CategoryFeed(feed) => feed.spool().clone(),
+            Self::Transfer(transfer) => transfer.spool().clone(),
         };
         let folding = tokio::task::spawn_blocking(move || if spool.should_be_folded() { spool.fold() } else { Ok(()) });
         folding.await.map_err(io::Error::other).and_then(|folded| folded).map_err(disk)

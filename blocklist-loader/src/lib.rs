@@ -18,14 +18,17 @@
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
 //! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
+//! - [`changes`]: changed rows into the next generation, without a build; [`past`]: the way back.
 //! - [`generations`]: the artefacts in their folder.
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
+pub mod changes;
 pub mod feed;
 pub mod fetch;
 pub mod gate;
 pub mod generations;
 mod parse;
+pub mod past;
 mod reading;
 pub mod review;
 mod rows;

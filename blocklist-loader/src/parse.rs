@@ -6,6 +6,8 @@ pub(crate) mod category_feed;
 mod dnsmasq;
 mod domains;
 mod hosts;
+mod records;
+pub(crate) mod rpz;
 mod squidguard;
 mod unbound;
 mod wildcard;
@@ -27,7 +29,8 @@ pub(crate) fn parser(format: Format, holds: Holds) -> Parser {
         (Format::Unbound, _) => unbound::row,
         (Format::Squidguard, Holds::Names) => squidguard::domains_row,
         (Format::Squidguard, Holds::Urls) => squidguard::urls_row,
-        (Format::Domains | Format::Rpz | Format::CategoryFeed, _) => domains::row,
+        (Format::Rpz, _) => rpz::row,
+        (Format::Domains | Format::CategoryFeed, _) => domains::row,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     feed::{Feed, Format},
     fetch::{VERSION_DIGITS, version_of},
     gate::{Gate, Stop},
-    parse::{self, category_feed},
+    parse::{self, category_feed, rpz},
     rows::{Rows, Take},
     source::{self, Found, SourceError, hexadecimal},
     spool::Content,
@@ -74,6 +74,7 @@ pub(crate) fn read_feed(
     let content = source::content(feed, directory);
     let read = match feed.format {
         Format::CategoryFeed => category_feed::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
+        Format::Rpz => rpz::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
         _ => read_files(feed, directory, place_of, &mut rows, &mut hash).map(|()| None),
     };
     if let Some(error) = rows.failure() {

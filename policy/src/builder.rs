@@ -38,9 +38,42 @@ pub struct Builder {
     marks: Vec<Mark>,
     mark_places: HashMap<Mark, u32>,
     last_mark: Option<(Mark, u32)>,
-    answers: Vec<Records>,
-    answer_places: HashMap<Records, u32>,
+    answers: Answers,
     has_paths: bool,
+}
+
+/// Sets of records, each once.
+#[derive(Default)]
+struct Answers {
+    all: Vec<Records>,
+    places: HashMap<Records, u32>,
+}
+
+impl Answers {
+    fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
+        if let Some(&place) = self.places.get(&records) {
+            return Ok(place);
+        }
+        let place = u32::try_from(self.all.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
+        self.all.push(records.clone());
+        self.places.insert(records, place);
+        Ok(place)
+    }
+
+    /// One feed answers one name with one set of records, in however many rows they came.
+    fn join(&mut self, marks: &mut Vec<Mark>) -> Result<(), ArtefactError> {
+        let is_one_of_several =
+            |mark: &Mark, all: &[Mark]| mark.action == Action::Records && all.iter().filter(|other| other.says_what(mark)).count() > 1;
+        while let Some(mark) = marks.iter().find(|mark| is_one_of_several(mark, marks)).copied() {
+            let same = marks.iter().filter(|other| other.says_what(&mark));
+            let mut records: Vec<_> = same.flat_map(|other| self.all[other.data as usize].0.iter().cloned()).collect();
+            records.sort();
+            records.dedup();
+            marks.retain(|other| !other.says_what(&mark));
+            marks.push(Mark { data: self.place(Records(records))?, ..mark });
+        }
+        Ok(())
+    }
 }
 
 /// A place in a [`Builder`] to go back to.
@@ -104,13 +137,7 @@ impl Builder {
     /// # Errors
     /// As [`Self::push`].
     pub fn answer(&mut self, records: Records) -> Result<u32, ArtefactError> {
-        if let Some(&place) = self.answer_places.get(&records) {
-            return Ok(place);
-        }
-        let place = u32::try_from(self.answers.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
-        self.answers.push(records.clone());
-        self.answer_places.insert(records, place);
-        Ok(place)
+        self.answers.place(records)
     }
 
     /// Where the builder stands, for [`Self::rewind`].
@@ -193,7 +220,6 @@ impl Builder {
             self.count_paths()?;
         }
         self.sort();
-        header.answers = std::mem::take(&mut self.answers);
         let mut past = Past::new(previous, &mut header);
         let mut sets = Sets::default();
         let mut names: Vec<(u32, u32)> = Vec::new();
@@ -205,11 +231,13 @@ impl Builder {
             marks.clear();
             marks.extend(self.entries[at..at + same].iter().map(|entry| self.marks[entry.mark as usize]));
             marks.dedup();
+            self.answers.join(&mut marks)?;
             past.date(key, &mut marks);
             names.push((u32::try_from(at).expect("the arena bounds the entries"), sets.place(&marks)));
             at += same;
         }
         header.arrivals = past.arrivals();
+        header.answers = std::mem::take(&mut self.answers.all);
         header.names = names.len() as u64;
         write_artefact(header, &sets, path, |insert| {
             names.iter().try_for_each(|&(entry, place)| insert(key_of(&self.arena, &self.entries[entry as usize]), place))

@@ -88,7 +88,10 @@ mod tests {
         assert!(taken.metadata.authoritative);
         assert_eq!((taken.metadata.response_code, taken.queries[0].name.to_ascii().as_str()), (ResponseCode::NoError, "RpZ.example."));
         assert_eq!(ask(&packet("other.example.", RecordType::SOA)).metadata.response_code, ResponseCode::Refused);
-        assert_eq!(*told.lock().unwrap(), [("rpz.example", "192.0.2.1"), ("other.example", "192.0.2.1")].map(|(z, p)| (z.into(), p.into())));
+        assert_eq!(
+            *told.lock().unwrap(),
+            [("rpz.example", "192.0.2.1"), ("other.example", "192.0.2.1")].map(|(z, p)| (z.into(), p.into()))
+        );
         assert_eq!(ask(&packet("rpz.example.", RecordType::A)).metadata.response_code, ResponseCode::FormErr);
         let whole = packet("rpz.example.", RecordType::SOA);
         for end in 12..whole.len() {

@@ -99,6 +99,20 @@ pub enum TsigAlgorithm {
     HmacSha512,
 }
 
+impl TsigAlgorithm {
+    /// As the configuration and every server write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha1 => "hmac-sha1",
+            Self::HmacSha224 => "hmac-sha224",
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+}
+
 impl Tsig {
     fn fault(&self) -> Result<(), FeedFault> {
         let is_base64 = |text: &str| {

@@ -108,8 +108,8 @@ pub(super) fn check_urls(text: &str, entries: &str, counts: Counts) {
     check_file(Format::Squidguard, Holds::Urls, Scope::Subtree, text.as_bytes(), entries, &counts);
 }
 
-const FORMATS: [Format; 7] =
-    [Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
+const FORMATS: [Format; 8] =
+    [Format::Rpz, Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
 
 /// Rows that are almost right find more than noise does.
 fn rows() -> impl Strategy<Value = Vec<u8>> {
@@ -134,6 +134,10 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
             "0.0.0.0 ",
             "::1 ",
             "local-zone: \"",
+            "\tCNAME\t",
+            ".rpz-ip",
+            ".zz",
+            "32.",
             "\" static",
             "http://",
             ":80",

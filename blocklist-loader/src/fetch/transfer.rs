@@ -1,0 +1,339 @@
+//! A secondary for one response policy zone: asks a primary for the SOA, then for what changed (IXFR, RFC 1995), and for
+//! everything (AXFR, RFC 5936) where there is no other way.
+//!
+//! ```text
+//! SOA ── same serial ─────────────────────────────────────────── Unchanged
+//!  │
+//!  newer ── IXFR ── differences from ours ── rows appended ───── Changed
+//!             │
+//!             the whole zone, refused, no journal ── AXFR ── snapshot aside ── a quarter differs at most ── Changed
+//!                                                                    └──────── more ─────────────────────── Replaced
+//! ```
+//!
+//! Nothing reaches the spool before the last message of a transfer was there and verified. A primary that is behind us is
+//! not followed back: serials only grow (RFC 1982), and one of several primaries may simply be late. Whoever must begin
+//! anew after a provider reset its serial deletes the spool.
+//!
+//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as over UDP it would be.
+//! From a primary that begins so and goes on (PowerDNS does, and BIND with `transfer-format one-answer`) the zone comes by
+//! the AXFR that is asked next.
+//!
+//! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name on a list of yesterday
+//! is worth more than no list, and security lists must not fail open. The feed's age is what raises the alarm.
+
+mod answer;
+mod compare;
+mod row;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use domain::{base::Serial, tsig::Key};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+pub use self::settings::Settings;
+use self::{
+    answer::{Answer, End, Event, Timers, first_soa},
+    wire::{Asked, Bounds, Conversation},
+};
+use super::{FetchError, Fetched, Gate, RowChange};
+use crate::spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row};
+
+/// How soon to ask again where nothing is known of the zone yet: a first transfer that failed.
+const FIRST_RETRY: Duration = Duration::from_secs(60);
+/// Zones ask for anything between never and always; these are the bounds of what they get.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// See [`INTERVAL_MIN`].
+const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+/// How old the time of the last success in the spool may be: not every question that finds nothing new is worth a write.
+const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
+
+/// What is remembered with the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    zone: String,
+    #[serde(flatten)]
+    timers: Timers,
+    /// When a primary last confirmed this content, in seconds of Unix time.
+    last_success_s: u64,
+}
+
+/// The secondary of one feed.
+#[derive(Debug)]
+pub struct Transfer {
+    settings: Settings,
+    folder: PathBuf,
+    spool: Spool,
+    state: Option<State>,
+    /// The primary that answered last.
+    preferred: usize,
+    has_failed: bool,
+    /// As the definition's secret gave it to the fetch at hand.
+    key: Option<Arc<Key>>,
+}
+
+impl Transfer {
+    /// The secondary whose spool is this folder.
+    ///
+    /// # Errors
+    /// Gate `disk`: the spool refuses.
+    pub fn new(settings: Settings, folder: &Path) -> Result<Self, FetchError> {
+        let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
+        // Content of another zone is nothing to build on, nor to compare with.
+        let state = spool.state::<State>().filter(|state| state.zone == settings.zone.to_string());
+        Ok(Self { settings, folder: folder.to_owned(), spool, state, preferred: 0, has_failed: false, key: None })
+    }
+
+    /// Asks the primaries, the one that answered last time first, until one of them answers as it should.
+    ///
+    /// # Errors
+    /// What the first of them did wrong; the details name them all. The spool holds what it held before.
+    pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        self.key = self.settings.key()?;
+        let bounds = Bounds { until: Instant::now() + self.settings.timeout, octets: self.settings.octets_max };
+        let mut failure: Option<FetchError> = None;
+        for step in 0..self.settings.primaries.len() {
+            let place = (self.preferred + step) % self.settings.primaries.len();
+            let primary = self.settings.primaries[place].clone();
+            match self.fetch_from(&primary, bounds).await {
+                Ok(fetched) => {
+                    self.preferred = place;
+                    self.has_failed = false;
+                    return Ok(fetched);
+                }
+                Err(error) => {
+                    let detail = format!("{primary}: {}", error.detail);
+                    failure = Some(match failure {
+                        Some(first) => FetchError { detail: format!("{}; {detail}", first.detail), ..first },
+                        None => FetchError { detail, ..error },
+                    });
+                }
+            }
+        }
+        self.has_failed = true;
+        Err(failure.expect("a source names at least one primary"))
+    }
+
+    /// How long to wait before the next fetch: what the definition says, or else the zone's refresh, or its retry after a
+    /// failure.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        let zone = self.state.as_ref().map(|State { timers, .. }| if self.has_failed { timers.retry } else { timers.refresh });
+        let interval = self.settings.interval.or(zone.map(|seconds| Duration::from_secs(seconds.into()))).unwrap_or(FIRST_RETRY);
+        interval.clamp(INTERVAL_MIN, INTERVAL_MAX)
+    }
+
+    /// When a primary last confirmed what the spool holds, give or take a minute; none before the first transfer.
+    #[must_use]
+    pub fn last_success(&self) -> Option<SystemTime> {
+        self.state.as_ref().map(|state| UNIX_EPOCH + Duration::from_secs(state.last_success_s))
+    }
+
+    /// The version that the spool holds.
+    #[must_use]
+    pub fn serial(&self) -> Option<u32> {
+        self.state.as_ref().map(|state| state.timers.serial)
+    }
+
+    /// All rows that the spool holds.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn for_each_row(&self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        for_each_row(&content_of(&self.folder), RowKey::WholeRow, visit).map(|_| ())
+    }
+
+    /// The zone: lower case, no dot at the end. A NOTIFY that names it is about this feed.
+    #[must_use]
+    pub fn zone(&self) -> String {
+        self.settings.zone.to_string()
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    async fn fetch_from(&mut self, primary: &str, bounds: Bounds) -> Result<Fetched, FetchError> {
+        if let Some(have) = self.state.as_ref().map(|state| state.timers.serial) {
+            let theirs = self.soa(primary, bounds).await?;
+            match Serial::from(theirs.serial).partial_cmp(&Serial::from(have)) {
+                Some(Ordering::Equal) => return self.confirm(theirs),
+                Some(Ordering::Greater) => {}
+                _ => return Err(fault(Gate::Sequence, format!("it has serial {}, which is before our {have}", theirs.serial))),
+            }
+            match self.transfer(primary, Asked::Ixfr(have), bounds).await {
+                Ok(Some(fetched)) => return Ok(fetched),
+                Ok(None) => {}
+                // A difference that makes no sense is one more reason to ask for everything.
+                Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let fetched = self.transfer(primary, Asked::Axfr, bounds).await?;
+        fetched.ok_or_else(|| fault(Gate::Sequence, "the answer to AXFR is one SOA alone"))
+    }
+
+    async fn soa(&self, primary: &str, bounds: Bounds) -> Result<Timers, FetchError> {
+        let mut conversation = self.ask(primary, Asked::Soa, bounds).await?;
+        let message = conversation.message().await?;
+        conversation.done()?;
+        first_soa(&message, &self.settings.zone)
+    }
+
+    async fn ask(&self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Conversation, FetchError> {
+        Conversation::open(primary, &self.settings.zone, self.key.as_ref(), asked, bounds).await
+    }
+
+    /// One transfer into the spool; none where this primary does not give the differences that were asked for.
+    async fn transfer(&mut self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Option<Fetched>, FetchError> {
+        let mut conversation = self.ask(primary, asked, bounds).await?;
+        let mut answer = Answer::new(&self.settings.zone, asked);
+        let mut intake = Intake { spool: &self.spool, octets: bounds.octets, whole: None, changes: BTreeMap::new() };
+        let end = loop {
+            let message = match conversation.message().await {
+                Err(_) if asked != Asked::Axfr && conversation.is_refused() => return Ok(None),
+                message => message?,
+            };
+            if let Some(end) = answer.message(message, &mut |event| intake.take(event))? {
+                break end;
+            }
+        };
+        conversation.done()?;
+        let Intake { whole, changes, .. } = intake;
+        match (end, whole) {
+            (End::Whole(timers), Some(writer)) => self.replace(writer, timers).await.map(Some),
+            (End::Difference(timers), None) => self.append(changes, timers).await.map(Some),
+            (End::SoaAlone(timers), None) if Asked::Ixfr(timers.serial) == asked => self.confirm(timers).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A primary has what we have.
+    fn confirm(&mut self, timers: Timers) -> Result<Fetched, FetchError> {
+        let state = self.state_of(timers);
+        let is_worth_a_write =
+            self.state.as_ref().is_none_or(|known| state.last_success_s.abs_diff(known.last_success_s) > LAST_SUCCESS_BEHIND_MAX_S);
+        if is_worth_a_write {
+            self.spool.set_state(&state).map_err(disk("remembering the last success"))?;
+            self.state = Some(state);
+        }
+        Ok(Fetched::Unchanged)
+    }
+
+    async fn append(&mut self, changes: Changes, timers: Timers) -> Result<Fetched, FetchError> {
+        let from = self.state.as_ref().map(|state| state.timers.serial.to_string()).unwrap_or_default();
+        let (state, spool) = (self.state_of(timers), self.spool.clone());
+        let rows: Vec<RowChange> = changes.into_iter().filter_map(|(row, change)| change.net(row)).collect();
+        let (state, rows) = off_the_runtime(move || {
+            if rows.is_empty() { spool.set_state(&state) } else { spool.append(&rows, &state) }
+                .map_err(disk("appending to the spool"))
+                .map(|()| (state, rows))
+        })
+        .await?;
+        self.state = Some(state);
+        Ok(Fetched::Changed { from, version: timers.serial.to_string(), rows })
+    }
+
+    async fn replace(&mut self, mut writer: SnapshotWriter, timers: Timers) -> Result<Fetched, FetchError> {
+        let before = self.state.as_ref().map(|state| state.timers.serial);
+        if before.is_some_and(|before| Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)) {
+            return Err(fault(Gate::Sequence, format!("the transfer brought serial {}, which is not after ours", timers.serial)));
+        }
+        let (state, content) = (self.state_of(timers), content_of(&self.folder));
+        let (state, rows) = off_the_runtime(move || {
+            let rows = match before {
+                Some(_) => {
+                    compare::difference(&content, writer.written().map_err(disk("reading the transfer"))?).map_err(disk("comparing"))?
+                }
+                None => None,
+            };
+            writer.commit(&state).map_err(disk("replacing the spool"))?;
+            Ok((state, rows))
+        })
+        .await?;
+        self.state = Some(state);
+        let version = timers.serial.to_string();
+        Ok(match (before, rows) {
+            (Some(before), Some(rows)) => Fetched::Changed { from: before.to_string(), version, rows },
+            _ => Fetched::Replaced { version },
+        })
+    }
+
+    fn state_of(&self, timers: Timers) -> State {
+        let last_success_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        State { zone: self.zone(), timers, last_success_s }
+    }
+}
+
+/// What happened to rows, by row.
+type Changes = BTreeMap<Vec<u8>, Change>;
+
+/// What several differences in a row did to one row.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    first_added: bool,
+    last_added: bool,
+}
+
+impl Change {
+    /// What is left of it: a row that came and went, or went and came back, did not change.
+    fn net(self, row: Vec<u8>) -> Option<RowChange> {
+        (self.first_added == self.last_added).then_some(RowChange { added: self.last_added, row })
+    }
+}
+
+/// Where the rows of a transfer wait for its end.
+struct Intake<'a> {
+    spool: &'a Spool,
+    /// How many octets of rows may still come: names that are compressed in a message are not in a row.
+    octets: u64,
+    whole: Option<SnapshotWriter>,
+    changes: Changes,
+}
+
+impl Intake<'_> {
+    fn take(&mut self, event: Event<'_>) -> Result<(), FetchError> {
+        let (row, added) = match event {
+            Event::Whole => {
+                self.whole = Some(self.spool.snapshot().map_err(disk("beginning a snapshot"))?);
+                return Ok(());
+            }
+            Event::Add(row) => (row, true),
+            Event::Remove(row) => (row, false),
+        };
+        let left = self.octets.checked_sub(row.len() as u64);
+        self.octets = left.ok_or_else(|| fault(Gate::Size, "the rows of the transfer are larger than size_max_mib"))?;
+        match &mut self.whole {
+            Some(writer) => writer.row(row).map_err(disk("writing the transfer")),
+            None => {
+                let change = self.changes.entry(row.to_vec()).or_insert(Change { first_added: added, last_added: added });
+                change.last_added = added;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Work that reads and writes whole files must not hold up what else runs beside it.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T, FetchError> + Send + 'static) -> Result<T, FetchError> {
+    spawn_blocking(work).await.map_err(|error| FetchError::because(Gate::Disk, "the work on the spool ended early", error))?
+}
+
+fn fault(gate: Gate, detail: impl Into<String>) -> FetchError {
+    FetchError::new(gate, detail)
+}
+
+fn disk(step: &'static str) -> impl Fn(io::Error) -> FetchError {
+    move |error| FetchError::because(Gate::Disk, step, error)
+}

@@ -1,0 +1,82 @@
+//! One record of a policy zone as one row: `OWNER\tTYPE\tRDATA`. The owner is relative to the zone and in lower case, the
+//! data in presentation format; one record always gives the same row, whichever letter case a primary sends it in, so
+//! that a row can be taken out again by itself. Times to live are not kept: a policy answer has its own.
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use domain::{
+    base::{
+        Name, Rtype,
+        iana::Class,
+        name::{Label, ToLabelIter},
+        zonefile_fmt::{DisplayKind, ZonefileFmt},
+    },
+    net::xfr::protocol::ParsedRecord,
+};
+
+/// The name of the zone itself in a row.
+pub(super) const APEX: &str = "@";
+
+/// What a record is to policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It may be a rule.
+    Policy,
+    /// It is about the zone: who serves it, how it is signed.
+    Meta,
+    /// It belongs to another zone or class.
+    Outside,
+}
+
+/// Where a record belongs.
+pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
+    if record.class() != Class::IN || !record.owner().ends_with(zone) {
+        return Place::Outside;
+    }
+    match record.rtype() {
+        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY => Place::Meta,
+        Rtype::NS | Rtype::SOA if record.owner() == zone => Place::Meta,
+        _ => Place::Policy,
+    }
+}
+
+/// Writes the row of a record, in place of what was there.
+pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec<u8>) {
+    row.clear();
+    let mut text = Text { row, lower: true };
+    let never = "writing to memory does not fail";
+    let labels = record.owner().iter_labels().count() - zone.iter_labels().count();
+    if labels == 0 {
+        text.write_str(APEX).expect(never);
+    }
+    for (place, label) in record.owner().iter_labels().take(labels).enumerate() {
+        write!(text, "{}{}", if place == 0 { "" } else { "." }, Label::from_slice(label.as_slice()).expect("it is a label")).expect(never);
+    }
+    text.row.push(b'\t');
+    text.lower = false;
+    write!(text, "{}", record.rtype()).expect(never);
+    text.row.push(b'\t');
+    // In these nothing but names has letters, and names are the same in any case.
+    text.lower = matches!(record.rtype(), Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR | Rtype::MX | Rtype::SRV);
+    write!(text, "{}", record.data().display_zonefile(DisplayKind::Simple)).expect(never);
+}
+
+/// Text on its way into a row, in which nothing can end the row or a column.
+struct Text<'a> {
+    row: &'a mut Vec<u8>,
+    lower: bool,
+}
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for octet in text.bytes() {
+            match octet {
+                0..0x20 | 0x7f => self.row.extend(format!("\\{octet:03}").bytes()),
+                _ if self.lower => self.row.push(octet.to_ascii_lowercase()),
+                _ => self.row.push(octet),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! What a feed's definition says to its secondary, parsed once.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use domain::{
+    base::Name,
+    tsig::{Algorithm, Key, KeyName},
+    utils::base64,
+};
+
+use super::fault;
+use crate::{
+    feed::{Feed, Secret},
+    fetch::{FetchError, Gate},
+};
+
+const SCHEME: &str = "rpz://";
+/// Where primaries listen if the source does not say.
+const PORT: u16 = 53;
+
+/// Whom to ask, for what, with which key, and what it may cost.
+#[derive(Debug)]
+pub struct Settings {
+    /// `host:port`, at least one.
+    pub(super) primaries: Vec<String>,
+    /// In lower case.
+    pub(super) zone: Name<Bytes>,
+    tsig: Option<(String, String, Secret)>,
+    pub(super) octets_max: u64,
+    pub(super) timeout: Duration,
+    /// None: as often as the zone says.
+    pub(super) interval: Option<Duration>,
+}
+
+/// What a transfer may cost if nothing else is said, in octets.
+const OCTETS_MAX: u64 = 1 << 30;
+/// How long it may take if nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+impl Settings {
+    /// What a checked definition says.
+    pub(crate) fn of(feed: &Feed) -> Result<Self, FetchError> {
+        let mut settings = Self::new(&feed.source)?.bounded(feed.octets_max(), Duration::from_secs(feed.timeout_s.into()));
+        settings.interval = feed.interval();
+        settings.tsig = feed.tsig.as_ref().map(|tsig| (tsig.name.clone(), tsig.algorithm.as_str().to_owned(), tsig.secret.clone()));
+        settings.key().map(|_| settings)
+    }
+
+    /// The key, from the secret as it is now: whoever changes it need not start us again.
+    pub(super) fn key(&self) -> Result<Option<Arc<Key>>, FetchError> {
+        let Some((name, algorithm, secret)) = &self.tsig else {
+            return Ok(None);
+        };
+        let secret = secret.reveal().map_err(|detail| fault(Gate::Tsig, format!("tsig.secret: {detail}")))?;
+        parse_key(name, algorithm, &secret).map(|key| Some(Arc::new(key))).map_err(|detail| fault(Gate::Tsig, detail))
+    }
+
+    /// The secondary of a source `rpz://HOST:PORT/ZONE`, without a key, with the usual bounds.
+    ///
+    /// # Errors
+    /// Gate `format`: this is no such source.
+    pub fn new(source: &str) -> Result<Self, FetchError> {
+        let (primary, zone) = parse_source(source)
+            .ok_or_else(|| fault(Gate::Format, format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE")))?;
+        Ok(Self { primaries: vec![primary], zone, tsig: None, octets_max: OCTETS_MAX, timeout: TIMEOUT, interval: None })
+    }
+
+    /// Also asks these, `HOST` or `HOST:PORT`, where the one of the source does not answer.
+    ///
+    /// # Errors
+    /// Gate `format`: one of them is no host.
+    pub fn primaries<'a>(mut self, others: impl IntoIterator<Item = &'a str>) -> Result<Self, FetchError> {
+        for primary in others {
+            self.primaries.push(with_port(primary).ok_or_else(|| fault(Gate::Format, format!("{primary:?} is no HOST:PORT")))?);
+        }
+        Ok(self)
+    }
+
+    /// Signs what it asks and believes no answer that is not signed.
+    ///
+    /// # Errors
+    /// Gate `tsig`: this cannot be a key. The secret is not in the error.
+    pub fn signed(mut self, name: &str, algorithm: &str, secret: &str) -> Result<Self, FetchError> {
+        self.tsig = Some((name.to_owned(), algorithm.to_owned(), Secret::new(secret)));
+        self.key().map(|_| self)
+    }
+
+    /// What one fetch may cost, in octets and in time.
+    #[must_use]
+    pub fn bounded(self, octets_max: u64, timeout: Duration) -> Self {
+        Self { octets_max, timeout, ..self }
+    }
+
+    /// Asks at this interval, not at the zone's.
+    #[must_use]
+    pub fn every(self, interval: Duration) -> Self {
+        Self { interval: Some(interval), ..self }
+    }
+}
+
+/// `rpz://HOST:PORT/ZONE` as the primary and the zone.
+pub(crate) fn parse_source(source: &str) -> Option<(String, Name<Bytes>)> {
+    let (primary, zone) = source.strip_prefix(SCHEME)?.split_once('/')?;
+    let zone: Name<Bytes> = zone.to_ascii_lowercase().parse().ok()?;
+    (zone.label_count() > 1).then_some((with_port(primary)?, zone))
+}
+
+/// A host with its port.
+pub(crate) fn with_port(primary: &str) -> Option<String> {
+    // An IPv6 address stands in brackets, as in a URL, so that its colons are its own.
+    let (host, port) = match primary.rsplit_once(':') {
+        Some((host, port)) if !primary.ends_with(']') => (host, port.parse().ok()?),
+        _ => (primary, PORT),
+    };
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match inside {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet)),
+    };
+    (is_host && port != 0).then(|| format!("{host}:{port}"))
+}
+
+/// The key by which both sides know each other. The secret is base64, as every server's configuration writes it.
+pub(crate) fn parse_key(name: &str, algorithm: &str, secret: &str) -> Result<Key, &'static str> {
+    let name: KeyName = name.parse().map_err(|_| "tsig.name is not a domain name")?;
+    let algorithm: Algorithm =
+        algorithm.parse().map_err(|_| "tsig.algorithm must be one of hmac-sha256, hmac-sha384, hmac-sha512, hmac-sha1")?;
+    let secret: Vec<u8> = base64::decode(secret.trim()).map_err(|_| "tsig.secret is not base64")?;
+    if secret.is_empty() {
+        return Err("tsig.secret is empty");
+    }
+    Key::new(algorithm, &secret, name, None, None).map_err(|_| "tsig cannot be used as a key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_names_one_primary_and_one_zone() {
+        for (source, expected) in [
+            ("rpz://192.0.2.7/RPZ.example", Some("192.0.2.7:53 rpz.example")),
+            ("rpz://192.0.2.7:5353/rpz.example.", Some("192.0.2.7:5353 rpz.example")),
+            ("rpz://[2001:db8::7]/rpz", Some("[2001:db8::7]:53 rpz")),
+            ("rpz://[2001:db8::7]:5353/rpz", Some("[2001:db8::7]:5353 rpz")),
+            ("rpz://ns1.provider.example:53/rpz", Some("ns1.provider.example:53 rpz")),
+            ("rpz://192.0.2.7", None),
+            ("rpz://192.0.2.7/", None),
+            ("rpz://192.0.2.7/.", None),
+            ("rpz://192.0.2.7:0/rpz", None),
+            ("rpz://192.0.2.7:99999/rpz", None),
+            ("rpz://2001:db8::7/rpz", None),
+            ("rpz:///rpz", None),
+            ("rpz://a b/rpz", None),
+            ("rpz://192.0.2.7/a..b", None),
+            ("https://192.0.2.7/rpz", None),
+        ] {
+            let found = parse_source(source).map(|(primary, zone)| format!("{primary} {zone}"));
+            assert_eq!(found.as_deref(), expected, "{source}");
+            assert_eq!(Settings::new(source).is_ok(), expected.is_some());
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret() {
+        let check = |name, algorithm, secret| {
+            Settings::new("rpz://192.0.2.7/rpz").unwrap().signed(name, algorithm, secret).map(|_| ()).map_err(|error| error.to_string())
+        };
+        for algorithm in ["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
+            assert_eq!(check("ox.example.", algorithm, "c2VjcmV0"), Ok(()));
+        }
+        assert_eq!(check("a..b", "hmac-sha256", "c2VjcmV0"), Err("tsig: tsig.name is not a domain name".into()));
+        assert!(check("ox", "hmac-md5", "c2VjcmV0").unwrap_err().contains("must be one of"));
+        assert_eq!(check("ox", "hmac-sha256", "not base64!"), Err("tsig: tsig.secret is not base64".into()));
+        assert!(check("ox", "hmac-sha256", "").unwrap_err().contains("tsig.secret"));
+    }
+}

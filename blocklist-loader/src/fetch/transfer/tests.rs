@@ -1,0 +1,246 @@
+//! Transfers without a network: histories of random zones, cut into random messages, must give the zone of the primary;
+//! messages that are bent must give an error or rows, never a panic. Then a primary that says anything at all.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpListener,
+};
+
+use domain::base::{Message, MessageBuilder, Name, Rtype, Ttl, iana::Class};
+use domain::rdata::{Cname, Soa};
+use proptest::prelude::*;
+
+use super::*;
+
+type Bytes = bytes::Bytes;
+/// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Soa(u32),
+    Rule(u8),
+}
+
+fn zone() -> Name<Bytes> {
+    "rpz.example".parse().unwrap()
+}
+
+fn rule(number: u8) -> Vec<u8> {
+    format!("bad-{number}.example\tCNAME\t.").into_bytes()
+}
+
+/// The messages of an answer, so many records in each.
+fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    let mut rest = said;
+    let mut sizes = sizes.iter().cycle();
+    while !rest.is_empty() {
+        let (some, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+        rest = after;
+        let mut builder = MessageBuilder::new_vec().question();
+        builder.header_mut().set_qr(true);
+        builder.push((zone(), rtype)).unwrap();
+        let mut builder = builder.answer();
+        for said in some {
+            match said {
+                Said::Soa(serial) => {
+                    let seconds = Ttl::from_secs(60);
+                    let soa = Soa::new(zone(), zone(), (*serial).into(), seconds, seconds, seconds, seconds);
+                    builder.push((zone(), Class::IN, seconds, soa)).unwrap();
+                }
+                Said::Rule(number) => {
+                    let owner: Name<Bytes> = format!("Bad-{number}.example.rpz.EXAMPLE").parse().unwrap();
+                    builder.push((owner, Class::IN, Ttl::ZERO, Cname::new(Name::root_bytes()))).unwrap();
+                }
+            }
+        }
+        messages.push(builder.finish());
+    }
+    messages
+}
+
+/// What an answer does to a set of rows, as far as it comes.
+fn apply(asked: Asked, messages: &[Vec<u8>], rows: &mut BTreeSet<Vec<u8>>) -> Result<Option<End>, FetchError> {
+    let mut answer = Answer::new(&zone(), asked);
+    for octets in messages {
+        let Ok(message) = Message::from_octets(Bytes::from(octets.clone())) else {
+            return Err(fault(Gate::Format, "no message"));
+        };
+        let mut count = 0;
+        let end = answer.message(message, &mut |event| {
+            count += 1;
+            match event {
+                Event::Whole => rows.clear(),
+                Event::Add(row) => drop(rows.insert(row.to_vec())),
+                Event::Remove(row) => drop(rows.remove(row)),
+            }
+            Ok(())
+        })?;
+        // A record takes eleven octets at least.
+        assert!(count <= octets.len() / 11 + 1);
+        if end.is_some() {
+            return Ok(end);
+        }
+    }
+    Ok(None)
+}
+
+/// A zone's versions: its rules and serial at first, then what was toggled on the way to each later serial.
+#[derive(Debug, Clone)]
+struct History {
+    first: u32,
+    rules: BTreeSet<u8>,
+    steps: Vec<(u32, BTreeSet<u8>)>,
+}
+
+fn history() -> impl Strategy<Value = History> {
+    let rules = || prop::collection::btree_set(any::<u8>(), 0..40);
+    let steps = prop::collection::vec((1..=0x1fff_ffff_u32, rules()), 1..6);
+    // Serials near the wrap as often as anywhere.
+    (prop_oneof![any::<u32>(), u32::MAX - 3..=u32::MAX], rules(), steps).prop_map(|(first, rules, steps)| History { first, rules, steps })
+}
+
+impl History {
+    /// The answer to IXFR, the last serial, and the last rules.
+    fn differences(&self) -> (Vec<Said>, u32, BTreeSet<u8>) {
+        let (mut serial, mut rules, mut said) = (self.first, self.rules.clone(), Vec::new());
+        for (step, toggled) in &self.steps {
+            let next = serial.wrapping_add(*step);
+            said.push(Said::Soa(serial));
+            said.extend(rules.intersection(toggled).map(|&rule| Said::Rule(rule)));
+            said.push(Said::Soa(next));
+            said.extend(toggled.difference(&rules).map(|&rule| Said::Rule(rule)));
+            rules = rules.symmetric_difference(toggled).copied().collect();
+            serial = next;
+        }
+        (said, serial, rules)
+    }
+}
+
+fn rows_of(rules: &BTreeSet<u8>) -> BTreeSet<Vec<u8>> {
+    rules.iter().map(|&number| rule(number)).collect()
+}
+
+/// As answers begin: a first message with the SOA alone is said to be one thing over TCP and another in `domain`.
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(2..30_usize, 1..5)
+}
+
+proptest! {
+    #[test]
+    fn any_history_gives_the_set_of_the_primary_by_differences_and_as_a_whole(history in history(), sizes in sizes()) {
+        let (differences, last, rules) = history.differences();
+        let framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let mut rows = rows_of(&history.rules);
+        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(matches!(end, Ok(Some(End::Difference(timers))) if timers.serial == last), "{:?}", end);
+        prop_assert_eq!(&rows, &rows_of(&rules));
+
+        // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a record at least.
+        let whole: Vec<Said> = rules.iter().map(|&rule| Said::Rule(rule)).collect();
+        let whole = [&[Said::Soa(last)], &whole[..], &[Said::Soa(last)]].concat();
+        for (asked, rtype) in [(Asked::Axfr, Rtype::AXFR), (Asked::Ixfr(history.first), Rtype::IXFR)] {
+            if rules.is_empty() { continue; }
+            let mut rows = rows_of(&history.rules);
+            let end = apply(asked, &messages(rtype, &whole, &sizes), &mut rows);
+            prop_assert!(matches!(end, Ok(Some(End::Whole(timers))) if timers.serial == last), "{:?}", end);
+            prop_assert_eq!(&rows, &rows_of(&rules));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_lost_a_piece_is_never_taken_for_a_whole_one(history in history(), sizes in sizes(), lost: prop::sample::Index) {
+        let (differences, last, _) = history.differences();
+        let mut framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let lost = lost.index(framed.len());
+        // That a rule is missing is for TSIG and the stream to see; that a version is missing is seen here.
+        let Said::Soa(_) = framed.remove(lost) else { return Ok(()); };
+        let mut rows = rows_of(&history.rules);
+        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(!matches!(end, Ok(Some(End::Difference(_)))), "without {lost}: {end:?}");
+    }
+
+    #[test]
+    fn bent_messages_are_refused_or_read_and_never_panic(
+        history in history(), sizes in sizes(), bends in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut: prop::sample::Index, is_cut: bool, is_whole: bool,
+    ) {
+        let (said, last, _) = history.differences();
+        let (asked, rtype) = if is_whole { (Asked::Axfr, Rtype::AXFR) } else { (Asked::Ixfr(history.first), Rtype::IXFR) };
+        let mut messages = messages(rtype, &[&[Said::Soa(last)], &said[..], &[Said::Soa(last)]].concat(), &sizes);
+        for (place, octet) in bends {
+            let message = &mut messages[0];
+            let place = place.index(message.len());
+            message[place] ^= octet;
+        }
+        if is_cut {
+            let length = cut.index(messages[0].len());
+            messages[0].truncate(length);
+        }
+        let _ = apply(asked, &messages, &mut BTreeSet::new());
+    }
+
+    #[test]
+    fn noise_is_refused_and_never_panics(noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..4)) {
+        prop_assert!(!matches!(apply(Asked::Ixfr(7), &noise, &mut BTreeSet::new()), Ok(Some(End::Difference(_)))));
+        for packet in noise {
+            let _ = super::super::notify::read_notify(&packet);
+            let _ = super::super::notify::answer_notify(&packet);
+        }
+    }
+}
+
+#[test]
+fn a_row_that_came_and_went_again_did_not_change() {
+    let change = |first_added, last_added| Change { first_added, last_added }.net(rule(1));
+    assert_eq!(change(true, true), Some(RowChange::added(rule(1))));
+    assert_eq!(change(false, false), Some(RowChange::removed(rule(1))));
+    assert_eq!((change(true, false), change(false, true)), (None, None));
+}
+
+/// A primary that answers every question with these octets, and then ends the connection.
+fn answering(octets: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("rpz://{}/rpz.example", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Once the question is there.
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(&octets);
+        }
+    });
+    source
+}
+
+#[tokio::test]
+async fn a_primary_that_says_anything_at_all_changes_nothing() {
+    let mut noise = vec![0x5a_u8; 70_000];
+    noise.iter_mut().enumerate().for_each(|(place, octet)| *octet = (place * 7919 % 251) as u8);
+    for octets in
+        [Vec::new(), vec![0], vec![0, 0], vec![0, 11], vec![0xff; 70_000], noise, b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(1000)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let source = answering(octets);
+        for settings in [Settings::new(&source).unwrap(), Settings::new(&source).unwrap().signed("key", "hmac-sha256", "c2VjcmV0").unwrap()]
+        {
+            let mut transfer = Transfer::new(settings.bounded(1 << 20, Duration::from_secs(20)), folder.path()).unwrap();
+            let error = transfer.fetch().await.unwrap_err();
+            assert!(matches!(error.gate, Gate::Transport | Gate::Format | Gate::Tsig), "{error}");
+            assert_eq!((transfer.serial(), transfer.interval()), (None, FIRST_RETRY));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_answers_without_the_signature_we_demand_is_not_believed() {
+    let said = [Said::Soa(7), Said::Rule(1), Said::Soa(7)];
+    let message = messages(Rtype::AXFR, &said, &[3]).remove(0);
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    // The id is the one thing of the question that our answer lacks.
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::new(&answering(framed)).unwrap().signed("key", "hmac-sha256", "c2VjcmV0").unwrap();
+    let mut transfer = Transfer::new(settings, folder.path()).unwrap();
+    assert_eq!(transfer.fetch().await.unwrap_err().gate, Gate::Tsig);
+    assert_eq!(transfer.serial(), None);
+}

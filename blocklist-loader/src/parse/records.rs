@@ -1,0 +1,84 @@
+//! Records in presentation format (RFC 1035 section 5.1), as zones write their data, into the wire format that answers are made of.
+
+use std::collections::HashMap;
+
+use domain::{
+    base::{
+        Name,
+        rdata::{ComposeRecordData, RecordData},
+    },
+    zonefile::inplace::{Entry, Zonefile},
+};
+use policy::listing::Record;
+
+/// A block is short-lived, whatever it answers: families expect a change to be true at once.
+const TTL_S: u32 = 30;
+/// Records whose wire form is remembered: nearly all of a zone's local data leads to the same few places.
+const KNOWN_MAX: usize = 1_000;
+
+/// Writes record data down in wire format.
+#[derive(Default)]
+pub(crate) struct Scribe {
+    known: HashMap<String, Record>,
+}
+
+impl Scribe {
+    /// One record.
+    ///
+    /// # Errors
+    /// Why there is no such record, for a person.
+    pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<Record, String> {
+        let text = format!("{rtype} {rdata}");
+        if let Some(record) = self.known.get(&text) {
+            return Ok(record.clone());
+        }
+        let record = read(&text)?;
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(text, record.clone());
+        }
+        Ok(record)
+    }
+}
+
+fn read(text: &str) -> Result<Record, String> {
+    if text.contains(['\n', '\r', '(', ')', ';']) && !text.contains('"') {
+        return Err("record data of more than one line".to_owned());
+    }
+    let mut file = Zonefile::from(format!(". {TTL_S} IN {text}\n").as_bytes());
+    file.set_origin(Name::root_bytes());
+    match file.next_entry() {
+        Ok(Some(Entry::Record(record))) => {
+            let mut rdata = Vec::new();
+            record.data().compose_rdata(&mut rdata).map_err(|_| "record data that is too long".to_owned())?;
+            if rdata.len() > usize::from(u16::MAX) {
+                return Err("record data that is too long".to_owned());
+            }
+            Ok(Record { record_type: record.data().rtype().to_int(), ttl_s: TTL_S, rdata })
+        }
+        Ok(_) => Err("no record".to_owned()),
+        Err(error) => Err(format!("no record data of its type: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_data_is_written_as_it_goes_over_the_wire_and_anything_else_is_told() {
+        let mut scribe = Scribe::default();
+        let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
+            let found = scribe.record(rtype, rdata).ok();
+            let expected = expected.map(|(record_type, rdata)| Record { record_type, ttl_s: TTL_S, rdata: rdata.to_vec() });
+            assert_eq!(found, expected, "{rtype} {rdata}");
+        };
+        check("A", "192.0.2.7", Some((1, &[192, 0, 2, 7])));
+        check("CNAME", "Walled.Garden.", Some((5, b"\x06Walled\x06Garden\x00")));
+        check("CNAME", "*.garden.", Some((5, b"\x01*\x06garden\x00")));
+        check("MX", "10 mail.example.", Some((15, b"\x00\x0a\x04mail\x07example\x00")));
+        check("TXT", "\"a b\" c", Some((16, b"\x03a b\x01c")));
+        check("A", "not-an-address", None);
+        check("A", "192.0.2.7\n. 30 IN A 192.0.2.8", None);
+        check("NOTATYPE", "x", None);
+    }
+}

@@ -1,0 +1,409 @@
+//! A response policy zone, one record a row: `OWNER\tTYPE\tRDATA`, the owner relative to the zone. What a row says is
+//! draft-vixie-dnsop-dns-rpz-00: the owner is the trigger, the data is the action.
+//!
+//! ```text
+//! bad.example                    CNAME  .                 NXDOMAIN
+//! *.bad.example                  CNAME  *.                NODATA, for what is below the name
+//! good.bad.example               CNAME  rpz-passthru.     as if no rule were there; once it was good.bad.example. itself
+//! bad.example                    CNAME  rpz-drop.         no answer
+//! bad.example                    CNAME  rpz-tcp-only.     an empty answer with TC over UDP
+//! bad.example                    CNAME  walled.example.   local data, as every other record
+//! bad.example                    CNAME  *.walled.example. local data: bad.example.walled.example.
+//! 24.0.2.0.192.rpz-ip            CNAME  .                 for answers that hold an address of 192.0.2.0/24
+//! 48.zz.1.db8.2001.rpz-ip        CNAME  .                 … of 2001:db8:1::/48
+//! ```
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
+
+use ipnet::IpNet;
+use policy::listing::{self, NO_CATEGORY, Records, Scope, Tier};
+use sha2::{Digest, Sha256};
+
+use super::records::Scribe;
+use crate::{
+    feed::Feed,
+    rows::{Claim, Rows},
+    source::SourceError,
+    spool::{self, RowKey},
+};
+
+/// What the last label of an owner or of a target begins with that is not a name but a word of this format.
+const RESERVED: &[u8] = b"rpz-";
+/// In an address, as many words of zero as are missing.
+const ZEROES: &str = "zz";
+
+/// What one row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RpzRow<'a> {
+    pub(crate) trigger: Trigger<'a>,
+    pub(crate) action: Action<'a>,
+}
+
+/// When a rule applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trigger<'a> {
+    /// A name is asked for: this one, or any below it.
+    Name(&'a str, Scope),
+    /// An answer holds an address of this network.
+    Address(IpNet),
+    /// A trigger that we do not have, by its word.
+    Unsupported(&'a str),
+    /// None: the record is the zone's own.
+    Apex,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action<'a> {
+    Nxdomain,
+    Nodata,
+    Passthru,
+    Drop,
+    TcpOnly,
+    /// The answer is this record. The target of a CNAME that begins with `*.` takes the name asked for in the star's place.
+    LocalData {
+        rtype: &'a str,
+        rdata: &'a str,
+    },
+}
+
+impl<'a> RpzRow<'a> {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub(crate) fn parse(row: &'a [u8]) -> Result<Self, &'static str> {
+        let text = std::str::from_utf8(row).map_err(|_| "is not plain text")?;
+        let mut columns = text.splitn(3, '\t');
+        let (Some(owner), Some(rtype), Some(rdata)) = (columns.next(), columns.next(), columns.next()) else {
+            return Err("has not the three columns OWNER, TYPE, RDATA");
+        };
+        Ok(Self { trigger: Trigger::parse(owner)?, action: Action::parse(owner, rtype, rdata.trim())? })
+    }
+}
+
+impl<'a> Trigger<'a> {
+    fn parse(owner: &'a str) -> Result<Self, &'static str> {
+        if owner == "@" || owner.is_empty() {
+            return Ok(Self::Apex);
+        }
+        let (before, last) = owner.rsplit_once('.').unwrap_or(("", owner));
+        if last.eq_ignore_ascii_case("rpz-ip") {
+            return network(before).map(Self::Address);
+        }
+        if is_reserved(last) {
+            return Ok(Self::Unsupported(last));
+        }
+        match owner.strip_prefix("*.") {
+            Some(name) => Ok(Self::Name(name, Scope::Descendants)),
+            None if owner == "*" => Err("covers every name there is"),
+            None => Ok(Self::Name(owner, Scope::Exact)),
+        }
+    }
+}
+
+impl<'a> Action<'a> {
+    fn parse(owner: &str, rtype: &'a str, rdata: &'a str) -> Result<Self, &'static str> {
+        if rtype.is_empty() || rdata.is_empty() {
+            return Err("has a column with nothing in it");
+        }
+        if !rtype.eq_ignore_ascii_case("CNAME") {
+            return Ok(Self::LocalData { rtype, rdata });
+        }
+        let target = rdata.strip_suffix('.').unwrap_or(rdata);
+        let is = |word: &str| target.eq_ignore_ascii_case(word);
+        if is("") {
+            Ok(Self::Nxdomain)
+        } else if is("*") {
+            Ok(Self::Nodata)
+        } else if is("rpz-passthru") || is(owner) || strip_ignoring_case(owner, ".rpz-ip").is_some_and(is) {
+            Ok(Self::Passthru)
+        } else if is("rpz-drop") {
+            Ok(Self::Drop)
+        } else if is("rpz-tcp-only") {
+            Ok(Self::TcpOnly)
+        } else if target.rsplit('.').next().is_some_and(is_reserved) {
+            Err("an action that is not defined: the target's last label begins with rpz-")
+        } else {
+            Ok(Self::LocalData { rtype, rdata })
+        }
+    }
+}
+
+fn is_reserved(label: &str) -> bool {
+    label.as_bytes().get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
+}
+
+fn strip_ignoring_case<'a>(text: &'a str, end: &str) -> Option<&'a str> {
+    let (before, after) = text.split_at_checked(text.len().checked_sub(end.len())?)?;
+    after.eq_ignore_ascii_case(end).then_some(before)
+}
+
+/// The network that stands before `rpz-ip`: length of the prefix, then the words of the address from the last to the first.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let (length, words) = text.split_once('.').ok_or("an address without a prefix length in front, or the other way round")?;
+    let mut words: Vec<&str> = words.rsplit('.').collect();
+    let is_four = words.len() == 4 && !words.iter().any(|word| word.eq_ignore_ascii_case(ZEROES));
+    let address = if is_four { IpAddr::V4(four(&words)?) } else { IpAddr::V6(six(&mut words)?) };
+    let length = decimal::<u8>(length).filter(|&length| length > 0).ok_or("a prefix length that is none")?;
+    let network = IpNet::new(address, length).map_err(|_| "a prefix that is longer than the address")?;
+    if network.network() != address {
+        return Err("an address with bits beyond its prefix");
+    }
+    Ok(network)
+}
+
+fn four(words: &[&str]) -> Result<Ipv4Addr, &'static str> {
+    let mut octets = [0; 4];
+    for (octet, word) in octets.iter_mut().zip(words) {
+        *octet = decimal(word).ok_or("an IPv4 address with an octet that is none")?;
+    }
+    Ok(octets.into())
+}
+
+fn six(words: &mut Vec<&str>) -> Result<Ipv6Addr, &'static str> {
+    let zeroes: Vec<usize> = (0..words.len()).filter(|&place| words[place].eq_ignore_ascii_case(ZEROES)).collect();
+    match (zeroes[..].first(), zeroes.len(), words.len()) {
+        (None, _, 8) => {}
+        (Some(&place), 1, 1..=8) => {
+            let missing = 9 - words.len();
+            words.splice(place..=place, std::iter::repeat_n("0", missing));
+        }
+        _ => return Err("an address of neither 4 octets nor 8 words"),
+    }
+    let mut segments = [0; 8];
+    for (segment, word) in segments.iter_mut().zip(words) {
+        let is_word = (1..=4).contains(&word.len()) && word.bytes().all(|octet| octet.is_ascii_hexdigit());
+        *segment = u16::from_str_radix(word, 16).ok().filter(|_| is_word).ok_or("an IPv6 address with a word that is none")?;
+    }
+    Ok(segments.into())
+}
+
+/// A number as the format writes it: no sign, no zero in front.
+fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|octet| octet.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// Reads rows into what the lists say.
+pub(crate) struct Reader {
+    category: u8,
+    /// In a feed of names that are never blocked, being passed through is what it lists them for.
+    lists_passed: bool,
+    scribe: Scribe,
+}
+
+impl Reader {
+    pub(crate) fn new(feed: &Feed, place_of: &dyn Fn(&str) -> u8) -> Self {
+        let category = feed.category.as_ref().map_or(NO_CATEGORY, |slug| place_of(slug));
+        Self { category, lists_passed: feed.tier == Tier::NeverBlock, scribe: Scribe::default() }
+    }
+
+    /// Reads one row.
+    pub(crate) fn read(&mut self, row: &[u8], rows: &mut Rows<'_>) {
+        rows.set_category(self.category);
+        let RpzRow { trigger, action } = match RpzRow::parse(row) {
+            Ok(understood) => understood,
+            Err(reason) => return rows.bad(row, &reason),
+        };
+        let records = match action {
+            Action::LocalData { rtype, rdata } => match self.scribe.record(rtype, rdata) {
+                Ok(record) => Some(Records(vec![record])),
+                Err(reason) => return rows.bad(row, &reason),
+            },
+            _ => None,
+        };
+        let claim = |scope| {
+            let action = match action {
+                Action::Passthru if !self.lists_passed => return Claim::allow(scope),
+                Action::Passthru => listing::Action::Policy,
+                Action::Nxdomain => listing::Action::Nxdomain,
+                Action::Nodata => listing::Action::Nodata,
+                Action::Drop => listing::Action::Drop,
+                Action::TcpOnly => listing::Action::TcpOnly,
+                Action::LocalData { .. } => listing::Action::Records,
+            };
+            Claim { action, ..Claim::deny(scope) }
+        };
+        match trigger {
+            Trigger::Name(name, scope) => rows.entry_with(row, name.as_bytes(), claim(scope), records.as_ref()),
+            Trigger::Address(network) => rows.address(network, claim(Scope::Subtree), records.as_ref()),
+            Trigger::Unsupported(word) => rows.unsupported(row, &format!("triggers of {word} are not applied")),
+            Trigger::Apex => {}
+        }
+    }
+}
+
+/// Reads what was transferred.
+pub(crate) fn read(
+    feed: &Feed,
+    content: &Path,
+    place_of: &dyn Fn(&str) -> u8,
+    rows: &mut Rows<'_>,
+    hash: &mut Sha256,
+) -> Result<spool::Content, SourceError> {
+    let failed = |source| SourceError::Io { step: "reading", path: content.to_owned(), source };
+    spool::whole_file(content).map_err(failed)?.ok_or(SourceError::NotFetched)?;
+    let mut reader = Reader::new(feed, place_of);
+    rows.enter("zone", Some(NO_CATEGORY));
+    spool::for_each_row(content, RowKey::WholeRow, &mut |line| {
+        hash.update(line);
+        hash.update(b"\n");
+        rows.next_line();
+        reader.read(line, rows);
+    })
+    .map_err(failed)
+}
+
+pub(super) fn row(row: &[u8], _: Scope, rows: &mut Rows<'_>) {
+    Reader { category: NO_CATEGORY, lists_passed: false, scribe: Scribe::default() }.read(row, rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{check, counts},
+        *,
+    };
+    use crate::feed::Format::Rpz;
+
+    fn reads(row: &str, expected: &str) {
+        let found = match RpzRow::parse(row.as_bytes()) {
+            Ok(RpzRow { trigger, action }) => {
+                let trigger = match trigger {
+                    Trigger::Name(name, Scope::Exact) => name.to_owned(),
+                    Trigger::Name(name, _) => format!("below {name}"),
+                    Trigger::Address(network) => network.to_string(),
+                    Trigger::Unsupported(word) => format!("unsupported {word}"),
+                    Trigger::Apex => "apex".to_owned(),
+                };
+                let action = match action {
+                    Action::LocalData { rtype, rdata } => format!("{rtype} {rdata}"),
+                    other => format!("{other:?}").to_lowercase(),
+                };
+                format!("{trigger}: {action}")
+            }
+            Err(reason) => format!("bad: {reason}"),
+        };
+        assert_eq!(found, expected, "{row:?}");
+    }
+
+    #[test]
+    fn the_data_of_a_row_is_its_action() {
+        reads("bad.example\tCNAME\t.", "bad.example: nxdomain");
+        reads("bad.example\tCNAME\t*.", "bad.example: nodata");
+        reads("bad.example\tCNAME\trpz-passthru.", "bad.example: passthru");
+        reads("bad.example\tcname\tRPZ-Drop.", "bad.example: drop");
+        reads("bad.example\tCNAME\trpz-tcp-only.", "bad.example: tcponly");
+        reads("bad.example\tCNAME\twalled.garden.", "bad.example: CNAME walled.garden.");
+        reads("bad.example\tA\t192.0.2.7", "bad.example: A 192.0.2.7");
+        reads("bad.example\tAAAA\t2001:db8::7", "bad.example: AAAA 2001:db8::7");
+        reads("bad.example\tMX\t0 .", "bad.example: MX 0 .");
+        reads("bad.example\tTXT\t\"see why\"", "bad.example: TXT \"see why\"");
+    }
+
+    #[test]
+    fn a_target_that_begins_with_a_star_is_local_data_and_not_nodata() {
+        reads("bad.example\tCNAME\t*.garden.", "bad.example: CNAME *.garden.");
+        reads("*.bad.example\tCNAME\t*.garden.example.", "below bad.example: CNAME *.garden.example.");
+    }
+
+    #[test]
+    fn a_target_that_is_the_owner_is_the_passthru_of_old() {
+        reads("ok.bad.example\tCNAME\tok.bad.example.", "ok.bad.example: passthru");
+        reads("*.bad.example\tCNAME\t*.bad.example.", "below bad.example: passthru");
+        reads("32.7.2.0.192.rpz-ip\tCNAME\t32.7.2.0.192.", "192.0.2.7/32: passthru");
+        reads("32.7.2.0.192.rpz-ip\tCNAME\t32.7.2.0.192.rpz-ip.", "192.0.2.7/32: passthru");
+        reads("ok.bad.example\tCNAME\tbad.example.", "ok.bad.example: CNAME bad.example.");
+    }
+
+    #[test]
+    fn a_star_in_front_covers_what_is_below_and_only_in_front() {
+        reads("*.bad.example\tCNAME\t.", "below bad.example: nxdomain");
+        reads("*.com\tCNAME\t.", "below com: nxdomain");
+        reads("*\tCNAME\t.", "bad: covers every name there is");
+        check(Rpz, "a.*.example\tCNAME\t.", "", counts(0).bad(1));
+    }
+
+    #[test]
+    fn an_address_stands_backwards_behind_the_length_of_its_prefix() {
+        let address = |owner: &str, expected: &str| reads(&format!("{owner}.rpz-ip\tCNAME\t."), &format!("{expected}: nxdomain"));
+        address("32.7.2.0.192", "192.0.2.7/32");
+        address("24.0.2.0.192", "192.0.2.0/24");
+        address("1.0.0.0.128", "128.0.0.0/1");
+        address("128.7.zz.db8.2001", "2001:db8::7/128");
+        address("48.zz.1.db8.2001", "2001:db8:1::/48");
+        address("128.57.zz.1002.960.51.48.0", "0:48:51:960:1002::57/128");
+        address("128.8.7.6.5.4.3.db8.2001", "2001:db8:3:4:5:6:7:8/128");
+        address("128.1.zz", "::1/128");
+        address("32.ZZ.DB8.2001", "2001:db8::/32");
+        address("64.zz.3.2.1", "1:2:3::/64");
+        reads("32.7.2.0.192.RPZ-IP\tCNAME\t.", "192.0.2.7/32: nxdomain");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_bad() {
+        for owner in [
+            "",
+            "32",
+            "7.2.0.192",
+            "33.7.2.0.192",
+            "0.0.0.0.0",
+            "24.7.2.0.192",
+            "32.256.2.0.192",
+            "32.07.2.0.192",
+            "032.7.2.0.192",
+            "+32.7.2.0.192",
+            "32.7.2.0.192.5",
+            "128.7.zz.1.zz.2001",
+            "129.7.zz.db8.2001",
+            "32.1.zz.db8.2001",
+            "128.7.6.5.4.3.db8.2001",
+            "128.12345.zz.2001",
+            "128.g.zz.2001",
+            "128.8.7.6.5.4.3.2.1.0",
+            "128.zz.8.7.6.5.4.3.2.1",
+            "*",
+            "*.32.7.2.0.192",
+        ] {
+            let row = format!("{owner}{}rpz-ip\tCNAME\t.", if owner.is_empty() { "" } else { "." });
+            assert!(RpzRow::parse(row.as_bytes()).is_err(), "{row}");
+        }
+    }
+
+    #[test]
+    fn triggers_that_we_do_not_have_are_told_by_their_word() {
+        reads("ns.bad.example.rpz-nsdname\tCNAME\t.", "unsupported rpz-nsdname: nxdomain");
+        reads("*.bad.example.rpz-nsdname\tCNAME\t.", "unsupported rpz-nsdname: nxdomain");
+        reads("24.0.2.0.192.rpz-nsip\tCNAME\t.", "unsupported rpz-nsip: nxdomain");
+        reads("24.0.2.0.192.rpz-client-ip\tCNAME\trpz-drop.", "unsupported rpz-client-ip: drop");
+        reads("*.rpz-of-tomorrow\tCNAME\t.", "unsupported rpz-of-tomorrow: nxdomain");
+        reads("@\tTXT\t\"made today\"", "apex: TXT \"made today\"");
+    }
+
+    #[test]
+    fn what_is_no_rule_is_bad() {
+        for row in
+            ["", "bad.example", "bad.example\tCNAME", "bad.example\tCNAME\t", "bad.example\t\t.", "bad.example\tCNAME\trpz-of-tomorrow."]
+        {
+            assert!(RpzRow::parse(row.as_bytes()).is_err(), "{row}");
+        }
+        assert!(RpzRow::parse(b"b\xffd\tCNAME\t.").is_err());
+    }
+
+    #[test]
+    fn rules_become_entries_and_what_is_not_applied_is_counted() {
+        check(
+            Rpz,
+            "bad.example\tCNAME\t.\n*.bad.example\tCNAME\t*.\nok.bad.example\tCNAME\trpz-passthru.\n*.ok.bad.example\tCNAME\trpz-passthru.\nlocal.example\tA\t192.0.2.7\n",
+            "exact bad.example, descendants bad.example, allow exact ok.bad.example, allow descendants ok.bad.example, exact local.example",
+            counts(5),
+        );
+        let not_applied = "24.0.2.0.192.rpz-ip\tCNAME\t.\nns.example.rpz-nsdname\tCNAME\t.\n@\tTXT\t\"x\"\n";
+        check(Rpz, not_applied, "", counts(0).unsupported(2));
+        check(Rpz, "*.com\tCNAME\t.\na\\.b.example\tCNAME\t.\n", "", counts(0).public_suffixes(1).bad(1));
+    }
+}

@@ -1,0 +1,292 @@
+//! Promises of the secondary against real primaries: BIND, Knot DNS and PowerDNS with its SQLite back end. After each
+//! step the rows equal what another client finds at the primary, name by name.
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
+
+mod patience;
+mod proxy;
+mod server;
+mod zone;
+
+use std::time::Duration;
+
+use blocklist_loader::fetch::{
+    FetchError, Fetched, Gate,
+    transfer::{Settings, Transfer},
+};
+use tempfile::TempDir;
+
+use self::{
+    patience::PATIENCE,
+    proxy::Proxy,
+    server::{ADDRESS, ALGORITHM, KEY, Kind, Primary, SECRET},
+    zone::{Row, ZONE, Zone, rule},
+};
+
+/// What a policy zone of these tests holds.
+const ROWS: usize = 5000;
+
+/// Our side: a transfer with a spool of its own.
+struct Secondary {
+    transfer: Transfer,
+    spool: TempDir,
+}
+
+impl Secondary {
+    fn of(port: u16) -> Self {
+        let spool = tempfile::tempdir().unwrap();
+        Self { transfer: Transfer::new(settings(port), spool.path()).unwrap(), spool }
+    }
+
+    /// The same spool, another way to the primary.
+    fn with(self, settings: Settings) -> Self {
+        Self { transfer: Transfer::new(settings, self.spool.path()).unwrap(), ..self }
+    }
+
+    fn fetch(&mut self) -> Result<Fetched, FetchError> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.transfer.fetch())
+    }
+
+    /// The gate that stops a fetch.
+    fn gate(&mut self) -> Gate {
+        self.fetch().map(|fetched| panic!("{fetched:?}")).unwrap_err().gate
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        self.transfer.for_each_row(&mut |row| rows.push(String::from_utf8(row.to_vec()).unwrap())).unwrap();
+        rows.sort();
+        rows
+    }
+
+    fn equals(&self, primary: &Primary) {
+        let (ours, theirs) = (self.rows(), primary.rows());
+        assert_eq!(theirs.len(), primary.zone.rows.len());
+        let differing: Vec<_> = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).take(5).collect();
+        assert!(ours == theirs, "{} rows, the primary {}; {differing:?}", ours.len(), theirs.len());
+        assert_eq!(self.transfer.serial(), Some(primary.zone.serial));
+    }
+}
+
+fn settings(port: u16) -> Settings {
+    source(port).signed(KEY, ALGORITHM, SECRET).unwrap()
+}
+
+fn source(port: u16) -> Settings {
+    Settings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}")).unwrap().bounded(64 << 20, PATIENCE)
+}
+
+fn replaced(fetched: Fetched) -> String {
+    match fetched {
+        Fetched::Replaced { version } => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// From, version, rows that went, rows that came.
+fn changed(fetched: Fetched) -> (String, String, Vec<Row>, Vec<Row>) {
+    let Fetched::Changed { from, version, rows } = fetched else { panic!("{fetched:?}") };
+    let of = |added| {
+        let mut some: Vec<Row> =
+            rows.iter().filter(|row| row.added == added).map(|row| String::from_utf8(row.row.clone()).unwrap()).collect();
+        some.sort();
+        some
+    };
+    let (gone, came) = (of(false), of(true));
+    (from, version, gone, came)
+}
+
+fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort();
+    rows
+}
+
+fn a_first_transfer_brings_every_rule(kind: Kind) {
+    let primary = Primary::start(kind, Zone::of(ROWS, 7));
+    let proxy = Proxy::before(primary.port);
+    let mut ours = Secondary::of(proxy.port);
+    assert_eq!(replaced(ours.fetch().unwrap()), "7");
+    ours.equals(&primary);
+    assert_eq!(proxy.asked(), ["AXFR"]);
+    assert_eq!(ours.transfer.interval(), Duration::from_secs(600));
+    // Also for who starts anew with the spool of before.
+    ours = ours.with(settings(proxy.port));
+    assert_eq!(ours.fetch().unwrap(), Fetched::Unchanged);
+    assert_eq!(proxy.asked(), ["AXFR", "SOA"]);
+    ours.equals(&primary);
+}
+
+fn a_thousand_small_changes_come_as_what_changed(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(ROWS, 7));
+    let proxy = Proxy::before(primary.port);
+    let mut ours = Secondary::of(proxy.port);
+    ours.fetch().unwrap();
+    let whole = proxy.came();
+    let gone: Vec<Row> = (0..400).map(|number| rule(number * 7 + 1)).collect();
+    let came: Vec<Row> = (0..600).map(|number| rule(100_000 + number)).collect();
+    primary.change(&gone, &came);
+    let (from, version, theirs_gone, theirs_came) = changed(ours.fetch().unwrap());
+    assert_eq!((from, version), ("7".to_owned(), "27".to_owned()));
+    assert!(theirs_gone == sorted(gone) && theirs_came == sorted(came), "{} went, {} came", theirs_gone.len(), theirs_came.len());
+    ours.equals(&primary);
+    let octets = proxy.came() - whole;
+    println!("{kind:?}: the whole zone took {whole} octets, what changed {octets}");
+    match kind {
+        Kind::Bind | Kind::Knot => {
+            assert_eq!(proxy.asked(), ["AXFR", "SOA", "IXFR"]);
+            assert!(octets < whole / 2, "{octets} of {whole} octets");
+        }
+        // It keeps no journal: what changed is found here, in everything.
+        Kind::PowerDns => assert_eq!(proxy.asked(), ["AXFR", "SOA", "IXFR", "AXFR"]),
+    }
+    assert_eq!(ours.fetch().unwrap(), Fetched::Unchanged);
+}
+
+fn a_notify_says_what_is_new_and_the_next_fetch_brings_it(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(100, 7));
+    let mut ours = Secondary::of(primary.port);
+    ours.fetch().unwrap();
+    primary.change(&[rule(0)], &[rule(100_000)]);
+    primary.notify();
+    loop {
+        let (transport, notify) = primary.notified.told.recv_timeout(PATIENCE).unwrap();
+        println!("{kind:?}: NOTIFY over {transport}, serial {:?}", notify.serial);
+        assert_eq!(notify.zone, ours.transfer.zone());
+        // The start tells of a zone too. PowerDNS does not say which serial it means.
+        if notify.serial.is_none_or(|serial| serial == primary.zone.serial) {
+            break;
+        }
+    }
+    let (_, version, gone, came) = changed(ours.fetch().unwrap());
+    assert_eq!((version, gone, came), ("8".to_owned(), vec![rule(0)], vec![rule(100_000)]));
+    ours.equals(&primary);
+}
+
+fn a_serial_that_wraps_is_newer(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(100, 4_294_967_290));
+    let mut ours = Secondary::of(primary.port);
+    ours.fetch().unwrap();
+    primary.renumber(5, &[rule(100_000)]);
+    let (from, version, gone, came) = changed(ours.fetch().unwrap());
+    assert_eq!((from.as_str(), version.as_str(), gone.len()), ("4294967290", "5", 0));
+    assert_eq!(came, [rule(100_000)]);
+    ours.equals(&primary);
+}
+
+fn a_primary_without_journal_gives_everything_and_what_changed_is_found_here(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(ROWS, 7));
+    let proxy = Proxy::before(primary.port);
+    let mut ours = Secondary::of(proxy.port);
+    ours.fetch().unwrap();
+    let mut next = primary.zone.clone();
+    assert!(next.rows.remove(&rule(3)) && next.rows.insert(rule(100_000)));
+    next.serial = 9;
+    primary.restart_without_journal(next);
+    let (from, version, gone, came) = changed(ours.fetch().unwrap());
+    assert_eq!((from, version, gone, came), ("7".to_owned(), "9".to_owned(), vec![rule(3)], vec![rule(100_000)]));
+    ours.equals(&primary);
+    println!("{kind:?}, without a journal: asked {:?}, {} octets in all", proxy.asked(), proxy.came());
+    // A zone that is another one is not told row by row.
+    primary.restart_without_journal(Zone { serial: 11, ..Zone::of(3000, 11) });
+    assert_eq!(replaced(ours.fetch().unwrap()), "11");
+    ours.equals(&primary);
+}
+
+fn a_transfer_that_breaks_off_changes_nothing(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(ROWS, 7));
+    let cut = Proxy::cutting_after(primary.port, 20_000);
+    let mut ours = Secondary::of(cut.port);
+    assert_eq!(ours.gate(), Gate::Transport);
+    assert_eq!((ours.rows(), ours.transfer.serial()), (Vec::<Row>::new(), None));
+    ours = ours.with(settings(primary.port));
+    ours.fetch().unwrap();
+    let before = ours.rows();
+    let came: Vec<Row> = (0..1000).map(|number| rule(100_000 + number)).collect();
+    primary.change(&[], &came);
+    for octets in [600, 2000, 20_000] {
+        let cut = Proxy::cutting_after(primary.port, octets);
+        ours = ours.with(settings(cut.port));
+        assert_eq!(ours.gate(), Gate::Transport);
+        assert!(ours.rows() == before && ours.transfer.serial() == Some(7));
+    }
+    ours = ours.with(settings(primary.port));
+    assert_eq!(changed(ours.fetch().unwrap()).3.len(), 1000);
+    ours.equals(&primary);
+}
+
+fn a_wrong_key_brings_nothing(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(100, 7));
+    let mut ours = Secondary::of(primary.port);
+    ours.fetch().unwrap();
+    let before = ours.rows();
+    primary.change(&[], &[rule(100_000)]);
+    for (name, algorithm, secret) in [
+        (KEY, ALGORITHM, "YW5vdGhlciBzZWNyZXQgYWx0b2dldGhlcg=="),
+        ("another.key", ALGORITHM, SECRET),
+        (KEY, "hmac-sha512", SECRET),
+        (KEY, "hmac-sha1", SECRET),
+    ] {
+        let wrong = || source(primary.port).signed(name, algorithm, secret).unwrap();
+        let mut fresh = Secondary::of(primary.port).with(wrong());
+        let error = fresh.fetch().unwrap_err();
+        println!("{kind:?}, {name} {algorithm}: {error}");
+        assert_eq!(error.gate, Gate::Tsig, "{error}");
+        assert!(fresh.rows().is_empty());
+        ours = ours.with(wrong());
+        assert_eq!(ours.gate(), Gate::Tsig);
+        assert!(ours.rows() == before && ours.transfer.serial() == Some(7));
+    }
+    ours = ours.with(settings(primary.port));
+    ours.fetch().unwrap();
+    ours.equals(&primary);
+}
+
+fn a_transfer_beyond_its_bounds_changes_nothing(kind: Kind) {
+    let primary = Primary::start(kind, Zone::of(ROWS, 7));
+    for (octets, timeout, gate) in [(20_000, PATIENCE, Gate::Size), (64 << 20, Duration::ZERO, Gate::Time)] {
+        let mut ours = Secondary::of(primary.port).with(settings(primary.port).bounded(octets, timeout));
+        assert_eq!(ours.gate(), gate);
+        assert!(ours.rows().is_empty());
+    }
+}
+
+fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(100, 7));
+    let nobody = format!("rpz://{ADDRESS}:1/{ZONE}");
+    let also = format!("{ADDRESS}:{}", primary.port);
+    let both = || Settings::new(&nobody).unwrap().primaries([also.as_str()]).unwrap().signed(KEY, ALGORITHM, SECRET).unwrap();
+    let mut ours = Secondary::of(primary.port).with(both());
+    assert_eq!(replaced(ours.fetch().unwrap()), "7");
+    ours.equals(&primary);
+    let before = ours.rows();
+    primary.restart_without_journal(Zone::of(50, 6));
+    let error = ours.fetch().unwrap_err();
+    assert_eq!(error.gate, Gate::Sequence, "{error}");
+    assert_eq!(ours.rows(), before);
+}
+
+/// Each promise, by each primary.
+macro_rules! promises {
+    ($($promise:ident)*) => {
+        mod bind {
+            $(#[test] fn $promise() { super::$promise(super::Kind::Bind) })*
+        }
+        mod knot {
+            $(#[test] fn $promise() { super::$promise(super::Kind::Knot) })*
+        }
+        mod power_dns {
+            $(#[test] fn $promise() { super::$promise(super::Kind::PowerDns) })*
+        }
+    };
+}
+
+promises! {
+    a_first_transfer_brings_every_rule
+    a_thousand_small_changes_come_as_what_changed
+    a_notify_says_what_is_new_and_the_next_fetch_brings_it
+    a_serial_that_wraps_is_newer
+    a_primary_without_journal_gives_everything_and_what_changed_is_found_here
+    a_transfer_that_breaks_off_changes_nothing
+    a_wrong_key_brings_nothing
+    a_transfer_beyond_its_bounds_changes_nothing
+    another_primary_is_asked_where_the_first_is_silent_or_behind
+}
