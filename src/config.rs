@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use blocklist_loader::{Feed, Plan};
+use blocklist_loader::{Feed, Plan, share};
 use ipnet::IpNet;
 use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults};
 use resolver::respond::BlockedAnswer;
@@ -145,11 +145,14 @@ pub struct Lists {
     pub own_names: Vec<Name>,
     /// One of so many queries is counted by its name; 0 none.
     pub query_sample: u32,
+    /// Where nodes share what one of them builds; absent shares nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<share::Settings>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64 }
+        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64, share: None }
     }
 }
 
@@ -461,6 +464,7 @@ impl Config {
             self.store.url = format!("sqlite:{}", base.join(path).display());
         }
         self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
+        self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self
     }
 }
@@ -502,6 +506,9 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("dns.waiting_per_client_max", (1..=1_000_000).contains(&dns.waiting_per_client_max), "1 to 1000000")?;
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
+    if let Some(share) = &lists.share {
+        share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
+    }
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;

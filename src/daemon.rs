@@ -145,7 +145,8 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     }
     Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
-    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy) })
+    let share = checked.config.lists.share.clone();
+    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
 /// Tells the feeds of a primary's NOTIFY.

@@ -13,6 +13,7 @@ use blocklist_loader::{
     Feed, Fetched, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
     generations, newest,
+    share::Role,
 };
 use jiff::Timestamp;
 use metrics::counter;
@@ -22,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, board::Board, child, fetching::Wakes, swap};
+use super::{Settings, board::Board, child, fetching::Wakes, sharing::Outbox, swap};
 
 /// Names in the overlay, as a part of the base's, beyond which it is folded: a twentieth costs a twentieth of the base's memory.
 const FOLD_PART: u64 = 20;
@@ -51,6 +52,8 @@ pub enum Act {
     RollBackFeed { feed: String, to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
     /// An operator takes all lists back.
     RollBack { to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
+    /// Another node's generation lies in the folder; whether it is live now.
+    Offer { generation: u64, reply: oneshot::Sender<bool> },
     /// A feed is defined.
     Define { feed: Box<Feed>, reply: oneshot::Sender<()> },
     /// A feed is no more.
@@ -85,6 +88,10 @@ pub struct Keeper {
     pub sender: mpsc::Sender<Act>,
     watcher: Option<Watcher>,
     child: Option<JoinHandle<Brought>>,
+    /// What other nodes are told, where this one publishes.
+    pub(super) outbox: Arc<Outbox>,
+    /// Whether this node takes what another one builds, and builds nothing.
+    follows: bool,
     /// Whether the child builds; otherwise it folds.
     builds: bool,
     /// Another build is wanted when this one is done, and not before.
@@ -101,7 +108,7 @@ pub struct Keeper {
 impl Keeper {
     /// Takes over what is live.
     pub fn new(settings: Settings, board: Arc<Board>, live: Arc<LiveLists>) -> anyhow::Result<Self> {
-        let Settings { plan, keep, taxonomy_path, taxonomy } = settings;
+        let Settings { plan, keep, taxonomy_path, taxonomy, share } = settings;
         let (sender, acts) = mpsc::channel(ACTS_MAX);
         let highest = newest(&plan.directory).context("listing the generations")?.first().map_or(0, |artefact| artefact.generation);
         Ok(Self {
@@ -116,6 +123,8 @@ impl Keeper {
             sender,
             watcher: None,
             child: None,
+            outbox: Arc::default(),
+            follows: share.is_some_and(|share| share.role == Role::Follow),
             builds: false,
             again: false,
             not_before: None,
@@ -124,6 +133,11 @@ impl Keeper {
             fetched: VecDeque::new(),
             highest,
         })
+    }
+
+    /// What other nodes are told.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     /// Who can have feeds asked.
@@ -146,10 +160,12 @@ impl Keeper {
 
     /// Keeps the lists until the process ends.
     pub async fn run(mut self) {
-        for feed in &self.plan.feeds {
-            self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+        if !self.follows {
+            for feed in &self.plan.feeds {
+                self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+            }
+            self.watch_files();
         }
-        self.watch_files();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -198,6 +214,15 @@ impl Keeper {
             Act::RollBack { to, reply } => {
                 let result = self.roll_back(to).await;
                 let _ = reply.send(result);
+            }
+            Act::Offer { generation, reply } => {
+                self.highest = self.highest.max(generation);
+                let result = self.adopt(generation, Vec::new()).await;
+                if let Err(error) = &result {
+                    tracing::error!(error = format!("{error:#}"), generation, "a shared generation cannot be used; what is live stays");
+                }
+                self.prune().await;
+                let _ = reply.send(result.is_ok());
             }
             Act::Define { feed, reply } => {
                 self.plan.feeds.retain(|other| other.name != feed.name);
@@ -251,7 +276,8 @@ impl Keeper {
 
     /// Starts what whole lists need, one at a time: a build first, then a fold.
     fn start_child(&mut self) {
-        if self.child.is_some() {
+        // Who follows gets whole artefacts from who builds.
+        if self.child.is_some() || self.follows {
             return;
         }
         if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
@@ -278,7 +304,7 @@ impl Keeper {
         match self.propose(&lists, &feed, changed).await {
             Ok(next) => {
                 let generation = next.generation();
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 tracing::info!(feed = feed.name, version = changed.version, rows = changed.rows.len(), generation, took = ?began.elapsed(), "changed rows are live");
                 self.board.live(&feed.name, &changed.version, generation, Timestamp::now());
             }
@@ -402,7 +428,7 @@ impl Keeper {
         }
         let (generation, names, bytes) = (next.generation(), next.header().names, next.octets());
         let feeds = next.header().feeds.clone();
-        swap::install(&self.live, next, began);
+        self.install(next, began);
         tracing::info!(generation, names, bytes, "new lists are live");
         let now = Timestamp::now();
         for feed in &feeds {
@@ -413,6 +439,12 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Makes lists live, and tells the other nodes.
+    pub(super) fn install(&self, next: Arc<Blocklist>, began: Instant) {
+        swap::install(&self.live, next, began);
+        self.outbox.changed();
     }
 
     pub(super) async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
@@ -432,7 +464,7 @@ impl Keeper {
         match opened {
             Ok(next) => {
                 tracing::info!(generation, base = next.base_generation(), "the overlay was folded into a new base");
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 self.prune().await;
             }
             Err(error) => tracing::error!(error = format!("{error:#}"), "the overlay could not be folded; it goes on growing"),
@@ -449,6 +481,9 @@ impl Keeper {
 
     /// Ages, and generations that somebody else put into the folder: the command line, or another node.
     async fn look_around(&mut self) {
+        if self.follows {
+            return;
+        }
         self.board.watch_ages(Timestamp::now());
         if self.child.is_some() {
             return;

@@ -8,7 +8,7 @@ use blocklist_loader::{newest, past};
 use jiff::Timestamp;
 use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
 
-use super::{keeper::Keeper, swap};
+use super::keeper::Keeper;
 
 impl Keeper {
     /// What is live becomes what was live: under a new number that continues the old content.
@@ -27,6 +27,8 @@ impl Keeper {
         let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
         let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
         self.install_delta(then, delta, began).await?;
+        // Nodes that wait before they take something new shall not take what was taken back, nor stay on it.
+        self.outbox.withdraw(to + 1..=live.generation());
         self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
         Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
     }
@@ -67,6 +69,7 @@ impl Keeper {
             (on, restored.ok().flatten().ok_or_else(too_much)?)
         };
         self.install_delta(base, delta, began).await?;
+        self.outbox.withdraw(to + 1..=live.generation());
         self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
         Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
     }
@@ -89,7 +92,7 @@ impl Keeper {
         };
         let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
         let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
-        swap::install(&self.live, next, began);
+        self.install(next, began);
         Ok(())
     }
 
