@@ -80,7 +80,7 @@ fn start_log(checked: &Checked) -> anyhow::Result<()> {
 
 fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
-    let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !PathBuf::from(&feed.source).exists()).collect();
+    let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !feed.is_fetched() && !PathBuf::from(&feed.source).exists()).collect();
     for feed in &missing {
         eprintln!("feeds {:?}: source {} does not exist", feed.name, feed.source);
     }
