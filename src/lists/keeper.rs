@@ -31,6 +31,8 @@ const FOLD_PART: u64 = 20;
 const FOLD_NAMES_MIN: usize = 50_000;
 /// Deltas on end beyond which they are folded, so that a start opens no more files than this.
 const FOLD_CHAIN: u64 = 500;
+/// Times of arrival beyond which lists are built anew, well before their table is full (65,535).
+const ARRIVALS_MAX: usize = 50_000;
 /// How soon a feed whose rows cannot be applied is read as a whole again.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
 /// How often the folder is looked into for what others put there, and ages are looked at.
@@ -287,6 +289,10 @@ impl Keeper {
             return;
         }
         let lists = self.live.current();
+        // Only a build makes room in the table of times; with a delta every minute that is once a month.
+        if lists.header().arrivals.len() > ARRIVALS_MAX {
+            (self.again, self.plan.force) = (true, true);
+        }
         let (overlay, base) = (lists.overlay_size().0, lists.header().names);
         let chain = lists.generation().saturating_sub(lists.base_generation());
         if overlay > FOLD_NAMES_MIN.max(usize::try_from(base / FOLD_PART).unwrap_or(usize::MAX)) || chain > FOLD_CHAIN && overlay > 0 {
@@ -355,6 +361,7 @@ impl Keeper {
 
     /// A build has ended.
     async fn built(&mut self, result: anyhow::Result<Outcome>) {
+        self.plan.force = false;
         let meanwhile = std::mem::take(&mut self.meanwhile);
         let result = match result {
             Ok(Outcome::Built(built)) => {
