@@ -141,15 +141,15 @@ pub struct Lists {
     pub directory: PathBuf,
     /// How many whole generations are kept, with the deltas between them.
     pub keep: usize,
-    /// One of so many queries is counted by its name; 0 none.
-    pub query_sample: u32,
     /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
     pub own_names: Vec<Name>,
+    /// One of so many queries is counted by its name; 0 none.
+    pub query_sample: u32,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3, query_sample: 64, own_names: Vec::new() }
+        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64 }
     }
 }
 

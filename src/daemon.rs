@@ -24,6 +24,7 @@ use resolver::{
     notify::OnNotify,
     recurse::Recursion,
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
+    sample::QuerySample,
     special::SpecialNames,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -56,9 +57,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let settings = list_settings(&checked, &taxonomy, &store, &board).await?;
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let recursor = Arc::new(recursor(&checked)?);
-    let wakes = keeper.wakes();
-    let on_notify: OnNotify = Arc::new(move |zone, peer| wakes.notified(&zone, peer));
-    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify))?);
+    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -92,8 +91,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         directory: checked.config.lists.directory.clone(),
         base: checked.base.clone(),
         taxonomy: Arc::clone(&taxonomy),
-        yesterday: sampling::yesterday(&sample),
-        hits: sampling::hits(&engine),
+        yesterday: yesterday(&sample),
+        hits: hits(&engine),
     };
     let running = Running {
         checked: &checked,
@@ -148,6 +147,33 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
     Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy) })
+}
+
+/// Tells the feeds of a primary's NOTIFY.
+fn on_notify(keeper: &Keeper) -> OnNotify {
+    let wakes = keeper.wakes();
+    Arc::new(move |zone, peer| wakes.notified(&zone, peer))
+}
+
+/// What was asked yesterday; on a node's first day, what was asked until now.
+fn yesterday(sample: &Arc<QuerySample>) -> lists::Yesterday {
+    let sample = Arc::clone(sample);
+    Box::new(move || match sample.yesterday(jiff::Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
+        Ok(asked) if !asked.is_empty() => asked,
+        Ok(_) => sample.today(),
+        Err(error) => {
+            tracing::warn!(%error, "yesterday's sample of queries cannot be read");
+            Vec::new()
+        }
+    })
+}
+
+fn hits(engine: &Arc<Engine>) -> lists::Hits {
+    let engine = Arc::clone(engine);
+    Box::new(move || {
+        engine.recorder.publish();
+        engine.recorder.feed_hits()
+    })
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft

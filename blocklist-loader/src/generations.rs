@@ -192,10 +192,21 @@ pub fn prune(directory: &Path, keep: usize) -> io::Result<Vec<Artefact>> {
 /// The folder cannot be listed, or a file not deleted.
 pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Result<Vec<Artefact>> {
     let all = files(directory)?;
-    let Some(oldest) = all.iter().filter(|artefact| artefact.kind == Kind::Full).nth(keep.max(1) - 1).map(|oldest| oldest.generation)
-    else {
+    let Some(needed) = needed(&all, directory, keep, live) else {
         return Ok(Vec::new());
     };
+    // Newest first: whoever is killed on the way leaves no delta without its parent.
+    let superfluous: Vec<Artefact> = all.into_iter().filter(|artefact| !needed.contains(&artefact.generation)).collect();
+    for artefact in &superfluous {
+        std::fs::remove_file(&artefact.path)?;
+    }
+    Ok(superfluous)
+}
+
+/// The generations that must stay; none where all must.
+fn needed(all: &[Artefact], directory: &Path, keep: usize, live: Option<u64>) -> Option<HashSet<u64>> {
+    let mut full = all.iter().filter(|artefact| artefact.kind == Kind::Full);
+    let oldest = full.nth(keep.max(1) - 1)?.generation;
     let mut needed: HashSet<u64> = all.iter().map(|artefact| artefact.generation).filter(|&generation| generation >= oldest).collect();
     let mut wanted: Vec<u64> = needed.iter().copied().collect();
     wanted.extend(live.filter(|live| all.iter().any(|artefact| artefact.generation == *live)));
@@ -203,17 +214,19 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
         match chain(directory, generation) {
             Ok(chain) => needed.extend(chain.iter().map(|artefact| artefact.generation)),
             // What lies under the live lists is not known: then nothing is known to be superfluous.
-            Err(_) if live == Some(generation) => return Ok(Vec::new()),
+            Err(_) if live == Some(generation) => return None,
             // A file that cannot be opened keeps its place, and needs nobody.
             Err(_) => {}
         }
     }
-    // Newest first: whoever is killed on the way leaves no delta without its parent.
-    let superfluous: Vec<Artefact> = all.into_iter().filter(|artefact| !needed.contains(&artefact.generation)).collect();
-    for artefact in &superfluous {
-        std::fs::remove_file(&artefact.path)?;
-    }
-    Ok(superfluous)
+    Some(needed)
+}
+
+/// The files that [`prune_around`] leaves in the folder.
+pub(crate) fn kept(directory: &Path, keep: usize, live: u64) -> io::Result<Vec<Artefact>> {
+    let all = files(directory)?;
+    let needed = needed(&all, directory, keep, Some(live));
+    Ok(all.into_iter().filter(|artefact| needed.as_ref().is_none_or(|needed| needed.contains(&artefact.generation))).collect())
 }
 
 /// Where the full artefact of a generation lies.

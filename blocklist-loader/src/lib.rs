@@ -20,6 +20,7 @@
 //! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
 //! - [`changes`]: changed rows into the next generation, without a build; [`past`]: the way back.
 //! - [`generations`]: the artefacts in their folder.
+//! - [`share`]: one node builds, the others fetch what it built.
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
 pub mod changes;
@@ -32,6 +33,7 @@ pub mod past;
 mod reading;
 pub mod review;
 mod rows;
+pub mod share;
 mod source;
 mod spool;
 mod suffix;
@@ -42,5 +44,5 @@ pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, need
 pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
 pub use fetch::{FetchError, Fetched, Fetcher, RowChange};
 pub use gate::{Gate, Stop};
-pub use generations::{Artefact, newest, prune};
+pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;

@@ -152,10 +152,14 @@ impl Verdict {
 #[must_use]
 pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let verdict = decide_name(asker, name, classification);
+    if classification.paths.is_empty() || verdict.is_block() { verdict } else { decide_paths(asker, verdict, classification) }
+}
+
+/// What becomes of a name that is not blocked and has listed paths: few names do, and the others do not pay for them.
+#[cold]
+#[inline(never)]
+fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification) -> Verdict {
     let paths = classification.paths;
-    if paths.is_empty() || verdict.is_block() {
-        return verdict;
-    }
     let (choice, is_free) = (paths.choice.intersection(asker.blocked()), verdict.layer == Layer::Default);
     let listing = if paths.mandatory {
         classification.path_listing(Tier::Mandatory, None)

@@ -20,6 +20,8 @@ use super::{Act, board::Board};
 
 /// How long the start of a node waits for a feed of which nothing is there yet.
 const FIRST_FETCH_MAX: Duration = Duration::from_secs(30);
+/// Between two times that a source is asked, however often somebody says that it has changed.
+const APART_MIN: Duration = Duration::from_millis(200);
 /// After a failure the next attempt comes after this, doubled each time, or after the feed's interval if that is longer.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Beyond this the wait is not doubled any more.
@@ -31,6 +33,8 @@ pub struct Wakes(Mutex<HashMap<String, Wake>>);
 
 struct Wake {
     zone: Option<Name>,
+    /// Where its NOTIFYs come from; none where the source is a name, whose addresses may change.
+    primary: Option<IpAddr>,
     wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -41,11 +45,12 @@ impl Wakes {
         self.wakes().get(feed).inspect(|wake| wake.wake.notify_one()).is_some()
     }
 
-    /// A primary says that its zone has changed: a hint, whoever gives it, for what follows is asked of the configured primary only.
-    /// Hints that come together are one.
-    pub fn notified(&self, zone: &Name, _peer: IpAddr) -> bool {
+    /// Somebody says that a zone has changed (RFC 1996). A primary at an address is believed there only (section 3.10); it is a hint all
+    /// the same, for what follows is asked of the configured primary. Hints that come together are one.
+    pub fn notified(&self, zone: &Name, peer: IpAddr) -> bool {
         let mut is_ours = false;
-        for wake in self.wakes().values().filter(|wake| wake.zone.as_ref() == Some(zone)) {
+        let is_from = |wake: &&Wake| wake.primary.is_none_or(|primary| primary == peer.to_canonical());
+        for wake in self.wakes().values().filter(|wake| wake.zone.as_ref() == Some(zone)).filter(is_from) {
             wake.wake.notify_one();
             is_ours = true;
         }
@@ -60,10 +65,13 @@ impl Wakes {
         }
         let wake = Arc::new(Notify::new());
         // A zone is the last part of its source; a definition without one was refused.
-        let zone = feed.source.strip_prefix("rpz://").and_then(|rest| Name::parse(rest.split_once('/')?.1).ok());
+        let (host, zone) = feed.source.strip_prefix("rpz://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
+        let zone = Name::parse(zone).ok();
+        let address = || host.parse::<std::net::SocketAddr>().map(|address| address.ip()).or_else(|_| host.parse());
+        let primary = address().ok().map(|address: IpAddr| address.to_canonical());
         let follow = follow(feed.clone(), plan.directory.clone(), Arc::clone(&wake), acts.clone(), Arc::clone(board));
         let task = tokio::spawn(follow);
-        self.wakes().insert(feed.name.clone(), Wake { zone, wake, task });
+        self.wakes().insert(feed.name.clone(), Wake { zone, primary, wake, task });
     }
 
     /// Asks a feed no longer.
@@ -83,6 +91,7 @@ async fn follow(feed: Feed, directory: std::path::PathBuf, wake: Arc<Notify>, ac
     let mut fetcher = None;
     let mut failures = 0;
     loop {
+        let began = tokio::time::Instant::now();
         let result = fetch(&feed, &directory, &mut fetcher).await;
         failures = if result.is_ok() { 0 } else { failures + 1 };
         let wait = match &result {
@@ -113,6 +122,7 @@ async fn follow(feed: Feed, directory: std::path::PathBuf, wake: Arc<Notify>, ac
         // A tenth more or less, so that nodes that started together do not ask together.
         let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
         let _ = tokio::time::timeout(wait, wake.notified()).await;
+        tokio::time::sleep_until(began + APART_MIN).await;
     }
 }
 

@@ -1,0 +1,176 @@
+//! What this node keeps of sharing beside its generations: which manifest it saw last, and what its files hold.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use policy::artefact::hexadecimal;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{ShareError, disk, manifest::Object};
+
+const MEMORY: &str = "share.json";
+const LOCK: &str = "share.lock";
+const BUFFER_OCTETS: usize = 1 << 18;
+/// An artefact ends with the hash of all before.
+const HASH_OCTETS: u64 = 32;
+
+/// The manifest that was seen last, so that no older one is believed after a start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// By which key it was signed: another key is another story.
+    pub(super) public_key: String,
+    pub(super) sequence: u64,
+    /// Of what was signed.
+    pub(super) sha256: String,
+}
+
+impl Memory {
+    pub(super) fn path(directory: &Path) -> PathBuf {
+        directory.join(MEMORY)
+    }
+
+    /// What is remembered of manifests of this key. A file that cannot be read is an error: to forget is what an attacker wants.
+    pub(super) fn read(directory: &Path, public_key: &str) -> Result<Option<Self>, ShareError> {
+        let path = Self::path(directory);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(disk("reading", &path)(error)),
+        };
+        let memory: Self = serde_json::from_slice(&text).map_err(|error| disk("reading", &path)(error.into()))?;
+        Ok(Some(memory).filter(|memory| memory.public_key == public_key))
+    }
+
+    pub(super) fn write(&self, directory: &Path) -> Result<(), ShareError> {
+        let path = Self::path(directory);
+        let write = || {
+            let mut aside = tempfile::Builder::new().prefix(".share-").tempfile_in(directory)?;
+            aside.write_all(&serde_json::to_vec(self)?)?;
+            aside.as_file().sync_all()?;
+            aside.persist(&path)?;
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(disk("writing", &path))
+    }
+}
+
+/// Makes this the only one that shares a folder, for as long as the file lives.
+pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
+    std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
+    let path = directory.join(LOCK);
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk("opening", &path))?;
+    lock.try_lock().map_err(|error| disk("locking (another process shares this folder)", &path)(error.into()))?;
+    Ok(lock)
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Digested {
+    pub(super) object: Object,
+    /// Whether its end is the hash of all before, as it is in every file of ours.
+    pub(super) is_whole: bool,
+}
+
+/// What files hold, worked out once: they never change.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (Stamp, Digested)>>>);
+
+/// Length, inode and time of change, in seconds and nanoseconds.
+type Stamp = (u64, u64, i64, i64);
+
+impl Digests {
+    /// What a file holds; none where there is no file. Reads it.
+    pub(super) fn of(&self, path: &Path) -> Result<Option<Digested>, ShareError> {
+        let read = || -> io::Result<Digested> {
+            let mut file = File::open(path)?;
+            let metadata = file.metadata()?;
+            let stamp = (metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+            let known = self.0.lock().expect("nothing panics while it holds the lock").get(path).cloned();
+            if let Some((at, digested)) = known
+                && at == stamp
+            {
+                return Ok(digested);
+            }
+            let digested = digest(&mut file, metadata.len())?;
+            self.0.lock().expect("nothing panics while it holds the lock").insert(path.to_owned(), (stamp, digested.clone()));
+            Ok(digested)
+        };
+        match read() {
+            Ok(digested) => Ok(Some(digested)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.0.lock().expect("nothing panics while it holds the lock").remove(path);
+                Ok(None)
+            }
+            Err(error) => Err(disk("reading", path)(error)),
+        }
+    }
+}
+
+fn digest(file: &mut File, octets: u64) -> io::Result<Digested> {
+    let mut hash = Sha256::new();
+    let body = feed(&mut hash, file, octets.saturating_sub(HASH_OCTETS))?;
+    let of_body = hash.clone().finalize();
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    hash.update(&end);
+    let object = Object { sha256: hexadecimal(&hash.finalize()), octets: body + end.len() as u64 };
+    Ok(Digested { object, is_whole: of_body[..] == end[..] })
+}
+
+/// Hashes at most so many octets of a reader, and says how many there were.
+pub(super) fn feed(hash: &mut Sha256, reader: &mut impl Read, octets: u64) -> io::Result<u64> {
+    let (mut reader, mut buffer, mut sum) = (reader.take(octets), vec![0; BUFFER_OCTETS], 0);
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(sum),
+            count => {
+                hash.update(&buffer[..count]);
+                sum += count as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_remembered_for_its_key_and_a_damaged_memory_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Memory::read(folder.path(), "a").unwrap(), None);
+        let memory = Memory { public_key: "a".to_owned(), sequence: 7, sha256: "0".to_owned() };
+        memory.write(folder.path()).unwrap();
+        assert_eq!(Memory::read(folder.path(), "a").unwrap(), Some(memory));
+        assert_eq!(Memory::read(folder.path(), "b").unwrap(), None);
+        std::fs::write(Memory::path(folder.path()), "{").unwrap();
+        assert!(matches!(Memory::read(folder.path(), "a"), Err(ShareError::Disk { .. })));
+        let _lock = lock(folder.path()).unwrap();
+        assert!(lock(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_whole_when_it_ends_with_its_hash_and_is_read_again_when_it_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, digests) = (folder.path().join("file"), Digests::default());
+        assert_eq!(digests.of(&path).unwrap(), None);
+        let mut octets = b"content".to_vec();
+        octets.extend(Sha256::digest(b"content"));
+        std::fs::write(&path, &octets).unwrap();
+        let whole = digests.of(&path).unwrap().unwrap();
+        assert_eq!(whole.object, Object { sha256: hexadecimal(&Sha256::digest(&octets)), octets: 39 });
+        assert!(whole.is_whole);
+        for other in [&octets[..38], b"c", b""] {
+            std::fs::write(&path, other).unwrap();
+            let digested = digests.of(&path).unwrap().unwrap();
+            assert!(!digested.is_whole && digested.object.octets == other.len() as u64);
+        }
+    }
+}

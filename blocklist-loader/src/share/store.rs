@@ -1,0 +1,286 @@
+//! A folder or S3, by the few calls that sharing needs. Each has a bound in time and says which object it was about.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use object_store::{
+    BackoffConfig, ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion, aws::AmazonS3Builder, local::LocalFileSystem, path::Path as Key,
+};
+
+use super::{
+    ShareError, blocking, disk,
+    manifest::{OCTETS_MAX, Object},
+    settings::{Place, Settings, SettingsFault},
+};
+use crate::generations::Kind;
+
+const LIVE: &str = "live";
+const OBJECTS: &str = "objects";
+const LOCK: &str = "publish.lock";
+/// Whatever is small has this long.
+const SMALL_S: u64 = 10;
+/// The slowest line that an object is fetched or sent over, in octets a second.
+const SLOWEST_OCTETS_S: u64 = 256 << 10;
+/// A silent service is given up after this; the next poll asks again.
+const SILENCE: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(3);
+/// Repetitions of a request, beneath those of the polls.
+const RETRIES: usize = 3;
+/// What is sent in one piece: the least that S3 takes as part of a larger object is 5 MiB.
+const PART_OCTETS: usize = 8 << 20;
+
+/// A store.
+pub(super) struct Store {
+    objects: Arc<dyn ObjectStore>,
+    root: Key,
+    /// Of a folder: there conditional writes need a lock.
+    folder: Option<PathBuf>,
+    url: String,
+}
+
+/// The manifest as it lies there, and its version; or nothing yet.
+pub(super) enum Live {
+    Nothing,
+    Unchanged,
+    Here { sealed: Bytes, version: Option<String> },
+}
+
+impl Store {
+    /// Nothing is asked of it yet.
+    pub(super) fn open(settings: &Settings) -> Result<Self, ShareError> {
+        let url = settings.url.clone();
+        match settings.place()? {
+            Place::Folder(folder) => {
+                let folder = std::path::absolute(folder).map_err(disk("finding", folder))?;
+                let root = Key::from_absolute_path(&folder).map_err(|_| SettingsFault::Url(url.clone()))?;
+                let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
+                Ok(Self { objects, root, folder: Some(folder), url })
+            }
+            Place::S3 { bucket, prefix } => {
+                let client = ClientOptions::new()
+                    .with_timeout_disabled()
+                    .with_connect_timeout(CONNECT)
+                    .with_read_timeout(SILENCE)
+                    .with_allow_http(settings.allow_http);
+                let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(1), base: 2.0 };
+                let credentials = settings.credentials()?;
+                // Without credentials of its own, a node is what its machine is: the environment, or the cloud's metadata.
+                let builder = if credentials.is_some() { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+                let mut builder = builder
+                    .with_bucket_name(bucket)
+                    .with_client_options(client)
+                    .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: SILENCE })
+                    .with_virtual_hosted_style_request(!settings.path_style.unwrap_or(settings.endpoint.is_some()));
+                if let Some((id, secret)) = credentials {
+                    builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+                }
+                if let Some(region) = &settings.region {
+                    builder = builder.with_region(region);
+                }
+                if let Some(endpoint) = &settings.endpoint {
+                    builder = builder.with_endpoint(endpoint);
+                }
+                let objects = Arc::new(builder.build().map_err(failed("opening", &url))?);
+                Ok(Self { objects, root: Key::from(prefix), folder: None, url })
+            }
+        }
+    }
+
+    /// Makes the folder, for the side that writes.
+    pub(super) async fn prepare(&self) -> Result<(), ShareError> {
+        match self.folder.clone() {
+            Some(folder) => blocking(move || std::fs::create_dir_all(&folder).map_err(disk("creating", &folder))).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn live(&self) -> Key {
+        self.root.clone().join(LIVE)
+    }
+
+    fn object(&self, name: &str) -> Key {
+        self.root.clone().join(OBJECTS).join(name)
+    }
+
+    /// The manifest, unless it is still the version that is known.
+    pub(super) async fn read_live(&self, known: Option<&str>) -> Result<Live, ShareError> {
+        let options = GetOptions { if_none_match: known.map(str::to_owned), ..GetOptions::default() };
+        let read = async {
+            let got = match self.objects.get_opts(&self.live(), options).await {
+                Ok(got) => got,
+                Err(Error::NotFound { .. }) => return Ok(Live::Nothing),
+                Err(Error::NotModified { .. }) => return Ok(Live::Unchanged),
+                Err(error) => return Err(failed("reading", LIVE)(error)),
+            };
+            if got.meta.size > OCTETS_MAX {
+                return Err(ShareError::TooLarge { object: LIVE.to_owned(), most: OCTETS_MAX });
+            }
+            let version = got.meta.e_tag.clone();
+            Ok(Live::Here { sealed: got.bytes().await.map_err(failed("reading", LIVE))?, version })
+        };
+        within(LIVE, SMALL_S, read).await
+    }
+
+    /// Puts a manifest in the place of the version that is known; says whether that was still the one there.
+    pub(super) async fn write_live(&self, sealed: Vec<u8>, known: Option<&str>) -> Result<bool, ShareError> {
+        let write = async {
+            // A folder has no conditional write: who holds the lock looks, then writes. The lock counts on one machine and over NFS 4.
+            let _lock = match &self.folder {
+                Some(folder) => Some(lock(folder.join(LOCK)).await?),
+                None => None,
+            };
+            let mode = match (known, &self.folder) {
+                (None, _) => PutMode::Create,
+                (Some(known), None) => PutMode::Update(UpdateVersion { e_tag: Some(known.to_owned()), version: None }),
+                (Some(known), Some(_)) => {
+                    let there = self.objects.head(&self.live()).await.map_err(failed("looking at", LIVE))?;
+                    if there.e_tag.as_deref() != Some(known) {
+                        return Ok(false);
+                    }
+                    PutMode::Overwrite
+                }
+            };
+            match self.objects.put_opts(&self.live(), PutPayload::from(sealed), PutOptions::from(mode)).await {
+                Ok(_) => Ok(true),
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+                Err(error) => Err(failed("writing", LIVE)(error)),
+            }
+        };
+        within(LIVE, SMALL_S, write).await
+    }
+
+    /// How long an object is; none where there is none.
+    pub(super) async fn length(&self, name: &str) -> Result<Option<u64>, ShareError> {
+        let head = async {
+            match self.objects.head(&self.object(name)).await {
+                Ok(meta) => Ok(Some(meta.size)),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(failed("looking at", name)(error)),
+            }
+        };
+        within(name, SMALL_S, head).await
+    }
+
+    /// Puts a file into the store. It appears as a whole or not at all.
+    pub(super) async fn put(&self, object: &Object, kind: Kind, path: &Path) -> Result<(), ShareError> {
+        let name = object.name(kind);
+        let key = self.object(&name);
+        let file = {
+            let path = path.to_owned();
+            blocking(move || File::open(&path).map_err(disk("opening", &path))).await?
+        };
+        let send = async {
+            let (mut file, first) = read_part(file, path).await?;
+            if first.len() < PART_OCTETS {
+                self.objects.put(&key, first.into()).await.map_err(failed("writing", &name))?;
+                return Ok(());
+            }
+            let mut upload = self.objects.put_multipart(&key).await.map_err(failed("writing", &name))?;
+            let mut part = first;
+            let sent = loop {
+                if part.is_empty() {
+                    break Ok(());
+                }
+                if let Err(error) = upload.put_part(part.into()).await {
+                    break Err(failed("writing", &name)(error));
+                }
+                match read_part(file, path).await {
+                    Ok((rest, next)) => (file, part) = (rest, next),
+                    Err(error) => break Err(error),
+                }
+            };
+            let sent = match sent {
+                Ok(()) => upload.complete().await.map(drop).map_err(failed("writing", &name)),
+                Err(error) => Err(error),
+            };
+            if sent.is_err() {
+                // Best effort: parts that stay behind cost money, but no correctness.
+                let _ = upload.abort().await;
+            }
+            sent
+        };
+        within(&name, seconds_for(object.octets), send).await
+    }
+
+    /// An object from some octet on.
+    pub(super) async fn get(&self, name: &str, from: u64) -> Result<GetResult, ShareError> {
+        let range = (from > 0).then_some(GetRange::Offset(from));
+        match self.objects.get_opts(&self.object(name), GetOptions { range, ..GetOptions::default() }).await {
+            Ok(got) => Ok(got),
+            Err(Error::NotFound { .. }) => Err(ShareError::Missing(name.to_owned())),
+            Err(error) => Err(failed("fetching", name)(error)),
+        }
+    }
+
+    /// All objects, and when each was written.
+    pub(super) async fn list(&self) -> Result<Vec<(String, Timestamp)>, ShareError> {
+        let folder = self.root.clone().join(OBJECTS);
+        let list = self.objects.list(Some(&folder)).try_fold(Vec::new(), |mut objects, meta| async move {
+            let written = Timestamp::from_second(meta.last_modified.timestamp()).unwrap_or(Timestamp::MAX);
+            objects.extend(meta.location.filename().map(|name| (name.to_owned(), written)));
+            Ok(objects)
+        });
+        let listed = tokio::time::timeout(Duration::from_secs(SMALL_S * 3), list).await;
+        listed.map_err(|_| slow(OBJECTS, SMALL_S * 3))?.map_err(failed("listing", OBJECTS))
+    }
+
+    pub(super) async fn delete(&self, name: &str) -> Result<(), ShareError> {
+        let delete = async {
+            match self.objects.delete(&self.object(name)).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(failed("deleting", name)(error)),
+            }
+        };
+        within(name, SMALL_S, delete).await
+    }
+}
+
+/// The time that an object of this length has.
+pub(super) fn seconds_for(octets: u64) -> u64 {
+    3 * SMALL_S + octets / SLOWEST_OCTETS_S
+}
+
+pub(super) async fn within<T>(object: &str, seconds: u64, work: impl Future<Output = Result<T, ShareError>>) -> Result<T, ShareError> {
+    tokio::time::timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(|_| Err(slow(object, seconds)))
+}
+
+fn slow(object: &str, seconds: u64) -> ShareError {
+    ShareError::Slow { object: object.to_owned(), seconds }
+}
+
+pub(super) fn failed(step: &'static str, object: &str) -> impl FnOnce(Error) -> ShareError {
+    let object = object.to_owned();
+    move |source| ShareError::Store { step, object, source }
+}
+
+async fn lock(path: PathBuf) -> Result<File, ShareError> {
+    blocking(move || {
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        file.and_then(|file| file.lock().map(|()| file)).map_err(disk("locking", &path))
+    })
+    .await
+}
+
+/// The next part of a file; an empty one at its end.
+async fn read_part(mut file: File, path: &Path) -> Result<(File, Bytes), ShareError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let mut part = Vec::new();
+        file.by_ref().take(PART_OCTETS as u64).read_to_end(&mut part).map_err(disk("reading", &path))?;
+        Ok((file, Bytes::from(part)))
+    })
+    .await
+}
