@@ -201,6 +201,8 @@ pub struct Explanation {
     verdict: String,
     /// The layer that decided.
     layer: String,
+    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records` or `proxied`.
+    action: String,
     /// One sentence to read out.
     reason: String,
     /// The first category for which it is blocked.

@@ -150,6 +150,7 @@ impl Verdict {
 /// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name of which only paths are listed is
 /// never blocked for that: it goes to the proxy, by order whatever else holds, otherwise where nothing above speaks for or against it.
 #[must_use]
+#[inline]
 pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let verdict = decide_name(asker, name, classification);
     if classification.paths.is_empty() || verdict.is_block() { verdict } else { decide_paths(asker, verdict, classification) }
@@ -173,6 +174,7 @@ fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification
     Verdict { action: Action::Proxied, ..verdict.of(listing) }
 }
 
+#[inline]
 fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let by_feed = |layer, tier| Verdict::by(layer).of(classification.listing(tier, None));
     if classification.mandatory {
