@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
     decide::Asker,
@@ -115,7 +116,12 @@ struct Matched {
     scope: Value,
     polarity: Value,
     tier: Value,
+    /// What the name is answered with: `policy` where the feed leaves that to the operator.
+    action: Value,
+    /// Whether it counts, or another entry of its feed outranks it.
     counts: bool,
+    /// When it came to the lists, at the latest, RFC 3339.
+    since: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -242,7 +248,9 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
                 scope: word(&found.mark.scope),
                 polarity: word(&found.mark.polarity),
                 tier: word(&found.tier),
+                action: word(&found.mark.action),
                 counts: found.counts,
+                since: found.since,
             })
             .collect(),
         answer: Answer {

@@ -12,17 +12,18 @@ use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
     Feed, Fetched, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
-    generations, newest, past,
+    generations, newest,
+    share::Role,
 };
 use jiff::Timestamp;
 use metrics::counter;
-use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, delta::Delta, live::LiveLists};
+use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-use super::{Settings, board::Board, child, fetching::Wakes, swap};
+use super::{Settings, board::Board, child, fetching::Wakes, sharing::Outbox, swap};
 
 /// Names in the overlay, as a part of the base's, beyond which it is folded: a twentieth costs a twentieth of the base's memory.
 const FOLD_PART: u64 = 20;
@@ -51,6 +52,8 @@ pub enum Act {
     RollBackFeed { feed: String, to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
     /// An operator takes all lists back.
     RollBack { to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
+    /// Another node's generation lies in the folder; whether it is live now.
+    Offer { generation: u64, reply: oneshot::Sender<bool> },
     /// A feed is defined.
     Define { feed: Box<Feed>, reply: oneshot::Sender<()> },
     /// A feed is no more.
@@ -73,18 +76,22 @@ enum Brought {
 
 /// Keeps the lists of a node.
 pub struct Keeper {
-    plan: Plan,
+    pub(super) plan: Plan,
     keep: usize,
     taxonomy_path: PathBuf,
-    taxonomy: Arc<Taxonomy>,
-    board: Arc<Board>,
-    live: Arc<LiveLists>,
+    pub(super) taxonomy: Arc<Taxonomy>,
+    pub(super) board: Arc<Board>,
+    pub(super) live: Arc<LiveLists>,
     wakes: Arc<Wakes>,
     acts: mpsc::Receiver<Act>,
     /// Hands acts in.
     pub sender: mpsc::Sender<Act>,
     watcher: Option<Watcher>,
     child: Option<JoinHandle<Brought>>,
+    /// What other nodes are told, where this one publishes.
+    pub(super) outbox: Arc<Outbox>,
+    /// Whether this node takes what another one builds, and builds nothing.
+    follows: bool,
     /// Whether the child builds; otherwise it folds.
     builds: bool,
     /// Another build is wanted when this one is done, and not before.
@@ -101,7 +108,7 @@ pub struct Keeper {
 impl Keeper {
     /// Takes over what is live.
     pub fn new(settings: Settings, board: Arc<Board>, live: Arc<LiveLists>) -> anyhow::Result<Self> {
-        let Settings { plan, keep, taxonomy_path, taxonomy } = settings;
+        let Settings { plan, keep, taxonomy_path, taxonomy, share } = settings;
         let (sender, acts) = mpsc::channel(ACTS_MAX);
         let highest = newest(&plan.directory).context("listing the generations")?.first().map_or(0, |artefact| artefact.generation);
         Ok(Self {
@@ -116,6 +123,8 @@ impl Keeper {
             sender,
             watcher: None,
             child: None,
+            outbox: Arc::default(),
+            follows: share.is_some_and(|share| share.role == Role::Follow),
             builds: false,
             again: false,
             not_before: None,
@@ -124,6 +133,11 @@ impl Keeper {
             fetched: VecDeque::new(),
             highest,
         })
+    }
+
+    /// What other nodes are told.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     /// Who can have feeds asked.
@@ -146,10 +160,12 @@ impl Keeper {
 
     /// Keeps the lists until the process ends.
     pub async fn run(mut self) {
-        for feed in &self.plan.feeds {
-            self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+        if !self.follows {
+            for feed in &self.plan.feeds {
+                self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+            }
+            self.watch_files();
         }
-        self.watch_files();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -199,6 +215,15 @@ impl Keeper {
                 let result = self.roll_back(to).await;
                 let _ = reply.send(result);
             }
+            Act::Offer { generation, reply } => {
+                self.highest = self.highest.max(generation);
+                let result = self.adopt(generation, Vec::new()).await;
+                if let Err(error) = &result {
+                    tracing::error!(error = format!("{error:#}"), generation, "a shared generation cannot be used; what is live stays");
+                }
+                self.prune().await;
+                let _ = reply.send(result.is_ok());
+            }
             Act::Define { feed, reply } => {
                 self.plan.feeds.retain(|other| other.name != feed.name);
                 self.wakes.start(&feed, &self.plan, &self.sender, &self.board);
@@ -238,7 +263,7 @@ impl Keeper {
         }
     }
 
-    fn next_generation(&mut self) -> u64 {
+    pub(super) fn next_generation(&mut self) -> u64 {
         self.highest += 1;
         self.highest
     }
@@ -251,7 +276,8 @@ impl Keeper {
 
     /// Starts what whole lists need, one at a time: a build first, then a fold.
     fn start_child(&mut self) {
-        if self.child.is_some() {
+        // Who follows gets whole artefacts from who builds.
+        if self.child.is_some() || self.follows {
             return;
         }
         if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
@@ -278,7 +304,7 @@ impl Keeper {
         match self.propose(&lists, &feed, changed).await {
             Ok(next) => {
                 let generation = next.generation();
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 tracing::info!(feed = feed.name, version = changed.version, rows = changed.rows.len(), generation, took = ?began.elapsed(), "changed rows are live");
                 self.board.live(&feed.name, &changed.version, generation, Timestamp::now());
             }
@@ -402,7 +428,7 @@ impl Keeper {
         }
         let (generation, names, bytes) = (next.generation(), next.header().names, next.octets());
         let feeds = next.header().feeds.clone();
-        swap::install(&self.live, next, began);
+        self.install(next, began);
         tracing::info!(generation, names, bytes, "new lists are live");
         let now = Timestamp::now();
         for feed in &feeds {
@@ -415,7 +441,13 @@ impl Keeper {
         Ok(())
     }
 
-    async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
+    /// Makes lists live, and tells the other nodes.
+    pub(super) fn install(&self, next: Arc<Blocklist>, began: Instant) {
+        swap::install(&self.live, next, began);
+        self.outbox.changed();
+    }
+
+    pub(super) async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
         let (directory, taxonomy) = (self.plan.directory.clone(), Arc::clone(&self.taxonomy));
         let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
         Ok(opened.context("opening a generation")??)
@@ -432,7 +464,7 @@ impl Keeper {
         match opened {
             Ok(next) => {
                 tracing::info!(generation, base = next.base_generation(), "the overlay was folded into a new base");
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 self.prune().await;
             }
             Err(error) => tracing::error!(error = format!("{error:#}"), "the overlay could not be folded; it goes on growing"),
@@ -449,6 +481,9 @@ impl Keeper {
 
     /// Ages, and generations that somebody else put into the folder: the command line, or another node.
     async fn look_around(&mut self) {
+        if self.follows {
+            return;
+        }
         self.board.watch_ages(Timestamp::now());
         if self.child.is_some() {
             return;
@@ -499,106 +534,6 @@ impl Keeper {
         }
         self.waiting.push((feed, reply));
         (self.again, self.not_before) = (true, None);
-    }
-
-    /// What is live becomes what was live: under a new number that continues the old content.
-    async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
-        let began = Instant::now();
-        let live = self.live.current();
-        let to = match to {
-            Some(to) => to,
-            None => self.generation_before(&live)?,
-        };
-        if to == live.generation() {
-            return Err(ActError::NothingBefore(format!("generation {to} is live")));
-        }
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
-        let generation = self.next_generation();
-        let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
-        let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
-        self.install_delta(then, delta, began).await?;
-        self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    async fn roll_back_feed(&mut self, feed: &str, to: Option<u64>) -> Result<RolledBack, ActError> {
-        let began = Instant::now();
-        let live = self.live.current();
-        if !self.plan.feeds.iter().any(|known| known.name == feed) {
-            return Err(ActError::UnknownFeed);
-        }
-        let version =
-            |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).map(|summary| summary.version.clone());
-        let now = version(&live).ok_or(ActError::UnknownFeed)?;
-        let to = match to {
-            Some(to) => to,
-            None => self.generation_with(feed, |other| *other != now && !other.is_empty(), live.generation())?,
-        };
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
-        if version(&then).is_none_or(|then| then == now) {
-            return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
-        }
-        let is_other = |summary: &&FeedSummary| summary.name != feed;
-        let others = |lists: &Blocklist| {
-            lists.header().feeds.iter().filter(is_other).map(|summary| (summary.name.clone(), summary.version.clone())).collect::<Vec<_>>()
-        };
-        let generation = self.next_generation();
-        let directory = self.plan.directory.clone();
-        // Where nothing else has changed since, all of that generation is what is wanted.
-        let (base, delta) = if others(&live) == others(&then) {
-            let delta = past::repeat(&directory, &live, &then, generation, Timestamp::now());
-            (then, delta)
-        } else {
-            let (live, name) = (Arc::clone(&live), feed.to_owned());
-            let on = Arc::clone(&live);
-            let restored =
-                tokio::task::spawn_blocking(move || past::restore(&directory, &live, &then, &name, generation, Timestamp::now())).await;
-            let too_much = || ActError::Failed("more names would change than a single feed may; roll back the generation".to_owned());
-            (on, restored.ok().flatten().ok_or_else(too_much)?)
-        };
-        self.install_delta(base, delta, began).await?;
-        self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    fn tell_of_rollback(&self, feed: Option<&str>, generation: u64, detail: String, held: &[String]) {
-        let now = Timestamp::now();
-        tracing::warn!(feed, generation, detail, "rolled back");
-        self.board.say(EventKind::RolledBack, feed, generation, Some(detail), now);
-        for feed in held {
-            self.board.say(EventKind::FeedHeld, Some(feed), generation, None, now);
-        }
-    }
-
-    /// Writes a delta and lays it over lists that are then live.
-    async fn install_delta(&self, base: Arc<Blocklist>, mut delta: Delta, began: Instant) -> Result<(), ActError> {
-        let taxonomy = Arc::clone(&self.taxonomy);
-        let work = move || {
-            delta.write()?;
-            base.with(&[delta], &taxonomy)
-        };
-        let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
-        let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
-        swap::install(&self.live, next, began);
-        Ok(())
-    }
-
-    /// The kept generation before the live one whose content is another.
-    fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        let versions = |feeds: &[FeedSummary]| feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
-        let now = versions(&live.header().feeds);
-        self.search(live.generation(), |feeds| versions(feeds) != now)
-    }
-
-    fn generation_with(&self, feed: &str, is_it: impl Fn(&String) -> bool, before: u64) -> Result<u64, ActError> {
-        self.search(before, |feeds| feeds.iter().any(|summary| summary.name == feed && is_it(&summary.version)))
-    }
-
-    fn search(&self, before: u64, is_it: impl Fn(&[FeedSummary]) -> bool) -> Result<u64, ActError> {
-        let kept = newest(&self.plan.directory).map_err(|error| ActError::Failed(error.to_string()))?;
-        let mut older = kept.into_iter().filter(|artefact| artefact.generation < before);
-        let found = older.find(|artefact| policy::artefact::peek(&artefact.path).is_ok_and(|header| is_it(&header.feeds)));
-        found.map(|artefact| artefact.generation).ok_or_else(|| ActError::NothingBefore("no earlier version is kept".to_owned()))
     }
 
     /// Refusals that a restart finds in what is live.
