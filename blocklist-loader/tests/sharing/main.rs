@@ -2,6 +2,9 @@
 //!
 //! Each promise is kept in both kinds of store. Clocks are arguments, but where the time to converge is measured.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 mod node;
 mod place;
 
