@@ -85,12 +85,15 @@ impl Bed {
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
             blocked_answer: BlockedAnswer::NxDomain,
+            url_proxy: Vec::new(),
             server_id: None,
             cache_octets: 1 << 20,
             resolutions_max: 16,
             waiting_per_client_max: 16,
             stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
             renews: false,
+            sample_every: 64,
+            on_notify: None,
         }));
         let desk = engine.desk();
         let mut bed = Self { engine, desk, directory, lists, reply: Vec::with_capacity(4096) };

@@ -10,10 +10,17 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use api::explain::Line;
-use blocklist_loader::{Outcome, Plan, build, newest};
+use blocklist_loader::{Outcome, Plan, build, generations, newest, past};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header, blocklist::Blocklist, category::Taxonomy, directory::Directory, household::Id, live::LiveLists, name::Name,
+    artefact::{Header, peek},
+    blocklist::Blocklist,
+    builder::fold,
+    category::Taxonomy,
+    directory::Directory,
+    household::Id,
+    live::LiveLists,
+    name::Name,
     rules::HouseholdRules,
 };
 use policy_store::Store;
@@ -96,7 +103,7 @@ async fn explain(
 ) -> anyhow::Result<ExitCode> {
     let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
     let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
-    let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
+    let lists = lists::open_newest(&checked.plan(), &checked.taxonomy)?;
     let lists = Arc::new(LiveLists::new(lists.context("no lists were built yet: ox-protect lists build")?));
     let directory = Arc::new(Directory::new(checked.defaults));
     let mut line = None;
@@ -112,7 +119,7 @@ async fn explain(
         line = Some(Line { household: found, rules, device });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
-    let engine = daemon::engine(checked, &directory, &lists, recursor)?;
+    let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy);
@@ -170,12 +177,21 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
         }
         ListsCommand::Show { config, json } => {
             let checked = load(&config)?;
-            let lists = lists::open_newest(&checked.config.lists.directory, &checked.taxonomy)?;
+            let lists = lists::open_newest(&checked.plan(), &checked.taxonomy)?;
             let lists = lists.context("no lists were built yet: ox-protect lists build")?;
             if json {
                 return print_json(lists.header());
             }
             print(&show(lists.header(), lists.octets() as u64))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ListsCommand::Rollback { config, generation } => roll_back(&load(&config)?, generation),
+        ListsCommand::Diff { config, from, to, limit } => diff(&load(&config)?, (from, to), limit),
+        ListsCommand::Fold { directory, generation, taxonomy } => {
+            let taxonomy = read_taxonomy(taxonomy)?;
+            let lists = generations::open(&directory, generation, &taxonomy)?;
+            let written = fold(&lists, &generations::path_of(&directory, generation))?;
+            print(&show(&written.header, written.octets))?;
             Ok(ExitCode::SUCCESS)
         }
         ListsCommand::Verify { config, files } => {
@@ -192,15 +208,55 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
 fn read_plan(taxonomy: Option<PathBuf>) -> anyhow::Result<(Plan, Taxonomy)> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("reading the plan")?;
-    let taxonomy = match taxonomy {
+    Ok((serde_json::from_str(&text).context("reading the plan")?, read_taxonomy(taxonomy)?))
+}
+
+fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
+    Ok(match path {
         Some(path) => Taxonomy::parse(&std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?)?,
         None => Taxonomy::shipped(),
+    })
+}
+
+/// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second.
+fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
+    let plan = checked.plan();
+    let live = lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?;
+    let versions = |header: &Header| header.feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
+    let is_other = |artefact: &generations::Artefact| peek(&artefact.path).is_ok_and(|header| versions(&header) != versions(live.header()));
+    let kept = newest(&plan.directory)?;
+    let to = match to {
+        Some(to) => to,
+        None => kept.iter().find(|artefact| is_other(artefact)).context("no generation with other content is kept")?.generation,
     };
-    Ok((serde_json::from_str(&text).context("reading the plan")?, taxonomy))
+    let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
+    let generation = kept.first().map_or(0, |artefact| artefact.generation) + 1;
+    let mut delta = past::repeat(&plan.directory, &live, &then, generation, Timestamp::now());
+    delta.write()?;
+    let held: Vec<&str> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str()).collect();
+    print(&format!("generation {generation} repeats {to}; held until they are approved to go on: {}", held.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Result<ExitCode> {
+    let directory = &checked.config.lists.directory;
+    let (before, after) = (generations::open(directory, from, &checked.taxonomy)?, generations::open(directory, to, &checked.taxonomy)?);
+    let past::Differences { moved, added, removed } = past::differences(&before, &after, limit);
+    let mut text = format!("{:<24} {:<20} {:>9} {:>9}\n", "feed", "category", "added", "removed");
+    for ((feed, category), moved) in moved {
+        writeln!(text, "{feed:<24} {:<20} {:>9} {:>9}", category.unwrap_or_default(), moved.added, moved.removed)?;
+    }
+    for (sign, names) in [('+', added), ('-', removed)] {
+        for past::MovedName { name, feed, category } in names {
+            writeln!(text, "{sign} {name}  {feed} {}", category.unwrap_or_default())?;
+        }
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<ExitCode> {
-    let previous = lists::open_newest(&plan.directory, taxonomy)?;
+    let previous = lists::open_newest(plan, taxonomy)?;
     let outcome = build(plan, taxonomy, previous.as_deref(), Timestamp::now())?;
     if json {
         return print_json(&outcome);

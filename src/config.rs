@@ -63,6 +63,8 @@ pub struct Dns {
     pub blocked_answer: BlockedAnswerKind,
     /// The addresses of `landing`.
     pub landing: Vec<IpAddr>,
+    /// The proxy that looks at listed paths, by its addresses.
+    pub url_proxy: Vec<IpAddr>,
     /// Budget of the answer cache in MiB.
     pub cache_mib: u64,
     /// The most resolutions at a time.
@@ -95,6 +97,7 @@ impl Default for Dns {
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
+            url_proxy: Vec::new(),
             cache_mib: 256,
             resolutions_max: 4096,
             waiting_per_client_max: 1000,
@@ -136,13 +139,17 @@ impl Default for Store {
 pub struct Lists {
     /// The folder of the artefacts.
     pub directory: PathBuf,
-    /// How many generations are kept.
+    /// How many whole generations are kept, with the deltas between them.
     pub keep: usize,
+    /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
+    pub own_names: Vec<Name>,
+    /// One of so many queries is counted by its name; 0 none.
+    pub query_sample: u32,
 }
 
 impl Default for Lists {
     fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3 }
+        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64 }
     }
 }
 
@@ -374,12 +381,16 @@ pub struct Checked {
     pub warnings: Vec<String>,
     /// Whether no file was given.
     pub is_embedded: bool,
+    /// The folder that relative paths are seen from.
+    pub base: PathBuf,
 }
 
 impl Checked {
     /// What the loader is to build.
     pub fn plan(&self) -> Plan {
-        Plan { feeds: self.config.feeds.clone(), directory: self.config.lists.directory.clone(), force: false, ..Plan::default() }
+        let lists = &self.config.lists;
+        let (feeds, directory) = (self.config.feeds.clone(), lists.directory.clone());
+        Plan { feeds, directory, own_names: lists.own_names.clone(), ..Plan::default() }
     }
 
     /// What a blocked name is answered with.
@@ -407,7 +418,7 @@ pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     };
     let config = parse(&text, &name)?;
     let checked = check(override_by(config, &text, environment)?.rooted(&base))?;
-    Ok(Checked { is_embedded: path.is_none(), ..checked })
+    Ok(Checked { is_embedded: path.is_none(), base, ..checked })
 }
 
 fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
@@ -476,7 +487,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         warnings
             .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
     }
-    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false })
+    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false, base: PathBuf::new() })
 }
 
 fn check_ranges(config: &Config) -> Result<(), ConfigError> {
@@ -492,6 +503,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
+    value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
     value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
     value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
@@ -525,81 +537,4 @@ pub fn causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(text: &str, environment: &[(&str, &str)]) -> String {
-        let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        parse(text, "test.toml")
-            .and_then(|config| override_by(config, text, variables))
-            .and_then(check)
-            .err()
-            .expect("it must be refused")
-            .to_string()
-    }
-
-    #[test]
-    fn the_reference_shows_every_key_with_its_default() {
-        let reference = parse(EMBEDDED, "").unwrap();
-        let written: toml::Table = EMBEDDED.parse().unwrap();
-        let defaults = toml::Table::try_from(Config::default()).unwrap();
-        for (section, keys) in &defaults {
-            for key in keys.as_table().into_iter().flat_map(toml::Table::keys) {
-                assert!(written[section].as_table().unwrap().contains_key(key), "configs/default.toml lacks {section}.{key}");
-            }
-        }
-        let starter = Recursion { local_records: reference.recursion.local_records.clone(), ..Recursion::default() };
-        let feeds = reference.feeds.clone();
-        assert_eq!(reference, Config { recursion: starter, feeds, ..Config::default() });
-    }
-
-    #[test]
-    fn every_shipped_configuration_is_sound() {
-        for entry in std::fs::read_dir("configs").unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                let checked = load(Some(&path), std::iter::empty());
-                assert!(checked.is_ok(), "{}: {}", path.display(), checked.err().unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_key_or_value_is_refused_with_its_place() {
-        let unknown = refused("[dns]\nlisten = [\"127.0.0.1:53\"]\nlisen = 1\n", &[]);
-        assert!(unknown.contains("line 3") && unknown.contains("lisen"), "{unknown}");
-        assert!(refused("[dsn]\n", &[]).contains("dsn"));
-        assert!(refused("[dns]\nlisten = \"nowhere\"\n", &[]).contains("line 2"));
-        assert!(refused("[lists]\nkeep = 0\n", &[]).contains("lists.keep: 1 to 1000"));
-        assert!(refused("[policy]\ndefault_preset = \"lite\"\n", &[]).contains("light, moderate, strict, off"));
-        assert!(refused("[store]\nurl = \"redis:x\"\n", &[]).contains("store.url"));
-        assert!(refused("[dns]\nblocked_answer = \"landing\"\n", &[]).contains("dns.landing"));
-        assert!(refused("[[feeds]]\nname = \"a\"\nsource = \"a\"\nformat = \"domains\"\ncategory = \"gambling\"\n", &[]).contains("scope"));
-        assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[]).contains("recursion.stub"));
-        let twice =
-            "[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\nforward = [{ zone = \"A.\", to = [\"127.0.0.1:53\"] }]\n";
-        assert!(refused(twice, &[]).contains("a zone stands once"));
-        assert!(refused("[recursion]\nttl_min_s = 10\nttl_max_s = 5\n", &[]).contains("recursion.ttl_max_s"));
-    }
-
-    #[test]
-    fn the_environment_overrides_single_keys_and_is_checked_as_strictly() {
-        let variables =
-            [("OX_PROTECT_DNS__LISTEN", "[\"127.0.0.9:53\"]"), ("OX_PROTECT_STORE__URL", "sqlite:/x"), ("OX_PROTECT_LISTS__KEEP", "7")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = override_by(parse("", "").unwrap(), "", variables.into_iter()).unwrap();
-        assert_eq!(
-            (config.dns.listen[0].ip().to_string(), config.store.url, config.lists.keep),
-            ("127.0.0.9".into(), "sqlite:/x".into(), 7)
-        );
-        assert!(refused("", &[("OX_PROTECT_DNS__LISEN", "1")]).contains("OX_PROTECT_DNS__LISEN"));
-        assert!(refused("", &[("OX_PROTECT_LISTS__KEEP", "many")]).contains("OX_PROTECT_LISTS__KEEP"));
-    }
-
-    #[test]
-    fn relative_paths_are_relative_to_the_file() {
-        let text = "[store]\nurl = \"sqlite:a.db\"\n[lists]\ndirectory = \"/l\"\n";
-        let config = parse(text, "").unwrap().rooted(Path::new("/etc/ox"));
-        assert_eq!((config.store.url.as_str(), config.lists.directory.as_path()), ("sqlite:/etc/ox/a.db", Path::new("/l")));
-    }
-}
+mod tests;

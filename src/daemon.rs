@@ -12,16 +12,19 @@ use std::{
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use blocklist_loader::Feed;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use policy::{decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
+use policy::{category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
 use policy_store::{Role, Store};
 use resolver::{
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
     local::LocalRecords,
+    notify::OnNotify,
     recurse::Recursion,
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
+    sample::QuerySample,
     special::SpecialNames,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,8 +32,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::{Checked, Zone},
-    control::Control,
-    lists::Keeper,
+    lists::{self, Board, Keeper},
+    sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -50,12 +53,12 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
-    let keeper =
-        Keeper::start(checked.plan(), checked.config.lists.keep, checked.config.policy.taxonomy.clone(), Arc::clone(&taxonomy)).await?;
-    let keeper = Arc::new(keeper);
+    let board = Board::new();
+    let settings = list_settings(&checked, &taxonomy, &store, &board).await?;
+    let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let recursor = Arc::new(recursor(&checked)?);
-    let engine = Arc::new(engine(&checked, &directory, &keeper.live, Arc::clone(&recursor))?);
-    tracing::info!(households, generation = keeper.live.load().generation(), "rules and lists are in place");
+    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
+    tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
     let api_listener = tokio::net::TcpListener::bind(checked.config.api.listen).await;
@@ -77,29 +80,100 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         say(&format!("dns ready on {address}"))?;
     }
     tokio::spawn(publish(Arc::clone(&engine)));
+    let sample = sampling::open(&checked)?;
+    tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let running =
-        Running { checked: &checked, store: &store, directory: &directory, engine: &engine, recursor: &recursor, keeper: &keeper };
+    let control = lists::Control {
+        acts: keeper.sender.clone(),
+        board: Arc::clone(&board),
+        live: Arc::clone(&live),
+        wakes: keeper.wakes(),
+        directory: checked.config.lists.directory.clone(),
+        base: checked.base.clone(),
+        taxonomy: Arc::clone(&taxonomy),
+        yesterday: yesterday(&sample),
+        hits: hits(&engine),
+    };
+    let running = Running {
+        checked: &checked,
+        store: &store,
+        directory: &directory,
+        engine: &engine,
+        recursor: &recursor,
+        lists: &live,
+        control: Arc::new(control),
+    };
     let context = api_context(&running, metrics, &is_ready);
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     let end = Arc::clone(&ended);
     let serve = axum::serve(api_listener, api::router(context)).with_graceful_shutdown(async move { end.notified().await });
     let api = tokio::spawn(serve.into_future());
-    tokio::spawn(async move {
-        if let Err(error) = keeper.watch().await {
-            tracing::error!(error = format!("{error:#}"), "list files are no longer watched");
-        }
-    });
+    tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
 
     wait_for_end().await?;
     is_ready.store(false, Ordering::Relaxed);
+    board.close();
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
+    sampling::end(&engine, &sample).await;
     store.close().await;
     Ok(())
+}
+
+/// What lists are to be kept: the feeds of the configuration, and those that were defined over the API.
+async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Store, board: &Board) -> anyhow::Result<lists::Settings> {
+    let mut plan = checked.plan();
+    let mut of_api = Vec::new();
+    for stored in store.feeds().await? {
+        let defined = match stored {
+            Ok(stored) => serde_json::from_value::<Feed>(stored.document).map_err(|error| format!("feed {:?}: {error}", stored.name)),
+            Err(error) => Err(error.to_string()),
+        };
+        match defined {
+            // The configuration wins: it is what the operator sees first.
+            Ok(feed) if plan.feeds.iter().any(|configured| configured.name == feed.name) => {
+                tracing::warn!(feed = feed.name, "a feed defined over the API has the name of one in the configuration, and is left out");
+            }
+            Ok(feed) => {
+                of_api.push(feed.name.clone());
+                plan.feeds.push(feed);
+            }
+            Err(error) => tracing::error!(error, "a feed defined over the API cannot be read and is left out"),
+        }
+    }
+    Keeper::define_all(board, &plan, &of_api);
+    let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
+    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy) })
+}
+
+/// Tells the feeds of a primary's NOTIFY.
+fn on_notify(keeper: &Keeper) -> OnNotify {
+    let wakes = keeper.wakes();
+    Arc::new(move |zone, peer| wakes.notified(&zone, peer))
+}
+
+/// What was asked yesterday; on a node's first day, what was asked until now.
+fn yesterday(sample: &Arc<QuerySample>) -> lists::Yesterday {
+    let sample = Arc::clone(sample);
+    Box::new(move || match sample.yesterday(jiff::Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
+        Ok(asked) if !asked.is_empty() => asked,
+        Ok(_) => sample.today(),
+        Err(error) => {
+            tracing::warn!(%error, "yesterday's sample of queries cannot be read");
+            Vec::new()
+        }
+    })
+}
+
+fn hits(engine: &Arc<Engine>) -> lists::Hits {
+    let engine = Arc::clone(engine);
+    Box::new(move || {
+        engine.recorder.publish();
+        engine.recorder.feed_hits().into_iter().map(|(feed, hits)| (feed.into(), hits)).collect()
+    })
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
@@ -152,6 +226,7 @@ pub fn engine(
     directory: &Arc<Directory>,
     lists: &Arc<LiveLists>,
     recursor: Arc<Recursor<Internet>>,
+    on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
     let (dns, recursive) = (&checked.config.dns, &checked.config.recursion);
     Ok(Engine::new(Parts {
@@ -162,6 +237,7 @@ pub fn engine(
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
         blocked_answer: checked.blocked_answer(),
+        url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
@@ -171,6 +247,8 @@ pub fn engine(
             client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
         },
         renews: recursive.prefetch,
+        sample_every: checked.config.lists.query_sample,
+        on_notify,
     }))
 }
 
@@ -251,11 +329,12 @@ struct Running<'d> {
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<Internet>>,
-    keeper: &'d Arc<Keeper>,
+    lists: &'d Arc<LiveLists>,
+    control: Arc<lists::Control>,
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
-    let Running { checked, store, directory, engine, recursor, keeper } = running;
+    let Running { checked, store, directory, engine, recursor, lists, control } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let recursor = Arc::clone(recursor);
     let render_metrics = move || {
@@ -273,8 +352,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         directory: Arc::clone(directory),
         taxonomy: Arc::new(checked.taxonomy.clone()),
         defaults: checked.defaults,
-        lists: Arc::clone(&keeper.live),
-        lists_control: Arc::new(Control::new(Arc::clone(keeper))),
+        lists: Arc::clone(lists),
+        lists_control: Arc::clone(control) as Arc<dyn api::control::ListControl>,
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
         is_ready: Box::new(move || ready.load(Ordering::Relaxed)),

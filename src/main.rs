@@ -2,9 +2,9 @@
 
 mod commands;
 mod config;
-mod control;
 mod daemon;
 mod lists;
+mod sampling;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -108,6 +108,38 @@ enum ListsCommand {
         /// Print the header as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make an earlier generation live again, as a new one: at once where a daemon runs on the same folder.
+    Rollback {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Which one; the last one with other content where nothing is said.
+        generation: Option<u64>,
+    },
+    /// What differs between two generations: by feed and category, and some of the names.
+    Diff {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// From which one.
+        from: u64,
+        /// To which one.
+        to: u64,
+        /// How many names each way.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Write a generation and the deltas that it stands on as one artefact of the same content.
+    #[command(hide = true)]
+    Fold {
+        /// The folder of the generations.
+        #[arg(long)]
+        directory: PathBuf,
+        /// Which one.
+        #[arg(long)]
+        generation: u64,
+        /// The taxonomy, if it is not the shipped one.
+        #[arg(long, value_name = "FILE")]
+        taxonomy: Option<PathBuf>,
     },
     /// Check artefacts from the first to the last octet.
     Verify {

@@ -32,8 +32,17 @@ pub fn repeat(directory: &std::path::Path, live: &Blocklist, then: &Blocklist, g
 /// A generation in which one feed says what it said then, and is held. None where that would change too much, or where the feed is not
 /// in both.
 #[must_use]
-pub fn restore(directory: &std::path::Path, live: &Blocklist, then: &Blocklist, feed: &str, generation: u64, now: jiff::Timestamp) -> Option<Delta> {
-    let place = |lists: &Blocklist| lists.header().feeds.iter().position(|summary| summary.name == feed).and_then(|place| u16::try_from(place).ok());
+pub fn restore(
+    directory: &std::path::Path,
+    live: &Blocklist,
+    then: &Blocklist,
+    feed: &str,
+    generation: u64,
+    now: jiff::Timestamp,
+) -> Option<Delta> {
+    let place = |lists: &Blocklist| {
+        lists.header().feeds.iter().position(|summary| summary.name == feed).and_then(|place| u16::try_from(place).ok())
+    };
     let (place, then_place) = (place(live)?, place(then)?);
     let mut answers: Vec<Records> = Vec::new();
     let mut places: HashMap<u32, u32> = HashMap::new();
@@ -69,7 +78,10 @@ pub fn restore(directory: &std::path::Path, live: &Blocklist, then: &Blocklist, 
             back.push(mark);
         }
         let is_same = |left: &[Mark], right: &[Mark]| {
-            left.len() == right.len() && left.iter().all(|mark| right.iter().any(|other| other.says_what(mark) && (mark.action != Action::Proxied || mark.data == other.data)))
+            left.len() == right.len()
+                && left.iter().all(|mark| {
+                    right.iter().any(|other| other.says_what(mark) && (mark.action != Action::Proxied || mark.data == other.data))
+                })
         };
         if is_same(&mine, &back) && !back.iter().any(|mark| mark.action == Action::Records) {
             continue;
@@ -141,7 +153,11 @@ pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Difference
         denies
             .map(|mark| {
                 let (feeds, categories) = (&lists.header().feeds, &lists.header().categories);
-                (feeds[usize::from(mark.feed)].name.clone(), categories.get(usize::from(mark.category)).cloned(), mark.action == Action::Path)
+                (
+                    feeds[usize::from(mark.feed)].name.clone(),
+                    categories.get(usize::from(mark.category)).cloned(),
+                    mark.action == Action::Path,
+                )
             })
             .collect()
     };

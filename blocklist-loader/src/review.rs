@@ -79,6 +79,19 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
     std::fs::write(folder.join(VERSION), version)
 }
 
+/// Keeps what changed rows would change, for review.
+///
+/// # Errors
+/// The disk refused.
+pub fn keep_changes(directory: &Path, feed: &Feed, version: &str, changes: &[Change]) -> io::Result<()> {
+    keep(directory, feed, version, |out| {
+        changes.iter().try_for_each(|Change { blocked, category, name }| {
+            let sign = if *blocked { '+' } else { '-' };
+            writeln!(out, "{sign}\t{}\t{name}", category.as_deref().unwrap_or("-"))
+        })
+    })
+}
+
 fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
     source::files(feed, directory).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
 }

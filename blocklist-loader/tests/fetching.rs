@@ -53,7 +53,7 @@ impl House {
 
     /// Whether the lists built of what was fetched cover these names; the reason if nothing could be read.
     fn covers(&self, names: &[&str]) -> Result<Vec<bool>, String> {
-        let plan = Plan { feeds: vec![self.feed.clone()], directory: self.folder.path().to_owned(), force: true };
+        let plan = Plan { feeds: vec![self.feed.clone()], directory: self.folder.path().to_owned(), force: true, ..Plan::default() };
         let taxonomy = Taxonomy::shipped();
         let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!("forced") };
         if let Some(refused) = built.refused.first() {

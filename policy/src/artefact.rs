@@ -430,6 +430,18 @@ pub fn peek(path: &Path) -> Result<Header, ArtefactError> {
     serde_json::from_slice(&header).map_err(|_| ArtefactError::Damaged { path: path.to_owned(), what: "its header cannot be read" })
 }
 
+/// The SHA-256 that stands at the end of an artefact or a delta, in hexadecimal, unchecked.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = [0; HASH_OCTETS];
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(-(HASH_OCTETS as i64)))?;
+    file.read_exact(&mut hash)?;
+    Ok(hexadecimal(&hash))
+}
+
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ArtefactError> {
     let mut file = File::open(path).map_err(io("opening", path))?;
     let length = file.metadata().map_err(io("measuring", path))?.len();

@@ -14,7 +14,7 @@ use fst::raw::{CompiledAddr, Fst, Node, Output};
 
 use crate::{
     artefact::{self, ArtefactError, FeedSummary, Header},
-    category::{CategoryId, CategorySet, Taxonomy},
+    category::{CategoryId, Taxonomy},
     delta::Delta,
     key::{address_tops, name_of_address},
     listing::{Action, Mark, Polarity, Records, Tier},
@@ -22,115 +22,7 @@ use crate::{
     overlay::Overlay,
 };
 
-/// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
-const LISTINGS_MAX: usize = 4;
-
-/// What the lists say of one name: small, copied, and valid for one generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Classification {
-    /// Categories of the choice tier.
-    pub choice: CategorySet,
-    /// Categories of the operator's security tier.
-    pub security: CategorySet,
-    /// Listed by order.
-    pub mandatory: bool,
-    /// On the operator's never-block list.
-    pub never_block: bool,
-    /// Paths of this host that are listed.
-    pub paths: Paths,
-    /// The feeds behind it, in the order of the configuration.
-    pub listings: [Option<Listing>; LISTINGS_MAX],
-}
-
-/// What the lists say of a host's paths: nothing that blocks the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Paths {
-    /// Categories of the choice tier.
-    pub choice: CategorySet,
-    /// Some are the operator's security.
-    pub security: bool,
-    /// Some are listed by order.
-    pub mandatory: bool,
-}
-
-impl Paths {
-    /// Whether no path is listed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// One feed's word on a name, as far as the answer and the counters need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listing {
-    /// The feed's place in the header.
-    pub feed: u16,
-    /// Its tier.
-    pub tier: Tier,
-    /// The category, where it is about one.
-    pub category: Option<CategoryId>,
-    /// What the name is answered with.
-    pub action: Action,
-    /// What the action needs to know.
-    pub data: u32,
-}
-
-impl Classification {
-    /// Listed nowhere.
-    pub const NOTHING: Self = Self {
-        choice: CategorySet::EMPTY,
-        security: CategorySet::EMPTY,
-        mandatory: false,
-        never_block: false,
-        paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
-        listings: [None; LISTINGS_MAX],
-    };
-
-    /// The first feed of a tier that lists the name, for one of these categories where it is a question of categories.
-    #[must_use]
-    pub fn listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
-        let is_asked = |listing: &Listing| categories.is_none_or(|asked| listing.category.is_some_and(|category| asked.contains(category)));
-        let is_it = |listing: &Listing| listing.tier == tier && is_asked(listing);
-        self.listings.iter().flatten().copied().find(is_it)
-    }
-
-    fn note(&mut self, mark: RunningMark) {
-        if mark.mark.action == Action::Proxied {
-            match mark.tier {
-                Tier::Mandatory => self.paths.mandatory = true,
-                Tier::Security => self.paths.security = true,
-                Tier::Choice => self.paths.choice.extend(mark.category),
-                Tier::NeverBlock => {}
-            }
-            return;
-        }
-        match mark.tier {
-            Tier::Mandatory => self.mandatory = true,
-            Tier::NeverBlock => self.never_block = true,
-            Tier::Security => self.security.extend(mark.category),
-            Tier::Choice => self.choice.extend(mark.category),
-        }
-        let listing =
-            Listing { feed: mark.mark.feed, tier: mark.tier, category: mark.category, action: mark.mark.action, data: mark.mark.data };
-        for place in &mut self.listings {
-            match place {
-                // The feed that stands first in the configuration speaks, whichever entry was met first.
-                Some(other) if other.tier == listing.tier && other.category == listing.category => {
-                    if listing.feed < other.feed {
-                        *other = listing;
-                    }
-                    return;
-                }
-                Some(_) => {}
-                None => {
-                    *place = Some(listing);
-                    return;
-                }
-            }
-        }
-    }
-}
+pub use crate::classification::{Classification, Listing, Paths};
 
 /// The bytes of an artefact and where the FST lies in them.
 struct FstOctets {
@@ -399,7 +291,7 @@ impl Blocklist {
         let is_ranked = hits.iter().any(|&(_, set)| self.set(set).is_ranked);
         self.for_each_mark(hits, name, |depth, mark| {
             if mark.mark.polarity == Polarity::Deny && !(is_ranked && self.is_outranked(hits, name, depth, mark)) {
-                classification.note(mark);
+                classification.note(&mark.mark, mark.tier, mark.category);
             }
         });
         classification

@@ -156,9 +156,17 @@ pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification)
     if paths.is_empty() || verdict.is_block() {
         return verdict;
     }
-    let by_choice = paths.security || !paths.choice.intersection(asker.blocked()).is_empty();
-    let goes_to_proxy = paths.mandatory || verdict.layer == Layer::Default && by_choice;
-    Verdict { action: if goes_to_proxy { Action::Proxied } else { verdict.action }, ..verdict }
+    let (choice, is_free) = (paths.choice.intersection(asker.blocked()), verdict.layer == Layer::Default);
+    let listing = if paths.mandatory {
+        classification.path_listing(Tier::Mandatory, None)
+    } else if is_free && paths.security {
+        classification.path_listing(Tier::Security, None)
+    } else if is_free && !choice.is_empty() {
+        classification.path_listing(Tier::Choice, Some(choice))
+    } else {
+        return verdict;
+    };
+    Verdict { action: Action::Proxied, ..verdict.of(listing) }
 }
 
 fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {

@@ -18,6 +18,7 @@ pub mod blocklist;
 pub mod builder;
 pub mod category;
 mod cell;
+mod classification;
 pub mod decide;
 pub mod delta;
 pub mod directory;

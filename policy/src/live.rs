@@ -1,8 +1,9 @@
 //! The lists in use: one pointer, swapped as a whole.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,19 +13,52 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::blocklist::Blocklist;
 
+/// Generations whose feeds are still known by name: a query may be answered under lists that are ten seconds old, and no feed changes
+/// more often than once a second.
+const REMEMBERED: usize = 256;
+
 /// The generation that queries are judged by. Readers never wait; a swap is one store.
 #[derive(Debug)]
 pub struct LiveLists {
     current: ArcSwap<Blocklist>,
     swaps: AtomicU64,
     last_swap_ns: AtomicU64,
+    feeds: Mutex<VecDeque<(u64, FeedNames)>>,
 }
+
+/// The names of a generation's feeds, in the order by which verdicts name them.
+pub type FeedNames = Arc<[Box<str>]>;
 
 impl LiveLists {
     /// Starts with a generation.
     #[must_use]
     pub fn new(first: Arc<Blocklist>) -> Self {
-        Self { current: ArcSwap::new(first), swaps: AtomicU64::new(0), last_swap_ns: AtomicU64::new(0) }
+        let lists = Self {
+            current: ArcSwap::new(Arc::clone(&first)),
+            swaps: AtomicU64::new(0),
+            last_swap_ns: AtomicU64::new(0),
+            feeds: Mutex::default(),
+        };
+        lists.remember(&first);
+        lists
+    }
+
+    /// The feeds of the lists with this stamp, where they were in use lately.
+    #[must_use]
+    pub fn feeds_of(&self, stamp: u64) -> Option<FeedNames> {
+        let feeds = self.feeds.lock().expect("nothing panics while it holds the feeds");
+        feeds.iter().rev().find(|(known, _)| *known == stamp).map(|(_, names)| Arc::clone(names))
+    }
+
+    fn remember(&self, lists: &Blocklist) {
+        let mut feeds = self.feeds.lock().expect("nothing panics while it holds the feeds");
+        let names = || lists.header().feeds.iter().map(|feed| feed.name.as_str());
+        let last = feeds.back().map(|(_, last)| Arc::clone(last)).filter(|last| last.iter().map(|name| &**name).eq(names()));
+        let names = last.unwrap_or_else(|| names().map(Box::from).collect());
+        if feeds.len() == REMEMBERED {
+            feeds.pop_front();
+        }
+        feeds.push_back((lists.stamp(), names));
     }
 
     /// The current generation: load it once for a query.
@@ -41,6 +75,7 @@ impl LiveLists {
 
     /// Makes a generation live and returns the one before, so that the caller frees it where nobody waits.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
+        self.remember(&next);
         let before = self.current.swap(next);
         self.swaps.fetch_add(1, Ordering::Relaxed);
         before

@@ -1,8 +1,8 @@
 //! What the Internet said, shared by every household: never a decision, and no household in the key.
 //!
 //! An entry is the wire answer without its OPT record, the places of its TTLs, and the names of its chain. What the lists
-//! say of the name asked for and of its chain lies beside them, stamped with the lists' content, and is renewed by the first
-//! query after a swap. A name that is blocked for whoever asks is never resolved; it has an entry without an answer, so that
+//! say of the name asked for, of its chain and of its addresses lies beside them, stamped with the lists' content, and is renewed by the
+//! first query after a swap. A name that is blocked for whoever asks is never resolved; it has an entry without an answer, so that
 //! it too is looked up in the lists once and not for each query.
 
 use std::{
@@ -20,11 +20,17 @@ use policy::{
     blocklist::{Blocklist, Classification},
     decide::{Asker, Verdict, decide, review},
     directory::TOUCHED_MAX,
+    key::name_of_address,
+    listing::Action,
     name::{Name, NameRef, WireName},
 };
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
-use crate::query::{HEADER_OCTETS, Query, number, skip_name};
+use crate::{
+    addresses::for_each_address,
+    query::{HEADER_OCTETS, Query, number, skip_name},
+    respond::Transport,
+};
 
 /// Octets an entry costs beside its key's name and its message: the entry itself (96), the allocator's rounding of three
 /// allocations, and its place in the cache's tables. Measured: `benches/README.md`, "answer cache".
@@ -41,6 +47,8 @@ const WINDOW_PLACES: usize = 1 << 14;
 const WINDOW_MESSAGE_MAX: usize = 1_232;
 /// Every so often what a window answers is asked of the cache too, so that the cache knows what is popular and keeps it.
 const WINDOW_USES: u8 = 64;
+/// The most addresses of an answer whose listings are kept. Those that are listed alike count as one, so only somebody who tries has more.
+const LISTED_ADDRESSES_MAX: usize = 16;
 /// Stands for lists that never were; a real stamp is a part of a SHA-256.
 const NO_STAMP: u64 = u64::MAX;
 
@@ -106,11 +114,46 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-/// What the lists of one generation say of an entry's names: the one asked for, then its chain's.
+/// What the lists of one generation say of an entry's names: the one asked for, then its chain's, then its listed addresses'.
 struct Classified {
     stamp: u64,
     asked: Classification,
     chain: Box<[Classification]>,
+    addresses: Box<[(Name, Classification)]>,
+}
+
+impl Classified {
+    /// Looks everything up.
+    fn of(entry: &Entry, name: NameRef<'_>, lists: &Blocklist) -> Self {
+        let mut addresses: Vec<(Name, Classification)> = Vec::new();
+        if lists.has_addresses() {
+            for_each_address(entry.message(), |address| {
+                let name = name_of_address(address);
+                let class = lists.classify(name.borrow());
+                let is_new = class != Classification::NOTHING && addresses.iter().all(|(_, known)| *known != class);
+                if is_new && addresses.len() < LISTED_ADDRESSES_MAX {
+                    addresses.push((name, class));
+                }
+            });
+        }
+        let chain = entry.chain.iter().map(|name| lists.classify(name.borrow())).collect();
+        Self { stamp: lists.stamp(), asked: lists.classify(name), chain, addresses: addresses.into() }
+    }
+
+    fn says_nothing(&self) -> bool {
+        let mut names = std::iter::once(&self.asked).chain(&self.chain);
+        self.addresses.is_empty() && names.all(|class| *class == Classification::NOTHING)
+    }
+
+    /// The same as a client over TCP is judged by.
+    fn over_tcp(&self) -> Self {
+        Self {
+            stamp: self.stamp,
+            asked: self.asked.over_tcp(),
+            chain: self.chain.iter().map(|class| class.over_tcp()).collect(),
+            addresses: self.addresses.iter().map(|(name, class)| (name.clone(), class.over_tcp())).collect(),
+        }
+    }
 }
 
 /// What is known of one question.
@@ -211,35 +254,52 @@ impl Entry {
         &self.chain
     }
 
-    /// Judges the name asked for, and its chain as well where `with_chain`: the chain of an answer that will not be used says
-    /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for.
-    pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_chain: bool) -> (Verdict, usize) {
-        let chain = if with_chain { &*self.chain } else { &[] };
-        let judge = |asked: &Classification, classes: &[Classification]| {
-            let class = |place: usize| classes.get(place).unwrap_or(&Classification::NOTHING);
-            let chain = (0..).zip(chain).map(|(place, name)| (name.borrow(), class(place)));
-            review(asker, decide(asker, name, asked), chain)
-        };
+    /// Judges the name asked for, and its chain and its addresses as well where `with_answer`: an answer that will not be used says
+    /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for, then those of [`Self::hops`].
+    pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_answer: bool, transport: Transport) -> (Verdict, usize) {
         if self.unlisted.load(Ordering::Relaxed) == lists.stamp() {
-            return judge(&Classification::NOTHING, &[]);
+            // Nobody lists anything of it, but a family may have named it, or what it leads to.
+            let chain = if with_answer { &*self.chain } else { &[] };
+            let chain = chain.iter().map(|name| (name.borrow(), &Classification::NOTHING));
+            return review(asker, decide(asker, name, &Classification::NOTHING), chain);
         }
         let listed = self.listed.load();
         if let Some(current) = listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
-            return judge(&current.asked, &current.chain);
+            return self.judge_by(current, asker, name, with_answer, transport);
         }
-        let classify = |name: NameRef<'_>| lists.classify(name);
-        let (asked, chain) = (classify(name), self.chain.iter().map(|name| classify(name.borrow())).collect::<Box<[_]>>());
-        let verdict = judge(&asked, &chain);
-        if asked == Classification::NOTHING && chain.iter().all(|&class| class == Classification::NOTHING) {
+        let current = Classified::of(self, name, lists);
+        let verdict = self.judge_by(&current, asker, name, with_answer, transport);
+        if current.says_nothing() {
             self.unlisted.store(lists.stamp(), Ordering::Relaxed);
             // Dear, and needed only where older lists knew the name.
             if listed.is_some() {
                 self.listed.store(None);
             }
         } else {
-            self.listed.store(Some(Arc::new(Classified { stamp: lists.stamp(), asked, chain })));
+            self.listed.store(Some(Arc::new(current)));
         }
         verdict
+    }
+
+    fn judge_by(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool, transport: Transport) -> (Verdict, usize) {
+        let (chain, addresses) = if with_answer { (&*self.chain, &*by.addresses) } else { (&[] as &[_], &[] as &[_]) };
+        let chain = chain.iter().map(Name::borrow).zip(&by.chain);
+        let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
+        let (verdict, hop) = review(asker, decide(asker, name, &by.asked), chain.chain(addresses));
+        if transport == Transport::Tcp && verdict.is_block() && verdict.action == Action::TcpOnly {
+            // Nothing asks for TCP in what is left, so this ends here.
+            return self.judge_by(&by.over_tcp(), asker, name, with_answer, transport);
+        }
+        (verdict, hop)
+    }
+
+    /// The names that hops of a verdict under these lists are about, behind the one asked for: the chain's, and those that stand for listed
+    /// addresses (`policy::key`).
+    #[must_use]
+    pub fn hops(&self, lists: &Blocklist) -> Vec<Name> {
+        let listed = self.listed.load();
+        let addresses = listed.as_ref().filter(|current| current.stamp == lists.stamp()).map_or(&[][..], |current| &current.addresses);
+        self.chain.iter().chain(addresses.iter().map(|(name, _)| name)).cloned().collect()
     }
 
     /// Writes one TTL in seconds into all records of a copy of the message.

@@ -16,26 +16,25 @@ use std::{
 };
 
 use arc_swap::Guard;
-use hickory_proto::{
-    op::{Message, MessageType, OpCode, Query as ProtoQuery},
-    rr::RData,
-};
 use ipnet::IpNet;
 use policy::{
     blocklist::Blocklist,
     category::Taxonomy,
     decide::{Asker, Verdict},
     directory::{Directory, Reader},
-    explain::{AnswerSummary, Explained},
+    listing::Action,
     live::LiveLists,
-    name::{Name, WireName},
+    name::WireName,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    addresses::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB},
     cache::{AnswerCache, Entry, Key, KeyRef, Window},
+    encode::encode,
     flight::Flights,
     gate::{Gate, Place},
+    notify::{self, OnNotify},
     query::{Query, Rcode, Rejection},
     record::{Count, Pen, Recorder},
     recurse::{Answer, Question, Recursion, RecursionError},
@@ -47,12 +46,8 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 /// Info-codes of RFC 8914 sections 4.21 and 4.23.
 const NOT_AUTHORITATIVE: u16 = 20;
 const NO_REACHABLE_AUTHORITY: u16 = 22;
-/// The longest an answer is kept, in seconds: RFC 8767 section 4 advises a cap of days, a day loses nothing.
-const POSITIVE_TTL_MAX_S: u32 = 86_400;
-/// The longest a negative answer is kept, in seconds, RFC 2308 section 5.
-const NEGATIVE_TTL_MAX_S: u32 = 3_600;
 
-const CLASS_IN: u16 = 1;
+pub(crate) const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_TXT: u16 = 16;
 const TYPE_ANY: u16 = 255;
@@ -73,6 +68,8 @@ pub struct Parts {
     pub snoop_from: Vec<IpNet>,
     /// What a block looks like.
     pub blocked_answer: BlockedAnswer,
+    /// The proxy that looks at listed paths, by its addresses; empty lets hosts with listed paths pass.
+    pub url_proxy: Vec<IpAddr>,
     /// What `id.server` answers; absent refuses.
     pub server_id: Option<String>,
     /// Budget of the answer cache, in octets.
@@ -85,6 +82,10 @@ pub struct Parts {
     pub stale: Stale,
     /// Whether an answer that is asked for near its end is asked again before that.
     pub renews: bool,
+    /// One of so many queries is counted by its name, see [`crate::sample`]; 0 none.
+    pub sample_every: u32,
+    /// Who is told that a zone has changed; without, NOTIFY is not implemented.
+    pub on_notify: Option<OnNotify>,
 }
 
 /// What becomes of answers that are too old, RFC 8767.
@@ -98,8 +99,8 @@ pub struct Stale {
 
 /// The data path.
 pub struct Engine {
-    parts: Parts,
-    cache: AnswerCache,
+    pub(crate) parts: Parts,
+    pub(crate) cache: AnswerCache,
     flights: Flights<Key, Result<Arc<Entry>, Option<u16>>>,
     resolutions: Arc<Semaphore>,
     clients: Gate<IpAddr>,
@@ -144,8 +145,10 @@ pub struct Renewal {
 
 /// What is to be done with a packet.
 pub enum Step {
-    /// Nothing.
+    /// Nothing: it is no query, and who sends such is not listened to.
     Silent,
+    /// Nothing, by the word of a list.
+    Dropped,
     /// The reply is written.
     Reply,
     /// It must be resolved first.
@@ -163,8 +166,8 @@ pub struct Miss {
 }
 
 /// How a walk ended.
-enum Walked {
-    /// The reply is written; which name decided, and how.
+pub(crate) enum Walked {
+    /// The reply is written, or nothing where that is the answer; which name decided, and how.
     Answered { verdict: Verdict, hop: usize },
     /// The name may be resolved, and the answer is not there yet.
     NoAnswer { verdict: Verdict },
@@ -172,21 +175,21 @@ enum Walked {
 
 /// What is known of a question at this moment.
 #[derive(Clone, Copy)]
-struct AtHand<'e> {
-    entry: &'e Entry,
+pub(crate) struct AtHand<'e> {
+    pub(crate) entry: &'e Entry,
     /// Whether its answer may be used: it is fresh, or was resolved for this very query.
-    is_usable: bool,
+    pub(crate) is_usable: bool,
     /// Whether it is older than it should be.
-    is_stale: bool,
+    pub(crate) is_stale: bool,
     /// Time since the start.
-    now: Duration,
+    pub(crate) now: Duration,
 }
 
 impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let recorder = Recorder::new(&parts.taxonomy);
+        let recorder = Recorder::new(&parts.taxonomy, Arc::clone(&parts.lists), parts.sample_every);
         Self {
             common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none(), due: Vec::new() }),
             recorder,
@@ -233,6 +236,13 @@ impl Engine {
                 pen.count(Count::Silent);
                 return Step::Silent;
             }
+            Err(Rejection::Answer(Rcode::NotImp)) if notify::is_notify(packet) && self.parts.on_notify.is_some() => {
+                if let Some(tell) = &self.parts.on_notify {
+                    pen.count(Count::Notify);
+                    notify::answer(packet, peer, tell, reply);
+                }
+                return Step::Reply;
+            }
             Err(Rejection::Answer(rcode)) => {
                 pen.count(Count::Malformed);
                 respond::write_rejection(reply, packet, rcode);
@@ -251,6 +261,7 @@ impl Engine {
         let mac = query.edns.and_then(|edns| edns.mac);
         let identity = turn.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
         pen.identified(&identity);
+        pen.asked(query.name());
         let key = KeyRef::of(&query);
         let found = window.find(&self.cache, &key);
         let is_known = found.is_some();
@@ -278,14 +289,14 @@ impl Engine {
                     // Blocked, and so never resolved: what the lists say of it is kept all the same.
                     self.cache.insert(key.to_owned(), entry);
                 }
-                pen.judged(verdict);
-                Step::Reply
+                pen.judged(verdict, turn.lists.stamp());
+                if reply.is_empty() { Step::Dropped } else { Step::Reply }
             }
             Walked::NoAnswer { .. } if looks_only => {
                 if !self.look(&query, &identity.asker, turn, transport, reply) {
                     respond::write_error(reply, &query, Rcode::NoError, None, transport);
                 }
-                Step::Reply
+                if reply.is_empty() { Step::Dropped } else { Step::Reply }
             }
             Walked::NoAnswer { .. } => match self.place(peer) {
                 Ok((permit, place)) => {
@@ -319,8 +330,9 @@ impl Engine {
         })
     }
 
-    /// Finishes a miss; the reply is written when it returns. It is judged by the lists and the rules under which it arrived.
+    /// Finishes a miss; the reply is written when it returns, and empty where none is to be sent. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
+        reply.clear();
         let Miss { packet, asker, lists, transport, permit, place: _place } = miss;
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
@@ -353,7 +365,7 @@ impl Engine {
             Ok((entry, is_stale)) => {
                 let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
                 if let Walked::Answered { verdict, .. } = self.walk(&query, &asker, &lists, resolved, transport, reply) {
-                    self.common_desk().pen.judged(verdict);
+                    self.common_desk().pen.judged(verdict, lists.stamp());
                 }
             }
             Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
@@ -384,7 +396,7 @@ impl Engine {
 
     /// Judges and answers: the one function behind every reply about a name, from the cache, after a resolution, and in an
     /// explanation.
-    fn walk(
+    pub(crate) fn walk(
         &self,
         query: &Query<'_>,
         asker: &Asker,
@@ -394,20 +406,47 @@ impl Engine {
         reply: &mut Vec<u8>,
     ) -> Walked {
         let AtHand { entry, is_usable, is_stale, now } = at_hand;
-        let (verdict, hop) = entry.judge(asker, query.name(), lists, is_usable);
+        let (mut verdict, hop) = entry.judge(asker, query.name(), lists, is_usable, transport);
         if verdict.is_block() {
-            let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
-            respond::write_blocked(reply, query, self.parts.blocked_answer, reason, transport);
-        } else if query.record_type == TYPE_ANY {
-            respond::write_any(reply, query, transport);
-        } else if is_stale {
-            respond::write_stale(reply, query, entry, transport);
-        } else if is_usable {
-            respond::write_cached(reply, query, entry, now, transport);
+            self.block(query, verdict, lists, transport, reply);
+        } else if verdict.action == Action::Proxied && self.leads_to_proxy(query.record_type) {
+            respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
         } else {
-            return Walked::NoAnswer { verdict };
+            // What does not lead to the proxy is answered as if no path were listed.
+            verdict.action = Action::Policy;
+            if query.record_type == TYPE_ANY {
+                respond::write_any(reply, query, transport);
+            } else if is_stale {
+                respond::write_stale(reply, query, entry, transport);
+            } else if is_usable {
+                respond::write_cached(reply, query, entry, now, transport);
+            } else {
+                return Walked::NoAnswer { verdict };
+            }
         }
         Walked::Answered { verdict, hop }
+    }
+
+    /// Answers what is blocked in the way that the deciding entry wants.
+    fn block(&self, query: &Query<'_>, verdict: Verdict, lists: &Blocklist, transport: Transport, reply: &mut Vec<u8>) {
+        let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
+        let answer = match verdict.action {
+            Action::Drop => return reply.clear(),
+            Action::TcpOnly => return respond::write_truncated(reply, query, transport),
+            Action::Records => match lists.answers().get(verdict.data as usize) {
+                Some(records) => return respond::write_records(reply, query, records, reason, transport),
+                None => BlockedAnswer::NoData,
+            },
+            Action::Nxdomain => BlockedAnswer::NxDomain,
+            Action::Nodata => BlockedAnswer::NoData,
+            Action::Policy | Action::Proxied | Action::Path => self.parts.blocked_answer,
+        };
+        respond::write_blocked(reply, query, answer, reason, transport);
+    }
+
+    /// Whether a type leads to a host, and there is a proxy to lead to.
+    fn leads_to_proxy(&self, record_type: u16) -> bool {
+        !self.parts.url_proxy.is_empty() && matches!(record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
     }
 
     /// Queries that are about this server or that no resolver answers. `NoError` means that the reply is written.
@@ -433,7 +472,7 @@ impl Engine {
     ///
     /// # Errors
     /// The info-code of the Extended DNS Error, where there is one to tell.
-    async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<u16>> {
+    pub(crate) async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<u16>> {
         let fresh = self.cache.find_owned(&key).filter(|entry| !question.renews && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
@@ -465,46 +504,12 @@ impl Engine {
         })
     }
 
-    /// Says what an asker would get and why, by asking the data path for it.
-    pub async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained {
-        let packet = question_packet(&name, record_type);
-        let mut room = WireName::default();
-        let Ok(query) = Query::parse(&packet, &mut room) else {
-            unreachable!("our own query can be read");
-        };
-        let lists = self.parts.lists.current();
-        let mut reply = Vec::new();
-        let key = KeyRef::of(&query);
-        let mut entry = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
-        let mut walk = |entry: &Entry, is_usable| {
-            let at_hand = AtHand { entry, is_usable, is_stale: false, now: self.now() };
-            self.walk(&query, &asker, &lists, at_hand, Transport::Tcp, &mut reply)
-        };
-        let mut walked = walk(&entry, entry.is_fresh(self.now()));
-        if matches!(walked, Walked::NoAnswer { .. }) {
-            match self.obtain(key.to_owned(), Question::new(name.clone(), record_type)).await {
-                Ok(resolved) => {
-                    walked = walk(&resolved, true);
-                    entry = resolved;
-                }
-                Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Code), Transport::Tcp),
-            }
-        }
-        let (verdict, hop) = match walked {
-            Walked::Answered { verdict, hop } => (verdict, hop),
-            // Without an answer only the name itself could be judged.
-            Walked::NoAnswer { verdict } => (verdict, 0),
-        };
-        let names = std::iter::once(name.clone()).chain(entry.chain().iter().cloned()).collect();
-        Explained { names, hop, verdict, lists, answer: summarise(&reply) }
-    }
-
     fn is_trusted(&self, peer: IpAddr) -> bool {
         contains(&self.parts.trusted_peers, peer)
     }
 
     /// Time since the start: what the cache counts in.
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 }
@@ -520,58 +525,4 @@ fn client(peer: IpAddr) -> IpAddr {
 fn contains(networks: &[IpNet], peer: IpAddr) -> bool {
     let peer = peer.to_canonical();
     networks.iter().any(|network| network.contains(&peer))
-}
-
-/// An answer as the cache keeps it.
-fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entry, RecursionError> {
-    let chain = answer.chain();
-    let ttl_s = cap_ttls(&mut answer);
-    let mut message = Message::new(0, MessageType::Response, OpCode::Query);
-    message.metadata.response_code = answer.rcode;
-    message.add_query(ProtoQuery::query(question.proto_name(), question.proto_type()));
-    message.add_answers(answer.answers);
-    message.add_authorities(answer.authorities);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError {
-        name: question.name.clone(),
-        record_type: question.record_type,
-        code: None,
-        source,
-    };
-    let wire = message.to_vec().map_err(|error| failed(error.into()))?;
-    Entry::new(wire, chain, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
-}
-
-/// Brings TTLs into bounds and returns how long the whole may be kept, in seconds.
-fn cap_ttls(answer: &mut Answer) -> u32 {
-    for record in &mut answer.answers {
-        // A TTL with the upper bit set is none, RFC 2181 section 8.
-        record.ttl = if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl.min(POSITIVE_TTL_MAX_S) };
-    }
-    for record in &mut answer.authorities {
-        if let RData::SOA(soa) = &record.data {
-            record.ttl = record.ttl.min(soa.minimum).min(NEGATIVE_TTL_MAX_S);
-        }
-    }
-    let records = answer.answers.iter().chain(&answer.authorities);
-    records.map(|record| record.ttl).min().unwrap_or(0)
-}
-
-/// A query as a client with EDNS would send it.
-fn question_packet(name: &Name, record_type: u16) -> Vec<u8> {
-    let mut packet = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-    packet.extend_from_slice(name.borrow().wire());
-    packet.extend(record_type.to_be_bytes());
-    packet.extend(CLASS_IN.to_be_bytes());
-    packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
-    packet
-}
-
-fn summarise(reply: &[u8]) -> AnswerSummary {
-    let message = Message::from_vec(reply).expect("our own reply can be read");
-    let error = message.edns.as_ref().and_then(respond::read_extended_error);
-    AnswerSummary {
-        rcode: respond::rcode_name(message.metadata.response_code),
-        records: message.answers.iter().map(ToString::to_string).collect(),
-        error,
-    }
 }

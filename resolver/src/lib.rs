@@ -11,17 +11,22 @@
 //! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
 //! through `policy`.
 
+mod addresses;
 pub mod cache;
+mod encode;
 pub mod engine;
+mod explain;
 pub mod flight;
 pub mod gate;
 pub mod listen;
 pub mod local;
+pub mod notify;
 pub mod query;
 pub mod record;
 pub mod recurse;
 pub mod recursor;
 pub mod respond;
+pub mod sample;
 pub mod special;
 pub mod tcp;
 pub mod udp;

@@ -146,7 +146,7 @@ async fn resolve(engine: Arc<Engine>, mut late: UnboundedReceiver<Late>) {
                     Late::Miss(miss, way_back) => {
                         let mut reply = Vec::new();
                         engine.finish(miss, &mut reply).await;
-                        if way_back(&reply).refused > 0 {
+                        if !reply.is_empty() && way_back(&reply).refused > 0 {
                             engine.common_desk().pen.count(Count::ReplyRefused);
                         }
                     }

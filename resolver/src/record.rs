@@ -4,6 +4,7 @@
 //! counters up and empties the rings; a full ring drops what comes and counts it. No household and no name is in a label.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     net::UdpSocket,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -16,13 +17,22 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
     directory::{Identity, IdentityEvent, IdentitySource},
+    listing::Action,
+    live::{FeedNames, LiveLists},
+    name::NameRef,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::{respond::Transport, udp};
+use crate::{
+    respond::Transport,
+    sample::{Asked, SampledName},
+    udp,
+};
 
 /// Events that wait for the publisher, for each worker: a tenth of a second of the busiest worker's blocks.
 const RING_EVENTS: usize = 1 << 15;
+/// Stands for no feed.
+const NO_FEED: u16 = u16::MAX;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +54,12 @@ pub enum Count {
     Silent,
     /// A packet that could not be read.
     Malformed,
+    /// A word that a zone has changed.
+    Notify,
+    /// A query that a list wants no answer to.
+    Dropped,
+    /// A query that was answered with the proxy that looks at listed paths.
+    Proxied,
     /// A panic caught at a worker; each is a fault of ours.
     Panic,
     /// A reply that the kernel did not take.
@@ -83,17 +99,21 @@ const COUNTS: usize = Count::Verdicts as usize + LAYERS.len();
 #[repr(align(128))]
 struct Tally([AtomicU64; COUNTS]);
 
-/// What a worker tells of a query beside the counts: that it was blocked, and for which categories.
+/// What a worker tells of a query beside the counts: that it was blocked or led to the proxy, for which categories, and by which feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// The categories; never empty.
+    /// The categories; empty where it is not about any.
     pub categories: CategorySet,
+    /// Under which lists, by their stamp: the feed's place is theirs.
+    stamp: u64,
+    feed: u16,
 }
 
 /// What one thread writes with. It is not shared, and so a count is no more than a load and a store.
 pub struct Pen {
     tally: Arc<Tally>,
     ring: Producer<Event>,
+    asked: Asked,
 }
 
 impl Pen {
@@ -115,7 +135,7 @@ impl Pen {
     /// A packet came in.
     pub fn received(&mut self, transport: Transport) {
         self.count(match transport {
-            Transport::Udp => Count::Udp,
+            Transport::Udp | Transport::Told => Count::Udp,
             Transport::Tcp => Count::Tcp,
         });
     }
@@ -135,24 +155,66 @@ impl Pen {
         }
     }
 
-    /// A query was judged and answered.
-    pub fn judged(&mut self, verdict: Verdict) {
+    /// A name is asked for.
+    pub fn asked(&mut self, name: NameRef<'_>) {
+        self.asked.note(name);
+    }
+
+    /// A query was judged, under the lists with this stamp, and answered.
+    pub fn judged(&mut self, verdict: Verdict, stamp: u64) {
         self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
-        if verdict.is_block() && !verdict.categories.is_empty() && self.ring.push(Event { categories: verdict.categories }).is_err() {
+        let is_proxied = verdict.action == Action::Proxied;
+        if verdict.is_block() || is_proxied {
+            if is_proxied {
+                self.count(Count::Proxied);
+            } else if verdict.action == Action::Drop {
+                self.count(Count::Dropped);
+            }
+            self.tell(verdict, stamp);
+        }
+    }
+
+    fn tell(&mut self, verdict: Verdict, stamp: u64) {
+        let event = Event { categories: verdict.categories, stamp, feed: verdict.feed.unwrap_or(NO_FEED) };
+        if (event.feed != NO_FEED || !event.categories.is_empty()) && self.ring.push(event).is_err() {
             self.count(Count::EventDropped);
         }
     }
 }
 
-/// One thread's counters and ring, as the publisher sees them.
+/// One thread's counters and rings, as the publisher sees them.
 struct Source {
     tally: Arc<Tally>,
     ring: Consumer<Event>,
+    asked: Consumer<SampledName>,
+}
+
+/// What the feeds blocked since the start.
+#[derive(Default)]
+struct Hits {
+    /// The feeds that were last seen in the lists.
+    shown: Option<FeedNames>,
+    by_name: BTreeMap<Box<str>, (Counter, u64)>,
+}
+
+impl Hits {
+    fn add(&mut self, feed: &str, hits: u64) {
+        if !self.by_name.contains_key(feed) {
+            self.by_name.insert(feed.into(), (counter!("ox_protect_feed_hits_total", "feed" => feed.to_owned()), 0));
+        }
+        if let Some((counter, sum)) = self.by_name.get_mut(feed) {
+            counter.increment(hits);
+            *sum += hits;
+        }
+    }
 }
 
 /// The counters of the query path.
 pub struct Recorder {
     sources: Mutex<Vec<Source>>,
+    lists: Arc<LiveLists>,
+    hits: Mutex<Hits>,
+    sample_every: u32,
     counters: [Counter; COUNTS],
     categories: Box<[Counter]>,
     sockets: Mutex<Vec<Arc<UdpSocket>>>,
@@ -168,14 +230,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Registers the counters.
+    /// Registers the counters. Feeds are named by the lists; of the names asked for, one of so many is sampled.
     #[must_use]
-    pub fn new(taxonomy: &Taxonomy) -> Self {
+    pub fn new(taxonomy: &Taxonomy, lists: Arc<LiveLists>, sample_every: u32) -> Self {
         describe();
         let slug =
             |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
             sources: Mutex::default(),
+            lists,
+            hits: Mutex::default(),
+            sample_every,
             counters: counters(),
             categories: taxonomy.categories().iter().map(slug).collect(),
             sockets: Mutex::default(),
@@ -190,7 +255,7 @@ impl Recorder {
     /// A pen for a thread.
     #[must_use]
     pub fn pen(&self) -> Pen {
-        let (pen, source) = pair();
+        let (pen, source) = pair(self.sample_every);
         self.sources().push(source);
         pen
     }
@@ -208,11 +273,52 @@ impl Recorder {
         }
         let sockets = self.sockets.lock().expect("nothing panics while it holds the sockets");
         self.overflows.absolute(sockets.iter().filter_map(|socket| udp::overflows(socket).ok()).map(u64::from).sum());
+        let mut hits: HashMap<(u64, u16), u64> = HashMap::new();
         for source in sources.iter_mut() {
             while let Ok(event) = source.ring.pop() {
                 event.categories.iter().for_each(|category| self.categories[category.index()].increment(1));
+                if event.feed != NO_FEED {
+                    *hits.entry((event.stamp, event.feed)).or_default() += 1;
+                }
             }
         }
+        drop(sources);
+        self.publish_hits(&hits);
+    }
+
+    /// Translates places to names by the lists under which they were counted: a feed that joins or leaves moves the others.
+    fn publish_hits(&self, hits: &HashMap<(u64, u16), u64>) {
+        let mut by_feed = self.hits();
+        let live = self.lists.feeds_of(self.lists.load().stamp());
+        if let Some(live) = live.filter(|live| by_feed.shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, live))) {
+            // A feed that blocks nothing is shown with nothing, not left out.
+            live.iter().for_each(|feed| by_feed.add(feed, 0));
+            by_feed.shown = Some(live);
+        }
+        for (&(stamp, feed), &count) in hits {
+            if let Some(feed) = self.lists.feeds_of(stamp).as_deref().and_then(|feeds| feeds.get(usize::from(feed))) {
+                by_feed.add(feed, count);
+            }
+        }
+    }
+
+    /// How many queries each feed blocked or led to the proxy since the start, by the feed's name, as far as it is published.
+    #[must_use]
+    pub fn feed_hits(&self) -> BTreeMap<Box<str>, u64> {
+        self.hits().by_name.iter().map(|(feed, (_, hits))| (feed.clone(), *hits)).collect()
+    }
+
+    /// Empties the rings of sampled names.
+    pub fn take_asked(&self, mut take: impl FnMut(NameRef<'_>)) {
+        for source in self.sources().iter_mut() {
+            while let Ok(name) = source.asked.pop() {
+                take(name.borrow());
+            }
+        }
+    }
+
+    fn hits(&self) -> MutexGuard<'_, Hits> {
+        self.hits.lock().expect("nothing panics while it holds the hits")
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
@@ -220,10 +326,11 @@ impl Recorder {
     }
 }
 
-fn pair() -> (Pen, Source) {
+fn pair(sample_every: u32) -> (Pen, Source) {
     let tally = Arc::new(Tally([const { AtomicU64::new(0) }; COUNTS]));
     let (producer, consumer) = RingBuffer::new(RING_EVENTS);
-    (Pen { tally: Arc::clone(&tally), ring: producer }, Source { tally, ring: consumer })
+    let (asked, names) = Asked::one_of(sample_every);
+    (Pen { tally: Arc::clone(&tally), ring: producer, asked }, Source { tally, ring: consumer, asked: names })
 }
 
 /// The counters, in the order of their places.
@@ -240,6 +347,9 @@ fn counters() -> [Counter; COUNTS] {
         (Count::ClientFull, counter!("ox_protect_clients_limited_total")),
         (Count::Silent, counter!("ox_protect_packets_ignored_total")),
         (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
+        (Count::Notify, counter!("ox_protect_notifies_total")),
+        (Count::Dropped, counter!("ox_protect_queries_dropped_total")),
+        (Count::Proxied, counter!("ox_protect_queries_proxied_total")),
         (Count::Panic, counter!("ox_protect_panics_total")),
         (Count::ReplyRefused, counter!("ox_protect_replies_refused_total")),
         (Count::EventDropped, counter!("ox_protect_events_dropped_total")),
@@ -273,6 +383,10 @@ fn describe() {
     describe_counter!("ox_protect_renewals_total", "Answers resolved again before their end");
     describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
     describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
+    describe_counter!("ox_protect_notifies_total", "Words that a zone has changed (NOTIFY)");
+    describe_counter!("ox_protect_queries_dropped_total", "Queries that were not answered because a list wants that");
+    describe_counter!("ox_protect_queries_proxied_total", "Queries answered with the proxy that looks at listed paths");
+    describe_counter!("ox_protect_feed_hits_total", "Queries blocked or led to the proxy, by the feed that decided");
     describe_counter!("ox_protect_panics_total", "Panics caught at a worker");
     describe_counter!("ox_protect_replies_refused_total", "Replies that the kernel did not take");
     describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full");
@@ -294,16 +408,16 @@ mod tests {
 
     #[test]
     fn a_full_ring_drops_and_counts_and_loses_no_count() {
-        let (mut pen, mut source) = pair();
+        let (mut pen, mut source) = pair(0);
         let taxonomy = Taxonomy::shipped();
         let categories = taxonomy.find("gambling").into_iter().collect();
         let verdict = Verdict { categories, ..Verdict::by(Layer::Category) };
         for _ in 0..RING_EVENTS + 7 {
-            pen.judged(verdict);
+            pen.judged(verdict, 7);
         }
         let count = |what: usize| source.tally.0[what].load(Ordering::Relaxed);
         assert_eq!(count(Count::EventDropped as usize), 7);
         assert_eq!(count(Count::Verdicts as usize + Layer::Category as usize), RING_EVENTS as u64 + 7);
-        assert_eq!(source.ring.pop(), Ok(Event { categories }));
+        assert_eq!(source.ring.pop(), Ok(Event { categories, stamp: 7, feed: NO_FEED }));
     }
 }

@@ -12,9 +12,12 @@ use hickory_proto::{
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
+    listing::Records,
+    name::{NAME_OCTETS_MAX, NameRef},
 };
 
 use crate::{
+    addresses::{TYPE_A, TYPE_AAAA},
     cache::Entry,
     query::{HEADER_OCTETS, Query, Rcode},
 };
@@ -27,16 +30,22 @@ pub const BLOCKED_TTL_S: u32 = 10;
 pub const STALE_TTL_S: u32 = 30;
 /// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
 const OPTION_EDE: u16 = 15;
-const TYPE_A: u16 = 1;
+const TYPE_CNAME: u16 = 5;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
-const TYPE_AAAA: u16 = 28;
+const TYPE_ANY: u16 = 255;
+/// The longest a client may keep what stands in the place of an answer, in seconds: records of a feed's own, and the proxy's addresses.
+const LOCAL_TTL_MAX_S: u32 = 30;
+/// How the target of a CNAME begins that stands for the name asked for below another one.
+const WILDCARD_LABEL: &[u8] = b"\x01*";
 /// A pointer to the question's name.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
 /// Places in the header of the lower octets of the counts, RFC 1035 section 4.1.1.
 const ANSWER_COUNT: usize = 7;
 const AUTHORITY_COUNT: usize = 9;
 const ADDITIONAL_COUNT: usize = 11;
+/// The flag TC in the third octet of a header.
+const TRUNCATED: u8 = 0x02;
 /// Between the categories in the text of a reason.
 const SEPARATOR: &[u8] = b", ";
 /// The data of a SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere;
@@ -127,12 +136,14 @@ pub enum Transport {
     Udp,
     /// Bounded by the length field.
     Tcp,
+    /// Not at all: what is explained is answered as over UDP, but as long as it likes.
+    Told,
 }
 
 impl Transport {
     fn octets_max(self, query: &Query<'_>) -> usize {
         match self {
-            Self::Tcp => usize::from(u16::MAX),
+            Self::Tcp | Self::Told => usize::from(u16::MAX),
             // Without EDNS 512 octets, RFC 1035 section 4.2.1.
             Self::Udp => usize::from(query.edns.map_or(512, |edns| edns.payload_max.min(UDP_PAYLOAD_MAX))),
         }
@@ -173,6 +184,78 @@ pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnsw
     }
     reply[if address.is_some() { ANSWER_COUNT } else { AUTHORITY_COUNT }] = 1;
     finish(reply, query, Some(reason), transport);
+}
+
+/// Records of a feed's own in the place of an answer: those of the type that is asked for, or a CNAME whatever is asked for (RFC 1034
+/// section 3.6.2). Where there is none, the name exists but has nothing of this type.
+pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport) {
+    let alias = records.0.iter().find(|record| record.record_type == TYPE_CNAME);
+    let mut room = [0; NAME_OCTETS_MAX];
+    let mut count = 0_u16;
+    start(reply, query, Rcode::NoError);
+    match alias {
+        Some(alias) => match alias_target(query.name(), &alias.rdata, &mut room) {
+            Some(target) => {
+                push_record(reply, TYPE_CNAME, alias.ttl_s.min(LOCAL_TTL_MAX_S), target);
+                count = 1;
+            }
+            // The name asked for has no room below the target.
+            None => return write_blocked(reply, query, BlockedAnswer::NxDomain, reason, transport),
+        },
+        None => {
+            let is_asked = |record_type| query.record_type == TYPE_ANY || query.record_type == record_type;
+            for record in records.0.iter().filter(|record| is_asked(record.record_type)) {
+                // What is longer than a message cannot be sent; `finish` truncates the rest.
+                if record.rdata.len() + reply.len() < usize::from(u16::MAX) {
+                    push_record(reply, record.record_type, record.ttl_s.min(LOCAL_TTL_MAX_S), &record.rdata);
+                    count += 1;
+                }
+            }
+        }
+    }
+    if count == 0 {
+        return write_blocked(reply, query, BlockedAnswer::NoData, reason, transport);
+    }
+    reply[ANSWER_COUNT - 1..=ANSWER_COUNT].copy_from_slice(&count.to_be_bytes());
+    finish(reply, query, Some(reason), transport);
+}
+
+/// Where a CNAME leads: `*.garden.example` stands for the name asked for below `garden.example`. None where that is too long.
+fn alias_target<'r>(asked: NameRef<'_>, target: &'r [u8], room: &'r mut [u8; NAME_OCTETS_MAX]) -> Option<&'r [u8]> {
+    let Some(below) = target.strip_prefix(WILDCARD_LABEL) else { return Some(target) };
+    let (asked, _root) = asked.wire().split_at(asked.wire().len() - 1);
+    let whole = room.get_mut(..asked.len() + below.len())?;
+    whole[..asked.len()].copy_from_slice(asked);
+    whole[asked.len()..].copy_from_slice(below);
+    Some(whole)
+}
+
+/// The addresses of the proxy that looks at a host's paths, for the types that lead to a host; it has nothing of the others, and none of
+/// the service records by which a client would go around it.
+pub fn write_proxied(reply: &mut Vec<u8>, query: &Query<'_>, proxy: &[IpAddr], transport: Transport) {
+    start(reply, query, Rcode::NoError);
+    let mut count = 0_u8;
+    for address in proxy {
+        match (address, query.record_type) {
+            (IpAddr::V4(v4), TYPE_A) => push_record(reply, TYPE_A, LOCAL_TTL_MAX_S, &v4.octets()),
+            (IpAddr::V6(v6), TYPE_AAAA) => push_record(reply, TYPE_AAAA, LOCAL_TTL_MAX_S, &v6.octets()),
+            _ => continue,
+        }
+        count += 1;
+    }
+    reply[ANSWER_COUNT] = count;
+    if count == 0 {
+        push_record(reply, TYPE_SOA, BLOCKED_TTL_S, BLOCKED_SOA);
+        reply[AUTHORITY_COUNT] = 1;
+    }
+    finish(reply, query, None, transport);
+}
+
+/// Nothing but the wish to be asked again over TCP.
+pub fn write_truncated(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
+    start(reply, query, Rcode::NoError);
+    reply[2] |= TRUNCATED;
+    finish(reply, query, None, transport);
 }
 
 /// An answer without records.
@@ -229,7 +312,7 @@ fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, tr
     let opt_octets = if query.edns.is_some() { 11 + reason.map_or(0, |reason| 6 + reason.text_octets()) } else { 0 };
     if reply.len() + opt_octets > octets_max {
         reply.truncate(HEADER_OCTETS + query.question().len());
-        reply[2] |= 0x02;
+        reply[2] |= TRUNCATED;
         reply[6..HEADER_OCTETS].fill(0);
     }
     if let Some(edns) = query.edns {

@@ -62,6 +62,8 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
         match answer(engine, &packet, peer, &mut reply) {
             // RFC 7766 section 8: what is no query ends the connection.
             Step::Silent => return Ok(()),
+            // The connection is the client's for its other questions.
+            Step::Dropped => {}
             Step::Reply => {
                 renew(engine);
                 write_message(&writer, &reply).await?;
@@ -72,7 +74,9 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
                 tokio::spawn(async move {
                     let mut reply = Vec::new();
                     engine.finish(miss, &mut reply).await;
-                    let _ = write_message(&writer, &reply).await;
+                    if !reply.is_empty() {
+                        let _ = write_message(&writer, &reply).await;
+                    }
                     drop(place);
                 });
             }

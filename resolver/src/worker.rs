@@ -178,7 +178,7 @@ fn answer(engine: &Engine, turn: &Turn<'_>, desk: &mut Desk, misses: &UnboundedS
     let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, desk, reply)));
     match step {
         Ok(Step::Reply) => {}
-        Ok(Step::Silent) => reply.clear(),
+        Ok(Step::Silent | Step::Dropped) => reply.clear(),
         Ok(Step::Miss(miss)) => {
             reply.clear();
             // The runtime is gone only when the process ends.

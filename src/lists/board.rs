@@ -51,15 +51,8 @@ impl Board {
 
     /// Takes a feed in, or its new definition.
     pub fn define(&self, feed: &Feed, origin: Origin) {
-        let entry = Entry {
-            feed: feed.clone(),
-            origin,
-            fetched_at: None,
-            alarm: None,
-            refused: None,
-            failures: BTreeMap::new(),
-            is_stale: false,
-        };
+        let entry =
+            Entry { feed: feed.clone(), origin, fetched_at: None, alarm: None, refused: None, failures: BTreeMap::new(), is_stale: false };
         self.entries().insert(feed.name.clone(), entry);
     }
 
@@ -137,7 +130,11 @@ impl Board {
             entry.refused = None;
             entry.alarm = None;
         }
-        self.tell(ListEvent { version: Some(version.to_owned()), generation: Some(generation), ..event(EventKind::FeedLive, Some(name), now) });
+        self.tell(ListEvent {
+            version: Some(version.to_owned()),
+            generation: Some(generation),
+            ..event(EventKind::FeedLive, Some(name), now)
+        });
     }
 
     /// Tells of something else.

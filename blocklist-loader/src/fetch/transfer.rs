@@ -56,6 +56,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+/// How many octets of changed rows wait in memory for the end of their transfer: half a million rules. Beyond it everything
+/// is fetched instead, which goes to the disk as it comes.
+const CHANGES_OCTETS_MAX: u64 = 32 << 20;
 /// How old the time of the last success in the spool may be: not every question that finds nothing new is worth a write.
 const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
 
@@ -175,8 +178,8 @@ impl Transfer {
             match self.transfer(primary, Asked::Ixfr(have), bounds).await {
                 Ok(Some(fetched)) => return Ok(fetched),
                 Ok(None) => {}
-                // A difference that makes no sense is one more reason to ask for everything.
-                Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence) => {}
+                // A difference that makes no sense, or is larger than the zone may be, is one more reason to ask for everything.
+                Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence | Gate::Size) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -199,7 +202,7 @@ impl Transfer {
     async fn transfer(&mut self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Option<Fetched>, FetchError> {
         let mut conversation = self.ask(primary, asked, bounds).await?;
         let mut answer = Answer::new(&self.settings.zone, asked);
-        let mut intake = Intake { spool: &self.spool, octets: bounds.octets, whole: None, changes: BTreeMap::new() };
+        let mut intake = Intake { spool: &self.spool, octets: bounds.octets, whole: None, changes: BTreeMap::new(), changes_octets: 0 };
         let end = loop {
             let message = match conversation.message().await {
                 Err(_) if asked != Asked::Axfr && conversation.is_refused() => return Ok(None),
@@ -300,6 +303,7 @@ struct Intake<'a> {
     octets: u64,
     whole: Option<SnapshotWriter>,
     changes: Changes,
+    changes_octets: u64,
 }
 
 impl Intake<'_> {
@@ -317,6 +321,10 @@ impl Intake<'_> {
         match &mut self.whole {
             Some(writer) => writer.row(row).map_err(disk("writing the transfer")),
             None => {
+                self.changes_octets += row.len() as u64;
+                if self.changes_octets > CHANGES_OCTETS_MAX {
+                    return Err(fault(Gate::Size, "what changed is too much to be taken row by row"));
+                }
                 let change = self.changes.entry(row.to_vec()).or_insert(Change { first_added: added, last_added: added });
                 change.last_added = added;
                 Ok(())

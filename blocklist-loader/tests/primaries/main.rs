@@ -7,12 +7,13 @@ mod proxy;
 mod server;
 mod zone;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use blocklist_loader::fetch::{
-    FetchError, Fetched, Gate,
-    transfer::{Settings, Transfer},
+use blocklist_loader::{
+    Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm, build,
+    fetch::transfer::{Settings, Transfer},
 };
+use policy::{blocklist::Blocklist, category::Taxonomy, name::Name};
 use tempfile::TempDir;
 
 use self::{
@@ -124,7 +125,9 @@ fn a_thousand_small_changes_come_as_what_changed(kind: Kind) {
     let gone: Vec<Row> = (0..400).map(|number| rule(number * 7 + 1)).collect();
     let came: Vec<Row> = (0..600).map(|number| rule(100_000 + number)).collect();
     primary.change(&gone, &came);
+    let began = Instant::now();
     let (from, version, theirs_gone, theirs_came) = changed(ours.fetch().unwrap());
+    println!("{kind:?}: a thousand changes took {:?}", began.elapsed());
     assert_eq!((from, version), ("7".to_owned(), "27".to_owned()));
     assert!(theirs_gone == sorted(gone) && theirs_came == sorted(came), "{} went, {} came", theirs_gone.len(), theirs_came.len());
     ours.equals(&primary);
@@ -264,6 +267,42 @@ fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
     assert_eq!(ours.rows(), before);
 }
 
+fn a_definition_makes_a_zone_into_lists(kind: Kind) {
+    let mut primary = Primary::start(kind, Zone::of(500, 7));
+    let directory = tempfile::tempdir().unwrap();
+    let tsig = Tsig { name: KEY.to_owned(), algorithm: TsigAlgorithm::HmacSha256, secret: Secret::new(SECRET) };
+    let feed = Feed {
+        category: Some("malware".to_owned()),
+        tsig: Some(tsig),
+        ..Feed::new("a provider".to_owned(), format!("rpz://{ADDRESS}:{}/{ZONE}", primary.port), Format::Rpz)
+    };
+    let mut fetcher = Fetcher::new(&feed, directory.path()).unwrap();
+    assert_eq!((fetcher.zone().as_deref(), fetcher.interval()), (Some(ZONE), Some(Duration::from_secs(60))));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(replaced(runtime.block_on(fetcher.fetch()).unwrap()), "7");
+    assert_eq!(fetcher.interval(), Some(Duration::from_secs(600)));
+    let taxonomy = Taxonomy::shipped();
+    let plan = Plan { feeds: vec![feed], directory: directory.path().to_owned(), force: false, ..Plan::default() };
+    let build = |previous: Option<&Blocklist>| {
+        let Outcome::Built(built) = build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!() };
+        assert!(built.refused.is_empty(), "{:?}", built.refused);
+        Blocklist::open(&built.written.path, &taxonomy).unwrap()
+    };
+    let blocks = |lists: &Blocklist, name: &str| {
+        let classification = lists.classify(Name::parse(name).unwrap().borrow());
+        taxonomy.slugs(classification.choice).contains(&"malware")
+    };
+    let lists = build(None);
+    assert!(blocks(&lists, "bad-7.example") && !blocks(&lists, "below.bad-7.example"), "an exact rule");
+    assert!(!blocks(&lists, "bad-6.example") && blocks(&lists, "below.bad-6.example"), "a rule for what is below");
+    assert!(!blocks(&lists, "bad-20.example"), "a passthru");
+    primary.change(&[rule(7)], &[rule(100_000)]);
+    changed(runtime.block_on(fetcher.fetch()).unwrap());
+    runtime.block_on(fetcher.tidy()).unwrap();
+    let lists = build(Some(&lists));
+    assert!(!blocks(&lists, "bad-7.example") && lists.header().feeds[0].report.entries > 400);
+}
+
 /// Each promise, by each primary.
 macro_rules! promises {
     ($($promise:ident)*) => {
@@ -289,4 +328,5 @@ promises! {
     a_wrong_key_brings_nothing
     a_transfer_beyond_its_bounds_changes_nothing
     another_primary_is_asked_where_the_first_is_silent_or_behind
+    a_definition_makes_a_zone_into_lists
 }

@@ -68,6 +68,6 @@ impl Zone {
 pub fn rule(number: usize) -> Row {
     let target = ["rpz-passthru.", "*.", "rpz-drop.", "rpz-tcp-only.", "walled.garden.example."];
     let target = target.get(number % 20).unwrap_or(&".");
-    let owner = if number % 3 == 0 { format!("*.bad-{number}.example") } else { format!("bad-{number}.example") };
+    let owner = if number.is_multiple_of(3) { format!("*.bad-{number}.example") } else { format!("bad-{number}.example") };
     row(&owner, "CNAME", target)
 }

@@ -198,6 +198,25 @@ fn a_row_that_came_and_went_again_did_not_change() {
     assert_eq!((change(true, false), change(false, true)), (None, None));
 }
 
+#[test]
+fn what_waits_in_memory_is_bounded_and_what_goes_to_the_disk_is_bounded_by_the_definition() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), RowKey::WholeRow).unwrap();
+    let row = vec![b'x'; 1 << 19];
+    let taken = |octets: u64, begins_whole: bool| {
+        let mut intake = Intake { spool: &spool, octets, whole: None, changes: BTreeMap::new(), changes_octets: 0 };
+        if begins_whole {
+            intake.take(Event::Whole).unwrap();
+        }
+        let stopped = (0..200_u64).find_map(|count| intake.take(Event::Add(&row)).err().map(|error| (count, error.gate)));
+        stopped.map(|(count, gate)| (count * row.len() as u64, gate))
+    };
+    assert_eq!(taken(u64::MAX, false), Some((CHANGES_OCTETS_MAX, Gate::Size)));
+    assert_eq!(taken(1 << 20, false), Some((1 << 20, Gate::Size)));
+    assert_eq!(taken(40 << 20, true), Some((40 << 20, Gate::Size)));
+    assert_eq!(taken(u64::MAX, true), None);
+}
+
 /// A primary that answers every question with these octets, and then ends the connection.
 fn answering(octets: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

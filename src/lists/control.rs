@@ -1,0 +1,240 @@
+//! The lists as the API sees and works them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use api::control::{
+    ActError, Change, Difference, FeedState, GenerationState, ListControl, ListEvent, ListedName, Origin, OverlayState, Refusal,
+    RolledBack, Touched, TouchedName, WhatIf,
+};
+use async_trait::async_trait;
+use blocklist_loader::{Feed, generations, newest, past, review};
+use jiff::Timestamp;
+use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists, name::Name};
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{Act, board::Board, fetching::Wakes};
+
+/// Names that an answer shows.
+const SHOWN_MAX: usize = 100;
+
+/// What was asked yesterday: names, and about how often.
+pub type Yesterday = Box<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
+/// Queries in which each feed decided.
+pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
+
+/// Speaks for the keeper.
+pub struct Control {
+    /// Where acts are handed in.
+    pub acts: mpsc::Sender<Act>,
+    /// What is known of feeds.
+    pub board: Arc<Board>,
+    /// The lists in use.
+    pub live: Arc<LiveLists>,
+    /// Who can have feeds asked.
+    pub wakes: Arc<Wakes>,
+    /// The folder of the generations.
+    pub directory: std::path::PathBuf,
+    /// The folder that relative sources are seen from.
+    pub base: std::path::PathBuf,
+    /// The taxonomy.
+    pub taxonomy: Arc<Taxonomy>,
+    /// What was asked yesterday.
+    pub yesterday: Yesterday,
+    /// Who decided.
+    pub hits: Hits,
+}
+
+impl Control {
+    async fn act<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Act) -> Result<T, ActError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| ActError::Failed("the node is about to end".to_owned());
+        self.acts.send(make(reply)).await.map_err(|error| gone(error.to_string()))?;
+        answer.await.map_err(|error| gone(error.to_string()))
+    }
+
+    async fn open(&self, generation: u64) -> Result<Arc<Blocklist>, ActError> {
+        let live = self.live.current();
+        if live.generation() == generation {
+            return Ok(live);
+        }
+        let (directory, taxonomy) = (self.directory.clone(), Arc::clone(&self.taxonomy));
+        let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
+        opened.ok().and_then(Result::ok).ok_or(ActError::UnknownGeneration(generation))
+    }
+}
+
+#[async_trait]
+impl ListControl for Control {
+    async fn feeds(&self) -> Vec<FeedState> {
+        self.board.states(&self.live.current(), &(self.hits)(), Timestamp::now())
+    }
+
+    async fn feed(&self, name: &str) -> Option<FeedState> {
+        self.feeds().await.into_iter().find(|feed| feed.name == name)
+    }
+
+    async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
+        let feed: Feed = serde_json::from_value(definition).map_err(|error| {
+            // The library names the field in its sentence, between backticks.
+            let message = error.to_string();
+            Refusal { field: message.split('`').nth(1).map(str::to_owned), message }
+        })?;
+        let feed = feed.rooted(&self.base);
+        feed.check(&self.taxonomy).map_err(|error| {
+            let message = error.fault.to_string();
+            let field = message.split([' ', ':']).next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            Refusal { field: field.map(str::to_owned), message }
+        })?;
+        serde_json::to_value(&feed).map_err(|error| Refusal { field: None, message: error.to_string() })
+    }
+
+    async fn define(&self, name: &str, definition: Value, _is_new: bool) {
+        match serde_json::from_value::<Feed>(definition) {
+            Ok(feed) => {
+                self.board.define(&feed, Origin::Api);
+                let _ = self.act(|reply| Act::Define { feed: Box::new(feed), reply }).await;
+            }
+            Err(error) => tracing::error!(feed = name, %error, "a definition that was checked cannot be read"),
+        }
+    }
+
+    async fn remove(&self, name: &str) {
+        self.board.remove(name);
+        let feed = name.to_owned();
+        let _ = self.act(|reply| Act::Remove { feed, reply }).await;
+    }
+
+    async fn refresh(&self, name: &str) -> Result<(), ActError> {
+        self.board.origin(name).ok_or(ActError::UnknownFeed)?;
+        if !self.wakes.wake(name) {
+            // A file: looked at again like all the others.
+            self.acts.send(Act::Files).await.map_err(|error| ActError::Failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
+        self.board.origin(name).ok_or(ActError::UnknownFeed)?;
+        let waiting = self.board.refused(name).ok_or(ActError::NothingRefused)?;
+        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), (self.yesterday)());
+        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday)).await;
+        weighed.map_err(|error| ActError::Failed(error.to_string()))?
+    }
+
+    async fn approve(&self, name: &str, version: Option<&str>, _by: &str) -> Result<(), ActError> {
+        let (feed, version) = (name.to_owned(), version.map(str::to_owned));
+        self.act(|reply| Act::Approve { feed, version, reply }).await?
+    }
+
+    async fn roll_back_feed(&self, name: &str, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
+        let feed = name.to_owned();
+        self.act(|reply| Act::RollBackFeed { feed, to, reply }).await?
+    }
+
+    async fn generations(&self) -> Result<Vec<GenerationState>, ActError> {
+        let (directory, live) = (self.directory.clone(), self.live.load().generation());
+        let listed = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<GenerationState>> {
+            Ok(newest(&directory)?.into_iter().filter_map(|kept| state(&kept, live)).collect())
+        });
+        let failed = |error: String| ActError::Failed(error);
+        listed.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
+        let (before, after) = (self.open(from).await?, self.open(to).await?);
+        let differences = tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
+        let past::Differences { moved, added, removed } = differences.map_err(|error| ActError::Failed(error.to_string()))?;
+        let listed = |names: Vec<past::MovedName>| {
+            names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
+        };
+        let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
+            feed,
+            category,
+            added: moved.added,
+            removed: moved.removed,
+        };
+        Ok(Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) })
+    }
+
+    async fn roll_back(&self, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
+        self.act(|reply| Act::RollBack { to, reply }).await?
+    }
+
+    fn overlay(&self) -> OverlayState {
+        let lists = self.live.current();
+        let (entries, bytes) = lists.overlay_size();
+        OverlayState {
+            entries: entries as u64,
+            bytes: bytes as u64,
+            base_generation: lists.base_generation(),
+            parent: lists.header().parent,
+            last_error: self.board.last_error(),
+        }
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<ListEvent> {
+        self.board.subscribe()
+    }
+}
+
+/// A kept generation. One whose file cannot be read is not offered.
+fn state(kept: &generations::Artefact, live: u64) -> Option<GenerationState> {
+    let header = artefact::peek(&kept.path).ok()?;
+    let bytes = std::fs::metadata(&kept.path).ok()?.len();
+    Some(GenerationState {
+        generation: kept.generation,
+        parent: header.parent,
+        built_at: header.built_at,
+        names: header.names,
+        entries: header.entries,
+        bytes,
+        sha256: artefact::sha256_of(&kept.path).ok()?,
+        is_live: kept.generation == live,
+        versions: header.feeds.into_iter().map(|feed| (feed.name, feed.version)).collect(),
+    })
+}
+
+/// What a refused version would change, and which of yesterday's queries it would have touched.
+fn weigh(directory: &std::path::Path, feed: &str, version: String, yesterday: &[(Name, u64)]) -> Result<WhatIf, ActError> {
+    let mut what_if = WhatIf {
+        feed: feed.to_owned(),
+        version,
+        newly_blocked: BTreeMap::new(),
+        newly_unblocked: BTreeMap::new(),
+        sample_blocked: Vec::new(),
+        sample_unblocked: Vec::new(),
+        queries_yesterday: Touched { queries: 0, names: 0, top: Vec::new() },
+    };
+    let mut touched: HashMap<String, ()> = HashMap::new();
+    let kept = review::changes(directory, feed, |review::Change { blocked, category, name }| {
+        let (counts, sample) = match blocked {
+            true => (&mut what_if.newly_blocked, &mut what_if.sample_blocked),
+            false => (&mut what_if.newly_unblocked, &mut what_if.sample_unblocked),
+        };
+        *counts.entry(category.clone().unwrap_or_else(|| "none".to_owned())).or_default() += 1;
+        if sample.len() < SHOWN_MAX {
+            sample.push(ListedName { name: name.clone(), feed: feed.to_owned(), category });
+        }
+        touched.insert(name, ());
+    });
+    match kept {
+        Ok(Some(version)) if version == what_if.version => {}
+        Ok(_) => return Err(ActError::Failed("what the version would change was not kept".to_owned())),
+        Err(error) => return Err(ActError::Failed(error.to_string())),
+    }
+    let mut asked: Vec<TouchedName> = yesterday
+        .iter()
+        .filter(|(name, _)| name.borrow().ancestors().any(|ancestor| touched.contains_key(&ancestor.to_string())))
+        .map(|(name, queries)| TouchedName { name: name.to_string(), queries: *queries })
+        .collect();
+    asked.sort_by(|a, b| b.queries.cmp(&a.queries).then_with(|| a.name.cmp(&b.name)));
+    what_if.queries_yesterday.queries = asked.iter().map(|asked| asked.queries).sum();
+    what_if.queries_yesterday.names = asked.len() as u64;
+    asked.truncate(SHOWN_MAX);
+    what_if.queries_yesterday.top = asked;
+    Ok(what_if)
+}

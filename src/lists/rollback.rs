@@ -1,0 +1,113 @@
+//! The way back: what was live once is live again, in seconds and without compiling. Feeds that go back are held, so that what was
+//! wrong with them does not come again with their next fetch.
+
+use std::{sync::Arc, time::Instant};
+
+use api::control::{ActError, EventKind, RolledBack};
+use blocklist_loader::{newest, past};
+use jiff::Timestamp;
+use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
+
+use super::{keeper::Keeper, swap};
+
+impl Keeper {
+    /// What is live becomes what was live: under a new number that continues the old content.
+    pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
+        let began = Instant::now();
+        let live = self.live.current();
+        let to = match to {
+            Some(to) => to,
+            None => self.generation_before(&live)?,
+        };
+        if to == live.generation() {
+            return Err(ActError::NothingBefore(format!("generation {to} is live")));
+        }
+        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
+        let generation = self.next_generation();
+        let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
+        let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
+        self.install_delta(then, delta, began).await?;
+        self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
+        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
+    }
+
+    pub(super) async fn roll_back_feed(&mut self, feed: &str, to: Option<u64>) -> Result<RolledBack, ActError> {
+        let began = Instant::now();
+        let live = self.live.current();
+        if !self.plan.feeds.iter().any(|known| known.name == feed) {
+            return Err(ActError::UnknownFeed);
+        }
+        let version =
+            |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).map(|summary| summary.version.clone());
+        let now = version(&live).ok_or(ActError::UnknownFeed)?;
+        let to = match to {
+            Some(to) => to,
+            None => self.generation_with(feed, |other| *other != now && !other.is_empty(), live.generation())?,
+        };
+        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
+        if version(&then).is_none_or(|then| then == now) {
+            return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
+        }
+        let is_other = |summary: &&FeedSummary| summary.name != feed;
+        let others = |lists: &Blocklist| {
+            lists.header().feeds.iter().filter(is_other).map(|summary| (summary.name.clone(), summary.version.clone())).collect::<Vec<_>>()
+        };
+        let generation = self.next_generation();
+        let directory = self.plan.directory.clone();
+        // Where nothing else has changed since, all of that generation is what is wanted.
+        let (base, delta) = if others(&live) == others(&then) {
+            let delta = past::repeat(&directory, &live, &then, generation, Timestamp::now());
+            (then, delta)
+        } else {
+            let (live, name) = (Arc::clone(&live), feed.to_owned());
+            let on = Arc::clone(&live);
+            let restored =
+                tokio::task::spawn_blocking(move || past::restore(&directory, &live, &then, &name, generation, Timestamp::now())).await;
+            let too_much = || ActError::Failed("more names would change than a single feed may; roll back the generation".to_owned());
+            (on, restored.ok().flatten().ok_or_else(too_much)?)
+        };
+        self.install_delta(base, delta, began).await?;
+        self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
+        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
+    }
+
+    fn tell_of_rollback(&self, feed: Option<&str>, generation: u64, detail: String, held: &[String]) {
+        let now = Timestamp::now();
+        tracing::warn!(feed, generation, detail, "rolled back");
+        self.board.say(EventKind::RolledBack, feed, generation, Some(detail), now);
+        for feed in held {
+            self.board.say(EventKind::FeedHeld, Some(feed), generation, None, now);
+        }
+    }
+
+    /// Writes a delta and lays it over lists that are then live.
+    async fn install_delta(&self, base: Arc<Blocklist>, mut delta: Delta, began: Instant) -> Result<(), ActError> {
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let work = move || {
+            delta.write()?;
+            base.with(&[delta], &taxonomy)
+        };
+        let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
+        let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
+        swap::install(&self.live, next, began);
+        Ok(())
+    }
+
+    /// The kept generation before the live one whose content is another.
+    fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
+        let versions = |feeds: &[FeedSummary]| feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
+        let now = versions(&live.header().feeds);
+        self.search(live.generation(), |feeds| versions(feeds) != now)
+    }
+
+    fn generation_with(&self, feed: &str, is_it: impl Fn(&String) -> bool, before: u64) -> Result<u64, ActError> {
+        self.search(before, |feeds| feeds.iter().any(|summary| summary.name == feed && is_it(&summary.version)))
+    }
+
+    fn search(&self, before: u64, is_it: impl Fn(&[FeedSummary]) -> bool) -> Result<u64, ActError> {
+        let kept = newest(&self.plan.directory).map_err(|error| ActError::Failed(error.to_string()))?;
+        let mut older = kept.into_iter().filter(|artefact| artefact.generation < before);
+        let found = older.find(|artefact| policy::artefact::peek(&artefact.path).is_ok_and(|header| is_it(&header.feeds)));
+        found.map(|artefact| artefact.generation).ok_or_else(|| ActError::NothingBefore("no earlier version is kept".to_owned()))
+    }
+}

@@ -1,0 +1,59 @@
+//! One generation in the place of another, and the gauges that show it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use metrics::gauge;
+use policy::{blocklist::Blocklist, live::LiveLists};
+
+/// How often it is looked whether somebody still holds a generation that is no longer in use.
+const RETIRE_AFTER: Duration = Duration::from_millis(100);
+
+/// Makes lists live. `began` is when their content was there.
+pub fn install(live: &LiveLists, next: Arc<Blocklist>, began: Instant) {
+    let before = live.install(next);
+    let took = began.elapsed();
+    live.record_swap(took);
+    gauge!("ox_protect_list_swap_seconds").set(took.as_secs_f64());
+    tokio::spawn(retire(before));
+    show(live);
+}
+
+/// What is live, as gauges.
+pub fn show(live: &LiveLists) {
+    let lists = live.current();
+    let header = lists.header();
+    let count = |value: u64| value as f64;
+    gauge!("ox_protect_list_generation").set(count(header.generation));
+    gauge!("ox_protect_list_names").set(count(header.names));
+    gauge!("ox_protect_list_entries").set(count(header.entries));
+    gauge!("ox_protect_list_bytes").set(lists.octets() as f64);
+    gauge!("ox_protect_list_overlay_names").set(lists.overlay_size().0 as f64);
+    gauge!("ox_protect_list_built_timestamp_seconds").set(header.built_at.as_second() as f64);
+    for feed in &header.feeds {
+        let name = feed.name.clone();
+        gauge!("ox_protect_feed_entries", "feed" => name.clone()).set(count(feed.report.entries));
+        gauge!("ox_protect_feed_bad_lines", "feed" => name.clone()).set(count(feed.report.bad));
+        gauge!("ox_protect_feed_generation", "feed" => name.clone()).set(count(feed.generation));
+        gauge!("ox_protect_feed_version", "feed" => name.clone()).set(number(&feed.version));
+        gauge!("ox_protect_feed_refused", "feed" => name.clone()).set(f64::from(u8::from(feed.refused.is_some())));
+        gauge!("ox_protect_feed_held", "feed" => name).set(f64::from(u8::from(feed.held)));
+    }
+}
+
+/// A version as a number that a gauge can carry without loss: of a digest, its first twelve digits.
+fn number(version: &str) -> f64 {
+    let decimal = version.parse::<u64>().ok().filter(|_| version.len() < 16);
+    decimal.or_else(|| u64::from_str_radix(version.get(..12)?, 16).ok()).unwrap_or(0) as f64
+}
+
+/// Frees a generation where nobody waits. Whoever holds it last frees it, tens of megabytes of it; that must not be a worker in
+/// the middle of a batch, so this waits until nobody else is left.
+async fn retire(generation: Arc<Blocklist>) {
+    while Arc::strong_count(&generation) > 1 {
+        tokio::time::sleep(RETIRE_AFTER).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(generation)).await;
+}

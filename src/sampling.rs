@@ -1,0 +1,54 @@
+//! The sample of what is asked for: taken from the workers, and written down every few minutes, at the end of a day (UTC) and at the end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use resolver::{engine::Engine, sample::QuerySample};
+
+use crate::config::{Checked, causes};
+
+/// How often the workers' rings are emptied; they hold what a worker samples in this time.
+const TAKE_EVERY: Duration = Duration::from_millis(100);
+/// How often what was counted is written: what a killed node forgets.
+const WRITE_EVERY: Duration = Duration::from_secs(300);
+
+/// Goes on with what this node counted before, in the folder of the lists.
+pub fn open(checked: &Checked) -> anyhow::Result<Arc<QuerySample>> {
+    let lists = &checked.config.lists;
+    let sample = QuerySample::open(lists.directory.clone(), lists.query_sample, Timestamp::now());
+    Ok(Arc::new(sample.context("reading the sample of queries")?))
+}
+
+/// Takes and writes until the process ends.
+pub async fn run(engine: Arc<Engine>, sample: Arc<QuerySample>) {
+    let mut tick = tokio::time::interval(TAKE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut written = Instant::now();
+    loop {
+        tick.tick().await;
+        engine.recorder.take_asked(|name| sample.note(name));
+        if written.elapsed() >= WRITE_EVERY || sample.day_is_over(Timestamp::now()) {
+            write(&sample).await;
+            written = Instant::now();
+        }
+    }
+}
+
+/// Takes what is there and writes it: the last thing a node does.
+pub async fn end(engine: &Engine, sample: &Arc<QuerySample>) {
+    engine.recorder.take_asked(|name| sample.note(name));
+    write(sample).await;
+}
+
+/// A disk that is full costs the sample and nothing else.
+async fn write(sample: &Arc<QuerySample>) {
+    let sample = Arc::clone(sample);
+    let written = tokio::task::spawn_blocking(move || sample.write(Timestamp::now())).await;
+    if let Ok(Err(error)) = written {
+        tracing::warn!(error = causes(&error), "the sample of queries could not be written");
+    }
+}
