@@ -73,7 +73,8 @@ async fn follows(place: Place) {
         assert_eq!(node.poll(after(5)).await.unwrap(), None);
     }
     // Some megabytes go in parts.
-    builder.full(0..900_000).publish(after(6)).await;
+    builder.full(0..600_000).publish(after(6)).await;
+    assert!(builder.octets > 9 << 20, "{}", builder.octets);
     assert_eq!(early.poll(after(6)).await.unwrap(), Some(builder.generation()));
     assert_eq!(early.names(), builder.names());
     let again = builder.publish(after(7)).await;
