@@ -35,9 +35,11 @@ pub fn after(seconds: impl Into<i64>) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds.into()).unwrap()
 }
 
+/// A name that no other one begins like, so that an artefact of many is as long as of real ones.
 fn key(name: u32) -> Vec<u8> {
     let mut key = Vec::new();
-    Name::parse(&format!("n{name}.example")).unwrap().borrow().write_key(&mut key);
+    let mixed = u64::from(name).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Name::parse(&format!("{mixed:016x}n{name}.example")).unwrap().borrow().write_key(&mut key);
     key
 }
 
@@ -64,6 +66,8 @@ pub struct Builder {
     publisher: Publisher,
     names: BTreeSet<u32>,
     generation: u64,
+    /// Of the newest full artefact.
+    pub octets: u64,
     /// Whose folder the keys lie in.
     _keys: Arc<TempDir>,
 }
@@ -80,7 +84,7 @@ impl Builder {
         let settings = Settings { secret_key: Some(keys.secret.clone()), ..place.settings(Role::Publish) };
         settings.check().unwrap();
         let publisher = Publisher::new(&settings, folder.path()).unwrap();
-        Self { folder, keys, publisher, names: BTreeSet::new(), generation: 0, _keys: home }
+        Self { folder, keys, publisher, names: BTreeSet::new(), generation: 0, octets: 0, _keys: home }
     }
 
     /// Another one with the same key and the same generations.
@@ -117,7 +121,7 @@ impl Builder {
         for &name in &self.names {
             builder.push_key(&key(name), MARK).unwrap();
         }
-        builder.write(header(self.generation), None, &path_of(self.folder.path(), self.generation)).unwrap();
+        self.octets = builder.write(header(self.generation), None, &path_of(self.folder.path(), self.generation)).unwrap().octets;
         self
     }
 
@@ -233,7 +237,7 @@ impl Node {
         let mut names = BTreeSet::new();
         self.lists.as_ref().unwrap().for_each_name(|key, _| {
             let name = policy::name::name_of_key(key).unwrap().to_string();
-            names.insert(name.strip_prefix('n').unwrap().split('.').next().unwrap().parse().unwrap());
+            names.insert(name.split(['n', '.']).nth(1).unwrap().parse().unwrap());
         });
         names
     }
