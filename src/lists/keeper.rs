@@ -1,7 +1,8 @@
 //! The one task that decides what is live.
 
+mod back;
+
 use std::{
-    collections::VecDeque,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,11 +13,11 @@ use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
     Feed, Fetched, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
-    generations, newest, past,
+    generations, newest,
 };
 use jiff::Timestamp;
 use metrics::counter;
-use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, delta::Delta, live::LiveLists};
+use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -91,11 +92,22 @@ pub struct Keeper {
     again: bool,
     not_before: Option<tokio::time::Instant>,
     meanwhile: Vec<Meanwhile>,
-    waiting: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
-    /// Fetchers that wait for the build that reads what they fetched.
-    fetched: VecDeque<oneshot::Sender<()>>,
+    /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
+    next: Waiting,
+    under_way: Waiting,
     /// The highest number given to a generation.
     highest: u64,
+    /// A generation of somebody else's that cannot be used.
+    passed_over: u64,
+}
+
+/// Who is told when a build is done.
+#[derive(Default)]
+struct Waiting {
+    /// Operators who let a feed go on.
+    approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
+    /// Fetchers whose content it reads.
+    fetched: Vec<oneshot::Sender<()>>,
 }
 
 impl Keeper {
@@ -120,9 +132,10 @@ impl Keeper {
             again: false,
             not_before: None,
             meanwhile: Vec::new(),
-            waiting: Vec::new(),
-            fetched: VecDeque::new(),
+            next: Waiting::default(),
+            under_way: Waiting::default(),
             highest,
+            passed_over: 0,
         })
     }
 
@@ -178,7 +191,7 @@ impl Keeper {
                 Fetched::Unchanged => {}
                 Fetched::Replaced { .. } => {
                     self.again = true;
-                    self.fetched.push_back(done);
+                    self.next.fetched.push(done);
                 }
                 Fetched::Changed { from, version, rows } => {
                     let meanwhile = Meanwhile { feed, from, version, rows };
@@ -238,8 +251,14 @@ impl Keeper {
         }
     }
 
+    /// A number that no generation has. Somebody at the command line may have taken the next one.
     fn next_generation(&mut self) -> u64 {
-        self.highest += 1;
+        let is_taken = |generation| {
+            let (full, delta) =
+                (generations::path_of(&self.plan.directory, generation), generations::delta_path(&self.plan.directory, generation));
+            full.exists() || delta.exists()
+        };
+        self.highest = (self.highest + 1..).find(|generation| !is_taken(*generation)).expect("there are more numbers than files");
         self.highest
     }
 
@@ -256,6 +275,7 @@ impl Keeper {
         }
         if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
             (self.again, self.builds, self.not_before) = (false, true, None);
+            self.under_way = std::mem::take(&mut self.next);
             let (plan, taxonomy) = (self.next_plan(), self.taxonomy_path.clone());
             self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy).await) }));
             return;
@@ -345,36 +365,34 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let refused = result.unwrap_or_default();
+        let lists = self.live.current();
+        let summaries = &lists.header().feeds;
         for refusal in &refused {
-            let entries = self
-                .live
-                .current()
-                .header()
-                .feeds
-                .iter()
-                .find(|feed| feed.name == refusal.feed)
-                .and_then(|feed| feed.refused.as_ref())
-                .map_or(0, |refused| refused.entries);
+            let summary = summaries.iter().find(|feed| feed.name == refusal.feed);
+            let entries = summary.and_then(|feed| feed.refused.as_ref()).map_or(0, |refused| refused.entries);
             self.board.stopped(&refusal.feed, refusal.gate, &refusal.reason, Some((&refusal.version, entries)), now);
         }
-        let refusals: Vec<String> = refused.iter().map(|refused| format!("{}: {}", refused.feed, refused.reason)).collect();
-        for (feed, reply) in std::mem::take(&mut self.waiting) {
+        let Waiting { approvals, fetched } = std::mem::take(&mut self.under_way);
+        for (feed, reply) in approvals {
             self.plan.approved.remove(&feed);
             self.plan.released.retain(|released| *released != feed);
             let is_refused = refused.iter().find(|refused| refused.feed == feed).map(|refused| refused.reason.clone());
             let result = match error.clone().or(is_refused) {
                 Some(reason) => Err(ActError::Failed(reason)),
                 None => {
-                    self.board.say(EventKind::FeedApproved, Some(&feed), self.live.load().generation(), None, now);
+                    self.board.say(EventKind::FeedApproved, Some(&feed), lists.generation(), None, now);
                     Ok(())
                 }
             };
             let _ = reply.send(result);
         }
+        // A build that changed nothing leaves what was refused before it refused.
+        let still = summaries.iter().filter_map(|feed| Some(format!("{}: {}", feed.name, feed.refused.as_ref()?.detail)));
+        let refusals: Vec<String> = still.collect();
         self.board.set_last_error(error.or_else(|| (!refusals.is_empty()).then(|| refusals.join("; "))));
-        self.fetched.drain(..).for_each(|done| {
+        for done in fetched {
             let _ = done.send(());
-        });
+        }
         self.prune().await;
     }
 
@@ -407,6 +425,9 @@ impl Keeper {
         let now = Timestamp::now();
         for feed in &feeds {
             let was = before.header().feeds.iter().find(|before| before.name == feed.name);
+            if feed.held && was.is_some_and(|was| !was.held) {
+                self.board.say(EventKind::FeedHeld, Some(&feed.name), generation, None, now);
+            }
             if feed.refused.is_none() && was.is_none_or(|was| was.version != feed.version || was.refused.is_some() || was.held != feed.held)
             {
                 self.board.live(&feed.name, &feed.version, generation, now);
@@ -456,149 +477,17 @@ impl Keeper {
         let directory = self.plan.directory.clone();
         let listed = tokio::task::spawn_blocking(move || newest(&directory)).await;
         let Some(newest) = listed.ok().and_then(Result::ok).and_then(|all| all.first().map(|artefact| artefact.generation)) else { return };
-        if newest > self.highest {
-            self.highest = newest;
+        // Numbers that were given and came to nothing, as those of refused rows, are free for others.
+        if newest > self.live.load().generation() && newest != self.passed_over {
+            self.highest = self.highest.max(newest);
             match self.adopt(newest, Vec::new()).await {
                 Ok(()) => tracing::info!(generation = newest, "a generation from elsewhere is live"),
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used")
+                    self.passed_over = newest;
+                    tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used");
                 }
             }
         }
-    }
-
-    fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
-        let lists = self.live.current();
-        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
-        let is_held = summary.is_some_and(|summary| summary.held);
-        let refused = self.board.refused(&feed);
-        match refused {
-            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
-                let _ = reply.send(Err(ActError::UnknownFeed));
-                return;
-            }
-            None if !is_held => {
-                let _ = reply.send(Err(ActError::NothingRefused));
-                return;
-            }
-            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
-                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
-                return;
-            }
-            Some(refused) if !refused.may_be_approved => {
-                let _ = reply.send(Err(ActError::NotApprovable { gate: refused.gate }));
-                return;
-            }
-            Some(refused) => {
-                self.plan.approved.insert(feed.clone(), refused.version);
-            }
-            None => {}
-        }
-        if is_held {
-            self.plan.released.push(feed.clone());
-        }
-        self.waiting.push((feed, reply));
-        (self.again, self.not_before) = (true, None);
-    }
-
-    /// What is live becomes what was live: under a new number that continues the old content.
-    async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
-        let began = Instant::now();
-        let live = self.live.current();
-        let to = match to {
-            Some(to) => to,
-            None => self.generation_before(&live)?,
-        };
-        if to == live.generation() {
-            return Err(ActError::NothingBefore(format!("generation {to} is live")));
-        }
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
-        let generation = self.next_generation();
-        let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
-        let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
-        self.install_delta(then, delta, began).await?;
-        self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    async fn roll_back_feed(&mut self, feed: &str, to: Option<u64>) -> Result<RolledBack, ActError> {
-        let began = Instant::now();
-        let live = self.live.current();
-        if !self.plan.feeds.iter().any(|known| known.name == feed) {
-            return Err(ActError::UnknownFeed);
-        }
-        let version =
-            |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).map(|summary| summary.version.clone());
-        let now = version(&live).ok_or(ActError::UnknownFeed)?;
-        let to = match to {
-            Some(to) => to,
-            None => self.generation_with(feed, |other| *other != now && !other.is_empty(), live.generation())?,
-        };
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
-        if version(&then).is_none_or(|then| then == now) {
-            return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
-        }
-        let is_other = |summary: &&FeedSummary| summary.name != feed;
-        let others = |lists: &Blocklist| {
-            lists.header().feeds.iter().filter(is_other).map(|summary| (summary.name.clone(), summary.version.clone())).collect::<Vec<_>>()
-        };
-        let generation = self.next_generation();
-        let directory = self.plan.directory.clone();
-        // Where nothing else has changed since, all of that generation is what is wanted.
-        let (base, delta) = if others(&live) == others(&then) {
-            let delta = past::repeat(&directory, &live, &then, generation, Timestamp::now());
-            (then, delta)
-        } else {
-            let (live, name) = (Arc::clone(&live), feed.to_owned());
-            let on = Arc::clone(&live);
-            let restored =
-                tokio::task::spawn_blocking(move || past::restore(&directory, &live, &then, &name, generation, Timestamp::now())).await;
-            let too_much = || ActError::Failed("more names would change than a single feed may; roll back the generation".to_owned());
-            (on, restored.ok().flatten().ok_or_else(too_much)?)
-        };
-        self.install_delta(base, delta, began).await?;
-        self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    fn tell_of_rollback(&self, feed: Option<&str>, generation: u64, detail: String, held: &[String]) {
-        let now = Timestamp::now();
-        tracing::warn!(feed, generation, detail, "rolled back");
-        self.board.say(EventKind::RolledBack, feed, generation, Some(detail), now);
-        for feed in held {
-            self.board.say(EventKind::FeedHeld, Some(feed), generation, None, now);
-        }
-    }
-
-    /// Writes a delta and lays it over lists that are then live.
-    async fn install_delta(&self, base: Arc<Blocklist>, mut delta: Delta, began: Instant) -> Result<(), ActError> {
-        let taxonomy = Arc::clone(&self.taxonomy);
-        let work = move || {
-            delta.write()?;
-            base.with(&[delta], &taxonomy)
-        };
-        let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
-        let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
-        swap::install(&self.live, next, began);
-        Ok(())
-    }
-
-    /// The kept generation before the live one whose content is another.
-    fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        let versions = |feeds: &[FeedSummary]| feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
-        let now = versions(&live.header().feeds);
-        self.search(live.generation(), |feeds| versions(feeds) != now)
-    }
-
-    fn generation_with(&self, feed: &str, is_it: impl Fn(&String) -> bool, before: u64) -> Result<u64, ActError> {
-        self.search(before, |feeds| feeds.iter().any(|summary| summary.name == feed && is_it(&summary.version)))
-    }
-
-    fn search(&self, before: u64, is_it: impl Fn(&[FeedSummary]) -> bool) -> Result<u64, ActError> {
-        let kept = newest(&self.plan.directory).map_err(|error| ActError::Failed(error.to_string()))?;
-        let mut older = kept.into_iter().filter(|artefact| artefact.generation < before);
-        let found = older.find(|artefact| policy::artefact::peek(&artefact.path).is_ok_and(|header| is_it(&header.feeds)));
-        found.map(|artefact| artefact.generation).ok_or_else(|| ActError::NothingBefore("no earlier version is kept".to_owned()))
     }
 
     /// Refusals that a restart finds in what is live.

@@ -27,7 +27,7 @@ use policy::{blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 
 pub use self::{
     board::Board,
-    control::{Control, Hits, Yesterday},
+    control::{Control, Hits, Yesterday, difference},
     keeper::{Act, Keeper},
 };
 
