@@ -317,7 +317,8 @@ pub async fn approve(
             Some(refused) if !refused.may_be_approved => return Err(NotApprovable { gate: refused.gate.clone() }.into()),
             Some(refused) => Some(refused.version.clone()),
             None if now.state == Condition::Held => body.version,
-            None => return Err(NothingRefused.into()),
+            // Nothing came that could be let through.
+            None => return Err(now.alarm.map_or(NothingRefused, |alarm| NotApprovable { gate: alarm.gate }).into()),
         };
         let before = json!({ "state": now.state, "version": now.version, "refused": FeedView::new(now, None).state.refused });
         let after = json!({ "version": version });
