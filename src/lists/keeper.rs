@@ -11,13 +11,18 @@ use std::{
 use anyhow::Context;
 use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
-    Feed, Fetched, Outcome, Plan, RowChange, Watcher,
+    Feed, Fetched, Need, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
-    generations, newest,
+    generations, needs_building, newest,
 };
 use jiff::Timestamp;
 use metrics::counter;
-use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    category::Taxonomy,
+    live::LiveLists,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -147,7 +152,7 @@ impl Keeper {
     /// Builds once, before anything else runs.
     pub async fn build_now(&mut self) {
         let plan = self.next_plan();
-        let result = child::build(&plan, &self.taxonomy_path).await;
+        let result = child::build(&plan, &self.taxonomy_path, child::Node::Starts).await;
         self.built(result).await;
     }
 
@@ -202,7 +207,7 @@ impl Keeper {
                     let _ = done.send(());
                 }
             },
-            Act::Files => self.again = true,
+            Act::Files => self.again |= self.files_have_changed().await,
             Act::Approve { feed, version, reply } => self.approve(feed, version, reply),
             Act::RollBackFeed { feed, to, reply } => {
                 let result = self.roll_back_feed(&feed, to).await;
@@ -227,6 +232,18 @@ impl Keeper {
                 let _ = reply.send(());
             }
         }
+    }
+
+    /// Whether a file differs from what it was when it was read. What is fetched is not asked: its spool may be a step ahead of rows that
+    /// are just coming.
+    async fn files_have_changed(&self) -> bool {
+        let lists = self.live.current();
+        let files: Vec<Feed> = self.plan.feeds.iter().filter(|feed| !feed.is_fetched()).cloned().collect();
+        let is_file = |summary: &&FeedSummary| files.iter().any(|feed| feed.name == summary.name);
+        let header = Header { feeds: lists.header().feeds.iter().filter(is_file).cloned().collect(), ..lists.header().clone() };
+        let plan = Plan { feeds: files, ..self.plan.clone() };
+        let looked = tokio::task::spawn_blocking(move || needs_building(&plan, Some(&header)) != Need::Nothing);
+        looked.await.unwrap_or(true)
     }
 
     /// Watches the files of the feeds as they are defined now.
@@ -277,7 +294,7 @@ impl Keeper {
             (self.again, self.builds, self.not_before) = (false, true, None);
             self.under_way = std::mem::take(&mut self.next);
             let (plan, taxonomy) = (self.next_plan(), self.taxonomy_path.clone());
-            self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy).await) }));
+            self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy, child::Node::Serves).await) }));
             return;
         }
         let lists = self.live.current();
