@@ -78,10 +78,11 @@ impl ListControl for Control {
     }
 
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
-        let feed: Feed = serde_json::from_value(definition).map_err(|error| {
-            // The library names the field in its sentence, between backticks.
-            let message = error.to_string();
-            Refusal { field: message.split('`').nth(1).map(str::to_owned), message }
+        let feed: Feed = serde_path_to_error::deserialize(definition).map_err(|error| {
+            // A key that is missing or unknown is named in the sentence, between backticks; of any other it is known where it stands.
+            let (path, message) = (error.path().to_string(), error.inner().to_string());
+            let field = if path == "." { message.split('`').nth(1).map(str::to_owned) } else { Some(path) };
+            Refusal { field, message }
         })?;
         let feed = feed.rooted(&self.base);
         feed.check(&self.taxonomy).map_err(|error| {
@@ -147,17 +148,7 @@ impl ListControl for Control {
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
         let (before, after) = (self.open(from).await?, self.open(to).await?);
         let differences = tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
-        let past::Differences { moved, added, removed } = differences.map_err(|error| ActError::Failed(error.to_string()))?;
-        let listed = |names: Vec<past::MovedName>| {
-            names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
-        };
-        let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
-            feed,
-            category,
-            added: moved.added,
-            removed: moved.removed,
-        };
-        Ok(Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) })
+        Ok(difference(from, to, differences.map_err(|error| ActError::Failed(error.to_string()))?))
     }
 
     async fn roll_back(&self, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
@@ -179,6 +170,21 @@ impl ListControl for Control {
     fn subscribe(&self) -> broadcast::Receiver<ListEvent> {
         self.board.subscribe()
     }
+}
+
+/// What differs between two generations, in the API's words.
+pub fn difference(from: u64, to: u64, differences: past::Differences) -> Difference {
+    let past::Differences { moved, added, removed } = differences;
+    let listed = |names: Vec<past::MovedName>| {
+        names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
+    };
+    let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
+        feed,
+        category,
+        added: moved.added,
+        removed: moved.removed,
+    };
+    Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) }
 }
 
 /// A kept generation. One whose file cannot be read is not offered.
