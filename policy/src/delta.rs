@@ -21,6 +21,9 @@ use crate::{
     listing::Mark,
 };
 
+/// What is said of a name, by its key, from now on: everything, or nothing.
+pub type Change = (Box<[u8]>, Vec<Mark>);
+
 /// One delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
@@ -29,7 +32,7 @@ pub struct Delta {
     /// The generation that it leads to; its `parent` is the one that it continues.
     pub header: Header,
     /// What is said of each of these names from now on.
-    pub changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    pub changes: Vec<Change>,
     /// In hexadecimal, once it is written.
     pub sha256: String,
 }
@@ -80,7 +83,7 @@ impl Delta {
     }
 }
 
-fn read_change(rest: &mut &[u8], header: &Header) -> Option<(Box<[u8]>, Vec<Mark>)> {
+fn read_change(rest: &mut &[u8], header: &Header) -> Option<Change> {
     let (length, tail) = rest.split_first_chunk::<2>()?;
     let (key, mut tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let marks = read_marks(&mut tail, header, usize::MAX)?;
