@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::Path};
 use policy::{
     artefact::{ArtefactError, FeedReport, FeedSummary, Header},
     blocklist::Blocklist,
-    delta::Delta,
+    delta::{self, Delta},
     key::split_path,
     listing::{Action, Mark, NO_CATEGORY, Polarity, Records, Scope},
     name::{Name, NameRef},
@@ -356,7 +356,7 @@ impl<'l> Desk<'l> {
     }
 
     /// All that will be said of each key that differs, with the time at which it came; and how much more there is.
-    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<(Box<[u8]>, Vec<Mark>)>, Tally) {
+    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<delta::Change>, Tally) {
         let (mut changes, mut tally, mut new) = (Vec::new(), Tally::default(), None);
         for (key, after) in &self.touched {
             let all = self.lists.marks(key);

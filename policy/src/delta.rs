@@ -22,6 +22,9 @@ use crate::{
     listing::Mark,
 };
 
+/// What is said of a name, by its key, from now on: everything, or nothing.
+pub type Change = (Box<[u8]>, Vec<Mark>);
+
 /// One delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
@@ -31,7 +34,7 @@ pub struct Delta {
     pub header: Header,
     /// What is said of each of these names from now on. Answers are named by their places: those that the parent's entries are answered
     /// with, and behind all of the parent's the header's own. The parent may be folded in between, and what it had beside those is gone.
-    pub changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    pub changes: Vec<Change>,
     /// In hexadecimal, once it is written.
     pub sha256: String,
 }
@@ -82,7 +85,7 @@ impl Delta {
     }
 }
 
-fn read_change(rest: &mut &[u8], header: &Header) -> Option<(Box<[u8]>, Vec<Mark>)> {
+fn read_change(rest: &mut &[u8], header: &Header) -> Option<Change> {
     let (length, tail) = rest.split_first_chunk::<2>()?;
     let (key, mut tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let marks = read_marks(&mut tail, header, usize::MAX)?;
