@@ -362,7 +362,9 @@ fn narrow(place: usize) -> u16 {
 fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), ArtefactError> {
     let opened = Blocklist::open(path, taxonomy).and_then(|opened| {
         let differs = || ArtefactError::Damaged { path: path.to_owned(), what: "its header is not the one written" };
-        if *opened.header() == written.header { Ok(()) } else { Err(differs()) }
+        // Opened lists hold their answers beside the header.
+        let header = Header { answers: opened.answers().to_vec(), ..opened.header().clone() };
+        if header == written.header { Ok(()) } else { Err(differs()) }
     });
     if opened.is_err() {
         // Best effort: the error that matters is the one above, and a bad artefact is refused by every reader.
