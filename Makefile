@@ -63,6 +63,7 @@ tools/nextest: tools/compiler
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest --version $(NEXTEST_VERSION)
 
 tools/tests: tools/nextest
+	@tests/moto.sh
 	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || tests/install.sh nsd unbound dnsperf
 	@PATH=$$PATH:/usr/sbin command -v named knotd pdns_server pdnsutil nsupdate knsupdate dig kdig sqlite3 | [ $$(wc -l) -eq 9 ] && \
 		[ -f /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || \

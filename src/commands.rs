@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use api::explain::Line;
-use blocklist_loader::{Outcome, Plan, build, generations, newest, past};
+use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
 use jiff::Timestamp;
 use policy::{
     artefact::Header, blocklist::Blocklist, builder::fold, category::Taxonomy, delta::Delta, directory::Directory, household::Id,
@@ -77,8 +77,7 @@ fn start_log(checked: &Checked) -> anyhow::Result<()> {
 
 fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
-    let missing: Vec<_> =
-        checked.config.feeds.iter().filter(|feed| !feed.source.contains("://") && !PathBuf::from(&feed.source).exists()).collect();
+    let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !feed.is_fetched() && !PathBuf::from(&feed.source).exists()).collect();
     for feed in &missing {
         eprintln!("feeds {:?}: source {} does not exist", feed.name, feed.source);
     }
@@ -185,6 +184,15 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
         }
         ListsCommand::Rollback { config, generation } => runtime()?.block_on(roll_back(&load(&config)?, generation)),
         ListsCommand::Diff { config, from, to, limit } => diff(&load(&config)?, (from, to), limit),
+        ListsCommand::Keygen { directory } => {
+            let keys = share::generate_keys(&directory)?;
+            print(&format!(
+                "secret key, for the publisher alone: {}\npublic key, for all others: {}",
+                keys.secret.display(),
+                keys.public_key
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
         ListsCommand::Fold { directory, generation, taxonomy } => {
             let taxonomy = read_taxonomy(taxonomy)?;
             let lists = generations::open(&directory, generation, &taxonomy)?;

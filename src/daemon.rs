@@ -24,7 +24,6 @@ use resolver::{
     notify::OnNotify,
     recurse::Recursion,
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
-    sample::QuerySample,
     special::SpecialNames,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -91,8 +90,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         directory: checked.config.lists.directory.clone(),
         base: checked.base.clone(),
         taxonomy: Arc::clone(&taxonomy),
-        yesterday: yesterday(&sample),
-        hits: hits(&engine),
+        yesterday: sampling::yesterday(&sample),
+        hits: sampling::hits(&engine),
     };
     let running = Running {
         checked: &checked,
@@ -146,34 +145,14 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     }
     Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
-    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy) })
+    let share = checked.config.lists.share.clone();
+    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
 /// Tells the feeds of a primary's NOTIFY.
 fn on_notify(keeper: &Keeper) -> OnNotify {
     let wakes = keeper.wakes();
     Arc::new(move |zone, peer| wakes.notified(&zone, peer))
-}
-
-/// What was asked yesterday; on a node's first day, what was asked until now.
-fn yesterday(sample: &Arc<QuerySample>) -> lists::Yesterday {
-    let sample = Arc::clone(sample);
-    Box::new(move || match sample.yesterday(jiff::Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
-        Ok(asked) if !asked.is_empty() => asked,
-        Ok(_) => sample.today(),
-        Err(error) => {
-            tracing::warn!(%error, "yesterday's sample of queries cannot be read");
-            Vec::new()
-        }
-    })
-}
-
-fn hits(engine: &Arc<Engine>) -> lists::Hits {
-    let engine = Arc::clone(engine);
-    Box::new(move || {
-        engine.recorder.publish();
-        engine.recorder.feed_hits().into_iter().map(|(feed, hits)| (feed.into(), hits)).collect()
-    })
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft

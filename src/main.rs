@@ -128,6 +128,11 @@ enum ListsCommand {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Make the pair of keys with which nodes share lists: lists.key for the publisher, lists.pub for all others.
+    Keygen {
+        /// The folder for both.
+        directory: PathBuf,
+    },
     /// Write a generation and the deltas that it stands on as one artefact of the same content.
     #[command(hide = true)]
     Fold {

@@ -9,7 +9,10 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use resolver::{engine::Engine, sample::QuerySample};
 
-use crate::config::{Checked, causes};
+use crate::{
+    config::{Checked, causes},
+    lists::{Hits, Yesterday},
+};
 
 /// How often the workers' rings are emptied; they hold what a worker samples in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
@@ -21,6 +24,28 @@ pub fn open(checked: &Checked) -> anyhow::Result<Arc<QuerySample>> {
     let lists = &checked.config.lists;
     let sample = QuerySample::open(lists.directory.clone(), lists.query_sample, Timestamp::now());
     Ok(Arc::new(sample.context("reading the sample of queries")?))
+}
+
+/// What was asked yesterday; of a node that was not there yesterday, what was asked today.
+pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
+    let sample = Arc::clone(sample);
+    Box::new(move || match sample.yesterday(Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
+        Ok(names) if !names.is_empty() => names,
+        Ok(_) => sample.today(),
+        Err(error) => {
+            tracing::warn!(error = causes(&error), "yesterday's sample of queries cannot be read");
+            Vec::new()
+        }
+    })
+}
+
+/// Queries in which each feed decided, until now.
+pub fn hits(engine: &Arc<Engine>) -> Hits {
+    let engine = Arc::clone(engine);
+    Box::new(move || {
+        engine.recorder.publish();
+        engine.recorder.feed_hits()
+    })
 }
 
 /// Takes and writes until the process ends.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, Layer},
+    decide::Asker,
     explain::Explained,
     household::{Device, Household, Id},
-    listing::{Polarity, Tier},
-    name::Name,
+    key::prefix_of_name,
+    listing::{Action, Polarity},
+    name::{Name, NameRef},
     rules::HouseholdRules,
 };
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,8 @@ pub struct Explanation {
     verdict: &'static str,
     /// The layer that decided.
     layer: &'static str,
+    /// How the deciding entry wants the name answered; `policy` is the operator's way, and `proxied` a host of which paths are listed.
+    action: &'static str,
     /// One sentence to read out.
     reason: String,
     /// The first category for which it is blocked.
@@ -91,16 +95,16 @@ pub struct Explanation {
     generation: u64,
     setter: Option<Setter>,
     hop: Hop,
-    chain: Vec<Name>,
+    chain: Vec<String>,
     matches: Vec<Matched>,
     answer: Answer,
 }
 
-/// Which name decided: 0 is the one asked for, the others are its chain's.
+/// Which name decided: 0 is the one asked for, the others are its chain's, then its listed addresses.
 #[derive(Debug, Serialize)]
 struct Hop {
     index: usize,
-    name: Name,
+    name: String,
 }
 
 /// One entry that spoke for the name.
@@ -112,7 +116,12 @@ struct Matched {
     scope: Value,
     polarity: Value,
     tier: Value,
+    /// What the name is answered with: `policy` where the feed leaves that to the operator.
+    action: Value,
+    /// Whether it counts, or another entry of its feed outranks it.
     counts: bool,
+    /// When it came to the lists, at the latest, RFC 3339.
+    since: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,13 +210,12 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
     let name = &explained.names[explained.hop];
     let header = explained.lists.header();
     let found = explained.lists.matches(name.borrow());
-    let first_category = verdict.categories.iter().next();
-    let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).find(|found| match verdict.layer {
-        Layer::Mandatory => found.tier == Tier::Mandatory,
-        Layer::NeverBlock => found.tier == Tier::NeverBlock,
-        Layer::Security => found.tier == Tier::Security && found.category == first_category,
-        Layer::Category => found.tier == Tier::Choice && found.category == first_category,
-        _ => false,
+    // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
+    let is_of_paths = |action| action == Action::Proxied;
+    let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).rfind(|found| {
+        verdict.feed == Some(found.mark.feed)
+            && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
+            && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
     });
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
@@ -220,26 +228,29 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         device: line.and_then(Line::device).map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
+        action: verdict.action.as_str(),
         reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
-        entry: decisive.map(|found| found.entry.to_string()).or_else(|| own.as_ref().map(|(entry, _)| entry.to_string())),
+        entry: decisive.map(|found| shown(found.entry)).or_else(|| own.as_ref().map(|(entry, _)| entry.to_string())),
         feed: grounds.feed.clone(),
         scope: decisive.map(|found| word(&found.mark.scope)).or_else(|| own.map(|(_, own)| word(&own.value.scope))),
         generation: header.generation,
         setter,
-        hop: Hop { index: explained.hop, name: name.clone() },
-        chain: explained.names[1..].to_vec(),
+        hop: Hop { index: explained.hop, name: shown(name.borrow()) },
+        chain: explained.names[1..].iter().map(|name| shown(name.borrow())).collect(),
         matches: found
             .iter()
             .map(|found| Matched {
-                entry: found.entry.to_string(),
+                entry: shown(found.entry),
                 feed: feed_name(header, found),
                 category: found.category.map(|category| taxonomy.category(category).slug.clone()),
                 scope: word(&found.mark.scope),
                 polarity: word(&found.mark.polarity),
                 tier: word(&found.tier),
+                action: word(&found.mark.action),
                 counts: found.counts,
+                since: found.since,
             })
             .collect(),
         answer: Answer {
@@ -253,6 +264,15 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
 /// The word that JSON has for a plain enum.
 fn word(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("a plain enum is a word")
+}
+
+/// A name; where it stands for addresses, those: one, or a network.
+pub fn shown(name: NameRef<'_>) -> String {
+    match prefix_of_name(name) {
+        Some(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+        Some(network) => network.to_string(),
+        None => name.to_string(),
+    }
 }
 
 fn feed_name(header: &policy::artefact::Header, found: &policy::blocklist::Match<'_>) -> String {

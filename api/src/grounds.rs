@@ -12,7 +12,7 @@ use policy::{
 };
 use serde::Serialize;
 
-use crate::explain::Line;
+use crate::explain::{Line, shown};
 
 /// Who set what decided.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -113,7 +113,7 @@ impl<'a> Grounds<'a> {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
             0 => String::new(),
-            _ => format!(" because it leads to {}", self.name()),
+            _ => format!(" because it leads to {}", shown(self.name().borrow())),
         };
         let titles = self.titles(self.explained.verdict.categories);
         match self.layer() {

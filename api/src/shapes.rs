@@ -201,6 +201,8 @@ pub struct Explanation {
     verdict: String,
     /// The layer that decided.
     layer: String,
+    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records` or `proxied`.
+    action: String,
     /// One sentence to read out.
     reason: String,
     /// The first category for which it is blocked.
@@ -263,8 +265,12 @@ struct Matched {
     polarity: String,
     /// `mandatory`, `security`, `choice` or `never-block`.
     tier: String,
+    /// How it wants the name answered, as above; `path` is one path of a host.
+    action: String,
     /// Whether it counts: in one feed the highest rank speaks.
     counts: bool,
+    /// When it came to the lists, at the latest, RFC 3339.
+    since: Option<String>,
 }
 
 /// What a query would be answered.

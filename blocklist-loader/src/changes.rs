@@ -174,6 +174,9 @@ impl Tally {
     }
 }
 
+/// A key and all that will be said of it.
+type KeyMarks = (Box<[u8]>, Vec<Mark>);
+
 /// What one feed says of each key that its rows touch.
 struct Desk<'l> {
     lists: &'l Blocklist,
@@ -356,7 +359,7 @@ impl<'l> Desk<'l> {
     }
 
     /// All that will be said of each key that differs, with the time at which it came; and how much more there is.
-    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<(Box<[u8]>, Vec<Mark>)>, Tally) {
+    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<KeyMarks>, Tally) {
         let (mut changes, mut tally, mut new) = (Vec::new(), Tally::default(), None);
         for (key, after) in &self.touched {
             let all = self.lists.marks(key);
@@ -409,9 +412,14 @@ fn key_of(name: NameRef<'_>) -> Vec<u8> {
     key
 }
 
-/// The place of now in a table of arrivals. A full table tells no more times apart; the next fold thins it.
+/// Deltas that come sooner after each other than this have one time of arrival: a table of times with a delta every second would be full
+/// in a day, and nobody asks for the second. In seconds.
+const ARRIVALS_APART_S: i64 = 60;
+
+/// The place of now in a table of arrivals. A full table tells no more times apart, until the next build thins it.
 fn next_arrival(arrivals: &mut Vec<jiff::Timestamp>, now: jiff::Timestamp) -> u16 {
-    if arrivals.len() < usize::from(u16::MAX) {
+    let is_near = arrivals.last().is_some_and(|last| (0..ARRIVALS_APART_S).contains(&(now.as_second() - last.as_second())));
+    if arrivals.is_empty() || !is_near && arrivals.len() < usize::from(u16::MAX) {
         arrivals.push(now);
     }
     u16::try_from(arrivals.len() - 1).expect("at most 65,535 places")

@@ -205,18 +205,23 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
 
 /// The generations that must stay; none where all must.
 fn needed(all: &[Artefact], directory: &Path, keep: usize, live: Option<u64>) -> Option<HashSet<u64>> {
-    let mut full = all.iter().filter(|artefact| artefact.kind == Kind::Full);
-    let oldest = full.nth(keep.max(1) - 1)?.generation;
-    let mut needed: HashSet<u64> = all.iter().map(|artefact| artefact.generation).filter(|&generation| generation >= oldest).collect();
-    let mut wanted: Vec<u64> = needed.iter().copied().collect();
-    wanted.extend(live.filter(|live| all.iter().any(|artefact| artefact.generation == *live)));
-    for generation in wanted {
-        match chain(directory, generation) {
-            Ok(chain) => needed.extend(chain.iter().map(|artefact| artefact.generation)),
-            // What lies under the live lists is not known: then nothing is known to be superfluous.
-            Err(_) if live == Some(generation) => return None,
-            // A file that cannot be opened keeps its place, and needs nobody.
-            Err(_) => {}
+    let newest_full: Vec<u64> = all.iter().filter(|artefact| artefact.kind == Kind::Full).map(|artefact| artefact.generation).collect();
+    let oldest = *newest_full.get(keep.max(1) - 1)?;
+    let full: HashSet<u64> = newest_full.into_iter().collect();
+    let live = live.filter(|live| all.iter().any(|artefact| artefact.generation == *live));
+    // What lies under the live lists must be known, or nothing is known to be superfluous.
+    let mut needed: HashSet<u64> = match live {
+        Some(live) => chain(directory, live).ok()?.iter().map(|artefact| artefact.generation).collect(),
+        None => HashSet::new(),
+    };
+    for mut at in all.iter().map(|artefact| artefact.generation).filter(|&generation| generation >= oldest) {
+        // Each generation is looked at once, although many chains lead through it; one that cannot be opened needs nobody.
+        while needed.insert(at) && !full.contains(&at) {
+            let path = delta_path(directory, at);
+            match peek(&path).map_err(OpenError::from).and_then(|header| parent_of(&path, at, &header)) {
+                Ok(parent) => at = parent,
+                Err(_) => break,
+            }
         }
     }
     Some(needed)

@@ -99,8 +99,14 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
 /// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its categories.
 pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
 
+/// The same as they are read now: keys with marks, the feed's place, the slugs.
+pub(crate) type Now<'l> = (&'l [(&'l [u8], Mark)], u16, &'l [String]);
+
+/// A key, and what is said of it: for which category, and whether about a path.
+type Denied = (Vec<u8>, BTreeSet<(String, bool)>);
+
 /// Writes what differs between the names of one feed before and now, both in the order of their keys.
-pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: (&[(&[u8], Mark)], u16, &[String])) -> io::Result<()> {
+pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_>) -> io::Result<()> {
     let ((names, old_place, old_slugs), (entries, place, slugs)) = (before, now);
     let slug = |slugs: &[String], category: u8| match category {
         NO_CATEGORY => "-".to_owned(),
@@ -111,8 +117,8 @@ pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: (&[(&[
         denies.map(|mark| (slug(slugs, mark.category), mark.action == Action::Path)).collect()
     };
     let mut names = names.filter(|_| old_place.is_some());
-    let mut old: Option<(Vec<u8>, BTreeSet<(String, bool)>)> = None;
-    let mut advance = |old: &mut Option<(Vec<u8>, BTreeSet<(String, bool)>)>| {
+    let mut old: Option<Denied> = None;
+    let mut advance = |old: &mut Option<Denied>| {
         *old = None;
         while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
             let said = listed(&mut marks.iter(), old_place, old_slugs);

@@ -23,8 +23,8 @@ use crate::{
     name::NameRef,
 };
 
-/// Times that a table of arrivals may tell apart. Beyond, the older half is told half as exactly; a mark has 16 bits for it, and a
-/// support case needs the minute of last week and the hour of last month.
+/// Times that a table of arrivals may tell apart when lists are built. Beyond, the older half is told half as exactly; a mark has 16 bits
+/// for it, and a support case needs the minute of last week and the hour of last month.
 const ARRIVALS_MAX: usize = 4096;
 
 /// Collects what the feeds say, then writes it in one go.
@@ -288,18 +288,14 @@ fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
 /// # Errors
 /// The step that failed; a file that stood at `path` is then untouched.
 pub fn fold(lists: &Blocklist, path: &Path) -> Result<Written, ArtefactError> {
+    // Arrivals stay as they are: deltas that continue this generation name their places.
     let mut header = lists.header().clone();
     header.answers = lists.answers().to_vec();
-    let (arrivals, places) = thin(&header.arrivals);
-    header.arrivals = arrivals;
-    let dated = |marks: &[Mark]| -> Vec<Mark> {
-        marks.iter().map(|mark| Mark { arrival: places.get(usize::from(mark.arrival)).copied().unwrap_or(0), ..*mark }).collect()
-    };
     let mut sets = Sets::default();
     let mut places_of_names = Vec::new();
     let mut names = lists.names();
     while let Some((_, marks)) = names.next() {
-        places_of_names.push(sets.place(&dated(&marks)));
+        places_of_names.push(sets.place(marks));
     }
     header.names = places_of_names.len() as u64;
     write_artefact(header, &sets, path, |insert| {

@@ -133,9 +133,10 @@ impl Classification {
         let listing = Listing { feed: mark.feed, tier, category, action: mark.action, data: mark.data };
         for place in &mut self.listings {
             match place {
-                // The feed that stands first in the configuration speaks, whichever entry was met first.
+                // The feed that stands first in the configuration speaks, whichever entry was met first, and of its entries the deepest, which
+                // is met last.
                 Some(other) if other.is_about_the_same(&listing) => {
-                    if listing.feed < other.feed {
+                    if listing.feed <= other.feed {
                         *other = listing;
                     }
                     return;

@@ -150,12 +150,17 @@ impl Verdict {
 /// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name of which only paths are listed is
 /// never blocked for that: it goes to the proxy, by order whatever else holds, otherwise where nothing above speaks for or against it.
 #[must_use]
+#[inline]
 pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let verdict = decide_name(asker, name, classification);
+    if classification.paths.is_empty() || verdict.is_block() { verdict } else { decide_paths(asker, verdict, classification) }
+}
+
+/// What becomes of a name that is not blocked and has listed paths: few names do, and the others do not pay for them.
+#[cold]
+#[inline(never)]
+fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification) -> Verdict {
     let paths = classification.paths;
-    if paths.is_empty() || verdict.is_block() {
-        return verdict;
-    }
     let (choice, is_free) = (paths.choice.intersection(asker.blocked()), verdict.layer == Layer::Default);
     let listing = if paths.mandatory {
         classification.path_listing(Tier::Mandatory, None)
@@ -169,6 +174,7 @@ pub fn decide(asker: &Asker, name: NameRef<'_>, classification: &Classification)
     Verdict { action: Action::Proxied, ..verdict.of(listing) }
 }
 
+#[inline]
 fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let by_feed = |layer, tier| Verdict::by(layer).of(classification.listing(tier, None));
     if classification.mandatory {

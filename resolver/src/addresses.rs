@@ -61,3 +61,48 @@ fn hints(data: &[u8], visit: &mut impl FnMut(IpAddr)) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with one question, and answers of one octet of name each.
+    fn message(answers: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut message = vec![0, 0, 0x80, 0, 0, 1, 0, u8::try_from(answers.len()).unwrap(), 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        for (record_type, data) in answers {
+            message.extend([0xc0, 12]);
+            message.extend(record_type.to_be_bytes());
+            message.extend([0, 1, 0, 0, 0, 60]);
+            message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+            message.extend_from_slice(data);
+        }
+        message
+    }
+
+    fn read(message: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        for_each_address(message, |address| found.push(address.to_string()));
+        found
+    }
+
+    #[test]
+    fn addresses_and_hints_are_found_in_order_and_nothing_else() {
+        let v6: Vec<u8> = [0x20, 1, 0x0d, 0xb8].into_iter().chain([0; 11]).chain([7]).collect();
+        // Priority 1, target b.; alpn h2; two IPv4 hints; one IPv6 hint.
+        let https = [b"\0\x01\x01b\0\0\x01\0\x03\x02h2\0\x04\0\x08\xc0\0\x02\x01\xc0\0\x02\x02\0\x06\0\x10".as_slice(), &v6].concat();
+        let whole = message(&[
+            (5, b"\x01b\0"),
+            (TYPE_A, &[192, 0, 2, 9]),
+            (16, b"\x04text"),
+            (TYPE_AAAA, &v6),
+            (TYPE_HTTPS, &https),
+            (TYPE_A, &[1; 4]),
+        ]);
+        assert_eq!(read(&whole), ["192.0.2.9", "2001:db8::7", "192.0.2.1", "192.0.2.2", "2001:db8::7", "1.1.1.1"]);
+        // Whatever is cut off or lies about its length is not read, and is no end of anything else.
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).len() <= 6);
+        }
+        assert_eq!(read(&message(&[(TYPE_A, &[1, 2, 3]), (TYPE_A, &[1; 4])])), ["1.1.1.1"]);
+    }
+}

@@ -282,15 +282,23 @@ impl Entry {
     }
 
     fn judge_by(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool, transport: Transport) -> (Verdict, usize) {
+        let judged = self.review(by, asker, name, with_answer);
+        let wants_tcp = judged.0.action == Action::TcpOnly && judged.0.is_block();
+        if wants_tcp && transport == Transport::Tcp { self.judge_over_tcp(by, asker, name, with_answer) } else { judged }
+    }
+
+    /// The client has come over TCP as it was asked to: what others say is left.
+    #[cold]
+    #[inline(never)]
+    fn judge_over_tcp(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool) -> (Verdict, usize) {
+        self.review(&by.over_tcp(), asker, name, with_answer)
+    }
+
+    fn review(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool) -> (Verdict, usize) {
         let (chain, addresses) = if with_answer { (&*self.chain, &*by.addresses) } else { (&[] as &[_], &[] as &[_]) };
         let chain = chain.iter().map(Name::borrow).zip(&by.chain);
         let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
-        let (verdict, hop) = review(asker, decide(asker, name, &by.asked), chain.chain(addresses));
-        if transport == Transport::Tcp && verdict.is_block() && verdict.action == Action::TcpOnly {
-            // Nothing asks for TCP in what is left, so this ends here.
-            return self.judge_by(&by.over_tcp(), asker, name, with_answer, transport);
-        }
-        (verdict, hop)
+        review(asker, decide(asker, name, &by.asked), chain.chain(addresses))
     }
 
     /// The names that hops of a verdict under these lists are about, behind the one asked for: the chain's, and those that stand for listed

@@ -194,13 +194,13 @@ struct Source {
 struct Hits {
     /// The feeds that were last seen in the lists.
     shown: Option<FeedNames>,
-    by_name: BTreeMap<Box<str>, (Counter, u64)>,
+    by_name: BTreeMap<String, (Counter, u64)>,
 }
 
 impl Hits {
     fn add(&mut self, feed: &str, hits: u64) {
         if !self.by_name.contains_key(feed) {
-            self.by_name.insert(feed.into(), (counter!("ox_protect_feed_hits_total", "feed" => feed.to_owned()), 0));
+            self.by_name.insert(feed.to_owned(), (counter!("ox_protect_feed_hits_total", "feed" => feed.to_owned()), 0));
         }
         if let Some((counter, sum)) = self.by_name.get_mut(feed) {
             counter.increment(hits);
@@ -304,7 +304,7 @@ impl Recorder {
 
     /// How many queries each feed blocked or led to the proxy since the start, by the feed's name, as far as it is published.
     #[must_use]
-    pub fn feed_hits(&self) -> BTreeMap<Box<str>, u64> {
+    pub fn feed_hits(&self) -> BTreeMap<String, u64> {
         self.hits().by_name.iter().map(|(feed, (_, hits))| (feed.clone(), *hits)).collect()
     }
 

@@ -188,6 +188,7 @@ pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnsw
 
 /// Records of a feed's own in the place of an answer: those of the type that is asked for, or a CNAME whatever is asked for (RFC 1034
 /// section 3.6.2). Where there is none, the name exists but has nothing of this type.
+#[inline(never)]
 pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport) {
     let alias = records.0.iter().find(|record| record.record_type == TYPE_CNAME);
     let mut room = [0; NAME_OCTETS_MAX];
@@ -232,6 +233,7 @@ fn alias_target<'r>(asked: NameRef<'_>, target: &'r [u8], room: &'r mut [u8; NAM
 
 /// The addresses of the proxy that looks at a host's paths, for the types that lead to a host; it has nothing of the others, and none of
 /// the service records by which a client would go around it.
+#[inline(never)]
 pub fn write_proxied(reply: &mut Vec<u8>, query: &Query<'_>, proxy: &[IpAddr], transport: Transport) {
     start(reply, query, Rcode::NoError);
     let mut count = 0_u8;
@@ -252,6 +254,7 @@ pub fn write_proxied(reply: &mut Vec<u8>, query: &Query<'_>, proxy: &[IpAddr], t
 }
 
 /// Nothing but the wish to be asked again over TCP.
+#[inline(never)]
 pub fn write_truncated(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
     start(reply, query, Rcode::NoError);
     reply[2] |= TRUNCATED;

@@ -206,10 +206,11 @@ impl Day {
     }
 }
 
-/// Names that say something of the Internet, and nothing of a home.
+/// Names that say something of the Internet, and nothing of a home; no feed lists any of other octets.
 fn is_of_interest(name: NameRef<'_>) -> bool {
     let top = name.labels().last().unwrap_or_default();
-    name.label_count() > 1 && !NOT_OF_THE_INTERNET.contains(&top)
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    name.label_count() > 1 && !NOT_OF_THE_INTERNET.contains(&top) && name.labels().flatten().all(is_plain)
 }
 
 fn date_of(now: Timestamp) -> Date {

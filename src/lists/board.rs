@@ -163,7 +163,10 @@ impl Board {
     pub fn states(&self, lists: &Blocklist, hits: &BTreeMap<String, u64>, now: Timestamp) -> Vec<FeedState> {
         let entries = self.entries();
         let summary = |name: &str| lists.header().feeds.iter().find(|feed| feed.name == name);
-        entries.values().map(|entry| state(entry, summary(&entry.feed.name), hits, self.age(entry, now))).collect()
+        let own = entries.values().map(|entry| state(entry, summary(&entry.feed.name), hits, self.age(entry, now)));
+        // What another node built of feeds that this one does not define.
+        let shared = lists.header().feeds.iter().filter(|feed| !entries.contains_key(&feed.name));
+        own.chain(shared.map(|summary| shared_state(summary, hits))).collect()
     }
 
     /// How old what is known of a source is, and how old it may be, in seconds. A file is not asked: it is as old as its content, and
@@ -240,6 +243,45 @@ fn state(entry: &Entry, summary: Option<&FeedSummary>, hits: &BTreeMap<String, u
         failures: entry.failures.iter().map(|(gate, count)| (gate.to_string(), *count)).collect(),
         hits: hits.get(&feed.name).copied().unwrap_or(0),
         definition: serde_json::to_value(feed).unwrap_or_default(),
+    }
+}
+
+fn shared_state(summary: &FeedSummary, hits: &BTreeMap<String, u64>) -> FeedState {
+    let refused = summary.refused.as_ref().map(|refused| RefusedVersion {
+        version: refused.version.clone(),
+        gate: refused.gate.clone(),
+        detail: refused.detail.clone(),
+        at: refused.at,
+        entries: Some(refused.entries),
+        may_be_approved: false,
+    });
+    let condition = match (summary.held, &refused, summary.version.is_empty()) {
+        (true, ..) => Condition::Held,
+        (_, Some(_), _) => Condition::Refused,
+        (.., true) => Condition::Waiting,
+        _ => Condition::Live,
+    };
+    FeedState {
+        name: summary.name.clone(),
+        source: summary.source.clone(),
+        format: summary.format.clone(),
+        tier: summary.tier,
+        origin: Origin::Config,
+        state: condition,
+        version: Some(summary.version.clone()).filter(|version| !version.is_empty()),
+        generation: Some(summary.generation),
+        fetched_at: Some(summary.read_at),
+        published_at: None,
+        age_s: None,
+        max_age_s: None,
+        is_stale: false,
+        entries: summary.report.entries,
+        report: summary.report.clone(),
+        alarm: None,
+        refused,
+        failures: BTreeMap::new(),
+        hits: hits.get(&summary.name).copied().unwrap_or(0),
+        definition: serde_json::json!({ "name": summary.name, "source": summary.source, "format": summary.format, "tier": summary.tier }),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The one task that decides what is live.
 
-mod back;
-
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -14,6 +12,7 @@ use blocklist_loader::{
     Feed, Fetched, Need, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
     generations, needs_building, newest,
+    share::Role,
 };
 use jiff::Timestamp;
 use metrics::counter;
@@ -28,7 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, board::Board, child, fetching::Wakes, swap};
+use super::{Settings, board::Board, child, fetching::Wakes, sharing::Outbox, swap};
 
 /// Names in the overlay, as a part of the base's, beyond which it is folded: a twentieth costs a twentieth of the base's memory.
 const FOLD_PART: u64 = 20;
@@ -36,6 +35,8 @@ const FOLD_PART: u64 = 20;
 const FOLD_NAMES_MIN: usize = 50_000;
 /// Deltas on end beyond which they are folded, so that a start opens no more files than this.
 const FOLD_CHAIN: u64 = 500;
+/// Times of arrival beyond which lists are built anew, well before their table is full (65,535).
+const ARRIVALS_MAX: usize = 50_000;
 /// How soon a feed whose rows cannot be applied is read as a whole again.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
 /// How often the folder is looked into for what others put there, and ages are looked at.
@@ -57,6 +58,8 @@ pub enum Act {
     RollBackFeed { feed: String, to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
     /// An operator takes all lists back.
     RollBack { to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
+    /// Another node's generation lies in the folder; whether it is live now.
+    Offer { generation: u64, reply: oneshot::Sender<bool> },
     /// A feed is defined.
     Define { feed: Box<Feed>, reply: oneshot::Sender<()> },
     /// A feed is no more.
@@ -79,26 +82,30 @@ enum Brought {
 
 /// Keeps the lists of a node.
 pub struct Keeper {
-    plan: Plan,
+    pub(super) plan: Plan,
     keep: usize,
     taxonomy_path: PathBuf,
-    taxonomy: Arc<Taxonomy>,
-    board: Arc<Board>,
-    live: Arc<LiveLists>,
+    pub(super) taxonomy: Arc<Taxonomy>,
+    pub(super) board: Arc<Board>,
+    pub(super) live: Arc<LiveLists>,
     wakes: Arc<Wakes>,
     acts: mpsc::Receiver<Act>,
     /// Hands acts in.
     pub sender: mpsc::Sender<Act>,
     watcher: Option<Watcher>,
     child: Option<JoinHandle<Brought>>,
+    /// What other nodes are told, where this one publishes.
+    pub(super) outbox: Arc<Outbox>,
+    /// Whether this node takes what another one builds, and builds nothing.
+    follows: bool,
     /// Whether the child builds; otherwise it folds.
     builds: bool,
     /// Another build is wanted when this one is done, and not before.
-    again: bool,
-    not_before: Option<tokio::time::Instant>,
+    pub(super) again: bool,
+    pub(super) not_before: Option<tokio::time::Instant>,
     meanwhile: Vec<Meanwhile>,
     /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
-    next: Waiting,
+    pub(super) next: Waiting,
     under_way: Waiting,
     /// The highest number given to a generation.
     highest: u64,
@@ -108,17 +115,17 @@ pub struct Keeper {
 
 /// Who is told when a build is done.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     /// Operators who let a feed go on.
-    approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
+    pub(super) approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
     /// Fetchers whose content it reads.
-    fetched: Vec<oneshot::Sender<()>>,
+    pub(super) fetched: Vec<oneshot::Sender<()>>,
 }
 
 impl Keeper {
     /// Takes over what is live.
     pub fn new(settings: Settings, board: Arc<Board>, live: Arc<LiveLists>) -> anyhow::Result<Self> {
-        let Settings { plan, keep, taxonomy_path, taxonomy } = settings;
+        let Settings { plan, keep, taxonomy_path, taxonomy, share } = settings;
         let (sender, acts) = mpsc::channel(ACTS_MAX);
         let highest = newest(&plan.directory).context("listing the generations")?.first().map_or(0, |artefact| artefact.generation);
         Ok(Self {
@@ -133,6 +140,8 @@ impl Keeper {
             sender,
             watcher: None,
             child: None,
+            outbox: Arc::default(),
+            follows: share.is_some_and(|share| share.role == Role::Follow),
             builds: false,
             again: false,
             not_before: None,
@@ -142,6 +151,11 @@ impl Keeper {
             highest,
             passed_over: 0,
         })
+    }
+
+    /// What other nodes are told.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     /// Who can have feeds asked.
@@ -164,10 +178,12 @@ impl Keeper {
 
     /// Keeps the lists until the process ends.
     pub async fn run(mut self) {
-        for feed in &self.plan.feeds {
-            self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+        if !self.follows {
+            for feed in &self.plan.feeds {
+                self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+            }
+            self.watch_files();
         }
-        self.watch_files();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -216,6 +232,15 @@ impl Keeper {
             Act::RollBack { to, reply } => {
                 let result = self.roll_back(to).await;
                 let _ = reply.send(result);
+            }
+            Act::Offer { generation, reply } => {
+                self.highest = self.highest.max(generation);
+                let result = self.adopt(generation, Vec::new()).await;
+                if let Err(error) = &result {
+                    tracing::error!(error = format!("{error:#}"), generation, "a shared generation cannot be used; what is live stays");
+                }
+                self.prune().await;
+                let _ = reply.send(result.is_ok());
             }
             Act::Define { feed, reply } => {
                 self.plan.feeds.retain(|other| other.name != feed.name);
@@ -269,7 +294,7 @@ impl Keeper {
     }
 
     /// A number that no generation has. Somebody at the command line may have taken the next one.
-    fn next_generation(&mut self) -> u64 {
+    pub(super) fn next_generation(&mut self) -> u64 {
         let is_taken = |generation| {
             let (full, delta) =
                 (generations::path_of(&self.plan.directory, generation), generations::delta_path(&self.plan.directory, generation));
@@ -287,7 +312,8 @@ impl Keeper {
 
     /// Starts what whole lists need, one at a time: a build first, then a fold.
     fn start_child(&mut self) {
-        if self.child.is_some() {
+        // Who follows gets whole artefacts from who builds.
+        if self.child.is_some() || self.follows {
             return;
         }
         if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
@@ -298,6 +324,10 @@ impl Keeper {
             return;
         }
         let lists = self.live.current();
+        // Only a build makes room in the table of times; with a delta every minute that is once a month.
+        if lists.header().arrivals.len() > ARRIVALS_MAX {
+            (self.again, self.plan.force) = (true, true);
+        }
         let (overlay, base) = (lists.overlay_size().0, lists.header().names);
         let chain = lists.generation().saturating_sub(lists.base_generation());
         if overlay > FOLD_NAMES_MIN.max(usize::try_from(base / FOLD_PART).unwrap_or(usize::MAX)) || chain > FOLD_CHAIN && overlay > 0 {
@@ -315,7 +345,7 @@ impl Keeper {
         match self.propose(&lists, &feed, changed).await {
             Ok(next) => {
                 let generation = next.generation();
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 tracing::info!(feed = feed.name, version = changed.version, rows = changed.rows.len(), generation, took = ?began.elapsed(), "changed rows are live");
                 self.board.live(&feed.name, &changed.version, generation, Timestamp::now());
             }
@@ -366,6 +396,7 @@ impl Keeper {
 
     /// A build has ended.
     async fn built(&mut self, result: anyhow::Result<Outcome>) {
+        self.plan.force = false;
         let meanwhile = std::mem::take(&mut self.meanwhile);
         let result = match result {
             Ok(Outcome::Built(built)) => {
@@ -437,7 +468,7 @@ impl Keeper {
         }
         let (generation, names, bytes) = (next.generation(), next.header().names, next.octets());
         let feeds = next.header().feeds.clone();
-        swap::install(&self.live, next, began);
+        self.install(next, began);
         tracing::info!(generation, names, bytes, "new lists are live");
         let now = Timestamp::now();
         for feed in &feeds {
@@ -453,7 +484,13 @@ impl Keeper {
         Ok(())
     }
 
-    async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
+    /// Makes lists live, and tells the other nodes.
+    pub(super) fn install(&self, next: Arc<Blocklist>, began: Instant) {
+        swap::install(&self.live, next, began);
+        self.outbox.changed();
+    }
+
+    pub(super) async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
         let (directory, taxonomy) = (self.plan.directory.clone(), Arc::clone(&self.taxonomy));
         let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
         Ok(opened.context("opening a generation")??)
@@ -470,7 +507,7 @@ impl Keeper {
         match opened {
             Ok(next) => {
                 tracing::info!(generation, base = next.base_generation(), "the overlay was folded into a new base");
-                swap::install(&self.live, next, began);
+                self.install(next, began);
                 self.prune().await;
             }
             Err(error) => tracing::error!(error = format!("{error:#}"), "the overlay could not be folded; it goes on growing"),
@@ -487,6 +524,9 @@ impl Keeper {
 
     /// Ages, and generations that somebody else put into the folder: the command line, or another node.
     async fn look_around(&mut self) {
+        if self.follows {
+            return;
+        }
         self.board.watch_ages(Timestamp::now());
         if self.child.is_some() {
             return;
@@ -497,8 +537,17 @@ impl Keeper {
         // Numbers that were given and came to nothing, as those of refused rows, are free for others.
         if newest > self.live.load().generation() && newest != self.passed_over {
             self.highest = self.highest.max(newest);
+            let before = self.live.load().generation();
             match self.adopt(newest, Vec::new()).await {
-                Ok(()) => tracing::info!(generation = newest, "a generation from elsewhere is live"),
+                Ok(()) => {
+                    tracing::info!(generation = newest, "a generation from elsewhere is live");
+                    // What continues something older than what was live takes that back.
+                    if let Some(to) = self.live.current().header().parent.filter(|to| *to < before) {
+                        self.outbox.withdraw(to + 1..=before);
+                        let detail = format!("generation {to} is live again");
+                        self.board.say(EventKind::RolledBack, None, newest, Some(detail), Timestamp::now());
+                    }
+                }
                 Err(error) => {
                     self.passed_over = newest;
                     tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used");

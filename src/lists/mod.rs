@@ -12,17 +12,20 @@
 //! ([`fetching`]); whole lists are worked on by another process ([`child`]). A step that fails leaves the generation in use, and says so
 //! on the [`board`].
 
+mod approval;
 mod board;
 mod child;
 mod control;
 mod fetching;
 mod keeper;
+mod rollback;
+mod sharing;
 mod swap;
 
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
-use blocklist_loader::{Need, Plan, generations, needs_building, newest};
+use blocklist_loader::{Need, Plan, generations, needs_building, newest, share};
 use policy::{blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 
 pub use self::{
@@ -41,6 +44,8 @@ pub struct Settings {
     pub taxonomy_path: PathBuf,
     /// The taxonomy.
     pub taxonomy: Arc<Taxonomy>,
+    /// How nodes share lists, if they do.
+    pub share: Option<share::Settings>,
 }
 
 /// The newest generation that can be opened; those that cannot are named in the log.
@@ -57,14 +62,22 @@ pub fn open_newest(plan: &Plan, taxonomy: &Taxonomy) -> anyhow::Result<Option<Ar
 }
 
 /// Opens the newest generation. Where there is none, or the feeds are defined otherwise by now, builds first: a query is never answered
-/// before its lists are there. Feeds that were never fetched are asked before that, once.
+/// before its lists are there. Feeds that were never fetched are asked before that, once. A node that follows takes what is published.
 pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Keeper, Arc<LiveLists>)> {
-    let newest = open_newest(&settings.plan, &settings.taxonomy)?;
-    let needs_build = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header)) == Need::Definitions;
+    let mut newest = open_newest(&settings.plan, &settings.taxonomy)?;
+    let share = settings.share.clone();
+    let mut follower = None;
+    if let Some(share) = share.as_ref().filter(|share| share.role == share::Role::Follow) {
+        follower = Some(sharing::follow_first(share, &settings.plan.directory, newest.is_some()).await?);
+        newest = open_newest(&settings.plan, &settings.taxonomy)?;
+    }
+    let is_of_other_feeds = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header)) == Need::Definitions;
+    let needs_build = is_of_other_feeds && follower.is_none();
     let live = Arc::new(LiveLists::new(newest.unwrap_or_else(|| Arc::new(Blocklist::empty()))));
     if needs_build {
         fetching::fetch_first(&settings.plan, &board).await;
     }
+    let directory = settings.plan.directory.clone();
     let mut keeper = Keeper::new(settings, Arc::clone(&board), Arc::clone(&live))?;
     if needs_build {
         keeper.build_now().await;
@@ -74,6 +87,20 @@ pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Kee
     // Generation 0 is no lists at all: whoever answered under it would let everything through.
     if live.load().generation() == 0 {
         bail!("there are no lists to answer under: {}", board.last_error().unwrap_or_default());
+    }
+    match (share, follower) {
+        (_, Some(follower)) => {
+            tokio::spawn(sharing::follow(follower, Arc::clone(&live), keeper.sender.clone()));
+        }
+        (Some(share), None) => {
+            let publish = sharing::publish(share, directory, Arc::clone(&live), keeper.outbox());
+            tokio::spawn(async move {
+                if let Err(error) = publish.await {
+                    tracing::error!(error = format!("{error:#}"), "the lists are not published");
+                }
+            });
+        }
+        (None, None) => {}
     }
     Ok((keeper, live))
 }

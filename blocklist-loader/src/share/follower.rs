@@ -200,9 +200,9 @@ impl Follower {
     /// Fetches what is missing of a generation.
     async fn get(&self, manifest: &Manifest, generation: u64) -> Result<Offer, ShareError> {
         let way = self.way(manifest, generation).await?;
-        let missing: Vec<&Needed> = way.iter().filter(|needed| !needed.is_here).collect();
+        let missing: Vec<Needed> = way.iter().filter(|needed| !needed.is_here).cloned().collect();
         // The results come in the order of the way, so a delta is never in its place before its parent.
-        let mut fetched = stream::iter(missing.iter().map(|needed| self.fetch(needed))).buffered(AT_A_TIME);
+        let mut fetched = stream::iter(missing.clone().into_iter().map(|needed| self.fetch(needed))).buffered(AT_A_TIME);
         let mut octets = 0;
         for needed in &missing {
             let aside = fetched.next().await.expect("one for each")?;
@@ -235,9 +235,9 @@ impl Follower {
     }
 
     /// Fetches one object aside, from where an earlier attempt stopped, and says where it lies.
-    async fn fetch(&self, needed: &Needed) -> Result<PathBuf, ShareError> {
+    async fn fetch(&self, needed: Needed) -> Result<PathBuf, ShareError> {
         let Needed { path, object, kind, .. } = needed;
-        let name = object.name(*kind);
+        let name = object.name(kind);
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!("{FETCHING}{}", &object.sha256[..16]));
         let aside = PathBuf::from(aside);
@@ -386,5 +386,50 @@ fn sweep(directory: &Path) {
     };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(FETCHING)) {
         let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::{Role, generate_keys};
+
+    #[test]
+    fn polls_keep_their_time_and_after_failures_nodes_come_back_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = generate_keys(folder.path()).unwrap().public_key;
+        let mut follower =
+            Follower::new(&Settings { public_key: Some(key), ..Settings::new("/absent", Role::Follow) }, folder.path()).unwrap();
+        let span = |follower: &Follower| (follower.pause(0.0).as_millis(), follower.pause(0.999_999).as_millis());
+        assert_eq!(span(&follower), (750, 1249));
+        for (failures, longest) in [(1, 1999), (2, 3999), (3, 7999), (4, 9999), (1000, 9999)] {
+            follower.failures = failures;
+            assert_eq!(span(&follower), (500, longest));
+        }
+        // A thousand nodes that failed together: no tenth of a second has more than a handful of them.
+        let mut tenths = [0; 100];
+        (0..1000).for_each(|_| tenths[usize::try_from(follower.pause(chance()).as_millis() / 100).unwrap()] += 1);
+        assert!(tenths.iter().all(|&nodes| nodes < 40), "{tenths:?}");
+    }
+
+    #[test]
+    fn the_way_is_that_with_the_least_to_fetch() {
+        let folder = tempfile::tempdir().unwrap();
+        let object = |octets| Some(Object { sha256: format!("{octets:064}"), octets });
+        let entry = |generation: u64, full, delta| {
+            let parent = Some(generation - 1).filter(|_| delta > 0);
+            let object = |octets| object(octets).filter(|_| octets > 0);
+            Entry { full: object(full), delta: object(delta), parent, ..Entry::new(generation, Timestamp::UNIX_EPOCH) }
+        };
+        let way = |entries: &[Entry]| {
+            let way = shortest(entries, folder.path(), &Digests::default()).unwrap();
+            way.map(|way| way.iter().map(|needed| (needed.generation, needed.kind)).collect::<Vec<_>>())
+        };
+        let (full, delta) = (Kind::Full, Kind::Delta);
+        assert_eq!(way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]), Some(vec![(1, full), (2, delta), (3, delta)]));
+        assert_eq!(way(&[entry(3, 0, 5), entry(2, 90, 5), entry(1, 100, 0)]), Some(vec![(2, full), (3, delta)]));
+        assert_eq!(way(&[entry(3, 0, 5), entry(2, 120, 5), entry(1, 100, 0)]), Some(vec![(1, full), (2, delta), (3, delta)]));
+        assert_eq!(way(&[entry(3, 0, 5), entry(2, 0, 5)]), None);
+        assert_eq!(way(&[]), None);
     }
 }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use policy::artefact::peek;
 
 use super::{
-    ShareError, blocking, disk,
+    ShareError, blocking, causes, disk,
     keys::Signer,
     local::{self, Digests, Memory},
     manifest::{Entry, Manifest, Object},
@@ -117,9 +117,9 @@ impl Publisher {
             let before = self.seen.as_ref().map(|(manifest, ..)| manifest);
             let (generations, paths) = merge(before, &ours, change, self.keep, &self.directory, now)?;
             let is_said = |manifest: &&Manifest| manifest.live == change.live && manifest.generations == generations;
-            if let Some(manifest) = before.filter(is_said).filter(|manifest| now.duration_since(manifest.published_at) < HEARTBEAT) {
+            if let Some(manifest) = before.filter(is_said).filter(|manifest| now.duration_since(manifest.published_at).abs() < HEARTBEAT) {
                 let sequence = manifest.sequence;
-                return Ok(Published { sequence, sent, octets, deleted: self.sweep(now).await?, changed: false });
+                return Ok(Published { sequence, sent, octets, deleted: self.swept(now).await, changed: false });
             }
             let changed = before.filter(is_said).is_none();
             // A store that somebody set back does not set the sequence back.
@@ -149,7 +149,7 @@ impl Publisher {
             let directory = self.directory.clone();
             blocking(move || memory.write(&directory)).await?;
             self.read().await?;
-            return Ok(Published { sequence, changed, sent, octets, deleted: self.sweep(now).await? });
+            return Ok(Published { sequence, changed, sent, octets, deleted: self.swept(now).await });
         }
         Err(ShareError::Outrun(ATTEMPTS))
     }
@@ -191,11 +191,20 @@ impl Publisher {
         .await
     }
 
-    /// Deletes what has been unneeded for long enough, from time to time.
-    async fn sweep(&mut self, now: Timestamp) -> Result<usize, ShareError> {
-        if self.swept_at.is_some_and(|at| now.duration_since(at) < SWEEP) {
-            return Ok(0);
+    /// Sweeps from time to time. What is published is published, even where this publisher may not list or delete.
+    async fn swept(&mut self, now: Timestamp) -> usize {
+        if self.swept_at.is_some_and(|at| now.duration_since(at).abs() < SWEEP) {
+            return 0;
         }
+        self.swept_at = Some(now);
+        self.sweep(now).await.unwrap_or_else(|error| {
+            tracing::warn!(error = causes(&error), "objects that nobody needs could not be deleted from the store");
+            0
+        })
+    }
+
+    /// Deletes what has been unneeded for long enough.
+    async fn sweep(&mut self, now: Timestamp) -> Result<usize, ShareError> {
         let there = self.store.list().await?;
         // Read after the list: what another publisher named meanwhile stays.
         self.read().await?;
@@ -208,7 +217,6 @@ impl Publisher {
                 deleted += 1;
             }
         }
-        self.swept_at = Some(now);
         Ok(deleted)
     }
 }

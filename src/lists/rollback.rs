@@ -1,4 +1,5 @@
-//! What an operator has done: versions let through, and the way back.
+//! The way back: what was live once is live again, in seconds and without compiling. Feeds that go back are held, so that what was
+//! wrong with them does not come again with their next fetch.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,52 +7,17 @@ use api::control::{ActError, EventKind, RolledBack};
 use blocklist_loader::past;
 use jiff::Timestamp;
 use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
-use tokio::sync::oneshot;
 
-use super::{super::swap, Keeper};
+use super::keeper::Keeper;
 
 impl Keeper {
-    pub(super) fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
-        let lists = self.live.current();
-        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
-        let is_held = summary.is_some_and(|summary| summary.held);
-        let refused = self.board.refused(&feed);
-        match refused {
-            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
-                let _ = reply.send(Err(ActError::UnknownFeed));
-                return;
-            }
-            None if !is_held => {
-                let _ = reply.send(Err(ActError::NothingRefused));
-                return;
-            }
-            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
-                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
-                return;
-            }
-            Some(refused) if !refused.may_be_approved => {
-                let _ = reply.send(Err(ActError::NotApprovable { gate: refused.gate }));
-                return;
-            }
-            Some(refused) => {
-                self.plan.approved.insert(feed.clone(), refused.version);
-            }
-            None => {}
-        }
-        if is_held {
-            self.plan.released.push(feed.clone());
-        }
-        self.next.approvals.push((feed, reply));
-        (self.again, self.not_before) = (true, None);
-    }
-
     /// What is live becomes what was live: under a new number that continues the old content.
     pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
         let began = Instant::now();
         let live = self.live.current();
         let to = match to {
             Some(to) => to,
-            None => self.generation_before(&live)?,
+            None => kept(past::before(&self.plan.directory, live.header()))?,
         };
         if to == live.generation() {
             return Err(ActError::NothingBefore(format!("generation {to} is live")));
@@ -61,6 +27,8 @@ impl Keeper {
         let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
         let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
         self.install_delta(then, delta, began).await?;
+        // Nodes that wait before they take something new shall not take what was taken back, nor stay on it.
+        self.outbox.withdraw(to + 1..=live.generation());
         self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
         Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
     }
@@ -75,7 +43,7 @@ impl Keeper {
         let now = summary(&live).ok_or(ActError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
-            None => self.generation_with_another(&now, &live)?,
+            None => kept(past::before_feed(&self.plan.directory, live.header(), &now))?,
         };
         let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
         if summary(&then).is_none_or(|then| then.version == now.version) {
@@ -100,6 +68,7 @@ impl Keeper {
             (on, restored.ok().flatten().ok_or_else(too_much)?)
         };
         self.install_delta(base, delta, began).await?;
+        self.outbox.withdraw(to + 1..=live.generation());
         self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
         Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
     }
@@ -122,18 +91,8 @@ impl Keeper {
         };
         let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
         let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
-        swap::install(&self.live, next, began);
+        self.install(next, began);
         Ok(())
-    }
-
-    /// The kept generation before the live one whose content is another.
-    fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        kept(past::before(&self.plan.directory, live.header()))
-    }
-
-    /// The kept generation before the live one in which a feed was at another version.
-    fn generation_with_another(&self, feed: &FeedSummary, live: &Blocklist) -> Result<u64, ActError> {
-        kept(past::before_feed(&self.plan.directory, live.header(), feed))
     }
 }
 

@@ -1,0 +1,291 @@
+//! The words these tests are written in: an engine without a socket, an Internet of some records, lists made entry by entry, and a family
+//! on 127.0.7.0/24 that blocks what the strict preset blocks.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::{Edns, Message, Query, ResponseCode},
+    rr::{Name as ProtoName, RData, RecordType},
+    serialize::{
+        binary::{BinEncodable, BinEncoder},
+        txt::Parser,
+    },
+};
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    builder::Builder,
+    category::Taxonomy,
+    decide::Asker,
+    directory::Directory,
+    explain::Explained,
+    household::{Household, OwnName, Set, State},
+    key::names_of_prefix,
+    listing::{Action, Mark, Record, Records, Scope, Tier},
+    live::LiveLists,
+    name::Name,
+    rules::{HouseholdRules, OperatorDefaults},
+};
+use resolver::{
+    engine::{Engine, Parts, Stale, Step},
+    local::LocalRecords,
+    notify::OnNotify,
+    recurse::{Answer, Question, Recursion, RecursionError},
+    respond::{BlockedAnswer, Transport, read_extended_error},
+};
+
+/// A line of the family.
+const HOME: &str = "127.0.7.9";
+
+/// What nobody has is not there.
+struct Nothing;
+
+#[async_trait]
+impl Recursion for Nothing {
+    async fn resolve(&self, _: &Question) -> Result<Answer, RecursionError> {
+        Ok(Answer::empty(ResponseCode::NXDomain))
+    }
+}
+
+/// Lists as they are written down: feeds in order, and what each says.
+#[derive(Default)]
+pub struct Lists {
+    builder: Builder,
+    feeds: Vec<FeedSummary>,
+    categories: Vec<String>,
+}
+
+impl Lists {
+    fn mark(&mut self, feed: &str, tier: Tier, category: &str, action: Action) -> Mark {
+        let place = self.feeds.iter().position(|known| known.name == feed).unwrap_or_else(|| {
+            self.feeds.push(FeedSummary::new(feed, tier));
+            self.feeds.len() - 1
+        });
+        let slug = self.categories.iter().position(|known| known == category).unwrap_or_else(|| {
+            self.categories.push(category.to_owned());
+            self.categories.len() - 1
+        });
+        Mark { action, ..Mark::deny(u16::try_from(place).unwrap(), u8::try_from(slug).unwrap(), Scope::Subtree) }
+    }
+
+    /// A name and all below it.
+    pub fn name(mut self, feed: &str, tier: Tier, name: &str, action: Action) -> Self {
+        let mark = self.mark(feed, tier, category(tier), action);
+        self.builder.push(self::name(name).borrow(), mark).unwrap();
+        self
+    }
+
+    /// The same for a category of one's own.
+    pub fn named(mut self, feed: &str, category: &str, name: &str, action: Action) -> Self {
+        let mark = self.mark(feed, Tier::Choice, category, action);
+        self.builder.push(self::name(name).borrow(), mark).unwrap();
+        self
+    }
+
+    /// A name with records of the feed's own, a line each: `3600 IN A 192.0.2.1`.
+    pub fn records(mut self, feed: &str, tier: Tier, name: &str, lines: &str) -> Self {
+        let data = self.builder.answer(Records(lines.lines().map(record).collect())).unwrap();
+        let mark = Mark { data, ..self.mark(feed, tier, category(tier), Action::Records) };
+        self.builder.push(self::name(name).borrow(), mark).unwrap();
+        self
+    }
+
+    /// All addresses of a network.
+    pub fn network(mut self, feed: &str, tier: Tier, network: &str, action: Action) -> Self {
+        let mark = self.mark(feed, tier, category(tier), action);
+        for name in names_of_prefix(network.parse().unwrap()) {
+            self.builder.push(name.borrow(), mark).unwrap();
+        }
+        self
+    }
+
+    /// One path of a host.
+    pub fn path(mut self, feed: &str, tier: Tier, host: &str, path: &str) -> Self {
+        let mark = self.mark(feed, tier, category(tier), Action::Path);
+        self.builder.push_path(name(host).borrow(), path.as_bytes(), mark).unwrap();
+        self
+    }
+
+    fn open(self, generation: u64) -> Arc<Blocklist> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lists");
+        let header = Header { feeds: self.feeds, categories: self.categories, ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH) };
+        self.builder.write(header, None, &path).unwrap();
+        Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
+    }
+}
+
+fn category(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Mandatory => "piracy",
+        Tier::Security => "malware",
+        Tier::Choice | Tier::NeverBlock => "gambling",
+    }
+}
+
+fn record(line: &str) -> Record {
+    let (_, sets) = Parser::new(format!("here. {line}\n"), None, Some(ProtoName::root())).parse().unwrap();
+    let record = sets.values().flat_map(|set| set.records_without_rrsigs()).next().unwrap().clone();
+    let mut rdata = Vec::new();
+    record.data.emit(&mut BinEncoder::new(&mut rdata)).unwrap();
+    Record { record_type: record.record_type().into(), ttl_s: record.ttl, rdata }
+}
+
+pub fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// An engine and who asks it.
+pub struct World {
+    pub engine: Arc<Engine>,
+    pub lists: Arc<LiveLists>,
+    directory: Arc<Directory>,
+    /// Zones and peers of which was told that they changed.
+    pub told: Arc<Mutex<Vec<(String, IpAddr)>>>,
+}
+
+/// What a node is set up with, beside its lists.
+pub struct Setup {
+    pub blocked: BlockedAnswer,
+    pub proxy: &'static [&'static str],
+    /// What the family allows.
+    pub allowed: &'static [&'static str],
+    pub sample_every: u32,
+    pub hears_notify: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { blocked: BlockedAnswer::NxDomain, proxy: &[], allowed: &[], sample_every: 0, hears_notify: false }
+    }
+}
+
+impl World {
+    pub fn new(internet: &str, lists: Lists) -> Self {
+        Self::with(internet, lists, Setup::default())
+    }
+
+    pub fn with(internet: &str, lists: Lists, setup: Setup) -> Self {
+        let taxonomy = Arc::new(Taxonomy::shipped());
+        let defaults = OperatorDefaults::default();
+        let directory = Arc::new(Directory::new(defaults));
+        let mut household = Household::new("home".parse().unwrap());
+        household.preset = Some("strict".to_owned());
+        household.networks = ["127.0.7.0/24".parse().unwrap(), "2001:db8:7::/48".parse().unwrap()].into();
+        for allowed in setup.allowed {
+            let value = OwnName { state: State::Allow, scope: Scope::Subtree };
+            household.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
+        }
+        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
+        let lists = Arc::new(LiveLists::new(lists.open(1)));
+        let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
+        let heard = Arc::clone(&told);
+        let on_notify: OnNotify = Arc::new(move |zone, peer| {
+            heard.lock().unwrap().push((zone.to_string(), peer));
+            zone == name("rpz.example")
+        });
+        let engine = Arc::new(Engine::new(Parts {
+            directory: Arc::clone(&directory),
+            lists: Arc::clone(&lists),
+            taxonomy,
+            recursion: Arc::new(LocalRecords::new(internet, Arc::new(Nothing)).unwrap()),
+            trusted_peers: Vec::new(),
+            snoop_from: Vec::new(),
+            blocked_answer: setup.blocked,
+            url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
+            server_id: None,
+            cache_octets: 1 << 20,
+            resolutions_max: 16,
+            waiting_per_client_max: 16,
+            stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
+            renews: false,
+            sample_every: setup.sample_every,
+            on_notify: setup.hears_notify.then_some(on_notify),
+        }));
+        Self { engine, lists, directory, told }
+    }
+
+    /// Makes other lists live.
+    pub fn relist(&self, lists: Lists) {
+        self.lists.install(lists.open(self.lists.load().generation() + 1));
+    }
+
+    /// What the family is answered over UDP.
+    pub async fn ask(&self, question: &str) -> String {
+        self.ask_over(Transport::Udp, question).await
+    }
+
+    /// What it is answered over TCP.
+    pub async fn ask_tcp(&self, question: &str) -> String {
+        self.ask_over(Transport::Tcp, question).await
+    }
+
+    async fn ask_over(&self, transport: Transport, question: &str) -> String {
+        self.reply(HOME, transport, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
+    }
+
+    /// A reply to somebody; none where none is sent.
+    pub async fn reply(&self, from: &str, transport: Transport, question: &str) -> Option<Message> {
+        let (asked, record_type) = question.split_once(' ').unwrap();
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        let record_type: RecordType = record_type.parse().unwrap();
+        message.add_query(Query::query(ProtoName::from_ascii(asked).unwrap(), record_type));
+        message.set_edns(Edns::new());
+        let wire = self.answer(from, transport, &message.to_vec().unwrap()).await;
+        (!wire.is_empty()).then(|| Message::from_vec(&wire).unwrap())
+    }
+
+    /// The octets of a reply to a packet.
+    pub async fn answer(&self, from: &str, transport: Transport, packet: &[u8]) -> Vec<u8> {
+        let mut desk = self.engine.desk();
+        // What lay in the buffer before must not leave the house.
+        let mut reply = vec![0xff; 3];
+        let step = self.engine.answer(&self.engine.turn(), packet, from.parse().unwrap(), transport, &mut desk, &mut reply);
+        match step {
+            Step::Silent | Step::Dropped => reply.clear(),
+            Step::Reply => assert!(!reply.is_empty()),
+            Step::Miss(miss) => self.engine.finish(miss, &mut reply).await,
+        }
+        reply
+    }
+
+    /// The explanation of the same, for the family.
+    pub async fn explain(&self, question: &str) -> Explained {
+        let (asked, record_type) = question.split_once(' ').unwrap();
+        let record_type: RecordType = record_type.parse().unwrap();
+        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false).asker;
+        self.engine.explain(asker, name(asked), record_type.into()).await
+    }
+
+    /// How many queries a feed blocked.
+    pub fn hits(&self, feed: &str) -> Option<u64> {
+        self.engine.recorder.publish();
+        self.engine.recorder.feed_hits().get(feed).copied()
+    }
+}
+
+/// `192.0.2.1`, `NXDOMAIN`, `nothing`, `truncated`; behind it the code of the Extended DNS Error where there is one.
+fn in_words(reply: &Message) -> String {
+    let data: Vec<String> = reply.answers.iter().map(|record| words_of(&record.data)).collect();
+    let what = match reply.metadata.response_code {
+        ResponseCode::NoError if reply.metadata.truncation => "truncated".to_owned(),
+        ResponseCode::NoError if data.is_empty() => "nothing".to_owned(),
+        ResponseCode::NoError => data.join(" "),
+        code => format!("{code:?}").to_uppercase(),
+    };
+    let error = reply.edns.as_ref().and_then(read_extended_error);
+    error.map_or_else(|| what.clone(), |(code, _)| format!("{what} ({code})"))
+}
+
+fn words_of(data: &RData) -> String {
+    match data {
+        RData::CNAME(target) => format!("-> {}", target.0),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,74 @@
+//! What the configuration takes and what it refuses.
+
+use super::*;
+
+fn refused(text: &str, environment: &[(&str, &str)]) -> String {
+    let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(text, "test.toml")
+        .and_then(|config| override_by(config, text, variables))
+        .and_then(check)
+        .err()
+        .expect("it must be refused")
+        .to_string()
+}
+
+#[test]
+fn the_reference_shows_every_key_with_its_default() {
+    let reference = parse(EMBEDDED, "").unwrap();
+    let written: toml::Table = EMBEDDED.parse().unwrap();
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    for (section, keys) in &defaults {
+        for key in keys.as_table().into_iter().flat_map(toml::Table::keys) {
+            assert!(written[section].as_table().unwrap().contains_key(key), "configs/default.toml lacks {section}.{key}");
+        }
+    }
+    let starter = Recursion { local_records: reference.recursion.local_records.clone(), ..Recursion::default() };
+    let feeds = reference.feeds.clone();
+    assert_eq!(reference, Config { recursion: starter, feeds, ..Config::default() });
+}
+
+#[test]
+fn every_shipped_configuration_is_sound() {
+    for entry in std::fs::read_dir("configs").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let checked = load(Some(&path), std::iter::empty());
+            assert!(checked.is_ok(), "{}: {}", path.display(), checked.err().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_key_or_value_is_refused_with_its_place() {
+    let unknown = refused("[dns]\nlisten = [\"127.0.0.1:53\"]\nlisen = 1\n", &[]);
+    assert!(unknown.contains("line 3") && unknown.contains("lisen"), "{unknown}");
+    assert!(refused("[dsn]\n", &[]).contains("dsn"));
+    assert!(refused("[dns]\nlisten = \"nowhere\"\n", &[]).contains("line 2"));
+    assert!(refused("[lists]\nkeep = 0\n", &[]).contains("lists.keep: 1 to 1000"));
+    assert!(refused("[policy]\ndefault_preset = \"lite\"\n", &[]).contains("light, moderate, strict, off"));
+    assert!(refused("[store]\nurl = \"redis:x\"\n", &[]).contains("store.url"));
+    assert!(refused("[dns]\nblocked_answer = \"landing\"\n", &[]).contains("dns.landing"));
+    assert!(refused("[[feeds]]\nname = \"a\"\nsource = \"a\"\nformat = \"domains\"\ncategory = \"gambling\"\n", &[]).contains("scope"));
+    assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[]).contains("recursion.stub"));
+    let twice = "[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\nforward = [{ zone = \"A.\", to = [\"127.0.0.1:53\"] }]\n";
+    assert!(refused(twice, &[]).contains("a zone stands once"));
+    assert!(refused("[recursion]\nttl_min_s = 10\nttl_max_s = 5\n", &[]).contains("recursion.ttl_max_s"));
+}
+
+#[test]
+fn the_environment_overrides_single_keys_and_is_checked_as_strictly() {
+    let variables =
+        [("OX_PROTECT_DNS__LISTEN", "[\"127.0.0.9:53\"]"), ("OX_PROTECT_STORE__URL", "sqlite:/x"), ("OX_PROTECT_LISTS__KEEP", "7")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = override_by(parse("", "").unwrap(), "", variables.into_iter()).unwrap();
+    assert_eq!((config.dns.listen[0].ip().to_string(), config.store.url, config.lists.keep), ("127.0.0.9".into(), "sqlite:/x".into(), 7));
+    assert!(refused("", &[("OX_PROTECT_DNS__LISEN", "1")]).contains("OX_PROTECT_DNS__LISEN"));
+    assert!(refused("", &[("OX_PROTECT_LISTS__KEEP", "many")]).contains("OX_PROTECT_LISTS__KEEP"));
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let text = "[store]\nurl = \"sqlite:a.db\"\n[lists]\ndirectory = \"/l\"\n";
+    let config = parse(text, "").unwrap().rooted(Path::new("/etc/ox"));
+    assert_eq!((config.store.url.as_str(), config.lists.directory.as_path()), ("sqlite:/etc/ox/a.db", Path::new("/l")));
+}
