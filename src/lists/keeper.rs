@@ -422,12 +422,17 @@ impl Keeper {
         }
         let Waiting { approvals, fetched } = std::mem::take(&mut self.under_way);
         for (feed, reply) in approvals {
-            self.plan.approved.remove(&feed);
+            let approved = self.plan.approved.remove(&feed);
             self.plan.released.retain(|released| *released != feed);
-            let is_refused = refused.iter().find(|refused| refused.feed == feed).map(|refused| refused.reason.clone());
-            let result = match error.clone().or(is_refused) {
-                Some(reason) => Err(ActError::Failed(reason)),
-                None => {
+            let refusal = refused.iter().find(|refused| refused.feed == feed);
+            let result = match (&error, refusal) {
+                (Some(error), _) => Err(ActError::Failed(error.clone())),
+                // The provider was quicker than the operator.
+                (None, Some(refusal)) if approved.as_ref().is_some_and(|approved| *approved != refusal.version) => {
+                    Err(ActError::AnotherVersion { waiting: refusal.version.clone() })
+                }
+                (None, Some(refusal)) => Err(ActError::Failed(refusal.reason.clone())),
+                (None, None) => {
                     self.board.say(EventKind::FeedApproved, Some(&feed), lists.generation(), None, now);
                     Ok(())
                 }
