@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::Path};
 use policy::{
     artefact::{ArtefactError, FeedReport, FeedSummary, Header},
     blocklist::Blocklist,
-    delta::Delta,
+    delta::{self, Delta},
     key::split_path,
     listing::{Action, Mark, NO_CATEGORY, Polarity, Records, Scope},
     name::{Name, NameRef},
@@ -173,9 +173,6 @@ impl Tally {
         }
     }
 }
-
-/// A key and all that will be said of it.
-type KeyMarks = (Box<[u8]>, Vec<Mark>);
 
 /// What one feed says of each key that its rows touch.
 struct Desk<'l> {
@@ -359,7 +356,7 @@ impl<'l> Desk<'l> {
     }
 
     /// All that will be said of each key that differs, with the time at which it came; and how much more there is.
-    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<KeyMarks>, Tally) {
+    fn finish(&mut self, now: jiff::Timestamp) -> (Vec<delta::Change>, Tally) {
         let (mut changes, mut tally, mut new) = (Vec::new(), Tally::default(), None);
         for (key, after) in &self.touched {
             let all = self.lists.marks(key);

@@ -22,7 +22,9 @@ use super::{Act, board::Board, fetching::Wakes};
 const SHOWN_MAX: usize = 100;
 
 /// What was asked yesterday: names, and about how often.
-pub type Yesterday = Box<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
+///
+/// Reads a file of several megabytes: not for the runtime's own threads.
+pub type Yesterday = Arc<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
 /// Queries in which each feed decided.
 pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 
@@ -121,8 +123,8 @@ impl ListControl for Control {
     async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
         self.board.origin(name).ok_or(ActError::UnknownFeed)?;
         let waiting = self.board.refused(name).ok_or(ActError::NothingRefused)?;
-        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), (self.yesterday)());
-        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday)).await;
+        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), Arc::clone(&self.yesterday));
+        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday())).await;
         weighed.map_err(|error| ActError::Failed(error.to_string()))?
     }
 

@@ -1,5 +1,7 @@
 //! The one task that decides what is live.
 
+mod back;
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -101,11 +103,11 @@ pub struct Keeper {
     /// Whether the child builds; otherwise it folds.
     builds: bool,
     /// Another build is wanted when this one is done, and not before.
-    pub(super) again: bool,
-    pub(super) not_before: Option<tokio::time::Instant>,
+    again: bool,
+    not_before: Option<tokio::time::Instant>,
     meanwhile: Vec<Meanwhile>,
     /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
-    pub(super) next: Waiting,
+    next: Waiting,
     under_way: Waiting,
     /// The highest number given to a generation.
     highest: u64,
@@ -115,11 +117,11 @@ pub struct Keeper {
 
 /// Who is told when a build is done.
 #[derive(Default)]
-pub(super) struct Waiting {
+struct Waiting {
     /// Operators who let a feed go on.
-    pub(super) approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
+    approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
     /// Fetchers whose content it reads.
-    pub(super) fetched: Vec<oneshot::Sender<()>>,
+    fetched: Vec<oneshot::Sender<()>>,
 }
 
 impl Keeper {
@@ -294,7 +296,7 @@ impl Keeper {
     }
 
     /// A number that no generation has. Somebody at the command line may have taken the next one.
-    pub(super) fn next_generation(&mut self) -> u64 {
+    fn next_generation(&mut self) -> u64 {
         let is_taken = |generation| {
             let (full, delta) =
                 (generations::path_of(&self.plan.directory, generation), generations::delta_path(&self.plan.directory, generation));

@@ -12,13 +12,11 @@
 //! ([`fetching`]); whole lists are worked on by another process ([`child`]). A step that fails leaves the generation in use, and says so
 //! on the [`board`].
 
-mod approval;
 mod board;
 mod child;
 mod control;
 mod fetching;
 mod keeper;
-mod rollback;
 mod sharing;
 mod swap;
 

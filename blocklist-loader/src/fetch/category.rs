@@ -25,7 +25,7 @@ use super::{
     client::{self, Answer, Client, Validators},
     disk,
     http::unpack_failed,
-    manifest::{Codes, Manifest, Published, Route},
+    manifest::{Codes, Files, Manifest, Published, Route},
 };
 use crate::{
     feed::Feed,
@@ -53,9 +53,9 @@ struct State {
     /// Which feed it was, of those that were ever at this place.
     id: Option<String>,
     sequence: u64,
-    /// SHA-256 of the file that led to this version, and which of the two kinds it was.
-    last: String,
-    last_is_snapshot: bool,
+    /// The files of the manifest that led here.
+    #[serde(default)]
+    files: Files,
     /// SHA-256 of the manifest, and what its server said of it.
     manifest: String,
     validators: Validators,
@@ -83,21 +83,9 @@ pub struct CategoryFeed {
 
 /// Everything that leads to a version, checked and unpacked.
 struct Arrived {
-    snapshot: Option<(SnapshotWriter, Step)>,
-    deltas: Vec<(Vec<RowChange>, Step)>,
-}
-
-/// One version on the way.
-struct Step {
-    sequence: u64,
-    sha256: String,
-    is_snapshot: bool,
-}
-
-impl Step {
-    fn new(published: &Published, is_snapshot: bool) -> Self {
-        Self { sequence: published.sequence, sha256: published.sha256.clone(), is_snapshot }
-    }
+    snapshot: Option<(SnapshotWriter, u64)>,
+    /// What each changes, and the version that it leads to.
+    deltas: Vec<(Vec<RowChange>, u64)>,
 }
 
 /// The code map of a feed, as it was fetched last.
@@ -184,12 +172,11 @@ impl CategoryFeed {
             return Ok(None);
         }
         let (codes, codes_sha256) = self.codes(Some(&manifest), known).await?;
-        let state = |step: Step| State {
+        let state = |sequence: u64| State {
             source: self.source.clone(),
             id: manifest.id.clone(),
-            sequence: step.sequence,
-            last: step.sha256,
-            last_is_snapshot: step.is_snapshot,
+            sequence,
+            files: manifest.files(),
             manifest: digest.clone(),
             validators: validators.clone(),
             codes: codes.clone(),
@@ -197,8 +184,7 @@ impl CategoryFeed {
         };
         let have = known.filter(|known| !is_reset(&manifest, known)).map(|known| known.sequence);
         if let (Some(known), true) = (known, have.is_some() && have == manifest.newest()) {
-            let step = Step { sequence: known.sequence, sha256: known.last.clone(), is_snapshot: known.last_is_snapshot };
-            return Ok(Some((nothing(), state(step), true)));
+            return Ok(Some((nothing(), state(known.sequence), true)));
         }
         let route_from = |have| {
             let no_way = |reason| FetchError::new(Gate::Sequence, format!("{}: {reason}", self.manifest_name));
@@ -214,24 +200,23 @@ impl CategoryFeed {
     }
 
     /// Downloads and unpacks all that is on the way.
-    async fn arrive(&self, route: &Route<'_>) -> Result<(Arrived, Step), FetchError> {
+    async fn arrive(&self, route: &Route<'_>) -> Result<(Arrived, u64), FetchError> {
         let (mut files, mut last) = (Vec::new(), None);
-        let deltas = route.deltas.iter().map(|delta| (*delta, false));
-        for (published, is_snapshot) in route.snapshot.map(|snapshot| (snapshot, true)).into_iter().chain(deltas) {
-            files.push((self.download(published).await?, published.file.clone(), Step::new(published, is_snapshot)));
-            last = Some(Step::new(published, is_snapshot));
+        for published in route.snapshot.into_iter().chain(route.deltas.iter().copied()) {
+            files.push((self.download(published).await?, published.file.clone(), published.sequence));
+            last = Some(published.sequence);
         }
         let last = last.ok_or_else(|| FetchError::new(Gate::Sequence, format!("{} leads nowhere", self.manifest_name)))?;
         let (has_snapshot, spool, octets_max) = (route.snapshot.is_some(), self.spool.clone(), self.octets_max);
         let unpacked = tokio::task::spawn_blocking(move || {
             let mut files = files.into_iter();
             let mut snapshot = None;
-            if has_snapshot && let Some((file, name, step)) = files.next() {
-                snapshot = Some((read_snapshot(file, &name, octets_max, spool.snapshot().map_err(disk)?)?, step));
+            if has_snapshot && let Some((file, name, sequence)) = files.next() {
+                snapshot = Some((read_snapshot(file, &name, octets_max, spool.snapshot().map_err(disk)?)?, sequence));
             }
             let (mut deltas, mut left) = (Vec::new(), octets_max.min(DELTA_OCTETS_MAX));
-            for (file, name, step) in files {
-                deltas.push((read_delta(file, &name, &mut left)?, step));
+            for (file, name, sequence) in files {
+                deltas.push((read_delta(file, &name, &mut left)?, sequence));
             }
             Ok(Arrived { snapshot, deltas })
         });
@@ -311,15 +296,11 @@ impl CategoryFeed {
     }
 }
 
-/// Whether the producer began anew: what we have is not a version of this feed any more.
+/// Whether the producer began anew, or may have: then what we have is not to be built on.
 fn is_reset(manifest: &Manifest, known: &State) -> bool {
     let is_other = manifest.id.is_some() && manifest.id != known.id;
     let is_behind = manifest.newest().is_none_or(|newest| newest < known.sequence);
-    // The same version from other octets. A snapshot and a delta may well lead to one version, and either may have expired.
-    let files = if known.last_is_snapshot { &manifest.snapshots } else { &manifest.deltas };
-    let mut same = files.iter().filter(|published| published.sequence == known.sequence).peekable();
-    let is_replaced = same.peek().is_some() && !same.any(|published| published.sha256 == known.last);
-    is_other || is_behind || is_replaced
+    is_other || is_behind || !manifest.continues(&known.files)
 }
 
 /// Puts everything into the spool, version by version.
@@ -329,20 +310,13 @@ fn put(spool: &Spool, arrived: Arrived, state: State, known: Option<&State>, ren
     let is_new = snapshot.is_some() || !deltas.is_empty();
     let had_snapshot = snapshot.is_some();
     // The manifest is done with when all of it is here.
-    let at = |step: Step| State {
-        sequence: step.sequence,
-        last: step.sha256,
-        last_is_snapshot: step.is_snapshot,
-        manifest: String::new(),
-        validators: Validators::default(),
-        ..state.clone()
-    };
-    if let Some((writer, step)) = snapshot {
-        writer.commit(&at(step))?;
+    let at = |sequence: u64| State { sequence, manifest: String::new(), validators: Validators::default(), ..state.clone() };
+    if let Some((writer, sequence)) = snapshot {
+        writer.commit(&at(sequence))?;
     }
     let mut rows = Vec::new();
-    for (changes, step) in deltas {
-        spool.append(&changes, &at(step))?;
+    for (changes, sequence) in deltas {
+        spool.append(&changes, &at(sequence))?;
         rows.extend(changes);
     }
     spool.set_state(&state)?;

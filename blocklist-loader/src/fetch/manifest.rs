@@ -1,7 +1,7 @@
 //! The JSON documents of a category feed: what there is, and what its codes mean. `docs/category-feed.md` describes them.
 //! Read leniently, since several producers write them; what follows from them is strict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -52,6 +52,11 @@ pub(crate) struct Published {
     pub(crate) size: Option<u64>,
 }
 
+/// The files that a manifest names: what each leads to, and what stands for its content. One version may be there in several packings.
+pub(crate) type Files = BTreeMap<String, BTreeSet<String>>;
+/// Digits of a file's SHA-256 that tell it from another one of the same version: nobody chooses them.
+const DIGITS: usize = 16;
+
 /// Where the code map is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct CodesFile {
@@ -73,6 +78,10 @@ impl Published {
     fn from(&self) -> u64 {
         self.from.unwrap_or(self.sequence.saturating_sub(1))
     }
+
+    fn digits(&self) -> String {
+        self.sha256[..DIGITS].to_owned()
+    }
 }
 
 impl Manifest {
@@ -90,6 +99,36 @@ impl Manifest {
             return Err(format!("delta {:?} leads from {} to {}", delta.file, delta.from(), delta.sequence));
         }
         Ok(manifest)
+    }
+
+    /// Its snapshots and deltas: how old each is, what it leads to, and its content. A snapshot is older than a delta that leads on from it.
+    fn published(&self) -> impl Iterator<Item = ((u64, bool), String, String)> {
+        let snapshots = self.snapshots.iter().map(|file| ((file.sequence, false), format!("snapshot-{}", file.sequence), file.digits()));
+        let deltas = self.deltas.iter().map(|file| {
+            let (from, to) = (file.from(), file.sequence);
+            ((from, true), format!("delta-{from}-{to}"), file.digits())
+        });
+        snapshots.chain(deltas)
+    }
+
+    /// Its snapshots and deltas, to be remembered for [`Self::continues`].
+    pub(crate) fn files(&self) -> Files {
+        let mut files = Files::new();
+        for (_, file, digits) in self.published() {
+            files.entry(file).or_default().insert(digits);
+        }
+        files
+    }
+
+    /// Whether this is a later manifest of the history that had these files. Numbers alone do not say so: a producer that began anew may
+    /// have come as far again while nobody looked. Files do not change, new ones are added at the new end and old ones taken away
+    /// at the old end; so the oldest of a manifest that goes on was there before, unless all that was there is gone.
+    pub(crate) fn continues(&self, known: &Files) -> bool {
+        let now = self.files();
+        let is_known = |file: &String| known.get(file).is_some_and(|known| !known.is_disjoint(&now[file]));
+        let oldest = self.published().map(|(age, ..)| age).min();
+        let is_oldest_known = self.published().any(|(age, file, _)| Some(age) == oldest && is_known(&file));
+        is_oldest_known && now.keys().all(|file| !known.contains_key(file) || is_known(file))
     }
 
     /// The newest version there is; none in an empty feed.

@@ -19,7 +19,7 @@ const UNMAPPED_TOLD_MAX: usize = 100;
 /// Codes whose meaning is kept at hand; rows of garbage must not fill the memory.
 const MEANINGS_MAX: usize = 10_000;
 /// What stands between codes.
-const SEPARATORS: &[u8] = b",; \t";
+const SEPARATORS: &[u8] = b",; \t\r\n\x0c";
 
 /// One row, whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,14 @@ impl<'a> Row<'a> {
         self.codes.split(|octet| SEPARATORS.contains(octet)).filter(|code| !code.is_empty())
     }
 
-    /// What the row is about, in one way of writing.
+    /// What the row is about, in one way of writing: a name has one row, however it is written. What is no name stays in one piece.
     pub(crate) fn key(&self) -> Vec<u8> {
-        let mut key = self.name.strip_suffix(b".").unwrap_or(self.name).to_ascii_lowercase();
+        let mut buffer = NameBuffer::new();
+        let plain = |octet: &u8| if SEPARATORS.contains(octet) { b'?' } else { octet.to_ascii_lowercase() };
+        let mut key: Vec<u8> = match if self.name.is_ascii() { None } else { buffer.parse(self.name).ok() } {
+            Some(name) => name.to_string().into_bytes(),
+            None => self.name.strip_suffix(b".").unwrap_or(self.name).iter().map(plain).collect(),
+        };
         key.extend_from_slice(self.path.unwrap_or_default());
         key
     }
@@ -240,6 +245,9 @@ mod tests {
         check("a.example\t-", "a.example", None);
         check("a.example\t", "a.example", None);
         check("\t1", "\t1", None);
+        check("BÜCHER.example.\t1", "xn--bcher-kva.example\t1", None);
+        check("no name\t1", "no?name\t1", None);
+        check("no name/Path, here\t1", "no?name/Path, here\t1", Some("/Path, here"));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The way back: what was live once is live again, in seconds and without compiling. Feeds that go back are held, so that what was
-//! wrong with them does not come again with their next fetch.
+//! What an operator has done: versions let through, and the way back.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,17 +6,52 @@ use api::control::{ActError, EventKind, RolledBack};
 use blocklist_loader::past;
 use jiff::Timestamp;
 use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
+use tokio::sync::oneshot;
 
-use super::keeper::Keeper;
+use super::Keeper;
 
 impl Keeper {
+    pub(super) fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
+        let lists = self.live.current();
+        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
+        let is_held = summary.is_some_and(|summary| summary.held);
+        let refused = self.board.refused(&feed);
+        match refused {
+            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
+                let _ = reply.send(Err(ActError::UnknownFeed));
+                return;
+            }
+            None if !is_held => {
+                let _ = reply.send(Err(ActError::NothingRefused));
+                return;
+            }
+            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
+                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
+                return;
+            }
+            Some(refused) if !refused.may_be_approved => {
+                let _ = reply.send(Err(ActError::NotApprovable { gate: refused.gate }));
+                return;
+            }
+            Some(refused) => {
+                self.plan.approved.insert(feed.clone(), refused.version);
+            }
+            None => {}
+        }
+        if is_held {
+            self.plan.released.push(feed.clone());
+        }
+        self.next.approvals.push((feed, reply));
+        (self.again, self.not_before) = (true, None);
+    }
+
     /// What is live becomes what was live: under a new number that continues the old content.
     pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
         let began = Instant::now();
         let live = self.live.current();
         let to = match to {
             Some(to) => to,
-            None => kept(past::before(&self.plan.directory, live.header()))?,
+            None => self.generation_before(&live)?,
         };
         if to == live.generation() {
             return Err(ActError::NothingBefore(format!("generation {to} is live")));
@@ -43,7 +77,7 @@ impl Keeper {
         let now = summary(&live).ok_or(ActError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
-            None => kept(past::before_feed(&self.plan.directory, live.header(), &now))?,
+            None => self.generation_with_another(&now, &live)?,
         };
         let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
         if summary(&then).is_none_or(|then| then.version == now.version) {
@@ -93,6 +127,16 @@ impl Keeper {
         let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
         self.install(next, began);
         Ok(())
+    }
+
+    /// The kept generation before the live one whose content is another.
+    fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
+        kept(past::before(&self.plan.directory, live.header()))
+    }
+
+    /// The kept generation before the live one in which a feed was at another version.
+    fn generation_with_another(&self, feed: &FeedSummary, live: &Blocklist) -> Result<u64, ActError> {
+        kept(past::before_feed(&self.plan.directory, live.header(), feed))
     }
 }
 

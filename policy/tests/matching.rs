@@ -1,0 +1,764 @@
+//! The lists against a naive matcher: 10,000 rule sets, as they come from builds, deltas and folds.
+//!
+//! The matcher walks plain rows. It knows no key, no transducer, no overlay and no rank: of each feed it sorts what speaks for a name and
+//! reads down until an exception, so it can only be wrong in another way than the code it checks.
+
+// A test that cannot go on says so by failing.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::{Blocklist, Classification},
+    builder::{Builder, fold},
+    category::{CategoryId, CategorySet, Taxonomy},
+    decide::{Asker, Layer, decide},
+    delta::Delta,
+    household::{Household, OwnName, Set, State, Switch},
+    key::{key_of_path, name_of_address, names_of_prefix},
+    listing::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+    name::{Name, NameRef},
+    rules::{HouseholdRules, OperatorDefaults},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+/// Each world is built once and then changed; every state of it is a rule set.
+const WORLDS: u64 = 1_250;
+const STATES: u64 = 8;
+const SLUGS: [&str; 6] = ["gambling", "violence", "social", "games", "adult", "ads"];
+/// Few, so that names meet; some that read otherwise in a key, as a path or as an address.
+const LABELS: [&[u8]; 8] = [b"a", b"b", b"ab", b"com", b"/a", b"\x00", b"\x01\x02", b"\xff.\x00"];
+const PATHS: [&[u8]; 4] = [b"/", b"/a", b"/a/b", b"/\x00\x01"];
+
+fn pick<T: Copy>(chance: &mut StdRng, from: &[T]) -> T {
+    from[chance.random_range(0..from.len())]
+}
+
+fn one_in(chance: &mut StdRng, many: u32) -> bool {
+    chance.random_range(0..many) == 0
+}
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Name(Name),
+    Path(Name, &'static [u8]),
+    Prefix(IpNet),
+}
+
+/// What a row says, but for the records it brings and when it came.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    about: About,
+    /// A number that the feed keeps, wherever it stands in the configuration.
+    feed: usize,
+    category: Option<&'static str>,
+    scope: Scope,
+    polarity: Polarity,
+    important: bool,
+    action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rest {
+    records: BTreeSet<u8>,
+    since: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Feed {
+    number: usize,
+    tier: Tier,
+    most_specific: bool,
+}
+
+/// The rows as they stand, and the configuration that they are read by.
+#[derive(Debug, Clone)]
+struct World {
+    rows: BTreeMap<Row, Rest>,
+    feeds: Vec<Feed>,
+    categories: Vec<&'static str>,
+    generation: u64,
+    /// Since when each host of paths, by feed and category, has had any.
+    hosts_since: BTreeMap<Host, Timestamp>,
+    has_uneven_prefixes: bool,
+}
+
+type Host = (Name, usize, Option<&'static str>);
+
+/// One row that speaks for what is asked, read by a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Word {
+    entry: Name,
+    depth: usize,
+    place: usize,
+    row: Row,
+    /// The records it answers with, or the number of paths.
+    records: BTreeSet<u8>,
+    paths: u32,
+    since: Option<Timestamp>,
+    counts: bool,
+}
+
+fn name_of(labels_from_top: &[&[u8]]) -> Name {
+    let mut wire = Vec::new();
+    for label in labels_from_top.iter().rev() {
+        wire.push(u8::try_from(label.len()).unwrap());
+        wire.extend_from_slice(label);
+    }
+    wire.push(0);
+    NameRef::from_wire(&wire).unwrap().to_owned()
+}
+
+fn labels_of(name: &Name) -> Vec<&[u8]> {
+    let mut labels: Vec<&[u8]> = name.borrow().labels().collect();
+    labels.reverse();
+    labels
+}
+
+fn name(chance: &mut StdRng) -> Name {
+    // Mostly nests of one letter, so that names have each other as parents.
+    let depth = pick(chance, &[1, 2, 2, 3, 3, 4, 6]);
+    let labels: Vec<&[u8]> = (0..depth).map(|_| if one_in(chance, 3) { pick(chance, &LABELS) } else { b"a" }).collect();
+    if one_in(chance, 60) {
+        name_of(&[b"a".as_slice(); 120])
+    } else if one_in(chance, 60) {
+        Name::root()
+    } else {
+        name_of(&labels)
+    }
+}
+
+fn address(chance: &mut StdRng) -> IpAddr {
+    let [site, host] = [3, 5].map(|most| chance.random_range(0..most));
+    if chance.random() { IpAddr::from([10, 0, site as u8, host as u8]) } else { IpAddr::from([0x2001, 0xdb8, site << 4, 0, 0, 0, 0, host]) }
+}
+
+/// Of lengths that end at labels or between them. Those of one world never share a key: what two prefixes say at one would be joined.
+fn prefix(chance: &mut StdRng, are_uneven: bool) -> IpNet {
+    let address = address(chance);
+    let lengths: &[u8] = match (address.is_ipv4(), are_uneven) {
+        (true, false) => &[0, 8, 24, 32],
+        (true, true) => &[0, 8, 22, 31],
+        (false, false) => &[0, 32, 48, 128],
+        (false, true) => &[0, 32, 45, 126],
+    };
+    IpNet::new(address, pick(chance, lengths)).unwrap().trunc()
+}
+
+impl World {
+    fn new(chance: &mut StdRng) -> Self {
+        let mut world = Self {
+            rows: BTreeMap::new(),
+            feeds: Vec::new(),
+            categories: SLUGS.to_vec(),
+            generation: 0,
+            hosts_since: BTreeMap::new(),
+            has_uneven_prefixes: chance.random(),
+        };
+        world.configure(chance);
+        let rows = chance.random_range(0..30);
+        (0..rows).for_each(|_| world.add(chance));
+        let before = world.clone();
+        world.settle(&before);
+        world
+    }
+
+    /// What was there before has been there since then, and what was not has come now.
+    fn settle(&mut self, before: &Self) {
+        let now = self.now();
+        self.rows.iter_mut().for_each(|(row, rest)| rest.since = before.rows.get(row).map_or(now, |old| old.since));
+        let hosts = self.hosts().into_keys();
+        self.hosts_since = hosts.map(|host| (host.clone(), before.hosts_since.get(&host).copied().unwrap_or(now))).collect();
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.generation as i64 * 60).unwrap()
+    }
+
+    /// Other feeds, in another order; what a feed that is gone said is gone.
+    fn configure(&mut self, chance: &mut StdRng) {
+        let count = chance.random_range(1..6);
+        let mut numbers: Vec<usize> = (0..6).collect();
+        numbers.shuffle(chance);
+        let tiers = [Tier::Mandatory, Tier::Security, Tier::Choice, Tier::Choice, Tier::Choice, Tier::NeverBlock];
+        let feed = |number| Feed { number, tier: pick(chance, &tiers), most_specific: one_in(chance, 3) };
+        self.feeds = numbers.into_iter().take(count).map(feed).collect();
+        self.categories.shuffle(chance);
+        let is_there = |number| self.feeds.iter().any(|feed| feed.number == number);
+        self.rows.retain(|row, _| is_there(row.feed));
+    }
+
+    fn add(&mut self, chance: &mut StdRng) {
+        let feed = pick(chance, &self.feeds).number;
+        let about = match chance.random_range(0..8) {
+            0 => About::Path(name(chance), pick(chance, &PATHS)),
+            1 => About::Prefix(prefix(chance, self.has_uneven_prefixes)),
+            _ => About::Name(name(chance)),
+        };
+        let polarity = if one_in(chance, 4) { Polarity::Allow } else { Polarity::Deny };
+        let actions = [Action::Policy, Action::Policy, Action::Nxdomain, Action::Nodata, Action::Drop, Action::TcpOnly, Action::Records];
+        let mut row = Row {
+            about,
+            feed,
+            category: (!one_in(chance, 8)).then(|| pick(chance, &SLUGS)),
+            scope: pick(chance, &[Scope::Exact, Scope::Subtree, Scope::Subtree, Scope::Descendants]),
+            polarity,
+            important: one_in(chance, 5),
+            action: if polarity == Polarity::Deny { pick(chance, &actions) } else { Action::Policy },
+        };
+        match row.about {
+            About::Path(..) => {
+                (row.scope, row.polarity, row.important, row.action) = (Scope::Exact, Polarity::Deny, false, Action::Path);
+            }
+            About::Prefix(_) => row.scope = Scope::Subtree,
+            About::Name(_) => {}
+        }
+        let now = self.now();
+        let rest = self.rows.entry(row.clone()).or_insert(Rest { records: BTreeSet::new(), since: now });
+        if row.action == Action::Records {
+            rest.records.insert(chance.random_range(0..4));
+        }
+    }
+
+    fn header(&self) -> Header {
+        let feeds = self
+            .feeds
+            .iter()
+            .map(|feed| FeedSummary { most_specific: feed.most_specific, ..FeedSummary::new(&format!("f{}", feed.number), feed.tier) });
+        let categories = self.categories.iter().map(|&slug| slug.to_owned()).collect();
+        Header { feeds: feeds.collect(), categories, ..Header::of(self.generation, self.now()) }
+    }
+
+    fn place(&self, number: usize) -> usize {
+        self.feeds.iter().position(|feed| feed.number == number).unwrap()
+    }
+
+    fn mark(&self, row: &Row) -> Mark {
+        let place = |slug| self.categories.iter().position(|&other| other == slug).unwrap() as u8;
+        let Row { scope, polarity, important, action, .. } = *row;
+        Mark { polarity, important, action, ..Mark::deny(self.place(row.feed) as u16, row.category.map_or(NO_CATEGORY, place), scope) }
+    }
+
+    /// Builds it, its rows in a random order and some of them twice.
+    fn build(&self, chance: &mut StdRng, previous: Option<&Blocklist>, path: &Path) -> policy::artefact::Written {
+        let mut rows: Vec<(&Row, Option<u8>)> = Vec::new();
+        for (row, rest) in &self.rows {
+            let records: Vec<Option<u8>> = rest.records.iter().copied().map(Some).collect();
+            for record in if records.is_empty() { vec![None] } else { records } {
+                (0..1 + chance.random_range(0..5) / 4).for_each(|_| rows.push((row, record)));
+            }
+        }
+        rows.shuffle(chance);
+        let mut builder = Builder::new();
+        let (bad, before) = (builder.answer(records(&[99].into())).unwrap(), builder.checkpoint());
+        builder.push(name(chance).borrow(), Mark { action: Action::Records, data: bad, ..Mark::deny(0, 0, Scope::Subtree) }).unwrap();
+        builder.rewind(&before);
+        for (row, record) in rows {
+            let mut mark = self.mark(row);
+            if let Some(record) = record {
+                mark.data = builder.answer(records(&[record].into())).unwrap();
+            }
+            match &row.about {
+                About::Name(name) => builder.push(name.borrow(), mark).unwrap(),
+                About::Path(host, path) => builder.push_path(host.borrow(), path, mark).unwrap(),
+                About::Prefix(prefix) => {
+                    names_of_prefix(*prefix).iter().for_each(|name| builder.push(name.borrow(), mark).unwrap());
+                }
+            }
+        }
+        let header = Header { entries: self.rows.len() as u64, ..self.header() };
+        builder.write(header, previous, path).unwrap()
+    }
+
+    /// Every key and what is said at it, in the words of lists with these answers and arrivals.
+    fn keys(&self, answers: &mut dyn FnMut(Records) -> u32, arrivals: &[Timestamp]) -> BTreeMap<Vec<u8>, Vec<Mark>> {
+        let mut keys: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
+        for (row, rest) in &self.rows {
+            let mut mark = self.mark(row);
+            mark.arrival = arrivals.iter().position(|&at| at == rest.since).unwrap() as u16;
+            if row.action == Action::Records {
+                mark.data = answers(records(&rest.records));
+            }
+            match &row.about {
+                About::Name(name) => keys.entry(key_of(name)).or_default().push(mark),
+                About::Prefix(prefix) => {
+                    names_of_prefix(*prefix).iter().for_each(|name| keys.entry(key_of(name)).or_default().push(mark));
+                }
+                About::Path(host, path) => keys.entry(key_of_path(host.borrow(), path)).or_default().push(mark),
+            }
+        }
+        for (host, count) in self.hosts() {
+            let (since, (name, feed, category)) = (self.hosts_since[&host], &host);
+            let mut mark = self.mark(&proxied(name, *feed, *category));
+            (mark.data, mark.arrival) = (count, arrivals.iter().position(|&at| at == since).unwrap() as u16);
+            keys.entry(key_of(name)).or_default().push(mark);
+        }
+        keys
+    }
+
+    /// Hosts of paths, by feed and category, and how many.
+    fn hosts(&self) -> BTreeMap<Host, u32> {
+        let mut hosts = BTreeMap::new();
+        for row in self.rows.keys() {
+            if let About::Path(host, _) = &row.about {
+                *hosts.entry((host.clone(), row.feed, row.category)).or_default() += 1;
+            }
+        }
+        hosts
+    }
+
+    /// All that speaks for a name.
+    fn words(&self, asked: &Name) -> Vec<Word> {
+        let asked_labels = labels_of(asked);
+        let mut words = Vec::new();
+        for (row, rest) in &self.rows {
+            let tops = match &row.about {
+                About::Name(name) => vec![name.clone()],
+                About::Prefix(prefix) => names_of_prefix(*prefix),
+                About::Path(..) => continue,
+            };
+            for top in tops {
+                let labels = labels_of(&top);
+                let is_own = labels == asked_labels;
+                let is_ancestor = !labels.is_empty() && asked_labels.starts_with(&labels);
+                let speaks = match row.scope {
+                    Scope::Exact => is_own,
+                    Scope::Subtree => true,
+                    Scope::Descendants => !is_own,
+                };
+                if is_ancestor && speaks {
+                    let (depth, place, since) = (labels.len(), self.place(row.feed), Some(rest.since));
+                    let records = rest.records.clone();
+                    words.push(Word { entry: top.clone(), depth, place, row: row.clone(), records, paths: 0, since, counts: false });
+                }
+            }
+        }
+        for feed in &self.feeds {
+            let place = self.place(feed.number);
+            let mut of_feed: Vec<&mut Word> = words.iter_mut().filter(|word| word.place == place).collect();
+            let rank = |word: &Word| (word.row.important, word.depth, word.row.polarity == Polarity::Allow);
+            of_feed.sort_by_key(|word| std::cmp::Reverse(rank(word)));
+            let mut highest = None;
+            let mut is_excepted = false;
+            for word in of_feed {
+                let here = (word.row.important, word.depth);
+                let is_replaced = feed.most_specific && *highest.get_or_insert(here) != here;
+                is_excepted |= word.row.polarity == Polarity::Allow;
+                word.counts = word.row.polarity == Polarity::Allow || !(is_excepted || is_replaced);
+            }
+        }
+        for (host, paths) in self.hosts() {
+            let (since, (entry, feed, category)) = (self.hosts_since[&host], host);
+            if entry == *asked && !asked.borrow().is_root() {
+                let (depth, place, row) = (asked_labels.len(), self.place(feed), proxied(&entry, feed, category));
+                let (records, since) = (BTreeSet::new(), Some(since));
+                words.push(Word { entry, depth, place, row, records, paths, since, counts: true });
+            }
+        }
+        words
+    }
+}
+
+fn proxied(host: &Name, feed: usize, category: Option<&'static str>) -> Row {
+    let (about, polarity) = (About::Name(host.clone()), Polarity::Deny);
+    Row { about, feed, category, scope: Scope::Exact, polarity, important: false, action: Action::Proxied }
+}
+
+fn key_of(name: &Name) -> Vec<u8> {
+    let mut key = Vec::new();
+    name.borrow().write_key(&mut key);
+    key
+}
+
+fn records(numbers: &BTreeSet<u8>) -> Records {
+    Records(numbers.iter().map(|&number| Record { record_type: 1, ttl_s: 5, rdata: vec![192, 0, 2, number] }).collect())
+}
+
+/// What decides, in words: the layer, its categories, and the word that the answer follows.
+#[derive(Debug, Default)]
+struct Reading {
+    choice: BTreeSet<&'static str>,
+    security: BTreeSet<&'static str>,
+    mandatory: bool,
+    never_block: bool,
+    path_choice: BTreeSet<&'static str>,
+    path_security: bool,
+    path_mandatory: bool,
+    /// By what each is about, the word that speaks: the first feed's, and of it the highest.
+    spokesmen: BTreeMap<(bool, u8, Option<CategoryId>), Word>,
+}
+
+fn tier_weight(tier: Tier) -> u8 {
+    [Tier::Mandatory, Tier::NeverBlock, Tier::Security, Tier::Choice].iter().position(|&other| other == tier).unwrap() as u8
+}
+
+fn read(world: &World, words: &[Word], taxonomy: &Taxonomy) -> Reading {
+    let mut reading = Reading::default();
+    for word in words.iter().filter(|word| word.counts && word.row.polarity == Polarity::Deny) {
+        let (tier, of_paths) = (world.feeds[word.place].tier, word.row.action == Action::Proxied);
+        match (tier, of_paths) {
+            (Tier::Mandatory, false) => reading.mandatory = true,
+            (Tier::NeverBlock, false) => reading.never_block = true,
+            (Tier::Security, false) => reading.security.extend(word.row.category),
+            (Tier::Choice, false) => reading.choice.extend(word.row.category),
+            (Tier::Mandatory, true) => reading.path_mandatory = true,
+            (Tier::NeverBlock, true) => continue,
+            (Tier::Security, true) => reading.path_security = true,
+            (Tier::Choice, true) => reading.path_choice.extend(word.row.category),
+        }
+        let subject = (of_paths, tier_weight(tier), word.row.category.map(|slug| taxonomy.find(slug).unwrap()));
+        let order = |word: &Word| {
+            let Row { scope, important, action, .. } = word.row;
+            (word.place, std::cmp::Reverse((important, word.depth)), scope, action)
+        };
+        match reading.spokesmen.get_mut(&subject) {
+            Some(other) if order(word) < order(other) => *other = word.clone(),
+            Some(_) => {}
+            None => drop(reading.spokesmen.insert(subject, word.clone())),
+        }
+    }
+    reading
+}
+
+/// Compares what lists say with what the matcher says; returns how many decisions that were.
+struct Check<'w> {
+    world: &'w World,
+    lists: &'w Blocklist,
+    taxonomy: &'w Taxonomy,
+    asker: &'w Asker,
+    own: &'w (Name, State),
+}
+
+impl Check<'_> {
+    fn slugs(&self, set: CategorySet) -> BTreeSet<&'static str> {
+        let slugs = self.taxonomy.slugs(set);
+        SLUGS.into_iter().filter(|slug| slugs.contains(slug)).collect()
+    }
+
+    fn data(&self, word: &Word, data: u32) {
+        match word.row.action {
+            Action::Records => assert_eq!(self.lists.answers()[data as usize], records(&word.records)),
+            Action::Proxied => assert_eq!(data, word.paths),
+            _ => assert_eq!(data, 0),
+        }
+    }
+
+    /// Whether the lists say of a name what the rows say, and the verdict is the one that they give.
+    fn name(&self, asked: &Name, said: &Classification) {
+        let words = self.world.words(asked);
+        let mut found = self.lists.matches(asked.borrow());
+        for word in &words {
+            let mark = Mark { data: 0, arrival: 0, ..self.world.mark(&word.row) };
+            let place = found.iter().position(|found| found.mark.says_what(&mark) && found.entry == word.entry.borrow());
+            let found = found.swap_remove(place.unwrap_or_else(|| panic!("{asked}: missing {word:?}")));
+            assert_eq!((found.counts, found.since), (word.counts, word.since), "{asked}: {word:?}");
+            assert_eq!(found.tier, self.world.feeds[word.place].tier);
+            assert_eq!(found.category, word.row.category.map(|slug| self.taxonomy.find(slug).unwrap()));
+            self.data(word, found.mark.data);
+        }
+        assert!(found.is_empty(), "{asked}: {found:?} speaks for it and should not");
+        let reading = read(self.world, &words, self.taxonomy);
+        self.classification(&reading, said);
+        self.verdict(asked, &reading, said);
+        self.over_tcp(&reading, said);
+    }
+
+    fn classification(&self, reading: &Reading, said: &Classification) {
+        let Reading { choice, security, mandatory, never_block, path_choice, path_security, path_mandatory, spokesmen } = reading;
+        assert_eq!((&self.slugs(said.choice), &self.slugs(said.security)), (choice, security));
+        assert_eq!((said.mandatory, said.never_block), (*mandatory, *never_block));
+        assert_eq!(
+            (&self.slugs(said.paths.choice), said.paths.security, said.paths.mandatory),
+            (path_choice, *path_security, *path_mandatory)
+        );
+        let listings: BTreeMap<_, _> = said
+            .listings
+            .iter()
+            .flatten()
+            .map(|listing| ((listing.action == Action::Proxied, tier_weight(listing.tier), listing.category), listing))
+            .collect();
+        let heaviest: BTreeMap<_, _> = spokesmen.iter().take(said.listings.len()).collect();
+        assert_eq!(listings.keys().collect::<Vec<_>>(), heaviest.keys().copied().collect::<Vec<_>>());
+        for (listing, word) in listings.values().zip(heaviest.values()) {
+            assert_eq!((usize::from(listing.feed), listing.action), (word.place, word.row.action));
+            self.data(word, listing.data);
+        }
+    }
+
+    fn verdict(&self, asked: &Name, reading: &Reading, said: &Classification) {
+        let verdict = decide(self.asker, asked.borrow(), said);
+        let blocked = self.slugs(self.asker.blocked());
+        let own = (asked == &self.own.0).then_some(self.own.1);
+        let met = |slugs: &BTreeSet<&'static str>| slugs.intersection(&blocked).copied().collect::<BTreeSet<_>>();
+        let (layer, tier, categories) = match own {
+            _ if reading.mandatory => (Layer::Mandatory, Some(Tier::Mandatory), BTreeSet::new()),
+            _ if reading.never_block => (Layer::NeverBlock, Some(Tier::NeverBlock), BTreeSet::new()),
+            Some(State::Allow) => (Layer::HouseholdAllow, None, BTreeSet::new()),
+            Some(State::Block) => (Layer::HouseholdDeny, None, BTreeSet::new()),
+            None if !reading.security.is_empty() => (Layer::Security, Some(Tier::Security), reading.security.clone()),
+            None if !met(&reading.choice).is_empty() => (Layer::Category, Some(Tier::Choice), met(&reading.choice)),
+            None => (Layer::Default, None, BTreeSet::new()),
+        };
+        assert_eq!((verdict.layer, &self.slugs(verdict.categories)), (layer, &categories), "{asked}");
+        let spokesman = |of_paths: bool, tier: Tier, categories: &BTreeSet<&'static str>| -> Option<&Word> {
+            let known = reading.spokesmen.iter().take(said.listings.len());
+            let asked = known.filter(|((paths, weight, _), word)| {
+                let is_asked = categories.is_empty() || word.row.category.is_some_and(|slug| categories.contains(slug));
+                (*paths, *weight) == (of_paths, tier_weight(tier)) && is_asked
+            });
+            asked.min_by_key(|((_, _, category), word)| (word.place, *category)).map(|(_, word)| word)
+        };
+        let path_categories = met(&reading.path_choice);
+        let proxied = match layer {
+            _ if layer.blocks() => None,
+            _ if reading.path_mandatory => Some((Tier::Mandatory, BTreeSet::new())),
+            Layer::Default if reading.path_security => Some((Tier::Security, BTreeSet::new())),
+            Layer::Default if !path_categories.is_empty() => Some((Tier::Choice, path_categories)),
+            _ => None,
+        };
+        let word = match (&proxied, tier) {
+            (Some((tier, categories)), _) => spokesman(true, *tier, categories).or_else(|| {
+                // Nobody is left to speak for the paths; the name's own layer is named, if it has one.
+                (layer == Layer::NeverBlock).then(|| spokesman(false, Tier::NeverBlock, &categories.clone())).flatten()
+            }),
+            (None, Some(tier)) => spokesman(false, tier, &categories),
+            (None, None) => None,
+        };
+        let action = match (&proxied, layer) {
+            (Some(_), _) => Action::Proxied,
+            (None, Layer::NeverBlock) => Action::Policy,
+            _ => word.map_or(Action::Policy, |word| word.row.action),
+        };
+        assert_eq!((verdict.action, verdict.feed.map(usize::from)), (action, word.map(|word| word.place)), "{asked}");
+        match word {
+            Some(word) => self.data(word, verdict.data),
+            None => assert_eq!(verdict.data, 0),
+        }
+    }
+
+    /// Over TCP what only wants the client to come over TCP is content.
+    fn over_tcp(&self, reading: &Reading, said: &Classification) {
+        let over = said.over_tcp();
+        let kept = |tier: Tier, slug: &'static str| {
+            let subject = (false, tier_weight(tier), Some(self.taxonomy.find(slug).unwrap()));
+            let place = reading.spokesmen.keys().position(|other| *other == subject).unwrap();
+            place >= said.listings.len() || reading.spokesmen[&subject].row.action != Action::TcpOnly
+        };
+        let choice: BTreeSet<_> = reading.choice.iter().copied().filter(|slug| kept(Tier::Choice, slug)).collect();
+        let security: BTreeSet<_> = reading.security.iter().copied().filter(|slug| kept(Tier::Security, slug)).collect();
+        assert_eq!((self.slugs(over.choice), self.slugs(over.security)), (choice, security));
+        let orders: Vec<&Word> =
+            reading.spokesmen.iter().filter(|((paths, tier, _), _)| (*paths, *tier) == (false, 0)).map(|(_, word)| word).collect();
+        if orders.len() <= said.listings.len() {
+            assert_eq!(over.mandatory, orders.iter().any(|word| word.row.action != Action::TcpOnly));
+        }
+        assert_eq!((over.never_block, over.paths), (said.never_block, said.paths));
+    }
+
+    /// Whether the lists hold just these rows, key by key.
+    fn content(&self) {
+        let arrivals = &self.lists.header().arrivals;
+        let answers = self.lists.answers();
+        let mut place = |records: Records| answers.iter().position(|other| *other == records).unwrap() as u32;
+        let mut expected = self.world.keys(&mut place, arrivals);
+        let plain = |mark: &Mark| match mark.action {
+            // The same records may stand at several places.
+            Action::Records => {
+                Mark { data: answers.iter().position(|other| *other == answers[mark.data as usize]).unwrap() as u32, ..*mark }
+            }
+            _ => *mark,
+        };
+        expected.values_mut().for_each(|marks| marks.sort());
+        let mut found: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
+        let (mut names, mut last) = (self.lists.names(), None);
+        while let Some((key, marks)) = names.next() {
+            assert!(last.as_deref().is_none_or(|last| last < key), "names come in order, each once");
+            last = Some(key.to_vec());
+            assert_eq!(self.lists.marks(key), marks);
+            let mut marks: Vec<Mark> = marks.iter().map(plain).collect();
+            marks.sort();
+            found.insert(key.to_vec(), marks);
+        }
+        assert_eq!(found, expected);
+    }
+}
+
+/// Asks for every name that rows are about, for names around those and for addresses.
+fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut StdRng) -> usize {
+    let mut asked: BTreeSet<Name> = (0..6).map(|_| name(chance)).collect();
+    let mut addresses: BTreeSet<IpAddr> = (0..3).map(|_| address(chance)).collect();
+    for row in world.rows.keys() {
+        match &row.about {
+            About::Name(name) | About::Path(name, _) => {
+                asked.insert(name.clone());
+                asked.extend(name.borrow().parent().map(NameRef::to_owned));
+                let below = [labels_of(name), vec![pick(chance, &LABELS)]].concat();
+                asked.insert(name_of(&below));
+            }
+            About::Prefix(prefix) => drop(addresses.insert(prefix.network())),
+        }
+    }
+    let below_root: Vec<&Name> = asked.iter().filter(|name| !name.borrow().is_root()).collect();
+    let own = (pick(chance, &below_root).clone(), pick(chance, &[State::Block, State::Allow]));
+    let asker = asker(chance, &own, taxonomy);
+    let check = Check { world, lists, taxonomy, asker: &asker, own: &own };
+    check.content();
+    for name in &asked {
+        check.name(name, &lists.classify(name.borrow()));
+    }
+    for &address in &addresses {
+        let name = name_of_address(address);
+        check.name(&name, &lists.classify_address(address));
+        // A client that asks for the name itself asks for nothing that there is.
+        assert_eq!(lists.classify(name.borrow()), Classification::NOTHING);
+    }
+    assert!(lists.has_addresses() || !world.rows.keys().any(|row| matches!(row.about, About::Prefix(_))));
+    asked.len() + addresses.len()
+}
+
+fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy) -> Asker {
+    fn set<T>(value: T) -> Set<T> {
+        Set { value, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH }
+    }
+    let mut household = Household::new("home".parse().unwrap());
+    for slug in SLUGS {
+        household.categories.insert(slug.to_owned(), set(Switch { state: pick(chance, &[State::Block, State::Allow]) }));
+    }
+    household.names.insert(name.clone(), set(OwnName { state: *state, scope: Scope::Exact }));
+    Asker::of(&Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default())), None)
+}
+
+/// What leads from one state of a world to the next, as a feed's changed rows would.
+fn delta(before: &World, after: &World, lists: &Blocklist, path: &Path) -> Delta {
+    let mut arrivals = lists.header().arrivals.clone();
+    arrivals.push(after.now());
+    let mut answers: Vec<Records> = Vec::new();
+    let known = lists.answers().len();
+    // Answers that no entry is answered with any more are gone when the lists have been folded.
+    let mut named = BTreeSet::new();
+    lists.for_each_name(|_, marks| named.extend(marks.filter(|mark| mark.action == Action::Records).map(|mark| mark.data as usize)));
+    let mut place = |records: Records| {
+        let old = named.iter().copied().find(|&place| lists.answers()[place] == records);
+        let place = old.or_else(|| answers.iter().position(|other| *other == records).map(|place| known + place));
+        place.unwrap_or_else(|| {
+            answers.push(records);
+            known + answers.len() - 1
+        }) as u32
+    };
+    let (was, is) = (before.keys(&mut place, &arrivals), after.keys(&mut place, &arrivals));
+    let touched: BTreeSet<&Vec<u8>> = was.keys().chain(is.keys()).filter(|key| was.get(*key) != is.get(*key)).collect();
+    let changes = touched.into_iter().map(|key| (key.as_slice().into(), is.get(key).cloned().unwrap_or_default())).collect();
+    let header = Header { parent: Some(before.generation), arrivals, answers, ..after.header() };
+    Delta { path: path.to_owned(), header, changes, sha256: String::new() }
+}
+
+/// Another state of a world: rows go, come, and come back.
+fn changed(world: &World, gone: &mut Vec<Row>, chance: &mut StdRng) -> World {
+    let mut next = World { generation: world.generation + 1, ..world.clone() };
+    let now = next.now();
+    for _ in 0..chance.random_range(0..6) {
+        if let Some(row) = next.rows.keys().nth(chance.random_range(0..30)).cloned() {
+            next.rows.remove(&row);
+            gone.push(row);
+        }
+    }
+    (0..chance.random_range(0..6)).for_each(|_| next.add(chance));
+    for row in std::mem::take(gone) {
+        if one_in(chance, 3) && next.feeds.iter().any(|feed| feed.number == row.feed) {
+            let records = if row.action == Action::Records { [1].into() } else { BTreeSet::new() };
+            next.rows.entry(row).or_insert(Rest { records, since: now });
+        } else {
+            gone.push(row);
+        }
+    }
+    next.settle(world);
+    next
+}
+
+fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let chance = &mut chance;
+    let [path, other, aside] = ["lists", "other", "delta"].map(|file| folder.join(file));
+    let (mut world, mut gone) = (World::new(chance), Vec::new());
+    let written = world.build(chance, None, &path);
+    world.build(chance, None, &other);
+    let mut lists = Blocklist::open(&path, taxonomy).unwrap();
+    assert_eq!(Blocklist::open(&other, taxonomy).unwrap().sha256(), lists.sha256(), "the order of rows means nothing");
+    assert_eq!(written.header.names, lists.header().names);
+    let mut decisions = check(&world, &lists, taxonomy, chance);
+    for _ in 1..STATES {
+        match chance.random_range(0..8) {
+            // The lists are folded; while that goes on, a delta comes and is laid over what was live.
+            0 | 1 => {
+                let next = changed(&world, &mut gone, chance);
+                let delta = delta(&world, &next, &lists, &aside);
+                fold(&lists, &path).unwrap();
+                let folded = Blocklist::open(&path, taxonomy).unwrap();
+                assert_eq!((folded.overlay_size().0, folded.generation()), (0, lists.generation()));
+                check(&world, &folded, taxonomy, chance);
+                lists = folded.with(&[delta], taxonomy).unwrap();
+                world = next;
+            }
+            // The configuration changes, and everything is built anew.
+            2 => {
+                let before = world.clone();
+                world.generation += 1;
+                world.configure(chance);
+                let next = changed(&world, &mut gone, chance);
+                world = World { generation: world.generation, ..next };
+                world.settle(&before);
+                world.build(chance, Some(&lists), &path);
+                lists = Blocklist::open(&path, taxonomy).unwrap();
+            }
+            // Several deltas at once, as at a start.
+            3 => {
+                let second = {
+                    let next = changed(&world, &mut gone, chance);
+                    let first = delta(&world, &next, &lists, &aside);
+                    let between = lists.with(std::slice::from_ref(&first), taxonomy).unwrap();
+                    let last = changed(&next, &mut gone, chance);
+                    let second = delta(&next, &last, &between, &aside);
+                    world = last;
+                    [first, second]
+                };
+                lists = lists.with(&second, taxonomy).unwrap();
+            }
+            _ => {
+                let next = changed(&world, &mut gone, chance);
+                let mut delta = delta(&world, &next, &lists, &aside);
+                if one_in(chance, 3) {
+                    delta.write().unwrap();
+                    assert_eq!(Delta::read(&aside).unwrap(), delta);
+                }
+                lists = lists.with(&[delta], taxonomy).unwrap();
+                world = next;
+            }
+        }
+        assert_eq!(lists.generation(), world.generation);
+        decisions += check(&world, &lists, taxonomy, chance);
+    }
+    decisions
+}
+
+#[test]
+fn ten_thousand_rule_sets_are_matched_as_a_naive_matcher_matches_them() {
+    let taxonomy = Taxonomy::shipped();
+    // In memory, where there is such a place: the writer waits for the disk, and this writes some thousand files.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let mut decisions = 0;
+    for seed in 0..WORLDS {
+        let folder = folder.path();
+        let lived = std::panic::catch_unwind(|| live_one_world(seed, folder, &taxonomy));
+        decisions += lived.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    println!("{} rule sets, {decisions} decisions, seeds 0 to {}", WORLDS * STATES, WORLDS - 1);
+}
