@@ -424,12 +424,17 @@ impl Keeper {
         }
         let Waiting { approvals, fetched } = std::mem::take(&mut self.under_way);
         for (feed, reply) in approvals {
-            self.plan.approved.remove(&feed);
+            let approved = self.plan.approved.remove(&feed);
             self.plan.released.retain(|released| *released != feed);
-            let is_refused = refused.iter().find(|refused| refused.feed == feed).map(|refused| refused.reason.clone());
-            let result = match error.clone().or(is_refused) {
-                Some(reason) => Err(ActError::Failed(reason)),
-                None => {
+            let refusal = refused.iter().find(|refused| refused.feed == feed);
+            let result = match (&error, refusal) {
+                (Some(error), _) => Err(ActError::Failed(error.clone())),
+                // The provider was quicker than the operator.
+                (None, Some(refusal)) if approved.as_ref().is_some_and(|approved| *approved != refusal.version) => {
+                    Err(ActError::AnotherVersion { waiting: refusal.version.clone() })
+                }
+                (None, Some(refusal)) => Err(ActError::Failed(refusal.reason.clone())),
+                (None, None) => {
                     self.board.say(EventKind::FeedApproved, Some(&feed), lists.generation(), None, now);
                     Ok(())
                 }
@@ -539,8 +544,17 @@ impl Keeper {
         // Numbers that were given and came to nothing, as those of refused rows, are free for others.
         if newest > self.live.load().generation() && newest != self.passed_over {
             self.highest = self.highest.max(newest);
+            let before = self.live.load().generation();
             match self.adopt(newest, Vec::new()).await {
-                Ok(()) => tracing::info!(generation = newest, "a generation from elsewhere is live"),
+                Ok(()) => {
+                    tracing::info!(generation = newest, "a generation from elsewhere is live");
+                    // What continues something older than what was live takes that back.
+                    if let Some(to) = self.live.current().header().parent.filter(|to| *to < before) {
+                        self.outbox.withdraw(to + 1..=before);
+                        let detail = format!("generation {to} is live again");
+                        self.board.say(EventKind::RolledBack, None, newest, Some(detail), Timestamp::now());
+                    }
+                }
                 Err(error) => {
                     self.passed_over = newest;
                     tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used");

@@ -17,7 +17,7 @@ fn pages() -> impl Iterator<Item = (String, String)> {
 
 fn shared(number: usize) -> String {
     // Some are below others, as hosts of one hoster are.
-    if number % 7 == 0 { format!("www.host{}.shared.example", number + 1) } else { format!("host{number}.shared.example") }
+    if number.is_multiple_of(7) { format!("www.host{}.shared.example", number + 1) } else { format!("host{number}.shared.example") }
 }
 
 fn whole(number: usize) -> String {
