@@ -460,7 +460,7 @@ impl Base {
         let mut node = self.fst.root();
         let mut output = Output::zero();
         for depth in 0..name.len() {
-            for &octet in name.from_top(depth) {
+            for &octet in name.label_from_top(depth) {
                 let escaped = octet <= KEY_ESCAPE;
                 if escaped && !self.step(&mut node, &mut output, KEY_ESCAPE) {
                     return hits;

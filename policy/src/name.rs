@@ -246,7 +246,7 @@ impl<'n> Labels<'n> {
     }
 
     /// The top-level label is 0.
-    pub(crate) fn from_top(&self, at: usize) -> &'n [u8] {
+    pub(crate) fn label_from_top(&self, at: usize) -> &'n [u8] {
         self.name.label_at(self.starts[self.count - 1 - at])
     }
 }

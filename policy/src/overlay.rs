@@ -130,7 +130,7 @@ impl Overlay {
     /// memory comes in the meantime.
     pub(crate) fn look(&self, name: &Labels<'_>) -> Look {
         let labels = name.len().min(FILTERED_LABELS);
-        let path = (0..labels).fold(Path::TOP, |path, at| path.down(name.from_top(at)));
+        let path = (0..labels).fold(Path::TOP, |path, at| path.down(name.label_from_top(at)));
         let is_there = self.has_tops || labels == FILTERED_LABELS && self.may_have(path);
         Look { path, is_there }
     }
@@ -143,14 +143,14 @@ impl Overlay {
         let mut path = Path::TOP;
         for at in 0..name.len() {
             let depth = at + 1;
-            path = if depth == FILTERED_LABELS { look.path } else { path.down(name.from_top(at)) };
+            path = if depth == FILTERED_LABELS { look.path } else { path.down(name.label_from_top(at)) };
             // Whatever stands below has this ancestor in the filter.
             if depth >= FILTERED_LABELS && !self.may_have(path) {
                 return;
             }
             if depth >= FILTERED_LABELS || self.has_tops {
                 // The key of this ancestor, compared without writing it down.
-                let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.from_top(at));
+                let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.label_from_top(at));
                 if let Some(place) = self.find(path, is_it) {
                     visit(u8::try_from(depth).expect("at most 127 labels"), self.slots[place].set);
                 }

@@ -402,8 +402,9 @@ mod tests {
             "exact bad.example, descendants bad.example, allow exact ok.bad.example, allow descendants ok.bad.example, exact local.example",
             counts(5),
         );
-        let not_applied = "24.0.2.0.192.rpz-ip\tCNAME\t.\nns.example.rpz-nsdname\tCNAME\t.\n@\tTXT\t\"x\"\n";
-        check(Rpz, not_applied, "", counts(0).unsupported(2));
+        check(Rpz, "24.0.2.0.192.rpz-ip\tCNAME\t.\n", "subtree 2.0.192.*ip4", counts(1));
+        let not_applied = "ns.example.rpz-nsdname\tCNAME\t.\n@\tTXT\t\"x\"\n";
+        check(Rpz, not_applied, "", counts(0).unsupported(1));
         check(Rpz, "*.com\tCNAME\t.\na\\.b.example\tCNAME\t.\n", "", counts(0).public_suffixes(1).bad(1));
     }
 }
