@@ -143,7 +143,8 @@ fn how_fast_are_lookups(folder: &Path) {
     drop(deltas);
     let folded = open(folder, 1 + DELTAS, &taxonomy);
     const BAR: &str = "after deltas < 1.05 x";
-    let kinds: [(&str, fn(u64) -> Name, &str); 3] = [
+    type Kind = (&'static str, fn(u64) -> Name, &'static str);
+    let kinds: [Kind; 3] = [
         ("listed, and no delta touched", untouched, BAR),
         ("nowhere", unlisted, BAR),
         ("touched by a delta", touched, "none: these are few"),
