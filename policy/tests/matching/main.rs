@@ -13,22 +13,21 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header},
+    artefact::Header,
     blocklist::{Blocklist, Classification},
-    builder::{Builder, fold},
-    category::{CategoryId, CategorySet, Taxonomy},
+    builder::fold,
+    category::{CategorySet, Taxonomy},
     decide::{Asker, Layer, decide},
     delta::Delta,
     household::{Household, OwnName, Set, State, Switch},
-    key::{key_of_path, name_of_address, names_of_prefix},
-    listing::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+    key::name_of_address,
+    listing::{Action, Mark, Records, Scope, Tier},
     name::{Name, NameRef},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::world::*;
 

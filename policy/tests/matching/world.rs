@@ -4,25 +4,20 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::Path,
-    sync::Arc,
 };
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     artefact::{FeedSummary, Header},
-    blocklist::{Blocklist, Classification},
-    builder::{Builder, fold},
-    category::{CategoryId, CategorySet, Taxonomy},
-    decide::{Asker, Layer, decide},
-    delta::Delta,
-    household::{Household, OwnName, Set, State, Switch},
-    key::{key_of_path, name_of_address, names_of_prefix},
+    blocklist::Blocklist,
+    builder::Builder,
+    category::{CategoryId, Taxonomy},
+    key::{key_of_path, names_of_prefix},
     listing::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
     name::{Name, NameRef},
-    rules::{HouseholdRules, OperatorDefaults},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
 /// Each world is built once and then changed; every state of it is a rule set.
 pub const WORLDS: u64 = 1_250;
