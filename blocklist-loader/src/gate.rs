@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt};
 
 use policy::{
     artefact::FeedReport,
-    listing::{Action, Polarity},
+    listing::{Action, Polarity, Tier},
     name::{Name, NameRef},
 };
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,8 @@ pub(crate) struct Sentry<'f> {
 
 impl<'f> Sentry<'f> {
     pub(crate) fn new(feed: &'f Feed, own: &'f [Name]) -> Self {
+        // Who lists names that are never blocked may well list the operator's own.
+        let own = if feed.tier == Tier::NeverBlock { &[] } else { own };
         let mut sentry = Self { feed, own, ancestors: HashSet::new(), heard: Vec::new() };
         for name in canaries(&feed.must_match).chain(canaries(&feed.must_not_match)).chain(own.iter().cloned()) {
             sentry.ancestors.extend(name.borrow().ancestors().map(|ancestor| ancestor.wire().into()));

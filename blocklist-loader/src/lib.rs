@@ -37,6 +37,8 @@ pub mod share;
 mod source;
 mod spool;
 mod suffix;
+#[cfg(test)]
+mod testing;
 mod unpack;
 pub mod watch;
 

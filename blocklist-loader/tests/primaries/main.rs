@@ -14,7 +14,7 @@ use blocklist_loader::{
     Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm, build,
     fetch::transfer::{Settings, Transfer},
 };
-use policy::{blocklist::Blocklist, category::Taxonomy, name::Name};
+use policy::{blocklist::Blocklist, category::Taxonomy, listing::Action, name::Name};
 use tempfile::TempDir;
 
 use self::{
@@ -297,6 +297,35 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     assert!(blocks(&lists, "bad-7.example") && !blocks(&lists, "below.bad-7.example"), "an exact rule");
     assert!(!blocks(&lists, "bad-6.example") && blocks(&lists, "below.bad-6.example"), "a rule for what is below");
     assert!(!blocks(&lists, "bad-20.example"), "a passthru");
+    for (name, action) in [
+        ("bad-7.example", Action::Nxdomain),
+        ("bad-41.example", Action::Nodata),
+        ("bad-22.example", Action::Drop),
+        ("bad-23.example", Action::TcpOnly),
+        ("bad-44.example", Action::Records),
+        ("garden.example", Action::Records),
+        ("mail.example", Action::Records),
+        ("bad-20.example", Action::Policy),
+    ] {
+        let name = Name::parse(name).unwrap();
+        let marks: Vec<_> = lists.matches(name.borrow()).into_iter().map(|entry| entry.mark.action).collect();
+        assert_eq!(marks, [action], "{name}");
+    }
+    // As a server writes the data of its records: the types of the answers, and what a walled garden is called.
+    let answer = |name: &str| {
+        let name = Name::parse(name).unwrap();
+        lists.answers()[lists.matches(name.borrow())[0].mark.data as usize].0.clone()
+    };
+    let types: Vec<u16> = answer("garden.example").iter().map(|record| record.record_type).collect();
+    assert_eq!(types, [1, 16, 28]);
+    assert_eq!(answer("bad-44.example")[0].rdata, b"\x06walled\x06garden\x07example\x00");
+    assert_eq!(answer("below.sub.garden.example")[0].rdata, b"\x01*\x06garden\x08provider\x07example\x00");
+    assert_eq!(answer("mail.example")[0].rdata, b"\x00\x0a\x02mx\x08provider\x07example\x00");
+    assert!(lists.has_addresses());
+    for (address, is_listed) in [("192.0.2.7", true), ("192.0.2.8", false), ("198.51.100.1", false), ("2001:db8::7", true)] {
+        let listed = lists.classify_address(address.parse().unwrap());
+        assert_eq!(taxonomy.slugs(listed.choice).contains(&"malware"), is_listed, "{address}");
+    }
     primary.change(&[rule(7)], &[rule(100_000)]);
     changed(runtime.block_on(fetcher.fetch()).unwrap());
     runtime.block_on(fetcher.tidy()).unwrap();
