@@ -76,6 +76,12 @@ impl<'a> KeyRef<'a> {
         Self { name, tail: [t0, t1, c0, c1, flags] }
     }
 
+    /// The key of the same question about another name.
+    #[must_use]
+    pub fn about<'b>(&self, name: NameRef<'b>) -> KeyRef<'b> {
+        KeyRef { name, tail: self.tail }
+    }
+
     /// A key that lives on its own.
     #[must_use]
     pub fn to_owned(self) -> Key {

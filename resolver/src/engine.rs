@@ -10,7 +10,7 @@
 use std::{
     error::Error as _,
     hint::black_box,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use policy::{
     category::Taxonomy,
     decide::{Asker, Verdict},
     directory::{Directory, Reader},
-    listing::Action,
+    listing::{Action, Records},
     live::LiveLists,
     name::WireName,
 };
@@ -30,10 +30,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     addresses::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB},
+    alias::{self, Alias},
     cache::{AnswerCache, Entry, Key, KeyRef, Window},
     encode::encode,
     flight::Flights,
-    gate::{Gate, Place},
+    gate::{self, Gate, Place},
     notify::{self, OnNotify},
     query::{Query, Rcode, Rejection},
     record::{Count, Pen, Recorder},
@@ -50,7 +51,7 @@ const NO_REACHABLE_AUTHORITY: u16 = 22;
 pub(crate) const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_TXT: u16 = 16;
-const TYPE_ANY: u16 = 255;
+pub(crate) const TYPE_ANY: u16 = 255;
 
 /// What an engine is made of.
 pub struct Parts {
@@ -158,11 +159,19 @@ pub enum Step {
 /// A query on its way through a resolution, with the lists and the rules it arrived under.
 pub struct Miss {
     packet: Vec<u8>,
-    asker: Asker,
+    client: Client,
     lists: Arc<Blocklist>,
-    transport: Transport,
+    /// What it lacks.
+    walked: Walked,
     permit: OwnedSemaphorePermit,
     place: Place<IpAddr>,
+}
+
+/// Who asks, and how.
+struct Client {
+    peer: IpAddr,
+    asker: Asker,
+    transport: Transport,
 }
 
 /// How a walk ended.
@@ -171,6 +180,8 @@ pub(crate) enum Walked {
     Answered { verdict: Verdict, hop: usize },
     /// The name may be resolved, and the answer is not there yet.
     NoAnswer { verdict: Verdict },
+    /// The answer is an alias of a feed's own, and what that leads to is not there yet.
+    NoTarget { verdict: Verdict, hop: usize },
 }
 
 /// What is known of a question at this moment.
@@ -292,31 +303,39 @@ impl Engine {
                 pen.judged(verdict, turn.lists.stamp());
                 if reply.is_empty() { Step::Dropped } else { Step::Reply }
             }
-            Walked::NoAnswer { .. } if looks_only => {
-                if !self.look(&query, &identity.asker, turn, transport, reply) {
-                    respond::write_error(reply, &query, Rcode::NoError, None, transport);
+            lacking => {
+                if !is_known && matches!(lacking, Walked::NoTarget { .. }) {
+                    self.cache.insert(key.to_owned(), entry);
                 }
-                if reply.is_empty() { Step::Dropped } else { Step::Reply }
+                self.put_off(&query, Client { peer, asker: identity.asker, transport }, turn, lacking, pen, reply)
             }
-            Walked::NoAnswer { .. } => match self.place(peer) {
+        }
+    }
+
+    /// What is to be done with a query that lacks something.
+    #[cold]
+    #[inline(never)]
+    fn put_off(&self, query: &Query<'_>, client: Client, turn: &Turn<'_>, walked: Walked, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
+        let (lists, transport) = (&turn.lists, client.transport);
+        if query.recursion_desired() {
+            match self.place(client.peer) {
                 Ok((permit, place)) => {
                     pen.count(Count::CacheMiss);
-                    Step::Miss(Miss {
-                        packet: packet.to_vec(),
-                        asker: identity.asker,
-                        lists: Arc::clone(&turn.lists),
-                        transport,
-                        permit,
-                        place,
-                    })
+                    return Step::Miss(Miss { packet: query.packet().to_vec(), client, lists: Arc::clone(lists), walked, permit, place });
                 }
-                Err(full) => {
-                    pen.count(full);
-                    respond::write_error(reply, &query, Rcode::ServFail, None, transport);
-                    Step::Reply
-                }
-            },
+                Err(full) => pen.count(full),
+            }
         }
+        match walked {
+            Walked::NoTarget { verdict, .. } => {
+                self.lead(query, verdict, lists, None, transport, reply);
+                pen.judged(verdict, lists.stamp());
+            }
+            _ if query.recursion_desired() => respond::write_error(reply, query, Rcode::ServFail, None, transport),
+            _ if self.look(query, &client.asker, turn, transport, reply) => {}
+            _ => respond::write_error(reply, query, Rcode::NoError, None, transport),
+        }
+        if reply.is_empty() { Step::Dropped } else { Step::Reply }
     }
 
     /// Answers who asks without recursion, from what others asked for: as long as nothing is validated, whatever they wanted of it.
@@ -326,55 +345,78 @@ impl Engine {
             let Some(entry) = self.cache.find(&key) else { return false };
             let is_stale = entry.is_stale_but_servable(turn.now, self.parts.stale.longer);
             let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now), is_stale, now: turn.now };
-            matches!(self.walk(query, asker, &turn.lists, at_hand, transport, reply), Walked::Answered { .. })
+            match self.walk(query, asker, &turn.lists, at_hand, transport, reply) {
+                Walked::Answered { .. } => true,
+                Walked::NoTarget { verdict, .. } => {
+                    self.lead(query, verdict, &turn.lists, None, transport, reply);
+                    true
+                }
+                Walked::NoAnswer { .. } => false,
+            }
         })
     }
 
     /// Finishes a miss; the reply is written when it returns, and empty where none is to be sent. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
         reply.clear();
-        let Miss { packet, asker, lists, transport, permit, place: _place } = miss;
-        let mut room = WireName::default();
+        let Miss { packet, client: Client { asker, transport, .. }, lists, mut walked, permit, place: _place } = miss;
+        let (mut room, permit) = (WireName::default(), Arc::new(permit));
         let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
         };
-        let key = KeyRef::of(&query);
+        if matches!(walked, Walked::NoAnswer { .. }) {
+            let question = Question::new(query.name().to_owned(), query.record_type);
+            walked = match self.obtain_in_time(KeyRef::of(&query).to_owned(), question, &permit).await {
+                Ok((entry, is_stale)) => {
+                    let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
+                    self.walk(&query, &asker, &lists, resolved, transport, reply)
+                }
+                Err(code) => return respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
+            };
+        }
+        if let Walked::NoTarget { verdict, .. } = walked
+            && let Some(alias) = Alias::wanted(query.name(), verdict, &lists)
+        {
+            let obtained = self.obtain_in_time(alias.key(&query).to_owned(), alias.question(&query), &permit).await.ok();
+            let resolved =
+                obtained.as_ref().map(|(entry, is_stale)| AtHand { entry, is_usable: true, is_stale: *is_stale, now: self.now() });
+            self.lead(&query, verdict, &lists, resolved, transport, reply);
+        }
+        if let Walked::Answered { verdict, .. } | Walked::NoTarget { verdict, .. } = walked {
+            self.common_desk().pen.judged(verdict, lists.stamp());
+        }
+    }
+
+    /// The answer to a question for a client that waits, and whether it is older than it should be.
+    async fn obtain_in_time(
+        self: &Arc<Self>,
+        key: Key,
+        question: Question,
+        permit: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<(Arc<Entry>, bool), Option<u16>> {
         let (stale, now) = (self.parts.stale, self.now());
-        let old = self.cache.find(&key).filter(|entry| entry.is_stale_but_servable(now, stale.longer));
-        let question = Question::new(query.name().to_owned(), query.record_type);
-        let obtained = match old {
-            None => self.obtain(key.to_owned(), question).await.map(|entry| (entry, false)),
-            Some(old) => {
-                // The resolution goes on when the client's patience is over: the next one shall have the newer answer.
-                let (engine, key) = (Arc::clone(self), key.to_owned());
-                let newer = tokio::spawn(async move {
-                    let newer = engine.obtain(key, question).await;
-                    drop(permit);
-                    newer
-                });
-                match tokio::time::timeout(stale.client_patience, newer).await {
-                    Ok(Ok(Ok(newer))) => Ok((newer, false)),
-                    _ => {
-                        self.recorder.stale.increment(1);
-                        Ok((old, true))
-                    }
-                }
-            }
+        let Some(old) = self.cache.find_owned(&key).filter(|entry| entry.is_stale_but_servable(now, stale.longer)) else {
+            return self.obtain(key, question).await.map(|entry| (entry, false));
         };
-        match obtained {
-            Ok((entry, is_stale)) => {
-                let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
-                if let Walked::Answered { verdict, .. } = self.walk(&query, &asker, &lists, resolved, transport, reply) {
-                    self.common_desk().pen.judged(verdict, lists.stamp());
-                }
+        // The resolution goes on when the client's patience is over: the next one shall have the newer answer.
+        let (engine, permit) = (Arc::clone(self), Arc::clone(permit));
+        let newer = tokio::spawn(async move {
+            let newer = engine.obtain(key, question).await;
+            drop(permit);
+            newer
+        });
+        match tokio::time::timeout(stale.client_patience, newer).await {
+            Ok(Ok(Ok(newer))) => Ok((newer, false)),
+            _ => {
+                self.recorder.stale.increment(1);
+                Ok((old, true))
             }
-            Err(code) => respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
         }
     }
 
     /// A place for a client among all resolutions and among its own; where there is none, what is full.
     fn place(&self, peer: IpAddr) -> Result<(OwnedSemaphorePermit, Place<IpAddr>), Count> {
-        let place = self.clients.enter(&client(peer)).ok_or(Count::ClientFull)?;
+        let place = self.clients.enter(&gate::counted_as(peer)).ok_or(Count::ClientFull)?;
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().map_err(|_| Count::Shed)?;
         Ok((permit, place))
     }
@@ -408,7 +450,9 @@ impl Engine {
         let AtHand { entry, is_usable, is_stale, now } = at_hand;
         let (mut verdict, hop) = entry.judge(asker, query.name(), lists, is_usable, transport);
         if verdict.is_block() {
-            self.block(query, verdict, lists, transport, reply);
+            if !self.block(query, verdict, lists, transport, reply) {
+                return Walked::NoTarget { verdict, hop };
+            }
         } else if verdict.action == Action::Proxied && self.leads_to_proxy(query.record_type) {
             respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
         } else {
@@ -427,14 +471,20 @@ impl Engine {
         Walked::Answered { verdict, hop }
     }
 
-    /// Answers what is blocked in the way that the deciding entry wants.
-    fn block(&self, query: &Query<'_>, verdict: Verdict, lists: &Blocklist, transport: Transport, reply: &mut Vec<u8>) {
+    /// Answers what is blocked in the way that the deciding entry wants. False where that is an alias whose target must be resolved first.
+    fn block(&self, query: &Query<'_>, verdict: Verdict, lists: &Blocklist, transport: Transport, reply: &mut Vec<u8>) -> bool {
         let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
         let answer = match verdict.action {
-            Action::Drop => return reply.clear(),
-            Action::TcpOnly => return respond::write_truncated(reply, query, transport),
+            Action::Drop => {
+                reply.clear();
+                return true;
+            }
+            Action::TcpOnly => {
+                respond::write_truncated(reply, query, transport);
+                return true;
+            }
             Action::Records => match lists.answers().get(verdict.data as usize) {
-                Some(records) => return respond::write_records(reply, query, records, reason, transport),
+                Some(records) => return self.answer_with(query, records, reason, transport, reply),
                 None => BlockedAnswer::NoData,
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
@@ -442,6 +492,50 @@ impl Engine {
             Action::Policy | Action::Proxied | Action::Path => self.parts.blocked_answer,
         };
         respond::write_blocked(reply, query, answer, reason, transport);
+        true
+    }
+
+    /// Answers with records of a feed's own. False where they are an alias whose target must be resolved first.
+    #[cold]
+    #[inline(never)]
+    fn answer_with(&self, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport, reply: &mut Vec<u8>) -> bool {
+        let Some(record) = alias::among(records) else {
+            respond::write_records(reply, query, records, reason, transport);
+            return true;
+        };
+        let Some(alias) = Alias::of(query.name(), record) else {
+            respond::write_blocked(reply, query, BlockedAnswer::NxDomain, reason, transport);
+            return true;
+        };
+        let now = self.now();
+        let target = if alias::leads(query.record_type) {
+            let Some(entry) = self.cache.find(&alias.key(query)).filter(|entry| entry.is_fresh(now)) else { return false };
+            Some(entry)
+        } else {
+            None
+        };
+        let at_hand = target.as_ref().map(|entry| AtHand { entry, is_usable: true, is_stale: false, now });
+        respond::write_alias(reply, query, &alias, at_hand.and_then(alias::read).as_ref(), reason, transport);
+        true
+    }
+
+    /// Answers with the alias that a verdict wants, and with what its target has; where that cannot be had, with the alias alone, which
+    /// keeps the name as blocked as it was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lead(
+        &self,
+        query: &Query<'_>,
+        verdict: Verdict,
+        lists: &Blocklist,
+        target: Option<AtHand<'_>>,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) {
+        // What lay in the buffer before must not leave the house, even if somebody asked us for an alias that is none.
+        let Some(alias) = Alias::wanted(query.name(), verdict, lists) else { return reply.clear() };
+        let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
+        respond::write_alias(reply, query, &alias, target.and_then(alias::read).as_ref(), reason, transport);
     }
 
     /// Whether a type leads to a host, and there is a proxy to lead to.
@@ -511,14 +605,6 @@ impl Engine {
     /// Time since the start: what the cache counts in.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
-    }
-}
-
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may have as many as he likes.
-fn client(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 => v4,
     }
 }
 

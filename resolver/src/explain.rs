@@ -10,6 +10,7 @@ use policy::{
 };
 
 use crate::{
+    alias::Alias,
     cache::{Entry, KeyRef},
     engine::{AtHand, CLASS_IN, Engine, Walked},
     query::{Query, Rcode},
@@ -46,8 +47,15 @@ impl Engine {
                 Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Code), Transport::Told),
             }
         }
+        if let Walked::NoTarget { verdict, .. } = walked
+            && let Some(alias) = Alias::wanted(query.name(), verdict, &lists)
+        {
+            let obtained = self.obtain(alias.key(&query).to_owned(), alias.question(&query)).await.ok();
+            let resolved = obtained.as_ref().map(|entry| AtHand { entry, is_usable: true, is_stale: false, now: self.now() });
+            self.lead(&query, verdict, &lists, resolved, Transport::Told, &mut reply);
+        }
         let (verdict, hop) = match walked {
-            Walked::Answered { verdict, hop } => (verdict, hop),
+            Walked::Answered { verdict, hop } | Walked::NoTarget { verdict, hop } => (verdict, hop),
             // Without an answer only the name itself could be judged.
             Walked::NoAnswer { verdict } => (verdict, 0),
         };

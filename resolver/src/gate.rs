@@ -3,10 +3,19 @@
 
 use std::{
     hash::Hash,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use foldhash::{HashMap, HashMapExt};
+
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may have as many as he likes.
+pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
 
 /// Places by whatever they are counted by.
 pub struct Gate<K> {

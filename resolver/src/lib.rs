@@ -12,6 +12,7 @@
 //! through `policy`.
 
 mod addresses;
+mod alias;
 pub mod cache;
 mod encode;
 pub mod engine;

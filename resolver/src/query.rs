@@ -129,6 +129,12 @@ impl<'p> Query<'p> {
         self.name
     }
 
+    /// The packet that it was read from.
+    #[must_use]
+    pub fn packet(&self) -> &'p [u8] {
+        self.packet
+    }
+
     /// The message id.
     #[must_use]
     pub fn id(&self) -> [u8; 2] {

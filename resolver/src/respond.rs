@@ -6,20 +6,23 @@ use std::{
 };
 
 use hickory_proto::{
+    ProtoError,
     op::{Edns, ResponseCode},
     rr::rdata::opt::{EdnsCode, EdnsOption},
+    serialize::binary::{BinEncodable as _, BinEncoder},
 };
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
     listing::Records,
-    name::{NAME_OCTETS_MAX, NameRef},
 };
 
 use crate::{
     addresses::{TYPE_A, TYPE_AAAA},
+    alias::{Alias, TYPE_CNAME},
     cache::Entry,
     query::{HEADER_OCTETS, Query, Rcode},
+    recurse::Answer,
 };
 
 /// The largest UDP answer we send and the payload we advertise: what passes every path unfragmented (DNS flag day 2020).
@@ -30,14 +33,13 @@ pub const BLOCKED_TTL_S: u32 = 10;
 pub const STALE_TTL_S: u32 = 30;
 /// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
 const OPTION_EDE: u16 = 15;
-const TYPE_CNAME: u16 = 5;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
 const TYPE_ANY: u16 = 255;
 /// The longest a client may keep what stands in the place of an answer, in seconds: records of a feed's own, and the proxy's addresses.
-const LOCAL_TTL_MAX_S: u32 = 30;
-/// How the target of a CNAME begins that stands for the name asked for below another one.
-const WILDCARD_LABEL: &[u8] = b"\x01*";
+pub(crate) const LOCAL_TTL_MAX_S: u32 = 30;
+/// Room that a long answer leaves for the OPT record with its reason, in octets.
+const OPT_OCTETS_MAX: u16 = 512;
 /// A pointer to the question's name.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
 /// Places in the header of the lower octets of the counts, RFC 1035 section 4.1.1.
@@ -186,32 +188,18 @@ pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnsw
     finish(reply, query, Some(reason), transport);
 }
 
-/// Records of a feed's own in the place of an answer: those of the type that is asked for, or a CNAME whatever is asked for (RFC 1034
-/// section 3.6.2). Where there is none, the name exists but has nothing of this type.
+/// Records of a feed's own in the place of an answer: those of the type that is asked for. Where there is none, the name exists but has
+/// nothing of this type.
 #[inline(never)]
 pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport) {
-    let alias = records.0.iter().find(|record| record.record_type == TYPE_CNAME);
-    let mut room = [0; NAME_OCTETS_MAX];
+    let is_asked = |record_type| query.record_type == TYPE_ANY || query.record_type == record_type;
     let mut count = 0_u16;
     start(reply, query, Rcode::NoError);
-    match alias {
-        Some(alias) => match alias_target(query.name(), &alias.rdata, &mut room) {
-            Some(target) => {
-                push_record(reply, TYPE_CNAME, alias.ttl_s.min(LOCAL_TTL_MAX_S), target);
-                count = 1;
-            }
-            // The name asked for has no room below the target.
-            None => return write_blocked(reply, query, BlockedAnswer::NxDomain, reason, transport),
-        },
-        None => {
-            let is_asked = |record_type| query.record_type == TYPE_ANY || query.record_type == record_type;
-            for record in records.0.iter().filter(|record| is_asked(record.record_type)) {
-                // What is longer than a message cannot be sent; `finish` truncates the rest.
-                if record.rdata.len() + reply.len() < usize::from(u16::MAX) {
-                    push_record(reply, record.record_type, record.ttl_s.min(LOCAL_TTL_MAX_S), &record.rdata);
-                    count += 1;
-                }
-            }
+    for record in records.0.iter().filter(|record| is_asked(record.record_type)) {
+        // What is longer than a message cannot be sent; `finish` truncates the rest.
+        if record.rdata.len() + reply.len() < usize::from(u16::MAX) {
+            push_record(reply, record.record_type, record.ttl_s.min(LOCAL_TTL_MAX_S), &record.rdata);
+            count += 1;
         }
     }
     if count == 0 {
@@ -221,14 +209,51 @@ pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, 
     finish(reply, query, Some(reason), transport);
 }
 
-/// Where a CNAME leads: `*.garden.example` stands for the name asked for below `garden.example`. None where that is too long.
-fn alias_target<'r>(asked: NameRef<'_>, target: &'r [u8], room: &'r mut [u8; NAME_OCTETS_MAX]) -> Option<&'r [u8]> {
-    let Some(below) = target.strip_prefix(WILDCARD_LABEL) else { return Some(target) };
-    let (asked, _root) = asked.wire().split_at(asked.wire().len() - 1);
-    let whole = room.get_mut(..asked.len() + below.len())?;
-    whole[..asked.len()].copy_from_slice(asked);
-    whole[asked.len()..].copy_from_slice(below);
-    Some(whole)
+/// An alias of a feed's own in the place of an answer, and what its target has where that is known. The code is the target's
+/// (RFC 6604 section 3), and so is the SOA where it has nothing.
+#[inline(never)]
+pub(crate) fn write_alias(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    alias: &Alias,
+    target: Option<&Answer>,
+    reason: Reason<'_>,
+    transport: Transport,
+) {
+    start(reply, query, Rcode::NoError);
+    push_record(reply, TYPE_CNAME, alias.ttl_s.min(LOCAL_TTL_MAX_S), alias.target.borrow().wire());
+    reply[ANSWER_COUNT] = 1;
+    let alone = reply.len();
+    if let Some(target) = target
+        && push_target(reply, alias, target).is_err()
+    {
+        // Longer than any message: the client may ask for the target itself.
+        reply.truncate(alone);
+        reply[3] &= 0xf0;
+        reply[ANSWER_COUNT - 1..=AUTHORITY_COUNT].copy_from_slice(&[0, 1, 0, 0]);
+    }
+    finish(reply, query, Some(reason), transport);
+}
+
+/// Appends what an alias' target has behind the alias, whose data ends the reply, and sets code and counts.
+fn push_target(reply: &mut Vec<u8>, alias: &Alias, target: &Answer) -> Result<(), ProtoError> {
+    let end = reply.len();
+    let mut encoder = BinEncoder::with_offset(reply, u32::try_from(end).expect("an alias is short"));
+    encoder.set_max_size(u16::MAX - OPT_OCTETS_MAX);
+    // What is called like the target, which nearly all of it is, points there. The root's octet is not of the label.
+    encoder.store_label_pointer(end - alias.target.borrow().wire().len(), end - 1);
+    let mut counts = [1_u16, 0];
+    for (section, count) in [&target.answers, &target.authorities].into_iter().zip(&mut counts) {
+        for record in section {
+            record.emit(&mut encoder)?;
+            *count += 1;
+        }
+    }
+    for (count, place) in counts.into_iter().zip([ANSWER_COUNT, AUTHORITY_COUNT]) {
+        reply[place - 1..=place].copy_from_slice(&count.to_be_bytes());
+    }
+    reply[3] |= target.rcode.low();
+    Ok(())
 }
 
 /// The addresses of the proxy that looks at a host's paths, for the types that lead to a host; it has nothing of the others, and none of

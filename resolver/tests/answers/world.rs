@@ -2,6 +2,7 @@
 //! on 127.0.7.0/24 that blocks what the strict preset blocks.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -42,13 +43,35 @@ use resolver::{
 /// A line of the family.
 const HOME: &str = "127.0.7.9";
 
-/// What nobody has is not there.
+/// What nobody has is not there, and what is below `broken.example` cannot be told.
 struct Nothing;
 
 #[async_trait]
 impl Recursion for Nothing {
-    async fn resolve(&self, _: &Question) -> Result<Answer, RecursionError> {
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        let (name, record_type) = (question.name.clone(), question.record_type);
+        if name.borrow().is_within(self::name("broken.example").borrow()) {
+            return Err(RecursionError { name, record_type, code: Some(22), source: "nobody answers".into() });
+        }
         Ok(Answer::empty(ResponseCode::NXDomain))
+    }
+}
+
+/// An Internet, and how often it was asked for each name.
+struct Counted {
+    records: LocalRecords,
+    asked: Asked,
+}
+
+type Asked = Arc<Mutex<HashMap<Name, usize>>>;
+
+#[async_trait]
+impl Recursion for Counted {
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        *self.asked.lock().unwrap().entry(question.name.clone()).or_default() += 1;
+        // Who asks at the same time shall meet.
+        tokio::task::yield_now().await;
+        self.records.resolve(question).await
     }
 }
 
@@ -147,6 +170,7 @@ pub struct World {
     directory: Arc<Directory>,
     /// Zones and peers of which was told that they changed.
     pub told: Arc<Mutex<Vec<(String, IpAddr)>>>,
+    asked: Asked,
 }
 
 /// What a node is set up with, beside its lists.
@@ -157,11 +181,21 @@ pub struct Setup {
     pub allowed: &'static [&'static str],
     pub sample_every: u32,
     pub hears_notify: bool,
+    pub snoop_from: &'static [&'static str],
+    pub resolutions_max: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { blocked: BlockedAnswer::NxDomain, proxy: &[], allowed: &[], sample_every: 0, hears_notify: false }
+        Self {
+            blocked: BlockedAnswer::NxDomain,
+            proxy: &[],
+            allowed: &[],
+            sample_every: 0,
+            hears_notify: false,
+            snoop_from: &[],
+            resolutions_max: 16,
+        }
     }
 }
 
@@ -189,25 +223,27 @@ impl World {
             heard.lock().unwrap().push((zone.to_string(), peer));
             zone == name("rpz.example")
         });
+        let asked = Asked::default();
+        let internet = Counted { records: LocalRecords::new(internet, Arc::new(Nothing)).unwrap(), asked: Arc::clone(&asked) };
         let engine = Arc::new(Engine::new(Parts {
             directory: Arc::clone(&directory),
             lists: Arc::clone(&lists),
             taxonomy,
-            recursion: Arc::new(LocalRecords::new(internet, Arc::new(Nothing)).unwrap()),
+            recursion: Arc::new(internet),
             trusted_peers: Vec::new(),
-            snoop_from: Vec::new(),
+            snoop_from: setup.snoop_from.iter().map(|network| network.parse().unwrap()).collect(),
             blocked_answer: setup.blocked,
             url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
             server_id: None,
             cache_octets: 1 << 20,
-            resolutions_max: 16,
+            resolutions_max: setup.resolutions_max,
             waiting_per_client_max: 16,
             stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
             renews: false,
             sample_every: setup.sample_every,
             on_notify: setup.hears_notify.then_some(on_notify),
         }));
-        Self { engine, lists, directory, told }
+        Self { engine, lists, directory, told, asked }
     }
 
     /// Makes other lists live.
@@ -229,11 +265,12 @@ impl World {
         self.reply(HOME, transport, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
-    /// A reply to somebody; none where none is sent.
+    /// A reply to somebody; none where none is sent. The question may end in `+norecurse`.
     pub async fn reply(&self, from: &str, transport: Transport, question: &str) -> Option<Message> {
+        let (question, recursion_desired) = question.strip_suffix(" +norecurse").map_or((question, true), |question| (question, false));
         let (asked, record_type) = question.split_once(' ').unwrap();
         let mut message = Message::query();
-        message.metadata.recursion_desired = true;
+        message.metadata.recursion_desired = recursion_desired;
         let record_type: RecordType = record_type.parse().unwrap();
         message.add_query(Query::query(ProtoName::from_ascii(asked).unwrap(), record_type));
         message.set_edns(Edns::new());
@@ -261,6 +298,11 @@ impl World {
         let record_type: RecordType = record_type.parse().unwrap();
         let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false).asker;
         self.engine.explain(asker, name(asked), record_type.into()).await
+    }
+
+    /// How often the Internet was asked about a name.
+    pub fn resolutions(&self, of: &str) -> usize {
+        self.asked.lock().unwrap().get(&name(of)).copied().unwrap_or_default()
     }
 
     /// How many queries a feed blocked.
