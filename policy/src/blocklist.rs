@@ -158,8 +158,9 @@ impl Blocklist {
         let contents = artefact::read(path)?;
         let translation = Translation::of(&contents.header, path, taxonomy)?;
         let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(|marks| translation.set(marks)).collect();
-        let fst =
-            Fst::new(FstOctets { octets: contents.octets, range: contents.fst }).map_err(|_| damaged("its transducer cannot be read"))?;
+        let fst = Fst::new(FstOctets { octets: contents.octets, range: contents.fst });
+        // The walk believes every address in it, so it must be whole in itself, not only as our own writer hashed it.
+        let fst = fst.and_then(|fst| fst.verify().map(|()| fst)).map_err(|_| damaged("its transducer cannot be read"))?;
         if fst.len() as u64 != contents.header.names {
             return Err(damaged("its transducer holds another number of names"));
         }
@@ -193,6 +194,14 @@ impl Blocklist {
             let parent = delta.header.parent.unwrap_or_default();
             if parent != next.header.generation {
                 return Err(ArtefactError::NoParent { path: delta.path.clone(), parent });
+            }
+            let names = |header: &Header| header.feeds.iter().map(|feed| feed.name.clone()).collect::<Vec<_>>();
+            // Marks name feeds and categories by place, those of the parent as well as those of the delta.
+            if names(&delta.header) != names(&next.header) || delta.header.categories != next.header.categories {
+                return Err(ArtefactError::Damaged {
+                    path: delta.path.clone(),
+                    what: "it names other feeds or categories than its parent",
+                });
             }
             let answers = next.answers.len() + delta.header.answers.len();
             for (key, marks) in &delta.changes {
