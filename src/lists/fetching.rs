@@ -114,10 +114,11 @@ async fn follow(feed: Feed, directory: std::path::PathBuf, wake: Arc<Notify>, ac
             }
             Err(error) => board.stopped(&feed.name, error.gate, &crate::config::causes(&error), None, Timestamp::now()),
         }
-        if has_changed && let Some(fetcher) = &mut fetcher {
-            if let Err(error) = fetcher.tidy().await {
-                tracing::warn!(feed = feed.name, error = crate::config::causes(&error), "the spool could not be tidied");
-            }
+        if has_changed
+            && let Some(fetcher) = &mut fetcher
+            && let Err(error) = fetcher.tidy().await
+        {
+            tracing::warn!(feed = feed.name, error = crate::config::causes(&error), "the spool could not be tidied");
         }
         // A tenth more or less, so that nodes that started together do not ask together.
         let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
