@@ -13,18 +13,12 @@ use api::explain::Line;
 use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
 use jiff::Timestamp;
 use policy::{
-    artefact::{Header, peek},
-    blocklist::Blocklist,
-    builder::fold,
-    category::Taxonomy,
-    directory::Directory,
-    household::Id,
-    live::LiveLists,
-    name::Name,
-    rules::HouseholdRules,
+    artefact::Header, blocklist::Blocklist, builder::fold, category::Taxonomy, delta::Delta, directory::Directory, household::Id,
+    live::LiveLists, name::Name, rules::HouseholdRules,
 };
-use policy_store::Store;
+use policy_store::{Author, Deed, Store};
 use resolver::recurse::Question;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -32,6 +26,9 @@ use crate::{
     config::{self, Checked, LogFormat},
     daemon, lists,
 };
+
+/// Names each way in the audit of a rollback, as many as the API writes.
+const AUDITED_NAMES_MAX: usize = 1_000;
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -185,7 +182,7 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
             print(&show(lists.header(), lists.octets() as u64))?;
             Ok(ExitCode::SUCCESS)
         }
-        ListsCommand::Rollback { config, generation } => roll_back(&load(&config)?, generation),
+        ListsCommand::Rollback { config, generation } => runtime()?.block_on(roll_back(&load(&config)?, generation)),
         ListsCommand::Diff { config, from, to, limit } => diff(&load(&config)?, (from, to), limit),
         ListsCommand::Keygen { directory } => {
             let keys = share::generate_keys(&directory)?;
@@ -227,21 +224,31 @@ fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
     })
 }
 
-/// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second.
-fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
+/// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second. The audit has
+/// it before it is done, as it has what the API does.
+async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
     let plan = checked.plan();
+    // A build under way would take the number that comes next.
+    let _lock = generations::lock(&plan.directory).context("waiting for a build to end")?;
     let live = lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?;
-    let versions = |header: &Header| header.feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
-    let is_other = |artefact: &generations::Artefact| peek(&artefact.path).is_ok_and(|header| versions(&header) != versions(live.header()));
-    let kept = newest(&plan.directory)?;
     let to = match to {
         Some(to) => to,
-        None => kept.iter().find(|artefact| is_other(artefact)).context("no generation with other content is kept")?.generation,
+        None => past::before(&plan.directory, live.header())?.context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
-    let generation = kept.first().map_or(0, |artefact| artefact.generation) + 1;
+    let store = Store::open(&checked.config.store.url).await?;
+    let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
+    let tell = async |action: &str, before: Value, after: Value| {
+        store.append_audit(&by, Deed { action, subject: "lists", before: Some(&before), after: Some(&after) }).await
+    };
+    tell("rollback", json!({ "generation": live.generation() }), json!({ "generation": to })).await?;
+    let generation = newest(&plan.directory)?.first().map_or(0, |artefact| artefact.generation) + 1;
     let mut delta = past::repeat(&plan.directory, &live, &then, generation, Timestamp::now());
     delta.write()?;
+    let difference = json!(lists::difference(live.generation(), generation, past::differences(&live, &then, AUDITED_NAMES_MAX)));
+    let after = json!({ "generation": generation, "content_of": to, "difference": difference });
+    tell("rollback_done", json!({ "generation": live.generation() }), after).await?;
+    store.close().await;
     let held: Vec<&str> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str()).collect();
     print(&format!("generation {generation} repeats {to}; held until they are approved to go on: {}", held.join(", ")))?;
     Ok(ExitCode::SUCCESS)
@@ -318,14 +325,14 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
     }
     let mut code = ExitCode::SUCCESS;
     for file in files {
-        match Blocklist::open(file, taxonomy) {
-            Ok(lists) => println!(
-                "{}: ok, generation {}, {} names, sha256 {}",
-                file.display(),
-                lists.generation(),
-                lists.header().names,
-                lists.sha256()
-            ),
+        let verified = match file.extension().is_some_and(|extension| extension == "oxd") {
+            true => Delta::read(file).map(|delta| (delta.header, delta.sha256)),
+            false => Blocklist::open(file, taxonomy).map(|lists| (lists.header().clone(), lists.sha256().to_string())),
+        };
+        match verified {
+            Ok((header, sha256)) => {
+                println!("{}: ok, generation {}, {} names, sha256 {sha256}", file.display(), header.generation, header.names);
+            }
             Err(error) => {
                 eprintln!("{}", config::causes(&error));
                 code = ExitCode::FAILURE;

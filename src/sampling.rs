@@ -29,7 +29,7 @@ pub fn open(checked: &Checked) -> anyhow::Result<Arc<QuerySample>> {
 /// What was asked yesterday; of a node that was not there yesterday, what was asked today.
 pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
     let sample = Arc::clone(sample);
-    Box::new(move || match sample.yesterday(Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
+    Arc::new(move || match sample.yesterday(Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
         Ok(names) if !names.is_empty() => names,
         Ok(_) => sample.today(),
         Err(error) => {

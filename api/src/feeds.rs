@@ -317,7 +317,11 @@ pub async fn approve(
             Some(refused) if !refused.may_be_approved => return Err(NotApprovable { gate: refused.gate.clone() }.into()),
             Some(refused) => Some(refused.version.clone()),
             None if now.state == Condition::Held => body.version,
-            None => return Err(NothingRefused.into()),
+            // An alarm about no version: nothing came that could be let through.
+            None => {
+                let gate = now.alarm.filter(|alarm| alarm.version.is_none()).map(|alarm| alarm.gate);
+                return Err(gate.map_or(NothingRefused, |gate| NotApprovable { gate }).into());
+            }
         };
         let before = json!({ "state": now.state, "version": now.version, "refused": FeedView::new(now, None).state.refused });
         let after = json!({ "version": version });

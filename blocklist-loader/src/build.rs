@@ -23,10 +23,10 @@ use crate::{
     feed::{Feed, FeedError, Matching},
     gate::{Gate, Sentry, Stop, by_numbers, by_own_names, own_names},
     generations::{lock, newest, path_of},
-    reading::{Reading, read_feed},
+    reading::{Reading, Refusal, read_feed},
     review,
     rows::Said,
-    source::fingerprint,
+    source::{SourceError, fingerprint},
 };
 
 /// What is to be built, and where: plain data, so that a daemon can hand it to a process that builds in its stead.
@@ -265,6 +265,8 @@ impl<'p> Bench<'p> {
         report.own_names = denied.len() as u64;
         // Entries under another definition say nothing about what to expect of this one, and those of a first reading neither.
         let expected = before.map(|(_, summary)| &summary.report).filter(|report| report.entries + report.paths > 0);
+        // Its fetcher tells why nothing is there yet; that is no version of which anything could be wrong.
+        let was_fetched = !matches!(refused, Some(Refusal::Source(SourceError::NotFetched)));
         let is_approved = self.plan.approved.get(&feed.name) == Some(&version);
         let stop = match refused {
             Some(refusal) => Err(refusal.into()),
@@ -287,11 +289,13 @@ impl<'p> Bench<'p> {
             ..FeedSummary::new(&feed.name, feed.tier)
         };
         if let Err(Stop { gate, detail }) = stop {
-            self.keep_for_review(feed, place, before.map(|(old, _)| narrow(old)), &checkpoint, &summary);
+            if was_fetched {
+                self.keep_for_review(feed, place, before.map(|(old, _)| narrow(old)), &checkpoint, &summary);
+                let (feed, version, entries) = (feed.name.clone(), summary.version.clone(), summary.report.entries);
+                self.refused.push(RefusedFeed { feed, version: version.clone(), gate, reason: detail.clone(), carried: 0 });
+                summary.refused = Some(Refused { version, gate: gate.to_string(), detail, entries, at: self.now });
+            }
             self.builder.rewind(&checkpoint);
-            let (version, entries) = (summary.version.clone(), summary.report.entries);
-            self.refused.push(RefusedFeed { feed: feed.name.clone(), version: version.clone(), gate, reason: detail.clone(), carried: 0 });
-            summary.refused = Some(Refused { version, gate: gate.to_string(), detail, entries, at: self.now });
             if let Some((old, before)) = before {
                 self.carried.insert(narrow(old), place);
                 summary.version.clone_from(&before.version);
@@ -362,7 +366,7 @@ fn narrow(place: usize) -> u16 {
 fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), ArtefactError> {
     let opened = Blocklist::open(path, taxonomy).and_then(|opened| {
         let differs = || ArtefactError::Damaged { path: path.to_owned(), what: "its header is not the one written" };
-        // Opened lists hold their answers beside the header.
+        // Opened lists keep the answers beside the header.
         let header = Header { answers: opened.answers().to_vec(), ..opened.header().clone() };
         if header == written.header { Ok(()) } else { Err(differs()) }
     });

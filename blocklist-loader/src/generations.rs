@@ -252,7 +252,10 @@ pub(crate) fn file_of(directory: &Path, generation: u64, kind: Kind) -> PathBuf 
 
 /// Makes this process the only one that builds in the folder, for as long as the file lives; waits for another one. What
 /// a builder that was killed left half-written is swept away.
-pub(crate) fn lock(directory: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// The folder refused.
+pub fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK))?;
     lock.lock()?;
     for path in entries(directory)? {

@@ -3,16 +3,23 @@
 //! Nothing is compiled for that. A generation that is to be live again gets a new number and continues the one that it repeats with
 //! no change at all; a single feed that goes back is a delta of what it said then.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    path::Path,
+};
 
 use policy::{
-    artefact::{FeedSummary, Header},
+    artefact::{FeedSummary, Header, peek},
     blocklist::{Blocklist, Names},
     delta::Delta,
     listing::{Action, Mark, NO_CATEGORY, Polarity, Records},
 };
 
-use crate::{generations::delta_path, review::shown};
+use crate::{
+    generations::{delta_path, newest, path_of},
+    review::shown,
+};
 
 /// Names that a single feed may change when it goes back; beyond, the overlay would be a second set of lists, and the generation as a
 /// whole goes back as quickly.
@@ -20,7 +27,7 @@ const RESTORED_MAX: usize = 1 << 20;
 
 /// A generation that repeats another one, under a new number. Feeds whose versions differ from those of `live` are held.
 #[must_use]
-pub fn repeat(directory: &std::path::Path, live: &Blocklist, then: &Blocklist, generation: u64, now: jiff::Timestamp) -> Delta {
+pub fn repeat(directory: &Path, live: &Blocklist, then: &Blocklist, generation: u64, now: jiff::Timestamp) -> Delta {
     let feeds = then.header().feeds.iter().map(|feed| {
         let is_taken_back = live.header().feeds.iter().any(|now| now.name == feed.name && now.version != feed.version);
         FeedSummary { held: feed.held || is_taken_back, refused: None, ..feed.clone() }
@@ -32,14 +39,7 @@ pub fn repeat(directory: &std::path::Path, live: &Blocklist, then: &Blocklist, g
 /// A generation in which one feed says what it said then, and is held. None where that would change too much, or where the feed is not
 /// in both.
 #[must_use]
-pub fn restore(
-    directory: &std::path::Path,
-    live: &Blocklist,
-    then: &Blocklist,
-    feed: &str,
-    generation: u64,
-    now: jiff::Timestamp,
-) -> Option<Delta> {
+pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str, generation: u64, now: jiff::Timestamp) -> Option<Delta> {
     let place = |lists: &Blocklist| {
         lists.header().feeds.iter().position(|summary| summary.name == feed).and_then(|place| u16::try_from(place).ok())
     };
@@ -111,6 +111,39 @@ pub fn restore(
         ..live.header().clone()
     };
     Some(Delta { path: delta_path(directory, generation), header, changes, sha256: String::new() })
+}
+
+/// The newest kept generation that is older than what `live` says and says something else. What was rolled back already is not gone
+/// back to: a rollback of a rollback leads on into the past.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
+    let versions = |header: &Header| header.feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
+    let (now, mut since, mut parent) = (versions(live), live.generation, live.parent);
+    // From the last repetition of this content back to where it began.
+    while let Some(header) = parent.and_then(|parent| header_of(directory, parent)).filter(|header| versions(header) == now) {
+        (since, parent) = (header.generation, header.parent);
+    }
+    search(directory, since, |header| versions(header) != now)
+}
+
+/// The newest kept generation in which this feed, as it is in `live`, was at an earlier version.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn before_feed(directory: &Path, live: &Header, now: &FeedSummary) -> io::Result<Option<u64>> {
+    let is_another = |feed: &FeedSummary| feed.name == now.name && feed.version != now.version && !feed.version.is_empty();
+    search(directory, now.generation.min(live.generation), |header| header.feeds.iter().any(is_another))
+}
+
+fn header_of(directory: &Path, generation: u64) -> Option<Header> {
+    [delta_path(directory, generation), path_of(directory, generation)].iter().find_map(|path| peek(path).ok())
+}
+
+fn search(directory: &Path, before: u64, is_it: impl Fn(&Header) -> bool) -> io::Result<Option<u64>> {
+    let mut older = newest(directory)?.into_iter().filter(|artefact| artefact.generation < before);
+    Ok(older.find(|artefact| peek(&artefact.path).is_ok_and(|header| is_it(&header))).map(|artefact| artefact.generation))
 }
 
 /// What one feed says more, or less, of one category.

@@ -110,10 +110,12 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
 
 /// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its categories.
 pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
-/// The same of a feed as it would be: its entries in the order of their keys.
-pub(crate) type Now<'l> = (&'l [(&'l [u8], Mark)], u16, &'l [String]);
-/// What is listed under one key: for which slug, and whether only a path.
-type Listed = BTreeSet<(String, bool)>;
+
+/// Names of a feed as they came: entries in the order of their keys, the feed's place among them, the slugs of its categories.
+pub(crate) type Now<'n> = (&'n [(&'n [u8], Mark)], u16, &'n [String]);
+
+/// What a feed says of one key: the slug of a category, and whether it is about a path.
+type Said = BTreeSet<(String, bool)>;
 
 /// Writes what differs between the names of one feed before and now, both in the order of their keys.
 pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_>) -> io::Result<()> {
@@ -122,13 +124,13 @@ pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed = |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Listed {
+    let listed = |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
         let denies = marks.filter(|mark| Some(mark.feed) == feed && mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
         denies.map(|mark| (slug(slugs, mark.category), mark.action == Action::Path)).collect()
     };
     let mut names = names.filter(|_| old_place.is_some());
-    let mut old: Option<(Vec<u8>, Listed)> = None;
-    let mut advance = |old: &mut Option<(Vec<u8>, Listed)>| {
+    let mut old: Option<(Vec<u8>, Said)> = None;
+    let mut advance = |old: &mut Option<(Vec<u8>, Said)>| {
         *old = None;
         while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
             let said = listed(&mut marks.iter(), old_place, old_slugs);
@@ -140,7 +142,7 @@ pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_
     };
     advance(&mut old);
     let mut at = 0;
-    let nothing = BTreeSet::new();
+    let nothing = Said::new();
     loop {
         let key = match (old.as_ref().map(|(key, _)| key.as_slice()), entries.get(at).map(|(key, _)| *key)) {
             (None, None) => return Ok(()),

@@ -57,7 +57,7 @@ pub struct Header {
     pub answers: Vec<Records>,
     /// Distinct names, address prefixes and paths.
     pub names: u64,
-    /// Entries of all feeds; a name that three feeds list counts three times.
+    /// Entries of all feeds; a name that three feeds list counts three times, and one that a feed lists twice in the same way once.
     pub entries: u64,
     /// Length of the mark sets, in octets.
     pub mark_sets_octets: u64,
@@ -82,6 +82,30 @@ impl Header {
             mark_sets_octets: 0,
             fst_octets: 0,
         }
+    }
+}
+
+/// Times that marks can name.
+pub(crate) const ARRIVALS_MAX: usize = 1 << 16;
+
+impl Header {
+    /// Reads one, and checks that marks can name all that it lists.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, &'static str> {
+        let header: Self = serde_json::from_slice(json).map_err(|_| "its header cannot be read")?;
+        let is_nameable =
+            header.feeds.len() <= 1 << 16 && header.categories.len() <= usize::from(NO_CATEGORY) && header.arrivals.len() <= ARRIVALS_MAX;
+        if is_nameable { Ok(header) } else { Err("its header lists more than marks can name") }
+    }
+
+    /// Whether marks of the one name in the other the same feeds and categories, with the same meaning.
+    pub(crate) fn is_continued_by(&self, other: &Self) -> bool {
+        self.feeds.len() == other.feeds.len()
+            && self.categories == other.categories
+            && self
+                .feeds
+                .iter()
+                .zip(&other.feeds)
+                .all(|(one, other)| (&one.name, one.tier, one.most_specific) == (&other.name, other.tier, other.most_specific))
     }
 }
 
@@ -400,7 +424,7 @@ pub fn hexadecimal(octets: &[u8]) -> String {
 pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
     let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
     let Envelope { octets, header: header_range, body_end, sha256 } = open_envelope(path, MAGIC)?;
-    let header: Header = serde_json::from_slice(&octets[header_range.clone()]).map_err(|_| damaged("its header cannot be read"))?;
+    let header = Header::read(&octets[header_range.clone()]).map_err(damaged)?;
     let sets_end = header_range.end.saturating_add(usize::try_from(header.mark_sets_octets).unwrap_or(usize::MAX));
     let fst_end = sets_end.saturating_add(usize::try_from(header.fst_octets).unwrap_or(usize::MAX));
     if fst_end != body_end {

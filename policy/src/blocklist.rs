@@ -6,19 +6,21 @@
 //!
 //! Several entries may speak for a name. Inside one feed the highest rank speaks, whatever the order of lines:
 //! `$important` first, then the deeper name, then allow before deny. In a feed that is declared most specific, a deeper entry replaces
-//! what shallower ones say. Over feeds, categories add up.
+//! what shallower ones say. Over feeds, categories add up. Entries at the root speak for nothing: no list means the whole Internet.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use fst::raw::{CompiledAddr, Fst, Node, Output};
+use jiff::Timestamp;
 
 use crate::{
-    artefact::{self, ArtefactError, FeedSummary, Header},
+    artefact::{self, ARRIVALS_MAX, ArtefactError, FeedSummary, Header},
     category::{CategoryId, Taxonomy},
+    classification::LISTINGS_MAX,
     delta::Delta,
-    key::{address_tops, name_of_address},
+    key::{address_tops, is_of_addresses, name_of_address},
     listing::{Action, Mark, Polarity, Records, Tier},
-    name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, NameRef},
+    name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, Labels, NameRef},
     overlay::Overlay,
 };
 
@@ -65,7 +67,7 @@ pub struct Match<'a> {
     /// Whether it counts, or another entry of its feed outranks it.
     pub counts: bool,
     /// When it came to the lists, at the latest.
-    pub since: Option<jiff::Timestamp>,
+    pub since: Option<Timestamp>,
 }
 
 /// What a header says of feeds and categories, translated once.
@@ -127,7 +129,7 @@ impl Blocklist {
     #[must_use]
     pub fn empty() -> Self {
         let octets = fst::raw::Builder::memory().into_inner().expect("memory does not fail");
-        let header = Header { fst_octets: octets.len() as u64, ..Header::of(0, jiff::Timestamp::UNIX_EPOCH) };
+        let header = Header { fst_octets: octets.len() as u64, ..Header::of(0, Timestamp::UNIX_EPOCH) };
         let range = 0..octets.len();
         let fst = Fst::new(FstOctets { octets, range }).expect("just built");
         Self::on(Base { generation: 0, sets: Box::default(), fst, answers: 0 }, header, String::new(), 0)
@@ -175,7 +177,7 @@ impl Blocklist {
     /// These lists with deltas applied in their order: the base is shared, the overlay is a new one.
     ///
     /// # Errors
-    /// A delta that continues another generation, or that does not fit; nothing is changed then.
+    /// A delta that continues another generation, or that does not fit: its feeds and categories are its parent's. Nothing is changed then.
     pub fn with(&self, deltas: &[Delta], taxonomy: &Taxonomy) -> Result<Arc<Self>, ArtefactError> {
         let changes: usize = deltas.iter().map(|delta| delta.changes.len()).sum();
         let mut next = Self {
@@ -195,20 +197,22 @@ impl Blocklist {
             if parent != next.header.generation {
                 return Err(ArtefactError::NoParent { path: delta.path.clone(), parent });
             }
-            let names = |header: &Header| header.feeds.iter().map(|feed| feed.name.clone()).collect::<Vec<_>>();
-            // Marks name feeds and categories by place, those of the parent as well as those of the delta.
-            if names(&delta.header) != names(&next.header) || delta.header.categories != next.header.categories {
-                return Err(ArtefactError::Damaged {
-                    path: delta.path.clone(),
-                    what: "it names other feeds or categories than its parent",
-                });
+            let damaged = |what| ArtefactError::Damaged { path: delta.path.clone(), what };
+            if !next.header.is_continued_by(&delta.header) {
+                return Err(damaged("its feeds or categories are not those of what it continues"));
             }
+            let (arrivals, arrival_places) = continue_arrivals(&next.header.arrivals, &delta.header.arrivals);
             let answers = next.answers.len() + delta.header.answers.len();
             for (key, marks) in &delta.changes {
                 if marks.iter().any(|mark| mark.action == Action::Records && mark.data as usize >= answers) {
-                    return Err(ArtefactError::Damaged { path: delta.path.clone(), what: "it names an answer that is not there" });
+                    return Err(damaged("it names an answer that is not there"));
                 }
-                let place = *places.entry(marks.clone()).or_insert_with(|| {
+                let mut marks = marks.clone();
+                for mark in &mut marks {
+                    mark.arrival = arrival_places.get(usize::from(mark.arrival)).copied().unwrap_or(mark.arrival);
+                }
+                marks.sort_unstable();
+                let place = *places.entry(marks).or_insert_with_key(|marks| {
                     sets.push(marks.clone());
                     u32::try_from(sets.len() - 1).expect("fewer sets than names in the overlay")
                 });
@@ -218,7 +222,7 @@ impl Blocklist {
             if !delta.header.answers.is_empty() {
                 Arc::make_mut(&mut next.answers).extend(delta.header.answers.iter().cloned());
             }
-            next.header = Header { answers: Vec::new(), fst_octets: self.header.fst_octets, ..delta.header.clone() };
+            next.header = Header { answers: Vec::new(), arrivals, fst_octets: self.header.fst_octets, ..delta.header.clone() };
             next.sha256.clone_from(&delta.sha256);
         }
         let path = deltas.last().map(|delta| delta.path.clone()).unwrap_or_default();
@@ -288,9 +292,13 @@ impl Blocklist {
         self.base.fst.as_inner().octets.len() + self.overlay.octets()
     }
 
-    /// What the lists say of a name.
+    /// What the lists say of a name that somebody asked for. What they say of addresses is not said of names: nobody has those.
     #[must_use]
     pub fn classify(&self, name: NameRef<'_>) -> Classification {
+        if is_of_addresses(name) { Classification::NOTHING } else { self.classify_key(name) }
+    }
+
+    fn classify_key(&self, name: NameRef<'_>) -> Classification {
         let (hits, count) = self.walk(name);
         let mut classification = Classification::NOTHING;
         if count == 0 {
@@ -298,9 +306,10 @@ impl Blocklist {
         }
         let hits = &hits[..count];
         let is_ranked = hits.iter().any(|&(_, set)| self.set(set).is_ranked);
+        let mut ranks = [(false, 0); LISTINGS_MAX];
         self.for_each_mark(hits, name, |depth, mark| {
             if mark.mark.polarity == Polarity::Deny && !(is_ranked && self.is_outranked(hits, name, depth, mark)) {
-                classification.note(&mark.mark, mark.tier, mark.category);
+                classification.note(&mark.mark, mark.tier, mark.category, (mark.mark.important, depth), &mut ranks);
             }
         });
         classification
@@ -309,7 +318,7 @@ impl Blocklist {
     /// What the lists say of an address in an answer. Allocates: ask only where [`Self::has_addresses`].
     #[must_use]
     pub fn classify_address(&self, address: IpAddr) -> Classification {
-        if self.has_addresses { self.classify(name_of_address(address).borrow()) } else { Classification::NOTHING }
+        if self.has_addresses { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
     }
 
     /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
@@ -402,10 +411,13 @@ impl Blocklist {
 
     /// The listed ancestors of a name, the name included, from the top: how many labels each has, and its mark set.
     fn walk(&self, name: NameRef<'_>) -> Hits {
-        let mut hits = self.base.walk(name);
-        if self.overlay.len() > 0 {
-            self.overlay.walk(name, |depth, set| replace(&mut hits, depth, set | OF_OVERLAY));
+        let name = Labels::of(name);
+        if self.overlay.len() == 0 {
+            return self.base.walk(&name);
         }
+        let look = self.overlay.look(&name);
+        let mut hits = self.base.walk(&name);
+        self.overlay.walk(&name, look, |depth, set| replace(&mut hits, depth, set | OF_OVERLAY));
         hits
     }
 }
@@ -420,18 +432,36 @@ fn replace((hits, count): &mut Hits, depth: u8, set: u32) {
     hits[at] = (depth, set);
 }
 
+/// The table of arrivals of lists and a delta, and where each place of the delta's is in it, if not where it was. A delta that was made
+/// while its parent was folded knows the table as it was before some times were told no longer apart.
+fn continue_arrivals(known: &[Timestamp], new: &[Timestamp]) -> (Vec<Timestamp>, Vec<u16>) {
+    if new.starts_with(known) {
+        return (new.to_vec(), Vec::new());
+    }
+    let mut all = known.to_vec();
+    let mut place = |&at: &Timestamp| {
+        // Since then at the latest.
+        let place = all.partition_point(|&known| known < at);
+        if place == all.len() && place < ARRIVALS_MAX {
+            all.push(at);
+        }
+        u16::try_from(place.min(all.len() - 1)).expect("bounded above and by who read the header")
+    };
+    let places = new.iter().map(&mut place).collect();
+    (all, places)
+}
+
 fn stamp_of(sha256: &str) -> u64 {
     u64::from_str_radix(&sha256[..16], 16).expect("sixteen hexadecimal digits")
 }
 
 impl Base {
-    fn walk(&self, name: NameRef<'_>) -> Hits {
+    fn walk(&self, name: &Labels<'_>) -> Hits {
         let mut hits = ([(0, 0); LABELS_MAX], 0);
-        let (starts, count) = name.label_starts();
         let mut node = self.fst.root();
         let mut output = Output::zero();
-        for (depth, &start) in starts[..count].iter().rev().enumerate() {
-            for &octet in name.label_at(start) {
+        for depth in 0..name.len() {
+            for &octet in name.label_from_top(depth) {
                 let escaped = octet <= KEY_ESCAPE;
                 if escaped && !self.step(&mut node, &mut output, KEY_ESCAPE) {
                     return hits;

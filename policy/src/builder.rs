@@ -8,6 +8,7 @@
 //! before, by walking both in the order of their keys.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, HashMap, HashSet},
     io::{BufWriter, Write},
     path::Path,
@@ -71,6 +72,7 @@ impl Answers {
             records.dedup();
             marks.retain(|other| !other.says_what(&mark));
             marks.push(Mark { data: self.place(Records(records))?, ..mark });
+            marks.sort_unstable();
         }
         Ok(())
     }
@@ -215,13 +217,14 @@ impl Builder {
     /// # Errors
     /// The step that failed; a file that stood at `path` is then untouched.
     pub fn write(mut self, mut header: Header, previous: Option<&Blocklist>, path: &Path) -> Result<Written, ArtefactError> {
-        header.entries = self.entries.len() as u64;
+        header.entries = 0;
         if self.has_paths {
             self.count_paths()?;
         }
         self.sort();
-        let mut past = Past::new(previous, &mut header);
+        let mut past = Past::new(previous, &header);
         let mut sets = Sets::default();
+        let mut answers = Answers::default();
         let mut names: Vec<(u32, u32)> = Vec::new();
         let mut marks = Vec::new();
         let mut at = 0;
@@ -232,12 +235,17 @@ impl Builder {
             marks.extend(self.entries[at..at + same].iter().map(|entry| self.marks[entry.mark as usize]));
             marks.dedup();
             self.answers.join(&mut marks)?;
+            // What a feed brought that was rewound, and the parts of what was joined, are not written.
+            for mark in marks.iter_mut().filter(|mark| mark.action == Action::Records) {
+                mark.data = answers.place(self.answers.all[mark.data as usize].clone())?;
+            }
             past.date(key, &mut marks);
+            header.entries += marks.iter().filter(|mark| mark.action != Action::Proxied).count() as u64;
             names.push((u32::try_from(at).expect("the arena bounds the entries"), sets.place(&marks)));
             at += same;
         }
         header.arrivals = past.arrivals();
-        header.answers = std::mem::take(&mut self.answers.all);
+        header.answers = answers.all;
         header.names = names.len() as u64;
         write_artefact(header, &sets, path, |insert| {
             names.iter().try_for_each(|&(entry, place)| insert(key_of(&self.arena, &self.entries[entry as usize]), place))
@@ -250,7 +258,8 @@ impl Builder {
             a.head
                 .cmp(&b.head)
                 .then_with(|| key_of(arena, a).cmp(key_of(arena, b)))
-                .then_with(|| a.mark.cmp(&b.mark).then_with(|| marks[a.mark as usize].cmp(&marks[b.mark as usize])))
+                // By what they say and not by when they came: the same entries in any order make the same artefact.
+                .then_with(|| if a.mark == b.mark { Ordering::Equal } else { marks[a.mark as usize].cmp(&marks[b.mark as usize]) })
         });
     }
 
@@ -285,16 +294,23 @@ fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
 
 /// Writes lists whose differences lie in an overlay as one artefact of the same generation: the same content in its shortest form.
 ///
+/// While this goes on, more deltas may come, and they name answers by their places in the lists as they were: what no entry is answered
+/// with any more leaves its place empty. Times they name, too, but those are found again by [`Blocklist::with`], so arrivals are thinned.
+///
 /// # Errors
 /// The step that failed; a file that stood at `path` is then untouched.
 pub fn fold(lists: &Blocklist, path: &Path) -> Result<Written, ArtefactError> {
     // Arrivals stay as they are: deltas that continue this generation name their places.
     let mut header = lists.header().clone();
-    header.answers = lists.answers().to_vec();
+    header.answers = vec![Records::default(); lists.answers().len()];
     let mut sets = Sets::default();
     let mut places_of_names = Vec::new();
     let mut names = lists.names();
     while let Some((_, marks)) = names.next() {
+        for mark in marks.iter().filter(|mark| mark.action == Action::Records) {
+            let place = mark.data as usize;
+            header.answers[place].clone_from(&lists.answers()[place]);
+        }
         places_of_names.push(sets.place(marks));
     }
     header.names = places_of_names.len() as u64;
@@ -400,7 +416,7 @@ struct Past<'l> {
 }
 
 impl<'l> Past<'l> {
-    fn new(previous: Option<&'l Blocklist>, header: &mut Header) -> Self {
+    fn new(previous: Option<&'l Blocklist>, header: &Header) -> Self {
         let place = |found: Option<usize>| found.and_then(|place| u16::try_from(place).ok());
         let old = previous.map(Blocklist::header);
         let feeds = |old: &Header| {
@@ -411,16 +427,18 @@ impl<'l> Past<'l> {
             old.categories.iter().map(place).collect::<Vec<_>>()
         };
         let (arrivals, places) = old.map(|old| thin(&old.arrivals)).unwrap_or_default();
-        Self {
+        let mut past = Self {
             feeds: old.map(feeds).unwrap_or_default(),
             categories: old.map(categories).unwrap_or_default(),
             names: previous.map(Blocklist::names),
-            at: Some((Vec::new(), Vec::new())),
+            at: None,
             places,
             arrivals,
             now: None,
             built_at: header.built_at,
-        }
+        };
+        past.advance();
+        past
     }
 
     /// Writes into the marks of a name when each came. Names come in order.

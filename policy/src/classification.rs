@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
-const LISTINGS_MAX: usize = 4;
+pub(crate) const LISTINGS_MAX: usize = 4;
 
 /// What the lists say of one name: small, copied, and valid for one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +21,8 @@ pub struct Classification {
     pub never_block: bool,
     /// Paths of this host that are listed.
     pub paths: Paths,
-    /// The feeds behind it, in the order of the configuration.
+    /// The feeds behind it, one for each tier and category, in no order that means anything; where there are too many, those that are
+    /// left are the ones whose word weighs most.
     pub listings: [Option<Listing>; LISTINGS_MAX],
 }
 
@@ -64,10 +65,20 @@ impl Listing {
         self.action == Action::Proxied
     }
 
-    fn is_about_the_same(&self, other: &Self) -> bool {
-        (self.tier, self.category, self.is_of_paths()) == (other.tier, other.category, other.is_of_paths())
+    /// What it is about; of two, the smaller one weighs more. How the name is answered matters more than whom its paths are counted for.
+    fn subject(&self) -> (bool, u8, Option<CategoryId>) {
+        let layer = match self.tier {
+            Tier::Mandatory => 0,
+            Tier::NeverBlock => 1,
+            Tier::Security => 2,
+            Tier::Choice => 3,
+        };
+        (self.is_of_paths(), layer, self.category)
     }
 }
+
+/// Whether an entry is important, and how deep it stands: by that entries of one feed outrank each other.
+pub(crate) type Rank = (bool, u8);
 
 impl Classification {
     /// Listed nowhere.
@@ -80,7 +91,8 @@ impl Classification {
         listings: [None; LISTINGS_MAX],
     };
 
-    /// The first feed of a tier that lists the name, for one of these categories where it is a question of categories.
+    /// The feed of a tier that lists the name and stands first in the configuration, for one of these categories where it is a question
+    /// of categories.
     #[must_use]
     pub fn listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
         self.find(tier, categories, false)
@@ -95,26 +107,31 @@ impl Classification {
     fn find(&self, tier: Tier, categories: Option<CategorySet>, of_paths: bool) -> Option<Listing> {
         let is_asked = |listing: &Listing| categories.is_none_or(|asked| listing.category.is_some_and(|category| asked.contains(category)));
         let is_it = |listing: &Listing| listing.tier == tier && listing.is_of_paths() == of_paths && is_asked(listing);
-        self.listings.iter().flatten().copied().find(is_it)
+        self.listings.iter().flatten().copied().filter(is_it).min_by_key(|listing| (listing.feed, listing.category))
     }
 
     /// What is left of it for a client that came over TCP: entries that ask for no more than that are content.
     #[must_use]
     pub fn over_tcp(mut self) -> Self {
+        let is_ordered = |listings: &[Option<Listing>]| {
+            listings.iter().flatten().any(|listing| listing.tier == Tier::Mandatory && !listing.is_of_paths())
+        };
+        let mut is_lifted = false;
         for place in &mut self.listings {
             let Some(Listing { tier, category, .. }) = place.take_if(|listing| listing.action == Action::TcpOnly) else { continue };
             match (tier, category) {
                 (Tier::Security, Some(category)) => self.security.remove(category),
                 (Tier::Choice, Some(category)) => self.choice.remove(category),
+                (Tier::Mandatory, _) => is_lifted = true,
                 _ => {}
             }
         }
-        self.mandatory &= self.listing(Tier::Mandatory, None).is_some();
+        self.mandatory &= !is_lifted || is_ordered(&self.listings);
         self
     }
 
-    /// Takes in what one entry says.
-    pub(crate) fn note(&mut self, mark: &Mark, tier: Tier, category: Option<CategoryId>) {
+    /// Takes in what one entry says. `ranks` are those of the entries that the listings are of.
+    pub(crate) fn note(&mut self, mark: &Mark, tier: Tier, category: Option<CategoryId>, rank: Rank, ranks: &mut [Rank; LISTINGS_MAX]) {
         if mark.action == Action::Proxied {
             match tier {
                 Tier::Mandatory => self.paths.mandatory = true,
@@ -131,28 +148,24 @@ impl Classification {
             }
         }
         let listing = Listing { feed: mark.feed, tier, category, action: mark.action, data: mark.data };
-        for place in &mut self.listings {
-            match place {
-                // The feed that stands first in the configuration speaks, whichever entry was met first, and of its entries the deepest, which
-                // is met last.
-                Some(other) if other.is_about_the_same(&listing) => {
-                    if listing.feed <= other.feed {
-                        *other = listing;
-                    }
+        let same = self.listings.iter().position(|place| place.is_none_or(|other| other.subject() == listing.subject()));
+        let place = match same {
+            Some(place) => {
+                // The feed that stands first in the configuration speaks, and for it the entry of the highest rank, whichever was met first.
+                let is_outspoken = |other: Listing| other.feed < listing.feed || other.feed == listing.feed && ranks[place] >= rank;
+                if self.listings[place].is_some_and(is_outspoken) {
                     return;
                 }
-                Some(_) => {}
-                None => {
-                    *place = Some(listing);
-                    return;
-                }
+                place
             }
-        }
-        // There is no room for all: how the name is answered matters more than whom its paths are counted for.
-        if !listing.is_of_paths()
-            && let Some(place) = self.listings.iter_mut().flatten().find(|other| other.is_of_paths())
-        {
-            *place = listing;
-        }
+            // There is no room for all. A name that is blocked by order must not lose the order for its categories.
+            None => {
+                let lightest = (0..LISTINGS_MAX).max_by_key(|&place| self.listings[place].map(|other| other.subject()));
+                let lighter = |&place: &usize| self.listings[place].is_some_and(|other| other.subject() > listing.subject());
+                let Some(place) = lightest.filter(lighter) else { return };
+                place
+            }
+        };
+        (self.listings[place], ranks[place]) = (Some(listing), rank);
     }
 }

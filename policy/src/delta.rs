@@ -18,8 +18,12 @@ use crate::{
     artefact::{
         ArtefactError, DELTA_MAGIC, Envelope, Header, Written, io, open_envelope, push_marks, read_marks, write_aside, write_envelope,
     },
+    key::is_key,
     listing::Mark,
 };
+
+/// What is said of a name, by its key, from now on: everything, or nothing.
+pub type Change = (Box<[u8]>, Vec<Mark>);
 
 /// One delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +32,9 @@ pub struct Delta {
     pub path: PathBuf,
     /// The generation that it leads to; its `parent` is the one that it continues.
     pub header: Header,
-    /// What is said of each of these names from now on.
-    pub changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    /// What is said of each of these names from now on. Answers are named by their places: those that the parent's entries are answered
+    /// with, and behind all of the parent's the header's own. The parent may be folded in between, and what it had beside those is gone.
+    pub changes: Vec<Change>,
     /// In hexadecimal, once it is written.
     pub sha256: String,
 }
@@ -65,7 +70,7 @@ impl Delta {
     pub fn read(path: &Path) -> Result<Self, ArtefactError> {
         let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
         let Envelope { octets, header: header_range, body_end, sha256 } = open_envelope(path, DELTA_MAGIC)?;
-        let header: Header = serde_json::from_slice(&octets[header_range.clone()]).map_err(|_| damaged("its header cannot be read"))?;
+        let header = Header::read(&octets[header_range.clone()]).map_err(damaged)?;
         if header.parent.is_none() {
             return Err(damaged("it names no parent"));
         }
@@ -80,10 +85,13 @@ impl Delta {
     }
 }
 
-fn read_change(rest: &mut &[u8], header: &Header) -> Option<(Box<[u8]>, Vec<Mark>)> {
+fn read_change(rest: &mut &[u8], header: &Header) -> Option<Change> {
     let (length, tail) = rest.split_first_chunk::<2>()?;
     let (key, mut tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let marks = read_marks(&mut tail, header, usize::MAX)?;
     *rest = tail;
+    if !is_key(key) {
+        return None;
+    }
     Some((key.into(), marks))
 }

@@ -52,6 +52,28 @@ pub fn prefix_of_name(name: NameRef<'_>) -> Option<IpNet> {
     IpNet::new(address, u8::try_from(length).ok()?).ok()
 }
 
+/// Whether octets are a key of labels, each of them ended and none of them empty; the root's has none. Paths are longer than labels.
+pub(crate) fn is_key(key: &[u8]) -> bool {
+    let mut octets = key.iter();
+    let mut is_in_label = false;
+    while let Some(&octet) = octets.next() {
+        match octet {
+            KEY_LABEL_END if !is_in_label => return false,
+            KEY_LABEL_END => is_in_label = false,
+            KEY_ESCAPE if !matches!(octets.next(), Some(1 | 2)) => return false,
+            _ => is_in_label = true,
+        }
+    }
+    !is_in_label
+}
+
+/// Whether a name stands for addresses. A client can ask for it, and it is then a name like any other that does not exist.
+pub(crate) fn is_of_addresses(name: NameRef<'_>) -> bool {
+    // Nearly every name ends otherwise, and is told by its last octets alone.
+    let has_end = |top: &[u8]| name.wire().strip_suffix(&[0]).is_some_and(|wire| wire.ends_with(top));
+    (has_end(V4) || has_end(V6)) && name.labels().last().is_some_and(|top| top == V4 || top == V6)
+}
+
 /// The beginning of the keys of all addresses, of each kind.
 pub(crate) fn address_tops() -> [Vec<u8>; 2] {
     [V4, V6].map(|top| [top, &[KEY_LABEL_END]].concat())

@@ -227,6 +227,30 @@ impl<'a> NameRef<'a> {
     }
 }
 
+/// The labels of a name, found once for all who walk them from the top.
+pub(crate) struct Labels<'n> {
+    name: NameRef<'n>,
+    starts: [u8; LABELS_MAX],
+    count: usize,
+}
+
+impl<'n> Labels<'n> {
+    pub(crate) fn of(name: NameRef<'n>) -> Self {
+        let (starts, count) = name.label_starts();
+        Self { name, starts, count }
+    }
+
+    /// How many there are, without the root.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The top-level label is 0.
+    pub(crate) fn label_from_top(&self, at: usize) -> &'n [u8] {
+        self.name.label_at(self.starts[self.count - 1 - at])
+    }
+}
+
 /// Room for one name of a message, folded: a query's name lives here and nowhere on the heap.
 #[derive(Clone)]
 pub struct WireName([u8; NAME_OCTETS_MAX]);

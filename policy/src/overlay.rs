@@ -2,7 +2,7 @@
 //! transducer; a name that stands here is not asked of the base.
 //!
 //! ```text
-//! name -> hash of its labels from the top -> filter over the upper two labels: nearly always "nothing here", and done
+//! name -> hash of its labels from the top -> filter, from two labels on: nearly always "nothing here or below", and done
 //!                                        -> table -> slot -> key -> set of marks (perhaps none)
 //! ```
 //!
@@ -12,13 +12,14 @@
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::name::{KEY_ESCAPE, KEY_LABEL_END, NameRef};
+use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Labels};
 
-/// Bits of the filter for each name, so that three in a hundred of the names that are not here are looked for all the same.
-const FILTER_BITS_A_NAME: usize = 32;
+/// Bits of the filter for each name, which is in it with its parents: one in some hundred of the names that are not here is looked for all
+/// the same, and a million names' filter has two megabytes, which a core's cache holds.
+const FILTER_BITS_A_NAME: usize = 16;
 /// The smallest table and filter, in places and in words.
 const PLACES_MIN: usize = 64;
-/// Labels that the filter knows: what is below one registered name is near it.
+/// Labels from which on the filter knows names: where nothing is below one registered name, most walks end.
 const FILTERED_LABELS: usize = 2;
 
 #[derive(Clone, Copy)]
@@ -35,8 +36,9 @@ pub(crate) struct Overlay {
     slots: Vec<Slot>,
     /// The upper half of a hash, and the slot and one; 0 is free.
     table: Vec<u64>,
+    /// A Bloom filter whose bits for one name lie in one word, so that it costs one look into memory.
     filter: Vec<u64>,
-    /// Whether there is an entry at a single label, which the filter cannot know.
+    /// Whether there is an entry at a single label, which the filter does not know.
     has_tops: bool,
 }
 
@@ -53,6 +55,18 @@ impl Path {
         hasher.write(label);
         Self(hasher.finish())
     }
+
+    /// The word of a filter, and its bits there.
+    fn bits(self, words: usize) -> (usize, u64) {
+        let bit = |shift: u32| 1 << (self.0 >> shift & 63);
+        ((self.0 >> 20) as usize & (words - 1), bit(0) | bit(6) | bit(12))
+    }
+}
+
+/// What is known of a name before the walk through the overlay: where the walk goes on, if it does.
+pub(crate) struct Look {
+    path: Path,
+    is_there: bool,
 }
 
 impl Overlay {
@@ -73,7 +87,8 @@ impl Overlay {
         if places <= self.table.len() {
             return self.clone();
         }
-        let words = (wanted * FILTER_BITS_A_NAME / 64).next_power_of_two().max(PLACES_MIN);
+        // Grown with the table, at the same steps.
+        let words = (places / 2 * FILTER_BITS_A_NAME / 64).next_power_of_two().max(PLACES_MIN);
         let mut grown = Self {
             arena: self.arena.clone(),
             slots: Vec::with_capacity(wanted),
@@ -107,23 +122,35 @@ impl Overlay {
             return None;
         }
         let mut path = Path::TOP;
-        for_each_label(key, |_, label| path = path.down(label));
+        for_each_label(key, |label| path = path.down(label));
         self.find(path, |slot_key| slot_key == key).map(|place| self.slots[place].set)
     }
 
+    /// Whether a walk through the overlay may find anything. To be asked before the walk through the base, so that what it waits for from
+    /// memory comes in the meantime.
+    pub(crate) fn look(&self, name: &Labels<'_>) -> Look {
+        let labels = name.len().min(FILTERED_LABELS);
+        let path = (0..labels).fold(Path::TOP, |path, at| path.down(name.label_from_top(at)));
+        let is_there = self.has_tops || labels == FILTERED_LABELS && self.may_have(path);
+        Look { path, is_there }
+    }
+
     /// The ancestors of a name that stand here, the name included, from the top: how many labels, and which set.
-    pub(crate) fn walk(&self, name: NameRef<'_>, mut visit: impl FnMut(u8, u32)) {
-        let (starts, count) = name.label_starts();
+    pub(crate) fn walk(&self, name: &Labels<'_>, look: Look, mut visit: impl FnMut(u8, u32)) {
+        if !look.is_there {
+            return;
+        }
         let mut path = Path::TOP;
-        for (above, &start) in starts[..count].iter().rev().enumerate() {
-            path = path.down(name.label_at(start));
-            let depth = above + 1;
-            if depth == FILTERED_LABELS && !self.may_be_below(path) {
+        for at in 0..name.len() {
+            let depth = at + 1;
+            path = if depth == FILTERED_LABELS { look.path } else { path.down(name.label_from_top(at)) };
+            // Whatever stands below has this ancestor in the filter.
+            if depth >= FILTERED_LABELS && !self.may_have(path) {
                 return;
             }
-            if depth > 1 || self.has_tops {
+            if depth >= FILTERED_LABELS || self.has_tops {
                 // The key of this ancestor, compared without writing it down.
-                let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.label_at(starts[count - 1 - at]));
+                let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.label_from_top(at));
                 if let Some(place) = self.find(path, is_it) {
                     visit(u8::try_from(depth).expect("at most 127 labels"), self.slots[place].set);
                 }
@@ -168,54 +195,44 @@ impl Overlay {
         self.table[place] = path.0 >> 32 << 32 | self.slots.len() as u64;
     }
 
-    /// The hash of a key, whose upper labels the filter knows from now on.
+    /// The hash of a key, which the filter knows from now on, with its ancestors.
     fn mark_path(&mut self, key: &[u8]) -> Path {
-        let (mut path, mut depth) = (Path::TOP, 0);
-        let mut filtered = None;
-        for_each_label(key, |at, label| {
+        let (mut path, mut labels) = (Path::TOP, 0);
+        for_each_label(key, |label| {
             path = path.down(label);
-            depth = at + 1;
-            if depth == FILTERED_LABELS {
-                filtered = Some(path);
+            labels += 1;
+            if labels >= FILTERED_LABELS {
+                let (word, bits) = path.bits(self.filter.len());
+                self.filter[word] |= bits;
             }
         });
-        match filtered {
-            Some(upper) => {
-                let (word, bit) = self.filter_place(upper);
-                self.filter[word] |= bit;
-            }
-            None => self.has_tops = true,
-        }
+        self.has_tops |= labels == 1;
         path
     }
 
-    fn may_be_below(&self, upper: Path) -> bool {
+    fn may_have(&self, path: Path) -> bool {
         !self.filter.is_empty() && {
-            let (word, bit) = self.filter_place(upper);
-            self.filter[word] & bit != 0
+            let (word, bits) = path.bits(self.filter.len());
+            self.filter[word] & bits == bits
         }
-    }
-
-    fn filter_place(&self, upper: Path) -> (usize, u64) {
-        let bit = (upper.0 >> 20) as usize & (self.filter.len() * 64 - 1);
-        (bit / 64, 1 << (bit % 64))
     }
 }
 
 /// Calls with each label of a key, from the top.
-fn for_each_label(key: &[u8], mut visit: impl FnMut(usize, &[u8])) {
+fn for_each_label(key: &[u8], mut visit: impl FnMut(&[u8])) {
     let mut unescaped = Vec::new();
-    let labels = key.strip_suffix(&[KEY_LABEL_END]).unwrap_or(key).split(|&octet| octet == KEY_LABEL_END);
-    for (at, label) in labels.enumerate() {
+    // The root has none.
+    let Some(key) = key.strip_suffix(&[KEY_LABEL_END]) else { return };
+    for label in key.split(|&octet| octet == KEY_LABEL_END) {
         if label.contains(&KEY_ESCAPE) {
             unescaped.clear();
             let mut octets = label.iter();
             while let Some(&octet) = octets.next() {
                 unescaped.push(if octet == KEY_ESCAPE { octets.next().map_or(0, |next| next.wrapping_sub(1)) } else { octet });
             }
-            visit(at, &unescaped);
+            visit(&unescaped);
         } else {
-            visit(at, label);
+            visit(label);
         }
     }
 }
@@ -248,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::name::Name;
+    use crate::name::{Name, NameRef};
 
     fn key(name: &Name) -> Vec<u8> {
         let mut key = Vec::new();
@@ -279,7 +296,8 @@ mod tests {
             prop_assert_eq!(sorted, expected);
             for name in asked.iter().map(|text| name_of(text)).chain(model.keys().cloned()) {
                 let mut found = Vec::new();
-                overlay.walk(name.borrow(), |depth, set| found.push((depth, set)));
+                let labels = Labels::of(name.borrow());
+                overlay.walk(&labels, overlay.look(&labels), |depth, set| found.push((depth, set)));
                 let mut ancestors: Vec<_> = name.borrow().ancestors().map(|ancestor| ancestor.to_owned()).collect();
                 ancestors.reverse();
                 let expected: Vec<_> = ancestors

@@ -128,8 +128,7 @@ impl Classified {
         let mut addresses: Vec<(Name, Classification)> = Vec::new();
         if lists.has_addresses() {
             for_each_address(entry.message(), |address| {
-                let name = name_of_address(address);
-                let class = lists.classify(name.borrow());
+                let (name, class) = (name_of_address(address), lists.classify_address(address));
                 let is_new = class != Classification::NOTHING && addresses.iter().all(|(_, known)| *known != class);
                 if is_new && addresses.len() < LISTED_ADDRESSES_MAX {
                     addresses.push((name, class));

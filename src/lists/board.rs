@@ -86,34 +86,33 @@ impl Board {
         if let Some(entry) = self.entries().get_mut(name) {
             entry.fetched_at = Some(now);
             // What a gate of sense stopped is still stopped.
-            if entry.refused.is_none() {
-                entry.alarm = None;
-            }
+            entry.alarm = entry.refused.as_ref().map(alarm_of);
         }
     }
 
-    /// Something stopped a version, or the asking for one. An event is told once for as long as the reason stays the same.
+    /// Something stopped a version, or the asking for one. An event is told once for as long as the reason stays the same; a version
+    /// counts once however often it is read again.
     pub fn stopped(&self, name: &str, gate: Gate, detail: &str, refused: Option<(&str, u64)>, now: Timestamp) {
-        counter!("ox_protect_feed_failures_total", "feed" => name.to_owned(), "gate" => gate.as_str()).increment(1);
         let is_news = {
             let mut entries = self.entries();
             let Some(entry) = entries.get_mut(name) else { return };
-            *entry.failures.entry(gate).or_default() += 1;
             let version = refused.map(|(version, _)| version.to_owned());
             let is_same = |alarm: &Alarm| alarm.gate == gate.as_str() && alarm.version == version;
             let since = entry.alarm.as_ref().filter(|alarm| is_same(alarm)).map(|alarm| alarm.since);
-            let alarm = Alarm { gate: gate.to_string(), detail: detail.to_owned(), since: since.unwrap_or(now), version };
-            if let Some((version, entries)) = refused {
-                entry.refused = Some(RefusedVersion {
-                    version: version.to_owned(),
-                    gate: gate.to_string(),
-                    detail: detail.to_owned(),
-                    at: now,
-                    entries: Some(entries),
-                    may_be_approved: gate.may_be_approved(),
-                });
+            if since.is_none() || refused.is_none() {
+                counter!("ox_protect_feed_failures_total", "feed" => name.to_owned(), "gate" => gate.as_str()).increment(1);
+                *entry.failures.entry(gate).or_default() += 1;
             }
-            entry.alarm = Some(alarm);
+            let (gate_word, detail, at) = (gate.to_string(), detail.to_owned(), since.unwrap_or(now));
+            match refused {
+                Some((version, entries)) => {
+                    let (version, entries, may_be_approved) = (version.to_owned(), Some(entries), gate.may_be_approved());
+                    let refused = RefusedVersion { version, gate: gate_word, detail, at, entries, may_be_approved };
+                    entry.alarm = Some(alarm_of(&refused));
+                    entry.refused = Some(refused);
+                }
+                None => entry.alarm = Some(Alarm { gate: gate_word, detail, since: at, version }),
+            }
             since.is_none()
         };
         if is_news {
@@ -201,6 +200,12 @@ impl Board {
             self.tell(ListEvent { detail: Some(detail), ..event(EventKind::FeedStale, Some(&name), now) });
         }
     }
+}
+
+/// The alarm of a version that a gate stopped.
+fn alarm_of(refused: &RefusedVersion) -> Alarm {
+    let RefusedVersion { version, gate, detail, at, .. } = refused.clone();
+    Alarm { gate, detail, since: at, version: Some(version) }
 }
 
 fn event(kind: EventKind, feed: Option<&str>, at: Timestamp) -> ListEvent {

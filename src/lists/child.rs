@@ -17,21 +17,30 @@ const NICENESS: &str = "19";
 /// How long a child may take in the idle class before it is let into the ordinary one, where it gets its share of a busy core.
 const IDLE_CLASS_MAX: Duration = Duration::from_secs(60);
 
+/// Whether somebody is served meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// Queries come first.
+    Serves,
+    /// The node waits for this to begin to serve.
+    Starts,
+}
+
 /// Runs `lists build` with this plan on its standard input.
-pub async fn build(plan: &Plan, taxonomy: &Path) -> anyhow::Result<Outcome> {
+pub async fn build(plan: &Plan, taxonomy: &Path, node: Node) -> anyhow::Result<Outcome> {
     let plan = serde_json::to_vec(plan).context("writing the plan")?;
-    let output = run(&["build", "--plan", "-", "--json"], taxonomy, &plan).await?;
+    let output = run(&["build", "--plan", "-", "--json"], taxonomy, &plan, node).await?;
     serde_json::from_slice(&output.stdout).context("reading what the build said")
 }
 
 /// Runs `lists fold`: writes a generation and the deltas that it stands on as one artefact.
 pub async fn fold(directory: &Path, generation: u64, taxonomy: &Path) -> anyhow::Result<()> {
     let directory = directory.to_str().context("the folder of the lists has a name that is not text")?;
-    run(&["fold", "--directory", directory, "--generation", &generation.to_string()], taxonomy, b"").await?;
+    run(&["fold", "--directory", directory, "--generation", &generation.to_string()], taxonomy, b"", Node::Serves).await?;
     Ok(())
 }
 
-async fn run(arguments: &[&str], taxonomy: &Path, input: &[u8]) -> anyhow::Result<Output> {
+async fn run(arguments: &[&str], taxonomy: &Path, input: &[u8], node: Node) -> anyhow::Result<Output> {
     let program = std::env::current_exe().context("finding this program")?;
     let spawn = |launcher: &str, launch: &[&str]| {
         let mut command = tokio::process::Command::new(launcher);
@@ -43,9 +52,12 @@ async fn run(arguments: &[&str], taxonomy: &Path, input: &[u8]) -> anyhow::Resul
     };
     let niceness = ["-n", NICENESS];
     // In the idle class a build gives way to a worker the moment that one has a packet; a nice process ends its slice first.
-    let child = match spawn("chrt", &["--idle", "0", "nice", niceness[0], niceness[1]]) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => spawn("nice", &niceness),
-        child => child,
+    let child = match node {
+        Node::Starts => spawn("nice", &["-n", "0"]),
+        Node::Serves => match spawn("chrt", &["--idle", "0", "nice", niceness[0], niceness[1]]) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => spawn("nice", &niceness),
+            child => child,
+        },
     };
     let mut child = child.context("starting a process for the lists")?;
     // A child that fails early closes its end; its own complaint below says more than a broken pipe.

@@ -22,7 +22,9 @@ use super::{Act, board::Board, fetching::Wakes};
 const SHOWN_MAX: usize = 100;
 
 /// What was asked yesterday: names, and about how often.
-pub type Yesterday = Box<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
+///
+/// Reads a file of several megabytes: not for the runtime's own threads.
+pub type Yesterday = Arc<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
 /// Queries in which each feed decided.
 pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 
@@ -78,10 +80,11 @@ impl ListControl for Control {
     }
 
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
-        let feed: Feed = serde_json::from_value(definition).map_err(|error| {
-            // The library names the field in its sentence, between backticks.
-            let message = error.to_string();
-            Refusal { field: message.split('`').nth(1).map(str::to_owned), message }
+        let feed: Feed = serde_path_to_error::deserialize(definition).map_err(|error| {
+            // A key that is missing or unknown is named in the sentence, between backticks; of any other it is known where it stands.
+            let (path, message) = (error.path().to_string(), error.inner().to_string());
+            let field = if path == "." { message.split('`').nth(1).map(str::to_owned) } else { Some(path) };
+            Refusal { field, message }
         })?;
         let feed = feed.rooted(&self.base);
         feed.check(&self.taxonomy).map_err(|error| {
@@ -120,8 +123,8 @@ impl ListControl for Control {
     async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
         self.board.origin(name).ok_or(ActError::UnknownFeed)?;
         let waiting = self.board.refused(name).ok_or(ActError::NothingRefused)?;
-        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), (self.yesterday)());
-        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday)).await;
+        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), Arc::clone(&self.yesterday));
+        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday())).await;
         weighed.map_err(|error| ActError::Failed(error.to_string()))?
     }
 
@@ -147,17 +150,7 @@ impl ListControl for Control {
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
         let (before, after) = (self.open(from).await?, self.open(to).await?);
         let differences = tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
-        let past::Differences { moved, added, removed } = differences.map_err(|error| ActError::Failed(error.to_string()))?;
-        let listed = |names: Vec<past::MovedName>| {
-            names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
-        };
-        let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
-            feed,
-            category,
-            added: moved.added,
-            removed: moved.removed,
-        };
-        Ok(Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) })
+        Ok(difference(from, to, differences.map_err(|error| ActError::Failed(error.to_string()))?))
     }
 
     async fn roll_back(&self, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
@@ -179,6 +172,21 @@ impl ListControl for Control {
     fn subscribe(&self) -> broadcast::Receiver<ListEvent> {
         self.board.subscribe()
     }
+}
+
+/// What differs between two generations, in the API's words.
+pub fn difference(from: u64, to: u64, differences: past::Differences) -> Difference {
+    let past::Differences { moved, added, removed } = differences;
+    let listed = |names: Vec<past::MovedName>| {
+        names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
+    };
+    let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
+        feed,
+        category,
+        added: moved.added,
+        removed: moved.removed,
+    };
+    Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) }
 }
 
 /// A kept generation. One whose file cannot be read is not offered.

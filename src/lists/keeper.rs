@@ -1,7 +1,8 @@
 //! The one task that decides what is live.
 
+mod back;
+
 use std::{
-    collections::VecDeque,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,14 +11,19 @@ use std::{
 use anyhow::Context;
 use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
-    Feed, Fetched, Outcome, Plan, RowChange, Watcher,
+    Feed, Fetched, Need, Outcome, Plan, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
-    generations, newest,
+    generations, needs_building, newest,
     share::Role,
 };
 use jiff::Timestamp;
 use metrics::counter;
-use policy::{artefact::FeedSummary, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    category::Taxonomy,
+    live::LiveLists,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -100,11 +106,22 @@ pub struct Keeper {
     again: bool,
     not_before: Option<tokio::time::Instant>,
     meanwhile: Vec<Meanwhile>,
-    waiting: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
-    /// Fetchers that wait for the build that reads what they fetched.
-    fetched: VecDeque<oneshot::Sender<()>>,
+    /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
+    next: Waiting,
+    under_way: Waiting,
     /// The highest number given to a generation.
     highest: u64,
+    /// A generation of somebody else's that cannot be used.
+    passed_over: u64,
+}
+
+/// Who is told when a build is done.
+#[derive(Default)]
+struct Waiting {
+    /// Operators who let a feed go on.
+    approvals: Vec<(String, oneshot::Sender<Result<(), ActError>>)>,
+    /// Fetchers whose content it reads.
+    fetched: Vec<oneshot::Sender<()>>,
 }
 
 impl Keeper {
@@ -131,9 +148,10 @@ impl Keeper {
             again: false,
             not_before: None,
             meanwhile: Vec::new(),
-            waiting: Vec::new(),
-            fetched: VecDeque::new(),
+            next: Waiting::default(),
+            under_way: Waiting::default(),
             highest,
+            passed_over: 0,
         })
     }
 
@@ -150,7 +168,7 @@ impl Keeper {
     /// Builds once, before anything else runs.
     pub async fn build_now(&mut self) {
         let plan = self.next_plan();
-        let result = child::build(&plan, &self.taxonomy_path).await;
+        let result = child::build(&plan, &self.taxonomy_path, child::Node::Starts).await;
         self.built(result).await;
     }
 
@@ -196,7 +214,7 @@ impl Keeper {
                 Fetched::Unchanged => {}
                 Fetched::Replaced { .. } => {
                     self.again = true;
-                    self.fetched.push_back(done);
+                    self.next.fetched.push(done);
                 }
                 Fetched::Changed { from, version, rows } => {
                     let meanwhile = Meanwhile { feed, from, version, rows };
@@ -207,7 +225,7 @@ impl Keeper {
                     let _ = done.send(());
                 }
             },
-            Act::Files => self.again = true,
+            Act::Files => self.again |= self.files_have_changed().await,
             Act::Approve { feed, version, reply } => self.approve(feed, version, reply),
             Act::RollBackFeed { feed, to, reply } => {
                 let result = self.roll_back_feed(&feed, to).await;
@@ -243,6 +261,18 @@ impl Keeper {
         }
     }
 
+    /// Whether a file differs from what it was when it was read. What is fetched is not asked: its spool may be a step ahead of rows that
+    /// are just coming.
+    async fn files_have_changed(&self) -> bool {
+        let lists = self.live.current();
+        let files: Vec<Feed> = self.plan.feeds.iter().filter(|feed| !feed.is_fetched()).cloned().collect();
+        let is_file = |summary: &&FeedSummary| files.iter().any(|feed| feed.name == summary.name);
+        let header = Header { feeds: lists.header().feeds.iter().filter(is_file).cloned().collect(), ..lists.header().clone() };
+        let plan = Plan { feeds: files, ..self.plan.clone() };
+        let looked = tokio::task::spawn_blocking(move || needs_building(&plan, Some(&header)) != Need::Nothing);
+        looked.await.unwrap_or(true)
+    }
+
     /// Watches the files of the feeds as they are defined now.
     fn watch_files(&mut self) {
         let sender = self.sender.clone();
@@ -265,8 +295,14 @@ impl Keeper {
         }
     }
 
-    pub(super) fn next_generation(&mut self) -> u64 {
-        self.highest += 1;
+    /// A number that no generation has. Somebody at the command line may have taken the next one.
+    fn next_generation(&mut self) -> u64 {
+        let is_taken = |generation| {
+            let (full, delta) =
+                (generations::path_of(&self.plan.directory, generation), generations::delta_path(&self.plan.directory, generation));
+            full.exists() || delta.exists()
+        };
+        self.highest = (self.highest + 1..).find(|generation| !is_taken(*generation)).expect("there are more numbers than files");
         self.highest
     }
 
@@ -284,8 +320,9 @@ impl Keeper {
         }
         if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
             (self.again, self.builds, self.not_before) = (false, true, None);
+            self.under_way = std::mem::take(&mut self.next);
             let (plan, taxonomy) = (self.next_plan(), self.taxonomy_path.clone());
-            self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy).await) }));
+            self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy, child::Node::Serves).await) }));
             return;
         }
         let lists = self.live.current();
@@ -378,36 +415,39 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let refused = result.unwrap_or_default();
+        let lists = self.live.current();
+        let summaries = &lists.header().feeds;
         for refusal in &refused {
-            let entries = self
-                .live
-                .current()
-                .header()
-                .feeds
-                .iter()
-                .find(|feed| feed.name == refusal.feed)
-                .and_then(|feed| feed.refused.as_ref())
-                .map_or(0, |refused| refused.entries);
+            let summary = summaries.iter().find(|feed| feed.name == refusal.feed);
+            let entries = summary.and_then(|feed| feed.refused.as_ref()).map_or(0, |refused| refused.entries);
             self.board.stopped(&refusal.feed, refusal.gate, &refusal.reason, Some((&refusal.version, entries)), now);
         }
-        let refusals: Vec<String> = refused.iter().map(|refused| format!("{}: {}", refused.feed, refused.reason)).collect();
-        for (feed, reply) in std::mem::take(&mut self.waiting) {
-            self.plan.approved.remove(&feed);
+        let Waiting { approvals, fetched } = std::mem::take(&mut self.under_way);
+        for (feed, reply) in approvals {
+            let approved = self.plan.approved.remove(&feed);
             self.plan.released.retain(|released| *released != feed);
-            let is_refused = refused.iter().find(|refused| refused.feed == feed).map(|refused| refused.reason.clone());
-            let result = match error.clone().or(is_refused) {
-                Some(reason) => Err(ActError::Failed(reason)),
-                None => {
-                    self.board.say(EventKind::FeedApproved, Some(&feed), self.live.load().generation(), None, now);
+            let refusal = refused.iter().find(|refused| refused.feed == feed);
+            let result = match (&error, refusal) {
+                (Some(error), _) => Err(ActError::Failed(error.clone())),
+                // The provider was quicker than the operator.
+                (None, Some(refusal)) if approved.as_ref().is_some_and(|approved| *approved != refusal.version) => {
+                    Err(ActError::AnotherVersion { waiting: refusal.version.clone() })
+                }
+                (None, Some(refusal)) => Err(ActError::Failed(refusal.reason.clone())),
+                (None, None) => {
+                    self.board.say(EventKind::FeedApproved, Some(&feed), lists.generation(), None, now);
                     Ok(())
                 }
             };
             let _ = reply.send(result);
         }
+        // A build that changed nothing leaves what was refused before it refused.
+        let still = summaries.iter().filter_map(|feed| Some(format!("{}: {}", feed.name, feed.refused.as_ref()?.detail)));
+        let refusals: Vec<String> = still.collect();
         self.board.set_last_error(error.or_else(|| (!refusals.is_empty()).then(|| refusals.join("; "))));
-        self.fetched.drain(..).for_each(|done| {
+        for done in fetched {
             let _ = done.send(());
-        });
+        }
         self.prune().await;
     }
 
@@ -440,6 +480,9 @@ impl Keeper {
         let now = Timestamp::now();
         for feed in &feeds {
             let was = before.header().feeds.iter().find(|before| before.name == feed.name);
+            if feed.held && was.is_some_and(|was| !was.held) {
+                self.board.say(EventKind::FeedHeld, Some(&feed.name), generation, None, now);
+            }
             if feed.refused.is_none() && was.is_none_or(|was| was.version != feed.version || was.refused.is_some() || was.held != feed.held)
             {
                 self.board.live(&feed.name, &feed.version, generation, now);
@@ -498,49 +541,26 @@ impl Keeper {
         let directory = self.plan.directory.clone();
         let listed = tokio::task::spawn_blocking(move || newest(&directory)).await;
         let Some(newest) = listed.ok().and_then(Result::ok).and_then(|all| all.first().map(|artefact| artefact.generation)) else { return };
-        if newest > self.highest {
-            self.highest = newest;
+        // Numbers that were given and came to nothing, as those of refused rows, are free for others.
+        if newest > self.live.load().generation() && newest != self.passed_over {
+            self.highest = self.highest.max(newest);
+            let before = self.live.load().generation();
             match self.adopt(newest, Vec::new()).await {
-                Ok(()) => tracing::info!(generation = newest, "a generation from elsewhere is live"),
+                Ok(()) => {
+                    tracing::info!(generation = newest, "a generation from elsewhere is live");
+                    // What continues something older than what was live takes that back.
+                    if let Some(to) = self.live.current().header().parent.filter(|to| *to < before) {
+                        self.outbox.withdraw(to + 1..=before);
+                        let detail = format!("generation {to} is live again");
+                        self.board.say(EventKind::RolledBack, None, newest, Some(detail), Timestamp::now());
+                    }
+                }
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used")
+                    self.passed_over = newest;
+                    tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used");
                 }
             }
         }
-    }
-
-    fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
-        let lists = self.live.current();
-        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
-        let is_held = summary.is_some_and(|summary| summary.held);
-        let refused = self.board.refused(&feed);
-        match refused {
-            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
-                let _ = reply.send(Err(ActError::UnknownFeed));
-                return;
-            }
-            None if !is_held => {
-                let _ = reply.send(Err(ActError::NothingRefused));
-                return;
-            }
-            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
-                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
-                return;
-            }
-            Some(refused) if !refused.may_be_approved => {
-                let _ = reply.send(Err(ActError::NotApprovable { gate: refused.gate }));
-                return;
-            }
-            Some(refused) => {
-                self.plan.approved.insert(feed.clone(), refused.version);
-            }
-            None => {}
-        }
-        if is_held {
-            self.plan.released.push(feed.clone());
-        }
-        self.waiting.push((feed, reply));
-        (self.again, self.not_before) = (true, None);
     }
 
     /// Refusals that a restart finds in what is live.

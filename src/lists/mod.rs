@@ -17,7 +17,6 @@ mod child;
 mod control;
 mod fetching;
 mod keeper;
-mod rollback;
 mod sharing;
 mod swap;
 
@@ -29,7 +28,7 @@ use policy::{blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 
 pub use self::{
     board::Board,
-    control::{Control, Hits, Yesterday},
+    control::{Control, Hits, Yesterday, difference},
     keeper::{Act, Keeper},
 };
 

@@ -185,7 +185,11 @@ async fn a_changed_list_is_live_and_a_broken_one_leaves_the_old_one_in_use_and_s
         eventually("the mended list is taken", LIVE_WITHIN, async || world.api.get("/v1/lists").await.ok().json["last_error"].is_null())
             .await;
     }
-    assert!(world.daemon.complaints().contains("refused"));
+    let log = world.daemon.complaints();
+    for gate in ["format", "empty", "bad-rows"] {
+        let told = format!("feed=\"gambling\" gate=\"{gate}\"");
+        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&told)), "{told} is not in\n{log}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use reqwest::{Client, Method, header::HeaderMap};
+use reqwest::{Client, Method, Response, header::HeaderMap};
 use serde_json::{Value, json};
 
 use super::doors::Doors;
@@ -107,6 +107,20 @@ impl Api {
         let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or_default();
         Ok(Answer { status, headers, text, json, asked })
+    }
+
+    /// GET of something that has no end.
+    pub(super) async fn stream(&self, path: &str) -> Response {
+        let asked = self.client.get(format!("http://{}{path}", self.doors.api())).bearer_auth(&self.key).send().await;
+        asked.and_then(Response::error_for_status).unwrap_or_else(|error| panic!("{path}: {error:?}"))
+    }
+
+    /// A counter or gauge with exactly these labels among its own; 0 if it is not there yet.
+    pub async fn metric_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let page = self.get("/metrics").await.ok().text;
+        let has = |line: &str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
+        let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name) && has(line));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Creates or changes a household.

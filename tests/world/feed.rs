@@ -19,6 +19,8 @@ pub struct Feed {
     tier: String,
     text: String,
     source: Option<String>,
+    extra: Table,
+    has_category: bool,
 }
 
 impl Feed {
@@ -32,6 +34,8 @@ impl Feed {
             tier: "choice".to_owned(),
             text: String::new(),
             source: None,
+            extra: Table::new(),
+            has_category: true,
         }
     }
 
@@ -72,6 +76,29 @@ impl Feed {
         Self { tier: tier.to_owned(), ..self }
     }
 
+    /// Has further keys, as TOML; they go before what is said otherwise.
+    pub fn with(mut self, keys: &str) -> Self {
+        self.extra.extend(keys.parse::<Table>().unwrap_or_else(|error| panic!("{error} in\n{keys}")));
+        self
+    }
+
+    /// Is fetched from a provider on this machine, every second.
+    pub fn fetched_from(self, url: &str) -> Self {
+        self.source(url).with("allow_private = true\ninterval_s = 1")
+    }
+
+    /// Is about no category: an order, or names that are never blocked.
+    pub fn without_category(self) -> Self {
+        Self { has_category: false, ..self }
+    }
+
+    /// Has a name of its own, beside its category.
+    pub fn called(self, name: &str) -> Self {
+        let category = self.name.clone();
+        let named = Self { name: name.to_owned(), ..self };
+        if named.categories.is_empty() { named.with(&format!("category = {category:?}")) } else { named }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -94,10 +121,13 @@ impl Feed {
             "tier": self.tier,
         });
         match self.categories.is_empty() {
-            true => entry["category"] = json!(self.name),
+            true if self.has_category => entry["category"] = json!(self.name),
+            true => {}
             false => entry["categories"] = json!(self.categories),
         }
-        Table::try_from(entry).expect("a feed has a TOML form")
+        let mut entry = Table::try_from(entry).expect("a feed has a TOML form");
+        entry.extend(self.extra.clone());
+        entry
     }
 }
 

@@ -6,13 +6,14 @@
 //!
 //! Time is real here: the daemon is a process of its own and would not notice a paused clock.
 
-use std::fs;
+use std::{fs, net::Ipv4Addr};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
     api::{Api, Switch},
+    behaviour::Behaviour,
     daemon::Daemon,
     feed::{self, Feed},
     internet::Internet,
@@ -31,12 +32,15 @@ pub struct World {
     pub api: Api,
     /// What it resolves.
     pub internet: Internet,
+    /// Where every name is, in a world that has such a place.
+    elsewhere: Option<Internet>,
     folder: TempDir,
 }
 
 /// A world that is being described.
 pub struct Draft {
     internet: Internet,
+    elsewhere: Option<Internet>,
     feeds: Vec<Feed>,
     households: Option<Vec<(String, String)>>,
     settings: Vec<String>,
@@ -50,7 +54,15 @@ impl World {
 
     /// Begins with an Internet.
     pub fn draft(internet: Internet) -> Draft {
-        Draft { internet, feeds: Vec::new(), households: None, settings: Vec::new() }
+        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new() }
+    }
+
+    /// Begins with an Internet in which every name has this address, by forwarding: thousands of names need no walk from the root.
+    pub fn where_every_name_is(address: Ipv4Addr) -> Draft {
+        let elsewhere = Internet::new();
+        elsewhere.root().becomes(Behaviour::AnswersEverything(address));
+        let forward = format!("[recursion]\nforward = [{{ zone = \".\", to = [\"{}\"] }}]\n", elsewhere.root().address());
+        Draft { elsewhere: Some(elsewhere), ..Self::draft(Internet::new()).config(&forward) }
     }
 
     /// Somebody at this address, who asks the daemon.
@@ -151,7 +163,7 @@ impl Draft {
         let settings = settings(folder.path(), self.internet.port(), &self.feeds, &self.settings);
         let daemon = Daemon::start(folder.path(), &settings).await;
         let api = Api::new(daemon.doors().clone(), &daemon.key());
-        let world = World { daemon, api, internet: self.internet, folder };
+        let world = World { daemon, api, internet: self.internet, elsewhere: self.elsewhere, folder };
         let home = || vec![(HOME.0.to_owned(), HOME.1.to_owned())];
         for (id, network) in &self.households.unwrap_or_else(home) {
             world.household(id, network).await;

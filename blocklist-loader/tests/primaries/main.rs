@@ -4,6 +4,7 @@
 
 mod patience;
 mod proxy;
+#[allow(dead_code, reason = "the program's own tests use the rest")]
 mod server;
 mod zone;
 

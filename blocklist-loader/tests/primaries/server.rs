@@ -15,7 +15,7 @@ use std::{
 use blocklist_loader::fetch::notify::{Notify, answer_notify, read_notify};
 use tempfile::TempDir;
 
-use crate::{
+use super::{
     patience::eventually,
     zone::{Row, ZONE, Zone, parts},
 };
@@ -43,6 +43,8 @@ pub struct Primary {
     pub zone: Zone,
     pub port: u16,
     pub notified: Notified,
+    /// The port that its NOTIFY goes to.
+    tells: u16,
     folder: TempDir,
     process: Option<Process>,
 }
@@ -104,7 +106,17 @@ fn free_port() -> (u16, UdpSocket, TcpListener) {
 impl Primary {
     pub fn start(kind: Kind, zone: Zone) -> Self {
         let notified = Notified::listen();
-        let mut primary = Self { kind, zone, port: free_port().0, notified, folder: tempfile::tempdir().unwrap(), process: None };
+        Self::begun(kind, zone, notified.port, notified)
+    }
+
+    /// One whose NOTIFY goes to somebody else.
+    pub fn telling(port: u16, kind: Kind, zone: Zone) -> Self {
+        Self::begun(kind, zone, port, Notified::listen())
+    }
+
+    fn begun(kind: Kind, zone: Zone, tells: u16, notified: Notified) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut primary = Self { kind, zone, port: free_port().0, notified, tells, folder, process: None };
         primary.begin();
         primary
     }
@@ -118,8 +130,8 @@ impl Primary {
     }
 
     fn begin(&mut self) {
-        let Self { zone, port, folder, notified, .. } = &*self;
-        let (folder, notified) = (folder.path(), notified.port);
+        let Self { zone, port, folder, tells, .. } = &*self;
+        let (folder, notified) = (folder.path(), *tells);
         fs::write(folder.join("zone"), zone.text()).unwrap();
         let command = match self.kind {
             Kind::Bind => bind(folder, *port, notified),

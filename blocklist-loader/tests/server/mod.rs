@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 /// What is at a path.
@@ -46,6 +47,7 @@ impl Page {
 pub struct Request {
     pub path: String,
     pub status: u16,
+    pub at: Instant,
     headers: HashMap<String, String>,
 }
 
@@ -128,7 +130,7 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if is_known("if-none-match", "ETag") || is_known("if-modified-since", "Last-Modified") {
         page = Page::status(304);
     }
-    shared.requests.lock().unwrap().push(Request { path, status: page.status, headers });
+    shared.requests.lock().unwrap().push(Request { path, status: page.status, at: Instant::now(), headers });
     if page.is_silent {
         shared.silent.lock().unwrap().push(stream);
         return Ok(());

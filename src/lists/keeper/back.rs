@@ -1,16 +1,50 @@
-//! The way back: what was live once is live again, in seconds and without compiling. Feeds that go back are held, so that what was
-//! wrong with them does not come again with their next fetch.
+//! What an operator has done: versions let through, and the way back.
 
 use std::{sync::Arc, time::Instant};
 
 use api::control::{ActError, EventKind, RolledBack};
-use blocklist_loader::{newest, past};
+use blocklist_loader::past;
 use jiff::Timestamp;
 use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
+use tokio::sync::oneshot;
 
-use super::keeper::Keeper;
+use super::Keeper;
 
 impl Keeper {
+    pub(super) fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
+        let lists = self.live.current();
+        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
+        let is_held = summary.is_some_and(|summary| summary.held);
+        let refused = self.board.refused(&feed);
+        match refused {
+            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
+                let _ = reply.send(Err(ActError::UnknownFeed));
+                return;
+            }
+            None if !is_held => {
+                let _ = reply.send(Err(ActError::NothingRefused));
+                return;
+            }
+            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
+                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
+                return;
+            }
+            Some(refused) if !refused.may_be_approved => {
+                let _ = reply.send(Err(ActError::NotApprovable { gate: refused.gate }));
+                return;
+            }
+            Some(refused) => {
+                self.plan.approved.insert(feed.clone(), refused.version);
+            }
+            None => {}
+        }
+        if is_held {
+            self.plan.released.push(feed.clone());
+        }
+        self.next.approvals.push((feed, reply));
+        (self.again, self.not_before) = (true, None);
+    }
+
     /// What is live becomes what was live: under a new number that continues the old content.
     pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ActError> {
         let began = Instant::now();
@@ -39,15 +73,14 @@ impl Keeper {
         if !self.plan.feeds.iter().any(|known| known.name == feed) {
             return Err(ActError::UnknownFeed);
         }
-        let version =
-            |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).map(|summary| summary.version.clone());
-        let now = version(&live).ok_or(ActError::UnknownFeed)?;
+        let summary = |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).cloned();
+        let now = summary(&live).ok_or(ActError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
-            None => self.generation_with(feed, |other| *other != now && !other.is_empty(), live.generation())?,
+            None => self.generation_with_another(&now, &live)?,
         };
         let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
-        if version(&then).is_none_or(|then| then == now) {
+        if summary(&then).is_none_or(|then| then.version == now.version) {
             return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
         }
         let is_other = |summary: &&FeedSummary| summary.name != feed;
@@ -98,19 +131,16 @@ impl Keeper {
 
     /// The kept generation before the live one whose content is another.
     fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        let versions = |feeds: &[FeedSummary]| feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
-        let now = versions(&live.header().feeds);
-        self.search(live.generation(), |feeds| versions(feeds) != now)
+        kept(past::before(&self.plan.directory, live.header()))
     }
 
-    fn generation_with(&self, feed: &str, is_it: impl Fn(&String) -> bool, before: u64) -> Result<u64, ActError> {
-        self.search(before, |feeds| feeds.iter().any(|summary| summary.name == feed && is_it(&summary.version)))
+    /// The kept generation before the live one in which a feed was at another version.
+    fn generation_with_another(&self, feed: &FeedSummary, live: &Blocklist) -> Result<u64, ActError> {
+        kept(past::before_feed(&self.plan.directory, live.header(), feed))
     }
+}
 
-    fn search(&self, before: u64, is_it: impl Fn(&[FeedSummary]) -> bool) -> Result<u64, ActError> {
-        let kept = newest(&self.plan.directory).map_err(|error| ActError::Failed(error.to_string()))?;
-        let mut older = kept.into_iter().filter(|artefact| artefact.generation < before);
-        let found = older.find(|artefact| policy::artefact::peek(&artefact.path).is_ok_and(|header| is_it(&header.feeds)));
-        found.map(|artefact| artefact.generation).ok_or_else(|| ActError::NothingBefore("no earlier version is kept".to_owned()))
-    }
+fn kept(found: std::io::Result<Option<u64>>) -> Result<u64, ActError> {
+    let found = found.map_err(|error| ActError::Failed(error.to_string()))?;
+    found.ok_or_else(|| ActError::NothingBefore("no earlier version is kept".to_owned()))
 }

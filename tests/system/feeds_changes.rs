@@ -1,0 +1,146 @@
+//! Changes as a provider publishes them by the second: rows, not lists; live at once, without a build; folded when nobody waits.
+
+use std::{
+    fmt::Write,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::world::{CategoryFeed, Feed, Line, Load, Provider, Switch::*, World, eventually};
+
+const NAMES: usize = 100_000;
+/// Rows of one delta: half of them come, half go.
+const ROWS: usize = 10_000;
+/// Deltas until the overlay must have been folded at least once.
+const DELTAS: usize = 8;
+/// From the fetch to the verdict, as it is promised.
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(60);
+const FREE: &str = "192.0.2.77";
+
+fn kept(number: usize) -> String {
+    format!("kept{number}.list.example")
+}
+
+/// A name that the delta of this number takes away.
+fn gone(delta: usize, number: usize) -> String {
+    format!("gone{delta}-{number}.list.example")
+}
+
+/// A name that it brings.
+fn come(delta: usize, number: usize) -> String {
+    format!("come{delta}-{number}.list.example")
+}
+
+fn rows(delta: usize) -> String {
+    let mut rows = String::new();
+    for number in 0..ROWS / 2 {
+        writeln!(rows, "+{}\t1\n-{}", come(delta, number), gone(delta, number)).unwrap();
+    }
+    rows
+}
+
+async fn ask(line: &Line, name: &str) -> String {
+    line.ask(&format!("{name}. A")).await
+}
+
+/// Each side of a delta, before it or after it: two names that came, two that went.
+async fn has_delta(line: &Line, delta: usize, is_there: bool) {
+    let (came, went) = if is_there { ("blocked: gambling", FREE) } else { (FREE, "blocked: gambling") };
+    for number in [0, ROWS / 2 - 1] {
+        assert_eq!(ask(line, &come(delta, number)).await, came, "delta {delta}");
+        assert_eq!(ask(line, &format!("www.{}", gone(delta, number))).await, went, "delta {delta}");
+    }
+}
+
+async fn lists(world: &World) -> Value {
+    world.api.get("/v1/lists").await.ok().json
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_rows_are_live_within_a_second_of_the_fetch_and_no_list_is_built_for_them() {
+    let provider = Provider::open();
+    let mut first = String::new();
+    for number in 0..NAMES - DELTAS * ROWS / 2 {
+        writeln!(first, "{}\t1", kept(number)).unwrap();
+    }
+    for (delta, number) in (1..=DELTAS).flat_map(|delta| (0..ROWS / 2).map(move |number| (delta, number))) {
+        writeln!(first, "{}\t1", gone(delta, number)).unwrap();
+    }
+    let mut published = CategoryFeed::publish(&provider, "provider", &first);
+    let feed = Feed::new("gambling").categories(&[("1", "gambling")]).format("category-feed").fetched_from(&published.url());
+    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config("[dns]\nworkers = 1\n").feed(feed).start().await;
+    world.toggle("home", "gambling", Block).await;
+    let home = world.line("127.0.7.9");
+    let begun = lists(&world).await;
+    assert_eq!((&begun["names"], &begun["overlay_entries"]), (&NAMES.into(), &0.into()));
+    let steady = (0..50).map(|number| (format!("{}. A", kept(number * 100)), "blocked: gambling".to_owned()));
+    let steady: Vec<_> = steady.chain((0..50).map(|number| (format!("free{number}.list.example. A"), FREE.to_owned()))).collect();
+    let (mut load, mut asked) = (Load::on(&home, steady.clone()), 0);
+
+    let mut took = Vec::new();
+    let mut folded = 0;
+    for delta in 1..=DELTAS {
+        has_delta(&home, delta, false).await;
+        let before = lists(&world).await;
+        provider.requests();
+        let published_at = Instant::now();
+        published.delta(&rows(delta));
+        eventually("the change is live", PATIENCE, async || ask(&home, &come(delta, 7)).await == "blocked: gambling").await;
+        let live_at = Instant::now();
+        let path = published.delta_path();
+        let fetched_at = provider.requests().iter().find(|request| request.path == path).unwrap().at;
+        has_delta(&home, delta, true).await;
+        let after = lists(&world).await;
+        if after["base_generation"] == before["base_generation"] {
+            assert_eq!(after["parent"], before["generation"], "it stands on what was live: {after:#}");
+            assert!(after["overlay_entries"].as_u64() >= before["overlay_entries"].as_u64().map(|before| before + ROWS as u64 / 2));
+        } else {
+            folded += 1;
+        }
+        assert_eq!(after["names"], NAMES, "as many came as went");
+        println!(
+            "delta {delta}: {:?} from its publication, {:?} from its fetch; the daemon's own part {} ms; overlay {} names",
+            live_at - published_at,
+            live_at - fetched_at,
+            after["last_swap_ms"],
+            after["overlay_entries"]
+        );
+        took.push(live_at - fetched_at);
+        if delta == DELTAS / 2 {
+            // A power cut in the middle of it all, with the overlay as it is.
+            asked += load.end().await;
+            let generation = lists(&world).await["generation"].clone();
+            world.daemon.restart().await;
+            assert_eq!(lists(&world).await["generation"], generation, "what was live is what is opened");
+            load = Load::on(&home, steady.clone());
+            for delta in 1..=delta {
+                has_delta(&home, delta, true).await;
+            }
+            has_delta(&home, delta + 1, false).await;
+        }
+    }
+    took.sort();
+    assert!(took[DELTAS / 2] < LIVE_WITHIN, "from fetch to verdict, sorted: {took:?}");
+    let is_folded = async || {
+        let now = lists(&world).await;
+        now["base_generation"] != begun["base_generation"] && now["overlay_entries"].as_u64() < Some(50_000)
+    };
+    eventually("the overlay is folded into a new base", PATIENCE, is_folded).await;
+    for delta in 1..=DELTAS {
+        has_delta(&home, delta, true).await;
+    }
+    let kept = world.api.get("/v1/lists/generations").await.ok().json;
+    let kept = kept["generations"].as_array().unwrap();
+    assert!(kept.len() > DELTAS, "every version is there to go back to: {kept:#?}");
+    let built = world.daemon.complaints().lines().filter(|line| line.contains("new lists are live")).count();
+    assert_eq!(built, 1, "only the first lists were built; {folded} folds came between two deltas");
+    println!("{} queries meanwhile, none with a wrong verdict", asked + load.end().await);
+    world.daemon.restart().await;
+    assert_eq!(lists(&world).await["names"], NAMES);
+    for delta in 1..=DELTAS {
+        has_delta(&home, delta, true).await;
+    }
+}

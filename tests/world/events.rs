@@ -1,0 +1,60 @@
+//! The event stream of the API, listened to from the beginning to the end of a test.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::{api::Api, patience::eventually};
+
+/// How long an event may take from what happened to who listens.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who listens.
+pub struct Events {
+    heard: Arc<Mutex<Vec<Value>>>,
+    task: JoinHandle<()>,
+}
+
+impl Events {
+    /// Listens from now on.
+    pub async fn listen(api: &Api) -> Self {
+        let mut stream = api.stream("/v1/events").await;
+        let heard = Arc::<Mutex<Vec<Value>>>::default();
+        let tell = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            let mut text = String::new();
+            while let Ok(Some(chunk)) = stream.chunk().await {
+                text += &String::from_utf8_lossy(&chunk);
+                while let Some((event, rest)) = text.split_once("\n\n") {
+                    let data = event.lines().find_map(|line| line.strip_prefix("data:"));
+                    let event = data.and_then(|data| serde_json::from_str(data.trim()).ok());
+                    tell.lock().unwrap_or_else(PoisonError::into_inner).extend(event);
+                    text = rest.to_owned();
+                }
+            }
+        });
+        Self { heard, task }
+    }
+
+    /// Waits until an event of this kind was heard that has these fields.
+    pub async fn heard(&self, kind: &str, fields: &[(&str, &str)]) {
+        let is_it = |event: &Value| event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value);
+        let what = format!("an event {kind} {fields:?}");
+        eventually(&what, HEARD_WITHIN, async || self.so_far().iter().any(is_it)).await;
+    }
+
+    /// All that was heard.
+    pub fn so_far(&self) -> Vec<Value> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,11 @@
+//! Real primaries of policy zones, BIND and Knot DNS, as the loader's own tests run them.
+
+#[path = "../../blocklist-loader/tests/primaries/patience.rs"]
+mod patience;
+#[path = "../../blocklist-loader/tests/primaries/server.rs"]
+mod server;
+#[path = "../../blocklist-loader/tests/primaries/zone.rs"]
+mod zone;
+
+pub use server::{KEY, Kind, Primary, SECRET};
+pub use zone::{ZONE, Zone, row};
