@@ -265,3 +265,6 @@ pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Resu
         (Some(_), [name, ..]) => Err(Stop::new(Gate::OwnNames, format!("it covers {name}, which is never to be blocked"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

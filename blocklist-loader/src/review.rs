@@ -3,7 +3,7 @@
 //! ```text
 //! feeds/<name>/refused/version       which version the rest is about
 //! feeds/<name>/refused/changes.tsv   a line for each name: + or -, the category's slug or "-", the name
-//! feeds/<name>/refused/content/      the version as it came
+//! feeds/<name>/refused/content/      the version as it came: its files, or a snapshot and the deltas that lead to it
 //! ```
 
 use std::{
@@ -19,7 +19,11 @@ use policy::{
     name::name_of_key,
 };
 
-use crate::{feed::Feed, source, spool::folder_of};
+use crate::{
+    feed::Feed,
+    source,
+    spool::{self, folder_of},
+};
 
 const FOLDER: &str = "refused";
 const VERSION: &str = "version";
@@ -74,7 +78,11 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
     for (place, path) in content(directory, feed).into_iter().enumerate() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Folders of one feed hold files of one name.
-        std::fs::copy(&path, folder.join(CONTENT).join(format!("{place:04}-{name}")))?;
+        let kept = folder.join(CONTENT).join(format!("{place:04}-{name}"));
+        // Files of a spool never change, so a second name for them is as good as a copy.
+        if !feed.is_fetched() || std::fs::hard_link(&path, &kept).is_err() {
+            std::fs::copy(&path, &kept)?;
+        }
     }
     std::fs::write(folder.join(VERSION), version)
 }
@@ -92,7 +100,11 @@ pub fn keep_changes(directory: &Path, feed: &Feed, version: &str, changes: &[Cha
     })
 }
 
+/// The files of a version, with the deltas that lead to it.
 fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
+    if feed.is_fetched() {
+        return spool::files(&source::content(feed, directory)).unwrap_or_default();
+    }
     source::files(feed, directory).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
 }
 

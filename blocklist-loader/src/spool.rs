@@ -337,9 +337,14 @@ pub(crate) fn read_state<S: DeserializeOwned>(content: &Path) -> Option<S> {
     serde_json::from_value(Manifest::read(folder_above(content)).ok()?.state).ok()
 }
 
+/// The files that count, in the order in which they are read. None of them ever changes.
+pub(crate) fn files(content: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(Manifest::read(folder_above(content))?.files(content))
+}
+
 /// The one file of a feed that is fetched as a whole; none before the first fetch.
 pub(crate) fn whole_file(content: &Path) -> io::Result<Option<PathBuf>> {
-    Ok(Manifest::read(folder_above(content))?.files(content).into_iter().next())
+    Ok(files(content)?.into_iter().next())
 }
 
 fn folder_above(content: &Path) -> &Path {

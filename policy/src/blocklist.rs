@@ -160,8 +160,9 @@ impl Blocklist {
         let contents = artefact::read(path)?;
         let translation = Translation::of(&contents.header, path, taxonomy)?;
         let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(|marks| translation.set(marks)).collect();
-        let fst =
-            Fst::new(FstOctets { octets: contents.octets, range: contents.fst }).map_err(|_| damaged("its transducer cannot be read"))?;
+        let fst = Fst::new(FstOctets { octets: contents.octets, range: contents.fst });
+        // The walk believes every address in it, so it must be whole in itself, not only as our own writer hashed it.
+        let fst = fst.and_then(|fst| fst.verify().map(|()| fst)).map_err(|_| damaged("its transducer cannot be read"))?;
         if fst.len() as u64 != contents.header.names {
             return Err(damaged("its transducer holds another number of names"));
         }

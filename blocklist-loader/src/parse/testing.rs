@@ -3,15 +3,16 @@
 
 use policy::{
     artefact::FeedReport,
-    listing::{Polarity, Scope},
+    key,
+    listing::{Action, Polarity, Scope, Tier},
     name::{Name, NameRef},
 };
 use proptest::prelude::*;
 use sha2::Sha256;
 
-use super::{line, parser};
+use super::{category_feed, line, parser, rpz};
 use crate::{
-    feed::Format,
+    feed::{Feed, Format},
     rows::{Claim, Rows, Said},
     source::{self, Found, Holds, SourceFile},
 };
@@ -154,6 +155,55 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+/// The same for rows of columns: almost zones, almost codes.
+fn rows_of_columns() -> impl Strategy<Value = Vec<u8>> {
+    let owner = prop::sample::select(vec![
+        "a.example",
+        "*.a.example",
+        "*",
+        "@",
+        "",
+        "32.7.2.0.192.rpz-ip",
+        "1.zz.rpz-ip",
+        "x.rpz-ip",
+        ".rpz-ip",
+        "rpz-ip",
+        "a.rpz-nsdname",
+        "com",
+        "b\u{fc}cher.example/Path",
+        "a..b",
+        "a.example/",
+        "\\046.example",
+    ]);
+    let rtype = prop::sample::select(vec![
+        "CNAME",
+        "A",
+        "AAAA",
+        "TXT",
+        "MX",
+        "SVCB",
+        "TYPE65280",
+        "IN A",
+        "SOA",
+        "$INCLUDE",
+        "1,2",
+        "01;name",
+        "-",
+        "",
+    ]);
+    let piece = prop_oneof![
+        3 => prop::sample::select(vec![
+            ".", "*.", "rpz-passthru.", "rpz-drop.", "rpz-x.", "*.garden.", "192.0.2.7", "2001:db8::7", "10 mail.", "\"a\\\"b\"", "\"", "(", ")", ";", "\\# 4 c0000207",
+            "\\# 65535 00", "1 . alpn=h2", " ", "\\300", "\t", "1",
+        ]).prop_map(|text| text.as_bytes().to_vec()),
+        1 => any::<Vec<u8>>(),
+    ];
+    let row = (owner, rtype, prop::collection::vec(piece, 0..4), prop::option::weighted(0.2, any::<Vec<u8>>())).prop_map(
+        |(owner, rtype, data, noise)| noise.unwrap_or_else(|| [owner.as_bytes(), b"\t", rtype.as_bytes(), b"\t", &data.concat()].concat()),
+    );
+    prop::collection::vec(row, 0..12).prop_map(|rows| rows.join(&b'\n'))
+}
+
 proptest! {
     #[test]
     fn no_octets_panic_a_parser_and_every_name_taken_is_canonical(text in rows(), format in prop::sample::select(FORMATS.to_vec()), urls: bool) {
@@ -166,6 +216,32 @@ proptest! {
         for sample in report.samples {
             prop_assert!(sample.text.chars().count() <= 80 && !sample.text.contains(char::is_control), "{:?}", sample);
         }
+    }
+
+    /// The readers of rows that come one by one, as a build and as changes.
+    #[test]
+    fn no_octets_panic_a_reader_of_rows_and_what_they_take_is_canonical(text in rows_of_columns(), never_block: bool) {
+        let zone = Feed { tier: if never_block { Tier::NeverBlock } else { Tier::Choice }, ..Feed::new("zone", "rpz://127.0.0.1/z", Format::Rpz) };
+        let categories = [("1", "ads"), ("2", "none"), ("name", "games")].map(|(code, slug)| (code.to_owned(), slug.to_owned()));
+        let codes = Feed { categories: categories.into(), ..Feed::new("codes", "codes", Format::CategoryFeed) };
+        let place_of = |_: &str| 0;
+        let mut of_zone = rpz::Reader::new(&zone, &place_of);
+        let mut of_codes = category_feed::Reader::new(&codes, std::path::Path::new("nowhere"), &place_of);
+        let mut take = |said: Said<'_>| {
+            assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || key::prefix_of_name(said.name).is_some());
+            assert_eq!(said.claim.action == Action::Records, said.records.is_some_and(|records| records.0.len() == 1));
+            assert!(said.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
+            Ok(())
+        };
+        let mut rows = Rows::new(true, &mut take);
+        rows.enter("rows", Some(0));
+        for line in text.split(|&octet| octet == b'\n') {
+            rows.next_line();
+            of_zone.read(line, &mut rows);
+            of_codes.read(line, &mut rows);
+            let _ = (rpz::is_about_addresses(line), category_feed::key(line));
+        }
+        prop_assert!(rows.failure().is_none());
     }
 
     /// The naive reader: words that look like lower-case names, found without any of the parsers' machinery.

@@ -1,0 +1,306 @@
+//! Promises of the gates, on both ways to the lists: a build of all rows, and a delta of those that changed.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use policy::{artefact::FeedSummary, blocklist::Blocklist, listing::Scope};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    changes::{ChangeError, Proposal},
+    feed::{Feed, Format},
+    fetch::RowChange,
+    past, review,
+    testing::{World, changes, said},
+};
+
+/// The two formats whose rows change one by one, and what lists everything below a name in each.
+const KINDS: [(Format, &str, &str); 2] = [(Format::CategoryFeed, "", "\t1"), (Format::Rpz, "*.", "\tCNAME\t.")];
+
+/// A feed with a first version that is live.
+struct House {
+    world: World,
+    kind: (Format, &'static str, &'static str),
+    live: Arc<Blocklist>,
+}
+
+impl House {
+    fn new(kind: (Format, &'static str, &'static str), first: &[String], define: fn(&mut Feed)) -> Self {
+        let mut feed = if kind.0 == Format::Rpz { World::zone("gambling") } else { World::codes(&[("1", "gambling"), ("2", "ads")]) };
+        define(&mut feed);
+        let mut world = World::of([feed]);
+        world.plan.own_names = vec![Name::parse("www.own.example").unwrap()];
+        world.publish(0, 1, first.iter().map(|name| format!("{}{name}{}", kind.1, kind.2)));
+        let (built, live) = world.build(None);
+        assert!(built.refused.is_empty(), "{:?}", built.refused);
+        Self { world, kind, live }
+    }
+
+    /// Names that come and go, as rows.
+    fn rows(&self, names: &[String]) -> Vec<RowChange> {
+        let row = |name: &String| {
+            let (sign, name) = name.split_at(1);
+            let is_key = sign == "-" && self.kind.0 == Format::CategoryFeed;
+            format!("{sign}{}{name}{}", self.kind.1, if is_key { "" } else { self.kind.2 })
+        };
+        let rows: Vec<String> = names.iter().map(row).collect();
+        changes(&rows.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn directory(&self) -> &std::path::Path {
+        &self.world.plan.directory
+    }
+
+    /// What is kept for review: the version, and what it would change.
+    fn kept(&self) -> Option<(String, Vec<String>)> {
+        let mut told = Vec::new();
+        let version = review::changes(self.directory(), &self.world.plan.feeds[0].name, |change| {
+            let category = change.category.map(|category| format!("{category} ")).unwrap_or_default();
+            told.push(format!("{}{category}{}", if change.blocked { '+' } else { '-' }, change.name));
+        });
+        told.sort();
+        Some((version.unwrap()?, told))
+    }
+
+    /// The rows of the version that is kept.
+    fn kept_rows(&self) -> String {
+        let folder = crate::spool::folder_of(self.directory(), &self.world.plan.feeds[0].name).join("refused/content");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+    }
+
+    /// What changed is published, and proposed as a delta.
+    fn propose(&self, rows: &[RowChange]) -> Result<Proposal, ChangeError> {
+        self.world.publish_changes(0, 2, rows);
+        self.world.propose(&self.live, 0, 2, rows)
+    }
+
+    fn covers(&self, lists: &Blocklist, name: &str) -> bool {
+        let said = lists.classify(Name::parse(name).unwrap().borrow());
+        self.world.taxonomy.slugs(said.choice).contains(&"gambling")
+    }
+}
+
+fn summary(lists: &Blocklist) -> &FeedSummary {
+    &lists.header().feeds[0]
+}
+
+fn names(count: usize, sign: &str) -> Vec<String> {
+    (0..count).map(|number| format!("{sign}n{number}.example")).collect()
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A version that differs so from the first one is stopped by this gate, whichever way it comes, and by nothing once it is approved.
+#[track_caller]
+fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)) {
+    for kind in KINDS {
+        // Rows changed: nothing is applied, and what they would do is kept.
+        let mut house = House::new(kind, first, define);
+        let rows = house.rows(differs);
+        let before = said(&house.live);
+        let Err(ChangeError::Stopped(stop, proposal)) = house.propose(&rows) else { panic!("{gate}: the rows passed") };
+        assert_eq!((stop.gate, stop.gate.may_be_approved()), (gate, true), "{stop}");
+        review::keep_changes(house.directory(), &house.world.plan.feeds[0], "2", &proposal.changes).unwrap();
+        let by_rows = house.kept().unwrap();
+        let entries = proposal.entries;
+        // A build reads all of it, with the same result.
+        let folder = crate::spool::folder_of(house.directory(), &house.world.plan.feeds[0].name).join("refused");
+        std::fs::remove_dir_all(folder).unwrap();
+        let (built, carried) = house.world.build(Some(&house.live));
+        assert_eq!((built.refused[0].gate, built.refused[0].version.as_str()), (gate, "2"), "{:?}", built.refused);
+        assert_eq!(said(&carried), before, "{gate}: what was live goes on");
+        assert_eq!(summary(&carried).version, "1");
+        let refused = summary(&carried).refused.clone().unwrap();
+        assert_eq!((refused.version.as_str(), refused.gate.as_str(), refused.entries), ("2", gate.as_str(), entries));
+        // Of names that only own ones are excepted from, and of those that a suffix narrows, both ways tell the same.
+        assert_eq!(house.kept().unwrap(), by_rows, "{gate}");
+        for RowChange { row, .. } in &rows {
+            assert!(house.kept_rows().contains(std::str::from_utf8(row).unwrap()));
+        }
+        // It is not looked at again, until somebody lets through exactly this version.
+        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Nothing);
+        house.world.plan.approved = [(house.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
+        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Nothing);
+        house.world.plan.force = true;
+        assert_eq!(house.world.build(Some(&carried)).0.refused[0].gate, gate, "another version was approved");
+        house.world.plan.force = false;
+        house.world.plan.approved = [(house.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
+        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Content);
+        let (built, approved) = house.world.build(Some(&carried));
+        assert!(built.refused.is_empty(), "{:?}", built.refused);
+        assert_eq!((summary(&approved).version.as_str(), &summary(&approved).refused), ("2", &None));
+        // It says what the rows would have said.
+        assert_eq!(said(&house.world.apply(&house.live, proposal.delta)), said(&approved), "{gate}");
+        assert!(!house.covers(&approved, "www.own.example"));
+    }
+}
+
+/// A version that differs so passes, whichever way it comes.
+#[track_caller]
+fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
+    for kind in KINDS {
+        let house = House::new(kind, first, define);
+        let proposal = house.propose(&house.rows(differs)).unwrap();
+        let changed = house.world.apply(&house.live, proposal.delta);
+        let (built, built_lists) = house.world.build(Some(&house.live));
+        assert!(built.refused.is_empty(), "{:?}", built.refused);
+        assert_eq!(said(&changed), said(&built_lists));
+        assert_eq!((summary(&changed).version.as_str(), summary(&changed).generation), ("2", changed.generation()));
+        assert_eq!(house.kept(), None);
+    }
+}
+
+#[test]
+fn a_version_that_says_nothing_is_stopped_unless_its_feed_may_be_empty() {
+    let (first, all) = (owned(&["a.example", "b.example"]), owned(&["-a.example", "-b.example"]));
+    stops(Gate::Empty, &first, &all, |_| ());
+    passes(&first, &all, |feed| feed.allow_empty = true);
+}
+
+#[test]
+fn a_version_with_many_bad_rows_is_stopped() {
+    let bad: Vec<String> = (0..6).map(|number| format!("+bad..{number}.example")).collect();
+    stops(Gate::BadRows, &names(10, ""), &bad, |_| ());
+    passes(&names(10, ""), &bad[..4], |_| ());
+}
+
+#[test]
+fn a_version_that_shrinks_or_grows_beyond_its_bound_is_stopped() {
+    stops(Gate::Shrink, &names(20, ""), &names(7, "-"), |_| ());
+    passes(&names(20, ""), &names(6, "-"), |_| ());
+    passes(&names(20, ""), &names(19, "-"), |feed| feed.max_shrink_percent = 0);
+    passes(&names(9, ""), &names(8, "-"), |_| ());
+    let more: Vec<String> = (100..302).map(|number| format!("+n{number}.example")).collect();
+    stops(Gate::Growth, &names(100, ""), &more, |_| ());
+    passes(&names(100, ""), &more[..200], |_| ());
+    passes(&names(100, ""), &more, |feed| feed.max_growth_percent = 0);
+    passes(&names(99, ""), &more, |_| ());
+}
+
+#[test]
+fn a_version_without_its_canary_or_with_one_that_must_not_be_there_is_stopped() {
+    let canaries = |feed: &mut Feed| {
+        feed.must_match = vec!["www.keep.example".to_owned()];
+        feed.must_not_match = vec!["www.good.example".to_owned()];
+    };
+    let first = owned(&["keep.example", "a.example"]);
+    stops(Gate::Canary, &first, &owned(&["-keep.example"]), canaries);
+    stops(Gate::Canary, &first, &owned(&["+good.example", "+c.example"]), canaries);
+    passes(&first, &owned(&["-a.example", "+c.example", "+www.keep.example", "+x.good.example"]), canaries);
+}
+
+#[test]
+fn a_new_entry_at_a_registrys_suffix_is_stopped_and_one_that_was_there_is_not() {
+    stops(Gate::PublicSuffix, &owned(&["a.example"]), &owned(&["+co.uk"]), |_| ());
+    passes(&owned(&["a.example"]), &owned(&["+github.io", "+x.co.uk"]), |_| ());
+    passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| feed.force_public_suffixes = true);
+    // A first reading shows what kind of list it is.
+    passes(&owned(&["a.example", "co.uk"]), &owned(&["+b.example"]), |_| ());
+    passes(&owned(&["a.example", "co.uk"]), &owned(&["-co.uk", "+com.au"]), |_| ());
+    stops(Gate::PublicSuffix, &owned(&["a.example", "co.uk"]), &owned(&["+com.au"]), |_| ());
+}
+
+#[test]
+fn an_own_name_is_excepted_on_first_reading_and_when_approved_and_a_version_that_newly_covers_one_is_stopped() {
+    stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+own.example"]), |_| ());
+    // Certificates are checked at names that nobody has to configure.
+    stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+o.lencr.org", "+lencr.org"]), |_| ());
+    for kind in KINDS {
+        let house = House::new(kind, &owned(&["own.example"]), |_| ());
+        assert!(!house.covers(&house.live, "www.own.example") && !house.covers(&house.live, "x.www.own.example"));
+        assert!(house.covers(&house.live, "other.own.example"));
+        assert_eq!(summary(&house.live).report.own_names, 1);
+        // It was there before, so it stops nothing; when it goes, so does its exception.
+        let changed = house.world.change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
+        assert!(!house.covers(&changed, "www.own.example"));
+        let changed = house.world.change(&changed, 0, 3, &house.rows(&owned(&["-own.example"])));
+        let expected = if kind.0 == Format::Rpz { "descendants deny nxdomain" } else { "subtree deny policy" };
+        assert_eq!(said(&changed), [("example.b".to_owned(), vec![format!("{} gambling {expected} 0", summary(&changed).name)])].into());
+    }
+}
+
+#[test]
+fn a_feed_of_names_that_are_never_blocked_may_list_the_operators_own() {
+    let feed = Feed { tier: Tier::NeverBlock, ..Feed::new("codes", "http://127.0.0.1/feed/", Format::CategoryFeed) };
+    let mut world = World::of([feed]);
+    world.plan.own_names = vec![Name::parse("own.example").unwrap()];
+    world.publish(0, 1, ["a.example\t1"]);
+    let (_, lists) = world.build(None);
+    let lists = world.change(&lists, 0, 2, &changes(&["+own.example\t1"]));
+    assert!(lists.classify(Name::parse("own.example").unwrap().borrow()).never_block);
+    world.plan.force = true;
+    assert!(world.build(Some(&lists)).0.refused.is_empty());
+}
+
+#[test]
+fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
+    for kind in KINDS {
+        let mut house = House::new(kind, &owned(&["a.example"]), |_| ());
+        let second = house.world.change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
+        let held = past::repeat(house.directory(), &second, &house.live, 3, house.world.now);
+        let held = house.live.with(&[held], &house.world.taxonomy).unwrap();
+        assert!(summary(&held).held);
+        house.world.publish_changes(0, 3, &house.rows(&owned(&["+c.example"])));
+        assert_eq!(crate::needs_building(&house.world.plan, Some(held.header())), crate::Need::Nothing);
+        house.world.plan.force = true;
+        let (built, still) = house.world.build(Some(&held));
+        assert!(built.refused.is_empty());
+        assert_eq!((said(&still), summary(&still).version.as_str(), summary(&still).held), (said(&house.live), "1", true));
+        house.world.plan.force = false;
+        house.world.plan.released = vec![house.world.plan.feeds[0].name.clone()];
+        let (built, released) = house.world.build(Some(&still));
+        assert!(built.refused.is_empty());
+        assert_eq!((summary(&released).version.as_str(), summary(&released).held), ("3", false));
+        for name in ["www.a.example", "www.b.example", "www.c.example"] {
+            assert!(house.covers(&released, name), "{name}");
+        }
+    }
+}
+
+/// Names with their codes; 0 stands for none of this name.
+fn rows() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(0..4usize, 12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn what_is_kept_for_review_is_exactly_what_would_change(before in rows(), after in rows(), scope in prop::sample::select(vec![Scope::Exact, Scope::Subtree])) {
+        const CODES: [&str; 4] = ["", "1", "2", "1,2"];
+        let key = |place: usize| format!("n{}.example{}", place / 2, if place.is_multiple_of(2) { "" } else { "/page" });
+        let all = |codes: &[usize]| -> BTreeSet<(String, &str)> {
+            let slugs = |code: usize| CODES[code].split(',').filter_map(|code| match code { "1" => Some("gambling"), "2" => Some("ads"), _ => None });
+            codes.iter().enumerate().flat_map(|(place, &code)| slugs(code).map(move |slug| (key(place), slug))).collect()
+        };
+        let feed = Feed {
+            scope: Some(scope),
+            must_not_match: vec!["tripwire.example".to_owned()],
+            ..World::codes(&[("1", "gambling"), ("2", "ads")])
+        };
+        let house = {
+            let world = World::of([feed]);
+            let rows = before.iter().enumerate().filter(|(_, code)| **code > 0).map(|(place, &code)| format!("{}\t{}", key(place), CODES[code]));
+            world.publish(0, 1, rows.chain(["always.example\t1".to_owned()]));
+            let (_, live) = world.build(None);
+            House { world, kind: KINDS[0], live }
+        };
+        let mut rows = changes(&["+tripwire.example\t2"]);
+        for (place, &code) in after.iter().enumerate().filter(|(place, code)| before[*place] != **code) {
+            rows.push(if code > 0 { RowChange::added(format!("{}\t{}", key(place), CODES[code])) } else { RowChange::removed(key(place)) });
+        }
+        let (had, mut has) = (all(&before), all(&after));
+        has.insert(("tripwire.example".to_owned(), "ads"));
+        let told = |sign: char| move |(name, slug): &(String, &str)| format!("{sign}{slug} {name}");
+        let mut expected: Vec<String> = had.difference(&has).map(told('-')).chain(has.difference(&had).map(told('+'))).collect();
+        expected.sort();
+        let Err(ChangeError::Stopped(_, proposal)) = house.propose(&rows) else { panic!("the tripwire was not seen") };
+        review::keep_changes(house.directory(), &house.world.plan.feeds[0], "of rows", &proposal.changes).unwrap();
+        prop_assert_eq!(house.kept(), Some(("of rows".to_owned(), expected.clone())));
+        prop_assert_eq!(house.world.build(Some(&house.live)).0.refused.len(), 1);
+        prop_assert_eq!(house.kept(), Some(("2".to_owned(), expected)));
+    }
+}
