@@ -108,12 +108,13 @@ async fn explain(
         let id: Id = household.parse()?;
         let store = Store::open(&checked.config.store.url).await?;
         let found = store.household(&id).await?.ok_or_else(|| anyhow!("there is no household {id}"))?;
-        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults));
+        let at = Timestamp::now();
+        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults, at));
         let device = match device {
             Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
             None => None,
         };
-        line = Some(Line { household: found, rules, device });
+        line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
     let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;

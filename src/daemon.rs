@@ -30,6 +30,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    clock,
     config::{Checked, Zone},
     lists::{self, Board, Keeper},
     sampling,
@@ -103,6 +104,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         control: Arc::new(control),
     };
     let context = api_context(&running, metrics, &is_ready);
+    tokio::spawn(clock::run(Arc::clone(&context)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     let end = Arc::clone(&ended);

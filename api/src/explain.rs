@@ -8,9 +8,10 @@ use policy::{
     category::Taxonomy,
     decide::Asker,
     explain::Explained,
-    household::{Device, Household, Id},
+    household::{Device, Household, Id, Settings},
     key::prefix_of_name,
     listing::{Action, Polarity},
+    moment::Moment,
     name::{Name, NameRef},
     rules::HouseholdRules,
 };
@@ -53,13 +54,28 @@ pub struct Line {
     pub rules: Arc<HouseholdRules>,
     /// The device's place in them, where it is known.
     pub device: Option<u16>,
+    /// When it asks.
+    pub at: Timestamp,
 }
 
 impl Line {
     /// Who asks, as the data path takes it.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device)
+        Asker::of(&self.rules, self.device, Moment::of(self.at))
+    }
+
+    /// What is set for who asks, the nearest first, with the word for where it is set.
+    #[must_use]
+    pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
+        let device = self.device().map(|(_, device)| device);
+        let person = device.and_then(|device| self.household.person_of(device));
+        let levels = [
+            device.map(|device| ("device", &device.settings)),
+            person.map(|person| ("person", &person.settings)),
+            Some(("household", &self.household.settings)),
+        ];
+        levels.into_iter().flatten().collect()
     }
 
     /// The device and its identifier, where it is known.
@@ -196,7 +212,7 @@ pub async fn explain(
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,
             };
-            Some(Line { household, rules, device: place })
+            Some(Line { household, rules, device: place, at: Timestamp::now() })
         }
     };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);

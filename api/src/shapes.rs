@@ -232,13 +232,18 @@ pub struct Explanation {
 /// Who set what decided.
 #[derive(ToSchema)]
 struct Setter {
-    /// `device`, `household`, `preset`, `operator` or `feed`.
+    /// `device`, `person`, `household`, `preset`, `operator` or `feed`.
     layer: String,
     /// A key, a preset or a feed.
     by: String,
     /// When, RFC 3339; none where nobody noted it.
     #[schema(format = DateTime)]
     at: Option<String>,
+    /// The schedule by which it holds at this hour.
+    schedule: Option<String>,
+    /// When it ends by itself, RFC 3339.
+    #[schema(format = DateTime)]
+    until: Option<String>,
 }
 
 /// Which name decided.

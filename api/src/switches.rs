@@ -67,9 +67,9 @@ impl Place {
     /// The household's or the device's own switches.
     fn of<'h>(device: Option<&Id>, household: &'h mut Household) -> Result<(&'h mut Categories, &'h mut Names), Problem> {
         match device {
-            None => Ok((&mut household.categories, &mut household.names)),
+            None => Ok((&mut household.settings.categories, &mut household.settings.names)),
             Some(id) => match household.devices.get_mut(id) {
-                Some(device) => Ok((&mut device.categories, &mut device.names)),
+                Some(device) => Ok((&mut device.settings.categories, &mut device.settings.names)),
                 None => Err(unknown_device(id)),
             },
         }

@@ -75,9 +75,12 @@ pub enum Action {
     Proxied,
     /// Not about a name: one path of a host, kept so that it can be taken away again.
     Path,
+    /// Led to another name, see [`crate::special`]. No feed says this.
+    Led,
 }
 
 impl Action {
+    /// What a feed can say, in the order of its numbers in an artefact.
     const ALL: [Self; 8] =
         [Self::Policy, Self::Nxdomain, Self::Nodata, Self::Drop, Self::TcpOnly, Self::Records, Self::Proxied, Self::Path];
 
@@ -93,6 +96,7 @@ impl Action {
             Self::Records => "records",
             Self::Proxied => "proxied",
             Self::Path => "path",
+            Self::Led => "led",
         }
     }
 }

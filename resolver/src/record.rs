@@ -82,17 +82,7 @@ pub enum Count {
     Verdicts,
 }
 
-const LAYERS: [Layer; 9] = [
-    Layer::Mandatory,
-    Layer::NeverBlock,
-    Layer::DeviceAllow,
-    Layer::HouseholdAllow,
-    Layer::DeviceDeny,
-    Layer::HouseholdDeny,
-    Layer::Security,
-    Layer::Category,
-    Layer::Default,
-];
+const LAYERS: [Layer; 15] = Layer::ALL;
 const COUNTS: usize = Count::Verdicts as usize + LAYERS.len();
 
 /// One thread's counters, on cache lines of their own.

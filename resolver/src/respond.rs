@@ -97,13 +97,15 @@ pub enum Reason<'t> {
 }
 
 impl<'t> Reason<'t> {
-    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
+    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice; 4 an answer that leads
+    /// elsewhere by its choice.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
             Self::Blocked(verdict, _) => match verdict.layer {
                 Layer::Mandatory => 16,
                 Layer::Security => 15,
+                Layer::SafeSearch => 4,
                 _ => 17,
             },
             Self::Code(code) => code,
@@ -117,7 +119,12 @@ impl<'t> Reason<'t> {
         let (own_list, categories) = match self {
             // An order may be confidential: its basis is in the code, and that is all there is to tell.
             Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::Code(_) | Self::Stale(_) => (None, None),
-            Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::HouseholdDeny, .. }, _) => (Some("own list"), None),
+            Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny, .. }, _) => {
+                (Some("own list"), None)
+            }
+            Self::Blocked(Verdict { layer: Layer::Paused, .. }, _) => (Some("paused"), None),
+            Self::Blocked(Verdict { layer: Layer::SafeSearch, .. }, _) => (Some("safe search"), None),
+            Self::Blocked(Verdict { layer: Layer::Bypass, .. }, _) => (Some("filtering is on"), None),
             Self::Blocked(verdict, taxonomy) => (None, Some((verdict.categories, taxonomy))),
         };
         let slugs = |(set, taxonomy): (CategorySet, &'t Taxonomy)| set.iter().map(|category| taxonomy.category(category).slug.as_str());
