@@ -16,7 +16,7 @@ use blocklist_loader::Feed;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
-use policy_store::{Role, Store};
+use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
@@ -70,7 +70,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let bound = checked.config.dns.listen.iter().map(|address| listen::bind(*address, workers)).collect::<Result<Vec<_>, _>>()?;
 
     if store.has_no_key().await? {
-        let (secret, _) = store.create_key(Role::Operator, "made at the first start", jiff::Timestamp::now()).await?;
+        let by = Author { actor: "first start".to_owned(), role: "operator".to_owned() };
+        let (secret, _) = store.create_key(&by, NewKey::operator("made at the first start")).await?;
         say(&format!("operator key: {secret}"))?;
     }
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();

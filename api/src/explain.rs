@@ -23,8 +23,9 @@ use crate::{
     apply::read_with_rules,
     devices::unknown_device,
     grounds::{Grounds, Setter},
+    principal::Anyone,
     problem::Problem,
-    request::{Asked, Reader, segment},
+    request::{Asked, segment},
     shapes,
 };
 
@@ -192,22 +193,23 @@ fn mnemonic(record_type: u16) -> String {
     responses((status = 200, description = "the explanation", body = shapes::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
-    _reader: Reader,
+    Anyone(principal): Anyone,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Explanation>, Problem> {
+    let household: Option<Id> = question.household.as_deref().map(|id| segment("household", id)).transpose()?;
+    let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
+    principal.must_see(household.as_ref(), device.as_ref())?;
     let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
     let text = question.record_type.as_deref().unwrap_or("A");
     let record_type = record_type(text).ok_or_else(|| Problem::value("type", "record_type", format!("{text:?} is no record type")))?;
     if question.at.is_some() {
         return Err(Problem::value("at", "not_built", "past times are not answered by this version"));
     }
-    let line = match &question.household {
-        None if question.device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
+    let line = match &household {
+        None if device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
         None => None,
         Some(id) => {
-            let id: Id = segment("household", id)?;
-            let (household, rules) = read_with_rules(&context, &id).await?;
-            let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
+            let (household, rules) = read_with_rules(&context, id).await?;
             let place = match &device {
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,

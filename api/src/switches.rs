@@ -19,8 +19,9 @@ use crate::{
     Context,
     apply::{change_existing, made_or_changed, set_by, written},
     devices::unknown_device,
+    principal::Family,
     problem::Problem,
-    request::{Body, IfMatch, Operator, Segments, segment},
+    request::{Body, IfMatch, Segments, segment},
     shapes,
 };
 
@@ -183,7 +184,7 @@ fn own_name(domain: &str) -> Result<Name, Problem> {
     responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn put_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
@@ -196,7 +197,7 @@ pub async fn put_category(
     responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -209,7 +210,7 @@ pub async fn delete_category(
     responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn put_device_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
@@ -223,7 +224,7 @@ pub async fn put_device_category(
     responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn delete_device_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -236,7 +237,7 @@ pub async fn delete_device_category(
     responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
@@ -249,7 +250,7 @@ pub async fn put_name(
     responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -262,7 +263,7 @@ pub async fn delete_name(
     responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household or device")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
@@ -276,7 +277,7 @@ pub async fn put_device_name(
     responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household or device, or the name is not listed")))]
 pub async fn delete_device_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
