@@ -75,9 +75,13 @@ pub enum Action {
     Proxied,
     /// Not about a name: one path of a host, kept so that it can be taken away again.
     Path,
+    /// As a mandate wants it; no mark of a feed has this. The data are a [`crate::mandates::Ordered`].
+    #[serde(skip)]
+    Ordered,
 }
 
 impl Action {
+    /// What marks may have.
     const ALL: [Self; 8] =
         [Self::Policy, Self::Nxdomain, Self::Nodata, Self::Drop, Self::TcpOnly, Self::Records, Self::Proxied, Self::Path];
 
@@ -93,6 +97,7 @@ impl Action {
             Self::Records => "records",
             Self::Proxied => "proxied",
             Self::Path => "path",
+            Self::Ordered => "ordered",
         }
     }
 }
