@@ -32,6 +32,7 @@ use resolver::{
     local::LocalRecords,
     query::Query,
     recurse::{Answer, Question, Recursion, RecursionError},
+    reason::Contact,
     respond::{BlockedAnswer, Transport},
 };
 
@@ -84,7 +85,8 @@ impl Bed {
             recursion: Arc::new(LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours")),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
-            blocked_answer: BlockedAnswer::NxDomain,
+            contact: Contact::default(),
+            blocked: BlockedAnswer::NxDomain.into(),
             url_proxy: Vec::new(),
             server_id: None,
             cache_octets: 1 << 20,

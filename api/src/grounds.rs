@@ -8,6 +8,7 @@ use policy::{
     decide::Layer,
     explain::Explained,
     household::{Device, Filtering, Household, OwnName, Set, State},
+    mandates::Mandate,
     name::Name,
 };
 use serde::Serialize;
@@ -17,9 +18,9 @@ use crate::explain::{Line, shown};
 /// Who set what decided.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Setter {
-    /// `device`, `household`, `preset`, `operator` or `feed`.
+    /// `device`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: &'static str,
-    /// A key, a preset or a feed.
+    /// A key, a preset, a feed or a mandate.
     by: String,
     at: Option<Timestamp>,
 }
@@ -32,6 +33,10 @@ pub struct Grounds<'a> {
     pub taxonomy: &'a Taxonomy,
     /// The feed of the entry that decided.
     pub feed: Option<String>,
+    /// The mandate that decided, as far as it may be seen at all.
+    pub mandate: Option<&'a Mandate>,
+    /// Whether who set it may not be seen.
+    pub is_hidden: bool,
 }
 
 impl<'a> Grounds<'a> {
@@ -68,6 +73,10 @@ impl<'a> Grounds<'a> {
     /// a switch allows what the name is listed for.
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
+            Layer::Mandatory if self.is_hidden => None,
+            Layer::Mandatory if let Some(mandate) = self.mandate => {
+                Some(Setter { layer: "mandate", by: mandate.id.to_string(), at: None })
+            }
             Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: self.feed.clone()?, at: None }),
             layer @ (Layer::DeviceAllow | Layer::DeviceDeny | Layer::HouseholdAllow | Layer::HouseholdDeny) => {
                 let is_device = matches!(layer, Layer::DeviceAllow | Layer::DeviceDeny);
@@ -117,7 +126,10 @@ impl<'a> Grounds<'a> {
         };
         let titles = self.titles(self.explained.verdict.categories);
         match self.layer() {
-            Layer::Mandatory => format!("{asked} is blocked by order{because_of}; nobody can lift this."),
+            Layer::Mandatory => {
+                let basis = self.mandate.map(|mandate| format!(" ({})", mandate.basis.title())).unwrap_or_default();
+                format!("{asked} is blocked by order{basis}{because_of}; nobody can lift this.")
+            }
             Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked{}.", self.trouble()),
             Layer::DeviceAllow => format!("{asked} is allowed by this device's own list{}.", self.trouble()),
             Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list{}.", self.trouble()),
