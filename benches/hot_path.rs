@@ -32,6 +32,7 @@ use resolver::{
     engine::{Desk, Engine, Parts, Stale, Step},
     local::LocalRecords,
     query::Query,
+    reason::Contact,
     recurse::{Answer, Question, Recursion, RecursionError},
     respond::{BlockedAnswer, Transport},
 };
@@ -85,7 +86,8 @@ impl Bed {
             recursion: Arc::new(LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours")),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
-            blocked_answer: BlockedAnswer::NxDomain,
+            contact: Contact::default(),
+            blocked: BlockedAnswer::NxDomain.into(),
             url_proxy: Vec::new(),
             server_id: None,
             cache_octets: 1 << 20,

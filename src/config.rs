@@ -2,6 +2,8 @@
 //!
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
+mod blocks;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -11,8 +13,9 @@ use std::{
 use blocklist_loader::{Feed, Plan, share};
 use ipnet::IpNet;
 use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
-use resolver::respond::BlockedAnswer;
 use serde::{Deserialize, Serialize};
+
+pub use self::blocks::{BlockedAnswerKind, BlockedBy};
 
 /// What runs without `--config`.
 pub const EMBEDDED: &str = include_str!("../configs/default.toml");
@@ -63,6 +66,14 @@ pub struct Dns {
     pub blocked_answer: BlockedAnswerKind,
     /// The addresses of `landing`.
     pub landing: Vec<IpAddr>,
+    /// Other answers, by who decides about the block.
+    pub blocked_by: BlockedBy,
+    /// Whom to ask about a block, as URIs.
+    pub contact: Vec<String>,
+    /// Who filters, for people to read.
+    pub organization: String,
+    /// The language of that and of the titles of categories.
+    pub language: String,
     /// The proxy that looks at listed paths, by its addresses.
     pub url_proxy: Vec<IpAddr>,
     /// Budget of the answer cache in MiB.
@@ -71,18 +82,6 @@ pub struct Dns {
     pub resolutions_max: usize,
     /// The most of them for one client.
     pub waiting_per_client_max: u32,
-}
-
-/// `dns.blocked_answer`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BlockedAnswerKind {
-    /// NXDOMAIN.
-    Nxdomain,
-    /// NOERROR without records.
-    Nodata,
-    /// The landing addresses.
-    Landing,
 }
 
 impl Default for Dns {
@@ -97,6 +96,10 @@ impl Default for Dns {
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
+            blocked_by: BlockedBy::default(),
+            contact: Vec::new(),
+            organization: String::new(),
+            language: "en".to_owned(),
             url_proxy: Vec::new(),
             cache_mib: 256,
             resolutions_max: 4096,
@@ -400,19 +403,6 @@ impl Checked {
         let (feeds, directory) = (self.config.feeds.clone(), lists.directory.clone());
         Plan { feeds, directory, own_names: lists.own_names.clone(), ..Plan::default() }
     }
-
-    /// What a blocked name is answered with.
-    pub fn blocked_answer(&self) -> BlockedAnswer {
-        let dns = &self.config.dns;
-        match dns.blocked_answer {
-            BlockedAnswerKind::Nxdomain => BlockedAnswer::NxDomain,
-            BlockedAnswerKind::Nodata => BlockedAnswer::NoData,
-            BlockedAnswerKind::Landing => BlockedAnswer::Landing {
-                v4: dns.landing.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None }),
-                v6: dns.landing.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None }),
-            },
-        }
-    }
 }
 
 /// Reads a configuration file, or the embedded default, lets the environment override keys, and checks the whole.
@@ -520,6 +510,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("dns.waiting_per_client_max", (1..=1_000_000).contains(&dns.waiting_per_client_max), "1 to 1000000")?;
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
+    blocks::check(dns)?;
     if let Some(share) = &lists.share {
         share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
     }

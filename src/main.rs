@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod daemon;
 mod lists;
+mod orders;
 mod sampling;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -73,8 +73,9 @@ pub fn complete(mut document: Document) -> Document {
                 // A key has no version: it is made, and it ends.
                 if takes_version && !path.ends_with("/keys/{key}") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-                    let if_match = if_match
-                        .description(Some("The version in quotes, of the household or the feed: refused with 412 where it has another."));
+                    let if_match = if_match.description(Some(
+                        "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
+                    ));
                     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }

@@ -6,11 +6,11 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::Asker,
+    decide::{Asker, Layer},
     explain::Explained,
     household::{Device, Household, Id, Settings},
     key::prefix_of_name,
-    listing::{Action, Polarity},
+    listing::{Action, Polarity, Tier},
     moment::Moment,
     name::{Name, NameRef},
     rules::HouseholdRules,
@@ -105,16 +105,35 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The listed name that decided: in a feed, or in an own list.
+    /// The name that decided: in a feed, in an own list, or of a mandate.
     entry: Option<String>,
     feed: Option<String>,
     scope: Option<Value>,
+    mandate: Option<Ordering>,
     generation: u64,
     setter: Option<Setter>,
     hop: Hop,
     chain: Vec<String>,
     matches: Vec<Matched>,
     answer: Answer,
+}
+
+/// The mandate that decided, as far as it may be seen.
+#[derive(Debug, Serialize)]
+struct Ordering {
+    id: Option<Id>,
+    basis: &'static str,
+    reference: Option<String>,
+    confidential: bool,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// The operator and his auditors: everything.
+    Whole,
+    /// A family: of an order its basis at most, and nothing of a confidential one, which looks like any other.
+    Family,
 }
 
 /// Which name decided: 0 is the one asked for, the others are its chain's, then its listed addresses.
@@ -217,17 +236,22 @@ pub async fn explain(
             Some(Line { household, rules, device: place, at: Timestamp::now() })
         }
     };
+    let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
     let explained = context.explainer.explain(asker, name.clone(), record_type).await;
-    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy)))
+    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, sight)))
 }
 
 /// Puts an explanation together; the command line prints the same.
-pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy) -> Explanation {
+pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy, sight: Sight) -> Explanation {
     let verdict = explained.verdict;
+    let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
     let name = &explained.names[explained.hop];
     let header = explained.lists.header();
-    let found = explained.lists.matches(name.borrow());
+    let mut found = explained.lists.matches(name.borrow());
+    if sight == Sight::Family {
+        found.retain(|found| found.tier != Tier::Mandatory);
+    }
     // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
     let is_of_paths = |action| action == Action::Proxied;
     let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).rfind(|found| {
@@ -236,8 +260,11 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
             && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
     });
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
+    let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
+    let mandate = mandate.filter(|mandate| !(is_hidden && mandate.confidential));
+    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let own = grounds.own_entry();
+    let whole = mandate.filter(|_| !is_hidden);
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
@@ -246,13 +273,25 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         device: line.and_then(Line::device).map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
-        action: verdict.action.as_str(),
+        action: if is_hidden { Action::Policy.as_str() } else { verdict.action.as_str() },
         reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
-        entry: decisive.map(|found| shown(found.entry)).or_else(|| own.as_ref().map(|(entry, _)| entry.to_string())),
+        entry: decisive
+            .map(|found| shown(found.entry))
+            .or_else(|| own.as_ref().map(|(entry, _)| entry.to_string()))
+            .or_else(|| whole.map(|mandate| mandate.target.to_string())),
         feed: grounds.feed.clone(),
-        scope: decisive.map(|found| word(&found.mark.scope)).or_else(|| own.map(|(_, own)| word(&own.value.scope))),
+        scope: decisive
+            .map(|found| word(&found.mark.scope))
+            .or_else(|| own.map(|(_, own)| word(&own.value.scope)))
+            .or_else(|| whole.and_then(|mandate| mandate.target.scope()).map(|scope| word(&scope))),
+        mandate: mandate.map(|mandate| Ordering {
+            id: whole.map(|mandate| mandate.id.clone()),
+            basis: mandate.basis.as_str(),
+            reference: whole.and_then(|mandate| mandate.reference.clone()),
+            confidential: mandate.confidential,
+        }),
         generation: header.generation,
         setter,
         hop: Hop { index: explained.hop, name: shown(name.borrow()) },

@@ -8,6 +8,7 @@ use policy::{
     decide::Layer,
     explain::Explained,
     household::{Filtering, Household, Id, OwnName, Set, Settings, State},
+    mandates::Mandate,
     name::Name,
     own::Whose,
     schedule::{Grant, Granted, Schedule},
@@ -21,9 +22,9 @@ use crate::explain::{Line, shown};
 /// Who set what decided.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Setter {
-    /// `device`, `person`, `household`, `preset`, `operator` or `feed`.
+    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: &'static str,
-    /// A key, a preset or a feed.
+    /// A key, a preset, a feed or a mandate.
     by: String,
     at: Option<Timestamp>,
     /// The schedule by which it holds at this hour.
@@ -52,6 +53,10 @@ pub struct Grounds<'a> {
     pub taxonomy: &'a Taxonomy,
     /// The feed of the entry that decided.
     pub feed: Option<String>,
+    /// The mandate that decided, as far as it may be seen at all.
+    pub mandate: Option<&'a Mandate>,
+    /// Whether who set it may not be seen.
+    pub is_hidden: bool,
 }
 
 impl<'a> Grounds<'a> {
@@ -101,6 +106,8 @@ impl<'a> Grounds<'a> {
     /// a switch or a schedule allows what the name is listed for.
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
+            Layer::Mandatory if self.is_hidden => None,
+            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter::new("mandate", mandate.id.to_string())),
             Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter::new("feed", self.feed.clone()?)),
             Layer::DeviceAllow
             | Layer::PersonAllow
@@ -208,7 +215,10 @@ impl<'a> Grounds<'a> {
         };
         let titles = self.titles(self.explained.verdict.categories);
         match self.layer() {
-            Layer::Mandatory => format!("{asked} is blocked by order{because_of}; nobody can lift this."),
+            Layer::Mandatory => {
+                let basis = self.mandate.map(|mandate| format!(" ({})", mandate.basis.title())).unwrap_or_default();
+                format!("{asked} is blocked by order{basis}{because_of}; nobody can lift this.")
+            }
             Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked{}.", self.trouble()),
             Layer::DeviceAllow => format!("{asked} is allowed by this device's own list{}.", self.trouble()),
             Layer::PersonAllow => format!("{asked} is allowed by this person's own list{}.", self.trouble()),

@@ -6,6 +6,7 @@
 //! - `households`, `devices`, `switches`: what can be written; `keys`: who may.
 //! - [`explain`]: why; `grounds`: by whom, and in words.
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
+//! - `mandates`: what is ordered, and that no household allows it.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
 //! - `audit`, `events`: what was done, and what happens.
 //! - `service`: taxonomy, health, metrics.
@@ -28,6 +29,7 @@ mod grounds;
 mod households;
 mod keys;
 mod lists;
+mod mandates;
 mod principal;
 mod problem;
 mod request;
@@ -41,7 +43,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, routing::get};
 use policy::{
-    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::OperatorDefaults,
+    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
+    rules::OperatorDefaults,
 };
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -67,7 +70,11 @@ pub struct Context {
     pub defaults: OperatorDefaults,
     /// The live lists.
     pub lists: Arc<LiveLists>,
-    /// Whoever keeps them.
+    /// All mandates, and which are in force.
+    pub mandates: Arc<Register>,
+    /// Names that nothing blocks here unless somebody means it: the operator's, and those that certificates are checked at.
+    pub own_names: Vec<Name>,
+    /// Whoever keeps the lists.
     pub lists_control: Arc<dyn ListControl>,
     /// The data path.
     pub explainer: Arc<dyn Explainer>,
@@ -79,6 +86,8 @@ pub struct Context {
     pub writes: tokio::sync::Mutex<()>,
     /// Whoever does something to feeds and lists takes turns here, which may take seconds.
     pub list_writes: tokio::sync::Mutex<()>,
+    /// Writers of mandates take turns here.
+    pub mandate_writes: tokio::sync::Mutex<()>,
 }
 
 /// All routes. Opens no socket.
@@ -102,6 +111,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(feeds::approve))
         .routes(routes!(feeds::rollback))
         .routes(routes!(feeds::what_if))
+        .routes(routes!(mandates::list))
+        .routes(routes!(mandates::put, mandates::get, mandates::delete))
         .routes(routes!(lists::lists))
         .routes(routes!(lists::generations))
         .routes(routes!(lists::diff))

@@ -224,6 +224,69 @@ pub struct FeedGone {
     revision: u64,
 }
 
+/// A mandate.
+#[derive(ToSchema)]
+pub struct Mandate {
+    /// Its identifier, the operator's choice.
+    id: String,
+    /// Rises with every change; also the `ETag`.
+    version: u64,
+    /// `pending`, `active` or `expired`.
+    state: String,
+    /// The name that is ordered; or else an address.
+    name: Option<String>,
+    /// Addresses of answers: one, or a network.
+    address: Option<String>,
+    /// What a name covers: `exact`, `subtree` or `descendants`.
+    scope: Option<String>,
+    /// On what it rests: `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
+    basis: String,
+    /// Where it is written.
+    reference: Option<String>,
+    /// From when on, RFC 3339; none means always.
+    #[schema(format = DateTime)]
+    not_before: Option<String>,
+    /// Until when; none means for ever.
+    #[schema(format = DateTime)]
+    not_after: Option<String>,
+    /// Where A and AAAA lead instead; none means the operator's way.
+    landing: Option<Landing>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    confidential: bool,
+    /// Whether it covers what it covers by intent.
+    force: bool,
+    /// When it was first written, RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Who wrote it first.
+    created_by: String,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
+    updated_at: String,
+    /// Who changed it last.
+    updated_by: String,
+}
+
+/// Where a name leads that is blocked.
+#[derive(ToSchema)]
+pub struct Landing {
+    /// For A.
+    #[schema(format = Ipv4)]
+    v4: Option<String>,
+    /// For AAAA.
+    #[schema(format = Ipv6)]
+    v6: Option<String>,
+}
+
+/// A page of mandates, by identifier.
+#[derive(ToSchema)]
+pub struct MandatePage {
+    /// The mandates.
+    mandates: Vec<Mandate>,
+    /// The cursor of the next page; none where there is none.
+    next: Option<String>,
+}
+
 /// Why a name is blocked or not.
 #[derive(ToSchema)]
 pub struct Explanation {
@@ -239,7 +302,7 @@ pub struct Explanation {
     verdict: String,
     /// The layer that decided.
     layer: String,
-    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records` or `proxied`.
+    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records`, `proxied` or `ordered`.
     action: String,
     /// One sentence to read out.
     reason: String,
@@ -247,12 +310,14 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The listed name that decided: in a feed, or in an own list.
+    /// The name that decided: in a feed, in an own list, or of a mandate.
     entry: Option<String>,
     /// The feed of that entry.
     feed: Option<String>,
     /// What that entry covers: `exact`, `subtree` or `descendants`.
     scope: Option<String>,
+    /// The mandate that decided, where one did.
+    mandate: Option<MandateOfExplanation>,
     /// The generation of the lists.
     generation: u64,
     /// Who set what decided.
@@ -267,12 +332,25 @@ pub struct Explanation {
     answer: Answer,
 }
 
+/// The mandate that decided. A family learns its basis at most.
+#[derive(ToSchema)]
+struct MandateOfExplanation {
+    /// Its identifier.
+    id: Option<String>,
+    /// On what it rests.
+    basis: String,
+    /// Where it is written.
+    reference: Option<String>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    confidential: bool,
+}
+
 /// Who set what decided.
 #[derive(ToSchema)]
 struct Setter {
-    /// `device`, `person`, `household`, `preset`, `operator` or `feed`.
+    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: String,
-    /// A key, a preset or a feed.
+    /// A key, a preset, a feed or a mandate.
     by: String,
     /// When, RFC 3339; none where nobody noted it.
     #[schema(format = DateTime)]

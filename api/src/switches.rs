@@ -19,6 +19,7 @@ use crate::{
     Context,
     apply::{change_existing, made_or_changed, set_by, written},
     devices::unknown_device,
+    mandates::refuse_ordered,
     principal::Family,
     problem::Problem,
     request::{Body, IfMatch, Segments, segment},
@@ -142,6 +143,9 @@ impl Place {
         if !is_own_scope(scope) {
             return Err(Problem::value("scope", "scope", "exact or subtree"));
         }
+        if state == SwitchState::Allow {
+            refuse_ordered(context, name.borrow())?;
+        }
         let (said, actor) = (json!({ "name": name, "state": state, "scope": scope }), author.actor.clone());
         let change = move |_: &mut Categories, names: &mut Names| {
             let is_new = names.insert(name, set_by(OwnName { state, scope }, &actor)).is_none();
@@ -234,7 +238,7 @@ pub async fn delete_device_category(
 /// Puts a name on the household's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("domain" = String, Path)),
-    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
     Family(author): Family,
@@ -260,7 +264,7 @@ pub async fn delete_name(
 /// Puts a name on a device's own list.
 #[utoipa::path(put, path = "/v1/households/{id}/devices/{device}/names/{domain}", tag = "switches", request_body = OwnNameBody,
     params(("id" = String, Path), ("device" = String, Path), ("domain" = String, Path)),
-    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household or device")))]
+    responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household or device"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
     Family(author): Family,

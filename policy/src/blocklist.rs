@@ -20,6 +20,7 @@ use crate::{
     delta::Delta,
     key::{address_tops, is_of_addresses, name_of_address},
     listing::{Action, Mark, Polarity, Records, Tier},
+    mandates::Mandates,
     name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, Labels, NameRef},
     overlay::Overlay,
     special::Specials,
@@ -111,12 +112,15 @@ struct Base {
 pub struct Blocklist {
     header: Header,
     sha256: String,
+    /// Of the lists alone, and with the mandates.
+    lists_stamp: u64,
     stamp: u64,
     base: Arc<Base>,
-    overlay: Overlay,
+    overlay: Arc<Overlay>,
     overlay_sets: Arc<Vec<MarkSet>>,
     answers: Arc<Vec<Records>>,
     has_addresses: bool,
+    mandates: Arc<Mandates>,
 }
 
 /// Set in the number of a mark set that is the overlay's.
@@ -141,12 +145,14 @@ impl Blocklist {
         let mut lists = Self {
             header,
             sha256,
+            lists_stamp: stamp,
             stamp,
             base: Arc::new(base),
-            overlay: Overlay::default(),
+            overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers,
             has_addresses: false,
+            mandates: Arc::default(),
         };
         lists.has_addresses = address_tops().iter().any(|top| lists.base.has_prefix(top));
         lists
@@ -184,13 +190,16 @@ impl Blocklist {
         let mut next = Self {
             header: self.header.clone(),
             sha256: self.sha256.clone(),
+            lists_stamp: self.lists_stamp,
             stamp: self.stamp,
             base: Arc::clone(&self.base),
-            overlay: self.overlay.grown(changes),
+            overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
+            mandates: Arc::clone(&self.mandates),
         };
+        let mut overlay = self.overlay.grown(changes);
         let mut sets: Vec<Vec<Mark>> = self.overlay_sets.iter().map(|set| set.marks.iter().map(|mark| mark.mark).collect()).collect();
         let mut places: std::collections::HashMap<Vec<Mark>, u32> = (0..).zip(&sets).map(|(place, set)| (set.clone(), place)).collect();
         for delta in deltas {
@@ -217,7 +226,7 @@ impl Blocklist {
                     sets.push(marks.clone());
                     u32::try_from(sets.len() - 1).expect("fewer sets than names in the overlay")
                 });
-                next.overlay.set(key, place);
+                overlay.set(key, place);
                 next.has_addresses |= address_tops().iter().any(|top| key.starts_with(top));
             }
             if !delta.header.answers.is_empty() {
@@ -229,8 +238,36 @@ impl Blocklist {
         let path = deltas.last().map(|delta| delta.path.clone()).unwrap_or_default();
         let translation = Translation::of(&next.header, &path, taxonomy)?;
         next.overlay_sets = Arc::new(sets.iter().map(|set| translation.set(set)).collect());
-        next.stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
+        next.overlay = Arc::new(overlay);
+        next.lists_stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
+        next.stamp = next.lists_stamp ^ next.mandates.stamp();
         Ok(Arc::new(next))
+    }
+
+    /// The same lists under these mandates; all else is shared. What continues these lists, [`Self::with`] deltas, has them as well.
+    #[must_use]
+    pub fn ordered(self: &Arc<Self>, mandates: &Arc<Mandates>) -> Arc<Self> {
+        if self.mandates.stamp() == mandates.stamp() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            header: self.header.clone(),
+            sha256: self.sha256.clone(),
+            lists_stamp: self.lists_stamp,
+            stamp: self.lists_stamp ^ mandates.stamp(),
+            base: Arc::clone(&self.base),
+            overlay: Arc::clone(&self.overlay),
+            overlay_sets: Arc::clone(&self.overlay_sets),
+            answers: Arc::clone(&self.answers),
+            has_addresses: self.has_addresses,
+            mandates: Arc::clone(mandates),
+        })
+    }
+
+    /// What is ordered beside the feeds: the mandates that were in force when these lists became live.
+    #[must_use]
+    pub fn mandates(&self) -> &Mandates {
+        &self.mandates
     }
 
     /// The generation whose artefact lies under the overlay.
@@ -260,7 +297,7 @@ impl Blocklist {
     /// Whether any entry is about addresses: where none is, answers need not be looked at.
     #[must_use]
     pub fn has_addresses(&self) -> bool {
-        self.has_addresses
+        self.has_addresses || self.mandates.has_addresses()
     }
 
     /// What the artefact says of itself.
@@ -281,7 +318,7 @@ impl Blocklist {
         &self.sha256
     }
 
-    /// A number that stands for this content: what was classified under the same stamp needs no second look.
+    /// A number that stands for this content, mandates included: what was classified under the same stamp needs no second look.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.stamp
@@ -303,6 +340,14 @@ impl Blocklist {
     }
 
     fn classify_key(&self, name: NameRef<'_>) -> Classification {
+        let mut classification = self.classify_by_feeds(name);
+        if let Some(ordered) = self.mandates.find(name) {
+            (classification.mandatory, classification.ordered) = (true, Some(ordered));
+        }
+        classification
+    }
+
+    fn classify_by_feeds(&self, name: NameRef<'_>) -> Classification {
         let (hits, count) = self.walk(name);
         let mut classification = Classification::NOTHING;
         if count == 0 {
@@ -322,7 +367,7 @@ impl Blocklist {
     /// What the lists say of an address in an answer. Allocates: ask only where [`Self::has_addresses`].
     #[must_use]
     pub fn classify_address(&self, address: IpAddr) -> Classification {
-        if self.has_addresses { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
+        if self.has_addresses() { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
     }
 
     /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].

@@ -3,6 +3,7 @@
 use crate::{
     category::{CategoryId, CategorySet},
     listing::{Action, Mark, Tier},
+    mandates::Ordered,
     special::Special,
 };
 
@@ -16,8 +17,10 @@ pub struct Classification {
     pub choice: CategorySet,
     /// Categories of the operator's security tier.
     pub security: CategorySet,
-    /// Listed by order.
+    /// Listed by order, or under a mandate.
     pub mandatory: bool,
+    /// The mandate, where there is one.
+    pub ordered: Option<Ordered>,
     /// On the operator's never-block list.
     pub never_block: bool,
     /// Paths of this host that are listed.
@@ -89,6 +92,7 @@ impl Classification {
         choice: CategorySet::EMPTY,
         security: CategorySet::EMPTY,
         mandatory: false,
+        ordered: None,
         never_block: false,
         paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
         special: Special::None,
@@ -130,7 +134,7 @@ impl Classification {
                 _ => {}
             }
         }
-        self.mandatory &= !is_lifted || is_ordered(&self.listings);
+        self.mandatory &= !is_lifted || self.ordered.is_some() || is_ordered(&self.listings);
         self
     }
 

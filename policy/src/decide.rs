@@ -9,6 +9,7 @@ use crate::{
     category::CategorySet,
     household::{SearchLevel, State},
     listing::{Action, Tier},
+    mandates::Ordered,
     moment::Moment,
     name::{Name, NameRef},
     own::Whose,
@@ -79,7 +80,7 @@ impl Own {
 /// Which layer decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layer {
-    /// A court's order or sanctions.
+    /// A court's order or sanctions: a mandate, or a feed of them.
     Mandatory,
     /// The operator's never-block list.
     NeverBlock,
@@ -192,6 +193,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The mandate that decided, where one did.
+    #[must_use]
+    pub fn ordered(self) -> Option<Ordered> {
+        (self.action == Action::Ordered).then(|| Ordered::from_bits(self.data))
+    }
+
     /// Whether the name is blocked.
     #[must_use]
     pub fn is_block(self) -> bool {
@@ -222,7 +229,7 @@ impl Verdict {
 
 /// Judges one name. First decisive layer wins, from the top:
 ///
-/// 1. mandatory deny
+/// 1. mandatory deny: a mandate in force, then feeds
 /// 2. operator never-block
 /// 3. the device's allow, then its person's, then the household's
 /// 4. a running grant
@@ -264,7 +271,10 @@ fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification
 fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let by_feed = |layer, tier| Verdict::by(layer).of(classification.listing(tier, None));
     if classification.mandatory {
-        return by_feed(Layer::Mandatory, Tier::Mandatory);
+        return match classification.ordered {
+            Some(ordered) => Verdict { action: Action::Ordered, data: ordered.to_bits(), ..Verdict::by(Layer::Mandatory) },
+            None => by_feed(Layer::Mandatory, Tier::Mandatory),
+        };
     }
     if classification.never_block {
         return Verdict { action: Action::Policy, ..by_feed(Layer::NeverBlock, Tier::NeverBlock) };

@@ -76,7 +76,11 @@ pub enum Action {
     /// Not about a name: one path of a host, kept so that it can be taken away again.
     Path,
     /// Led to another name, see [`crate::special`]. No feed says this.
+    #[serde(skip)]
     Led,
+    /// As a mandate wants it; no mark of a feed has this. The data are a [`crate::mandates::Ordered`].
+    #[serde(skip)]
+    Ordered,
 }
 
 impl Action {
@@ -97,6 +101,7 @@ impl Action {
             Self::Proxied => "proxied",
             Self::Path => "path",
             Self::Led => "led",
+            Self::Ordered => "ordered",
         }
     }
 }

@@ -27,6 +27,7 @@ use policy::{
     listing::{Mark, Scope, Tier},
     live::LiveLists,
     name::Name,
+    register::Register,
     rules::{HouseholdRules, OperatorDefaults},
 };
 use policy_store::{Role, Store};
@@ -139,12 +140,15 @@ impl World {
             taxonomy: Arc::new(taxonomy),
             defaults,
             lists: Arc::clone(&lists),
+            mandates: Arc::new(Register::new(Arc::clone(&lists))),
+            own_names: vec![Name::parse("portal.isp.example").unwrap()],
             lists_control: Arc::clone(&keeper) as _,
             explainer: Arc::new(DataPath(lists)),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
             writes: tokio::sync::Mutex::new(()),
             list_writes: tokio::sync::Mutex::new(()),
+            mandate_writes: tokio::sync::Mutex::new(()),
         });
         Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
     }

@@ -2,6 +2,7 @@
 //!
 //! - `households`: documents, changed one transaction at a time.
 //! - `feeds`: the feeds that were defined over REST.
+//! - `mandates`: what is ordered, beside the feeds.
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
 //! - [`error`]: what can go wrong.
@@ -14,6 +15,7 @@ pub mod error;
 mod feeds;
 mod households;
 mod keys;
+mod mandates;
 
 use std::{path::Path, time::Duration};
 
@@ -28,6 +30,7 @@ pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
+pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 
 /// How long a statement waits for another process on the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,6 +73,12 @@ impl Store {
             error => failed(error.into()),
         })?;
         Ok(Self { pool })
+    }
+
+    /// Whether there is a store already, so that who only reads need not make one.
+    #[must_use]
+    pub fn is_there(url: &str) -> bool {
+        file_of(url).is_ok_and(Path::exists)
     }
 
     /// Closes it in order, so that the journal is folded in.

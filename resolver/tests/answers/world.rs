@@ -36,8 +36,9 @@ use resolver::{
     engine::{Engine, Parts, Stale, Step},
     local::LocalRecords,
     notify::OnNotify,
+    reason::Contact,
     recurse::{Answer, Question, Recursion, RecursionError},
-    respond::{BlockedAnswer, Transport, read_extended_error},
+    respond::{BlockedAnswers, Transport, read_extended_error},
 };
 
 /// A line of the family.
@@ -175,7 +176,8 @@ pub struct World {
 
 /// What a node is set up with, beside its lists.
 pub struct Setup {
-    pub blocked: BlockedAnswer,
+    pub blocked: BlockedAnswers,
+    pub contact: Contact,
     pub proxy: &'static [&'static str],
     /// What the family allows.
     pub allowed: &'static [&'static str],
@@ -188,7 +190,8 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            blocked: BlockedAnswer::NxDomain,
+            blocked: BlockedAnswers::default(),
+            contact: Contact::default(),
             proxy: &[],
             allowed: &[],
             sample_every: 0,
@@ -232,7 +235,8 @@ impl World {
             recursion: Arc::new(internet),
             trusted_peers: Vec::new(),
             snoop_from: setup.snoop_from.iter().map(|network| network.parse().unwrap()).collect(),
-            blocked_answer: setup.blocked,
+            contact: setup.contact,
+            blocked: setup.blocked,
             url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
             server_id: None,
             cache_octets: 1 << 20,
