@@ -31,8 +31,8 @@ use resolver::{
     engine::{Desk, Engine, Parts, Stale, Step},
     local::LocalRecords,
     query::Query,
-    recurse::{Answer, Question, Recursion, RecursionError},
     reason::Contact,
+    recurse::{Answer, Question, Recursion, RecursionError},
     respond::{BlockedAnswer, Transport},
 };
 

@@ -72,8 +72,9 @@ pub fn complete(mut document: Document) -> Document {
                 refuse(operation, "403", "the key's role may not do this");
                 if takes_version {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-                    let if_match = if_match
-                        .description(Some("The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another."));
+                    let if_match = if_match.description(Some(
+                        "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
+                    ));
                     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }

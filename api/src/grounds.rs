@@ -74,9 +74,7 @@ impl<'a> Grounds<'a> {
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
             Layer::Mandatory if self.is_hidden => None,
-            Layer::Mandatory if let Some(mandate) = self.mandate => {
-                Some(Setter { layer: "mandate", by: mandate.id.to_string(), at: None })
-            }
+            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter { layer: "mandate", by: mandate.id.to_string(), at: None }),
             Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: self.feed.clone()?, at: None }),
             layer @ (Layer::DeviceAllow | Layer::DeviceDeny | Layer::HouseholdAllow | Layer::HouseholdDeny) => {
                 let is_device = matches!(layer, Layer::DeviceAllow | Layer::DeviceDeny);

@@ -213,9 +213,7 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
                 None => Ok(()),
             }
         }
-        Target::Addresses(network) if target.is_too_wide() => {
-            refuse("address", "too_wide", format!("{network} is a part of the Internet"))
-        }
+        Target::Addresses(network) if target.is_too_wide() => refuse("address", "too_wide", format!("{network} is a part of the Internet")),
         Target::Addresses(_) => Ok(()),
     }
 }

@@ -72,7 +72,9 @@ impl FromStr for Basis {
 
     fn from_str(text: &str) -> Result<Self, MandateError> {
         let place = BASES.iter().position(|(word, _)| *word == text).and_then(|place| u8::try_from(place).ok());
-        place.map(Self).ok_or_else(|| MandateError::new("basis", format!("{text:?} is none; one of {}", BASES.map(|(word, _)| word).join(", "))))
+        place
+            .map(Self)
+            .ok_or_else(|| MandateError::new("basis", format!("{text:?} is none; one of {}", BASES.map(|(word, _)| word).join(", "))))
     }
 }
 

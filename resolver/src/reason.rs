@@ -56,8 +56,7 @@ impl Wording {
     #[must_use]
     pub fn new(taxonomy: Arc<Taxonomy>, contact: &Contact) -> Self {
         let sub_error = |slug: &str| SUB_ERRORS.iter().find(|(known, _)| *known == slug).map(|(_, number)| *number);
-        let categories =
-            taxonomy.categories().iter().map(|category| (escaped(&category.title), sub_error(&category.slug))).collect();
+        let categories = taxonomy.categories().iter().map(|category| (escaped(&category.title), sub_error(&category.slug))).collect();
         let quoted: Vec<String> = contact.uris.iter().map(|uri| format!("\"{}\"", escaped(uri))).collect();
         let member = |key: &str, text: &str| if text.is_empty() { String::new() } else { format!("\"{key}\":\"{}\"", escaped(text)) };
         Self {

@@ -88,9 +88,7 @@ impl Checked {
 pub fn check(dns: &Dns) -> Result<(), ConfigError> {
     let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
     let BlockedBy { mandatory, security, choice } = dns.blocked_by;
-    for (key, tier) in
-        [("dns.blocked_by.mandatory", mandatory), ("dns.blocked_by.security", security), ("dns.blocked_by.choice", choice)]
-    {
+    for (key, tier) in [("dns.blocked_by.mandatory", mandatory), ("dns.blocked_by.security", security), ("dns.blocked_by.choice", choice)] {
         let has_address = tier.is_none_or(|tier| (tier.answer == BlockedAnswerKind::Landing) == (tier.v4.is_some() || tier.v6.is_some()));
         value(key, has_address, "answer = \"landing\" needs v4, v6 or both, and no other answer has them")?;
     }

@@ -1,5 +1,7 @@
 //! What the configuration takes and what it refuses.
 
+use resolver::respond::BlockedAnswer;
+
 use super::*;
 
 fn refused(text: &str, environment: &[(&str, &str)]) -> String {

@@ -36,8 +36,8 @@ use resolver::{
     engine::{Engine, Parts, Stale, Step},
     local::LocalRecords,
     notify::OnNotify,
-    recurse::{Answer, Question, Recursion, RecursionError},
     reason::Contact,
+    recurse::{Answer, Question, Recursion, RecursionError},
     respond::{BlockedAnswers, Transport, read_extended_error},
 };
 
