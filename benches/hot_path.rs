@@ -24,6 +24,7 @@ use policy::{
     directory::Directory,
     household::Household,
     live::LiveLists,
+    moment::Moment,
     name::{Name, WireName},
     rules::{HouseholdRules, OperatorDefaults},
 };
@@ -75,7 +76,7 @@ impl Bed {
             let mut household = Household::new(format!("home-{number}").parse().expect("an identifier"));
             household.preset = Some("strict".to_owned());
             household.networks = [IpAddr::from((0x0a00_0000 + number).to_be_bytes()).into()].into();
-            directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
+            directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
         let engine = Arc::new(Engine::new(Parts {
@@ -169,14 +170,14 @@ fn parse(packet: Vec<u8>) -> Vec<u8> {
 #[library_benchmark(config = limit(510))]
 #[bench::a_household_by_its_address(Bed::new())]
 fn identify(bed: Bed) -> Bed {
-    std::hint::black_box(bed.directory.identify(LINE, None, false).source);
+    std::hint::black_box(bed.directory.identify(LINE, None, false, Moment::FIRST).source);
     bed
 }
 
 #[library_benchmark(config = limit(540))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
-    let asker = bed.directory.identify(LINE, None, false).asker;
+    let asker = bed.directory.identify(LINE, None, false, Moment::FIRST).asker;
     std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }

@@ -16,7 +16,7 @@ use policy::{
     artefact::Header, blocklist::Blocklist, builder::fold, category::Taxonomy, delta::Delta, directory::Directory, household::Id,
     live::LiveLists, name::Name, rules::HouseholdRules,
 };
-use policy_store::{Author, Deed, Store};
+use policy_store::{Author, Deed, NewKey, Store};
 use resolver::recurse::Question;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -113,12 +113,13 @@ async fn explain(
     if let Some((household, store)) = household.zip(store.as_ref()) {
         let id: Id = household.parse()?;
         let found = store.household(&id).await?.ok_or_else(|| anyhow!("there is no household {id}"))?;
-        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults));
+        let at = Timestamp::now();
+        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults, at));
         let device = match device {
             Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
             None => None,
         };
-        line = Some(Line { household: found, rules, device });
+        line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
     let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
@@ -350,20 +351,24 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
 async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
     let store = Store::open(&load(config)?.config.store.url).await?;
-    let now = Timestamp::now();
+    let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
     match command {
-        KeysCommand::Create { role, label, .. } => {
-            let (secret, key) = store.create_key(role, &label, now).await?;
+        KeysCommand::Create { role, household, device, label, .. } => {
+            let id = |text: Option<String>| text.map(|text| text.parse::<Id>()).transpose();
+            let new = NewKey::new(role, id(household)?, id(device)?, label)?;
+            let (secret, key) = store.create_key(&by, new).await?;
             println!("{}: {secret}", key.id);
         }
         KeysCommand::List { .. } => {
-            for key in store.keys().await? {
+            for key in store.keys(None).await? {
                 let end = key.revoked_at.map(|at| format!("revoked {at}")).unwrap_or_default();
-                println!("{}  {:<8}  {}  {}  {end}", key.id, key.role.to_string(), key.created_at, key.label);
+                let place: Vec<&str> = key.household.iter().chain(&key.device).map(Id::as_str).collect();
+                let place = place.join("/");
+                println!("{}  {:<13}  {}  {place}  {}  {end}", key.id, key.role.as_str(), key.created_at, key.label);
             }
         }
         KeysCommand::Revoke { id, .. } => {
-            if !store.revoke_key(&id, now).await? {
+            if store.revoke_key(&by, None, &id).await?.is_none() {
                 bail!("no key {id} is in force");
             }
             println!("{id} is revoked");

@@ -12,7 +12,7 @@ use std::{
 
 use blocklist_loader::{Feed, Plan, share};
 use ipnet::IpNet;
-use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults};
+use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
 use serde::{Deserialize, Serialize};
 
 pub use self::blocks::{BlockedAnswerKind, BlockedBy};
@@ -167,11 +167,16 @@ pub struct Policy {
     pub default_preset: String,
     /// A taxonomy document; empty is the shipped one.
     pub taxonomy: PathBuf,
+    /// Whether canary names (`use-application-dns.net`) are answered negatively where filtering is on, so that browsers keep to this
+    /// resolver.
+    pub refuse_canary: bool,
+    /// Whether the names of private relays are, so that devices say that the relay is not available in this network.
+    pub refuse_private_relay: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new() }
+        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new(), refuse_canary: true, refuse_private_relay: true }
     }
 }
 
@@ -481,7 +486,16 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         warnings
             .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
     }
-    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false, base: PathBuf::new() })
+    let refused = Refused { canary: config.policy.refuse_canary, relay: config.policy.refuse_private_relay };
+    Ok(Checked {
+        defaults: OperatorDefaults { preset, refused },
+        config,
+        taxonomy,
+        roots,
+        warnings,
+        is_embedded: false,
+        base: PathBuf::new(),
+    })
 }
 
 fn check_ranges(config: &Config) -> Result<(), ConfigError> {

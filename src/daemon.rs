@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
 };
-use policy_store::{Role, Store};
+use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
@@ -32,6 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    clock,
     config::{Checked, Zone},
     lists::{self, Board, Keeper},
     orders, sampling,
@@ -72,7 +73,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let bound = checked.config.dns.listen.iter().map(|address| listen::bind(*address, workers)).collect::<Result<Vec<_>, _>>()?;
 
     if store.has_no_key().await? {
-        let (secret, _) = store.create_key(Role::Operator, "made at the first start", jiff::Timestamp::now()).await?;
+        let by = Author { actor: "first start".to_owned(), role: "operator".to_owned() };
+        let (secret, _) = store.create_key(&by, NewKey::operator("made at the first start")).await?;
         say(&format!("operator key: {secret}"))?;
     }
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
@@ -108,6 +110,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         control: Arc::new(control),
     };
     let context = api_context(&running, metrics, &is_ready);
+    tokio::spawn(clock::run(Arc::clone(&context)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     let end = Arc::clone(&ended);

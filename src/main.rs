@@ -1,5 +1,6 @@
 //! The program: what can be asked of it on the command line. Everything else is in the rooms.
 
+mod clock;
 mod commands;
 mod config;
 mod daemon;
@@ -162,9 +163,15 @@ enum KeysCommand {
     Create {
         #[command(flatten)]
         config: ConfigArgument,
-        /// operator, auditor, parent or child. This version lets operators in.
+        /// operator, auditor, parent, second-parent or child.
         #[arg(long, default_value = "operator")]
         role: policy_store::Role,
+        /// The household of a parent's, second parent's or child's key.
+        #[arg(long)]
+        household: Option<String>,
+        /// The device of a child's key.
+        #[arg(long, requires = "household")]
+        device: Option<String>,
         /// What it is for.
         #[arg(long, default_value = "")]
         label: String,

@@ -8,11 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{
-    Context,
-    problem::Problem,
-    request::{Asked, Reader},
-};
+use crate::{Context, principal::Reader, problem::Problem, request::Asked};
 
 /// Rows on a page where the request does not say, and at most.
 const PAGE: u32 = 100;

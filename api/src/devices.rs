@@ -1,6 +1,6 @@
 //! A household's devices.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier};
+use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,8 +16,9 @@ use crate::{
     Context,
     apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     households::given,
+    principal::{Family, Viewer},
     problem::Problem,
-    request::{Body, IfMatch, Operator, Reader, Segments, segment},
+    request::{Body, IfMatch, Segments, segment},
     shapes,
 };
 
@@ -87,8 +88,7 @@ impl DeviceBody {
             person: None,
             identifiers: Vec::new(),
             log: true,
-            categories: BTreeMap::new(),
-            names: BTreeMap::new(),
+            settings: Settings::default(),
         });
         let Self { name, kind, person, identifiers, log } = self;
         device.name = name.unwrap_or_else(|| std::mem::take(&mut device.name));
@@ -112,7 +112,7 @@ pub fn unknown_device(id: &Id) -> Problem {
         (status = 404, description = "no such household"), (status = 409, description = "an identifier belongs to another device")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(mut body): Body<DeviceBody>,
@@ -138,7 +138,7 @@ fn shown(household: &Household, id: &Id) -> Option<Value> {
     responses((status = 200, description = "the device", body = shapes::Device), (status = 404, description = "there is none")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
-    _reader: Reader,
+    _viewer: Viewer,
     Segments((id, device)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
@@ -152,7 +152,7 @@ pub async fn get(
     responses((status = 200, description = "gone", body = shapes::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {

@@ -70,7 +70,8 @@ pub fn complete(mut document: Document) -> Document {
                 }
                 refuse(operation, "401", "no key, or none in force");
                 refuse(operation, "403", "the key's role may not do this");
-                if takes_version {
+                // A key has no version: it is made, and it ends.
+                if takes_version && !path.ends_with("/keys/{key}") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
                     let if_match = if_match.description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",

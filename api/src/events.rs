@@ -12,7 +12,7 @@ use futures_util::{Stream, stream};
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::{Context, control::ListEvent, request::Reader, veil};
+use crate::{Context, control::ListEvent, principal::Reader, veil};
 
 /// How often a silent stream says that it is alive: below the minute after which proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -8,9 +8,10 @@ use policy::{
     category::Taxonomy,
     decide::{Asker, Layer},
     explain::Explained,
-    household::{Device, Household, Id},
+    household::{Device, Household, Id, Settings},
     key::prefix_of_name,
     listing::{Action, Polarity, Tier},
+    moment::Moment,
     name::{Name, NameRef},
     rules::HouseholdRules,
 };
@@ -22,8 +23,9 @@ use crate::{
     apply::read_with_rules,
     devices::unknown_device,
     grounds::{Grounds, Setter},
+    principal::Anyone,
     problem::Problem,
-    request::{Asked, Reader, segment},
+    request::{Asked, segment},
     shapes,
 };
 
@@ -53,13 +55,28 @@ pub struct Line {
     pub rules: Arc<HouseholdRules>,
     /// The device's place in them, where it is known.
     pub device: Option<u16>,
+    /// When it asks.
+    pub at: Timestamp,
 }
 
 impl Line {
     /// Who asks, as the data path takes it.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device)
+        Asker::of(&self.rules, self.device, Moment::of(self.at))
+    }
+
+    /// What is set for who asks, the nearest first, with the word for where it is set.
+    #[must_use]
+    pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
+        let device = self.device().map(|(_, device)| device);
+        let person = device.and_then(|device| self.household.person_of(device));
+        let levels = [
+            device.map(|device| ("device", &device.settings)),
+            person.map(|person| ("person", &person.settings)),
+            Some(("household", &self.household.settings)),
+        ];
+        levels.into_iter().flatten().collect()
     }
 
     /// The device and its identifier, where it is known.
@@ -195,39 +212,43 @@ fn mnemonic(record_type: u16) -> String {
     responses((status = 200, description = "the explanation", body = shapes::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
     State(context): State<Arc<Context>>,
-    _reader: Reader,
+    Anyone(principal): Anyone,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Explanation>, Problem> {
+    let household: Option<Id> = question.household.as_deref().map(|id| segment("household", id)).transpose()?;
+    let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
+    principal.must_see(household.as_ref(), device.as_ref())?;
     let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
     let text = question.record_type.as_deref().unwrap_or("A");
     let record_type = record_type(text).ok_or_else(|| Problem::value("type", "record_type", format!("{text:?} is no record type")))?;
     if question.at.is_some() {
         return Err(Problem::value("at", "not_built", "past times are not answered by this version"));
     }
-    let line = match &question.household {
-        None if question.device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
+    let line = match &household {
+        None if device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
         None => None,
         Some(id) => {
-            let id: Id = segment("household", id)?;
-            let (household, rules) = read_with_rules(&context, &id).await?;
-            let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
+            let (household, rules) = read_with_rules(&context, id).await?;
             let place = match &device {
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,
             };
-            Some(Line { household, rules, device: place })
+            Some(Line { household, rules, device: place, at: Timestamp::now() })
         }
     };
+    let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
     let explained = context.explainer.explain(asker, name.clone(), record_type).await;
-    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, Sight::Whole)))
+    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, sight)))
 }
 
 /// Puts an explanation together; the command line prints the same.
 pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy, sight: Sight) -> Explanation {
     let verdict = explained.verdict;
     let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
-    let name = &explained.names[explained.hop];
+    // What an order is about, where it is not what was asked for, is the order's to tell.
+    let hop = if is_hidden { 0 } else { explained.hop };
+    let name = &explained.names[hop];
     let header = explained.lists.header();
     let mut found = explained.lists.matches(name.borrow());
     if sight == Sight::Family {
@@ -246,6 +267,8 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let own = grounds.own_entry();
     let whole = mandate.filter(|_| !is_hidden);
+    // Addresses stand there because they are listed or ordered, so a family is shown names alone.
+    let chain = explained.names[1..].iter().filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
@@ -275,8 +298,8 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         }),
         generation: header.generation,
         setter,
-        hop: Hop { index: explained.hop, name: shown(name.borrow()) },
-        chain: explained.names[1..].iter().map(|name| shown(name.borrow())).collect(),
+        hop: Hop { index: hop, name: shown(name.borrow()) },
+        chain: chain.map(|name| shown(name.borrow())).collect(),
         matches: found
             .iter()
             .map(|found| Matched {

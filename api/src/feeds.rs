@@ -21,8 +21,9 @@ use crate::{
     apply::{made_or_changed, with_version},
     control::{Condition, FeedState, ListControl, Origin, Refusal, RolledBack, WhatIf},
     lists::RollbackBody,
+    principal::{Operator, Reader},
     problem::Problem,
-    request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments},
+    request::{Asked, Body, IfMatch, Precondition, Segments},
     shapes, veil,
 };
 

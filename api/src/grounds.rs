@@ -7,9 +7,13 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
     explain::Explained,
-    household::{Device, Filtering, Household, OwnName, Set, State},
+    household::{Filtering, Household, Id, OwnName, Set, Settings, State},
     mandates::Mandate,
     name::Name,
+    own::Whose,
+    schedule::{Grant, Granted, Schedule},
+    special::{Special, Specials},
+    timeline::zone,
 };
 use serde::Serialize;
 
@@ -18,11 +22,27 @@ use crate::explain::{Line, shown};
 /// Who set what decided.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Setter {
-    /// `device`, `household`, `preset`, `operator`, `feed` or `mandate`.
+    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: &'static str,
     /// A key, a preset, a feed or a mandate.
     by: String,
     at: Option<Timestamp>,
+    /// The schedule by which it holds at this hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<Id>,
+    /// When it ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+}
+
+impl Setter {
+    fn new(layer: &'static str, by: impl Into<String>) -> Self {
+        Self { layer, by: by.into(), at: None, schedule: None, until: None }
+    }
+
+    fn of<T>(layer: &'static str, set: &Set<T>) -> Self {
+        Self { at: Some(set.set_at), ..Self::new(layer, &*set.set_by) }
+    }
 }
 
 /// All that a verdict can be traced to.
@@ -53,53 +73,124 @@ impl<'a> Grounds<'a> {
         self.line.map(|line| &line.household)
     }
 
-    fn device(&self) -> Option<&'a Device> {
-        self.line?.device().map(|(_, device)| device)
+    /// What is set for who asks, the nearest first.
+    fn levels(&self) -> Vec<(&'static str, &'a Settings)> {
+        self.line.map(Line::levels).unwrap_or_default()
     }
 
     /// The entry of an own list that decided.
     pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
         let line = self.line?;
-        let (compiled, document) = match self.layer() {
-            Layer::DeviceAllow | Layer::DeviceDeny => (line.rules.names(Some(line.device?)), &self.device()?.names),
-            Layer::HouseholdAllow | Layer::HouseholdDeny => (line.rules.names(None), &line.household.names),
+        let whose = match self.layer() {
+            Layer::DeviceAllow | Layer::DeviceDeny => Whose::Device(line.device?),
+            Layer::PersonAllow | Layer::PersonDeny => Whose::PersonOf(line.device?),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => Whose::Household,
             _ => return None,
         };
-        let (entry, _) = compiled?.find(self.name().borrow())?;
-        document.get_key_value(&entry.to_owned())
+        let (entry, _) = line.rules.names(whose)?.find(self.name().borrow())?;
+        let (_, settings) = self.levels().into_iter().find(|(word, _)| Some(*word) == self.own_level())?;
+        settings.names.get_key_value(&entry.to_owned())
+    }
+
+    /// Whose own list decided.
+    fn own_level(&self) -> Option<&'static str> {
+        match self.layer() {
+            Layer::DeviceAllow | Layer::DeviceDeny => Some("device"),
+            Layer::PersonAllow | Layer::PersonDeny => Some("person"),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => Some("household"),
+            _ => None,
+        }
     }
 
     /// The nearest one that says what was decided, from the device up to the operator. An allow by default has one only where
-    /// a switch allows what the name is listed for.
+    /// a switch or a schedule allows what the name is listed for.
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
             Layer::Mandatory if self.is_hidden => None,
-            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter { layer: "mandate", by: mandate.id.to_string(), at: None }),
-            Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: self.feed.clone()?, at: None }),
-            layer @ (Layer::DeviceAllow | Layer::DeviceDeny | Layer::HouseholdAllow | Layer::HouseholdDeny) => {
-                let is_device = matches!(layer, Layer::DeviceAllow | Layer::DeviceDeny);
-                let (_, set) = self.own_entry()?;
-                Some(Setter { layer: if is_device { "device" } else { "household" }, by: set.set_by.clone(), at: Some(set.set_at) })
+            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter::new("mandate", mandate.id.to_string())),
+            Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter::new("feed", self.feed.clone()?)),
+            Layer::DeviceAllow
+            | Layer::PersonAllow
+            | Layer::HouseholdAllow
+            | Layer::DeviceDeny
+            | Layer::PersonDeny
+            | Layer::HouseholdDeny => Some(Setter::of(self.own_level()?, self.own_entry()?.1)),
+            Layer::Grant => self.granted(),
+            Layer::Paused => self.paused(),
+            Layer::Category => {
+                let categories = self.explained.verdict.categories;
+                self.scheduled(categories, |schedule| &schedule.block).or_else(|| self.switch(categories, State::Block)).or_else(|| {
+                    // A preset that the taxonomy no longer has decides nothing.
+                    let preset = self.household().and_then(|household| household.preset.clone());
+                    let preset = preset.filter(|slug| self.taxonomy.preset(slug).is_some());
+                    Some(preset.map_or_else(|| Setter::new("operator", "default preset"), |by| Setter::new("preset", by)))
+                })
             }
-            Layer::Category => self.switch(self.explained.verdict.categories, State::Block).or_else(|| {
-                // A preset that the taxonomy no longer has decides nothing.
-                let preset =
-                    self.household().and_then(|household| household.preset.clone()).filter(|slug| self.taxonomy.preset(slug).is_some());
-                let operator = || Setter { layer: "operator", by: "default preset".to_owned(), at: None };
-                Some(preset.map_or_else(operator, |by| Setter { layer: "preset", by, at: None }))
-            }),
+            Layer::Bypass => {
+                let mut switches =
+                    self.levels().into_iter().filter_map(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?)));
+                Some(switches.next().unwrap_or_else(|| Setter::new("operator", "default")))
+            }
+            Layer::SafeSearch => {
+                let Special::Search(engine) = Specials::shipped().find(self.name().borrow()) else { return None };
+                let slug = &Specials::shipped().engines()[usize::from(engine)].slug;
+                self.levels().into_iter().find_map(|(word, settings)| Some(Setter::of(word, settings.safe_search.get(slug)?)))
+            }
             Layer::Default if self.is_off() => None,
-            Layer::Default => self.switch(self.listed(), State::Allow),
+            Layer::Default => {
+                let listed = self.listed();
+                self.scheduled(listed, |schedule| &schedule.allow).or_else(|| self.switch(listed, State::Allow))
+            }
         }
+    }
+
+    /// The nearest running grant that opens the name.
+    fn granted(&self) -> Option<Setter> {
+        let at = self.line?.at;
+        let opens = |grant: &Grant| match &grant.what {
+            Granted::Everything(is_all) => *is_all,
+            Granted::Domain(domain) => self.name().borrow().ancestors().any(|ancestor| ancestor == domain.borrow()),
+            Granted::Category(slug) => self.taxonomy.find(slug).is_some_and(|category| self.listed().contains(category)),
+        };
+        self.levels().into_iter().find_map(|(word, settings)| {
+            let grant = settings.grants.values().find(|grant| grant.value.until > at && opens(&grant.value))?;
+            Some(Setter { until: Some(grant.value.until), ..Setter::of(word, grant) })
+        })
+    }
+
+    /// The nearest pause.
+    fn paused(&self) -> Option<Setter> {
+        let at = self.line?.at;
+        let of_level = |(word, settings): (&'static str, &Settings)| {
+            let pause = settings.pause.as_ref().filter(|pause| pause.value.until > at);
+            pause.map(|pause| Setter { until: Some(pause.value.until), ..Setter::of(word, pause) })
+        };
+        self.levels().into_iter().find_map(of_level).or_else(|| self.running(|schedule| schedule.pause))
+    }
+
+    /// The nearest running schedule that says something of one of these categories.
+    fn scheduled(&self, categories: CategorySet, said: fn(&Schedule) -> &std::collections::BTreeSet<String>) -> Option<Setter> {
+        let slugs = self.taxonomy.slugs(categories);
+        self.running(|schedule| slugs.iter().any(|slug| said(schedule).contains(*slug)))
+    }
+
+    /// The nearest running schedule of a kind.
+    fn running(&self, is_it: impl Fn(&Schedule) -> bool) -> Option<Setter> {
+        let (at, zone) = (self.line?.at, zone(self.household()?));
+        let running = |(word, settings): (&'static str, &Settings)| {
+            settings.schedules.iter().filter(|(_, schedule)| is_it(&schedule.value)).find_map(|(id, schedule)| {
+                let (_, until) = schedule.value.running(&zone, at)?;
+                Some(Setter { schedule: Some(id.clone()), until: Some(until), ..Setter::of(word, schedule) })
+            })
+        };
+        self.levels().into_iter().find_map(running)
     }
 
     /// The nearest switch of the first category, if it says `state`.
     fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
         let slug = self.taxonomy.slugs(categories).into_iter().next()?;
-        let of_device = self.device().and_then(|device| device.categories.get(slug)).map(|set| ("device", set));
-        let of_household = || self.household().and_then(|household| household.categories.get(slug)).map(|set| ("household", set));
-        let (layer, set) = of_device.or_else(of_household)?;
-        (set.value.state == state).then(|| Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) })
+        let (layer, set) = self.levels().into_iter().find_map(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;
+        (set.value.state == state).then(|| Setter::of(layer, set))
     }
 
     /// The categories that the name is listed for, whether they are blocked here or not.
@@ -120,6 +211,7 @@ impl<'a> Grounds<'a> {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
             0 => String::new(),
+            _ if self.is_hidden => String::new(),
             _ => format!(" because it leads to {}", shown(self.name().borrow())),
         };
         let titles = self.titles(self.explained.verdict.categories);
@@ -130,12 +222,24 @@ impl<'a> Grounds<'a> {
             }
             Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked{}.", self.trouble()),
             Layer::DeviceAllow => format!("{asked} is allowed by this device's own list{}.", self.trouble()),
+            Layer::PersonAllow => format!("{asked} is allowed by this person's own list{}.", self.trouble()),
+            Layer::Grant => format!("{asked} is open for a while{}{}.", self.hours(setter), self.trouble()),
+            Layer::PersonDeny => format!("{asked} is blocked by this person's own list{because_of}."),
+            Layer::Paused => {
+                format!("the Internet is off for this {}{}.", setter.map_or("household", |setter| setter.layer), self.hours(setter))
+            }
+            Layer::Bypass => format!("{asked} is answered so that software keeps to this filter{because_of}."),
+            Layer::SafeSearch => {
+                format!("{asked} leads to its safe search, as set for this {}.", setter.map_or("household", |setter| setter.layer))
+            }
             Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list{}.", self.trouble()),
             Layer::DeviceDeny => format!("{asked} is blocked by this device's own list{because_of}."),
             Layer::HouseholdDeny => format!("{asked} is blocked by the household's own list{because_of}."),
             Layer::Security => format!("{asked} is blocked for everybody's security ({titles}){because_of}."),
             Layer::Category => {
                 let by = match setter.map(|setter| setter.layer) {
+                    Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => "which a schedule blocks at this hour",
+                    Some("person") => "which somebody blocked for this person",
                     Some("device") => "which somebody blocked for this device",
                     Some("household") => "which somebody blocked for this household",
                     Some("preset") => "which the household's preset blocks",
@@ -147,13 +251,28 @@ impl<'a> Grounds<'a> {
         }
     }
 
+    /// Until when, by the household's clocks.
+    fn hours(&self, setter: Option<&Setter>) -> String {
+        let until = setter.and_then(|setter| setter.until).zip(self.household());
+        until.map_or_else(String::new, |(until, household)| {
+            let until = until.to_zoned(zone(household));
+            let schedule =
+                setter.and_then(|setter| setter.schedule.as_ref()).map_or_else(String::new, |id| format!(" by the schedule {id}"));
+            format!("{schedule} until {:02}:{:02} on {}", until.hour(), until.minute(), until.date())
+        })
+    }
+
     /// Why nothing blocks the name.
     fn why_not(&self, setter: Option<&Setter>) -> String {
         let titles = self.titles(self.listed());
         match setter.map(|setter| setter.layer) {
             _ if titles.is_empty() => "it is on no list".to_owned(),
             _ if self.is_off() => format!("it is listed as {titles}, but this household chose no filtering"),
+            Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => {
+                format!("it is listed as {titles}, which a schedule allows at this hour")
+            }
             Some("device") => format!("it is listed as {titles}, which somebody allowed for this device"),
+            Some("person") => format!("it is listed as {titles}, which somebody allowed for this person"),
             Some(_) => format!("it is listed as {titles}, which somebody allowed for this household"),
             None => format!("it is listed as {titles}, which is not blocked here"),
         }

@@ -10,14 +10,16 @@ use axum::{
 };
 use ipnet::IpNet;
 use policy::household::{Filtering, Household, Id, NETWORKS_MAX};
+use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     Context,
     apply::{change, change_existing, made_or_changed, unknown_household, with_version, written},
+    principal::{Anyone, Family, Operator, Principal, Reader, Viewer, forbidden},
     problem::Problem,
-    request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments, segment},
+    request::{Asked, Body, IfMatch, Precondition, Segments, segment},
     shapes,
 };
 
@@ -83,6 +85,18 @@ impl HouseholdBody {
         }
     }
 
+    /// Refuses what is not this writer's to set: the operator's own key for a household, and by a second parent whether it is filtered.
+    fn must_be_of(&self, principal: &Principal) -> Result<(), Problem> {
+        let fields = [
+            ("external_ref", self.external_ref.is_some() && principal.role != Role::Operator),
+            ("filtering", self.filtering.is_some() && principal.role == Role::SecondParent),
+        ];
+        match fields.iter().find(|(_, is_foreign)| *is_foreign) {
+            Some((field, _)) => Err(forbidden(principal.role).with_field((*field).to_owned())),
+            None => Ok(()),
+        }
+    }
+
     fn apply(self, household: &mut Household) {
         if let Some(time_zone) = self.time_zone {
             household.time_zone = time_zone;
@@ -106,12 +120,14 @@ impl HouseholdBody {
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used")))]
 pub async fn put(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
+    Anyone(principal): Anyone,
     Segments(id): Segments<String>,
     precondition: Precondition,
     Body(mut body): Body<HouseholdBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
+    body.must_be_of(&principal)?;
     body.check(&context)?;
     let fresh = id.clone();
     let (changed, ()) = change(&context, &author, id, precondition.version, move |household| {
@@ -120,6 +136,8 @@ pub async fn put(
             None if precondition.is_there => {
                 return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is no such household"));
             }
+            // A family's household may have gone since the family was let in; it is not theirs to make again.
+            None if principal.household.is_some() => return Err(unknown_household(&fresh)),
             None => Household::new(fresh),
         };
         body.apply(&mut household);
@@ -132,7 +150,7 @@ pub async fn put(
 /// A household with its networks, devices, switches and own names.
 #[utoipa::path(get, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "the household", body = shapes::Household), (status = 404, description = "there is none")))]
-pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(id): Segments<String>) -> Result<Response, Problem> {
+pub async fn get(State(context): State<Arc<Context>>, _viewer: Viewer, Segments(id): Segments<String>) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
     Ok(with_version(household.version, Json(household).into_response()))

@@ -1,8 +1,9 @@
 //! REST: what people and programs switch, and the questions they ask.
 //!
-//! - `request`: what a request carries, read strictly, and who asks.
+//! - `principal`: who asks, and what they may.
+//! - `request`: what a request carries, read strictly.
 //! - [`apply`]: a write from the first to the last step.
-//! - `households`, `devices`, `switches`: what can be written.
+//! - `households`, `devices`, `switches`: what can be written; `keys`: who may.
 //! - [`explain`]: why; `grounds`: by whom, and in words.
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
 //! - `mandates`: what is ordered, and that no household allows it.
@@ -26,8 +27,10 @@ pub mod explain;
 mod feeds;
 mod grounds;
 mod households;
+mod keys;
 mod lists;
 mod mandates;
+mod principal;
 mod problem;
 mod request;
 mod service;
@@ -100,6 +103,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(devices::put, devices::get, devices::delete))
         .routes(routes!(switches::put_device_category, switches::delete_device_category))
         .routes(routes!(switches::put_device_name, switches::delete_device_name))
+        .routes(routes!(keys::list, keys::post))
+        .routes(routes!(keys::delete))
         .routes(routes!(feeds::list, feeds::post))
         .routes(routes!(feeds::put, feeds::get, feeds::delete))
         .routes(routes!(feeds::refresh))

@@ -13,8 +13,9 @@ use crate::{
     Context,
     acts::Act,
     control::{Difference, GenerationState, OverlayState, RolledBack},
+    principal::{Operator, Reader},
     problem::Problem,
-    request::{Asked, Body, Operator, Reader},
+    request::{Asked, Body},
     veil,
 };
 

@@ -22,8 +22,9 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     apply::{made_or_changed, with_version},
+    principal::{Operator, Reader},
     problem::Problem,
-    request::{Asked, Body, IfMatch, Operator, Precondition, Reader, Segments, segment},
+    request::{Asked, Body, IfMatch, Precondition, Segments, segment},
     shapes,
 };
 

@@ -1,58 +1,18 @@
-//! What a request carries, read strictly: path segments, query, body, preconditions, and who asks.
+//! What a request carries, read strictly: path segments, query, body, preconditions.
 
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use policy_store::{Author, Key, Role};
 use serde::de::DeserializeOwned;
 
-use crate::{Context, problem::Problem};
+use crate::problem::Problem;
 
 /// The largest body, in octets: the longest own list of a device is far below.
 pub const BODY_OCTETS_MAX: usize = 256 << 10;
-
-/// The operator, by a key in force. Every route under `/v1` has this or a [`Reader`] in its signature.
-pub struct Operator(pub Author);
-
-/// Who may read everything: the operator, or an auditor.
-pub struct Reader;
-
-impl FromRequestParts<Arc<Context>> for Operator {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
-        let key = key_in_force(parts, context, &[Role::Operator]).await?;
-        Ok(Self(Author { actor: format!("key:{}", key.id), role: key.role.to_string() }))
-    }
-}
-
-impl FromRequestParts<Arc<Context>> for Reader {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
-        key_in_force(parts, context, &[Role::Operator, Role::Auditor]).await.map(|_| Self)
-    }
-}
-
-/// The key that a request carries, if it is in force and of one of these roles.
-async fn key_in_force(parts: &Parts, context: &Context, roles: &[Role]) -> Result<Key, Problem> {
-    let missing = || Problem::new(StatusCode::UNAUTHORIZED, "key_missing", "send the key as Authorization: Bearer KEY");
-    let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-    let (scheme, secret) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(missing());
-    }
-    let key = context.store.authenticate(secret.trim()).await?;
-    let key = key.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "key_wrong", "this key is not in force"))?;
-    match roles.contains(&key.role) {
-        true => Ok(key),
-        false => Err(Problem::new(StatusCode::FORBIDDEN, "role", format!("the role {} may not do this", key.role))),
-    }
-}
 
 /// Path segments as text; each handler parses its own with [`segment`].
 pub struct Segments<T>(pub T);

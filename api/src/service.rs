@@ -10,17 +10,17 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{Context, problem::Problem, request::Reader, shapes};
+use crate::{Context, principal::Anyone, problem::Problem, shapes};
 
 /// All categories, with the presets that block each.
 #[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = shapes::Categories)))]
-pub async fn categories(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Value> {
+pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
     Json(json!({ "categories": context.taxonomy.categories() }))
 }
 
 /// All presets, with the categories that each blocks.
 #[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = shapes::Presets)))]
-pub async fn presets(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Value> {
+pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
     let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) });
     Json(json!({ "presets": context.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
 }

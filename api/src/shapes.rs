@@ -179,6 +179,44 @@ pub struct NameWritten {
     version: u64,
 }
 
+/// The keys of a household.
+#[derive(ToSchema)]
+pub struct Keys {
+    /// The oldest first.
+    keys: Vec<Key>,
+}
+
+/// A key, never its secret.
+#[derive(ToSchema)]
+pub struct Key {
+    /// Its identifier: what `set_by` and the audit name.
+    id: String,
+    /// `parent`, `second-parent` or `child`.
+    role: String,
+    /// The household in which it holds.
+    household: Option<String>,
+    /// The device of a child's key.
+    device: Option<String>,
+    /// What its maker calls it.
+    label: String,
+    /// When it was made, RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When it was revoked, RFC 3339; none while it is in force.
+    #[schema(format = DateTime)]
+    revoked_at: Option<String>,
+}
+
+/// A key that was made.
+#[derive(ToSchema)]
+pub struct NewKey {
+    #[schema(inline)]
+    #[serde(flatten)]
+    key: Key,
+    /// What its holder sends as `Authorization: Bearer SECRET`; answered once and never again.
+    secret: String,
+}
+
 /// A feed that was taken away.
 #[derive(ToSchema)]
 pub struct FeedGone {
@@ -310,13 +348,18 @@ struct MandateOfExplanation {
 /// Who set what decided.
 #[derive(ToSchema)]
 struct Setter {
-    /// `device`, `household`, `preset`, `operator`, `feed` or `mandate`.
+    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: String,
     /// A key, a preset, a feed or a mandate.
     by: String,
     /// When, RFC 3339; none where nobody noted it.
     #[schema(format = DateTime)]
     at: Option<String>,
+    /// The schedule by which it holds at this hour.
+    schedule: Option<String>,
+    /// When it ends by itself, RFC 3339.
+    #[schema(format = DateTime)]
+    until: Option<String>,
 }
 
 /// Which name decided.

@@ -20,8 +20,9 @@ use crate::{
     apply::{change_existing, made_or_changed, set_by, written},
     devices::unknown_device,
     mandates::refuse_ordered,
+    principal::Family,
     problem::Problem,
-    request::{Body, IfMatch, Operator, Segments, segment},
+    request::{Body, IfMatch, Segments, segment},
     shapes,
 };
 
@@ -68,9 +69,9 @@ impl Place {
     /// The household's or the device's own switches.
     fn of<'h>(device: Option<&Id>, household: &'h mut Household) -> Result<(&'h mut Categories, &'h mut Names), Problem> {
         match device {
-            None => Ok((&mut household.categories, &mut household.names)),
+            None => Ok((&mut household.settings.categories, &mut household.settings.names)),
             Some(id) => match household.devices.get_mut(id) {
-                Some(device) => Ok((&mut device.categories, &mut device.names)),
+                Some(device) => Ok((&mut device.settings.categories, &mut device.settings.names)),
                 None => Err(unknown_device(id)),
             },
         }
@@ -187,7 +188,7 @@ fn own_name(domain: &str) -> Result<Name, Problem> {
     responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn put_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
@@ -200,7 +201,7 @@ pub async fn put_category(
     responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household or category")))]
 pub async fn delete_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, slug)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -213,7 +214,7 @@ pub async fn delete_category(
     responses((status = 200, description = "switched, and true from the next query on", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn put_device_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<SwitchBody>,
@@ -227,7 +228,7 @@ pub async fn put_device_category(
     responses((status = 200, description = "inherited", body = shapes::CategoryWritten), (status = 404, description = "no such household, device or category")))]
 pub async fn delete_device_category(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, slug)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -240,7 +241,7 @@ pub async fn delete_device_category(
     responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
@@ -253,7 +254,7 @@ pub async fn put_name(
     responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household, or the name is not listed")))]
 pub async fn delete_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, domain)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
@@ -266,7 +267,7 @@ pub async fn delete_name(
     responses((status = 201, description = "listed, and true from the next query on", body = shapes::NameWritten), (status = 200, description = "changed", body = shapes::NameWritten), (status = 404, description = "no such household or device"), (status = 409, description = "blocked by order: `mandatory`")))]
 pub async fn put_device_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
     Body(body): Body<OwnNameBody>,
@@ -280,7 +281,7 @@ pub async fn put_device_name(
     responses((status = 200, description = "off the list", body = shapes::NameWritten), (status = 404, description = "no such household or device, or the name is not listed")))]
 pub async fn delete_device_name(
     State(context): State<Arc<Context>>,
-    Operator(author): Operator,
+    Family(author): Family,
     Segments((id, device, domain)): Segments<(String, String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {

@@ -23,6 +23,7 @@ use crate::{
     mandates::Mandates,
     name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, Labels, NameRef},
     overlay::Overlay,
+    special::Specials,
 };
 
 pub use crate::classification::{Classification, Listing, Paths};
@@ -332,7 +333,10 @@ impl Blocklist {
     /// What the lists say of a name that somebody asked for. What they say of addresses is not said of names: nobody has those.
     #[must_use]
     pub fn classify(&self, name: NameRef<'_>) -> Classification {
-        if is_of_addresses(name) { Classification::NOTHING } else { self.classify_key(name) }
+        if is_of_addresses(name) {
+            return Classification::NOTHING;
+        }
+        Classification { special: Specials::shipped().find(name), ..self.classify_key(name) }
     }
 
     fn classify_key(&self, name: NameRef<'_>) -> Classification {

@@ -4,6 +4,7 @@ use crate::{
     category::{CategoryId, CategorySet},
     listing::{Action, Mark, Tier},
     mandates::Ordered,
+    special::Special,
 };
 
 /// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
@@ -24,6 +25,8 @@ pub struct Classification {
     pub never_block: bool,
     /// Paths of this host that are listed.
     pub paths: Paths,
+    /// Not of the lists: whether the name is answered in a way of its own.
+    pub special: Special,
     /// The feeds behind it, one for each tier and category, in no order that means anything; where there are too many, those that are
     /// left are the ones whose word weighs most.
     pub listings: [Option<Listing>; LISTINGS_MAX],
@@ -92,6 +95,7 @@ impl Classification {
         ordered: None,
         never_block: false,
         paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
+        special: Special::None,
         listings: [None; LISTINGS_MAX],
     };
 

@@ -12,7 +12,7 @@ use std::{
     hint::black_box,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::Guard;
@@ -22,6 +22,7 @@ use policy::{
     decide::{Asker, Verdict},
     directory::Reader,
     listing::{Action, Records},
+    moment::Moment,
     name::WireName,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -191,7 +192,7 @@ impl Engine {
     /// Begins a turn: call it when the packets are there.
     #[must_use]
     pub fn turn(&self) -> Turn<'_> {
-        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(), now: self.now() }
+        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(clock()), now: self.now() }
     }
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
@@ -411,8 +412,8 @@ impl Engine {
             if !self.block(query, verdict, lists, transport, reply) {
                 return Walked::NoTarget { verdict, hop };
             }
-        } else if verdict.action == Action::Proxied && self.leads_to_proxy(query.record_type) {
-            respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
+        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, verdict) {
+            return self.lead_elsewhere(query, verdict, hop, transport, reply);
         } else {
             // What does not lead to the proxy is answered as if no path were listed.
             verdict.action = Action::Policy;
@@ -448,7 +449,7 @@ impl Engine {
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
             Action::Nodata => BlockedAnswer::NoData,
-            Action::Policy | Action::Proxied | Action::Path | Action::Ordered => self.parts.blocked.to(verdict, mandate),
+            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => self.parts.blocked.to(verdict, mandate),
         };
         respond::write_blocked(reply, query, answer, reason, transport);
         true
@@ -497,9 +498,36 @@ impl Engine {
         respond::write_alias(reply, query, &alias, target.and_then(alias::read).as_ref(), reason, transport);
     }
 
-    /// Whether a type leads to a host, and there is a proxy to lead to.
-    fn leads_to_proxy(&self, record_type: u16) -> bool {
-        !self.parts.url_proxy.is_empty() && matches!(record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
+    /// Whether a type leads to a host, and a name that is not blocked leads to another one than its own: to the proxy, if there is one, or
+    /// to a search engine's address for families.
+    #[cold]
+    fn leads_elsewhere(&self, query: &Query<'_>, verdict: Verdict) -> bool {
+        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied && !self.parts.url_proxy.is_empty();
+        leads && matches!(query.record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
+    }
+
+    /// Answers with where a name leads that leads elsewhere.
+    #[cold]
+    #[inline(never)]
+    fn lead_elsewhere(&self, query: &Query<'_>, verdict: Verdict, hop: usize, transport: Transport, reply: &mut Vec<u8>) -> Walked {
+        let reason = Reason::Blocked(verdict, None, &self.wording);
+        let Some(target) = verdict.target() else {
+            respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
+            return Walked::Answered { verdict, hop };
+        };
+        if matches!(query.record_type, TYPE_HTTPS | TYPE_SVCB) {
+            // By the engine's own service record a client would go around the address.
+            respond::write_blocked(reply, query, BlockedAnswer::NoData, reason, transport);
+            return Walked::Answered { verdict, hop };
+        }
+        let alias = Alias { target: target.clone(), ttl_s: respond::LOCAL_TTL_MAX_S };
+        let now = self.now();
+        let Some(entry) = self.cache.find(&alias.key(query)).filter(|entry| entry.is_fresh(now)) else {
+            return Walked::NoTarget { verdict, hop };
+        };
+        let answer = alias::read(AtHand { entry: &entry, is_usable: true, is_stale: false, now });
+        respond::write_alias(reply, query, &alias, answer.as_ref(), reason, transport);
+        Walked::Answered { verdict, hop }
     }
 
     /// Queries that are about this server or that no resolver answers. `NoError` means that the reply is written.
@@ -565,6 +593,11 @@ impl Engine {
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// What the clock on the wall shows.
+fn clock() -> Moment {
+    Moment::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn contains(networks: &[IpNet], peer: IpAddr) -> bool {

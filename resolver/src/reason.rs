@@ -20,6 +20,10 @@ use crate::query::Rcode;
 const SEPARATOR: &str = ", ";
 /// What stands for a list of the family's own.
 const OWN_LIST: &str = "own list";
+/// And for what is no list.
+const PAUSED: &str = "paused";
+const BYPASS: &str = "filtering is on";
+const SAFE_SEARCH: &str = "safe search";
 /// Sub-errors of the draft's registry, by our own categories. Others are policy: the DNS operator's (6), or the family's, which has none.
 const SUB_ERRORS: [(&str, &str); 4] = [("malware", "1"), ("ransomware", "1"), ("phishing", "2"), ("stalkerware", "4")];
 const OPERATOR_POLICY: &str = "6";
@@ -111,13 +115,15 @@ pub enum Reason<'t> {
 }
 
 impl<'t> Reason<'t> {
-    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
+    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice; 4 an answer that leads
+    /// elsewhere by its choice.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
             Self::Blocked(verdict, ..) => match verdict.layer {
                 Layer::Mandatory => 16,
                 Layer::Security => 15,
+                Layer::SafeSearch => 4,
                 _ => 17,
             },
             Self::Code(code) => code,
@@ -149,9 +155,15 @@ impl<'t> Reason<'t> {
 
     /// The words for a verdict, joined.
     fn write_words<'w>(verdict: Verdict, basis: Option<&'w str>, word: impl Fn(CategoryId) -> &'w str, mut put: impl FnMut(&str)) {
-        let own_list = matches!(verdict.layer, Layer::DeviceDeny | Layer::HouseholdDeny).then_some(OWN_LIST);
+        let of_layer = match verdict.layer {
+            Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny => Some(OWN_LIST),
+            Layer::Paused => Some(PAUSED),
+            Layer::Bypass => Some(BYPASS),
+            Layer::SafeSearch => Some(SAFE_SEARCH),
+            _ => None,
+        };
         let categories: CategorySet = verdict.categories;
-        let words = basis.or(own_list).into_iter().chain(categories.iter().map(word));
+        let words = basis.or(of_layer).into_iter().chain(categories.iter().map(word));
         for (place, word) in words.enumerate() {
             if place > 0 {
                 put(SEPARATOR);

@@ -83,17 +83,7 @@ pub enum Count {
     Verdicts,
 }
 
-const LAYERS: [Layer; 9] = [
-    Layer::Mandatory,
-    Layer::NeverBlock,
-    Layer::DeviceAllow,
-    Layer::HouseholdAllow,
-    Layer::DeviceDeny,
-    Layer::HouseholdDeny,
-    Layer::Security,
-    Layer::Category,
-    Layer::Default,
-];
+const LAYERS: [Layer; 15] = Layer::ALL;
 /// The first of the bases of mandates; the others follow in their order.
 const ORDERS: usize = Count::Verdicts as usize + LAYERS.len();
 const COUNTS: usize = ORDERS + BASES.len();

@@ -129,7 +129,7 @@ impl World {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
-        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap() };
+        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), ..OperatorDefaults::default() };
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
         let (key, made) = store.create_key(Role::Operator, "tests", Timestamp::now()).await.unwrap();
@@ -212,7 +212,7 @@ impl World {
 
     /// Whether a query for a name from an address would be blocked now.
     pub fn blocks(&self, address: &str, name: &str) -> bool {
-        let asker = self.context.directory.identify(address.parse().unwrap(), None, false).asker;
+        let asker = self.context.directory.identify(address.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
         let name = Name::parse(name).unwrap();
         decide(&asker, name.borrow(), &self.context.lists.current().classify(name.borrow())).is_block()
     }
@@ -223,7 +223,7 @@ impl World {
         assert_eq!(self.context.directory.len(), stored.len());
         for household in stored {
             let live = self.context.directory.household(&household.id).expect("what is stored is live");
-            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults));
+            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults, Timestamp::now()));
             for network in &household.networks {
                 let found = self.context.directory.household_of(network.addr()).expect("its network leads to it");
                 assert_eq!(found.id(), household.id.as_str());

@@ -121,3 +121,28 @@ pub enum ChangeError<E> {
     #[error("the change was refused")]
     Refused(E),
 }
+
+/// Why a key was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A role and a place that do not go together, or a label that cannot be kept.
+    #[error("{field}: {detail}")]
+    Unfit {
+        /// What is wrong.
+        field: &'static str,
+        /// What would be right.
+        detail: &'static str,
+    },
+    /// There is no such household.
+    #[error("there is no household {0}")]
+    NoHousehold(Id),
+    /// The household has no such device.
+    #[error("the household has no device {0}")]
+    NoDevice(Id),
+    /// The household has as many keys as it may have.
+    #[error("a household has at most {} keys in force", crate::keys::KEYS_MAX)]
+    TooMany,
+}

@@ -8,9 +8,10 @@ use serde_json::Value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    Author, Store,
+    Author, Key, Store,
     audit::{Deed, append},
     error::{ChangeError, StoreError, step},
+    keys::revoke_lost,
 };
 
 /// A page of households, and from where the next one goes on.
@@ -156,6 +157,7 @@ impl Store {
         }
         let is_new = before.is_none();
         let told_before = before.as_ref().map(plain);
+        let devices_before: Vec<Id> = before.iter().flat_map(|household| household.devices.keys().cloned()).collect();
         let networks_before = before.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
         let mut after = change(before).map_err(ChangeError::Refused)?;
         let version = version + 1;
@@ -170,6 +172,11 @@ impl Store {
         }
         for network in networks_after.difference(&networks_before) {
             claim(&mut transaction, id, *network).await?;
+        }
+        let has_device = |device: &Id| after.as_ref().is_some_and(|household| household.devices.contains_key(device));
+        if (after.is_none() && !is_new) || !devices_before.iter().all(has_device) {
+            let is_lost = |key: &Key| after.is_none() || key.device.as_ref().is_some_and(|device| !has_device(device));
+            revoke_lost(&mut transaction, by, id, is_lost).await?;
         }
         tell(&mut transaction, by, id, told_before, after.as_ref().map(plain)).await?;
         transaction.commit().await.map_err(step("committing a change"))?;

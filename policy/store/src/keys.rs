@@ -1,39 +1,69 @@
-//! API keys: 256 random bits, shown once, stored as SHA-256.
+//! API keys: 256 random bits, shown once, stored as SHA-256. Who makes or revokes one is in the audit, in the same transaction.
 
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
+use policy::household::{Household, Id};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use crate::{
-    Store,
-    error::{StoreError, step},
+    Author, Store,
+    audit::{Deed, append},
+    error::{KeyError, StoreError, step},
 };
 
-/// What the holder of a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The most keys in force of one household: each parent and each device has one, and an attacker's loop ends here.
+pub const KEYS_MAX: usize = 512;
+/// Revoked keys of one household that stay listed; the audit knows the others.
+const REVOKED_KEPT: i64 = 64;
+/// The longest label, in octets.
+const LABEL_OCTETS_MAX: usize = 128;
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Everything.
     Operator,
     /// Reading everything.
     Auditor,
-    /// One household.
+    /// One household: the holder of its account.
     Parent,
+    /// One household, but not its choice of being filtered, its keys or the end of its data.
+    SecondParent,
     /// One device: may see its own state and ask.
     Child,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Operator, Self::Auditor, Self::Parent, Self::SecondParent, Self::Child];
+
+    /// Whether it is a role within one household.
+    #[must_use]
+    pub fn is_of_household(self) -> bool {
+        !matches!(self, Self::Operator | Self::Auditor)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Operator => "operator",
             Self::Auditor => "auditor",
             Self::Parent => "parent",
+            Self::SecondParent => "second-parent",
             Self::Child => "child",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -41,10 +71,49 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Operator, Self::Auditor, Self::Parent, Self::Child]
-            .into_iter()
-            .find(|role| role.to_string() == text)
-            .ok_or_else(|| format!("{text:?} is no role; one of operator, auditor, parent, child"))
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("{text:?} is no role; one of {known}")
+        })
+    }
+}
+
+/// A key that is to be made: a role, and the place where it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    role: Role,
+    household: Option<Id>,
+    device: Option<Id>,
+    label: String,
+}
+
+impl NewKey {
+    /// Puts a role and its place together.
+    ///
+    /// # Errors
+    /// A family's role without its household, a child's without its device, any other with one; a label that is too long.
+    pub fn new(role: Role, household: Option<Id>, device: Option<Id>, label: impl Into<String>) -> Result<Self, KeyError> {
+        let label = label.into();
+        let field = match (role.is_of_household(), &household, role == Role::Child, &device) {
+            (true, None, ..) => Some(("household", "a key of this role is one of a household")),
+            (false, Some(_), ..) => Some(("household", "a key of this role belongs to no household")),
+            (_, _, true, None) => Some(("device", "a child's key is one of a device")),
+            (_, _, false, Some(_)) => Some(("device", "only a child's key belongs to a device")),
+            _ if label.len() > LABEL_OCTETS_MAX || label.chars().any(char::is_control) => {
+                Some(("label", "at most 128 octets, on one line"))
+            }
+            _ => None,
+        };
+        match field {
+            Some((field, detail)) => Err(KeyError::Unfit { field, detail }),
+            None => Ok(Self { role, household, device, label }),
+        }
+    }
+
+    /// The key that may do everything.
+    #[must_use]
+    pub fn operator(label: &str) -> Self {
+        Self { role: Role::Operator, household: None, device: None, label: label.to_owned() }
     }
 }
 
@@ -55,7 +124,11 @@ pub struct Key {
     pub id: String,
     /// What its holder may do.
     pub role: Role,
-    /// What the operator calls it.
+    /// The household in which.
+    pub household: Option<Id>,
+    /// The device of a child's key.
+    pub device: Option<Id>,
+    /// What its maker calls it.
     pub label: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -66,6 +139,13 @@ pub struct Key {
 /// Before each key, so that a leaked one is recognised by scanners and people.
 const PREFIX: &str = "ox_";
 
+/// A statement that reads keys, with what comes behind the table.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, role, household, device, label, created_at, revoked_at FROM api_key ", $rest)
+    };
+}
+
 fn random_hex(octets: usize) -> Result<String, StoreError> {
     let mut random = vec![0; octets];
     getrandom::fill(&mut random).map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
@@ -73,36 +153,56 @@ fn random_hex(octets: usize) -> Result<String, StoreError> {
 }
 
 impl Store {
-    /// Makes a key. The secret is returned here and never again.
+    /// Makes a key, and writes down who did. The secret is returned here and never again.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn create_key(&self, role: Role, label: &str, now: Timestamp) -> Result<(String, Key), StoreError> {
+    /// See [`KeyError`]; no key is made then.
+    pub async fn create_key(&self, by: &Author, new: NewKey) -> Result<(String, Key), KeyError> {
         let secret = format!("{PREFIX}{}", random_hex(32)?);
-        let key = Key { id: random_hex(6)?, role, label: label.to_owned(), created_at: now, revoked_at: None };
-        let insert = sqlx::query("INSERT INTO api_key (id, sha256, role, label, created_at) VALUES (?, ?, ?, ?, ?)");
-        let insert = insert.bind(&key.id).bind(Sha256::digest(&secret).to_vec()).bind(role.to_string()).bind(label).bind(now.to_string());
-        insert.execute(&self.pool).await.map_err(step("storing a key"))?;
+        let NewKey { role, household, device, label } = new;
+        let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        if let Some(household) = &key.household {
+            make_room(&mut transaction, household, key.device.as_ref()).await?;
+        }
+        let insert = "INSERT INTO api_key (id, sha256, role, household, device, label, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let insert = sqlx::query(insert).bind(&key.id).bind(Sha256::digest(&secret).to_vec()).bind(role.as_str());
+        let insert = insert.bind(key.household.as_ref().map(Id::as_str)).bind(key.device.as_ref().map(Id::as_str));
+        let insert = insert.bind(&key.label).bind(key.created_at.to_string());
+        insert.execute(&mut *transaction).await.map_err(step("storing a key"))?;
+        tell(&mut transaction, by, "create", &key).await?;
+        transaction.commit().await.map_err(step("committing a change"))?;
         Ok((secret, key))
     }
 
-    /// All keys, the oldest first.
+    /// All keys, the oldest first; only those of a household where it is given.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn keys(&self) -> Result<Vec<Key>, StoreError> {
-        let rows = sqlx::query("SELECT id, role, label, created_at, revoked_at FROM api_key ORDER BY created_at, id");
-        let rows = rows.fetch_all(&self.pool).await.map_err(step("listing keys"))?;
+    pub async fn keys(&self, household: Option<&Id>) -> Result<Vec<Key>, StoreError> {
+        // Two statements, because an OR would keep the index from being used.
+        let query = match household {
+            Some(household) => sqlx::query(select!("WHERE household = ? ORDER BY created_at, id")).bind(household.as_str()),
+            None => sqlx::query(select!("ORDER BY created_at, id")),
+        };
+        let rows = query.fetch_all(&self.pool).await.map_err(step("listing keys"))?;
         rows.iter().map(|row| read(row).map_err(step("reading a key"))).collect()
     }
 
-    /// Revokes a key; from the next request on it opens nothing. False where there is no such key in force.
+    /// Revokes a key, and writes down who did; from the next request on it opens nothing. None where there is no such key in force,
+    /// or where it is not one of the household that is given.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let update = sqlx::query("UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL").bind(now.to_string()).bind(id);
-        Ok(update.execute(&self.pool).await.map_err(step("revoking a key"))?.rows_affected() == 1)
+    pub async fn revoke_key(&self, by: &Author, household: Option<&Id>, id: &str) -> Result<Option<Key>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
+        let row = query.fetch_optional(&mut *transaction).await.map_err(step("looking up a key"))?;
+        let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
+        let Some(key) = key.filter(|key| household.is_none() || key.household.as_ref() == household) else { return Ok(None) };
+        let key = revoke(&mut transaction, by, key).await?;
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(Some(key))
     }
 
     /// Whose key this is, while it is in force. Asked for every request, so that a revocation holds at once, also one by
@@ -111,9 +211,12 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Key>, StoreError> {
-        let query = sqlx::query("SELECT id, role, label, created_at, revoked_at FROM api_key WHERE sha256 = ? AND revoked_at IS NULL");
-        let row = query.bind(Sha256::digest(secret).to_vec()).fetch_optional(&self.pool).await.map_err(step("looking up a key"))?;
-        row.as_ref().map(read).transpose().map_err(step("reading a key"))
+        let query = sqlx::query(select!("WHERE sha256 = ? AND revoked_at IS NULL"));
+        let query = query.bind(Sha256::digest(secret).to_vec());
+        let row = query.fetch_optional(&self.pool).await.map_err(step("looking up a key"))?;
+        let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
+        // Before there were households on keys, a family's key could be made that belongs to nobody: it opens nothing.
+        Ok(key.filter(|key| key.role.is_of_household() == key.household.is_some() && (key.role == Role::Child) == key.device.is_some()))
     }
 
     /// Whether no key was ever made: the first start.
@@ -126,12 +229,72 @@ impl Store {
     }
 }
 
+/// Whether a household may have one key more, for a device of its own; forgets revoked keys that nobody will ask for.
+async fn make_room(connection: &mut SqliteConnection, household: &Id, device: Option<&Id>) -> Result<(), KeyError> {
+    let row = sqlx::query("SELECT document FROM household WHERE id = ? AND document IS NOT NULL").bind(household.as_str());
+    let row = row.fetch_optional(&mut *connection).await.map_err(step("reading a household"))?;
+    let row = row.ok_or_else(|| KeyError::NoHousehold(household.clone()))?;
+    if let Some(device) = device {
+        let text: String = row.try_get("document").map_err(step("reading a household"))?;
+        let unreadable = |source: serde_json::Error| StoreError::Document { household: household.to_string(), source: source.into() };
+        let document: Household = serde_json::from_str(&text).map_err(unreadable)?;
+        if !document.devices.contains_key(device) {
+            return Err(KeyError::NoDevice(device.clone()));
+        }
+    }
+    let forget = "DELETE FROM api_key WHERE id IN (SELECT id FROM api_key WHERE household = ?1 AND revoked_at IS NOT NULL
+        ORDER BY revoked_at DESC, id LIMIT -1 OFFSET ?2)";
+    let forget = sqlx::query(forget).bind(household.as_str()).bind(REVOKED_KEPT);
+    forget.execute(&mut *connection).await.map_err(step("forgetting revoked keys"))?;
+    let count = sqlx::query("SELECT count(*) AS keys FROM api_key WHERE household = ? AND revoked_at IS NULL").bind(household.as_str());
+    let count = count.fetch_one(connection).await.and_then(|row| row.try_get::<i64, _>("keys")).map_err(step("counting keys"))?;
+    if count >= KEYS_MAX as i64 { Err(KeyError::TooMany) } else { Ok(()) }
+}
+
+/// Ends the keys of a household, or those of the devices that it lost, inside the transaction that takes these away: one that is made
+/// again under the same identifier is another's.
+pub(crate) async fn revoke_lost(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    household: &Id,
+    is_lost: impl Fn(&Key) -> bool,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(select!("WHERE household = ? AND revoked_at IS NULL")).bind(household.as_str());
+    let rows = query.fetch_all(&mut *connection).await.map_err(step("listing keys"))?;
+    for row in &rows {
+        let key = read(row).map_err(step("reading a key"))?;
+        if is_lost(&key) {
+            revoke(connection, by, key).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn revoke(connection: &mut SqliteConnection, by: &Author, key: Key) -> Result<Key, StoreError> {
+    let key = Key { revoked_at: Some(Timestamp::now()), ..key };
+    let update = sqlx::query("UPDATE api_key SET revoked_at = ? WHERE id = ?");
+    let update = update.bind(key.revoked_at.map(|at| at.to_string())).bind(&key.id);
+    update.execute(&mut *connection).await.map_err(step("revoking a key"))?;
+    tell(connection, by, "revoke", &key).await?;
+    Ok(key)
+}
+
+/// Writes down what happened to a key, never the key itself.
+async fn tell(connection: &mut SqliteConnection, by: &Author, action: &str, key: &Key) -> Result<(), StoreError> {
+    let (subject, told) = (format!("key:{}", key.id), json!(key));
+    let (before, after) = if key.revoked_at.is_some() { (Some(&told), None) } else { (None, Some(&told)) };
+    append(connection, by, &Deed { action, subject: &subject, before, after }).await.map(drop)
+}
+
 fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Key, sqlx::Error> {
     let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
     let time = |text: String| text.parse::<Timestamp>().map_err(|error| decode(error.into()));
+    let id = |text: Option<String>| text.map(|text| text.parse::<Id>()).transpose().map_err(|error| decode(error.into()));
     Ok(Key {
         id: row.try_get("id")?,
         role: row.try_get::<String, _>("role")?.parse().map_err(|error: String| decode(error.into()))?,
+        household: id(row.try_get("household")?)?,
+        device: id(row.try_get("device")?)?,
         label: row.try_get("label")?,
         created_at: time(row.try_get("created_at")?)?,
         revoked_at: row.try_get::<Option<String>, _>("revoked_at")?.map(time).transpose()?,

@@ -26,10 +26,10 @@ use sqlx::{
 };
 
 pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
-pub use error::{ChangeError, StoreError};
+pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};
-pub use keys::{Key, Role};
+pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 
 /// How long a statement waits for another process on the same file.

@@ -216,9 +216,9 @@ impl World {
         household.networks = ["127.0.7.0/24".parse().unwrap(), "2001:db8:7::/48".parse().unwrap()].into();
         for allowed in setup.allowed {
             let value = OwnName { state: State::Allow, scope: Scope::Subtree };
-            household.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
+            household.settings.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
         }
-        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
+        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
         let lists = Arc::new(LiveLists::new(lists.open(1)));
         let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
         let heard = Arc::clone(&told);
@@ -300,7 +300,7 @@ impl World {
     pub async fn explain(&self, question: &str) -> Explained {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
-        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false).asker;
+        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
         self.engine.explain(asker, name(asked), record_type.into()).await
     }
 

@@ -1,0 +1,109 @@
+//! The keys of a household: of its parents, and of its children's devices.
+//!
+//! Keys of operators and auditors are made on the command line, by who may read the store anyway.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use policy::household::Id;
+use policy_store::{Key, KeyError, NewKey, Role};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    apply::unknown_household,
+    principal::{Holder, Viewer},
+    problem::Problem,
+    request::{Body, Segments, segment},
+    shapes,
+};
+
+/// A key that is to be made.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyBody {
+    /// `parent`, `second-parent` or `child`.
+    #[schema(value_type = String)]
+    role: Role,
+    /// The device of a child's key.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+    /// What it is called, at most 128 octets.
+    #[serde(default)]
+    label: Option<String>,
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error.into(),
+            KeyError::Unfit { field: "label", detail } => Self::value("label", "limit", detail),
+            KeyError::Unfit { field, detail } => Self::value(field, field, detail),
+            KeyError::NoHousehold(id) => unknown_household(&id),
+            KeyError::NoDevice(id) => Self::value("device", "unknown_device", format!("the household has no device {id}")),
+            KeyError::TooMany => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", error.to_string()),
+        }
+    }
+}
+
+/// The keys of a household, without their secrets; those that were revoked lately among them.
+#[utoipa::path(get, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)),
+    responses((status = 200, description = "the keys", body = shapes::Keys), (status = 404, description = "no such household")))]
+pub async fn list(State(context): State<Arc<Context>>, _viewer: Viewer, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let keys = context.store.keys(Some(&id)).await?;
+    Ok(Json(json!({ "keys": keys })))
+}
+
+/// Makes a key for a parent or for a child's device. Its secret is answered here and never again.
+#[utoipa::path(post, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
+    responses((status = 201, description = "made", body = shapes::NewKey), (status = 404, description = "no such household")))]
+pub async fn post(
+    State(context): State<Arc<Context>>,
+    Holder(author): Holder,
+    Segments(id): Segments<String>,
+    Body(body): Body<KeyBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    if !body.role.is_of_household() {
+        return Err(Problem::value("role", "role", "a household's key is one of a parent, second-parent or child"));
+    }
+    let new = NewKey::new(body.role, Some(id), body.device, body.label.unwrap_or_default())?;
+    let (secret, key) = context.store.create_key(&author, new).await?;
+    let mut answer = json!(key);
+    answer["secret"] = secret.into();
+    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.extensions_mut().insert(SecretOf(key.id));
+    Ok(response)
+}
+
+/// Marks an answer that holds the secret of this key: it is written down nowhere.
+#[derive(Debug, Clone)]
+pub struct SecretOf(pub String);
+
+/// Revokes a key: it opens nothing from the next request on.
+#[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
+    responses((status = 200, description = "revoked", body = shapes::Key), (status = 404, description = "no such household, or it has no such key in force")))]
+pub async fn delete(
+    State(context): State<Arc<Context>>,
+    Holder(author): Holder,
+    Segments((id, key)): Segments<(String, String)>,
+) -> Result<Json<Key>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let revoked = context.store.revoke_key(&author, Some(&id), &key).await?;
+    revoked.map(Json).ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
+}

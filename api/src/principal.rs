@@ -1,0 +1,173 @@
+//! Who asks, and what they may. Authorisation happens here and nowhere else.
+//!
+//! ```text
+//! Authorization: Bearer … -> Principal (once a request) -> a guard in the handler's signature -> the handler
+//! ```
+//!
+//! Every route under `/v1` has a guard in its signature, and that is all it does about it:
+//!
+//! ```text
+//!            operator  auditor  parent  second parent  child
+//! Operator      x
+//! Reader        x        x
+//! Holder        x                 x*
+//! Family        x                 x*         x*
+//! Viewer        x       reads     x*         x*
+//! Member        x       reads     x*         x*          x*, of its own device
+//! Anyone        x        x        x          x           x
+//!                                 * in their own household
+//! ```
+//!
+//! The guards read `{id}` and `{device}` of the path themselves. Who belongs to one household learns nothing of another, not even
+//! whether it is there: whatever they ask of it, it is unknown.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, RawPathParams},
+    http::{Method, StatusCode, header, request::Parts},
+};
+use policy::household::Id;
+use policy_store::{Author, Role};
+
+use crate::{Context, apply::unknown_household, problem::Problem, request::segment};
+
+/// Behind this begin the routes of one household.
+const OF_HOUSEHOLD: &str = "/v1/households/{id}";
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// How what they set and do is signed.
+    pub author: Author,
+    /// What they may.
+    pub role: Role,
+    /// The household in which; none for those who belong to none.
+    pub household: Option<Id>,
+    /// The device of a child.
+    pub device: Option<Id>,
+}
+
+impl Principal {
+    /// Who sends this request. Found once and kept with it.
+    pub async fn of(parts: &mut Parts, context: &Context) -> Result<Self, Problem> {
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
+        let principal = authenticate(parts, context).await?;
+        parts.extensions.insert(principal.clone());
+        Ok(principal)
+    }
+
+    /// Refuses what is not this principal's to see: another household, or of a child another device. `None` is everybody's line.
+    pub fn must_see(&self, household: Option<&Id>, device: Option<&Id>) -> Result<(), Problem> {
+        let Some(own) = &self.household else { return Ok(()) };
+        match household {
+            Some(household) if household != own => Err(unknown_household(household)),
+            None => Err(forbidden(self.role).with_field("household".to_owned())),
+            _ if self.device.is_some() && self.device.as_ref() != device => Err(forbidden(self.role).with_field("device".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// 403: the role is not one that may do this.
+pub fn forbidden(role: Role) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "role", format!("the role {role} may not do this"))
+}
+
+async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
+    let missing = || Problem::new(StatusCode::UNAUTHORIZED, "key_missing", "send the key as Authorization: Bearer KEY");
+    let wrong = || Problem::new(StatusCode::UNAUTHORIZED, "key_wrong", "this key is not in force");
+    let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
+    let (scheme, secret) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
+    }
+    let key = context.store.authenticate(secret.trim()).await?.ok_or_else(wrong)?;
+    let author = Author { actor: format!("key:{}", key.id), role: key.role.to_string() };
+    let principal = Principal { author, role: key.role, household: key.household, device: key.device };
+    if is_somewhere(&principal, context) { Ok(principal) } else { Err(wrong()) }
+}
+
+/// Whether the household and the device of a principal are there.
+fn is_somewhere(principal: &Principal, context: &Context) -> bool {
+    let Some(household) = &principal.household else { return true };
+    let Some(rules) = context.directory.household(household) else { return false };
+    principal.device.as_ref().is_none_or(|device| rules.device_by_id(device).is_some())
+}
+
+/// Lets in who has one of these roles and is at home where the path leads.
+async fn admit(parts: &mut Parts, context: &Context, roles: &[Role]) -> Result<Principal, Problem> {
+    let principal = Principal::of(parts, context).await?;
+    let (household, device) = place(parts).await?;
+    if let (Some(own), Some(household)) = (&principal.household, &household)
+        && own != household
+    {
+        return Err(unknown_household(household));
+    }
+    let is_reading = matches!(parts.method, Method::GET | Method::HEAD);
+    let is_elsewhere = principal.device.is_some() && device.is_some() && principal.device != device;
+    match roles.contains(&principal.role) && !is_elsewhere && (is_reading || principal.role != Role::Auditor) {
+        true => Ok(principal),
+        false => Err(forbidden(principal.role)),
+    }
+}
+
+/// The household and the device that a path leads to.
+async fn place(parts: &mut Parts) -> Result<(Option<Id>, Option<Id>), Problem> {
+    if !parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().starts_with(OF_HOUSEHOLD)) {
+        return Ok((None, None));
+    }
+    let segments = RawPathParams::from_request_parts(parts, &()).await;
+    let segments = segments.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))?;
+    let named = |name: &str| segments.iter().find(|(key, _)| *key == name).map(|(_, text)| segment(name, text)).transpose();
+    Ok((named("id")?, named("device")?))
+}
+
+/// Makes a guard that holds what the handler uses of the principal.
+macro_rules! guard {
+    ($(#[$said:meta])* $name:ident: $roles:expr $(, $held:ty: $take:expr)?) => {
+        $(#[$said])*
+        #[allow(dead_code, reason = "a guard is there before the first route that needs it")]
+        pub struct $name$((pub $held))?;
+
+        impl FromRequestParts<Arc<Context>> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
+                admit(parts, context, $roles).await.map(|_principal| Self$(($take(_principal)))?)
+            }
+        }
+    };
+}
+
+guard! {
+    /// The operator.
+    Operator: &[Role::Operator], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Who may read everything: the operator, or an auditor.
+    Reader: &[Role::Operator, Role::Auditor]
+}
+guard! {
+    /// Who may do everything in this household: the holder of its account, or the operator.
+    Holder: &[Role::Operator, Role::Parent], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Who may write in this household: its parents, or the operator.
+    Family: &[Role::Operator, Role::Parent, Role::SecondParent], Author: |principal: Principal| principal.author
+}
+guard! {
+    /// Who may read all of this household: its parents, the operator, or an auditor.
+    Viewer: &[Role::Operator, Role::Auditor, Role::Parent, Role::SecondParent]
+}
+guard! {
+    /// Who belongs to this household, a child too, and those who may read it. Where the path names no device, the handler looks at the
+    /// principal's own.
+    Member: &Role::ALL, Principal: |principal: Principal| principal
+}
+guard! {
+    /// Whoever has a key in force. What the path does not say, [`Principal::must_see`] looks at.
+    Anyone: &Role::ALL, Principal: |principal: Principal| principal
+}
