@@ -22,10 +22,11 @@ use crate::{
     Context,
     apply::read_with_rules,
     devices::unknown_device,
-    grounds::{Grounds, Setter},
+    grounds::Grounds,
     principal::Anyone,
     problem::Problem,
     request::{Asked, segment},
+    setters::Setter,
     shapes,
 };
 
