@@ -122,6 +122,7 @@ impl<'a> Grounds<'a> {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
             0 => String::new(),
+            _ if self.is_hidden => String::new(),
             _ => format!(" because it leads to {}", shown(self.name().borrow())),
         };
         let titles = self.titles(self.explained.verdict.categories);

@@ -266,8 +266,9 @@ mod tests {
             Query::parse(&packet("a.", Some(options)), &mut WireName::default()).ok().unwrap().edns.unwrap().wants_json
         };
         assert!(wants(&[(10, b"12345678"), (15, b"\0\0")]));
-        for other in [&[][..], &[(15, b"")], &[(15, b"\0")], &[(15, b"\0\x11")], &[(15, b"\0\0x")], &[(16, b"\0\0")]] {
-            assert!(!wants(other), "{other:?}");
+        assert!(!wants(&[]));
+        for (code, value) in [(15, &b""[..]), (15, b"\0"), (15, b"\0\x11"), (15, b"\0\0x"), (16, b"\0\0")] {
+            assert!(!wants(&[(code, value)]), "{code} {value:?}");
         }
     }
 

@@ -22,6 +22,7 @@ mod feeds_paths;
 mod feeds_zones;
 mod identity;
 mod lists;
+mod mandates;
 mod nsd;
 mod recursion;
 mod survival;

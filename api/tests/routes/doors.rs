@@ -73,6 +73,7 @@ async fn the_document_lists_exactly_the_routes() {
         | GET /v1/lists/generations | GET /v1/lists/diff | POST /v1/lists/rollback
         | GET /v1/feeds | POST /v1/feeds | GET /v1/feeds/bets | PUT /v1/feeds/bets | DELETE /v1/feeds/bets
         | POST /v1/feeds/bets/refresh | POST /v1/feeds/bets/approve | POST /v1/feeds/bets/rollback | GET /v1/feeds/bets/what-if
+        | GET /v1/mandates | GET /v1/mandates/home | PUT /v1/mandates/home | DELETE /v1/mandates/home
         | GET /v1/audit | GET /v1/audit/verify | GET /v1/events
         | GET /v1/households | PUT /v1/households/home | GET /v1/households/home | DELETE /v1/households/home
         | PUT /v1/households/home/networks/192.0.2.0%2F24 | DELETE /v1/households/home/networks/192.0.2.0%2F24

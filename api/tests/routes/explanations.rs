@@ -156,6 +156,7 @@ async fn every_key_of_an_explanation_is_always_there() {
             "device",
             "verdict",
             "layer",
+            "mandate",
             "action",
             "reason",
             "category",
