@@ -118,7 +118,8 @@ async fn bedtime_holds_over_midnight_and_when_clocks_change_and_homework_is_the_
     let school_nights = json!(["sun", "mon", "tue", "wed", "thu", "sat"]);
     let bedtime = json!({ "days": school_nights, "from": "21:30", "to": "06:30", "pause": true, "except": ["2026-03-25"] });
     assert_eq!(world.api.put("/v1/households/home/schedules/bedtime", bedtime).await.ok().status, 201);
-    let homework = json!({ "days": ["mon", "tue", "wed", "thu", "fri"], "from": "16:00", "to": "18:00", "block": ["social", "games", "cheating"] });
+    let homework =
+        json!({ "days": ["mon", "tue", "wed", "thu", "fri"], "from": "16:00", "to": "18:00", "block": ["social", "games", "cheating"] });
     world.api.put("/v1/households/home/devices/tablet/schedules/homework", homework).await.ok();
     let names = ["chat", "play", "essays", "news"];
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
@@ -234,7 +235,11 @@ async fn safe_search_leads_one_device_to_the_engines_addresses_for_families_and_
     }
     let explained = world.api.get("/v1/explain?name=www.google.com&household=home&device=tablet").await.ok().json;
     assert_eq!((&explained["layer"], &explained["verdict"]), (&json!("safe-search"), &json!("allow")), "{explained}");
-    world.api.put("/v1/households/home/devices/tablet/safe-search", json!({ "google": "off", "youtube": "strict", "bing": null })).await.ok();
+    world
+        .api
+        .put("/v1/households/home/devices/tablet/safe-search", json!({ "google": "off", "youtube": "strict", "bing": null }))
+        .await
+        .ok();
     assert!(lines(&tablet, "www.google.com. A").await.ends_with("198.51.100.2"));
     assert!(lines(&tablet, "www.youtube.com. A").await.ends_with("203.0.113.3"));
     assert!(lines(&tablet, "www.bing.com. A").await.ends_with("198.51.100.4"));
