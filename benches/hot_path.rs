@@ -153,7 +153,8 @@ fn named(name: &str) -> (Bed, Name) {
     (Bed::new(), Name::parse(name).expect("a name"))
 }
 
-/// Instructions above which a bench fails: about a tenth more than was counted when it was last set.
+/// Instructions above which a bench fails: about a tenth more than was counted when it was last set. The index of the households has a new
+/// seed in each run, and so another way to the one that asks: some fifty instructions up or down.
 fn limit(instructions: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)]));
@@ -167,14 +168,14 @@ fn parse(packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-#[library_benchmark(config = limit(510))]
+#[library_benchmark(config = limit(560))]
 #[bench::a_household_by_its_address(Bed::new())]
 fn identify(bed: Bed) -> Bed {
     std::hint::black_box(bed.directory.identify(LINE, None, false, Moment::FIRST).source);
     bed
 }
 
-#[library_benchmark(config = limit(540))]
+#[library_benchmark(config = limit(620))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed.directory.identify(LINE, None, false, Moment::FIRST).asker;
@@ -182,7 +183,7 @@ fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(4_000))]
+#[library_benchmark(config = limit(3_700))]
 #[bench::listed(named(BLOCKED))]
 #[bench::not_listed(named(UNLISTED))]
 fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {

@@ -62,7 +62,7 @@ pub fn complete(mut document: Document) -> Document {
                 operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter
-                        && ["id", "device"].contains(&parameter.name.as_str())
+                        && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())
                     {
                         let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some(ID)).max_length(Some(64));
                         parameter.schema = Some(id.build().into());

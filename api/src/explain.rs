@@ -22,10 +22,11 @@ use crate::{
     Context,
     apply::read_with_rules,
     devices::unknown_device,
-    grounds::{Grounds, Setter},
+    grounds::Grounds,
     principal::Anyone,
     problem::Problem,
     request::{Asked, segment},
+    setters::Setter,
     shapes,
 };
 
@@ -246,7 +247,9 @@ pub async fn explain(
 pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy, sight: Sight) -> Explanation {
     let verdict = explained.verdict;
     let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
-    let name = &explained.names[explained.hop];
+    // What an order is about, where it is not what was asked for, is the order's to tell.
+    let hop = if is_hidden { 0 } else { explained.hop };
+    let name = &explained.names[hop];
     let header = explained.lists.header();
     let mut found = explained.lists.matches(name.borrow());
     if sight == Sight::Family {
@@ -265,6 +268,8 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let own = grounds.own_entry();
     let whole = mandate.filter(|_| !is_hidden);
+    // Addresses stand there because they are listed or ordered, so a family is shown names alone.
+    let chain = explained.names[1..].iter().filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
@@ -294,8 +299,8 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         }),
         generation: header.generation,
         setter,
-        hop: Hop { index: explained.hop, name: shown(name.borrow()) },
-        chain: explained.names[1..].iter().map(|name| shown(name.borrow())).collect(),
+        hop: Hop { index: hop, name: shown(name.borrow()) },
+        chain: chain.map(|name| shown(name.borrow())).collect(),
         matches: found
             .iter()
             .map(|found| Matched {

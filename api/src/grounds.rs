@@ -2,48 +2,22 @@
 //!
 //! The verdict itself is the data path's and is not made here; the household's document only says whose it was.
 
-use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
     explain::Explained,
-    household::{Filtering, Household, Id, OwnName, Set, Settings, State},
+    household::{Filtering, Household, OwnName, Set},
     mandates::Mandate,
     name::Name,
     own::Whose,
-    schedule::{Grant, Granted, Schedule},
     special::{Special, Specials},
     timeline::zone,
 };
-use serde::Serialize;
 
-use crate::explain::{Line, shown};
-
-/// Who set what decided.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Setter {
-    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
-    layer: &'static str,
-    /// A key, a preset, a feed or a mandate.
-    by: String,
-    at: Option<Timestamp>,
-    /// The schedule by which it holds at this hour.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    schedule: Option<Id>,
-    /// When it ends by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
-}
-
-impl Setter {
-    fn new(layer: &'static str, by: impl Into<String>) -> Self {
-        Self { layer, by: by.into(), at: None, schedule: None, until: None }
-    }
-
-    fn of<T>(layer: &'static str, set: &Set<T>) -> Self {
-        Self { at: Some(set.set_at), ..Self::new(layer, &*set.set_by) }
-    }
-}
+use crate::{
+    explain::{Line, shown},
+    setters::{Setter, Setters},
+};
 
 /// All that a verdict can be traced to.
 pub struct Grounds<'a> {
@@ -73,9 +47,8 @@ impl<'a> Grounds<'a> {
         self.line.map(|line| &line.household)
     }
 
-    /// What is set for who asks, the nearest first.
-    fn levels(&self) -> Vec<(&'static str, &'a Settings)> {
-        self.line.map(Line::levels).unwrap_or_default()
+    fn setters(&self) -> Option<Setters<'a>> {
+        Some(Setters { line: self.line?, taxonomy: self.taxonomy })
     }
 
     /// The entry of an own list that decided.
@@ -88,7 +61,7 @@ impl<'a> Grounds<'a> {
             _ => return None,
         };
         let (entry, _) = line.rules.names(whose)?.find(self.name().borrow())?;
-        let (_, settings) = self.levels().into_iter().find(|(word, _)| Some(*word) == self.own_level())?;
+        let (_, settings) = line.levels().into_iter().find(|(word, _)| Some(*word) == self.own_level())?;
         settings.names.get_key_value(&entry.to_owned())
     }
 
@@ -115,82 +88,20 @@ impl<'a> Grounds<'a> {
             | Layer::DeviceDeny
             | Layer::PersonDeny
             | Layer::HouseholdDeny => Some(Setter::of(self.own_level()?, self.own_entry()?.1)),
-            Layer::Grant => self.granted(),
-            Layer::Paused => self.paused(),
-            Layer::Category => {
-                let categories = self.explained.verdict.categories;
-                self.scheduled(categories, |schedule| &schedule.block).or_else(|| self.switch(categories, State::Block)).or_else(|| {
-                    // A preset that the taxonomy no longer has decides nothing.
-                    let preset = self.household().and_then(|household| household.preset.clone());
-                    let preset = preset.filter(|slug| self.taxonomy.preset(slug).is_some());
-                    Some(preset.map_or_else(|| Setter::new("operator", "default preset"), |by| Setter::new("preset", by)))
-                })
-            }
-            Layer::Bypass => {
-                let mut switches =
-                    self.levels().into_iter().filter_map(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?)));
-                Some(switches.next().unwrap_or_else(|| Setter::new("operator", "default")))
-            }
+            Layer::Grant => self.setters()?.granted(self.name().borrow(), self.listed()),
+            Layer::Paused => self.setters()?.paused(),
+            Layer::Category => match self.setters() {
+                Some(setters) => Some(setters.blocks(self.explained.verdict.categories)),
+                None => Some(Setter::of_operator()),
+            },
+            Layer::Bypass => Some(self.setters().map_or_else(Setter::of_operator, |setters| setters.bypass())),
             Layer::SafeSearch => {
                 let Special::Search(engine) = Specials::shipped().find(self.name().borrow()) else { return None };
-                let slug = &Specials::shipped().engines()[usize::from(engine)].slug;
-                self.levels().into_iter().find_map(|(word, settings)| Some(Setter::of(word, settings.safe_search.get(slug)?)))
+                self.setters()?.safe_search(&Specials::shipped().engines()[usize::from(engine)].slug)
             }
             Layer::Default if self.is_off() => None,
-            Layer::Default => {
-                let listed = self.listed();
-                self.scheduled(listed, |schedule| &schedule.allow).or_else(|| self.switch(listed, State::Allow))
-            }
+            Layer::Default => self.setters()?.allows(self.listed()),
         }
-    }
-
-    /// The nearest running grant that opens the name.
-    fn granted(&self) -> Option<Setter> {
-        let at = self.line?.at;
-        let opens = |grant: &Grant| match &grant.what {
-            Granted::Everything(is_all) => *is_all,
-            Granted::Domain(domain) => self.name().borrow().ancestors().any(|ancestor| ancestor == domain.borrow()),
-            Granted::Category(slug) => self.taxonomy.find(slug).is_some_and(|category| self.listed().contains(category)),
-        };
-        self.levels().into_iter().find_map(|(word, settings)| {
-            let grant = settings.grants.values().find(|grant| grant.value.until > at && opens(&grant.value))?;
-            Some(Setter { until: Some(grant.value.until), ..Setter::of(word, grant) })
-        })
-    }
-
-    /// The nearest pause.
-    fn paused(&self) -> Option<Setter> {
-        let at = self.line?.at;
-        let of_level = |(word, settings): (&'static str, &Settings)| {
-            let pause = settings.pause.as_ref().filter(|pause| pause.value.until > at);
-            pause.map(|pause| Setter { until: Some(pause.value.until), ..Setter::of(word, pause) })
-        };
-        self.levels().into_iter().find_map(of_level).or_else(|| self.running(|schedule| schedule.pause))
-    }
-
-    /// The nearest running schedule that says something of one of these categories.
-    fn scheduled(&self, categories: CategorySet, said: fn(&Schedule) -> &std::collections::BTreeSet<String>) -> Option<Setter> {
-        let slugs = self.taxonomy.slugs(categories);
-        self.running(|schedule| slugs.iter().any(|slug| said(schedule).contains(*slug)))
-    }
-
-    /// The nearest running schedule of a kind.
-    fn running(&self, is_it: impl Fn(&Schedule) -> bool) -> Option<Setter> {
-        let (at, zone) = (self.line?.at, zone(self.household()?));
-        let running = |(word, settings): (&'static str, &Settings)| {
-            settings.schedules.iter().filter(|(_, schedule)| is_it(&schedule.value)).find_map(|(id, schedule)| {
-                let (_, until) = schedule.value.running(&zone, at)?;
-                Some(Setter { schedule: Some(id.clone()), until: Some(until), ..Setter::of(word, schedule) })
-            })
-        };
-        self.levels().into_iter().find_map(running)
-    }
-
-    /// The nearest switch of the first category, if it says `state`.
-    fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
-        let slug = self.taxonomy.slugs(categories).into_iter().next()?;
-        let (layer, set) = self.levels().into_iter().find_map(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;
-        (set.value.state == state).then(|| Setter::of(layer, set))
     }
 
     /// The categories that the name is listed for, whether they are blocked here or not.
@@ -211,6 +122,7 @@ impl<'a> Grounds<'a> {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
             0 => String::new(),
+            _ if self.is_hidden => String::new(),
             _ => format!(" because it leads to {}", shown(self.name().borrow())),
         };
         let titles = self.titles(self.explained.verdict.categories);

@@ -3,8 +3,9 @@
 //! - `principal`: who asks, and what they may.
 //! - `request`: what a request carries, read strictly.
 //! - [`apply`]: a write from the first to the last step.
-//! - `households`, `devices`, `switches`: what can be written; `keys`: who may.
-//! - [`explain`]: why; `grounds`: by whom, and in words.
+//! - `households`, `people`, `devices`: who there is; `keys`: who may write.
+//! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a time.
+//! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in words.
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
 //! - `mandates`: what is ordered, and that no household allows it.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
@@ -22,18 +23,23 @@ mod audit;
 pub mod control;
 mod devices;
 mod document;
+mod effective;
 mod events;
 pub mod explain;
 mod feeds;
 mod grounds;
+mod hours;
 mod households;
 mod keys;
 mod lists;
 mod mandates;
+mod people;
+mod place;
 mod principal;
 mod problem;
 mod request;
 mod service;
+mod setters;
 mod shapes;
 mod switches;
 mod veil;
@@ -98,11 +104,10 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(households::list))
         .routes(routes!(households::put, households::get, households::delete))
         .routes(routes!(households::put_network, households::delete_network))
-        .routes(routes!(switches::put_category, switches::delete_category))
-        .routes(routes!(switches::put_name, switches::delete_name))
+        .routes(routes!(people::put, people::get, people::delete))
         .routes(routes!(devices::put, devices::get, devices::delete))
-        .routes(routes!(switches::put_device_category, switches::delete_device_category))
-        .routes(routes!(switches::put_device_name, switches::delete_device_name))
+        .routes(routes!(effective::of_household))
+        .routes(routes!(effective::of_device))
         .routes(routes!(keys::list, keys::post))
         .routes(routes!(keys::delete))
         .routes(routes!(feeds::list, feeds::post))
@@ -124,6 +129,17 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))
         .routes(routes!(service::metrics));
+    let in_places = [
+        routes!(switches::put_category, switches::delete_category),
+        routes!(switches::put_name, switches::delete_name),
+        routes!(switches::put_safe_search),
+        routes!(switches::put_bypass, switches::delete_bypass),
+        routes!(hours::put_schedule, hours::delete_schedule),
+        routes!(hours::post_grant, hours::delete_grants),
+        routes!(hours::delete_grant),
+        routes!(hours::put_pause, hours::delete_pause),
+    ];
+    let routes = in_places.into_iter().fold(routes, place::in_each_place);
     let (router, document) = routes.split_for_parts();
     let document = Arc::new(document::complete(document));
     router

@@ -126,8 +126,9 @@ pub struct Blocklist {
 /// Set in the number of a mark set that is the overlay's.
 const OF_OVERLAY: u32 = 1 << 31;
 
-/// The most listed ancestors a name can have: each label end, once.
+/// The most listed ancestors a name can have: each label end, once. A kilobyte, so it is filled where it lies and not handed about.
 type Hits = ([(u8, u32); LABELS_MAX], usize);
+const NO_HITS: Hits = ([(0, 0); LABELS_MAX], 0);
 
 impl Blocklist {
     /// Lists that list nothing: generation 0, before the first artefact.
@@ -186,7 +187,7 @@ impl Blocklist {
     /// # Errors
     /// A delta that continues another generation, or that does not fit: its feeds and categories are its parent's. Nothing is changed then.
     pub fn with(&self, deltas: &[Delta], taxonomy: &Taxonomy) -> Result<Arc<Self>, ArtefactError> {
-        let changes: usize = deltas.iter().map(|delta| delta.changes.len()).sum();
+        let keys = || deltas.iter().flat_map(|delta| &delta.changes).map(|(key, _)| key.len());
         let mut next = Self {
             header: self.header.clone(),
             sha256: self.sha256.clone(),
@@ -199,7 +200,7 @@ impl Blocklist {
             has_addresses: self.has_addresses,
             mandates: Arc::clone(&self.mandates),
         };
-        let mut overlay = self.overlay.grown(changes);
+        let mut overlay = self.overlay.grown(keys().count(), keys().sum());
         let mut sets: Vec<Vec<Mark>> = self.overlay_sets.iter().map(|set| set.marks.iter().map(|mark| mark.mark).collect()).collect();
         let mut places: std::collections::HashMap<Vec<Mark>, u32> = (0..).zip(&sets).map(|(place, set)| (set.clone(), place)).collect();
         for delta in deltas {
@@ -348,12 +349,12 @@ impl Blocklist {
     }
 
     fn classify_by_feeds(&self, name: NameRef<'_>) -> Classification {
-        let (hits, count) = self.walk(name);
+        let mut room = NO_HITS;
+        let hits = self.walk(name, &mut room);
         let mut classification = Classification::NOTHING;
-        if count == 0 {
+        if hits.is_empty() {
             return classification;
         }
-        let hits = &hits[..count];
         let is_ranked = hits.iter().any(|&(_, set)| self.set(set).is_ranked);
         let mut ranks = [(false, 0); LISTINGS_MAX];
         self.for_each_mark(hits, name, |depth, mark| {
@@ -373,8 +374,8 @@ impl Blocklist {
     /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
     #[must_use]
     pub fn matches<'a>(&self, name: NameRef<'a>) -> Vec<Match<'a>> {
-        let (hits, count) = self.walk(name);
-        let hits = &hits[..count];
+        let mut room = NO_HITS;
+        let hits = self.walk(name, &mut room);
         let mut ancestors: Vec<NameRef<'a>> = name.ancestors().collect();
         ancestors.reverse();
         let mut matches = Vec::new();
@@ -459,15 +460,16 @@ impl Blocklist {
     }
 
     /// The listed ancestors of a name, the name included, from the top: how many labels each has, and its mark set.
-    fn walk(&self, name: NameRef<'_>) -> Hits {
+    fn walk<'h>(&self, name: NameRef<'_>, hits: &'h mut Hits) -> &'h [(u8, u32)] {
         let name = Labels::of(name);
         if self.overlay.len() == 0 {
-            return self.base.walk(&name);
+            self.base.walk(&name, hits);
+        } else {
+            let look = self.overlay.look(&name);
+            self.base.walk(&name, hits);
+            self.overlay.walk(&name, look, |depth, set| replace(hits, depth, set | OF_OVERLAY));
         }
-        let look = self.overlay.look(&name);
-        let mut hits = self.base.walk(&name);
-        self.overlay.walk(&name, look, |depth, set| replace(&mut hits, depth, set | OF_OVERLAY));
-        hits
+        &hits.0[..hits.1]
     }
 }
 
@@ -505,22 +507,21 @@ fn stamp_of(sha256: &str) -> u64 {
 }
 
 impl Base {
-    fn walk(&self, name: &Labels<'_>) -> Hits {
-        let mut hits = ([(0, 0); LABELS_MAX], 0);
+    fn walk(&self, name: &Labels<'_>, hits: &mut Hits) {
         let mut node = self.fst.root();
         let mut output = Output::zero();
         for depth in 0..name.len() {
             for &octet in name.label_from_top(depth) {
                 let escaped = octet <= KEY_ESCAPE;
                 if escaped && !self.step(&mut node, &mut output, KEY_ESCAPE) {
-                    return hits;
+                    return;
                 }
                 if !self.step(&mut node, &mut output, if escaped { octet + 1 } else { octet }) {
-                    return hits;
+                    return;
                 }
             }
             if !self.step(&mut node, &mut output, KEY_LABEL_END) {
-                return hits;
+                return;
             }
             if node.is_final() {
                 let set = output.cat(node.final_output()).value();
@@ -533,7 +534,6 @@ impl Base {
                 }
             }
         }
-        hits
     }
 
     /// Whether any key begins so.

@@ -351,7 +351,7 @@ impl Mandates {
             hash.update(mandate.id.as_str());
             hash.update(serde_json::to_vec(&mandate.document()).expect("a document is plain data"));
         }
-        let mut index = Overlay::default().grown(by_key.len());
+        let mut index = Overlay::default().grown(by_key.len(), by_key.keys().map(|key| key.len()).sum());
         let sets = (0..).zip(by_key).map(|(set, (key, ordered))| {
             index.set(&key, set);
             ordered

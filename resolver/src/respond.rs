@@ -153,6 +153,8 @@ pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: 
 }
 
 /// A cached answer that is older than it should be, for a short while and with the reason.
+#[cold]
+#[inline(never)]
 pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transport: Transport) {
     copy_cached(reply, query, entry);
     entry.write_ttl(reply, STALE_TTL_S);
@@ -160,6 +162,7 @@ pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transp
     finish(reply, query, Some(Reason::Stale(rcode)), transport);
 }
 
+#[inline]
 fn copy_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry) {
     reply.clear();
     reply.extend_from_slice(entry.message());
@@ -280,12 +283,16 @@ pub fn write_truncated(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transp
 }
 
 /// An answer without records.
+#[cold]
+#[inline(never)]
 pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason: Option<Reason<'_>>, transport: Transport) {
     start(reply, query, rcode);
     finish(reply, query, reason, transport);
 }
 
 /// The answer to ANY: one record that says so, RFC 8482 section 4.2.
+#[cold]
+#[inline(never)]
 pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
     start(reply, query, Rcode::NoError);
     push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
@@ -294,6 +301,8 @@ pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
 }
 
 /// The answer to a packet whose question cannot be read: a header, no question.
+#[cold]
+#[inline(never)]
 pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
     reply.clear();
     reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | rcode as u8 & 0x0f]);
@@ -305,9 +314,10 @@ pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
 }
 
 fn start(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode) {
+    let mut header = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    patch_header(&mut header, query, rcode as u8);
     reply.clear();
-    reply.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    patch_header(reply, query, rcode as u8);
+    reply.extend_from_slice(&header);
     reply.extend_from_slice(query.question());
 }
 
@@ -319,37 +329,49 @@ fn patch_header(reply: &mut [u8], query: &Query<'_>, rcode: u8) {
 }
 
 fn push_record(reply: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
-    reply.extend_from_slice(&POINTER_TO_QUESTION);
-    reply.extend_from_slice(&record_type.to_be_bytes());
-    reply.extend_from_slice(&1_u16.to_be_bytes());
-    reply.extend_from_slice(&ttl.to_be_bytes());
-    reply.extend_from_slice(&u16::try_from(data.len()).expect("our own records are short").to_be_bytes());
+    let octets = u16::try_from(data.len()).expect("our own records are short");
+    // One piece, for one look at the room that is left.
+    let mut head = [0; 12];
+    head[..2].copy_from_slice(&POINTER_TO_QUESTION);
+    head[2..4].copy_from_slice(&record_type.to_be_bytes());
+    head[4..6].copy_from_slice(&1_u16.to_be_bytes());
+    head[6..10].copy_from_slice(&ttl.to_be_bytes());
+    head[10..].copy_from_slice(&octets.to_be_bytes());
+    reply.extend_from_slice(&head);
     reply.extend_from_slice(data);
 }
 
 /// The OPT record where the client has EDNS, and truncation where it does not fit.
 fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
     let octets_max = transport.octets_max(query);
-    let mut form = Form::Plain;
-    let opt_octets = match (query.edns, reason) {
-        (None, _) => 0,
-        (Some(_), None) => OPT_OCTETS,
-        (Some(edns), Some(reason)) => {
-            if edns.wants_json {
-                form = json_form(reason, octets_max.saturating_sub(reply.len() + OPT_OCTETS + EDE_OCTETS));
-            }
-            OPT_OCTETS + EDE_OCTETS + reason.octets(form)
+    let form = match (query.edns, reason) {
+        (Some(edns), Some(reason)) if edns.wants_json => {
+            json_form(reason, octets_max.saturating_sub(reply.len() + OPT_OCTETS + EDE_OCTETS))
         }
+        _ => Form::Plain,
     };
-    if reply.len() + opt_octets > octets_max {
-        reply.truncate(HEADER_OCTETS + query.question().len());
-        reply[2] |= TRUNCATED;
-        reply[6..HEADER_OCTETS].fill(0);
+    let reason = reason.map(|reason| (reason, form));
+    add_opt(reply, query, reason);
+    if reply.len() > octets_max {
+        truncate(reply, query, reason);
     }
+}
+
+/// Takes everything back but the question and the OPT record.
+#[cold]
+#[inline(never)]
+fn truncate(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<(Reason<'_>, Form)>) {
+    reply.truncate(HEADER_OCTETS + query.question().len());
+    reply[2] |= TRUNCATED;
+    reply[6..HEADER_OCTETS].fill(0);
+    add_opt(reply, query, reason);
+}
+
+fn add_opt(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<(Reason<'_>, Form)>) {
     if let Some(edns) = query.edns {
         let additional = u16::from_be_bytes([reply[10], reply[11]]) + 1;
         reply[10..12].copy_from_slice(&additional.to_be_bytes());
-        push_opt(reply, Rcode::NoError, edns.dnssec_ok, reason.map(|reason| (reason, form)));
+        push_opt(reply, Rcode::NoError, edns.dnssec_ok, reason);
     }
 }
 
@@ -361,18 +383,24 @@ fn json_form(reason: Reason<'_>, room: usize) -> Form {
 }
 
 fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<(Reason<'_>, Form)>) {
-    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags: RFC 6891 section 6.1.
-    reply.extend_from_slice(&[0, 0, 41]);
-    reply.extend_from_slice(&UDP_PAYLOAD_MAX.to_be_bytes());
-    reply.extend_from_slice(&[(rcode as u8) >> 4, 0, u8::from(dnssec_ok) << 7, 0]);
-    let Some((reason, form)) = reason else {
-        return reply.extend_from_slice(&[0, 0]);
-    };
-    let text = u16::try_from(reason.octets(form)).expect("a list of slugs is short");
-    for number in [text + 6, OPTION_EDE, text + 2, reason.code()] {
-        reply.extend_from_slice(&number.to_be_bytes());
+    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags, no options: RFC 6891 section 6.1.
+    let [payload_high, payload_low] = UDP_PAYLOAD_MAX.to_be_bytes();
+    let flags = u8::from(dnssec_ok) << 7;
+    reply.extend_from_slice(&[0, 0, 41, payload_high, payload_low, (rcode as u8) >> 4, 0, flags, 0, 0, 0]);
+    if let Some((reason, form)) = reason {
+        push_reason(reply, reason, form);
     }
+}
+
+/// Appends a reason to an OPT record without options, and says how long both are now.
+fn push_reason(reply: &mut Vec<u8>, reason: Reason<'_>, form: Form) {
+    let begin = reply.len();
+    let ([option_high, option_low], [code_high, code_low]) = (OPTION_EDE.to_be_bytes(), reason.code().to_be_bytes());
+    reply.extend_from_slice(&[option_high, option_low, 0, 0, code_high, code_low]);
     reason.write(form, |piece| reply.extend_from_slice(piece.as_bytes()));
+    let octets = u16::try_from(reply.len() - begin).expect("a list of slugs is short");
+    reply[begin - 2..begin].copy_from_slice(&octets.to_be_bytes());
+    reply[begin + 2..begin + 4].copy_from_slice(&(octets - 4).to_be_bytes());
 }
 
 /// One text record, for the server's own names in class CH (RFC 4892).

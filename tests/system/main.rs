@@ -13,6 +13,7 @@ mod blocking;
 mod command_line;
 mod cross_talk;
 mod differential;
+mod family;
 mod feeds_back;
 mod feeds_broken;
 mod feeds_changes;

@@ -170,7 +170,8 @@ async fn a_confidential_order_tells_its_code_and_nothing_more_to_anybody_but_the
     assert_eq!((refused.status, refused.problem()), (409, "mandatory"));
     assert_eq!(refused.text, of_feed.text, "a refusal does not tell one order from another");
     let key = |role: &str| {
-        let made = ox_protect(&["keys", "create", "--role", role, "--config", world.daemon.config().to_str().unwrap()]);
+        let (place, config) = (if role == "parent" { &["--household", "home"][..] } else { &[] }, world.daemon.config());
+        let made = ox_protect(&[&["keys", "create", "--role", role, "--config", config.to_str().unwrap()], place].concat());
         String::from_utf8(made.stdout).unwrap().trim().split_once(": ").unwrap().1.to_owned()
     };
     let auditor = world.api.with_key(&key("auditor"));

@@ -86,6 +86,12 @@ async fn a_family_sees_the_basis_of_an_order_at_most_and_of_a_confidential_one_n
     assert!(whole["reason"].as_str().unwrap().contains("police"));
     let family = seen(&world, "open.example", Sight::Family).await;
     assert_eq!(family["mandate"], json!({ "id": null, "basis": "police", "reference": null, "confidential": false }));
+    // What leads to it says no more.
+    world.put("/v1/mandates/secret", &order("bets.example", true).to_string()).await.ok();
+    assert_eq!(seen(&world, "leads.example", Sight::Whole).await["hop"], json!({ "index": 1, "name": "bets.example" }));
+    let led = seen(&world, "leads.example", Sight::Family).await;
+    assert_eq!((&led["hop"]["index"], &led["reason"]), (&json!(0), &json!("leads.example is blocked by order; nobody can lift this.")));
+    world.put("/v1/mandates/secret", &order("secret.example", true).to_string()).await.ok();
     // One that is confidential and one of a feed read the same, but for the name that was asked for.
     let [secret, of_feed] = ["secret.example", "ordered.example"].map(|name| {
         let world = &world;
