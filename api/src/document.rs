@@ -58,7 +58,8 @@ pub fn complete(mut document: Document) -> Document {
         for (operation, takes_version) in operations {
             let Some(operation) = operation else { continue };
             refuse(operation, "default", "refused; `code` says why");
-            if path.starts_with("/v1/") {
+            // What needs no key says so itself.
+            if path.starts_with("/v1/") && operation.security.is_none() {
                 operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter
@@ -71,7 +72,7 @@ pub fn complete(mut document: Document) -> Document {
                 refuse(operation, "401", "no key, or none in force");
                 refuse(operation, "403", "the key's role may not do this");
                 // A key has no version: it is made, and it ends.
-                if takes_version && !path.ends_with("/keys/{key}") {
+                if takes_version && !path.ends_with("/keys/{key}") && !path.starts_with("/v1/reports/") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
                     let if_match = if_match.description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
