@@ -2,6 +2,8 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
+    num::NonZeroU32,
     path::Path,
     sync::{
         Arc,
@@ -33,8 +35,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     clock,
-    config::{Checked, Zone},
+    config::{Checked, Reports, Zone},
     lists::{self, Board, Keeper},
+    notices::{self, Post},
     orders, sampling,
 };
 
@@ -52,6 +55,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let store = Store::open(&checked.config.store.url).await?;
+    let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
@@ -108,13 +112,17 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         lists: &live,
         mandates: &mandates,
         control: Arc::new(control),
+        post,
     };
     let context = api_context(&running, metrics, &is_ready);
     tokio::spawn(clock::run(Arc::clone(&context)));
+    tokio::spawn(notices::run(Arc::clone(&running.post)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
+    // Failures to say who one is are counted by address.
+    let router = api::router(context).into_make_service_with_connect_info::<SocketAddr>();
     let end = Arc::clone(&ended);
-    let serve = axum::serve(api_listener, api::router(context)).with_graceful_shutdown(async move { end.notified().await });
+    let serve = axum::serve(api_listener, router).with_graceful_shutdown(async move { end.notified().await });
     let api = tokio::spawn(serve.into_future());
     tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
@@ -310,6 +318,12 @@ impl api::Explainer for DataPath {
     }
 }
 
+/// Where the public asks.
+fn desk(reports: &Reports) -> api::reports::Desk {
+    let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
+    api::reports::Desk::new(answer_within, NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN))
+}
+
 /// What a running daemon consists of.
 struct Running<'d> {
     checked: &'d Checked,
@@ -320,10 +334,11 @@ struct Running<'d> {
     lists: &'d Arc<LiveLists>,
     mandates: &'d Arc<Register>,
     control: Arc<lists::Control>,
+    post: Arc<Post>,
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
-    let Running { checked, store, directory, engine, recursor, lists, mandates, control } = running;
+    let Running { checked, store, directory, engine, recursor, lists, mandates, control, post } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
     let render_metrics = move || {
@@ -349,6 +364,10 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
         is_ready: Box::new(move || ready.load(Ordering::Relaxed)),
+        happenings: Default::default(),
+        notices: post.channels(),
+        default_preset: checked.config.policy.default_preset.clone(),
+        desk: desk(&checked.config.reports),
         writes: tokio::sync::Mutex::new(()),
         list_writes: tokio::sync::Mutex::new(()),
         mandate_writes: tokio::sync::Mutex::new(()),

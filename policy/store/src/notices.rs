@@ -99,14 +99,15 @@ pub(crate) async fn queue(connection: &mut SqliteConnection, notice: &NewNotice)
 }
 
 impl Store {
-    /// What is to be delivered by now, the longest waiting first.
+    /// What is to be delivered by now over a channel, the longest waiting first.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn notices_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
+    pub async fn notices_due(&self, channel: &str, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
         let select = "SELECT sequence, id, household, channel, recipient, attempts, at, document
-            FROM delivery JOIN notice ON notice.sequence = delivery.notice WHERE state = 'queued' AND due <= ? ORDER BY due LIMIT ?";
-        let rows = sqlx::query_as(select).bind(now.as_second()).bind(i64::from(limit)).fetch_all(&self.pool).await;
+            FROM delivery JOIN notice ON notice.sequence = delivery.notice WHERE state = 'queued' AND due <= ? AND channel = ?
+            ORDER BY due LIMIT ?";
+        let rows = sqlx::query_as(select).bind(now.as_second()).bind(channel).bind(i64::from(limit)).fetch_all(&self.pool).await;
         let rows: Vec<Row> = rows.map_err(step("reading the notices"))?;
         let due = |row: Row| Due {
             sequence: row.sequence,
