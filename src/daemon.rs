@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -11,6 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use api::{
+    limits::{Limits, Rate},
+    tokens::Tokens,
+};
 use async_trait::async_trait;
 use blocklist_loader::Feed;
 use metrics::gauge;
@@ -30,9 +35,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    config::{Checked, Zone},
+    config::{self, Checked, Zone},
     lists::{self, Board, Keeper},
-    sampling,
+    oidc, sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -103,11 +108,13 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         lists: &live,
         control: Arc::new(control),
     };
-    let context = api_context(&running, metrics, &is_ready);
+    let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
+    // Failures to say who one is are counted by address.
+    let router = api::router(context).into_make_service_with_connect_info::<SocketAddr>();
     let end = Arc::clone(&ended);
-    let serve = axum::serve(api_listener, api::router(context)).with_graceful_shutdown(async move { end.notified().await });
+    let serve = axum::serve(api_listener, router).with_graceful_shutdown(async move { end.notified().await });
     let api = tokio::spawn(serve.into_future());
     tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
@@ -313,7 +320,25 @@ struct Running<'d> {
     control: Arc<lists::Control>,
 }
 
-fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
+/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key of ours need not wait for them.
+fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
+    let tokens = checked.config.api.oidc.as_ref().map(oidc::tokens).transpose()?;
+    if let Some(tokens) = tokens.clone() {
+        tokio::spawn(async move { tokens.refresh().await });
+    }
+    Ok(tokens)
+}
+
+fn limits(api: &config::Api) -> Limits {
+    let rate = |per_s, burst| Rate { per_s, burst };
+    Limits::new(
+        rate(api.rate_per_s, api.rate_burst),
+        rate(api.operator_rate_per_s, api.operator_rate_burst),
+        rate(api.failed_per_s, api.failed_burst),
+    )
+}
+
+fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
     let Running { checked, store, directory, engine, recursor, lists, control } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let recursor = Arc::clone(recursor);
@@ -337,6 +362,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
         is_ready: Box::new(move || ready.load(Ordering::Relaxed)),
+        limits: limits(&checked.config.api),
+        tokens,
         writes: tokio::sync::Mutex::new(()),
         list_writes: tokio::sync::Mutex::new(()),
     })

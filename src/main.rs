@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod daemon;
 mod lists;
+mod oidc;
 mod sampling;
 
 use std::{path::PathBuf, process::ExitCode};

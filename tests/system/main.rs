@@ -23,6 +23,7 @@ mod identity;
 mod lists;
 mod nsd;
 mod recursion;
+mod roles;
 mod survival;
 mod toggles;
 mod world_itself;

@@ -146,7 +146,7 @@ macro_rules! select {
     };
 }
 
-fn random_hex(octets: usize) -> Result<String, StoreError> {
+pub(crate) fn random_hex(octets: usize) -> Result<String, StoreError> {
     let mut random = vec![0; octets];
     getrandom::fill(&mut random).map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
     Ok(random.iter().map(|octet| format!("{octet:02x}")).collect())

@@ -4,6 +4,7 @@
 //! - `feeds`: the feeds that were defined over REST.
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
+//! - `retries`: writes that may come twice.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
@@ -14,8 +15,9 @@ pub mod error;
 mod feeds;
 mod households;
 mod keys;
+mod retries;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, SqlitePool,
@@ -28,6 +30,7 @@ pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
+pub use retries::{Attempt, Begun, Kept};
 
 /// How long a statement waits for another process on the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +41,8 @@ const CONNECTIONS_MAX: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// Tells what this process began from what one before it did.
+    maker: Arc<str>,
 }
 
 impl Store {
@@ -69,7 +74,7 @@ impl Store {
             MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
             error => failed(error.into()),
         })?;
-        Ok(Self { pool })
+        Ok(Self { pool, maker: keys::random_hex(8)?.into() })
     }
 
     /// Closes it in order, so that the journal is folded in.
