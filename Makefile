@@ -68,6 +68,7 @@ tools/tests: tools/nextest
 	@PATH=$$PATH:/usr/sbin command -v named knotd pdns_server pdnsutil nsupdate knsupdate dig kdig sqlite3 | [ $$(wc -l) -eq 9 ] && \
 		[ -f /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || \
 		tests/install.sh bind9 bind9-dnsutils knot knot-dnsutils pdns-server pdns-backend-sqlite3 sqlite3
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || tests/install.sh libfaketime
 
 # Without PEERS_ROOT the rivals are this Debian's; cdb writes dnsdist's list in either case.
 tools/peers: tools/compiler

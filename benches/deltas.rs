@@ -1,15 +1,16 @@
 //! What do deltas cost: until one is live, on every lookup while there are many, in memory, and when all is built anew?
 //!
 //! Five million generated names are the base; a delta has 10,000 entries: half of them new names, a quarter names that are listed no more,
-//! a quarter names that are listed otherwise. Not measured: fetching, and making a delta of a provider's rows. Each line says what it
-//! must be. Building and folding are done by children, as the program does it, so that this process is one that serves.
+//! a quarter names that are listed otherwise. Building and folding are done by children, and a fold begins when the program would begin it
+//! and is live when the next delta has come meanwhile, so that this process is one that serves. Each line says what it must be. Not
+//! measured: fetching, and making a delta of a provider's rows.
 
 use std::{
     fmt::Display,
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +31,8 @@ const BASE: u64 = 5_000_000;
 const LARGE: u64 = 10_000_000;
 const DELTAS: u64 = 100;
 const ENTRIES: u64 = 10_000;
+/// The part of the base's names beyond which an overlay is folded: the program's (`src/lists/keeper.rs`).
+const FOLD_PART: u64 = 50;
 /// Names asked in a round, and rounds.
 const ASKED: u64 = 100_000;
 const ROUNDS: usize = 31;
@@ -79,70 +82,111 @@ fn ask_all() {
     let (folder, large) = (tempfile::tempdir().expect("a temporary folder"), tempfile::tempdir().expect("another"));
     child(&["build", &BASE.to_string()], folder.path());
     let lists = folder.path().join("lists");
-    let artefact = std::fs::metadata(generations::path_of(&lists, 1)).expect("just built").len();
-    how_soon_and_how_much_memory(&lists, artefact);
-    how_fast_are_lookups(&lists);
+    let fullest = how_soon_and_how_much_memory(&lists);
+    how_fast_are_lookups(&lists, fullest);
     let built = child(&["build", &LARGE.to_string()], large.path());
     say(&format!("How long are {LARGE} names built anew?"), built, "< 60 s of one core");
 }
 
-fn how_soon_and_how_much_memory(folder: &Path, artefact: u64) {
+/// What a delta takes until it is live, by the clock and by the scheduler.
+type Cost = (Duration, Duration);
+
+/// What this process had most of, in octets beyond what it had before the first delta.
+#[derive(Default)]
+struct Memory {
+    overlaid: u64,
+    /// And what the artefact has that is swapped in.
+    at_swap: (u64, u64),
+    after: u64,
+}
+
+/// Says also to which generation the first overlay grew that a fold replaced.
+fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
     let taxonomy = Taxonomy::shipped();
     let empty = resident();
     let live = LiveLists::new(open(folder, 1, &taxonomy));
     let before = resident();
-    let mut costs: Vec<(Duration, Duration)> = Vec::new();
+    let more = || resident().saturating_sub(before);
+    let (mut alone, mut beside): (Vec<Cost>, Vec<Cost>) = Default::default();
+    let mut most = Memory::default();
+    let (mut fullest, mut folds) = ((0, 0, 0), Vec::new());
+    let mut fold: Option<Child> = None;
     for generation in 2..2 + DELTAS {
         let mut delta = delta(&live.current(), folder, generation);
         let (began, cpu) = (Instant::now(), cpu());
         delta.write().expect("the folder is ours");
         let next = live.current().with(&[delta], &taxonomy).expect("our own delta fits");
         drop(live.install(next));
+        let costs = if fold.is_some() { &mut beside } else { &mut alone };
         costs.push((began.elapsed(), self::cpu() - cpu));
+        let (names, octets) = live.load().overlay_size();
+        most.overlaid = most.overlaid.max(more());
+        if names > fullest.0 {
+            fullest = (names, octets, generation);
+        }
+        if let Some(child) = fold.take() {
+            // What was folded, and over it what came meanwhile.
+            folds.push(end(child));
+            let next = open(folder, generation, &taxonomy);
+            assert_eq!(next.base_generation(), generation - 1);
+            most.at_swap = most.at_swap.max((more(), size(folder, generation - 1)));
+            drop(live.install(next));
+            most.after = most.after.max(more());
+        } else if names as u64 > live.load().header().names / FOLD_PART {
+            fold = Some(spawn(&["fold", &folder.display().to_string(), &generation.to_string()], Path::new("")));
+        }
     }
-    let first = costs[0];
-    costs.sort();
-    let (median, worst) = (costs[costs.len() / 2], costs[costs.len() - 1]);
+    let after = more();
+    let first = alone[0];
+    let (alone, beside) = (ordered(alone), ordered(beside));
     say(
         &format!("How soon is a delta of {ENTRIES} on {BASE} names live, written to disk, applied and swapped in?"),
-        format!("wall and CPU: the first {first:.1?}, of {DELTAS} on end the median {median:.1?}, the worst {worst:.1?}"),
+        format!(
+            "wall and CPU: the first {first:.1?}, of {DELTAS} on end the median {:.1?}, the worst {:.1?}; of {} while a fold was under way the median {:.1?}, the worst {:.1?}",
+            alone[alone.len() / 2],
+            alone[alone.len() - 1],
+            beside.len(),
+            beside[beside.len() / 2],
+            beside[beside.len() - 1],
+        ),
         "< 1 s; < 600 ms of CPU",
     );
-    let with_overlay = resident();
-    let (names, octets) = live.load().overlay_size();
-    let generation = live.load().generation();
-    let folded = child(&["fold", &folder.display().to_string(), &generation.to_string()], Path::new(""));
-    let next = open(folder, generation, &taxonomy);
-    assert_eq!(next.base_generation(), generation);
-    let both = resident();
-    drop(live.install(next));
-    let after = resident();
-    let part = |octets: u64| octets as f64 / artefact as f64;
+    let part = |octets: u64, artefact: u64| format!("{} MiB ({:.2} x)", mib(octets), octets as f64 / artefact as f64);
+    let (first_artefact, last_artefact) = (size(folder, 1), size(folder, live.load().base_generation()));
+    let (names, octets, generation) = fullest;
     say(
-        &format!("How much memory do {DELTAS} deltas take, and a fold? The artefact has {} MiB.", mib(artefact)),
-        format!(
-            "the lists {} MiB; {names} names in the overlay {} MiB more ({} MiB of them are its own); at the swap {} MiB more than before the deltas \
-             ({:.2} x the artefact); afterwards {} MiB more ({:.2} x). Folding by a child: {folded}",
-            mib(before - empty),
-            mib(with_overlay.saturating_sub(before)),
-            mib(octets as u64),
-            mib(both.saturating_sub(before)),
-            part(both.saturating_sub(before)),
-            after as i64 / (1 << 20) - before as i64 / (1 << 20),
-            part(after.saturating_sub(before)),
+        &format!(
+            "How much memory do {DELTAS} deltas take, and {} folds? The first artefact has {} MiB, the last {} MiB.",
+            folds.len(),
+            mib(first_artefact),
+            mib(last_artefact)
         ),
-        "at the swap < 1.5 x the artefact; all but what the new lists have more is given back",
+        format!(
+            "the lists {} MiB. More than before the deltas, and as a part of the artefact, the most each: overlaid {}; at a swap {}; after one {}; \
+             at the end {}. The fullest overlay had {names} names in {} MiB. A fold by a child: {}",
+            mib(before - empty),
+            part(most.overlaid, first_artefact),
+            part(most.at_swap.0, most.at_swap.1),
+            part(most.after, last_artefact),
+            part(after, last_artefact),
+            mib(octets as u64),
+            folds[folds.len() / 2],
+        ),
+        "at a swap < 1.5 x the artefact that comes; after one, all but what the new lists have more is given back",
     );
+    generation
 }
 
-fn how_fast_are_lookups(folder: &Path) {
+fn how_fast_are_lookups(folder: &Path, fullest: u64) {
     let taxonomy = Taxonomy::shipped();
     let before = open(folder, 1, &taxonomy);
-    let deltas: Vec<Delta> = (2..2 + DELTAS).map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written")).collect();
+    let deltas: Vec<Delta> = (2..=fullest).map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written")).collect();
     let overlaid = before.with(&deltas, &taxonomy).expect("our own deltas fit");
     drop(deltas);
-    let folded = open(folder, 1 + DELTAS, &taxonomy);
-    const BAR: &str = "after deltas < 1.05 x";
+    let last = open(folder, 1 + DELTAS, &taxonomy);
+    let folded = open(folder, last.base_generation(), &taxonomy);
+    let [overlaid_names, last_names] = [&overlaid, &last].map(|lists| lists.overlay_size().0);
+    const BAR: &str = "both < 1.05 x their bases";
     type Kind = (&'static str, fn(u64) -> Name, &'static str);
     let kinds: [Kind; 3] = [
         ("listed, and no delta touched", untouched, BAR),
@@ -151,32 +195,39 @@ fn how_fast_are_lookups(folder: &Path) {
     ];
     for (what, make, bar) in kinds {
         let asked: Vec<Name> = (0..ASKED).map(make).collect();
-        let mut rounds: [Vec<f64>; 3] = Default::default();
+        let mut rounds: [Vec<f64>; 4] = Default::default();
         for round in 0..ROUNDS {
-            for place in 0..3 {
+            for place in 0..4 {
                 // Whoever comes second finds more in the caches.
-                let place = (place + round) % 3;
-                let lists = [&before, &overlaid, &folded][place];
+                let place = (place + round) % 4;
+                let lists = [&before, &overlaid, &folded, &last][place];
                 let began = Instant::now();
                 let listed = asked.iter().filter(|name| !lists.classify(name.borrow()).choice.is_empty()).count();
                 rounds[place].push(began.elapsed().as_nanos() as f64 / asked.len() as f64);
                 std::hint::black_box(listed);
             }
         }
-        let [before, overlaid, folded] = &rounds;
+        let [before, overlaid, folded, last] = &rounds;
         say(
             &format!("How fast is a lookup of names that are {what}?"),
             format!(
-                "without deltas {:.0} ns, after {DELTAS} deltas {:.0} ns ({:.3} x), after a fold {:.0} ns ({:.3} x)",
+                "without deltas {:.0} ns; the fullest overlay, {overlaid_names} names, {:.0} ns ({:.3} x); after {DELTAS} deltas, the last fold alone \
+                 {:.0} ns, with the {last_names} names that came since {:.0} ns ({:.3} x)",
                 median(before.clone()),
                 median(overlaid.clone()),
                 ratio(overlaid, before),
                 median(folded.clone()),
-                ratio(folded, before),
+                median(last.clone()),
+                ratio(last, folded),
             ),
             bar,
         );
     }
+}
+
+fn ordered(mut costs: Vec<Cost>) -> Vec<Cost> {
+    costs.sort();
+    costs
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -212,19 +263,33 @@ fn delta(lists: &Blocklist, folder: &Path, generation: u64) -> Delta {
     Delta { path: generations::delta_path(folder, generation), header, changes, sha256: String::new() }
 }
 
+/// Of an artefact, in octets.
+fn size(folder: &Path, generation: u64) -> u64 {
+    std::fs::metadata(generations::path_of(folder, generation)).expect("just written").len()
+}
+
 fn open(folder: &Path, generation: u64, taxonomy: &Taxonomy) -> Arc<Blocklist> {
     generations::open(folder, generation, taxonomy).expect("just written")
 }
 
 /// Runs this program with other arguments, and gives back what it printed.
 fn child(arguments: &[&str], folder: &Path) -> String {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(arguments);
+    end(spawn(arguments, folder))
+}
+
+/// Starts it, behind whoever serves.
+fn spawn(arguments: &[&str], folder: &Path) -> Child {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(std::env::current_exe().expect("this program")).args(arguments);
     if folder != Path::new("") {
         command.arg(folder);
     }
-    let output = command.output().expect("a child of this program");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    command.stdout(Stdio::piped()).spawn().expect("a child of this program")
+}
+
+fn end(child: Child) -> String {
+    let output = child.wait_with_output().expect("a child of this program");
+    assert!(output.status.success(), "a child of this program failed");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 

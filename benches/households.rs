@@ -19,7 +19,8 @@ use policy::{
     category::Taxonomy,
     decide::decide,
     directory::{Directory, Reader},
-    household::{Device, Household, Identifier, Mac, Set, State, Switch},
+    household::{Device, Household, Identifier, Mac, Set, Settings, State, Switch},
+    moment::Moment,
     name::Name,
     rules::{HouseholdRules, OperatorDefaults},
 };
@@ -57,8 +58,9 @@ fn household(line: u32) -> Household {
         let switch = Set { value: Switch { state: State::Block }, set_by: String::new(), set_at: Timestamp::UNIX_EPOCH };
         let categories = if place == 3 { BTreeMap::from([("social".to_owned(), switch)]) } else { BTreeMap::new() };
         let identifiers = vec![Identifier::Mac(mac(line, place))];
-        let (name, kind, person, log, names) = (String::new(), None, None, true, BTreeMap::new());
-        let device = Device { name, kind, person, identifiers, log, categories, names };
+        let (name, kind, person, log) = (String::new(), None, None, true);
+        let settings = Settings { categories, ..Settings::default() };
+        let device = Device { name, kind, person, identifiers, log, settings };
         household.devices.insert(format!("device-{place}").parse().expect("an identifier"), device);
     }
     household
@@ -87,7 +89,7 @@ fn in_batches(directory: &Directory, households: u32, touched: bool, ask: impl F
     let (mut state, mut sum, began) = (1_u64, 0_u64, Instant::now());
     for _ in 0..QUERIES / BATCH as u32 {
         let lines: [u32; BATCH] = std::array::from_fn(|place| (((mix(state + place as u64) >> 32) * u64::from(households)) >> 32) as u32);
-        let reader = directory.reader();
+        let reader = directory.reader(Moment::FIRST);
         if touched {
             black_box(reader.touch(lines.iter().map(|line| v4(*line))));
         }
@@ -101,22 +103,23 @@ fn in_batches(directory: &Directory, households: u32, touched: bool, ask: impl F
 
 fn main() {
     let taxonomy = Taxonomy::shipped();
-    let defaults = OperatorDefaults { preset: taxonomy.preset("light").expect("a shipped preset") };
+    let defaults = OperatorDefaults { preset: taxonomy.preset("light").expect("a shipped preset"), ..OperatorDefaults::default() };
     let name = Name::parse("www.example.com").expect("a name");
     let said = Classification { choice: taxonomy.find("social").into_iter().collect(), ..Classification::NOTHING };
     for count in [1_u32, 100_000, 1_000_000] {
         let before = resident();
         let directory = Directory::new(defaults);
         let began = Instant::now();
-        (0..count).for_each(|line| directory.install(HouseholdRules::compile(&household(line), &taxonomy, defaults)));
+        (0..count)
+            .for_each(|line| directory.install(HouseholdRules::compile(&household(line), &taxonomy, defaults, Timestamp::UNIX_EPOCH)));
         println!(
             "{count} households: {:.0} octets each, compiled and installed in {:.2?}",
             (resident() - before) / f64::from(count),
             began.elapsed(),
         );
-        let by_v4 = |line| directory.identify(v4(line), None, false).asker.blocked().is_empty().into();
-        let by_v6 = |line| directory.identify(v6(line), None, false).asker.blocked().is_empty().into();
-        let by_mac = |line| directory.identify(v4(line), Some(mac(line, 2)), false).asker.blocked().is_empty().into();
+        let by_v4 = |line| directory.identify(v4(line), None, false, Moment::FIRST).asker.blocked().is_empty().into();
+        let by_v6 = |line| directory.identify(v6(line), None, false, Moment::FIRST).asker.blocked().is_empty().into();
+        let by_mac = |line| directory.identify(v4(line), Some(mac(line, 2)), false, Moment::FIRST).asker.blocked().is_empty().into();
         let batched = |reader: &Reader<'_>, line| reader.identify(v4(line), None, false).asker.blocked().is_empty().into();
         println!(
             "  identify in sequence: IPv4 {:.0} ns, IPv6 {:.0} ns, IPv4 and MAC {:.0} ns; IPv4 in batches: plain {:.0} ns, touched first {:.0} ns",
@@ -126,7 +129,7 @@ fn main() {
             in_batches(&directory, count, false, batched),
             in_batches(&directory, count, true, batched),
         );
-        let asker = directory.identify(v4(0), None, false).asker;
+        let asker = directory.identify(v4(0), None, false, Moment::FIRST).asker;
         let deciding = in_sequence(count, |_| black_box(decide(black_box(&asker), name.borrow(), black_box(&said))).is_block().into());
         println!("  decide: {deciding:.1} ns");
     }

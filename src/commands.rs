@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use api::explain::Line;
+use api::explain::{Line, Sight};
 use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
 use jiff::Timestamp;
 use policy::{
@@ -24,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     Command, ConfigArgument, KeysCommand, ListsCommand,
     config::{self, Checked, LogFormat},
-    daemon, lists,
+    daemon, lists, orders,
 };
 
 /// Names each way in the audit of a rollback, as many as the API writes.
@@ -101,25 +101,31 @@ async fn explain(
     let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
     let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
     let lists = lists::open_newest(&checked.plan(), &checked.taxonomy)?;
-    let lists = Arc::new(LiveLists::new(lists.context("no lists were built yet: ox-protect lists build")?));
+    let mut lists = lists.context("no lists were built yet: ox-protect lists build")?;
+    let url = &checked.config.store.url;
+    let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };
+    if let Some(store) = &store {
+        lists = orders::on(lists, store).await?;
+    }
+    let lists = Arc::new(LiveLists::new(lists));
     let directory = Arc::new(Directory::new(checked.defaults));
     let mut line = None;
-    if let Some(household) = household {
+    if let Some((household, store)) = household.zip(store.as_ref()) {
         let id: Id = household.parse()?;
-        let store = Store::open(&checked.config.store.url).await?;
         let found = store.household(&id).await?.ok_or_else(|| anyhow!("there is no household {id}"))?;
-        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults));
+        let at = Timestamp::now();
+        let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults, at));
         let device = match device {
             Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
             None => None,
         };
-        line = Some(Line { household: found, rules, device });
+        line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
     let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type).await;
-    let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy);
+    let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);
     print_json(&explanation)
 }
 

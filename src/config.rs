@@ -2,6 +2,8 @@
 //!
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
+mod blocks;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -10,10 +12,10 @@ use std::{
 
 use blocklist_loader::{Feed, Plan, share};
 use ipnet::IpNet;
-use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults};
-use resolver::respond::BlockedAnswer;
+use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
 use serde::{Deserialize, Serialize};
 
+pub use self::blocks::{BlockedAnswerKind, BlockedBy};
 use crate::oidc;
 
 /// What runs without `--config`.
@@ -65,6 +67,14 @@ pub struct Dns {
     pub blocked_answer: BlockedAnswerKind,
     /// The addresses of `landing`.
     pub landing: Vec<IpAddr>,
+    /// Other answers, by who decides about the block.
+    pub blocked_by: BlockedBy,
+    /// Whom to ask about a block, as URIs.
+    pub contact: Vec<String>,
+    /// Who filters, for people to read.
+    pub organization: String,
+    /// The language of that and of the titles of categories.
+    pub language: String,
     /// The proxy that looks at listed paths, by its addresses.
     pub url_proxy: Vec<IpAddr>,
     /// Budget of the answer cache in MiB.
@@ -73,18 +83,6 @@ pub struct Dns {
     pub resolutions_max: usize,
     /// The most of them for one client.
     pub waiting_per_client_max: u32,
-}
-
-/// `dns.blocked_answer`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BlockedAnswerKind {
-    /// NXDOMAIN.
-    Nxdomain,
-    /// NOERROR without records.
-    Nodata,
-    /// The landing addresses.
-    Landing,
 }
 
 impl Default for Dns {
@@ -99,6 +97,10 @@ impl Default for Dns {
             server_id: String::new(),
             blocked_answer: BlockedAnswerKind::Nxdomain,
             landing: Vec::new(),
+            blocked_by: BlockedBy::default(),
+            contact: Vec::new(),
+            organization: String::new(),
+            language: "en".to_owned(),
             url_proxy: Vec::new(),
             cache_mib: 256,
             resolutions_max: 4096,
@@ -190,11 +192,16 @@ pub struct Policy {
     pub default_preset: String,
     /// A taxonomy document; empty is the shipped one.
     pub taxonomy: PathBuf,
+    /// Whether canary names (`use-application-dns.net`) are answered negatively where filtering is on, so that browsers keep to this
+    /// resolver.
+    pub refuse_canary: bool,
+    /// Whether the names of private relays are, so that devices say that the relay is not available in this network.
+    pub refuse_private_relay: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new() }
+        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new(), refuse_canary: true, refuse_private_relay: true }
     }
 }
 
@@ -421,19 +428,6 @@ impl Checked {
         let (feeds, directory) = (self.config.feeds.clone(), lists.directory.clone());
         Plan { feeds, directory, own_names: lists.own_names.clone(), ..Plan::default() }
     }
-
-    /// What a blocked name is answered with.
-    pub fn blocked_answer(&self) -> BlockedAnswer {
-        let dns = &self.config.dns;
-        match dns.blocked_answer {
-            BlockedAnswerKind::Nxdomain => BlockedAnswer::NxDomain,
-            BlockedAnswerKind::Nodata => BlockedAnswer::NoData,
-            BlockedAnswerKind::Landing => BlockedAnswer::Landing {
-                v4: dns.landing.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None }),
-                v6: dns.landing.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None }),
-            },
-        }
-    }
 }
 
 /// Reads a configuration file, or the embedded default, lets the environment override keys, and checks the whole.
@@ -518,7 +512,16 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         warnings
             .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
     }
-    Ok(Checked { defaults: OperatorDefaults { preset }, config, taxonomy, roots, warnings, is_embedded: false, base: PathBuf::new() })
+    let refused = Refused { canary: config.policy.refuse_canary, relay: config.policy.refuse_private_relay };
+    Ok(Checked {
+        defaults: OperatorDefaults { preset, refused },
+        config,
+        taxonomy,
+        roots,
+        warnings,
+        is_embedded: false,
+        base: PathBuf::new(),
+    })
 }
 
 fn check_ranges(config: &Config) -> Result<(), ConfigError> {
@@ -533,6 +536,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("dns.waiting_per_client_max", (1..=1_000_000).contains(&dns.waiting_per_client_max), "1 to 1000000")?;
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
+    blocks::check(dns)?;
     if let Some(share) = &lists.share {
         share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
     }

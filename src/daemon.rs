@@ -20,7 +20,9 @@ use async_trait::async_trait;
 use blocklist_loader::Feed;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use policy::{category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name};
+use policy::{
+    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
+};
 use policy_store::{Author, NewKey, Store};
 use resolver::{
     engine::{Engine, Parts, Stale},
@@ -35,9 +37,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    clock,
     config::{self, Checked, Zone},
     lists::{self, Board, Keeper},
-    oidc, sampling,
+    oidc, orders, sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -60,6 +63,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let board = Board::new();
     let settings = list_settings(&checked, &taxonomy, &store, &board).await?;
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
+    let mandates = orders::start(&store, &live).await?;
     let recursor = Arc::new(recursor(&checked)?);
     let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
@@ -85,6 +89,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         say(&format!("dns ready on {address}"))?;
     }
     tokio::spawn(publish(Arc::clone(&engine)));
+    tokio::spawn(orders::run(Arc::clone(&mandates)));
     let sample = sampling::open(&checked)?;
     tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
@@ -106,9 +111,11 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         engine: &engine,
         recursor: &recursor,
         lists: &live,
+        mandates: &mandates,
         control: Arc::new(control),
     };
     let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
+    tokio::spawn(clock::run(Arc::clone(&context)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     // Failures to say who one is are counted by address.
@@ -223,7 +230,8 @@ pub fn engine(
         recursion: recursion(checked, recursor)?,
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
-        blocked_answer: checked.blocked_answer(),
+        contact: checked.contact(),
+        blocked: checked.blocked_answers(),
         url_proxy: dns.url_proxy.clone(),
         server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
         cache_octets: dns.cache_mib << 20,
@@ -317,6 +325,7 @@ struct Running<'d> {
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<Internet>>,
     lists: &'d Arc<LiveLists>,
+    mandates: &'d Arc<Register>,
     control: Arc<lists::Control>,
 }
 
@@ -339,9 +348,9 @@ fn limits(api: &config::Api) -> Limits {
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
-    let Running { checked, store, directory, engine, recursor, lists, control } = running;
+    let Running { checked, store, directory, engine, recursor, lists, mandates, control } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
-    let recursor = Arc::clone(recursor);
+    let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
     let render_metrics = move || {
         counted.recorder.publish();
         let (octets, entries) = counted.cache_usage();
@@ -349,6 +358,7 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         gauge!("ox_protect_cache_entries").set(entries as f64);
         gauge!("ox_protect_households").set(households.len() as f64);
         recursor.show_sizes();
+        orders::show(&ordered);
         metrics.run_upkeep();
         metrics.render()
     };
@@ -358,6 +368,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         taxonomy: Arc::new(checked.taxonomy.clone()),
         defaults: checked.defaults,
         lists: Arc::clone(lists),
+        mandates: Arc::clone(mandates),
+        own_names: blocklist_loader::gate::own_names(&checked.config.lists.own_names),
         lists_control: Arc::clone(control) as Arc<dyn api::control::ListControl>,
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
@@ -366,5 +378,6 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         tokens,
         writes: tokio::sync::Mutex::new(()),
         list_writes: tokio::sync::Mutex::new(()),
+        mandate_writes: tokio::sync::Mutex::new(()),
     })
 }

@@ -1,10 +1,12 @@
 //! The program: what can be asked of it on the command line. Everything else is in the rooms.
 
+mod clock;
 mod commands;
 mod config;
 mod daemon;
 mod lists;
 mod oidc;
+mod orders;
 mod sampling;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -89,7 +89,22 @@ pub fn unknown_household(id: &Id) -> Problem {
 }
 
 fn install(directory: &Directory, household: &Household, taxonomy: &Taxonomy, defaults: OperatorDefaults) {
-    directory.install(HouseholdRules::compile(household, taxonomy, defaults));
+    directory.install(HouseholdRules::compile(household, taxonomy, defaults, Timestamp::now()));
+}
+
+/// Compiles households anew from what is stored: the clock has changed something for them. One that cannot be read goes on by what is
+/// known of it.
+pub async fn recompile(context: &Context, households: &[Id]) {
+    let _turn = context.writes.lock().await;
+    for id in households {
+        match context.store.household(id).await {
+            Ok(Some(household)) => install(&context.directory, &household, &context.taxonomy, context.defaults),
+            Ok(None) => context.directory.remove(id),
+            Err(error) => {
+                tracing::error!(%id, error = &error as &dyn std::error::Error, "a household's schedules could not be compiled anew")
+            }
+        }
+    }
 }
 
 /// Makes all stored households live: the start. Returns how many are. One whose document cannot be read is logged, counted
@@ -138,7 +153,8 @@ pub async fn load_all(store: &Store, directory: &Directory, taxonomy: &Taxonomy,
 }
 
 fn compile_all(batch: &Batch, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Vec<Result<HouseholdRules, StoreError>> {
-    let compile = |household: Household| HouseholdRules::compile(&household, taxonomy, defaults);
+    let now = Timestamp::now();
+    let compile = |household: Household| HouseholdRules::compile(&household, taxonomy, defaults, now);
     batch.households().map(|household| household.map(compile)).collect()
 }
 

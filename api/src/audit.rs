@@ -19,7 +19,7 @@ const PAGE_MAX: u32 = 1_000;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Pages {
-    /// Only those about this: `household:home`, `feed:gambling`, `lists`.
+    /// Only those about this: `household:home`, `feed:gambling`, `mandate:court-7`, `lists`.
     subject: Option<String>,
     /// `oldest` first, which is also what is meant where nothing is said, or `newest`.
     #[serde(default)]
@@ -58,7 +58,7 @@ struct AuditRecord {
     /// What: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with `_failed` where it was not done, with `_done` where the
     /// outcome is told in a row of its own.
     action: String,
-    /// To what: `household:ID`, `key:ID`, `feed:NAME` or `lists`.
+    /// To what: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     subject: String,
     /// What was so before; of a changed household what differs.
     before: Option<Value>,

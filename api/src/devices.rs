@@ -1,6 +1,6 @@
 //! A household's devices.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier};
+use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -88,8 +88,7 @@ impl DeviceBody {
             person: None,
             identifiers: Vec::new(),
             log: true,
-            categories: BTreeMap::new(),
-            names: BTreeMap::new(),
+            settings: Settings::default(),
         });
         let Self { name, kind, person, identifiers, log } = self;
         device.name = name.unwrap_or_else(|| std::mem::take(&mut device.name));

@@ -69,7 +69,7 @@ pub fn complete(mut document: Document) -> Document {
                 operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter
-                        && ["id", "device"].contains(&parameter.name.as_str())
+                        && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())
                     {
                         let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some(ID)).max_length(Some(64));
                         parameter.schema = Some(id.build().into());
@@ -89,8 +89,9 @@ pub fn complete(mut document: Document) -> Document {
                 // A key has no version: it is made, and it ends.
                 if takes_version && !path.ends_with("/keys/{key}") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-                    let if_match = if_match
-                        .description(Some("The version in quotes, of the household or the feed: refused with 412 where it has another."));
+                    let if_match = if_match.description(Some(
+                        "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
+                    ));
                     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }

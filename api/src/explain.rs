@@ -6,11 +6,12 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::Asker,
+    decide::{Asker, Layer},
     explain::Explained,
-    household::{Device, Household, Id},
+    household::{Device, Household, Id, Settings},
     key::prefix_of_name,
-    listing::{Action, Polarity},
+    listing::{Action, Polarity, Tier},
+    moment::Moment,
     name::{Name, NameRef},
     rules::HouseholdRules,
 };
@@ -21,10 +22,11 @@ use crate::{
     Context,
     apply::read_with_rules,
     devices::unknown_device,
-    grounds::{Grounds, Setter},
+    grounds::Grounds,
     principal::Anyone,
     problem::Problem,
     request::{Asked, segment},
+    setters::Setter,
     shapes,
 };
 
@@ -54,13 +56,28 @@ pub struct Line {
     pub rules: Arc<HouseholdRules>,
     /// The device's place in them, where it is known.
     pub device: Option<u16>,
+    /// When it asks.
+    pub at: Timestamp,
 }
 
 impl Line {
     /// Who asks, as the data path takes it.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device)
+        Asker::of(&self.rules, self.device, Moment::of(self.at))
+    }
+
+    /// What is set for who asks, the nearest first, with the word for where it is set.
+    #[must_use]
+    pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
+        let device = self.device().map(|(_, device)| device);
+        let person = device.and_then(|device| self.household.person_of(device));
+        let levels = [
+            device.map(|device| ("device", &device.settings)),
+            person.map(|person| ("person", &person.settings)),
+            Some(("household", &self.household.settings)),
+        ];
+        levels.into_iter().flatten().collect()
     }
 
     /// The device and its identifier, where it is known.
@@ -89,16 +106,35 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The listed name that decided: in a feed, or in an own list.
+    /// The name that decided: in a feed, in an own list, or of a mandate.
     entry: Option<String>,
     feed: Option<String>,
     scope: Option<Value>,
+    mandate: Option<Ordering>,
     generation: u64,
     setter: Option<Setter>,
     hop: Hop,
     chain: Vec<String>,
     matches: Vec<Matched>,
     answer: Answer,
+}
+
+/// The mandate that decided, as far as it may be seen.
+#[derive(Debug, Serialize)]
+struct Ordering {
+    id: Option<Id>,
+    basis: &'static str,
+    reference: Option<String>,
+    confidential: bool,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// The operator and his auditors: everything.
+    Whole,
+    /// A family: of an order its basis at most, and nothing of a confidential one, which looks like any other.
+    Family,
 }
 
 /// Which name decided: 0 is the one asked for, the others are its chain's, then its listed addresses.
@@ -198,20 +234,27 @@ pub async fn explain(
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,
             };
-            Some(Line { household, rules, device: place })
+            Some(Line { household, rules, device: place, at: Timestamp::now() })
         }
     };
+    let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
     let explained = context.explainer.explain(asker, name.clone(), record_type).await;
-    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy)))
+    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, sight)))
 }
 
 /// Puts an explanation together; the command line prints the same.
-pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy) -> Explanation {
+pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy, sight: Sight) -> Explanation {
     let verdict = explained.verdict;
-    let name = &explained.names[explained.hop];
+    let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
+    // What an order is about, where it is not what was asked for, is the order's to tell.
+    let hop = if is_hidden { 0 } else { explained.hop };
+    let name = &explained.names[hop];
     let header = explained.lists.header();
-    let found = explained.lists.matches(name.borrow());
+    let mut found = explained.lists.matches(name.borrow());
+    if sight == Sight::Family {
+        found.retain(|found| found.tier != Tier::Mandatory);
+    }
     // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
     let is_of_paths = |action| action == Action::Proxied;
     let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).rfind(|found| {
@@ -220,8 +263,13 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
             && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
     });
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)) };
+    let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
+    let mandate = mandate.filter(|mandate| !(is_hidden && mandate.confidential));
+    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let own = grounds.own_entry();
+    let whole = mandate.filter(|_| !is_hidden);
+    // Addresses stand there because they are listed or ordered, so a family is shown names alone.
+    let chain = explained.names[1..].iter().filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
@@ -230,17 +278,29 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         device: line.and_then(Line::device).map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
-        action: verdict.action.as_str(),
+        action: if is_hidden { Action::Policy.as_str() } else { verdict.action.as_str() },
         reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
-        entry: decisive.map(|found| shown(found.entry)).or_else(|| own.as_ref().map(|(entry, _)| entry.to_string())),
+        entry: decisive
+            .map(|found| shown(found.entry))
+            .or_else(|| own.as_ref().map(|(entry, _)| entry.to_string()))
+            .or_else(|| whole.map(|mandate| mandate.target.to_string())),
         feed: grounds.feed.clone(),
-        scope: decisive.map(|found| word(&found.mark.scope)).or_else(|| own.map(|(_, own)| word(&own.value.scope))),
+        scope: decisive
+            .map(|found| word(&found.mark.scope))
+            .or_else(|| own.map(|(_, own)| word(&own.value.scope)))
+            .or_else(|| whole.and_then(|mandate| mandate.target.scope()).map(|scope| word(&scope))),
+        mandate: mandate.map(|mandate| Ordering {
+            id: whole.map(|mandate| mandate.id.clone()),
+            basis: mandate.basis.as_str(),
+            reference: whole.and_then(|mandate| mandate.reference.clone()),
+            confidential: mandate.confidential,
+        }),
         generation: header.generation,
         setter,
-        hop: Hop { index: explained.hop, name: shown(name.borrow()) },
-        chain: explained.names[1..].iter().map(|name| shown(name.borrow())).collect(),
+        hop: Hop { index: hop, name: shown(name.borrow()) },
+        chain: chain.map(|name| shown(name.borrow())).collect(),
         matches: found
             .iter()
             .map(|found| Matched {

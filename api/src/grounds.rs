@@ -2,27 +2,22 @@
 //!
 //! The verdict itself is the data path's and is not made here; the household's document only says whose it was.
 
-use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
     explain::Explained,
-    household::{Device, Filtering, Household, OwnName, Set, State},
+    household::{Filtering, Household, OwnName, Set},
+    mandates::Mandate,
     name::Name,
+    own::Whose,
+    special::{Special, Specials},
+    timeline::zone,
 };
-use serde::Serialize;
 
-use crate::explain::{Line, shown};
-
-/// Who set what decided.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Setter {
-    /// `device`, `household`, `preset`, `operator` or `feed`.
-    layer: &'static str,
-    /// A key, a preset or a feed.
-    by: String,
-    at: Option<Timestamp>,
-}
+use crate::{
+    explain::{Line, shown},
+    setters::{Setter, Setters},
+};
 
 /// All that a verdict can be traced to.
 pub struct Grounds<'a> {
@@ -32,6 +27,10 @@ pub struct Grounds<'a> {
     pub taxonomy: &'a Taxonomy,
     /// The feed of the entry that decided.
     pub feed: Option<String>,
+    /// The mandate that decided, as far as it may be seen at all.
+    pub mandate: Option<&'a Mandate>,
+    /// Whether who set it may not be seen.
+    pub is_hidden: bool,
 }
 
 impl<'a> Grounds<'a> {
@@ -48,51 +47,61 @@ impl<'a> Grounds<'a> {
         self.line.map(|line| &line.household)
     }
 
-    fn device(&self) -> Option<&'a Device> {
-        self.line?.device().map(|(_, device)| device)
+    fn setters(&self) -> Option<Setters<'a>> {
+        Some(Setters { line: self.line?, taxonomy: self.taxonomy })
     }
 
     /// The entry of an own list that decided.
     pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
         let line = self.line?;
-        let (compiled, document) = match self.layer() {
-            Layer::DeviceAllow | Layer::DeviceDeny => (line.rules.names(Some(line.device?)), &self.device()?.names),
-            Layer::HouseholdAllow | Layer::HouseholdDeny => (line.rules.names(None), &line.household.names),
+        let whose = match self.layer() {
+            Layer::DeviceAllow | Layer::DeviceDeny => Whose::Device(line.device?),
+            Layer::PersonAllow | Layer::PersonDeny => Whose::PersonOf(line.device?),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => Whose::Household,
             _ => return None,
         };
-        let (entry, _) = compiled?.find(self.name().borrow())?;
-        document.get_key_value(&entry.to_owned())
+        let (entry, _) = line.rules.names(whose)?.find(self.name().borrow())?;
+        let (_, settings) = line.levels().into_iter().find(|(word, _)| Some(*word) == self.own_level())?;
+        settings.names.get_key_value(&entry.to_owned())
     }
 
-    /// The nearest one that says what was decided, from the device up to the operator. An allow by default has one only where
-    /// a switch allows what the name is listed for.
-    pub fn setter(&self) -> Option<Setter> {
+    /// Whose own list decided.
+    fn own_level(&self) -> Option<&'static str> {
         match self.layer() {
-            Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter { layer: "feed", by: self.feed.clone()?, at: None }),
-            layer @ (Layer::DeviceAllow | Layer::DeviceDeny | Layer::HouseholdAllow | Layer::HouseholdDeny) => {
-                let is_device = matches!(layer, Layer::DeviceAllow | Layer::DeviceDeny);
-                let (_, set) = self.own_entry()?;
-                Some(Setter { layer: if is_device { "device" } else { "household" }, by: set.set_by.clone(), at: Some(set.set_at) })
-            }
-            Layer::Category => self.switch(self.explained.verdict.categories, State::Block).or_else(|| {
-                // A preset that the taxonomy no longer has decides nothing.
-                let preset =
-                    self.household().and_then(|household| household.preset.clone()).filter(|slug| self.taxonomy.preset(slug).is_some());
-                let operator = || Setter { layer: "operator", by: "default preset".to_owned(), at: None };
-                Some(preset.map_or_else(operator, |by| Setter { layer: "preset", by, at: None }))
-            }),
-            Layer::Default if self.is_off() => None,
-            Layer::Default => self.switch(self.listed(), State::Allow),
+            Layer::DeviceAllow | Layer::DeviceDeny => Some("device"),
+            Layer::PersonAllow | Layer::PersonDeny => Some("person"),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => Some("household"),
+            _ => None,
         }
     }
 
-    /// The nearest switch of the first category, if it says `state`.
-    fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
-        let slug = self.taxonomy.slugs(categories).into_iter().next()?;
-        let of_device = self.device().and_then(|device| device.categories.get(slug)).map(|set| ("device", set));
-        let of_household = || self.household().and_then(|household| household.categories.get(slug)).map(|set| ("household", set));
-        let (layer, set) = of_device.or_else(of_household)?;
-        (set.value.state == state).then(|| Setter { layer, by: set.set_by.clone(), at: Some(set.set_at) })
+    /// The nearest one that says what was decided, from the device up to the operator. An allow by default has one only where
+    /// a switch or a schedule allows what the name is listed for.
+    pub fn setter(&self) -> Option<Setter> {
+        match self.layer() {
+            Layer::Mandatory if self.is_hidden => None,
+            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter::new("mandate", mandate.id.to_string())),
+            Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter::new("feed", self.feed.clone()?)),
+            Layer::DeviceAllow
+            | Layer::PersonAllow
+            | Layer::HouseholdAllow
+            | Layer::DeviceDeny
+            | Layer::PersonDeny
+            | Layer::HouseholdDeny => Some(Setter::of(self.own_level()?, self.own_entry()?.1)),
+            Layer::Grant => self.setters()?.granted(self.name().borrow(), self.listed()),
+            Layer::Paused => self.setters()?.paused(),
+            Layer::Category => match self.setters() {
+                Some(setters) => Some(setters.blocks(self.explained.verdict.categories)),
+                None => Some(Setter::of_operator()),
+            },
+            Layer::Bypass => Some(self.setters().map_or_else(Setter::of_operator, |setters| setters.bypass())),
+            Layer::SafeSearch => {
+                let Special::Search(engine) = Specials::shipped().find(self.name().borrow()) else { return None };
+                self.setters()?.safe_search(&Specials::shipped().engines()[usize::from(engine)].slug)
+            }
+            Layer::Default if self.is_off() => None,
+            Layer::Default => self.setters()?.allows(self.listed()),
+        }
     }
 
     /// The categories that the name is listed for, whether they are blocked here or not.
@@ -113,19 +122,35 @@ impl<'a> Grounds<'a> {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
             0 => String::new(),
+            _ if self.is_hidden => String::new(),
             _ => format!(" because it leads to {}", shown(self.name().borrow())),
         };
         let titles = self.titles(self.explained.verdict.categories);
         match self.layer() {
-            Layer::Mandatory => format!("{asked} is blocked by order{because_of}; nobody can lift this."),
+            Layer::Mandatory => {
+                let basis = self.mandate.map(|mandate| format!(" ({})", mandate.basis.title())).unwrap_or_default();
+                format!("{asked} is blocked by order{basis}{because_of}; nobody can lift this.")
+            }
             Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked{}.", self.trouble()),
             Layer::DeviceAllow => format!("{asked} is allowed by this device's own list{}.", self.trouble()),
+            Layer::PersonAllow => format!("{asked} is allowed by this person's own list{}.", self.trouble()),
+            Layer::Grant => format!("{asked} is open for a while{}{}.", self.hours(setter), self.trouble()),
+            Layer::PersonDeny => format!("{asked} is blocked by this person's own list{because_of}."),
+            Layer::Paused => {
+                format!("the Internet is off for this {}{}.", setter.map_or("household", |setter| setter.layer), self.hours(setter))
+            }
+            Layer::Bypass => format!("{asked} is answered so that software keeps to this filter{because_of}."),
+            Layer::SafeSearch => {
+                format!("{asked} leads to its safe search, as set for this {}.", setter.map_or("household", |setter| setter.layer))
+            }
             Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list{}.", self.trouble()),
             Layer::DeviceDeny => format!("{asked} is blocked by this device's own list{because_of}."),
             Layer::HouseholdDeny => format!("{asked} is blocked by the household's own list{because_of}."),
             Layer::Security => format!("{asked} is blocked for everybody's security ({titles}){because_of}."),
             Layer::Category => {
                 let by = match setter.map(|setter| setter.layer) {
+                    Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => "which a schedule blocks at this hour",
+                    Some("person") => "which somebody blocked for this person",
                     Some("device") => "which somebody blocked for this device",
                     Some("household") => "which somebody blocked for this household",
                     Some("preset") => "which the household's preset blocks",
@@ -137,13 +162,28 @@ impl<'a> Grounds<'a> {
         }
     }
 
+    /// Until when, by the household's clocks.
+    fn hours(&self, setter: Option<&Setter>) -> String {
+        let until = setter.and_then(|setter| setter.until).zip(self.household());
+        until.map_or_else(String::new, |(until, household)| {
+            let until = until.to_zoned(zone(household));
+            let schedule =
+                setter.and_then(|setter| setter.schedule.as_ref()).map_or_else(String::new, |id| format!(" by the schedule {id}"));
+            format!("{schedule} until {:02}:{:02} on {}", until.hour(), until.minute(), until.date())
+        })
+    }
+
     /// Why nothing blocks the name.
     fn why_not(&self, setter: Option<&Setter>) -> String {
         let titles = self.titles(self.listed());
         match setter.map(|setter| setter.layer) {
             _ if titles.is_empty() => "it is on no list".to_owned(),
             _ if self.is_off() => format!("it is listed as {titles}, but this household chose no filtering"),
+            Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => {
+                format!("it is listed as {titles}, which a schedule allows at this hour")
+            }
             Some("device") => format!("it is listed as {titles}, which somebody allowed for this device"),
+            Some("person") => format!("it is listed as {titles}, which somebody allowed for this person"),
             Some(_) => format!("it is listed as {titles}, which somebody allowed for this household"),
             None => format!("it is listed as {titles}, which is not blocked here"),
         }

@@ -4,9 +4,11 @@
 //! - `retries`: writes that may come twice.
 //! - `request`: what a request carries, read strictly.
 //! - [`apply`]: a write from the first to the last step.
-//! - `households`, `devices`, `switches`: what can be written; `keys`: who may.
-//! - [`explain`]: why; `grounds`: by whom, and in words.
+//! - `households`, `people`, `devices`: who there is; `keys`: who may write.
+//! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a time.
+//! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in words.
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
+//! - `mandates`: what is ordered, and that no household allows it.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
 //! - `audit`, `events`: what was done, and what happens.
 //! - `service`: taxonomy, health, metrics.
@@ -22,19 +24,25 @@ mod audit;
 pub mod control;
 mod devices;
 mod document;
+mod effective;
 mod events;
 pub mod explain;
 mod feeds;
 mod grounds;
+mod hours;
 mod households;
 mod keys;
 pub mod limits;
 mod lists;
+mod mandates;
+mod people;
+mod place;
 mod principal;
 mod problem;
 mod request;
 mod retries;
 mod service;
+mod setters;
 mod shapes;
 mod switches;
 pub mod tokens;
@@ -45,7 +53,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware, routing::get};
 use policy::{
-    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, rules::OperatorDefaults,
+    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
+    rules::OperatorDefaults,
 };
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -71,7 +80,11 @@ pub struct Context {
     pub defaults: OperatorDefaults,
     /// The live lists.
     pub lists: Arc<LiveLists>,
-    /// Whoever keeps them.
+    /// All mandates, and which are in force.
+    pub mandates: Arc<Register>,
+    /// Names that nothing blocks here unless somebody means it: the operator's, and those that certificates are checked at.
+    pub own_names: Vec<Name>,
+    /// Whoever keeps the lists.
     pub lists_control: Arc<dyn ListControl>,
     /// The data path.
     pub explainer: Arc<dyn Explainer>,
@@ -87,6 +100,8 @@ pub struct Context {
     pub writes: tokio::sync::Mutex<()>,
     /// Whoever does something to feeds and lists takes turns here, which may take seconds.
     pub list_writes: tokio::sync::Mutex<()>,
+    /// Writers of mandates take turns here.
+    pub mandate_writes: tokio::sync::Mutex<()>,
 }
 
 /// All routes. Opens no socket.
@@ -97,11 +112,10 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(households::list))
         .routes(routes!(households::put, households::get, households::delete))
         .routes(routes!(households::put_network, households::delete_network))
-        .routes(routes!(switches::put_category, switches::delete_category))
-        .routes(routes!(switches::put_name, switches::delete_name))
+        .routes(routes!(people::put, people::get, people::delete))
         .routes(routes!(devices::put, devices::get, devices::delete))
-        .routes(routes!(switches::put_device_category, switches::delete_device_category))
-        .routes(routes!(switches::put_device_name, switches::delete_device_name))
+        .routes(routes!(effective::of_household))
+        .routes(routes!(effective::of_device))
         .routes(routes!(keys::list, keys::post))
         .routes(routes!(keys::delete))
         .routes(routes!(feeds::list, feeds::post))
@@ -110,6 +124,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(feeds::approve))
         .routes(routes!(feeds::rollback))
         .routes(routes!(feeds::what_if))
+        .routes(routes!(mandates::list))
+        .routes(routes!(mandates::put, mandates::get, mandates::delete))
         .routes(routes!(lists::lists))
         .routes(routes!(lists::generations))
         .routes(routes!(lists::diff))
@@ -121,6 +137,17 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))
         .routes(routes!(service::metrics));
+    let in_places = [
+        routes!(switches::put_category, switches::delete_category),
+        routes!(switches::put_name, switches::delete_name),
+        routes!(switches::put_safe_search),
+        routes!(switches::put_bypass, switches::delete_bypass),
+        routes!(hours::put_schedule, hours::delete_schedule),
+        routes!(hours::post_grant, hours::delete_grants),
+        routes!(hours::delete_grant),
+        routes!(hours::put_pause, hours::delete_pause),
+    ];
+    let routes = in_places.into_iter().fold(routes, place::in_each_place);
     let (router, document) = routes.split_for_parts();
     let document = Arc::new(document::complete(document));
     router

@@ -69,8 +69,136 @@ pub struct Household {
     categories: BTreeMap<String, Switch>,
     /// Its own list, by name.
     names: BTreeMap<String, OwnName>,
+    /// What holds at certain hours, by name; absent where nothing does.
+    schedules: Option<BTreeMap<String, Schedule>>,
+    /// What is open for a while, by identifier.
+    grants: Option<BTreeMap<String, Grant>>,
+    /// The Internet is off.
+    pause: Option<Pause>,
+    /// Safe search, by engine.
+    safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// What becomes of names by which software goes around the filter.
+    bypass: Option<Switch>,
+    /// Its people, by identifier.
+    people: Option<BTreeMap<String, PersonOfHousehold>>,
     /// Its devices, by identifier.
     devices: BTreeMap<String, DeviceOfHousehold>,
+}
+
+/// A schedule that is set.
+#[derive(ToSchema)]
+struct Schedule {
+    /// The days on which it begins: `mon` to `sun`.
+    days: Vec<String>,
+    /// When it begins, by the household's clocks.
+    from: String,
+    /// When it ends.
+    to: String,
+    /// Categories that are blocked meanwhile.
+    block: Vec<String>,
+    /// Categories that are allowed meanwhile.
+    allow: Vec<String>,
+    /// Whether the Internet is off meanwhile.
+    pause: bool,
+    /// Dates on which it does not begin.
+    except: Option<Vec<String>>,
+    /// Who set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// Something that is open for a while.
+#[derive(ToSchema)]
+struct Grant {
+    /// The category that is open.
+    category: Option<String>,
+    /// The name that is open, with all below it.
+    domain: Option<String>,
+    /// Everything is open.
+    everything: Option<bool>,
+    /// When it closes, RFC 3339.
+    #[schema(format = DateTime)]
+    until: String,
+    /// Who set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// The Internet is off.
+#[derive(ToSchema)]
+struct Pause {
+    /// Until then, RFC 3339.
+    #[schema(format = DateTime)]
+    until: String,
+    /// Who set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// The safe search of an engine.
+#[derive(ToSchema)]
+struct SafeSearch {
+    /// `off`, `moderate` or `strict`.
+    level: String,
+    /// Who set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// A person, as they stand in their household.
+#[derive(ToSchema)]
+struct PersonOfHousehold {
+    /// What the family calls them.
+    name: String,
+    /// Their switches, by slug; a category that is not here is inherited.
+    categories: BTreeMap<String, Switch>,
+    /// Their own list, by name.
+    names: BTreeMap<String, OwnName>,
+    /// What holds at certain hours, by name; absent where nothing does.
+    schedules: Option<BTreeMap<String, Schedule>>,
+    /// What is open for a while, by identifier.
+    grants: Option<BTreeMap<String, Grant>>,
+    /// The Internet is off.
+    pause: Option<Pause>,
+    /// Safe search, by engine.
+    safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// What becomes of names by which software goes around the filter.
+    bypass: Option<Switch>,
+}
+
+/// A person by themselves.
+#[derive(ToSchema)]
+pub struct Person {
+    /// The identifier.
+    id: String,
+    /// What the family calls them.
+    name: String,
+    /// Their devices, by identifier.
+    devices: Vec<String>,
+    /// Their switches, by slug; a category that is not here is inherited.
+    categories: BTreeMap<String, Switch>,
+    /// Their own list, by name.
+    names: BTreeMap<String, OwnName>,
+    /// What holds at certain hours, by name; absent where nothing does.
+    schedules: Option<BTreeMap<String, Schedule>>,
+    /// What is open for a while, by identifier.
+    grants: Option<BTreeMap<String, Grant>>,
+    /// The Internet is off.
+    pause: Option<Pause>,
+    /// Safe search, by engine.
+    safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// What becomes of names by which software goes around the filter.
+    bypass: Option<Switch>,
+    /// The household's version; also the `ETag`.
+    version: u64,
 }
 
 /// A page of households, by identifier.
@@ -125,6 +253,16 @@ struct DeviceOfHousehold {
     categories: BTreeMap<String, Switch>,
     /// Its own list, by name.
     names: BTreeMap<String, OwnName>,
+    /// What holds at certain hours, by name; absent where nothing does.
+    schedules: Option<BTreeMap<String, Schedule>>,
+    /// What is open for a while, by identifier.
+    grants: Option<BTreeMap<String, Grant>>,
+    /// The Internet is off.
+    pause: Option<Pause>,
+    /// Safe search, by engine.
+    safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// What becomes of names by which software goes around the filter.
+    bypass: Option<Switch>,
 }
 
 /// A device by itself.
@@ -179,6 +317,173 @@ pub struct NameWritten {
     version: u64,
 }
 
+/// The safe search that is set in a place.
+#[derive(ToSchema)]
+pub struct SafeSearchWritten {
+    /// The level of each engine that is set there; others are inherited.
+    safe_search: BTreeMap<String, String>,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// What becomes of names by which software goes around the filter.
+#[derive(ToSchema)]
+pub struct BypassWritten {
+    /// `block`, `allow` or `inherit`.
+    bypass: String,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A schedule that was written.
+#[derive(ToSchema)]
+pub struct ScheduleWritten {
+    /// Its name.
+    schedule: String,
+    /// The days on which it begins.
+    days: Vec<String>,
+    /// When it begins.
+    from: String,
+    /// When it ends.
+    to: String,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A grant that was given.
+#[derive(ToSchema)]
+pub struct GrantWritten {
+    /// Its identifier, by which it can be ended early.
+    grant: String,
+    /// The category that is open.
+    category: Option<String>,
+    /// The name that is open, with all below it.
+    domain: Option<String>,
+    /// Everything is open.
+    everything: Option<bool>,
+    /// When it closes, RFC 3339.
+    #[schema(format = DateTime)]
+    until: String,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// A pause that was set or lifted.
+#[derive(ToSchema)]
+pub struct PauseWritten {
+    /// Until when the Internet is off, RFC 3339; none where it is on.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// What holds at this moment.
+#[derive(ToSchema)]
+pub struct Effective {
+    /// For which household.
+    household: String,
+    /// For which device; none for one that nobody named.
+    device: Option<String>,
+    /// The version of the rules; also the `ETag`.
+    version: u64,
+    /// The household's choice: `not_asked`, `on` or `off`.
+    filtering: String,
+    /// Its starting point; none means the operator's default.
+    preset: Option<String>,
+    /// IANA name of the zone its clocks show.
+    time_zone: String,
+    /// The moment, RFC 3339.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Every category, by slug.
+    categories: BTreeMap<String, EffectiveState>,
+    /// Whether the Internet is off.
+    paused: EffectivePause,
+    /// Safe search, by engine.
+    safe_search: BTreeMap<String, EffectiveLevel>,
+    /// Whether names by which software goes around the filter are answered negatively.
+    bypass: EffectiveBypass,
+    /// The grants that run, the nearest place first: each as it is set, with `id` and `layer`.
+    grants: Vec<BTreeMap<String, serde_json::Value>>,
+    /// All schedules: each as it is set, with `id`, `layer`, `running` and `next_change`.
+    schedules: Vec<BTreeMap<String, serde_json::Value>>,
+    /// All entries of own lists: each as it is set, with `name` and `layer`.
+    names: Vec<BTreeMap<String, serde_json::Value>>,
+}
+
+/// What holds of a category.
+#[derive(ToSchema)]
+struct EffectiveState {
+    /// `block` or `allow`.
+    state: String,
+    /// When that changes by itself, within eight days, RFC 3339.
+    #[schema(format = DateTime)]
+    next_change: Option<String>,
+    /// Where it is set: `device`, `person`, `household`, `preset` or `operator`.
+    layer: String,
+    /// By whom: a key, or a preset.
+    set_by: String,
+    /// When, RFC 3339; none where nobody noted it.
+    #[schema(format = DateTime)]
+    set_at: Option<String>,
+    /// The schedule by which it holds.
+    schedule: Option<String>,
+    /// When that ends, RFC 3339.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+}
+
+/// Whether the Internet is off.
+#[derive(ToSchema)]
+struct EffectivePause {
+    /// Whether it is.
+    state: bool,
+    /// When that changes by itself, within eight days, RFC 3339.
+    #[schema(format = DateTime)]
+    next_change: Option<String>,
+    /// Where it is set; absent where it is not off.
+    layer: Option<String>,
+    /// By whom.
+    set_by: Option<String>,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: Option<String>,
+    /// The schedule by which it is off.
+    schedule: Option<String>,
+    /// When it is on again, RFC 3339.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+}
+
+/// The safe search of an engine.
+#[derive(ToSchema)]
+struct EffectiveLevel {
+    /// `off`, `moderate` or `strict`.
+    level: String,
+    /// Where it is set; absent where nobody set it.
+    layer: Option<String>,
+    /// By whom.
+    set_by: Option<String>,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: Option<String>,
+}
+
+/// What becomes of names by which software goes around the filter.
+#[derive(ToSchema)]
+struct EffectiveBypass {
+    /// Whether they are answered negatively.
+    refused: bool,
+    /// Where it is set.
+    layer: String,
+    /// By whom.
+    set_by: String,
+    /// When, RFC 3339; none where nobody noted it.
+    #[schema(format = DateTime)]
+    set_at: Option<String>,
+}
+
 /// The keys of a household.
 #[derive(ToSchema)]
 pub struct Keys {
@@ -224,6 +529,69 @@ pub struct FeedGone {
     revision: u64,
 }
 
+/// A mandate.
+#[derive(ToSchema)]
+pub struct Mandate {
+    /// Its identifier, the operator's choice.
+    id: String,
+    /// Rises with every change; also the `ETag`.
+    version: u64,
+    /// `pending`, `active` or `expired`.
+    state: String,
+    /// The name that is ordered; or else an address.
+    name: Option<String>,
+    /// Addresses of answers: one, or a network.
+    address: Option<String>,
+    /// What a name covers: `exact`, `subtree` or `descendants`.
+    scope: Option<String>,
+    /// On what it rests: `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
+    basis: String,
+    /// Where it is written.
+    reference: Option<String>,
+    /// From when on, RFC 3339; none means always.
+    #[schema(format = DateTime)]
+    not_before: Option<String>,
+    /// Until when; none means for ever.
+    #[schema(format = DateTime)]
+    not_after: Option<String>,
+    /// Where A and AAAA lead instead; none means the operator's way.
+    landing: Option<Landing>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    confidential: bool,
+    /// Whether it covers what it covers by intent.
+    force: bool,
+    /// When it was first written, RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Who wrote it first.
+    created_by: String,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
+    updated_at: String,
+    /// Who changed it last.
+    updated_by: String,
+}
+
+/// Where a name leads that is blocked.
+#[derive(ToSchema)]
+pub struct Landing {
+    /// For A.
+    #[schema(format = Ipv4)]
+    v4: Option<String>,
+    /// For AAAA.
+    #[schema(format = Ipv6)]
+    v6: Option<String>,
+}
+
+/// A page of mandates, by identifier.
+#[derive(ToSchema)]
+pub struct MandatePage {
+    /// The mandates.
+    mandates: Vec<Mandate>,
+    /// The cursor of the next page; none where there is none.
+    next: Option<String>,
+}
+
 /// Why a name is blocked or not.
 #[derive(ToSchema)]
 pub struct Explanation {
@@ -239,7 +607,7 @@ pub struct Explanation {
     verdict: String,
     /// The layer that decided.
     layer: String,
-    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records` or `proxied`.
+    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records`, `proxied` or `ordered`.
     action: String,
     /// One sentence to read out.
     reason: String,
@@ -247,12 +615,14 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The listed name that decided: in a feed, or in an own list.
+    /// The name that decided: in a feed, in an own list, or of a mandate.
     entry: Option<String>,
     /// The feed of that entry.
     feed: Option<String>,
     /// What that entry covers: `exact`, `subtree` or `descendants`.
     scope: Option<String>,
+    /// The mandate that decided, where one did.
+    mandate: Option<MandateOfExplanation>,
     /// The generation of the lists.
     generation: u64,
     /// Who set what decided.
@@ -267,16 +637,34 @@ pub struct Explanation {
     answer: Answer,
 }
 
+/// The mandate that decided. A family learns its basis at most.
+#[derive(ToSchema)]
+struct MandateOfExplanation {
+    /// Its identifier.
+    id: Option<String>,
+    /// On what it rests.
+    basis: String,
+    /// Where it is written.
+    reference: Option<String>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    confidential: bool,
+}
+
 /// Who set what decided.
 #[derive(ToSchema)]
 struct Setter {
-    /// `device`, `household`, `preset`, `operator` or `feed`.
+    /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
     layer: String,
-    /// A key, a preset or a feed.
+    /// A key, a preset, a feed or a mandate.
     by: String,
     /// When, RFC 3339; none where nobody noted it.
     #[schema(format = DateTime)]
     at: Option<String>,
+    /// The schedule by which it holds at this hour.
+    schedule: Option<String>,
+    /// When it ends by itself, RFC 3339.
+    #[schema(format = DateTime)]
+    until: Option<String>,
 }
 
 /// Which name decided.

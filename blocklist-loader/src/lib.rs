@@ -36,7 +36,6 @@ mod rows;
 pub mod share;
 mod source;
 mod spool;
-mod suffix;
 #[cfg(test)]
 mod testing;
 mod unpack;

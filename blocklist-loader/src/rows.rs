@@ -9,9 +9,8 @@ use policy::{
     key::{key_of_path, names_of_prefix},
     listing::{Action, Mark, Polarity, Records, Scope},
     name::{NameBuffer, NameRef},
+    suffix::{Suffix, public_suffix},
 };
-
-use crate::suffix::{Suffix, public_suffix};
 
 /// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
 const SAMPLES_OF_A_KIND: u8 = 5;

@@ -20,8 +20,10 @@ use crate::{
     delta::Delta,
     key::{address_tops, is_of_addresses, name_of_address},
     listing::{Action, Mark, Polarity, Records, Tier},
+    mandates::Mandates,
     name::{KEY_ESCAPE, KEY_LABEL_END, LABELS_MAX, Labels, NameRef},
     overlay::Overlay,
+    special::Specials,
 };
 
 pub use crate::classification::{Classification, Listing, Paths};
@@ -110,19 +112,23 @@ struct Base {
 pub struct Blocklist {
     header: Header,
     sha256: String,
+    /// Of the lists alone, and with the mandates.
+    lists_stamp: u64,
     stamp: u64,
     base: Arc<Base>,
-    overlay: Overlay,
+    overlay: Arc<Overlay>,
     overlay_sets: Arc<Vec<MarkSet>>,
     answers: Arc<Vec<Records>>,
     has_addresses: bool,
+    mandates: Arc<Mandates>,
 }
 
 /// Set in the number of a mark set that is the overlay's.
 const OF_OVERLAY: u32 = 1 << 31;
 
-/// The most listed ancestors a name can have: each label end, once.
+/// The most listed ancestors a name can have: each label end, once. A kilobyte, so it is filled where it lies and not handed about.
 type Hits = ([(u8, u32); LABELS_MAX], usize);
+const NO_HITS: Hits = ([(0, 0); LABELS_MAX], 0);
 
 impl Blocklist {
     /// Lists that list nothing: generation 0, before the first artefact.
@@ -140,12 +146,14 @@ impl Blocklist {
         let mut lists = Self {
             header,
             sha256,
+            lists_stamp: stamp,
             stamp,
             base: Arc::new(base),
-            overlay: Overlay::default(),
+            overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers,
             has_addresses: false,
+            mandates: Arc::default(),
         };
         lists.has_addresses = address_tops().iter().any(|top| lists.base.has_prefix(top));
         lists
@@ -179,17 +187,20 @@ impl Blocklist {
     /// # Errors
     /// A delta that continues another generation, or that does not fit: its feeds and categories are its parent's. Nothing is changed then.
     pub fn with(&self, deltas: &[Delta], taxonomy: &Taxonomy) -> Result<Arc<Self>, ArtefactError> {
-        let changes: usize = deltas.iter().map(|delta| delta.changes.len()).sum();
+        let keys = || deltas.iter().flat_map(|delta| &delta.changes).map(|(key, _)| key.len());
         let mut next = Self {
             header: self.header.clone(),
             sha256: self.sha256.clone(),
+            lists_stamp: self.lists_stamp,
             stamp: self.stamp,
             base: Arc::clone(&self.base),
-            overlay: self.overlay.grown(changes),
+            overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
+            mandates: Arc::clone(&self.mandates),
         };
+        let mut overlay = self.overlay.grown(keys().count(), keys().sum());
         let mut sets: Vec<Vec<Mark>> = self.overlay_sets.iter().map(|set| set.marks.iter().map(|mark| mark.mark).collect()).collect();
         let mut places: std::collections::HashMap<Vec<Mark>, u32> = (0..).zip(&sets).map(|(place, set)| (set.clone(), place)).collect();
         for delta in deltas {
@@ -216,7 +227,7 @@ impl Blocklist {
                     sets.push(marks.clone());
                     u32::try_from(sets.len() - 1).expect("fewer sets than names in the overlay")
                 });
-                next.overlay.set(key, place);
+                overlay.set(key, place);
                 next.has_addresses |= address_tops().iter().any(|top| key.starts_with(top));
             }
             if !delta.header.answers.is_empty() {
@@ -228,8 +239,36 @@ impl Blocklist {
         let path = deltas.last().map(|delta| delta.path.clone()).unwrap_or_default();
         let translation = Translation::of(&next.header, &path, taxonomy)?;
         next.overlay_sets = Arc::new(sets.iter().map(|set| translation.set(set)).collect());
-        next.stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
+        next.overlay = Arc::new(overlay);
+        next.lists_stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
+        next.stamp = next.lists_stamp ^ next.mandates.stamp();
         Ok(Arc::new(next))
+    }
+
+    /// The same lists under these mandates; all else is shared. What continues these lists, [`Self::with`] deltas, has them as well.
+    #[must_use]
+    pub fn ordered(self: &Arc<Self>, mandates: &Arc<Mandates>) -> Arc<Self> {
+        if self.mandates.stamp() == mandates.stamp() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            header: self.header.clone(),
+            sha256: self.sha256.clone(),
+            lists_stamp: self.lists_stamp,
+            stamp: self.lists_stamp ^ mandates.stamp(),
+            base: Arc::clone(&self.base),
+            overlay: Arc::clone(&self.overlay),
+            overlay_sets: Arc::clone(&self.overlay_sets),
+            answers: Arc::clone(&self.answers),
+            has_addresses: self.has_addresses,
+            mandates: Arc::clone(mandates),
+        })
+    }
+
+    /// What is ordered beside the feeds: the mandates that were in force when these lists became live.
+    #[must_use]
+    pub fn mandates(&self) -> &Mandates {
+        &self.mandates
     }
 
     /// The generation whose artefact lies under the overlay.
@@ -259,7 +298,7 @@ impl Blocklist {
     /// Whether any entry is about addresses: where none is, answers need not be looked at.
     #[must_use]
     pub fn has_addresses(&self) -> bool {
-        self.has_addresses
+        self.has_addresses || self.mandates.has_addresses()
     }
 
     /// What the artefact says of itself.
@@ -280,7 +319,7 @@ impl Blocklist {
         &self.sha256
     }
 
-    /// A number that stands for this content: what was classified under the same stamp needs no second look.
+    /// A number that stands for this content, mandates included: what was classified under the same stamp needs no second look.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.stamp
@@ -295,16 +334,27 @@ impl Blocklist {
     /// What the lists say of a name that somebody asked for. What they say of addresses is not said of names: nobody has those.
     #[must_use]
     pub fn classify(&self, name: NameRef<'_>) -> Classification {
-        if is_of_addresses(name) { Classification::NOTHING } else { self.classify_key(name) }
+        if is_of_addresses(name) {
+            return Classification::NOTHING;
+        }
+        Classification { special: Specials::shipped().find(name), ..self.classify_key(name) }
     }
 
     fn classify_key(&self, name: NameRef<'_>) -> Classification {
-        let (hits, count) = self.walk(name);
+        let mut classification = self.classify_by_feeds(name);
+        if let Some(ordered) = self.mandates.find(name) {
+            (classification.mandatory, classification.ordered) = (true, Some(ordered));
+        }
+        classification
+    }
+
+    fn classify_by_feeds(&self, name: NameRef<'_>) -> Classification {
+        let mut room = NO_HITS;
+        let hits = self.walk(name, &mut room);
         let mut classification = Classification::NOTHING;
-        if count == 0 {
+        if hits.is_empty() {
             return classification;
         }
-        let hits = &hits[..count];
         let is_ranked = hits.iter().any(|&(_, set)| self.set(set).is_ranked);
         let mut ranks = [(false, 0); LISTINGS_MAX];
         self.for_each_mark(hits, name, |depth, mark| {
@@ -318,14 +368,14 @@ impl Blocklist {
     /// What the lists say of an address in an answer. Allocates: ask only where [`Self::has_addresses`].
     #[must_use]
     pub fn classify_address(&self, address: IpAddr) -> Classification {
-        if self.has_addresses { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
+        if self.has_addresses() { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
     }
 
     /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
     #[must_use]
     pub fn matches<'a>(&self, name: NameRef<'a>) -> Vec<Match<'a>> {
-        let (hits, count) = self.walk(name);
-        let hits = &hits[..count];
+        let mut room = NO_HITS;
+        let hits = self.walk(name, &mut room);
         let mut ancestors: Vec<NameRef<'a>> = name.ancestors().collect();
         ancestors.reverse();
         let mut matches = Vec::new();
@@ -410,15 +460,16 @@ impl Blocklist {
     }
 
     /// The listed ancestors of a name, the name included, from the top: how many labels each has, and its mark set.
-    fn walk(&self, name: NameRef<'_>) -> Hits {
+    fn walk<'h>(&self, name: NameRef<'_>, hits: &'h mut Hits) -> &'h [(u8, u32)] {
         let name = Labels::of(name);
         if self.overlay.len() == 0 {
-            return self.base.walk(&name);
+            self.base.walk(&name, hits);
+        } else {
+            let look = self.overlay.look(&name);
+            self.base.walk(&name, hits);
+            self.overlay.walk(&name, look, |depth, set| replace(hits, depth, set | OF_OVERLAY));
         }
-        let look = self.overlay.look(&name);
-        let mut hits = self.base.walk(&name);
-        self.overlay.walk(&name, look, |depth, set| replace(&mut hits, depth, set | OF_OVERLAY));
-        hits
+        &hits.0[..hits.1]
     }
 }
 
@@ -456,22 +507,21 @@ fn stamp_of(sha256: &str) -> u64 {
 }
 
 impl Base {
-    fn walk(&self, name: &Labels<'_>) -> Hits {
-        let mut hits = ([(0, 0); LABELS_MAX], 0);
+    fn walk(&self, name: &Labels<'_>, hits: &mut Hits) {
         let mut node = self.fst.root();
         let mut output = Output::zero();
         for depth in 0..name.len() {
             for &octet in name.label_from_top(depth) {
                 let escaped = octet <= KEY_ESCAPE;
                 if escaped && !self.step(&mut node, &mut output, KEY_ESCAPE) {
-                    return hits;
+                    return;
                 }
                 if !self.step(&mut node, &mut output, if escaped { octet + 1 } else { octet }) {
-                    return hits;
+                    return;
                 }
             }
             if !self.step(&mut node, &mut output, KEY_LABEL_END) {
-                return hits;
+                return;
             }
             if node.is_final() {
                 let set = output.cat(node.final_output()).value();
@@ -484,7 +534,6 @@ impl Base {
                 }
             }
         }
-        hits
     }
 
     /// Whether any key begins so.

@@ -52,6 +52,12 @@ impl CategorySet {
         Self(self.0 | other.0)
     }
 
+    /// The categories of this one that are not in the other.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether there is no category in it.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -14,7 +14,7 @@ use std::sync::{
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::{category::CategorySet, network::Network, rules::HouseholdRules};
+use crate::{category::CategorySet, moment::Moment, network::Network, rules::HouseholdRules, special::Standards};
 
 /// Cells of a chunk: 4 MiB.
 const CHUNK_CELLS: usize = 1 << 16;
@@ -23,17 +23,17 @@ const CHUNKS_MAX: usize = 1 << 12;
 /// The longest IPv6 prefix whose bits fit a digest.
 const V6_LENGTH_MAX: u8 = 64;
 
-/// A household known by a device's address, or one with an own list: the digest cannot tell who asks or what holds.
+/// A household known by a device's address, or one with an own list or a grant: the digest cannot tell who asks or what holds.
 const NEEDS_RECORD: u64 = 1;
 
-/// One household, as the data path finds it. 48 octets of the line are used; the rest is room.
+/// One household, as the data path finds it. 56 octets of the line are used; the rest is room.
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct Cell {
     /// Odd while the words below are being written.
     sequence: AtomicU64,
     /// See [`Digest`].
-    words: [AtomicU64; 4],
+    words: [AtomicU64; 5],
     /// Everything else about the household; `None` in a cell that nobody has.
     rules: ArcSwapOption<HouseholdRules>,
 }
@@ -48,20 +48,24 @@ pub(crate) struct Digest {
     /// Its IPv4 network (32 bits), the length of that and one (8 bits), the length of its IPv6 network and one (8 bits), flags.
     /// A length and one, so that 0 says that there is no such network.
     rest: u64,
+    /// When the words above end to be true (32 bits, the lower half), and what holds beside categories.
+    time: u64,
 }
 
 impl Digest {
     fn of(rules: &HouseholdRules) -> Self {
-        let blocked = rules.blocked(None).to_bits();
+        let standing = rules.standing(None, Moment::FIRST);
+        let blocked = standing.blocked.to_bits();
         let mut networks = rules.packed_networks().map(|(_, network)| network);
         let v4 = networks.by_ref().find(|network| network.is_v4());
         let mut networks = rules.packed_networks().map(|(_, network)| network);
         let v6 = networks.find(|network| !network.is_v4() && network.length() <= V6_LENGTH_MAX);
-        let needs_record = rules.has_addresses() || rules.names(None).is_some();
+        let needs_record = rules.has_addresses() || rules.has_names(None) || standing.grants != 0;
         Self {
             blocked: [blocked as u64, (blocked >> 64) as u64],
             v6: v6.map_or(0, Network::upper_bits),
             rest: v4.map_or(0, v4_bits) | v6.map_or(0, v6_bits) | if needs_record { NEEDS_RECORD } else { 0 },
+            time: u64::from(rules.until().to_bits()) | u64::from(standing.standards.to_bits()) << 32,
         }
     }
 
@@ -74,9 +78,14 @@ impl Digest {
         }
     }
 
-    /// Whether only the record can tell who asks from here, or what holds for them.
-    pub fn needs_record(self) -> bool {
-        self.rest & NEEDS_RECORD != 0
+    /// Whether only the record can tell who asks from here, or what holds for them now.
+    pub fn needs_record(self, now: Moment) -> bool {
+        self.rest & NEEDS_RECORD != 0 || now >= Moment::from_bits(self.time as u32)
+    }
+
+    /// What holds beside categories for a device that nobody named.
+    pub fn standards(self) -> Standards {
+        Standards::from_bits((self.time >> 32) as u32)
     }
 
     /// The categories blocked for a device that nobody named.
@@ -84,8 +93,8 @@ impl Digest {
         CategorySet::from_bits(u128::from(self.blocked[1]) << 64 | u128::from(self.blocked[0]))
     }
 
-    fn words(self) -> [u64; 4] {
-        [self.blocked[0], self.blocked[1], self.v6, self.rest]
+    fn words(self) -> [u64; 5] {
+        [self.blocked[0], self.blocked[1], self.v6, self.rest, self.time]
     }
 }
 
@@ -110,10 +119,10 @@ impl Cell {
     /// therefore of the write that `before` ended, or of one that began after, and of the latter `after` would tell.
     pub fn digest(&self) -> Option<Digest> {
         let before = self.sequence.load(Ordering::Acquire);
-        let [lower, upper, v6, rest] = std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
+        let [lower, upper, v6, rest, time] = std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let after = self.sequence.load(Ordering::Relaxed);
-        (before == after && before.is_multiple_of(2)).then_some(Digest { blocked: [lower, upper], v6, rest })
+        (before == after && before.is_multiple_of(2)).then_some(Digest { blocked: [lower, upper], v6, rest, time })
     }
 
     /// Reads the line, whatever is in it.

@@ -3,6 +3,8 @@
 use crate::{
     category::{CategoryId, CategorySet},
     listing::{Action, Mark, Tier},
+    mandates::Ordered,
+    special::Special,
 };
 
 /// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
@@ -15,12 +17,16 @@ pub struct Classification {
     pub choice: CategorySet,
     /// Categories of the operator's security tier.
     pub security: CategorySet,
-    /// Listed by order.
+    /// Listed by order, or under a mandate.
     pub mandatory: bool,
+    /// The mandate, where there is one.
+    pub ordered: Option<Ordered>,
     /// On the operator's never-block list.
     pub never_block: bool,
     /// Paths of this host that are listed.
     pub paths: Paths,
+    /// Not of the lists: whether the name is answered in a way of its own.
+    pub special: Special,
     /// The feeds behind it, one for each tier and category, in no order that means anything; where there are too many, those that are
     /// left are the ones whose word weighs most.
     pub listings: [Option<Listing>; LISTINGS_MAX],
@@ -86,8 +92,10 @@ impl Classification {
         choice: CategorySet::EMPTY,
         security: CategorySet::EMPTY,
         mandatory: false,
+        ordered: None,
         never_block: false,
         paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
+        special: Special::None,
         listings: [None; LISTINGS_MAX],
     };
 
@@ -126,7 +134,7 @@ impl Classification {
                 _ => {}
             }
         }
-        self.mandatory &= !is_lifted || is_ordered(&self.listings);
+        self.mandatory &= !is_lifted || self.ordered.is_some() || is_ordered(&self.listings);
         self
     }
 

@@ -7,31 +7,45 @@ use std::sync::Arc;
 use crate::{
     blocklist::{Classification, Listing},
     category::CategorySet,
-    household::State,
+    household::{SearchLevel, State},
     listing::{Action, Tier},
-    name::NameRef,
+    mandates::Ordered,
+    moment::Moment,
+    name::{Name, NameRef},
+    own::Whose,
     rules::HouseholdRules,
+    special::{Special, Specials, Standards},
 };
 
-/// Who is asking: loaded once for a query, so that one query is judged by one version of the rules. A mask, and for those few
-/// who have an own list the record that it stands in.
+/// Who is asking: loaded once for a query, so that one query is judged by one version of the rules at one instant. What holds, and for
+/// those few who have an own list or a grant the record that these stand in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     blocked: CategorySet,
-    own: Option<(Arc<HouseholdRules>, Option<u16>)>,
+    standards: Standards,
+    own: Option<Own>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Own {
+    rules: Arc<HouseholdRules>,
+    device: Option<u16>,
+    grants: u32,
 }
 
 impl Asker {
-    /// A device of a household by its place, or one that nobody named.
+    /// A device of a household by its place, or one that nobody named, at an instant.
     #[must_use]
-    pub fn of(rules: &Arc<HouseholdRules>, device: Option<u16>) -> Self {
-        let has_list = rules.names(None).is_some() || (device.is_some() && rules.names(device).is_some());
-        Self { blocked: rules.blocked(device), own: has_list.then(|| (Arc::clone(rules), device)) }
+    pub fn of(rules: &Arc<HouseholdRules>, device: Option<u16>, now: Moment) -> Self {
+        let standing = rules.standing(device, now);
+        let has_own = standing.grants != 0 || rules.has_names(device);
+        let own = has_own.then(|| Own { rules: Arc::clone(rules), device, grants: standing.grants });
+        Self { blocked: standing.blocked, standards: standing.standards, own }
     }
 
-    /// One without an own list.
-    pub(crate) fn of_mask(blocked: CategorySet) -> Self {
-        Self { blocked, own: None }
+    /// One without an own list and without a grant.
+    pub(crate) fn of_mask(blocked: CategorySet, standards: Standards) -> Self {
+        Self { blocked, standards, own: None }
     }
 
     /// The categories that are blocked for this asker.
@@ -40,40 +54,84 @@ impl Asker {
         self.blocked
     }
 
-    /// What the device's own list says of a name, and what the household's says.
-    fn own_lists(&self, name: NameRef<'_>) -> (Option<State>, Option<State>) {
-        let Some((rules, device)) = &self.own else {
-            return (None, None);
-        };
-        let find = |whose| rules.names(whose).and_then(|names| names.find(name)).map(|(_, state)| state);
-        (device.and_then(|device| find(Some(device))), find(None))
+    /// What holds beside categories.
+    #[must_use]
+    pub fn standards(&self) -> Standards {
+        self.standards
+    }
+}
+
+impl Own {
+    /// What own lists and grants say of a name: the first of their layers that decides.
+    fn decide(&self, name: NameRef<'_>, choice: CategorySet, blocked: CategorySet) -> Option<Layer> {
+        let find = |whose| self.rules.names(whose).and_then(|names| names.find(name)).map(|(_, state)| state);
+        let of_device = |whose: fn(u16) -> Whose| self.device.and_then(|device| find(whose(device)));
+        let said = [of_device(Whose::Device), of_device(Whose::PersonOf), find(Whose::Household)];
+        let first = |state, layers: [Layer; 3]| said.iter().zip(layers).find(|(said, _)| **said == Some(state)).map(|(_, layer)| layer);
+        first(State::Allow, [Layer::DeviceAllow, Layer::PersonAllow, Layer::HouseholdAllow])
+            .or_else(|| {
+                let grants = self.rules.grants(self.grants);
+                grants.is_some_and(|grants| grants.open(name, choice, blocked)).then_some(Layer::Grant)
+            })
+            .or_else(|| first(State::Block, [Layer::DeviceDeny, Layer::PersonDeny, Layer::HouseholdDeny]))
     }
 }
 
 /// Which layer decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layer {
-    /// A court's order or sanctions.
+    /// A court's order or sanctions: a mandate, or a feed of them.
     Mandatory,
     /// The operator's never-block list.
     NeverBlock,
     /// The device's own list allows it.
     DeviceAllow,
+    /// Its person's own list allows it.
+    PersonAllow,
     /// The household's own list allows it.
     HouseholdAllow,
+    /// It is open for a while.
+    Grant,
     /// The device's own list blocks it.
     DeviceDeny,
+    /// Its person's own list blocks it.
+    PersonDeny,
     /// The household's own list blocks it.
     HouseholdDeny,
+    /// The Internet is off.
+    Paused,
     /// The operator's security lists.
     Security,
     /// A category that is blocked for the asker.
     Category,
+    /// A name by which software asks whether a filter is wanted here.
+    Bypass,
+    /// A search engine is led to its address for families.
+    SafeSearch,
     /// Nothing speaks against it.
     Default,
 }
 
 impl Layer {
+    /// All of them, in the order in which they decide.
+    pub const ALL: [Self; 15] = [
+        Self::Mandatory,
+        Self::NeverBlock,
+        Self::DeviceAllow,
+        Self::PersonAllow,
+        Self::HouseholdAllow,
+        Self::Grant,
+        Self::DeviceDeny,
+        Self::PersonDeny,
+        Self::HouseholdDeny,
+        Self::Paused,
+        Self::Security,
+        Self::Category,
+        Self::Bypass,
+        Self::SafeSearch,
+        Self::Default,
+    ];
+
     /// The word for it in JSON, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -81,11 +139,17 @@ impl Layer {
             Self::Mandatory => "mandatory",
             Self::NeverBlock => "never-block",
             Self::DeviceAllow => "device-allow",
+            Self::PersonAllow => "person-allow",
             Self::HouseholdAllow => "household-allow",
+            Self::Grant => "grant",
             Self::DeviceDeny => "device-deny",
+            Self::PersonDeny => "person-deny",
             Self::HouseholdDeny => "household-deny",
+            Self::Paused => "paused",
             Self::Security => "security",
             Self::Category => "category",
+            Self::Bypass => "bypass",
+            Self::SafeSearch => "safe-search",
             Self::Default => "default",
         }
     }
@@ -93,13 +157,23 @@ impl Layer {
     /// Whether this layer blocks.
     #[must_use]
     pub fn blocks(self) -> bool {
-        matches!(self, Self::Mandatory | Self::DeviceDeny | Self::HouseholdDeny | Self::Security | Self::Category)
+        matches!(
+            self,
+            Self::Mandatory
+                | Self::DeviceDeny
+                | Self::PersonDeny
+                | Self::HouseholdDeny
+                | Self::Paused
+                | Self::Security
+                | Self::Category
+                | Self::Bypass
+        )
     }
 
     /// Whether this layer allows by name: such an allow covers the name's whole chain.
     #[must_use]
     pub fn allows_chain(self) -> bool {
-        matches!(self, Self::NeverBlock | Self::DeviceAllow | Self::HouseholdAllow)
+        matches!(self, Self::NeverBlock | Self::DeviceAllow | Self::PersonAllow | Self::HouseholdAllow | Self::Grant)
     }
 }
 
@@ -119,6 +193,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The mandate that decided, where one did.
+    #[must_use]
+    pub fn ordered(self) -> Option<Ordered> {
+        (self.action == Action::Ordered).then(|| Ordered::from_bits(self.data))
+    }
+
     /// Whether the name is blocked.
     #[must_use]
     pub fn is_block(self) -> bool {
@@ -131,6 +211,16 @@ impl Verdict {
         Self { layer, categories: CategorySet::EMPTY, action: Action::Policy, data: 0, feed: None }
     }
 
+    /// Where a search engine is led to, where that is the verdict.
+    #[must_use]
+    pub fn target(self) -> Option<&'static Name> {
+        if self.action != Action::Led {
+            return None;
+        }
+        let level = if self.data & 0xff == SearchLevel::Moderate as u32 { SearchLevel::Moderate } else { SearchLevel::Strict };
+        Specials::shipped().engines().get((self.data >> 8) as usize)?.target(level)
+    }
+
     /// The same in the words of the feed that decided.
     fn of(self, listing: Option<Listing>) -> Self {
         listing.map_or(self, |Listing { action, data, feed, .. }| Self { action, data, feed: Some(feed), ..self })
@@ -139,13 +229,16 @@ impl Verdict {
 
 /// Judges one name. First decisive layer wins, from the top:
 ///
-/// 1. mandatory deny
+/// 1. mandatory deny: a mandate in force, then feeds
 /// 2. operator never-block
-/// 3. the device's allow, then the household's
-/// 4. the device's deny, then the household's
-/// 5. operator security
-/// 6. category mask
-/// 7. default allow
+/// 3. the device's allow, then its person's, then the household's
+/// 4. a running grant
+/// 5. the device's deny, then its person's, then the household's
+/// 6. paused
+/// 7. operator security
+/// 8. category mask
+/// 9. names by which software asks for a filter, and safe search
+/// 10. default allow
 ///
 /// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name of which only paths are listed is
 /// never blocked for that: it goes to the proxy, by order whatever else holds, otherwise where nothing above speaks for or against it.
@@ -178,17 +271,21 @@ fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification
 fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification) -> Verdict {
     let by_feed = |layer, tier| Verdict::by(layer).of(classification.listing(tier, None));
     if classification.mandatory {
-        return by_feed(Layer::Mandatory, Tier::Mandatory);
+        return match classification.ordered {
+            Some(ordered) => Verdict { action: Action::Ordered, data: ordered.to_bits(), ..Verdict::by(Layer::Mandatory) },
+            None => by_feed(Layer::Mandatory, Tier::Mandatory),
+        };
     }
     if classification.never_block {
         return Verdict { action: Action::Policy, ..by_feed(Layer::NeverBlock, Tier::NeverBlock) };
     }
-    match asker.own_lists(name) {
-        (Some(State::Allow), _) => return Verdict::by(Layer::DeviceAllow),
-        (_, Some(State::Allow)) => return Verdict::by(Layer::HouseholdAllow),
-        (Some(State::Block), _) => return Verdict::by(Layer::DeviceDeny),
-        (_, Some(State::Block)) => return Verdict::by(Layer::HouseholdDeny),
-        (None, None) => {}
+    if let Some(own) = &asker.own
+        && let Some(layer) = own.decide(name, classification.choice, asker.blocked())
+    {
+        return Verdict::by(layer);
+    }
+    if asker.standards.is_paused() {
+        return Verdict::by(Layer::Paused);
     }
     if !classification.security.is_empty() {
         let categories = classification.security;
@@ -198,7 +295,26 @@ fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification
     if !categories.is_empty() {
         return Verdict { categories, ..Verdict::by(Layer::Category).of(classification.listing(Tier::Choice, Some(categories))) };
     }
-    Verdict::by(Layer::Default)
+    if classification.special == Special::None { Verdict::by(Layer::Default) } else { decide_special(asker, classification.special) }
+}
+
+/// What becomes of a name that is answered in a way of its own, where nothing above speaks for or against it.
+#[cold]
+#[inline(never)]
+fn decide_special(asker: &Asker, special: Special) -> Verdict {
+    match special {
+        Special::Search(engine) => match asker.standards.level(engine) {
+            SearchLevel::Off => Verdict::by(Layer::Default),
+            level => Verdict { action: Action::Led, data: lead(engine, level), ..Verdict::by(Layer::SafeSearch) },
+        },
+        special if asker.standards.refuses(special) => Verdict { action: Action::Nxdomain, ..Verdict::by(Layer::Bypass) },
+        _ => Verdict::by(Layer::Default),
+    }
+}
+
+/// Engine and level as a verdict carries them.
+fn lead(engine: u8, level: SearchLevel) -> u32 {
+    u32::from(engine) << 8 | level as u32
 }
 
 /// Judges an answer: the name's own verdict, then each name of its chain and each of its addresses in order. The first block speaks;

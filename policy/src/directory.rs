@@ -10,7 +10,8 @@
 //! of rules is written into one cell, whatever number of networks lead there. Readers never lock and never wait.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap},
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -19,11 +20,11 @@ use std::{
 };
 
 use crate::{
-    category::CategorySet,
     cell::{Cell, Cells},
     decide::Asker,
     household::{Id, Mac},
     index::{Index, Search, View},
+    moment::Moment,
     network::{Network, PrefixLengths},
     rules::{HouseholdRules, OperatorDefaults},
 };
@@ -77,7 +78,7 @@ pub struct Directory {
     /// Rises in every change that takes a way in away, between the new ways and the end of the old ones.
     moves: AtomicU64,
     households: AtomicUsize,
-    unknown: CategorySet,
+    unknown: Asker,
     /// What only changes need; its lock also keeps them one after the other.
     book: Mutex<Book>,
 }
@@ -89,6 +90,8 @@ struct Book {
     /// Slots that were ever handed out.
     made: u32,
     length_counts: HashMap<(bool, u8), usize>,
+    /// When a household's record ends to say what holds, and its slot. Some are of records that are no longer there.
+    due: BinaryHeap<Reverse<(Moment, u32)>>,
 }
 
 impl Directory {
@@ -103,25 +106,25 @@ impl Directory {
             lengths: PrefixLengths::default(),
             moves: AtomicU64::new(0),
             households: AtomicUsize::new(0),
-            unknown: defaults.preset,
+            unknown: Asker::of_mask(defaults.preset, defaults.standards()),
             book: Mutex::new(Book::default()),
         }
     }
 
-    /// The directory as one turn of a worker asks it: made after the turn's queries came in, used for these and dropped.
+    /// The directory as one turn of a worker asks it: made after the turn's queries came in, at this instant, used for these and dropped.
     #[must_use]
-    pub fn reader(&self) -> Reader<'_> {
+    pub fn reader(&self, now: Moment) -> Reader<'_> {
         let moves = self.moves.load(Ordering::Acquire);
-        Reader { directory: self, moves, networks: self.networks.view() }
+        Reader { directory: self, moves, networks: self.networks.view(), now }
     }
 
     /// Finds out who asks, for one query; see [`Reader::identify`].
     #[must_use]
-    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
-        self.reader().identify(source, mac, peer_is_trusted)
+    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool, now: Moment) -> Identity {
+        self.reader(now).identify(source, mac, peer_is_trusted)
     }
 
-    fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
+    fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool, now: Moment) -> Identity {
         let unknown = |event| Identity { asker: self.unknown_line(), source: IdentitySource::Unknown, event };
         match mac {
             None => unknown(None),
@@ -131,7 +134,7 @@ impl Directory {
                 let mut owners = view.slots(mac).filter_map(|slot| {
                     let rules = self.cells.cell(slot).rules();
                     let rules = rules.as_ref()?;
-                    Some((slot, Asker::of(rules, Some(rules.device_by_mac(mac)?))))
+                    Some((slot, Asker::of(rules, Some(rules.device_by_mac(mac)?), now)))
                 });
                 // A MAC address that two households have identifies nobody from outside. The same household twice is none such:
                 // two of its MAC addresses may have one fingerprint.
@@ -192,7 +195,7 @@ impl Directory {
     /// The asker that a line of no household is.
     #[must_use]
     pub fn unknown_line(&self) -> Asker {
-        Asker::of_mask(self.unknown)
+        self.unknown.clone()
     }
 
     /// The rules of a household.
@@ -232,6 +235,10 @@ impl Directory {
         };
         let (networks_before, macs_before) = before.as_deref().map(ways_in).unwrap_or_default();
         let (networks, macs) = ways_in(&rules);
+        let until = rules.until();
+        if until != Moment::NEVER && before.as_deref().is_none_or(|before| before.until() != until) {
+            book.due.push(Reverse((until, slot)));
+        }
         // The new ways in come first: until the cell says so they lead nowhere. For the order see `search`.
         networks.difference(&networks_before).for_each(|network| self.link(&mut book, *network, slot));
         macs.difference(&macs_before).for_each(|mac| self.macs.insert(mac, slot));
@@ -244,6 +251,33 @@ impl Directory {
         networks.difference(&networks_before).for_each(|network| self.take_from_others(&mut book, *network, slot));
         networks_before.difference(&networks).for_each(|network| self.unlink(&mut book, *network, slot));
         macs_before.difference(&macs).for_each(|mac| self.macs.remove(mac, slot));
+    }
+
+    /// Households whose record the clock has run past, the longest past first, some of them at a time; each is told once. Whoever keeps the
+    /// time compiles them anew. Until then the data path looks further in the record, which says what comes behind the next change.
+    #[must_use]
+    pub fn due(&self, now: Moment, most: usize) -> Vec<Id> {
+        let mut book = self.book.lock().expect("no change panics while it holds the lock");
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some(&Reverse((until, slot))) = book.due.peek()
+            && until <= now
+        {
+            book.due.pop();
+            // A slot may be another household's by now, or its record a newer one.
+            due.extend(
+                self.cells.cell(slot).rules().as_ref().filter(|rules| rules.until() == until).and_then(|rules| rules.id().parse().ok()),
+            );
+        }
+        due
+    }
+
+    /// All households for whom something changes by the clock: where the clock was set back, all of them must be compiled anew.
+    #[must_use]
+    pub fn timed(&self) -> Vec<Id> {
+        let made = self.book.lock().expect("no change panics while it holds the lock").made;
+        let timed = |slot| self.cells.cell(slot).rules().as_ref().filter(|rules| rules.until() != Moment::NEVER)?.id().parse().ok();
+        (0..made).filter_map(timed).collect()
     }
 
     /// Takes a household out: its lines belong to no household from now on.
@@ -307,6 +341,7 @@ pub struct Reader<'a> {
     /// The moves that had happened when the way in was loaded, or fewer.
     moves: u64,
     networks: View<'a>,
+    now: Moment,
 }
 
 impl Reader<'_> {
@@ -319,19 +354,20 @@ impl Reader<'_> {
             if mac.is_none()
                 && let Some(digest) = cell.digest()
                 && digest.has(network)
-                && !digest.needs_record()
+                && !digest.needs_record(self.now)
             {
-                return Some(Identity { asker: Asker::of_mask(digest.blocked()), source: IdentitySource::Network, event: None });
+                let asker = Asker::of_mask(digest.blocked(), digest.standards());
+                return Some(Identity { asker, source: IdentitySource::Network, event: None });
             }
             let rules = cell.rules();
-            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac))
+            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac, self.now))
         };
         let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
         // A cell has just said that it has this network. Where none did, the way in may be older than a move.
         if found.is_none() && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves) {
             found = self.directory.search(source, judge);
         }
-        found.unwrap_or_else(|| self.directory.identify_outside(mac, peer_is_trusted))
+        found.unwrap_or_else(|| self.directory.identify_outside(mac, peer_is_trusted, self.now))
     }
 
     /// Reads what [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these lines, and decides nothing. A worker that
@@ -369,7 +405,7 @@ fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
 
 impl Identity {
     /// Who asks inside a household that the address proves.
-    fn inside(household: &Arc<HouseholdRules>, source: IpAddr, mac: Option<Mac>) -> Self {
+    fn inside(household: &Arc<HouseholdRules>, source: IpAddr, mac: Option<Mac>, now: Moment) -> Self {
         let by_mac = mac.map(|mac| household.device_by_mac(mac));
         let (device, source) = match by_mac.flatten() {
             Some(device) => (Some(device), IdentitySource::Mac),
@@ -379,6 +415,6 @@ impl Identity {
             },
         };
         let event = matches!(by_mac, Some(None)).then_some(IdentityEvent::UnknownMac);
-        Self { asker: Asker::of(household, device), source, event }
+        Self { asker: Asker::of(household, device, now), source, event }
     }
 }

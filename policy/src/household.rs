@@ -15,7 +15,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{listing::Scope, name::Name};
+use crate::{
+    listing::Scope,
+    name::Name,
+    schedule::{Grant, Pause, Schedule},
+};
 
 /// The most devices a household may have; a record stays small and an attacker's loop ends here.
 pub const DEVICES_MAX: usize = 256;
@@ -25,6 +29,10 @@ pub const OWN_NAMES_MAX: usize = 5_000;
 pub const NETWORKS_MAX: usize = 64;
 /// The most identifiers of one device: private addresses change, so there is room.
 pub const IDENTIFIERS_MAX: usize = 32;
+/// The most people of one household.
+pub const PEOPLE_MAX: usize = 64;
+/// The most schedules, and the most grants, in one place.
+pub const SCHEDULES_MAX: usize = 32;
 
 /// An identifier that somebody outside chose: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits into a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -157,6 +165,61 @@ pub struct OwnName {
     pub scope: Scope,
 }
 
+/// How much of what is unfit for children a search engine leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SearchLevel {
+    /// The engine is left as it is.
+    Off,
+    /// Less strict, where the engine knows such a level; otherwise as strict as it can be.
+    Moderate,
+    /// As strict as it can be.
+    Strict,
+}
+
+/// The safe search of one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafeSearch {
+    /// How strict.
+    pub level: SearchLevel,
+}
+
+/// What can be set for a household, for a person and for a device alike; what is not set is inherited.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// Switches by category.
+    #[serde(default)]
+    pub categories: BTreeMap<String, Set<Switch>>,
+    /// The own list.
+    #[serde(default)]
+    pub names: BTreeMap<Name, Set<OwnName>>,
+    /// What holds at certain hours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<Id, Set<Schedule>>,
+    /// What is open for a while.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants: BTreeMap<Id, Set<Grant>>,
+    /// The Internet is off until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Set<Pause>>,
+    /// Safe search by engine, see [`crate::special`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub safe_search: BTreeMap<String, Set<SafeSearch>>,
+    /// Whether the names by which a device would go around the filter without being asked are answered negatively.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Set<Switch>>,
+}
+
+/// Somebody of a household; a person's settings hold for the devices that are theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// What the family calls them.
+    pub name: String,
+    /// What is set for them.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
 /// Where a household stands with the choice it was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -200,12 +263,9 @@ pub struct Device {
     pub identifiers: Vec<Identifier>,
     /// Whether its queries may appear in the household's activity.
     pub log: bool,
-    /// Its own switches.
-    #[serde(default)]
-    pub categories: BTreeMap<String, Set<Switch>>,
-    /// Its own list.
-    #[serde(default)]
-    pub names: BTreeMap<Name, Set<OwnName>>,
+    /// What is set for it.
+    #[serde(flatten)]
+    pub settings: Settings,
 }
 
 /// One household.
@@ -231,12 +291,12 @@ pub struct Household {
     /// The networks its queries come from.
     #[serde(default)]
     pub networks: BTreeSet<IpNet>,
-    /// Its switches.
-    #[serde(default)]
-    pub categories: BTreeMap<String, Set<Switch>>,
-    /// Its own list.
-    #[serde(default)]
-    pub names: BTreeMap<Name, Set<OwnName>>,
+    /// What is set for all of it.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// Its people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<Id, Person>,
     /// Its devices.
     #[serde(default)]
     pub devices: BTreeMap<Id, Device>,
@@ -255,10 +315,16 @@ impl Household {
             external_ref: None,
             locale: None,
             networks: BTreeSet::new(),
-            categories: BTreeMap::new(),
-            names: BTreeMap::new(),
+            settings: Settings::default(),
+            people: BTreeMap::new(),
             devices: BTreeMap::new(),
         }
+    }
+
+    /// The person that a device belongs to, where the household has one of that identifier.
+    #[must_use]
+    pub fn person_of(&self, device: &Device) -> Option<&Person> {
+        self.people.get(device.person.as_ref()?)
     }
 }
 
@@ -284,6 +350,7 @@ mod tests {
         let mut household = Household::new("home".parse().unwrap());
         let set_by = "key:1".to_owned();
         household
+            .settings
             .categories
             .insert("gambling".into(), Set { value: Switch { state: State::Block }, set_by, set_at: Timestamp::UNIX_EPOCH });
         let device = r#"{"name":"iPhone","identifiers":[{"mac":"02:00:5e:00:53:01"},{"address":"192.0.2.7"}],"log":true,

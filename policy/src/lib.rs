@@ -10,6 +10,8 @@
 //!                                                      └─ classify ─> decide ─> verdict
 //! ```
 //!
+//! What is ordered beside the lists hangs on them ([`mandates`], and [`register`] for all that are in force at some time).
+//!
 //! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or allocate.
 //! This crate knows nothing of DNS messages, HTTP or feed formats.
 
@@ -28,8 +30,15 @@ mod index;
 pub mod key;
 pub mod listing;
 pub mod live;
+pub mod mandates;
+pub mod moment;
 pub mod name;
 mod network;
 mod overlay;
 pub mod own;
+pub mod register;
 pub mod rules;
+pub mod schedule;
+pub mod special;
+pub mod suffix;
+pub mod timeline;

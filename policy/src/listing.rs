@@ -75,9 +75,16 @@ pub enum Action {
     Proxied,
     /// Not about a name: one path of a host, kept so that it can be taken away again.
     Path,
+    /// Led to another name, see [`crate::special`]. No feed says this.
+    #[serde(skip)]
+    Led,
+    /// As a mandate wants it; no mark of a feed has this. The data are a [`crate::mandates::Ordered`].
+    #[serde(skip)]
+    Ordered,
 }
 
 impl Action {
+    /// What a feed can say, in the order of its numbers in an artefact.
     const ALL: [Self; 8] =
         [Self::Policy, Self::Nxdomain, Self::Nodata, Self::Drop, Self::TcpOnly, Self::Records, Self::Proxied, Self::Path];
 
@@ -93,6 +100,8 @@ impl Action {
             Self::Records => "records",
             Self::Proxied => "proxied",
             Self::Path => "path",
+            Self::Led => "led",
+            Self::Ordered => "ordered",
         }
     }
 }

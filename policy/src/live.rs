@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::blocklist::Blocklist;
+use crate::{blocklist::Blocklist, mandates::Mandates};
 
 /// Generations whose feeds are still known by name: a query may be answered under lists that are ten seconds old, and no feed changes
 /// more often than once a second.
@@ -24,6 +24,8 @@ pub struct LiveLists {
     swaps: AtomicU64,
     last_swap_ns: AtomicU64,
     feeds: Mutex<VecDeque<(u64, FeedNames)>>,
+    /// What is ordered now: it hangs on whatever is live. Who swaps holds it.
+    orders: Mutex<Arc<Mandates>>,
 }
 
 /// The names of a generation's feeds, in the order by which verdicts name them.
@@ -38,6 +40,7 @@ impl LiveLists {
             swaps: AtomicU64::new(0),
             last_swap_ns: AtomicU64::new(0),
             feeds: Mutex::default(),
+            orders: Mutex::default(),
         };
         lists.remember(&first);
         lists
@@ -75,10 +78,29 @@ impl LiveLists {
 
     /// Makes a generation live and returns the one before, so that the caller frees it where nobody waits.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
-        self.remember(&next);
-        let before = self.current.swap(next);
+        let orders = self.orders();
+        let before = self.swap(next.ordered(&orders));
         self.swaps.fetch_add(1, Ordering::Relaxed);
         before
+    }
+
+    /// Makes a set of mandates live, on the generation that is live and on all that follow. Not counted as a swap: the lists are the same.
+    pub fn order(&self, mandates: Arc<Mandates>) {
+        let mut orders = self.orders();
+        if orders.stamp() != mandates.stamp() {
+            *orders = mandates;
+            // What was before shares its names with what is now: freeing it is quick.
+            drop(self.swap(self.current().ordered(&orders)));
+        }
+    }
+
+    fn swap(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
+        self.remember(&next);
+        self.current.swap(next)
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Arc<Mandates>> {
+        self.orders.lock().expect("nothing panics while it holds the orders")
     }
 
     /// Records how long the last swap took, from the artefact's opening until every new query used it.

@@ -21,6 +21,12 @@ const FILTER_BITS_A_NAME: usize = 16;
 const PLACES_MIN: usize = 64;
 /// Labels from which on the filter knows names: where nothing is below one registered name, most walks end.
 const FILTERED_LABELS: usize = 2;
+/// Octets that glibc maps by themselves and gives back as a whole, whatever was asked of it before (more than its
+/// `DEFAULT_MMAP_THRESHOLD_MAX`). Parts of less room would leave holes in the heap with each delta, as much as they are themselves; room
+/// that is never touched takes no memory.
+const MAPPED_OCTETS: usize = 33 << 20;
+/// Parts below this are not worth it.
+const MAPPED_FROM_OCTETS: usize = 128 << 10;
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -30,7 +36,7 @@ struct Slot {
 }
 
 /// Names and their places among the sets of marks.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Overlay {
     arena: Vec<u8>,
     slots: Vec<Slot>,
@@ -80,22 +86,21 @@ impl Overlay {
         self.arena.len() + self.slots.len() * size_of::<Slot>() + (self.table.len() + self.filter.len()) * size_of::<u64>()
     }
 
-    /// A copy with room for more.
-    pub(crate) fn grown(&self, more: usize) -> Self {
-        let wanted = self.slots.len() + more;
+    /// A copy with room for more names and the octets of their keys.
+    pub(crate) fn grown(&self, names: usize, octets: usize) -> Self {
+        let wanted = self.slots.len() + names;
         let places = (wanted * 2).next_power_of_two().max(PLACES_MIN);
-        if places <= self.table.len() {
-            return self.clone();
-        }
+        let is_rehashed = places > self.table.len();
         // Grown with the table, at the same steps.
         let words = (places / 2 * FILTER_BITS_A_NAME / 64).next_power_of_two().max(PLACES_MIN);
-        let mut grown = Self {
-            arena: self.arena.clone(),
-            slots: Vec::with_capacity(wanted),
-            table: vec![0; places],
-            filter: vec![0; words],
-            has_tops: false,
-        };
+        let mut grown = Self { arena: room(self.arena.len() + octets), slots: room(wanted), ..Self::default() };
+        grown.arena.extend_from_slice(&self.arena);
+        if !is_rehashed {
+            grown.slots.extend_from_slice(&self.slots);
+            (grown.table, grown.filter, grown.has_tops) = (copy(&self.table), copy(&self.filter), self.has_tops);
+            return grown;
+        }
+        (grown.table, grown.filter) = (zeros(places), zeros(words));
         for &slot in &self.slots {
             let path = grown.mark_path(self.key(slot));
             grown.link(path, slot);
@@ -218,6 +223,24 @@ impl Overlay {
     }
 }
 
+/// A vector with so much room at least.
+fn room<T>(length: usize) -> Vec<T> {
+    let is_mapped = length * size_of::<T>() >= MAPPED_FROM_OCTETS;
+    Vec::with_capacity(if is_mapped { length.max(MAPPED_OCTETS / size_of::<T>()) } else { length })
+}
+
+fn zeros(length: usize) -> Vec<u64> {
+    let mut zeros = room(length);
+    zeros.resize(length, 0);
+    zeros
+}
+
+fn copy(of: &[u64]) -> Vec<u64> {
+    let mut copy = room(of.len());
+    copy.extend_from_slice(of);
+    copy
+}
+
 /// Calls with each label of a key, from the top.
 fn for_each_label(key: &[u8], mut visit: impl FnMut(&[u8])) {
     let mut unescaped = Vec::new();
@@ -282,7 +305,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut overlay = Overlay::default();
             for chunk in changes.chunks(7) {
-                overlay = overlay.grown(chunk.len());
+                overlay = overlay.grown(chunk.len(), 0);
                 for (text, set) in chunk {
                     let name = name_of(text);
                     overlay.set(&key(&name), *set);

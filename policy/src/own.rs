@@ -1,4 +1,4 @@
-//! A household's or a device's own list of names, compiled. Nearly nobody has one.
+//! A household's, a person's or a device's own list of names, compiled. Nearly nobody has one.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,44 @@ use crate::{
     name::{Name, NameRef},
 };
 
-/// The own lists of one household: its own, and those of its devices that have one, by place.
+/// Whose list is meant, seen from a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The household's.
+    Household,
+    /// That of the person to whom the device at this place belongs.
+    PersonOf(u16),
+    /// That of the device at this place.
+    Device(u16),
+}
+
+/// The own lists of one household: its own, and by place those of its devices of which one is for them: theirs, or their person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnLists {
     household: OwnNames,
-    devices: Box<[(u16, OwnNames)]>,
+    devices: Box<[(u16, [OwnNames; 2])]>,
 }
 
 impl OwnLists {
-    /// Puts lists together; `None` where all of them are empty. The devices come in the order of their places.
-    pub fn of(household: OwnNames, devices: Vec<(u16, OwnNames)>) -> Option<Box<Self>> {
-        let devices: Box<[_]> = devices.into_iter().filter(|(_, names)| !names.is_empty()).collect();
+    /// Puts lists together; `None` where all of them are empty. The devices come in the order of their places, each with its own list
+    /// and its person's.
+    pub fn of(household: OwnNames, devices: Vec<(u16, [OwnNames; 2])>) -> Option<Box<Self>> {
+        let devices: Box<[_]> = devices.into_iter().filter(|(_, lists)| lists.iter().any(|names| !names.is_empty())).collect();
         (!household.is_empty() || !devices.is_empty()).then(|| Box::new(Self { household, devices }))
     }
 
-    /// The list of a device, or the household's; `None` where it is empty.
-    pub fn list(&self, device: Option<u16>) -> Option<&OwnNames> {
-        let Some(device) = device else {
-            return Some(&self.household).filter(|names| !names.is_empty());
+    /// A list; `None` where it is empty.
+    pub fn list(&self, whose: Whose) -> Option<&OwnNames> {
+        let find = |device, which: usize| {
+            let place = self.devices.binary_search_by_key(&device, |(place, _)| *place).ok()?;
+            Some(&self.devices[place].1[which])
         };
-        let place = self.devices.binary_search_by_key(&device, |(place, _)| *place).ok()?;
-        Some(&self.devices[place].1)
+        let list = match whose {
+            Whose::Household => Some(&self.household),
+            Whose::Device(device) => find(device, 0),
+            Whose::PersonOf(device) => find(device, 1),
+        };
+        list.filter(|names| !names.is_empty())
     }
 }
 

@@ -1,39 +1,39 @@
 //! A household's document, compiled: flat, immutable, replaced as a whole by one pointer.
 //!
-//! What a device inherits is folded into its mask here, so that deciding looks in one place. Millions of records stay in memory,
-//! so a record is one run of octets and a head that says how much of what is in it; own lists, which nearly nobody has, are a
-//! pointer away.
+//! What a device inherits is folded into its row here, so that deciding looks in one place. Millions of records stay in memory,
+//! so a record is one run of octets and a head that says how much of what is in it; own lists and what changes by the clock, which few
+//! have, are a pointer away.
 //!
 //! ```text
-//! masks          16 octets each; the household's first, then what differs from it
+//! standings      24 octets each: mask, standards, grants; the household's first, then what differs from it
 //! MACs            8 octets each: the address, the device's place; sorted
 //! addresses      18 octets each: IPv6 or IPv4-mapped, the device's place; sorted
-//! devices         2 octets each: which mask
+//! devices         2 octets each: which standing
 //! household id    a length and text
 //! networks        a kind and as many octets of the prefix as hold bits, see `network`
 //! device ids      a length and text each; sorted
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    ops::Range,
-};
+use std::{collections::BTreeSet, net::IpAddr, ops::Range};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::{
     category::{CategorySet, Taxonomy},
-    household::{Device, Filtering, Household, Id, Identifier, Mac, Set, State, Switch},
+    household::{Device, Filtering, Household, Id, Identifier, Mac},
+    moment::Moment,
     network::Network,
-    own::{OwnLists, OwnNames},
+    own::{OwnLists, OwnNames, Whose},
+    special::{Refused, Standards},
+    timeline::{Grants, Phase, Standing, Timeline},
 };
 
 /// The most devices and the most networks a record holds: what its head can count. A document stops long before, see
 /// [`crate::household::DEVICES_MAX`] and [`crate::household::NETWORKS_MAX`].
 const COUNT_MAX: u16 = u16::MAX - 1;
 
-const MASK_OCTETS: usize = 16;
+const STANDING_OCTETS: usize = 24;
 const MAC_OCTETS: usize = 8;
 const ADDRESS_OCTETS: usize = 18;
 const DEVICE_OCTETS: usize = 2;
@@ -43,6 +43,27 @@ const DEVICE_OCTETS: usize = 2;
 pub struct OperatorDefaults {
     /// Categories blocked for a household without a preset of its own, and for a line of no household.
     pub preset: CategorySet,
+    /// Names of software that are answered negatively where filtering is on.
+    pub refused: Refused,
+}
+
+impl OperatorDefaults {
+    /// What holds beside categories for a line of no household.
+    #[must_use]
+    pub fn standards(&self) -> Standards {
+        let mut standards = Standards::NONE;
+        if !self.preset.is_empty() {
+            standards.refuse(self.refused);
+        }
+        standards
+    }
+}
+
+/// What changes by the clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Later {
+    phases: Box<[Phase]>,
+    grants: Box<[Grants]>,
 }
 
 /// One household, compiled. A device is known by its place in it.
@@ -51,25 +72,30 @@ pub struct HouseholdRules {
     version: u64,
     packed: Box<[u8]>,
     own: Option<Box<OwnLists>>,
+    later: Option<Box<Later>>,
+    /// When what the standings say ends.
+    until: Moment,
     macs: u32,
     addresses: u32,
-    masks: u16,
+    standings: u16,
     devices: u16,
     networks: u16,
 }
 
 impl HouseholdRules {
-    /// Compiles a document. A slug that the taxonomy no longer has decides nothing.
+    /// Compiles a document for an instant and the next changes behind it. A slug that the taxonomy no longer has decides nothing.
     #[must_use]
-    pub fn compile(household: &Household, taxonomy: &Taxonomy, defaults: OperatorDefaults) -> Self {
+    pub fn compile(household: &Household, taxonomy: &Taxonomy, defaults: OperatorDefaults, now: Timestamp) -> Self {
         let is_off = household.filtering == Filtering::Off;
-        let mask = |blocked| if is_off { CategorySet::EMPTY } else { blocked };
-        let preset = household.preset.as_deref().and_then(|slug| taxonomy.preset(slug)).unwrap_or(defaults.preset);
-        let inherited = switch(preset, &household.categories, taxonomy);
-        let mut masks = vec![mask(inherited)];
-        let (mut macs, mut addresses, mut devices, mut lists) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let Timeline { phases, grants, until: reach } = Timeline::of(household, COUNT_MAX.into(), taxonomy, defaults, now);
+        let mut phases = phases.into_iter();
+        let Phase { standings, devices, .. } = phases.next().expect("a timeline begins now");
+        let phases: Box<[Phase]> = phases.collect();
+        let until = phases.first().map_or(reach, |phase| phase.from);
+        let own_list = |settings: &crate::household::Settings| OwnNames::compile(&settings.names, is_off);
+        let (mut macs, mut addresses, mut lists) = (Vec::new(), Vec::new(), Vec::new());
         for (place, device) in (0..COUNT_MAX).zip(household.devices.values()) {
-            let Device { identifiers, categories, names, .. } = device;
+            let Device { identifiers, settings, .. } = device;
             for identifier in identifiers {
                 match identifier {
                     Identifier::Mac(mac) => macs.push((mac.0, place)),
@@ -77,23 +103,18 @@ impl HouseholdRules {
                     Identifier::Token(_) | Identifier::CpeId(_) => {}
                 }
             }
-            let blocked = mask(switch(inherited, categories, taxonomy));
-            let known = masks.iter().position(|mask| *mask == blocked).unwrap_or(masks.len());
-            if known == masks.len() {
-                masks.push(blocked);
-            }
-            devices.push(known as u16);
-            lists.push((place, OwnNames::compile(names, is_off)));
+            let of_person = household.person_of(device).map(|person| own_list(&person.settings)).unwrap_or_default();
+            lists.push((place, [own_list(settings), of_person]));
         }
         macs.sort_unstable();
         addresses.sort_unstable();
         let networks: BTreeSet<Network> = household.networks.iter().take(usize::from(COUNT_MAX)).map(Network::from).collect();
 
         let mut packed = Vec::new();
-        masks.iter().for_each(|mask| packed.extend(mask.to_bits().to_le_bytes()));
+        standings.iter().for_each(|standing| pack_standing(&mut packed, *standing));
         macs.iter().for_each(|(mac, place)| pack_row(&mut packed, mac, *place));
         addresses.iter().for_each(|(address, place)| pack_row(&mut packed, address, *place));
-        devices.iter().for_each(|mask| packed.extend(mask.to_le_bytes()));
+        devices.iter().for_each(|standing| packed.extend(standing.to_le_bytes()));
         pack_id(&mut packed, &household.id);
         networks.iter().for_each(|network| network.pack(&mut packed));
         household.devices.keys().take(devices.len()).for_each(|id| pack_id(&mut packed, id));
@@ -101,10 +122,12 @@ impl HouseholdRules {
             version: household.version,
             // A copy of the right size, which leaves no rest behind it.
             packed: packed.as_slice().into(),
-            own: OwnLists::of(OwnNames::compile(&household.names, is_off), lists),
+            own: OwnLists::of(own_list(&household.settings), lists),
+            later: (!phases.is_empty() || !grants.is_empty()).then(|| Box::new(Later { phases, grants: grants.into() })),
+            until,
             macs: macs.len() as u32,
             addresses: addresses.len() as u32,
-            masks: masks.len() as u16,
+            standings: standings.len() as u16,
             devices: devices.len() as u16,
             networks: networks.len() as u16,
         }
@@ -122,20 +145,58 @@ impl HouseholdRules {
         self.version
     }
 
-    /// The categories that are blocked for a device, everything inherited folded in, or for one that nobody named.
+    /// When this record no longer says what holds by its first look: the next change by the clock, or where knowledge ends.
     #[must_use]
-    pub fn blocked(&self, device: Option<u16>) -> CategorySet {
-        let (masks, _) = self.packed[..self.macs_at()].as_chunks::<MASK_OCTETS>();
-        let (devices, _) = self.packed[self.devices_at()..self.id_at()].as_chunks::<DEVICE_OCTETS>();
-        let device = device.and_then(|place| devices.get(usize::from(place)));
-        let mask = device.map_or(0, |mask| u16::from_le_bytes(*mask));
-        CategorySet::from_bits(u128::from_le_bytes(masks[usize::from(mask)]))
+    pub fn until(&self) -> Moment {
+        self.until
     }
 
-    /// A device's own list, or the household's, without what it inherits: its layer is decided one by one.
+    /// What holds for a device at a time, everything inherited folded in, or for one that nobody named.
+    pub(crate) fn standing(&self, device: Option<u16>, now: Moment) -> Standing {
+        if now < self.until { self.first_standing(device) } else { self.later_standing(device, now) }
+    }
+
+    fn first_standing(&self, device: Option<u16>) -> Standing {
+        let (rows, _) = self.packed[..self.macs_at()].as_chunks::<STANDING_OCTETS>();
+        let (devices, _) = self.packed[self.devices_at()..self.id_at()].as_chunks::<DEVICE_OCTETS>();
+        let device = device.and_then(|place| devices.get(usize::from(place)));
+        unpack_standing(&rows[usize::from(device.map_or(0, |row| u16::from_le_bytes(*row)))])
+    }
+
+    #[cold]
+    fn later_standing(&self, device: Option<u16>, now: Moment) -> Standing {
+        let phases = self.later.as_ref().map_or(&[][..], |later| &later.phases);
+        // Where the clock has run past all that is known, the last phase is nearer to the truth than the first.
+        let Some(phase) = phases[..phases.partition_point(|phase| phase.from <= now)].last() else {
+            return self.first_standing(device);
+        };
+        let device = device.and_then(|place| phase.devices.get(usize::from(place)));
+        phase.standings[usize::from(device.copied().unwrap_or(0))]
+    }
+
+    /// The categories that are blocked for a device at a time.
     #[must_use]
-    pub fn names(&self, device: Option<u16>) -> Option<&OwnNames> {
-        self.own.as_ref()?.list(device)
+    pub fn blocked(&self, device: Option<u16>, now: Moment) -> CategorySet {
+        self.standing(device, now).blocked
+    }
+
+    /// What is granted, by the number in a standing.
+    pub(crate) fn grants(&self, number: u32) -> Option<&Grants> {
+        self.later.as_ref()?.grants.get((number as usize).checked_sub(1)?)
+    }
+
+    /// An own list, without what it inherits: its layer is decided one by one.
+    #[must_use]
+    pub fn names(&self, whose: Whose) -> Option<&OwnNames> {
+        self.own.as_ref()?.list(whose)
+    }
+
+    /// Whether an own list has a say in what a device asks for, or one that nobody named.
+    pub(crate) fn has_names(&self, device: Option<u16>) -> bool {
+        let of_device = |device| [Whose::Device(device), Whose::PersonOf(device)];
+        self.own.is_some()
+            && (self.names(Whose::Household).is_some()
+                || device.is_some_and(|device| of_device(device).into_iter().any(|whose| self.names(whose).is_some())))
     }
 
     /// The device with this MAC address.
@@ -199,7 +260,7 @@ impl HouseholdRules {
         let networks = self.networks - u16::from(gone.is_some());
         let gone = gone.unwrap_or(0..0);
         let packed = [&self.packed[..gone.start], &self.packed[gone.end..]].concat().into();
-        Self { packed, networks, own: self.own.clone(), ..*self }
+        Self { packed, networks, own: self.own.clone(), later: self.later.clone(), ..*self }
     }
 
     fn rows_of_macs(&self) -> &[[u8; MAC_OCTETS]] {
@@ -216,7 +277,7 @@ impl HouseholdRules {
     }
 
     fn macs_at(&self) -> usize {
-        usize::from(self.masks) * MASK_OCTETS
+        usize::from(self.standings) * STANDING_OCTETS
     }
 
     fn addresses_at(&self) -> usize {
@@ -249,6 +310,23 @@ fn pack_row(packed: &mut Vec<u8>, key: &[u8], place: u16) {
     packed.extend(place.to_le_bytes());
 }
 
+fn pack_standing(packed: &mut Vec<u8>, Standing { blocked, standards, grants }: Standing) {
+    packed.extend(blocked.to_bits().to_le_bytes());
+    packed.extend(standards.to_bits().to_le_bytes());
+    packed.extend(grants.to_le_bytes());
+}
+
+/// Reads what [`pack_standing`] wrote.
+fn unpack_standing(row: &[u8; STANDING_OCTETS]) -> Standing {
+    let (mask, rest) = row.split_first_chunk::<16>().expect("a row is longer");
+    let (standards, grants) = rest.split_first_chunk::<4>().expect("a row is longer");
+    Standing {
+        blocked: CategorySet::from_bits(u128::from_le_bytes(*mask)),
+        standards: Standards::from_bits(u32::from_le_bytes(*standards)),
+        grants: u32::from_le_bytes(grants.try_into().expect("a row ends here")),
+    }
+}
+
 fn pack_id(packed: &mut Vec<u8>, id: &Id) {
     packed.push(u8::try_from(id.as_str().len()).expect("an identifier has at most 64 octets"));
     packed.extend(id.as_str().as_bytes());
@@ -264,16 +342,4 @@ fn text(packed: &[u8]) -> (&str, usize) {
 fn find<const ROW: usize, const KEY: usize>(rows: &[[u8; ROW]], key: &[u8; KEY]) -> Option<u16> {
     let row = rows.get(rows.partition_point(|row| row[..KEY] < key[..]))?;
     (row[..KEY] == key[..]).then(|| u16::from_le_bytes([row[KEY], row[KEY + 1]]))
-}
-
-fn switch(mut mask: CategorySet, switches: &BTreeMap<String, Set<Switch>>, taxonomy: &Taxonomy) -> CategorySet {
-    for (slug, switch) in switches {
-        if let Some(category) = taxonomy.find(slug) {
-            match switch.value.state {
-                State::Block => mask.insert(category),
-                State::Allow => mask.remove(category),
-            }
-        }
-    }
-    mask
 }

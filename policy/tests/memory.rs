@@ -4,16 +4,13 @@
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
     directory::Directory,
-    household::{Device, Household, Identifier, Mac},
+    household::{Device, Household, Identifier, Mac, Settings},
     rules::{HouseholdRules, OperatorDefaults},
 };
 
@@ -28,8 +25,8 @@ fn household(line: u32) -> Household {
     for place in 0..4 {
         let [a, b, c, d] = line.to_be_bytes();
         let identifiers = vec![Identifier::Mac(Mac([2, place, a, b, c, d]))];
-        let (name, categories, names) = (String::new(), BTreeMap::new(), BTreeMap::new());
-        let device = Device { name, kind: None, person: None, identifiers, log: true, categories, names };
+        let (name, settings) = (String::new(), Settings::default());
+        let device = Device { name, kind: None, person: None, identifiers, log: true, settings };
         household.devices.insert(format!("device-{place}").parse().unwrap(), device);
     }
     household
@@ -47,7 +44,8 @@ fn a_household_with_four_devices_and_two_networks_costs_less_than_480_octets() {
     let (taxonomy, defaults) = (Taxonomy::shipped(), OperatorDefaults::default());
     let directory = Directory::new(defaults);
     let before = resident();
-    (0..HOUSEHOLDS).for_each(|line| directory.install(HouseholdRules::compile(&household(line), &taxonomy, defaults)));
+    (0..HOUSEHOLDS)
+        .for_each(|line| directory.install(HouseholdRules::compile(&household(line), &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH)));
     let octets = (resident() - before) / u64::from(HOUSEHOLDS);
     println!("{octets} octets a household");
     assert_eq!(directory.len(), HOUSEHOLDS as usize);

@@ -18,8 +18,9 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide, review},
     directory::{Directory, IdentityEvent, IdentitySource},
-    household::{Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, State, Switch},
+    household::{Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State, Switch},
     listing::Scope,
+    moment::Moment,
     name::Name,
     rules::{HouseholdRules, OperatorDefaults},
 };
@@ -69,8 +70,8 @@ fn household(chance: &mut StdRng, number: usize) -> Household {
     let mut household = Household::new(format!("h{number}").parse().unwrap());
     household.preset = pick(chance, &[None, Some("light"), Some("moderate"), Some("strict"), Some("off")]).map(str::to_owned);
     household.filtering = pick(chance, &[Filtering::NotAsked, Filtering::On, Filtering::On, Filtering::Off]);
-    household.categories = switches(chance);
-    household.names = own_names(chance);
+    household.settings.categories = switches(chance);
+    household.settings.names = own_names(chance);
     for place in 0..chance.random_range(0..5) {
         let device = Device {
             name: String::new(),
@@ -78,8 +79,7 @@ fn household(chance: &mut StdRng, number: usize) -> Household {
             person: None,
             identifiers: Vec::new(),
             log: true,
-            categories: switches(chance),
-            names: own_names(chance),
+            settings: Settings { categories: switches(chance), names: own_names(chance), ..Settings::default() },
         };
         household.devices.insert(format!("d{place}").parse().unwrap(), device);
     }
@@ -114,8 +114,8 @@ fn model(
     let nothing = BTreeSet::new;
     let slugs = |set: CategorySet| taxonomy.slugs(set).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     let is_off = household.filtering == Filtering::Off;
-    let device_list = device.and_then(|device| own_list_without(&device.names, name, is_off));
-    let household_list = own_list_without(&household.names, name, is_off);
+    let device_list = device.and_then(|device| own_list_without(&device.settings.names, name, is_off));
+    let household_list = own_list_without(&household.settings.names, name, is_off);
     if said.mandatory {
         return ("mandatory", nothing());
     }
@@ -137,7 +137,7 @@ fn model(
     }
     let preset = household.preset.as_deref().unwrap_or(default);
     let is_blocked = |slug: &String| {
-        let switch = device.and_then(|device| device.categories.get(slug)).or_else(|| household.categories.get(slug));
+        let switch = device.and_then(|device| device.settings.categories.get(slug)).or_else(|| household.settings.categories.get(slug));
         match switch.map(|switch| switch.value.state) {
             Some(state) => state == State::Block,
             None => taxonomy.category(taxonomy.find(slug).unwrap()).presets.iter().any(|other| other == preset),
@@ -158,15 +158,15 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
     let taxonomy = Taxonomy::shipped();
     let mut chance = chance();
     let default = "light";
-    let defaults = OperatorDefaults { preset: taxonomy.preset(default).unwrap() };
+    let defaults = OperatorDefaults { preset: taxonomy.preset(default).unwrap(), ..OperatorDefaults::default() };
     let mut layers: BTreeMap<&str, usize> = BTreeMap::new();
     for number in 0..HOUSEHOLDS {
         let household = household(&mut chance, number);
-        let rules = std::sync::Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults));
+        let rules = std::sync::Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, Timestamp::UNIX_EPOCH));
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)));
+            let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)), Moment::FIRST);
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
             let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), &said);
@@ -184,10 +184,10 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
 fn a_chain_is_blocked_by_its_first_blocked_name_and_an_allow_of_the_name_covers_all_but_an_order() {
     let taxonomy = Taxonomy::shipped();
     let mut household = Household::new("home".parse().unwrap());
-    household.categories.insert("gambling".into(), set(Switch { state: State::Block }));
-    household.names.insert(Name::parse("ok.test").unwrap(), set(OwnName { state: State::Allow, scope: Scope::Exact }));
-    let rules = HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default());
-    let asker = Asker::of(&rules.into(), None);
+    household.settings.categories.insert("gambling".into(), set(Switch { state: State::Block }));
+    household.settings.names.insert(Name::parse("ok.test").unwrap(), set(OwnName { state: State::Allow, scope: Scope::Exact }));
+    let rules = HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH);
+    let asker = Asker::of(&rules.into(), None, Moment::FIRST);
     let gambling = Classification { choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(), ..Classification::NOTHING };
     let ordered = Classification { mandatory: true, ..Classification::NOTHING };
     let [free, bets, last] = ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
@@ -231,7 +231,7 @@ fn source(chance: &mut StdRng) -> IpAddr {
 fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household {
     let code = Code { household: number, device: 0, version };
     let mut household = Household::new(format!("h{number}").parse().unwrap());
-    household.categories = code.switches();
+    household.settings.categories = code.switches();
     household.networks = (0..chance.random_range(0..5)).map(|_| network(chance)).collect();
     for place in 0..chance.random_range(0..4) {
         let identifiers = (0..chance.random_range(0..3)).map(|_| match chance.random_range(0..4) {
@@ -287,7 +287,7 @@ fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
         } else {
             let mut household = coded_household(&mut chance, number, version);
             household.version = version.into();
-            directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default()));
+            directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH));
             // A network is the last one's that claims it.
             there.values_mut().for_each(|other| other.networks.retain(|network| !household.networks.contains(network)));
             there.insert(id.clone(), household);
@@ -297,7 +297,7 @@ fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
             let mac = chance.random::<bool>().then(|| Mac([2, 0, 0, 0, 0, chance.random_range(0..24)]));
             let is_trusted = chance.random();
             let (code, by) = naive_search(&there, source, mac, is_trusted);
-            let identity = directory.identify(source, mac, is_trusted);
+            let identity = directory.identify(source, mac, is_trusted, Moment::FIRST);
             assert_eq!((Code::read(identity.asker.blocked()), identity.source), (code, by), "{source} {mac:?} {is_trusted}");
             let event = match (mac, by) {
                 (Some(_), IdentitySource::Unknown) if !is_trusted => Some(IdentityEvent::UntrustedPeer),

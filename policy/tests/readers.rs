@@ -58,11 +58,11 @@ fn around(address: IpAddr, length: u8) -> IpNet {
 fn rules(taxonomy: &Taxonomy, household: u16, version: u32, networks: &[IpNet]) -> HouseholdRules {
     let code = Code { household, device: 0, version };
     let mut document = Household::new(format!("h{household}").parse().unwrap());
-    document.categories = code.switches();
+    document.settings.categories = code.switches();
     document.networks = networks.iter().copied().collect();
     let device = coded::device(Code { device: 1, ..code }, vec![Identifier::Mac(mac(household))]);
     document.devices.insert("d".parse().unwrap(), device);
-    HouseholdRules::compile(&document, taxonomy, OperatorDefaults::default())
+    HouseholdRules::compile(&document, taxonomy, OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// Networks that cover a steady line, differently from time to time: by the digest or only by the record, long or short.
@@ -106,7 +106,7 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
             _ => (passing(line), [PASSING + line; 2]),
         };
         let mac = chance.random::<bool>().then(|| mac(owners[0]));
-        let code = Code::read(directory.identify(source, mac, false).asker.blocked());
+        let code = Code::read(directory.identify(source, mac, false, policy::moment::Moment::FIRST).asker.blocked());
         reads += 1;
         let Some(code) = code else {
             assert_eq!(owners[0], PASSING + line, "{source} has a household at every moment");

@@ -31,7 +31,7 @@ const WILDCARD_LABEL: &[u8] = b"\x01*";
 /// Where a name leads.
 pub(crate) struct Alias {
     pub(crate) target: Name,
-    /// In seconds, as the feed has it.
+    /// In seconds, as the feed has it; for a search engine the most that we allow.
     pub(crate) ttl_s: u32,
 }
 
@@ -49,6 +49,9 @@ impl Alias {
 
     /// The same by the verdict that wants it.
     pub(crate) fn wanted(asked: NameRef<'_>, verdict: Verdict, lists: &Blocklist) -> Option<Self> {
+        if let Some(target) = verdict.target() {
+            return Some(Self { target: target.clone(), ttl_s: LOCAL_TTL_MAX_S });
+        }
         lists.answers().get(verdict.data as usize).and_then(among).and_then(|record| Self::of(asked, record))
     }
 

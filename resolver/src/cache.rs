@@ -269,15 +269,30 @@ impl Entry {
             return review(asker, decide(asker, name, &Classification::NOTHING), chain);
         }
         let listed = self.listed.load();
-        if let Some(current) = listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
-            return self.judge_by(current, asker, name, with_answer, transport);
+        match listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
+            Some(current) => self.judge_by(current, asker, name, with_answer, transport),
+            None => self.judge_anew(listed.is_some(), asker, name, lists, with_answer, transport),
         }
+    }
+
+    /// Looks into the lists, once a generation, and keeps what they say.
+    #[cold]
+    #[inline(never)]
+    fn judge_anew(
+        &self,
+        was_listed: bool,
+        asker: &Asker,
+        name: NameRef<'_>,
+        lists: &Blocklist,
+        with_answer: bool,
+        transport: Transport,
+    ) -> (Verdict, usize) {
         let current = Classified::of(self, name, lists);
         let verdict = self.judge_by(&current, asker, name, with_answer, transport);
         if current.says_nothing() {
             self.unlisted.store(lists.stamp(), Ordering::Relaxed);
             // Dear, and needed only where older lists knew the name.
-            if listed.is_some() {
+            if was_listed {
                 self.listed.store(None);
             }
         } else {

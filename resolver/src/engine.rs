@@ -12,18 +12,17 @@ use std::{
     hint::black_box,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::Guard;
 use ipnet::IpNet;
 use policy::{
     blocklist::Blocklist,
-    category::Taxonomy,
     decide::{Asker, Verdict},
-    directory::{Directory, Reader},
+    directory::Reader,
     listing::{Action, Records},
-    live::LiveLists,
+    moment::Moment,
     name::WireName,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,12 +34,15 @@ use crate::{
     encode::encode,
     flight::Flights,
     gate::{self, Gate, Place},
-    notify::{self, OnNotify},
+    notify,
     query::{Query, Rcode, Rejection},
+    reason::Wording,
     record::{Count, Pen, Recorder},
-    recurse::{Answer, Question, Recursion, RecursionError},
+    recurse::{Answer, Question, RecursionError},
     respond::{self, BlockedAnswer, Reason, Transport},
 };
+
+pub use crate::parts::{Parts, Stale};
 
 /// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
 const RESOLUTION_MAX: Duration = Duration::from_secs(10);
@@ -53,51 +55,6 @@ const CLASS_CH: u16 = 3;
 const TYPE_TXT: u16 = 16;
 pub(crate) const TYPE_ANY: u16 = 255;
 
-/// What an engine is made of.
-pub struct Parts {
-    /// Who asks.
-    pub directory: Arc<Directory>,
-    /// The lists in use.
-    pub lists: Arc<LiveLists>,
-    /// The names of categories, for the reason of a block.
-    pub taxonomy: Arc<Taxonomy>,
-    /// Who answers what is not in the cache.
-    pub recursion: Arc<dyn Recursion>,
-    /// Who may assert identities for others.
-    pub trusted_peers: Vec<IpNet>,
-    /// Who may ask without recursion, and so see what is in the cache.
-    pub snoop_from: Vec<IpNet>,
-    /// What a block looks like.
-    pub blocked_answer: BlockedAnswer,
-    /// The proxy that looks at listed paths, by its addresses; empty lets hosts with listed paths pass.
-    pub url_proxy: Vec<IpAddr>,
-    /// What `id.server` answers; absent refuses.
-    pub server_id: Option<String>,
-    /// Budget of the answer cache, in octets.
-    pub cache_octets: u64,
-    /// The most resolutions at a time.
-    pub resolutions_max: usize,
-    /// The most of them for one client.
-    pub waiting_per_client_max: u32,
-    /// Answers that are too old.
-    pub stale: Stale,
-    /// Whether an answer that is asked for near its end is asked again before that.
-    pub renews: bool,
-    /// One of so many queries is counted by its name, see [`crate::sample`]; 0 none.
-    pub sample_every: u32,
-    /// Who is told that a zone has changed; without, NOTIFY is not implemented.
-    pub on_notify: Option<OnNotify>,
-}
-
-/// What becomes of answers that are too old, RFC 8767.
-#[derive(Debug, Clone, Copy)]
-pub struct Stale {
-    /// How long one may still be used where nobody gives a newer one; zero never.
-    pub longer: Duration,
-    /// How long a client waits for a newer one.
-    pub client_patience: Duration,
-}
-
 /// The data path.
 pub struct Engine {
     pub(crate) parts: Parts,
@@ -107,6 +64,7 @@ pub struct Engine {
     clients: Gate<IpAddr>,
     started: Instant,
     common: Mutex<Desk>,
+    wording: Wording,
     /// The counters.
     pub recorder: Recorder,
 }
@@ -209,6 +167,7 @@ impl Engine {
             resolutions: Arc::new(Semaphore::new(parts.resolutions_max)),
             clients: Gate::new(parts.waiting_per_client_max),
             started: Instant::now(),
+            wording: Wording::new(Arc::clone(&parts.taxonomy), &parts.contact),
             parts,
         }
     }
@@ -233,7 +192,7 @@ impl Engine {
     /// Begins a turn: call it when the packets are there.
     #[must_use]
     pub fn turn(&self) -> Turn<'_> {
-        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(), now: self.now() }
+        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(clock()), now: self.now() }
     }
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
@@ -453,8 +412,8 @@ impl Engine {
             if !self.block(query, verdict, lists, transport, reply) {
                 return Walked::NoTarget { verdict, hop };
             }
-        } else if verdict.action == Action::Proxied && self.leads_to_proxy(query.record_type) {
-            respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
+        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, verdict) {
+            return self.lead_elsewhere(query, verdict, hop, transport, reply);
         } else {
             // What does not lead to the proxy is answered as if no path were listed.
             verdict.action = Action::Policy;
@@ -473,7 +432,8 @@ impl Engine {
 
     /// Answers what is blocked in the way that the deciding entry wants. False where that is an alias whose target must be resolved first.
     fn block(&self, query: &Query<'_>, verdict: Verdict, lists: &Blocklist, transport: Transport, reply: &mut Vec<u8>) -> bool {
-        let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
+        let mandate = verdict.ordered().and_then(|ordered| lists.mandates().get(ordered));
+        let reason = Reason::Blocked(verdict, mandate, &self.wording);
         let answer = match verdict.action {
             Action::Drop => {
                 reply.clear();
@@ -489,7 +449,7 @@ impl Engine {
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
             Action::Nodata => BlockedAnswer::NoData,
-            Action::Policy | Action::Proxied | Action::Path => self.parts.blocked_answer,
+            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => self.parts.blocked.to(verdict, mandate),
         };
         respond::write_blocked(reply, query, answer, reason, transport);
         true
@@ -534,13 +494,40 @@ impl Engine {
     ) {
         // What lay in the buffer before must not leave the house, even if somebody asked us for an alias that is none.
         let Some(alias) = Alias::wanted(query.name(), verdict, lists) else { return reply.clear() };
-        let reason = Reason::Blocked(verdict, &self.parts.taxonomy);
+        let reason = Reason::Blocked(verdict, None, &self.wording);
         respond::write_alias(reply, query, &alias, target.and_then(alias::read).as_ref(), reason, transport);
     }
 
-    /// Whether a type leads to a host, and there is a proxy to lead to.
-    fn leads_to_proxy(&self, record_type: u16) -> bool {
-        !self.parts.url_proxy.is_empty() && matches!(record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
+    /// Whether a type leads to a host, and a name that is not blocked leads to another one than its own: to the proxy, if there is one, or
+    /// to a search engine's address for families.
+    #[cold]
+    fn leads_elsewhere(&self, query: &Query<'_>, verdict: Verdict) -> bool {
+        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied && !self.parts.url_proxy.is_empty();
+        leads && matches!(query.record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
+    }
+
+    /// Answers with where a name leads that leads elsewhere.
+    #[cold]
+    #[inline(never)]
+    fn lead_elsewhere(&self, query: &Query<'_>, verdict: Verdict, hop: usize, transport: Transport, reply: &mut Vec<u8>) -> Walked {
+        let reason = Reason::Blocked(verdict, None, &self.wording);
+        let Some(target) = verdict.target() else {
+            respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
+            return Walked::Answered { verdict, hop };
+        };
+        if matches!(query.record_type, TYPE_HTTPS | TYPE_SVCB) {
+            // By the engine's own service record a client would go around the address.
+            respond::write_blocked(reply, query, BlockedAnswer::NoData, reason, transport);
+            return Walked::Answered { verdict, hop };
+        }
+        let alias = Alias { target: target.clone(), ttl_s: respond::LOCAL_TTL_MAX_S };
+        let now = self.now();
+        let Some(entry) = self.cache.find(&alias.key(query)).filter(|entry| entry.is_fresh(now)) else {
+            return Walked::NoTarget { verdict, hop };
+        };
+        let answer = alias::read(AtHand { entry: &entry, is_usable: true, is_stale: false, now });
+        respond::write_alias(reply, query, &alias, answer.as_ref(), reason, transport);
+        Walked::Answered { verdict, hop }
     }
 
     /// Queries that are about this server or that no resolver answers. `NoError` means that the reply is written.
@@ -606,6 +593,11 @@ impl Engine {
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// What the clock on the wall shows.
+fn clock() -> Moment {
+    Moment::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn contains(networks: &[IpNet], peer: IpAddr) -> bool {

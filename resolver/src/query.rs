@@ -8,6 +8,8 @@ use policy::{
     name::{LABEL_OCTETS_MAX, NameRef, WireName},
 };
 
+use crate::respond::OPTION_EDE;
+
 /// Octets of a DNS header, RFC 1035 section 4.1.1.
 pub const HEADER_OCTETS: usize = 12;
 /// EDNS option of dnsmasq's `add-mac`: the asking device's MAC address, six octets or text.
@@ -43,6 +45,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// The MAC address that somebody on the way asserts.
     pub mac: Option<Mac>,
+    /// It would like the reason of a block as JSON, see `reason.rs`.
+    pub wants_json: bool,
 }
 
 /// A query that can be answered.
@@ -114,9 +118,9 @@ impl<'p> Query<'p> {
                     // What a version that we do not speak may write into the options is not ours to judge.
                     return Err(Rejection::Answer(Rcode::BadVers));
                 }
-                let mac = read_options(data).ok_or(FORMERR)?;
+                let (mac, wants_json) = read_options(data).ok_or(FORMERR)?;
                 let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
-                self.edns = Some(Edns { payload_max, dnssec_ok: flags[4] & 0x80 != 0, mac });
+                self.edns = Some(Edns { payload_max, dnssec_ok: flags[4] & 0x80 != 0, mac, wants_json });
             }
             at += 10 + length;
         }
@@ -160,19 +164,21 @@ impl<'p> Query<'p> {
     }
 }
 
-/// The MAC address among the options, if there is one; none where the options do not add up.
-fn read_options(mut data: &[u8]) -> Option<Option<Mac>> {
-    let mut mac = None;
+/// The MAC address among the options, if there is one, and whether JSON is asked for; none where the options do not add up.
+fn read_options(mut data: &[u8]) -> Option<(Option<Mac>, bool)> {
+    let (mut mac, mut wants_json) = (None, false);
     while !data.is_empty() {
         let code = number(data, 0)?;
         let length = usize::from(number(data, 2)?);
         let value = data.get(4..4 + length)?;
         if code == OPTION_MAC {
             mac = read_mac(value).or(mac);
+        } else if code == OPTION_EDE {
+            wants_json |= value == [0, 0];
         }
         data = &data[4 + length..];
     }
-    Some(mac)
+    Some((mac, wants_json))
 }
 
 /// Six octets, or text such as `02:00:5e:00:53:01`. Anything else names nobody.
@@ -252,6 +258,18 @@ mod tests {
         assert_eq!(mac(b"12345"), None);
         assert_eq!(mac(b"\xff\xff\xff\xff\xff\xff\xff"), None);
         assert_eq!(mac(b""), None);
+    }
+
+    #[test]
+    fn json_is_asked_for_by_an_extended_error_that_says_nothing() {
+        let wants = |options: &[(u16, &[u8])]| {
+            Query::parse(&packet("a.", Some(options)), &mut WireName::default()).ok().unwrap().edns.unwrap().wants_json
+        };
+        assert!(wants(&[(10, b"12345678"), (15, b"\0\0")]));
+        assert!(!wants(&[]));
+        for (code, value) in [(15, &b""[..]), (15, b"\0"), (15, b"\0\x11"), (15, b"\0\0x"), (16, b"\0\0")] {
+            assert!(!wants(&[(code, value)]), "{code} {value:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use policy::{
     directory::{Identity, IdentityEvent, IdentitySource},
     listing::Action,
     live::{FeedNames, LiveLists},
+    mandates::BASES,
     name::NameRef,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -82,18 +83,10 @@ pub enum Count {
     Verdicts,
 }
 
-const LAYERS: [Layer; 9] = [
-    Layer::Mandatory,
-    Layer::NeverBlock,
-    Layer::DeviceAllow,
-    Layer::HouseholdAllow,
-    Layer::DeviceDeny,
-    Layer::HouseholdDeny,
-    Layer::Security,
-    Layer::Category,
-    Layer::Default,
-];
-const COUNTS: usize = Count::Verdicts as usize + LAYERS.len();
+const LAYERS: [Layer; 15] = Layer::ALL;
+/// The first of the bases of mandates; the others follow in their order.
+const ORDERS: usize = Count::Verdicts as usize + LAYERS.len();
+const COUNTS: usize = ORDERS + BASES.len();
 
 /// One thread's counters, on cache lines of their own.
 #[repr(align(128))]
@@ -165,6 +158,9 @@ impl Pen {
         self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
         let is_proxied = verdict.action == Action::Proxied;
         if verdict.is_block() || is_proxied {
+            if let Some(ordered) = verdict.ordered() {
+                self.add(ORDERS + ordered.basis_index(), 1);
+            }
             if is_proxied {
                 self.count(Count::Proxied);
             } else if verdict.action == Action::Drop {
@@ -365,6 +361,7 @@ fn counters() -> [Counter; COUNTS] {
             assert_eq!(*count as usize, place, "counters stand in the order of their places");
             counter.clone()
         }
+        None if place >= ORDERS => counter!("ox_protect_mandate_hits_total", "basis" => BASES[place - ORDERS].0),
         None => verdict(LAYERS[place - Count::Verdicts as usize]),
     })
 }
@@ -372,6 +369,7 @@ fn counters() -> [Counter; COUNTS] {
 fn describe() {
     describe_counter!("ox_protect_queries_total", "Packets received, by transport");
     describe_counter!("ox_protect_verdicts_total", "Queries judged, by verdict and by the layer that decided");
+    describe_counter!("ox_protect_mandate_hits_total", "Queries blocked under a mandate, by its basis");
     describe_counter!("ox_protect_blocked_categories_total", "Queries blocked for a category; a query may count for several");
     describe_counter!("ox_protect_identities_total", "Queries by what their asker was found by");
     describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that were dropped, by reason");

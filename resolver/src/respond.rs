@@ -12,9 +12,9 @@ use hickory_proto::{
     serialize::binary::{BinEncodable as _, BinEncoder},
 };
 use policy::{
-    category::{CategorySet, Taxonomy},
     decide::{Layer, Verdict},
     listing::Records,
+    mandates::{Landing, Mandate},
 };
 
 use crate::{
@@ -22,8 +22,11 @@ use crate::{
     alias::{Alias, TYPE_CNAME},
     cache::Entry,
     query::{HEADER_OCTETS, Query, Rcode},
+    reason::Form,
     recurse::Answer,
 };
+
+pub use crate::reason::Reason;
 
 /// The largest UDP answer we send and the payload we advertise: what passes every path unfragmented (DNS flag day 2020).
 pub const UDP_PAYLOAD_MAX: u16 = 1232;
@@ -32,7 +35,7 @@ pub const BLOCKED_TTL_S: u32 = 10;
 /// How long a client may keep an answer that is older than it should be, in seconds, RFC 8767 section 4.
 pub const STALE_TTL_S: u32 = 30;
 /// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
-const OPTION_EDE: u16 = 15;
+pub(crate) const OPTION_EDE: u16 = 15;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
 const TYPE_ANY: u16 = 255;
@@ -40,6 +43,9 @@ const TYPE_ANY: u16 = 255;
 pub(crate) const LOCAL_TTL_MAX_S: u32 = 30;
 /// Room that a long answer leaves for the OPT record with its reason, in octets.
 const OPT_OCTETS_MAX: u16 = 512;
+/// Octets of an OPT record without options, and of an Extended DNS Error in it without text.
+const OPT_OCTETS: usize = 11;
+const EDE_OCTETS: usize = 6;
 /// A pointer to the question's name.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
 /// Places in the header of the lower octets of the counts, RFC 1035 section 4.1.1.
@@ -48,8 +54,6 @@ const AUTHORITY_COUNT: usize = 9;
 const ADDITIONAL_COUNT: usize = 11;
 /// The flag TC in the third octet of a header.
 const TRUNCATED: u8 = 0x02;
-/// Between the categories in the text of a reason.
-const SEPARATOR: &[u8] = b", ";
 /// The data of a SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere;
 /// serial 1, refresh 3600 s, retry 600 s, expire 86,400 s, minimum [`BLOCKED_TTL_S`].
 const BLOCKED_SOA: &[u8] = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid\x00\
@@ -85,49 +89,38 @@ impl BlockedAnswer {
     }
 }
 
-/// Why an answer is not what the Internet says: the Extended DNS Error of a reply, RFC 8914.
-#[derive(Clone, Copy)]
-pub enum Reason<'t> {
-    /// A verdict.
-    Blocked(Verdict, &'t Taxonomy),
-    /// There is no answer: the info-code that says why, RFC 8914 section 4.
-    Code(u16),
-    /// The answer is older than it should be, because nobody could be asked: 3, or 19 of a name that did not exist.
-    Stale(Rcode),
+impl From<Landing> for BlockedAnswer {
+    fn from(Landing { v4, v6 }: Landing) -> Self {
+        Self::Landing { v4, v6 }
+    }
 }
 
-impl<'t> Reason<'t> {
-    /// The info-code: 15 the operator's security, 16 an order from outside, 17 the household's own choice.
+/// What blocked names are answered with, by who decides about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockedAnswers {
+    /// By order.
+    pub mandatory: BlockedAnswer,
+    /// By the operator's security lists.
+    pub security: BlockedAnswer,
+    /// By the family's choice.
+    pub choice: BlockedAnswer,
+}
+
+impl BlockedAnswers {
+    /// The answer to a verdict that blocks, under this mandate if there is one.
     #[must_use]
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Blocked(verdict, _) => match verdict.layer {
-                Layer::Mandatory => 16,
-                Layer::Security => 15,
-                _ => 17,
-            },
-            Self::Code(code) => code,
-            Self::Stale(Rcode::NxDomain) => 19,
-            Self::Stale(_) => 3,
+    pub fn to(&self, verdict: Verdict, mandate: Option<&Mandate>) -> BlockedAnswer {
+        match verdict.layer {
+            Layer::Mandatory => mandate.and_then(|mandate| mandate.landing).map_or(self.mandatory, BlockedAnswer::from),
+            Layer::Security => self.security,
+            _ => self.choice,
         }
     }
+}
 
-    /// The extra text, in pieces that are joined by a comma and a space.
-    fn pieces(self) -> impl Iterator<Item = &'t str> {
-        let (own_list, categories) = match self {
-            // An order may be confidential: its basis is in the code, and that is all there is to tell.
-            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, _) | Self::Code(_) | Self::Stale(_) => (None, None),
-            Self::Blocked(Verdict { layer: Layer::DeviceDeny | Layer::HouseholdDeny, .. }, _) => (Some("own list"), None),
-            Self::Blocked(verdict, taxonomy) => (None, Some((verdict.categories, taxonomy))),
-        };
-        let slugs = |(set, taxonomy): (CategorySet, &'t Taxonomy)| set.iter().map(|category| taxonomy.category(category).slug.as_str());
-        own_list.into_iter().chain(categories.into_iter().flat_map(slugs))
-    }
-
-    /// Octets of the extra text.
-    fn text_octets(self) -> usize {
-        let pieces = self.pieces().map(|piece| piece.len() + SEPARATOR.len());
-        pieces.sum::<usize>().saturating_sub(SEPARATOR.len())
+impl From<BlockedAnswer> for BlockedAnswers {
+    fn from(answer: BlockedAnswer) -> Self {
+        Self { mandatory: answer, security: answer, choice: answer }
     }
 }
 
@@ -160,6 +153,8 @@ pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: 
 }
 
 /// A cached answer that is older than it should be, for a short while and with the reason.
+#[cold]
+#[inline(never)]
 pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transport: Transport) {
     copy_cached(reply, query, entry);
     entry.write_ttl(reply, STALE_TTL_S);
@@ -167,6 +162,7 @@ pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transp
     finish(reply, query, Some(Reason::Stale(rcode)), transport);
 }
 
+#[inline]
 fn copy_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry) {
     reply.clear();
     reply.extend_from_slice(entry.message());
@@ -287,12 +283,16 @@ pub fn write_truncated(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transp
 }
 
 /// An answer without records.
+#[cold]
+#[inline(never)]
 pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason: Option<Reason<'_>>, transport: Transport) {
     start(reply, query, rcode);
     finish(reply, query, reason, transport);
 }
 
 /// The answer to ANY: one record that says so, RFC 8482 section 4.2.
+#[cold]
+#[inline(never)]
 pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
     start(reply, query, Rcode::NoError);
     push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
@@ -301,6 +301,8 @@ pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
 }
 
 /// The answer to a packet whose question cannot be read: a header, no question.
+#[cold]
+#[inline(never)]
 pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
     reply.clear();
     reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | rcode as u8 & 0x0f]);
@@ -312,9 +314,10 @@ pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
 }
 
 fn start(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode) {
+    let mut header = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    patch_header(&mut header, query, rcode as u8);
     reply.clear();
-    reply.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    patch_header(reply, query, rcode as u8);
+    reply.extend_from_slice(&header);
     reply.extend_from_slice(query.question());
 }
 
@@ -326,23 +329,45 @@ fn patch_header(reply: &mut [u8], query: &Query<'_>, rcode: u8) {
 }
 
 fn push_record(reply: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
-    reply.extend_from_slice(&POINTER_TO_QUESTION);
-    reply.extend_from_slice(&record_type.to_be_bytes());
-    reply.extend_from_slice(&1_u16.to_be_bytes());
-    reply.extend_from_slice(&ttl.to_be_bytes());
-    reply.extend_from_slice(&u16::try_from(data.len()).expect("our own records are short").to_be_bytes());
+    let octets = u16::try_from(data.len()).expect("our own records are short");
+    // One piece, for one look at the room that is left.
+    let mut head = [0; 12];
+    head[..2].copy_from_slice(&POINTER_TO_QUESTION);
+    head[2..4].copy_from_slice(&record_type.to_be_bytes());
+    head[4..6].copy_from_slice(&1_u16.to_be_bytes());
+    head[6..10].copy_from_slice(&ttl.to_be_bytes());
+    head[10..].copy_from_slice(&octets.to_be_bytes());
+    reply.extend_from_slice(&head);
     reply.extend_from_slice(data);
 }
 
 /// The OPT record where the client has EDNS, and truncation where it does not fit.
 fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
     let octets_max = transport.octets_max(query);
-    let opt_octets = if query.edns.is_some() { 11 + reason.map_or(0, |reason| 6 + reason.text_octets()) } else { 0 };
-    if reply.len() + opt_octets > octets_max {
-        reply.truncate(HEADER_OCTETS + query.question().len());
-        reply[2] |= TRUNCATED;
-        reply[6..HEADER_OCTETS].fill(0);
+    let form = match (query.edns, reason) {
+        (Some(edns), Some(reason)) if edns.wants_json => {
+            json_form(reason, octets_max.saturating_sub(reply.len() + OPT_OCTETS + EDE_OCTETS))
+        }
+        _ => Form::Plain,
+    };
+    let reason = reason.map(|reason| (reason, form));
+    add_opt(reply, query, reason);
+    if reply.len() > octets_max {
+        truncate(reply, query, reason);
     }
+}
+
+/// Takes everything back but the question and the OPT record.
+#[cold]
+#[inline(never)]
+fn truncate(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<(Reason<'_>, Form)>) {
+    reply.truncate(HEADER_OCTETS + query.question().len());
+    reply[2] |= TRUNCATED;
+    reply[6..HEADER_OCTETS].fill(0);
+    add_opt(reply, query, reason);
+}
+
+fn add_opt(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<(Reason<'_>, Form)>) {
     if let Some(edns) = query.edns {
         let additional = u16::from_be_bytes([reply[10], reply[11]]) + 1;
         reply[10..12].copy_from_slice(&additional.to_be_bytes());
@@ -350,24 +375,32 @@ fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, tr
     }
 }
 
-fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<Reason<'_>>) {
-    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags: RFC 6891 section 6.1.
-    reply.extend_from_slice(&[0, 0, 41]);
-    reply.extend_from_slice(&UDP_PAYLOAD_MAX.to_be_bytes());
-    reply.extend_from_slice(&[(rcode as u8) >> 4, 0, u8::from(dnssec_ok) << 7, 0]);
-    let Some(reason) = reason else {
-        return reply.extend_from_slice(&[0, 0]);
-    };
-    let text = u16::try_from(reason.text_octets()).expect("a list of slugs is short");
-    for number in [text + 6, OPTION_EDE, text + 2, reason.code()] {
-        reply.extend_from_slice(&number.to_be_bytes());
+/// The most that can be told in so many octets: no answer is truncated for a text.
+#[cold]
+#[inline(never)]
+fn json_form(reason: Reason<'_>, room: usize) -> Form {
+    [Form::Whole, Form::Brief].into_iter().find(|form| reason.octets(*form) <= room).unwrap_or(Form::Bare)
+}
+
+fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<(Reason<'_>, Form)>) {
+    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags, no options: RFC 6891 section 6.1.
+    let [payload_high, payload_low] = UDP_PAYLOAD_MAX.to_be_bytes();
+    let flags = u8::from(dnssec_ok) << 7;
+    reply.extend_from_slice(&[0, 0, 41, payload_high, payload_low, (rcode as u8) >> 4, 0, flags, 0, 0, 0]);
+    if let Some((reason, form)) = reason {
+        push_reason(reply, reason, form);
     }
-    for (place, piece) in reason.pieces().enumerate() {
-        if place > 0 {
-            reply.extend_from_slice(SEPARATOR);
-        }
-        reply.extend_from_slice(piece.as_bytes());
-    }
+}
+
+/// Appends a reason to an OPT record without options, and says how long both are now.
+fn push_reason(reply: &mut Vec<u8>, reason: Reason<'_>, form: Form) {
+    let begin = reply.len();
+    let ([option_high, option_low], [code_high, code_low]) = (OPTION_EDE.to_be_bytes(), reason.code().to_be_bytes());
+    reply.extend_from_slice(&[option_high, option_low, 0, 0, code_high, code_low]);
+    reason.write(form, |piece| reply.extend_from_slice(piece.as_bytes()));
+    let octets = u16::try_from(reply.len() - begin).expect("a list of slugs is short");
+    reply[begin - 2..begin].copy_from_slice(&octets.to_be_bytes());
+    reply[begin + 2..begin + 4].copy_from_slice(&(octets - 4).to_be_bytes());
 }
 
 /// One text record, for the server's own names in class CH (RFC 4892).

@@ -1,5 +1,7 @@
 //! What the configuration takes and what it refuses.
 
+use resolver::respond::BlockedAnswer;
+
 use super::*;
 
 fn refused(text: &str, environment: &[(&str, &str)]) -> String {
@@ -48,11 +50,24 @@ fn a_wrong_key_or_value_is_refused_with_its_place() {
     assert!(refused("[policy]\ndefault_preset = \"lite\"\n", &[]).contains("light, moderate, strict, off"));
     assert!(refused("[store]\nurl = \"redis:x\"\n", &[]).contains("store.url"));
     assert!(refused("[dns]\nblocked_answer = \"landing\"\n", &[]).contains("dns.landing"));
+    assert!(refused("[dns.blocked_by]\nmandatory = { answer = \"landing\" }\n", &[]).contains("dns.blocked_by.mandatory"));
+    assert!(refused("[dns.blocked_by]\nchoice = { answer = \"nodata\", v4 = \"192.0.2.1\" }\n", &[]).contains("dns.blocked_by.choice"));
+    assert!(refused("[dns.blocked_by]\nanybody = { answer = \"nodata\" }\n", &[]).contains("anybody"));
+    assert!(refused("[dns]\ncontact = [\"help@isp.example\"]\n", &[]).contains("dns.contact"));
+    assert!(refused("[dns]\nlanguage = \"\"\n", &[]).contains("dns.language"));
     assert!(refused("[[feeds]]\nname = \"a\"\nsource = \"a\"\nformat = \"domains\"\ncategory = \"gambling\"\n", &[]).contains("scope"));
     assert!(refused("[recursion]\nstub = [{ zone = \"a\", to = [] }]\n", &[]).contains("recursion.stub"));
     let twice = "[recursion]\nstub = [{ zone = \"a\", to = [\"127.0.0.1:53\"] }]\nforward = [{ zone = \"A.\", to = [\"127.0.0.1:53\"] }]\n";
     assert!(refused(twice, &[]).contains("a zone stands once"));
     assert!(refused("[recursion]\nttl_min_s = 10\nttl_max_s = 5\n", &[]).contains("recursion.ttl_max_s"));
+}
+
+#[test]
+fn a_block_is_answered_by_who_decides_about_it_and_otherwise_as_all_are() {
+    let text = "[dns]\nblocked_answer = \"nodata\"\n[dns.blocked_by.mandatory]\nanswer = \"landing\"\nv4 = \"192.0.2.80\"\n";
+    let answers = check(parse(text, "").unwrap()).unwrap().blocked_answers();
+    assert_eq!((answers.security, answers.choice), (BlockedAnswer::NoData, BlockedAnswer::NoData));
+    assert_eq!(answers.mandatory, BlockedAnswer::Landing { v4: Some([192, 0, 2, 80].into()), v6: None });
 }
 
 #[test]

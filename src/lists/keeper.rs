@@ -31,8 +31,9 @@ use tokio::{
 
 use super::{Settings, board::Board, child, fetching::Wakes, sharing::Outbox, swap};
 
-/// Names in the overlay, as a part of the base's, beyond which it is folded: a twentieth costs a twentieth of the base's memory.
-const FOLD_PART: u64 = 20;
+/// Names in the overlay, as a part of the base's, beyond which it is folded: with a fiftieth of five million its filter lies in a core's
+/// own cache, and a lookup takes at most a twentieth longer than without (`benches/deltas.rs`).
+const FOLD_PART: u64 = 50;
 /// Smaller overlays are never folded: they cost nothing.
 const FOLD_NAMES_MIN: usize = 50_000;
 /// Deltas on end beyond which they are folded, so that a start opens no more files than this.

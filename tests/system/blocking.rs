@@ -108,9 +108,9 @@ async fn each_tier_is_lifted_by_whom_it_may_be_and_says_its_basis() {
         let evil = home.reply("evil.example. A").await.unwrap();
         assert_eq!((evil.extended_errors()[0].code, evil.to_string().as_str()), (15, "blocked: malware"));
     }
-    for name in ["ordered.example", "evil.example"] {
-        world.own_name("home", name, Allow).await;
-    }
+    world.own_name("home", "evil.example", Allow).await;
+    assert_eq!(world.api.own_name("home", "ordered.example", "subtree", Allow).await.problem(), "mandatory");
+    world.own_name("home", "example", Allow).await;
     assert_eq!(home.reply("ordered.example. A").await.unwrap().extended_errors()[0].code, 16, "nobody lifts an order");
     assert_eq!(home.ask("evil.example. A").await, "192.0.2.2", "a household may lift the operator's security for itself");
     world.own_name("home", "help.example", Block).await;

@@ -52,7 +52,7 @@ fn household(line: u32, mask: u8) -> Household {
     for (bit, slug) in SLUGS.iter().enumerate() {
         let state = if mask & 1 << bit == 0 { State::Allow } else { State::Block };
         let set = Set { value: Stored { state }, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH };
-        household.categories.insert((*slug).to_owned(), set);
+        household.settings.categories.insert((*slug).to_owned(), set);
     }
     household
 }

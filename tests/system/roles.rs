@@ -60,7 +60,11 @@ async fn a_parent_switches_its_own_home_and_learns_nothing_of_another() {
         assert_eq!((there.status, there.problem()), (404, "unknown_household"), "{method} {path}");
         assert_eq!(there.text.replace("home", "none"), nowhere.text, "{method} {path}");
         let theirs = child.request(method.clone(), &path, Some(r#"{"state":"allow"}"#.to_owned())).await;
-        assert!(theirs.status != 401 && (method == Method::GET || !(200..300).contains(&theirs.status)), "{method} {path}: {}", theirs.text);
+        assert!(
+            theirs.status != 401 && (method == Method::GET || !(200..300).contains(&theirs.status)),
+            "{method} {path}: {}",
+            theirs.text
+        );
     }
     assert_eq!(world.api.get("/v1/households/home").await.ok().text, before.text);
     assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");
@@ -135,7 +139,10 @@ async fn a_token_opens_while_its_key_is_in_the_providers_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
     std::fs::write(&file, key_set(&[("one", &first)])).unwrap();
-    let oidc = format!("[api.oidc]\nissuer = \"https://login.isp.example/\"\naudience = \"ox-protect\"\njwks = {:?}\n", file.display().to_string());
+    let oidc = format!(
+        "[api.oidc]\nissuer = \"https://login.isp.example/\"\naudience = \"ox-protect\"\njwks = {:?}\n",
+        file.display().to_string()
+    );
     let world = World::with_zone("a.example. 60 A 192.0.2.1").config(&oidc).start().await;
     let alice = world.api.with_key(&token(&first, "one", "alice"));
     alice.toggle("home", "gambling", Block).await.ok();

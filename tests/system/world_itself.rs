@@ -12,7 +12,9 @@ use hickory_proto::{
     rr::{RData, RecordType},
 };
 
-use crate::world::{Authority, Behaviour, FORGED_NAME, Game, Internet, Lie, Line, Reply, Spoofer, ask_all, eventually, line, seed};
+use serde_json::json;
+
+use crate::world::{Authority, Behaviour, FORGED_NAME, Game, Internet, Lie, Line, Reply, Spoofer, World, ask_all, eventually, line, seed};
 
 /// How long a test waits for something that must not come. Loopback answers in far less, even on a busy machine.
 const LONG_ENOUGH: Duration = Duration::from_millis(700);
@@ -442,4 +444,27 @@ async fn ports_ids_and_letters_of_queries_are_noted() {
     assert!(tally.ports().len() > 15 && tally.ids().len() > 15);
     assert!((tally.capitals() - 4.0 / 11.0).abs() < 1e-9);
     assert_eq!(tally.asked_below(&"example.".parse().unwrap()), 20);
+}
+
+#[tokio::test]
+async fn a_daemon_sees_the_clock_of_its_world_and_without_one_that_of_the_machine() {
+    let written = async |world: &World| -> jiff::Timestamp {
+        let order = json!({ "name": "a.example", "basis": "iwf" });
+        world.api.mandate("a", order).await.ok().json["updated_at"].as_str().unwrap().parse().unwrap()
+    };
+    let is_near = |seen: jiff::Timestamp, time: jiff::Timestamp| seen.duration_since(time).abs() < jiff::SignedDuration::from_secs(5);
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").clock("2030-01-01 12:00:00").start().await;
+    let begun = Instant::now();
+    assert!(is_near(written(&world).await, world.clock().now()) && world.clock().now().to_string().starts_with("2030-01-01T12:0"));
+    world.clock().set("2019-12-31 23:59:59");
+    world.clock().advance(Duration::from_secs(86_400));
+    assert!(is_near(written(&world).await, "2020-01-01T23:59:59Z".parse().unwrap()));
+    world.daemon.restart().await;
+    let passed = jiff::SignedDuration::try_from(begun.elapsed()).unwrap();
+    assert!(
+        is_near(written(&world).await, "2020-01-01T23:59:59Z".parse::<jiff::Timestamp>().unwrap() + passed),
+        "it goes on over a restart"
+    );
+    let plain = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
+    assert!(is_near(written(&plain).await, jiff::Timestamp::now()));
 }

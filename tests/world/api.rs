@@ -162,6 +162,11 @@ impl Api {
         self.set(&path, switch, json!({ "scope": scope })).await
     }
 
+    /// Writes a mandate.
+    pub async fn mandate(&self, id: &str, body: Value) -> Answer {
+        self.put(&format!("/v1/mandates/{}", encoded(id)), body).await
+    }
+
     /// Why a name is answered as it is in this household.
     pub async fn explain(&self, name: &str, household: &str) -> Answer {
         self.get(&format!("/v1/explain?name={}&household={}", encoded(name), encoded(household))).await

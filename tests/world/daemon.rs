@@ -33,6 +33,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(20);
 pub struct Daemon {
     folder: PathBuf,
     dns_addresses: usize,
+    environment: Vec<(String, String)>,
     child: Mutex<Child>,
     doors: Arc<Doors>,
     key: Mutex<String>,
@@ -42,13 +43,19 @@ pub struct Daemon {
 impl Daemon {
     /// Writes `settings` into `folder`, starts the program on them and waits until it is ready.
     pub async fn start(folder: &Path, settings: &Table) -> Self {
+        Self::start_in(folder, settings, Vec::new()).await
+    }
+
+    /// The same with more variables in its environment, at each of its starts.
+    pub async fn start_in(folder: &Path, settings: &Table, environment: Vec<(String, String)>) -> Self {
         let text = toml::to_string(settings).expect("settings have a TOML form");
         fs::write(config_file(folder), text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let said = Arc::default();
-        let (child, lines) = spawn(folder, &said);
+        let (child, lines) = spawn(folder, &environment, &said);
         let daemon = Self {
             folder: folder.to_owned(),
             dns_addresses: dns_addresses(settings),
+            environment,
             child: Mutex::new(child),
             doors: Arc::default(),
             key: Mutex::default(),
@@ -61,7 +68,7 @@ impl Daemon {
     /// Starts it again on the same folder, killing it first if it still runs.
     pub async fn restart(&self) {
         self.kill();
-        let (child, lines) = spawn(&self.folder, &self.said);
+        let (child, lines) = spawn(&self.folder, &self.environment, &self.said);
         *lock(&self.child) = child;
         self.wait_until_ready(lines).await;
     }
@@ -180,7 +187,7 @@ fn program() -> Command {
     program
 }
 
-fn spawn(folder: &Path, said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::UnboundedReceiver<String>) {
+fn spawn(folder: &Path, environment: &[(String, String)], said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::UnboundedReceiver<String>) {
     let complaints = File::options().create(true).append(true).open(folder.join("stderr.log"));
     let mut child = program()
         .arg("serve")
@@ -188,6 +195,7 @@ fn spawn(folder: &Path, said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::Unbound
         .arg(config_file(folder))
         .current_dir(folder)
         .env("RUST_BACKTRACE", "1")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(complaints.expect("the folder can be written to"))

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::{
     api::{Api, Switch},
     behaviour::Behaviour,
+    clock::Clock,
     daemon::Daemon,
     feed::{self, Feed},
     internet::Internet,
@@ -34,6 +35,7 @@ pub struct World {
     pub internet: Internet,
     /// Where every name is, in a world that has such a place.
     elsewhere: Option<Internet>,
+    clock: Option<Clock>,
     folder: TempDir,
 }
 
@@ -44,6 +46,7 @@ pub struct Draft {
     feeds: Vec<Feed>,
     households: Option<Vec<(String, String)>>,
     settings: Vec<String>,
+    clock: Option<String>,
 }
 
 impl World {
@@ -54,7 +57,7 @@ impl World {
 
     /// Begins with an Internet.
     pub fn draft(internet: Internet) -> Draft {
-        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new() }
+        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new(), clock: None }
     }
 
     /// Begins with an Internet in which every name has this address, by forwarding: thousands of names need no walk from the root.
@@ -108,6 +111,11 @@ impl World {
         feed::publish(&feed::file(self.folder(), feed), text);
     }
 
+    /// The clock that the daemon sees, where the world has one of its own: [`Draft::clock`].
+    pub fn clock(&self) -> &Clock {
+        self.clock.as_ref().expect("the world was drafted with a clock")
+    }
+
     /// The daemon's folder: configuration, store, artefacts, feeds.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -153,6 +161,12 @@ impl Draft {
         self
     }
 
+    /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
+    pub fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(time.to_owned());
+        self
+    }
+
     /// Writes feeds, hints and configuration, starts the daemon and creates the households.
     pub async fn start(self) -> World {
         let folder = tempfile::Builder::new().prefix("ox-protect-").tempdir().expect("a temporary folder");
@@ -161,9 +175,11 @@ impl Draft {
             feed.write(folder.path());
         }
         let settings = settings(folder.path(), self.internet.port(), &self.feeds, &self.settings);
-        let daemon = Daemon::start(folder.path(), &settings).await;
+        let clock = self.clock.map(|time| Clock::new(folder.path(), &time));
+        let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
+        let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
         let api = Api::new(daemon.doors().clone(), &daemon.key());
-        let world = World { daemon, api, internet: self.internet, elsewhere: self.elsewhere, folder };
+        let world = World { daemon, api, internet: self.internet, elsewhere: self.elsewhere, clock, folder };
         let home = || vec![(HOME.0.to_owned(), HOME.1.to_owned())];
         for (id, network) in &self.households.unwrap_or_else(home) {
             world.household(id, network).await;

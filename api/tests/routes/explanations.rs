@@ -86,7 +86,7 @@ async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_
     let world = World::with_home().await;
     let mut context = world.context;
     // The same node whose operator blocks more by default.
-    let strict = policy::rules::OperatorDefaults { preset: context.taxonomy.preset("strict").unwrap() };
+    let strict = policy::rules::OperatorDefaults { preset: context.taxonomy.preset("strict").unwrap(), ..Default::default() };
     let shared = std::sync::Arc::get_mut(&mut context);
     assert!(shared.is_none(), "the router holds it too");
     let directory = policy::directory::Directory::new(strict);
@@ -96,12 +96,12 @@ async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_
         let address: std::net::IpAddr = address.parse().unwrap();
         let line = directory.household_of(address).map(|rules| {
             let device = rules.device_by_address(address);
-            Line { household: home.clone(), rules, device }
+            Line { household: home.clone(), rules, device, at: jiff::Timestamp::now() }
         });
-        let asker = directory.identify(address, None, false).asker;
+        let asker = directory.identify(address, None, false, policy::moment::Moment::FIRST).asker;
         assert_eq!(line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker), asker);
         let explained = context.explainer.explain(asker, policy::name::Name::parse("bets.example").unwrap(), 1).await;
-        let composed = json!(api::explain::compose(&explained, 1, line.as_ref(), &context.taxonomy));
+        let composed = json!(api::explain::compose(&explained, 1, line.as_ref(), &context.taxonomy, api::explain::Sight::Whole));
         assert_eq!(composed["setter"], json!({ "layer": "operator", "by": "default preset", "at": null }));
         assert!(composed["reason"].as_str().unwrap().contains("the operator's default blocks"));
     }
@@ -156,6 +156,7 @@ async fn every_key_of_an_explanation_is_always_there() {
             "device",
             "verdict",
             "layer",
+            "mandate",
             "action",
             "reason",
             "category",

@@ -9,6 +9,7 @@ mod explanations;
 mod feeds;
 mod keeper;
 mod lists;
+mod mandates;
 mod refusals;
 mod retries;
 mod roles;

@@ -151,7 +151,7 @@ async fn what_a_household_may_hold_is_bounded() {
             json!({"state": "block", "scope": "exact", "set_by": "t", "set_at": "2026-01-01T00:00:00Z"}),
         );
         let entry = entry.unwrap();
-        home.names =
+        home.settings.names =
             (0..OWN_NAMES_MAX).map(|number| (policy::name::Name::parse(&format!("n{number}.example")).unwrap(), entry.clone())).collect();
         Ok::<_, ()>(Some(home))
     };

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::world::{Answer, World, author};
 
-/// Whose each route is, by the guards of `api/src/principal.rs`; `open` needs no key.
+/// Whose each route is, by the guards of `api/src/principal.rs`; `open` needs no key. `…` is a household, each of its people, and
+/// each of its devices.
 const TABLE: &str = "
     open     GET /healthz
     open     GET /readyz
@@ -24,17 +25,28 @@ const TABLE: &str = "
     operator DELETE /v1/households/{id}
     operator PUT /v1/households/{id}/networks/{cidr}
     operator DELETE /v1/households/{id}/networks/{cidr}
-    family   PUT /v1/households/{id}/categories/{slug}
-    family   DELETE /v1/households/{id}/categories/{slug}
-    family   PUT /v1/households/{id}/names/{domain}
-    family   DELETE /v1/households/{id}/names/{domain}
+    family   PUT …/categories/{slug}
+    family   DELETE …/categories/{slug}
+    family   PUT …/names/{domain}
+    family   DELETE …/names/{domain}
+    family   PUT …/safe-search
+    family   PUT …/bypass
+    family   DELETE …/bypass
+    family   PUT …/schedules/{name}
+    family   DELETE …/schedules/{name}
+    family   POST …/grants
+    family   DELETE …/grants
+    family   DELETE …/grants/{grant}
+    family   PUT …/pause
+    family   DELETE …/pause
+    family   PUT /v1/households/{id}/people/{person}
+    viewer   GET /v1/households/{id}/people/{person}
+    family   DELETE /v1/households/{id}/people/{person}
     family   PUT /v1/households/{id}/devices/{device}
     viewer   GET /v1/households/{id}/devices/{device}
     family   DELETE /v1/households/{id}/devices/{device}
-    family   PUT /v1/households/{id}/devices/{device}/categories/{slug}
-    family   DELETE /v1/households/{id}/devices/{device}/categories/{slug}
-    family   PUT /v1/households/{id}/devices/{device}/names/{domain}
-    family   DELETE /v1/households/{id}/devices/{device}/names/{domain}
+    viewer   GET /v1/households/{id}/effective
+    member   GET /v1/households/{id}/effective/{device}
     viewer   GET /v1/households/{id}/keys
     holder   POST /v1/households/{id}/keys
     holder   DELETE /v1/households/{id}/keys/{key}
@@ -47,6 +59,10 @@ const TABLE: &str = "
     operator POST /v1/feeds/{name}/approve
     operator POST /v1/feeds/{name}/rollback
     reader   GET /v1/feeds/{name}/what-if
+    reader   GET /v1/mandates
+    reader   GET /v1/mandates/{id}
+    operator PUT /v1/mandates/{id}
+    operator DELETE /v1/mandates/{id}
     reader   GET /v1/lists
     reader   GET /v1/lists/generations
     reader   GET /v1/lists/diff
@@ -88,18 +104,21 @@ pub fn example(template: &str, household: &str) -> String {
 }
 
 /// The table, checked for being whole: whose route, method, template.
-async fn table(world: &World) -> Vec<(&'static str, Method, &'static str)> {
-    let line = |line: &'static str| {
+async fn table(world: &World) -> Vec<(&'static str, Method, String)> {
+    let mut table: Vec<(&str, Method, String)> = Vec::new();
+    for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        (words[0], words[1].parse().unwrap(), words[2])
-    };
-    let table: Vec<(&str, Method, &str)> = TABLE.lines().filter(|line| !line.trim().is_empty()).map(line).collect();
+        let places: &[&str] = if words[2].starts_with('…') { &["", "/people/{person}", "/devices/{device}"] } else { &[""] };
+        for place in places {
+            table.push((words[0], words[1].parse().unwrap(), words[2].replace('…', &format!("/v1/households/{{id}}{place}"))));
+        }
+    }
     let listed = templates(world).await;
     for (method, path) in &listed {
-        assert!(table.iter().any(|(_, is, of)| (is, *of) == (method, path.as_str())), "{method} {path} is not in the table of roles");
+        assert!(table.iter().any(|(_, is, of)| (is, of) == (method, path)), "{method} {path} is not in the table of roles");
     }
     for (_, method, path) in &table {
-        assert!(listed.contains(&(method.clone(), (*path).to_owned())), "{method} {path} is in the table of roles and nowhere else");
+        assert!(listed.contains(&(method.clone(), path.clone())), "{method} {path} is in the table of roles and nowhere else");
     }
     table
 }
@@ -139,7 +158,7 @@ async fn every_route_lets_in_whom_the_table_says_and_refuses_all_others() {
         let mut table = table(&world).await;
         table.sort_by_key(|(_, method, path)| (*method == Method::DELETE, std::cmp::Reverse(path.len())));
         for (guard, method, template) in table.into_iter().filter(|(guard, ..)| *guard != "open") {
-            let path = asked(&example(template, "home"));
+            let path = asked(&example(&template, "home"));
             let answer = world.as_key(&key, method.clone(), &path, "").await;
             match may(role, guard, &method) {
                 true => assert!(is_let_in(&answer), "{role}: {method} {path}: {} {}", answer.status, answer.text),
@@ -158,9 +177,9 @@ async fn to_another_household_every_route_of_this_one_is_as_if_it_were_not_there
     for role in [Role::Parent, Role::SecondParent, Role::Child] {
         let (key, _) = world.key_in(role, "other").await;
         for (guard, method, template) in table(&world).await.into_iter().filter(|(guard, ..)| *guard != "open") {
-            let there = world.as_key(&key, method.clone(), &asked(&example(template, "home")), r#"{"state":"block"}"#).await;
+            let there = world.as_key(&key, method.clone(), &asked(&example(&template, "home")), r#"{"state":"block"}"#).await;
             if template.starts_with("/v1/households/{id}") {
-                let nowhere = world.as_key(&key, method.clone(), &example(template, "none"), r#"{"state":"block"}"#).await;
+                let nowhere = world.as_key(&key, method.clone(), &example(&template, "none"), r#"{"state":"block"}"#).await;
                 for answer in [&there, &nowhere] {
                     answer.is_problem(404, "unknown_household");
                 }

@@ -95,7 +95,7 @@ async fn a_start_makes_live_exactly_what_is_stored() {
     for address in ["192.0.2.7", "192.0.2.8", "203.0.113.1"] {
         let (after, before) = (&started, &world.context.directory);
         let address: std::net::IpAddr = address.parse().unwrap();
-        let identify = |directory: &Directory| directory.identify(address, None, false);
+        let identify = |directory: &Directory| directory.identify(address, None, false, policy::moment::Moment::FIRST);
         assert_eq!(after.household_of(address), before.household_of(address));
         assert_eq!((identify(after).asker, identify(after).source), (identify(before).asker, identify(before).source));
     }

@@ -27,6 +27,7 @@ use policy::{
     listing::{Mark, Scope, Tier},
     live::LiveLists,
     name::Name,
+    register::Register,
     rules::{HouseholdRules, OperatorDefaults},
 };
 use policy_store::{Author, NewKey, Role, Store};
@@ -138,7 +139,7 @@ impl World {
     pub async fn admitting(limits: Limits, tokens: Option<Tokens>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
-        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap() };
+        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), ..OperatorDefaults::default() };
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
         let (key, made) = store.create_key(&author(), NewKey::operator("tests")).await.unwrap();
@@ -149,6 +150,8 @@ impl World {
             taxonomy: Arc::new(taxonomy),
             defaults,
             lists: Arc::clone(&lists),
+            mandates: Arc::new(Register::new(Arc::clone(&lists))),
+            own_names: vec![Name::parse("portal.isp.example").unwrap()],
             lists_control: Arc::clone(&keeper) as _,
             explainer: Arc::new(DataPath(lists)),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
@@ -157,6 +160,7 @@ impl World {
             tokens,
             writes: tokio::sync::Mutex::new(()),
             list_writes: tokio::sync::Mutex::new(()),
+            mandate_writes: tokio::sync::Mutex::new(()),
         });
         Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
     }
@@ -238,7 +242,7 @@ impl World {
 
     /// Whether a query for a name from an address would be blocked now.
     pub fn blocks(&self, address: &str, name: &str) -> bool {
-        let asker = self.context.directory.identify(address.parse().unwrap(), None, false).asker;
+        let asker = self.context.directory.identify(address.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
         let name = Name::parse(name).unwrap();
         decide(&asker, name.borrow(), &self.context.lists.current().classify(name.borrow())).is_block()
     }
@@ -249,7 +253,7 @@ impl World {
         assert_eq!(self.context.directory.len(), stored.len());
         for household in stored {
             let live = self.context.directory.household(&household.id).expect("what is stored is live");
-            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults));
+            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults, Timestamp::now()));
             for network in &household.networks {
                 let found = self.context.directory.household_of(network.addr()).expect("its network leads to it");
                 assert_eq!(found.id(), household.id.as_str());

@@ -11,6 +11,7 @@ use policy::{
     key::split_path,
     listing::{Action, Mark, NO_CATEGORY, Polarity, Records, Scope},
     name::{Name, NameRef, name_of_key},
+    suffix::{Suffix, public_suffix},
 };
 
 use super::{ChangeError, answers::Answers};
@@ -23,7 +24,6 @@ use crate::{
     rows::{Claim, Rows, Said},
     source,
     spool::{self, RowKey},
-    suffix::{Suffix, public_suffix},
 };
 
 /// Marks of one feed, as they are and as they will be.

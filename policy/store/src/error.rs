@@ -76,6 +76,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A mandate that cannot be read back.
+    #[error("the stored mandate {mandate:?} cannot be read")]
+    MandateDocument {
+        /// The mandate.
+        mandate: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No randomness for a key.
     #[error("drawing a key")]
     Random(#[source] std::io::Error),
@@ -86,7 +95,7 @@ pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError
     move |source| StoreError::Database { step, source }
 }
 
-/// Why a change of a household or a feed did not happen.
+/// Why a change of a household, a feed or a mandate did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
     /// The store failed.

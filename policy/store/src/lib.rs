@@ -2,6 +2,7 @@
 //!
 //! - `households`: documents, changed one transaction at a time.
 //! - `feeds`: the feeds that were defined over REST.
+//! - `mandates`: what is ordered, beside the feeds.
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
 //! - `retries`: writes that may come twice.
@@ -15,6 +16,7 @@ pub mod error;
 mod feeds;
 mod households;
 mod keys;
+mod mandates;
 mod retries;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -30,6 +32,7 @@ pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Changed, Page, Position};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
+pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use retries::{Attempt, Begun, Kept};
 
 /// How long a statement waits for another process on the same file.
@@ -75,6 +78,12 @@ impl Store {
             error => failed(error.into()),
         })?;
         Ok(Self { pool, maker: keys::random_hex(8)?.into() })
+    }
+
+    /// Whether there is a store already, so that who only reads need not make one.
+    #[must_use]
+    pub fn is_there(url: &str) -> bool {
+        file_of(url).is_ok_and(Path::exists)
     }
 
     /// Closes it in order, so that the journal is folded in.

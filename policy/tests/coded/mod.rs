@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use policy::{
     category::{CategoryId, CategorySet, Taxonomy},
-    household::{Device, Identifier, Set, State, Switch},
+    household::{Device, Identifier, Set, Settings, State, Switch},
 };
 
 /// What a mask says.
@@ -47,5 +47,12 @@ impl Code {
 
 /// A device with this code.
 pub fn device(code: Code, identifiers: Vec<Identifier>) -> Device {
-    Device { name: String::new(), kind: None, person: None, identifiers, log: true, categories: code.switches(), names: BTreeMap::new() }
+    Device {
+        name: String::new(),
+        kind: None,
+        person: None,
+        identifiers,
+        log: true,
+        settings: Settings { categories: code.switches(), ..Settings::default() },
+    }
 }

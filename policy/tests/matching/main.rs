@@ -235,10 +235,14 @@ fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy
     }
     let mut household = Household::new("home".parse().unwrap());
     for slug in SLUGS {
-        household.categories.insert(slug.to_owned(), set(Switch { state: pick(chance, &[State::Block, State::Allow]) }));
+        household.settings.categories.insert(slug.to_owned(), set(Switch { state: pick(chance, &[State::Block, State::Allow]) }));
     }
-    household.names.insert(name.clone(), set(OwnName { state: *state, scope: Scope::Exact }));
-    Asker::of(&Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default())), None)
+    household.settings.names.insert(name.clone(), set(OwnName { state: *state, scope: Scope::Exact }));
+    Asker::of(
+        &Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH)),
+        None,
+        policy::moment::Moment::FIRST,
+    )
 }
 
 /// What leads from one state of a world to the next, as a feed's changed rows would.

@@ -3,6 +3,7 @@
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
 
+mod orders;
 mod world;
 
 use hickory_proto::{
@@ -31,7 +32,7 @@ const LANDING: BlockedAnswer = BlockedAnswer::Landing { v4: Some(std::net::Ipv4A
 async fn an_entry_says_how_its_name_is_answered_and_the_operators_way_is_for_those_that_say_nothing() {
     for (action, over_udp) in [(Policy, "192.0.2.99 (17)"), (Nxdomain, "NXDOMAIN (17)"), (Nodata, "nothing (17)"), (Drop, "silence")] {
         let lists = || Lists::default().name("bets", Choice, "bets.example", action);
-        let setup = || Setup { blocked: LANDING, ..Setup::default() };
+        let setup = || Setup { blocked: LANDING.into(), ..Setup::default() };
         let world = World::with(INTERNET, lists(), setup());
         assert_eq!(world.ask("bets.example. A").await, over_udp, "{action:?}");
         assert_eq!(world.ask_tcp("bets.example. A").await, over_udp, "{action:?} over TCP");
@@ -79,7 +80,7 @@ async fn who_comes_over_tcp_is_still_blocked_for_what_others_say() {
 async fn a_feeds_own_records_take_the_place_of_the_answer_in_the_name_of_its_layer() {
     let own = "3600 IN A 203.0.113.1\n5 IN A 203.0.113.2\n60 IN AAAA 2001:db8:99::1\n60 IN TXT \"garden\"";
     for (tier, code) in [(Mandatory, 16), (Security, 15), (Choice, 17)] {
-        let setup = Setup { blocked: LANDING, ..Setup::default() };
+        let setup = Setup { blocked: LANDING.into(), ..Setup::default() };
         let world = World::with(INTERNET, Lists::default().records("own", tier, "bets.example", own), setup);
         for (record_type, expected) in
             [("A", "203.0.113.1 203.0.113.2"), ("AAAA", "2001:db8:99::1"), ("TXT", "garden"), ("MX", "nothing"), ("HTTPS", "nothing")]

@@ -36,8 +36,9 @@ use resolver::{
     engine::{Engine, Parts, Stale, Step},
     local::LocalRecords,
     notify::OnNotify,
+    reason::Contact,
     recurse::{Answer, Question, Recursion, RecursionError},
-    respond::{BlockedAnswer, Transport, read_extended_error},
+    respond::{BlockedAnswers, Transport, read_extended_error},
 };
 
 /// A line of the family.
@@ -175,7 +176,8 @@ pub struct World {
 
 /// What a node is set up with, beside its lists.
 pub struct Setup {
-    pub blocked: BlockedAnswer,
+    pub blocked: BlockedAnswers,
+    pub contact: Contact,
     pub proxy: &'static [&'static str],
     /// What the family allows.
     pub allowed: &'static [&'static str],
@@ -188,7 +190,8 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            blocked: BlockedAnswer::NxDomain,
+            blocked: BlockedAnswers::default(),
+            contact: Contact::default(),
             proxy: &[],
             allowed: &[],
             sample_every: 0,
@@ -213,9 +216,9 @@ impl World {
         household.networks = ["127.0.7.0/24".parse().unwrap(), "2001:db8:7::/48".parse().unwrap()].into();
         for allowed in setup.allowed {
             let value = OwnName { state: State::Allow, scope: Scope::Subtree };
-            household.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
+            household.settings.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
         }
-        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults));
+        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
         let lists = Arc::new(LiveLists::new(lists.open(1)));
         let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
         let heard = Arc::clone(&told);
@@ -232,7 +235,8 @@ impl World {
             recursion: Arc::new(internet),
             trusted_peers: Vec::new(),
             snoop_from: setup.snoop_from.iter().map(|network| network.parse().unwrap()).collect(),
-            blocked_answer: setup.blocked,
+            contact: setup.contact,
+            blocked: setup.blocked,
             url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
             server_id: None,
             cache_octets: 1 << 20,
@@ -296,7 +300,7 @@ impl World {
     pub async fn explain(&self, question: &str) -> Explained {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
-        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false).asker;
+        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
         self.engine.explain(asker, name(asked), record_type.into()).await
     }
 

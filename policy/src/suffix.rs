@@ -1,11 +1,13 @@
-//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, whoever made it.
+//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, whoever made it, a feed or somebody who writes down
+//! an order.
 //!
 //! Two kinds are told apart. Under a top-level name lies a part of the Internet, and no list means that: the row is
 //! refused. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and `ec2-192-0-2-1.compute-1.amazonaws.com`) is often
 //! listed for what stands at the name itself, while its children have owners of their own: the row is narrowed to the name.
 
-use policy::name::NameRef;
 use psl::Psl as _;
+
+use crate::name::NameRef;
 
 /// The most labels of a rule in the public suffix list, a wildcard's own label included, with one to spare: a longer
 /// name cannot stand at a suffix and is not looked up. Counted over the list in `psl` 2.1.247: seven.
@@ -13,7 +15,7 @@ const SUFFIX_LABELS_MAX: usize = 8;
 
 /// A name below which everything belongs to strangers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Suffix {
+pub enum Suffix {
     /// A single label, or the root.
     TopLevel,
     /// A longer one of a registry.
@@ -23,7 +25,8 @@ pub(crate) enum Suffix {
 }
 
 /// Whether a name is itself a public suffix, and of which kind.
-pub(crate) fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
+#[must_use]
+pub fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
     let mut labels = [b"".as_slice(); SUFFIX_LABELS_MAX];
     let mut count = 0;
     for label in name.labels() {
@@ -45,10 +48,23 @@ pub(crate) fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
     (suffix.len == name.wire().len() - 2).then_some(kind)
 }
 
+/// A label that no rule of the list has.
+const NOBODYS_LABEL: &[u8] = b"nobodys-own-label";
+
+/// Whether a name is a public suffix, or one to a label below it, whatever that is: `kobe.jp` is none, and whatever stands below it is one.
+#[must_use]
+pub fn is_at_or_above_suffix(name: NameRef<'_>) -> bool {
+    let child = || {
+        let wire = [&[NOBODYS_LABEL.len() as u8], NOBODYS_LABEL, name.wire()].concat();
+        NameRef::from_wire(&wire).is_ok_and(|child| public_suffix(child).is_some())
+    };
+    public_suffix(name).is_some() || child()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::name::Name;
+    use crate::name::Name;
 
     fn check(name: &str, expected: Option<Suffix>) {
         assert_eq!(public_suffix(Name::parse(name).unwrap().borrow()), expected, "{name}");
@@ -69,5 +85,16 @@ mod tests {
             check(name, None);
         }
         check(&"a.".repeat(100), None);
+    }
+
+    #[test]
+    fn a_name_whose_every_child_is_a_suffix_is_above_one() {
+        let is_above = |name: &str| is_at_or_above_suffix(Name::parse(name).unwrap().borrow());
+        for name in [".", "com", "co.uk", "github.io", "kobe.jp", "anything.ck"] {
+            assert!(is_above(name), "{name}");
+        }
+        for name in ["example.com", "example.co.uk", "city.kobe.jp", "www.ck", "a.example"] {
+            assert!(!is_above(name), "{name}");
+        }
     }
 }

@@ -1,0 +1,249 @@
+//! What holds for a time: schedules, grants and pauses. Written in the clock time of the household's zone, compiled to instants.
+//!
+//! A clock time that comes twice, in the night in which clocks go back, begins a schedule when it comes first and ends one when it comes
+//! last: bedtime is not opened for an hour in between. One that does not come, in the night in which clocks go forward, is as many
+//! minutes behind the change as it would have been (RFC 5545 section 3.3.5).
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use jiff::{
+    Timestamp, ToSpan,
+    civil::{Date, Time, Weekday},
+    tz::TimeZone,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{moment::Moment, name::Name};
+
+/// The most minutes of a grant: a week.
+pub const GRANT_MINUTES_MAX: u32 = 7 * 24 * 60;
+/// The most dates on which a schedule does not begin.
+pub const EXCEPTIONS_MAX: usize = 366;
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+impl Day {
+    /// All of them, from Monday on.
+    pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
+}
+
+impl From<Weekday> for Day {
+    fn from(day: Weekday) -> Self {
+        Self::ALL[usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)]
+    }
+}
+
+/// A time of day, to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClockTime {
+    minutes: u16,
+}
+
+/// Not a [`ClockTime`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time of day such as 21:30")]
+pub struct ClockTimeError(String);
+
+impl FromStr for ClockTime {
+    type Err = ClockTimeError;
+
+    fn from_str(text: &str) -> Result<Self, ClockTimeError> {
+        let number = |part: &str, below: u16| {
+            let is_number = part.len() == 2 && part.bytes().all(|octet| octet.is_ascii_digit());
+            part.parse::<u16>().ok().filter(|number| is_number && *number < below)
+        };
+        let parts = text.split_once(':').and_then(|(hours, minutes)| Some((number(hours, 24)?, number(minutes, 60)?)));
+        let (hours, minutes) = parts.ok_or_else(|| ClockTimeError(text.chars().take(32).collect()))?;
+        Ok(Self { minutes: hours * 60 + minutes })
+    }
+}
+
+impl fmt::Display for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+    }
+}
+
+impl Serialize for ClockTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClockTime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl ClockTime {
+    fn on_a_clock(self) -> Time {
+        let [hour, minute] = [self.minutes / 60, self.minutes % 60].map(|part| i8::try_from(part).expect("below 60"));
+        Time::constant(hour, minute, 0, 0)
+    }
+}
+
+/// What holds at certain hours of certain days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The days on which it begins.
+    pub days: BTreeSet<Day>,
+    /// When it begins.
+    pub from: ClockTime,
+    /// When it ends: on the next day, where that is not later than it begins.
+    pub to: ClockTime,
+    /// Categories that are blocked meanwhile.
+    #[serde(default)]
+    pub block: BTreeSet<String>,
+    /// Categories that are allowed meanwhile.
+    #[serde(default)]
+    pub allow: BTreeSet<String>,
+    /// Whether the Internet is off meanwhile.
+    #[serde(default)]
+    pub pause: bool,
+    /// Dates on which it does not begin: holidays.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub except: BTreeSet<Date>,
+}
+
+/// A time in which a schedule holds: from the first instant up to the second, without it.
+pub(crate) type Span = (Moment, Moment);
+
+impl Schedule {
+    /// When it holds, if it begins on this date.
+    pub(crate) fn span(&self, zone: &TimeZone, date: Date) -> Option<Span> {
+        if !self.days.contains(&date.weekday().into()) || self.except.contains(&date) {
+            return None;
+        }
+        let last = if self.to > self.from { date } else { date.checked_add(1.day()).ok()? };
+        let begin = zone.to_ambiguous_timestamp(date.to_datetime(self.from.on_a_clock())).compatible().ok()?;
+        let end = zone.to_ambiguous_timestamp(last.to_datetime(self.to.on_a_clock())).later().ok()?;
+        (begin < end).then(|| (Moment::of(begin), Moment::of(end)))
+    }
+
+    /// The time in which it holds at this instant.
+    #[must_use]
+    pub fn running(&self, zone: &TimeZone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let today = zone.to_datetime(at).date();
+        let dates = [Some(today), today.yesterday().ok()].into_iter().flatten();
+        let (from, to) = dates.filter_map(|date| self.span(zone, date)).find(|(from, to)| (*from..*to).contains(&Moment::of(at)))?;
+        from.timestamp().zip(to.timestamp())
+    }
+
+    /// When it begins next, within ten days.
+    #[must_use]
+    pub fn next_begin(&self, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+        let today = zone.to_datetime(after).date();
+        let dates = (0..10).filter_map(|days| today.checked_add(days.days()).ok());
+        let begins = dates.filter_map(|date| self.span(zone, date)).map(|(begin, _)| begin);
+        begins.filter(|begin| *begin > Moment::of(after)).min()?.timestamp()
+    }
+}
+
+/// What a grant opens. One key, as in `{"category": "games"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granted {
+    /// A category, as far as a name is blocked for no other one.
+    Category(String),
+    /// A name and all below it.
+    Domain(Name),
+    /// Everything; `false` is nothing.
+    Everything(bool),
+}
+
+/// Something that is open for a while, as a reward or an answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// What is open.
+    #[serde(flatten)]
+    pub what: Granted,
+    /// When it closes by itself.
+    pub until: Timestamp,
+}
+
+/// The Internet is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it comes back by itself.
+    pub until: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(from: &str, to: &str) -> Schedule {
+        let [from, to] = [from, to].map(|text| text.parse().unwrap());
+        let (block, allow, except) = Default::default();
+        Schedule { days: Day::ALL.into(), from, to, block, allow, pause: true, except }
+    }
+
+    fn spans(schedule: &Schedule, date: &str) -> Option<String> {
+        let zone = TimeZone::get("Europe/London").unwrap();
+        let (from, to) = schedule.span(&zone, date.parse().unwrap())?;
+        Some(format!("{} {}", from.timestamp()?, to.timestamp()?))
+    }
+
+    #[test]
+    fn clock_times_are_read_strictly() {
+        assert_eq!("21:30".parse::<ClockTime>().unwrap().to_string(), "21:30");
+        for wrong in ["", "24:00", "9:30", "21:60", "21:3", "+1:30", "21:30:00", "2130"] {
+            assert!(wrong.parse::<ClockTime>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bedtime_holds_over_midnight_and_in_both_nights_in_which_clocks_change() {
+        let bedtime = schedule("21:30", "06:30");
+        assert_eq!(spans(&bedtime, "2026-01-15").unwrap(), "2026-01-15T21:30:00Z 2026-01-16T06:30:00Z");
+        // Forward at 01:00 on the 29th, back at 02:00 on the 25th: nine hours by the clock are eight and ten.
+        assert_eq!(spans(&bedtime, "2026-03-28").unwrap(), "2026-03-28T21:30:00Z 2026-03-29T05:30:00Z");
+        assert_eq!(spans(&bedtime, "2026-10-24").unwrap(), "2026-10-24T20:30:00Z 2026-10-25T06:30:00Z");
+    }
+
+    #[test]
+    fn times_that_come_twice_or_not_at_all_leave_no_gap() {
+        // 01:15 and 01:45 do not come on the 29th of March; both come twice on the 25th of October.
+        assert_eq!(spans(&schedule("01:15", "01:45"), "2026-03-29").unwrap(), "2026-03-29T01:15:00Z 2026-03-29T01:45:00Z");
+        assert_eq!(spans(&schedule("01:15", "01:45"), "2026-10-25").unwrap(), "2026-10-25T00:15:00Z 2026-10-25T01:45:00Z");
+        assert_eq!(spans(&schedule("08:00", "08:00"), "2026-03-28").unwrap(), "2026-03-28T08:00:00Z 2026-03-29T07:00:00Z");
+    }
+
+    #[test]
+    fn a_schedule_begins_on_its_days_and_not_on_its_exceptions() {
+        let mut school = schedule("21:30", "06:30");
+        school.days = [Day::Sun, Day::Mon].into();
+        school.except = ["2026-12-28".parse().unwrap()].into();
+        assert!(spans(&school, "2026-12-20").is_some(), "a Sunday");
+        assert!(spans(&school, "2026-12-22").is_none(), "a Tuesday");
+        assert!(spans(&school, "2026-12-28").is_none(), "a Monday of holidays");
+        let zone = TimeZone::get("Europe/London").unwrap();
+        let next = school.next_begin(&zone, "2026-12-27T22:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(next.to_string(), "2027-01-03T21:30:00Z");
+        let (from, _) = school.running(&zone, "2026-12-28T03:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(from.to_string(), "2026-12-27T21:30:00Z");
+    }
+
+    #[test]
+    fn grants_survive_json_inside_the_record_of_who_set_them() {
+        let json = r#"{"category":"games","until":"2026-01-01T10:00:00Z","set_by":"key:1","set_at":"2026-01-01T09:15:00Z"}"#;
+        let grant: crate::household::Set<Grant> = serde_json::from_str(json).unwrap();
+        assert_eq!(grant.value.what, Granted::Category("games".to_owned()));
+        assert_eq!(serde_json::to_string(&grant).unwrap(), json);
+        let all: Grant = serde_json::from_str(r#"{"everything":true,"until":"2026-01-01T10:00:00Z"}"#).unwrap();
+        assert_eq!(all.what, Granted::Everything(true));
+    }
+}

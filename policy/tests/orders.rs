@@ -1,0 +1,173 @@
+//! Orders, and every layer that meets them: a mandate in force blocks whatever else is said of a name, of what it leads to, or by whom.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    builder::Builder,
+    category::Taxonomy,
+    decide::{Asker, Layer, decide, review},
+    household::{Filtering, Household, Set, State, Switch},
+    key::name_of_address,
+    listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
+    live::LiveLists,
+    mandates::{Document, Landing, Mandate, Mandates},
+    name::Name,
+    register::Register,
+    rules::{HouseholdRules, OperatorDefaults},
+};
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn mandate(about: &str) -> Arc<Mandate> {
+    let is_name = about.parse::<ipnet::IpNet>().is_err() && about.parse::<std::net::IpAddr>().is_err();
+    let document = Document {
+        name: is_name.then(|| about.to_owned()),
+        address: (!is_name).then(|| about.to_owned()),
+        basis: "sanctions".to_owned(),
+        landing: Some(Landing { v4: Some([192, 0, 2, 80].into()), v6: None }),
+        ..Document::default()
+    };
+    Arc::new(Mandate::read("m".parse().unwrap(), document).unwrap())
+}
+
+/// A name for each layer: what decides about it where nothing is ordered.
+const LAYERS: [(&str, Layer); 10] = [
+    ("fed.test", Layer::Mandatory),
+    ("tcp.test", Layer::Mandatory),
+    ("help.test", Layer::NeverBlock),
+    ("device-allow.test", Layer::DeviceAllow),
+    ("household-allow.test", Layer::HouseholdAllow),
+    ("device-deny.test", Layer::DeviceDeny),
+    ("household-deny.test", Layer::HouseholdDeny),
+    ("evil.test", Layer::Security),
+    ("bets.test", Layer::Category),
+    ("free.test", Layer::Default),
+];
+
+fn lists() -> Arc<Blocklist> {
+    let feeds = [("court", Tier::Mandatory), ("help", Tier::NeverBlock), ("evil", Tier::Security), ("bets", Tier::Choice)];
+    let mut builder = Builder::new();
+    let mut push = |listed: &str, feed: u16, category, action| {
+        let mark = Mark { action, ..Mark::deny(feed, category, Scope::Subtree) };
+        builder.push(name(listed).borrow(), mark).unwrap();
+    };
+    push("fed.test", 0, NO_CATEGORY, Action::Nxdomain);
+    push("tcp.test", 0, NO_CATEGORY, Action::TcpOnly);
+    push("help.test", 1, NO_CATEGORY, Action::Policy);
+    push("evil.test", 2, 0, Action::Policy);
+    push("bets.test", 3, 1, Action::Policy);
+    let header = Header {
+        feeds: feeds.map(|(feed, tier)| FeedSummary::new(feed, tier)).into(),
+        categories: vec!["malware".to_owned(), "gambling".to_owned()],
+        ..Header::of(1, Timestamp::UNIX_EPOCH)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lists");
+    builder.write(header, None, &path).unwrap();
+    Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
+}
+
+/// A device whose family says something of each of these names, as the documents have it.
+fn asker(filtering: Filtering) -> Asker {
+    let mut household = Household::new("home".parse().unwrap());
+    household.filtering = filtering;
+    let set = |state| Set { value: Switch { state }, set_by: "tests".to_owned(), set_at: Timestamp::UNIX_EPOCH };
+    household.categories.insert("gambling".to_owned(), set(State::Block));
+    let own = |state: &str| serde_json::json!({ "state": state, "scope": "subtree", "set_by": "tests", "set_at": "2030-01-01T00:00:00Z" });
+    let mut document = serde_json::to_value(&household).unwrap();
+    document["names"]["household-allow.test"] = own("allow");
+    document["names"]["household-deny.test"] = own("block");
+    document["devices"]["phone"] = serde_json::json!({ "name": "phone", "identifiers": [], "log": true, "categories": {}, "names": {
+        "device-allow.test": own("allow"), "device-deny.test": own("block"),
+    } });
+    let household: Household = serde_json::from_value(document).unwrap();
+    let rules = Arc::new(HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default()));
+    let phone = rules.device_by_id(&"phone".parse().unwrap());
+    Asker::of(&rules, phone)
+}
+
+#[test]
+fn an_order_beats_every_layer_that_it_meets() {
+    let lists = lists();
+    let asker = asker(Filtering::On);
+    for (asked, layer) in LAYERS {
+        let judge = |lists: &Blocklist| decide(&asker, name(asked).borrow(), &lists.classify(name(asked).borrow()));
+        assert_eq!(judge(&lists).layer, layer, "{asked} without an order");
+        for about in [asked, "test"] {
+            let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
+            let verdict = judge(&ordered);
+            assert_eq!(
+                (verdict.layer, verdict.action, verdict.feed),
+                (Layer::Mandatory, Action::Ordered, None),
+                "{asked} under an order of {about}"
+            );
+            assert_eq!(ordered.mandates().get(verdict.ordered().unwrap()).unwrap().id.as_str(), "m");
+            let over_tcp = ordered.classify(name(asked).borrow()).over_tcp();
+            assert_eq!(decide(&asker, name(asked).borrow(), &over_tcp).layer, Layer::Mandatory, "{asked} over TCP");
+        }
+    }
+}
+
+#[test]
+fn an_order_of_what_a_name_leads_to_beats_every_layer_of_the_name_that_does_not_block() {
+    let lists = lists();
+    let address = name_of_address("203.0.113.7".parse().unwrap());
+    for (about, behind) in [("behind.test", name("www.behind.test")), ("203.0.113.0/24", address)] {
+        let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
+        let class = match about.parse::<ipnet::IpNet>() {
+            Ok(_) => ordered.classify_address("203.0.113.7".parse().unwrap()),
+            Err(_) => ordered.classify(behind.borrow()),
+        };
+        for (asked, layer) in LAYERS {
+            let asker = asker(Filtering::On);
+            let queried = decide(&asker, name(asked).borrow(), &ordered.classify(name(asked).borrow()));
+            let (verdict, hop) = review(&asker, queried, std::iter::once((behind.borrow(), &class)));
+            let expected = if layer.blocks() { (layer, 0) } else { (Layer::Mandatory, 1) };
+            assert_eq!((verdict.layer, hop), expected, "{asked} that leads to {about}");
+        }
+    }
+}
+
+#[test]
+fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
+    let ordered = lists().ordered(&Arc::new(Mandates::of(vec![mandate("free.test")])));
+    let nobody = Asker::of(
+        &Arc::new(HouseholdRules::compile(&Household::new("x".parse().unwrap()), &Taxonomy::shipped(), OperatorDefaults::default())),
+        None,
+    );
+    for asker in [asker(Filtering::Off), asker(Filtering::NotAsked), nobody] {
+        assert_eq!(
+            decide(&asker, name("www.free.test").borrow(), &ordered.classify(name("www.free.test").borrow())).layer,
+            Layer::Mandatory
+        );
+    }
+}
+
+#[test]
+fn orders_hang_on_every_generation_and_are_no_part_of_what_it_says_of_itself() {
+    let live = Arc::new(LiveLists::new(lists()));
+    let before = live.current();
+    let register = Register::new(Arc::clone(&live));
+    register.put((*mandate("203.0.113.7")).clone(), Timestamp::UNIX_EPOCH);
+    let ordered = live.current();
+    assert!(!before.has_addresses() && ordered.has_addresses());
+    assert_ne!(before.stamp(), ordered.stamp());
+    assert_eq!((before.sha256(), before.header()), (ordered.sha256(), ordered.header()));
+    // What continues the lists continues the orders, however it was made.
+    let next = ordered.with(&[], &Taxonomy::shipped()).unwrap();
+    for next in [next, before.with(&[], &Taxonomy::shipped()).unwrap(), lists()] {
+        live.install(next);
+        assert_eq!(live.load().stamp(), ordered.stamp(), "the same lists under the same orders");
+        assert!(live.load().classify_address("203.0.113.7".parse().unwrap()).mandatory);
+        assert!(!live.load().classify_address("203.0.113.8".parse().unwrap()).mandatory);
+    }
+    register.remove(&"m".parse().unwrap(), Timestamp::UNIX_EPOCH);
+    assert_eq!(live.load().stamp(), before.stamp());
+}

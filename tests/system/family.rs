@@ -1,0 +1,267 @@
+//! What parents do: one device, certain hours, a reward, safe search. Each is true on the next query, for whom it is meant, and ends by the
+//! clock with nobody acting.
+
+use std::time::Duration;
+
+use crate::world::{Api, Line, Switch::*, World, eventually};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+/// A change by the clock is true within this time, as far as a test can see it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+const ZONES: [&str; 6] = [
+    "fight.example. 60 A 192.0.2.1",
+    "chat.example. 60 A 192.0.2.2",
+    "play.example. 60 A 192.0.2.3",
+    "essays.example. 60 A 192.0.2.4",
+    "tube.example. 60 A 192.0.2.5",
+    "news.example. 60 A 192.0.2.6",
+];
+
+/// A home with a tablet, a computer and a phone in Europe/London, whose preset blocks nothing of what is asked here but violence.
+async fn family(clock: &str) -> World {
+    let draft = World::with_zone(ZONES[0]);
+    let draft = ZONES[1..].iter().fold(draft, |draft, zone| draft.zone(zone));
+    let world = draft
+        .listing("violence", "fight.example")
+        .listing("social", "chat.example")
+        .listing("games", "play.example")
+        .listing("cheating", "essays.example")
+        .listing("youtube", "tube.example")
+        .clock(clock)
+        .start()
+        .await;
+    world.api.household("home", json!({ "time_zone": "Europe/London", "preset": "light", "filtering": "on" })).await.ok();
+    for (device, address) in [("tablet", "127.0.7.10"), ("computer", "127.0.7.11"), ("phone", "127.0.7.12")] {
+        world.device("home", device, ("address", address)).await;
+    }
+    world
+}
+
+const TABLET: &str = "127.0.7.10";
+const COMPUTER: &str = "127.0.7.11";
+const NOBODY: &str = "127.0.7.99";
+
+/// What a line gets for each of some names: `+` an answer, `-` a block.
+async fn sees(line: &Line, names: &[&str]) -> String {
+    let mut seen = String::new();
+    for name in names {
+        let answer = line.ask(&format!("{name}.example. A")).await;
+        seen.push(if answer.starts_with("blocked") { '-' } else { '+' });
+    }
+    seen
+}
+
+async fn effective(api: &Api, device: &str) -> Value {
+    api.get(&format!("/v1/households/home/effective/{device}")).await.ok().json
+}
+
+fn instant(value: &Value) -> Timestamp {
+    value.as_str().unwrap_or_else(|| panic!("no instant: {value}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_blocked_on_one_device_is_blocked_on_that_one_only_and_all_keep_the_rest() {
+    let world = family("2030-06-03 12:00:00").await;
+    let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
+    world.toggle("home", "violence", Allow).await;
+    world.toggle_device("home", "computer", "games", Block).await;
+    let names = ["fight", "play", "chat"];
+    assert_eq!((sees(&tablet, &names).await, sees(&computer, &names).await), ("+++".to_owned(), "+-+".to_owned()));
+    world.toggle_device("home", "tablet", "violence", Block).await;
+    assert_eq!((sees(&tablet, &names).await, sees(&computer, &names).await), ("-++".to_owned(), "+-+".to_owned()));
+    let shown = effective(&world.api, "tablet").await;
+    assert_eq!((&shown["categories"]["violence"]["state"], &shown["categories"]["violence"]["layer"]), (&json!("block"), &json!("device")));
+    assert_eq!((&shown["categories"]["games"]["state"], &shown["categories"]["games"]["layer"]), (&json!("allow"), &json!("preset")));
+    assert_eq!(shown["categories"]["adult"]["layer"], json!("preset"));
+}
+
+#[tokio::test]
+async fn what_is_set_for_a_person_holds_on_all_their_devices_below_the_devices_own_and_above_the_households() {
+    let world = family("2030-06-03 12:00:00").await;
+    world.api.put("/v1/households/home/people/emma", json!({ "name": "Emma" })).await.ok();
+    for device in ["tablet", "computer"] {
+        world.api.device("home", device, json!({ "person": "emma" })).await.ok();
+    }
+    let person = "/v1/households/home/people/emma";
+    world.api.put(&format!("{person}/categories/games"), json!({ "state": "block" })).await.ok();
+    world.api.put(&format!("{person}/names/news.example"), json!({ "state": "block" })).await.ok();
+    world.toggle_device("home", "computer", "games", Allow).await;
+    let names = ["play", "news", "fight"];
+    let [tablet, computer, phone] = [TABLET, COMPUTER, "127.0.7.12"].map(|address| world.line(address));
+    assert_eq!(sees(&tablet, &names).await, "---");
+    assert_eq!(sees(&computer, &names).await, "+--");
+    assert_eq!(sees(&phone, &names).await, "++-");
+    let explained = world.api.get("/v1/explain?name=news.example&household=home&device=tablet").await.ok().json;
+    assert_eq!((&explained["layer"], &explained["setter"]["layer"]), (&json!("person-deny"), &json!("person")), "{explained}");
+    let explained = world.api.get("/v1/explain?name=play.example&household=home&device=tablet").await.ok().json;
+    assert_eq!((&explained["layer"], &explained["setter"]["layer"]), (&json!("category"), &json!("person")), "{explained}");
+    assert_eq!(world.api.get(person).await.ok().json["devices"], json!(["computer", "tablet"]));
+    world.api.delete(person).await.ok();
+    assert_eq!(sees(&tablet, &names).await, "++-");
+}
+
+/// Looks a few seconds before an instant and at it. The clock jumps there from days before, which is noticed within a second too.
+async fn around(world: &World, line: &Line, instant: Timestamp, names: &[&str], before: &str, after: &str) {
+    for (at, expected) in [(instant - SignedDuration::from_secs(5), before), (instant, after)] {
+        world.clock().set(&at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string());
+        eventually(&format!("{expected} at {at}"), AT_ONCE, async || sees(line, names).await == expected).await;
+    }
+}
+
+#[tokio::test]
+async fn bedtime_holds_over_midnight_and_when_clocks_change_and_homework_is_the_tablets_own() {
+    // A Monday in term.
+    let world = family("2026-03-23 12:00:00").await;
+    let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
+    let school_nights = json!(["sun", "mon", "tue", "wed", "thu", "sat"]);
+    let bedtime = json!({ "days": school_nights, "from": "21:30", "to": "06:30", "pause": true, "except": ["2026-03-25"] });
+    assert_eq!(world.api.put("/v1/households/home/schedules/bedtime", bedtime).await.ok().status, 201);
+    let homework =
+        json!({ "days": ["mon", "tue", "wed", "thu", "fri"], "from": "16:00", "to": "18:00", "block": ["social", "games", "cheating"] });
+    world.api.put("/v1/households/home/devices/tablet/schedules/homework", homework).await.ok();
+    let names = ["chat", "play", "essays", "news"];
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    // Homework: that tablet, these hours.
+    around(&world, &tablet, at("2026-03-23T16:00:00Z"), &names, "++++", "---+").await;
+    assert_eq!(sees(&computer, &names).await, "++++");
+    let shown = effective(&world.api, "tablet").await;
+    assert_eq!(shown["categories"]["games"]["schedule"], json!("homework"), "{}", shown["categories"]["games"]);
+    assert_eq!(instant(&shown["categories"]["games"]["next_change"]), at("2026-03-23T18:00:00Z"));
+    assert_eq!(instant(&shown["paused"]["next_change"]), at("2026-03-23T21:30:00Z"));
+    around(&world, &tablet, at("2026-03-23T18:00:00Z"), &names, "---+", "++++").await;
+    // Bedtime: everybody, over midnight.
+    around(&world, &computer, at("2026-03-23T21:30:00Z"), &names, "++++", "----").await;
+    assert_eq!(world.line(NOBODY).ask("news.example. A").await, "blocked: paused");
+    around(&world, &computer, at("2026-03-24T00:00:00Z"), &names, "----", "----").await;
+    world.daemon.restart().await;
+    assert_eq!(sees(&computer, &names).await, "----", "also after a restart in the night");
+    around(&world, &computer, at("2026-03-24T06:30:00Z"), &names, "----", "++++").await;
+    // A holiday, and a Friday that is no school night.
+    around(&world, &computer, at("2026-03-25T21:30:00Z"), &names, "++++", "++++").await;
+    around(&world, &computer, at("2026-03-27T21:30:00Z"), &names, "++++", "++++").await;
+    // Clocks go forward on the 29th, back on the 25th of October.
+    for (begin, end) in [("2026-03-28T21:30:00Z", "2026-03-29T05:30:00Z"), ("2026-10-24T20:30:00Z", "2026-10-25T06:30:00Z")] {
+        around(&world, &computer, at(begin), &names, "++++", "----").await;
+        around(&world, &computer, at(end), &names, "----", "++++").await;
+    }
+    // What is set is live whatever the clock was set to meanwhile.
+    world.api.delete("/v1/households/home/schedules/bedtime").await.ok();
+    around(&world, &computer, at("2026-10-26T22:30:00Z"), &names, "++++", "++++").await;
+}
+
+#[tokio::test]
+async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() {
+    let world = family("2030-06-03 16:00:00").await;
+    let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
+    world.toggle("home", "youtube", Block).await;
+    world.api.put("/v1/households/home/devices/computer/names/news.example", json!({ "state": "block" })).await.ok();
+    let grants = "/v1/households/home/devices/computer/grants";
+    let names = ["tube", "news", "fight"];
+    assert_eq!((sees(&tablet, &names).await, sees(&computer, &names).await), ("-+-".to_owned(), "---".to_owned()));
+    let grant = world.api.post(grants, json!({ "category": "youtube", "minutes": 45 })).await.ok();
+    assert_eq!(grant.status, 201);
+    assert_eq!((sees(&tablet, &names).await, sees(&computer, &names).await), ("-+-".to_owned(), "+--".to_owned()));
+    let shown = effective(&world.api, "computer").await;
+    assert_eq!((&shown["grants"][0]["category"], &shown["grants"][0]["layer"]), (&json!("youtube"), &json!("device")), "{shown}");
+    let explained = world.api.get("/v1/explain?name=tube.example&household=home&device=computer").await.ok().json;
+    assert_eq!((&explained["layer"], &explained["setter"]["until"]), (&json!("grant"), &grant.json["until"]), "{explained}");
+    // It closes by itself.
+    world.clock().advance(Duration::from_secs(45 * 60 - 3));
+    assert_eq!(sees(&computer, &names).await, "+--");
+    world.clock().advance(Duration::from_secs(2));
+    eventually("the grant ends", AT_ONCE * 4, async || sees(&computer, &names).await == "---").await;
+    assert_eq!(effective(&world.api, "computer").await["grants"], json!([]));
+    // Ended early; a name; everything, also while the Internet is off.
+    let grant = world.api.post(grants, json!({ "domain": "news.example", "minutes": 45 })).await.ok();
+    assert_eq!(sees(&computer, &names).await, "-+-");
+    world.api.delete(&format!("{grants}/{}", grant.json["grant"].as_str().unwrap())).await.ok();
+    assert_eq!(sees(&computer, &names).await, "---");
+    world.api.put("/v1/households/home/pause", json!({ "minutes": 60 })).await.ok();
+    assert_eq!(sees(&tablet, &["news"]).await, "-");
+    world.api.post(grants, json!({ "everything": true, "minutes": 10 })).await.ok();
+    assert_eq!((sees(&computer, &names).await, sees(&tablet, &names).await), ("+++".to_owned(), "---".to_owned()));
+    world.api.delete(grants).await.ok();
+    assert_eq!(sees(&computer, &names).await, "---");
+    world.api.delete("/v1/households/home/pause").await.ok();
+    assert_eq!(sees(&tablet, &names).await, "-+-");
+    for (wrong, field) in [
+        (json!({ "minutes": 5 }), "category"),
+        (json!({ "category": "youtube", "everything": true, "minutes": 5 }), "category"),
+        (json!({ "category": "none-such", "minutes": 5 }), "category"),
+        (json!({ "category": "youtube", "minutes": 0 }), "minutes"),
+        (json!({ "category": "youtube", "minutes": 10_081 }), "minutes"),
+        (json!({ "domain": ".", "minutes": 5 }), "domain"),
+    ] {
+        let refused = world.api.post(grants, wrong.clone()).await;
+        assert_eq!((refused.status, refused.json["field"].as_str()), (422, Some(field)), "{wrong}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
+async fn safe_search_leads_one_device_to_the_engines_addresses_for_families_and_leaves_the_others_alone() {
+    let world = World::with_zone("google.com. 60 A 198.51.100.1\nwww 60 A 198.51.100.2\nwww 60 AAAA 2001:db8::2\nwww 60 HTTPS 1 . alpn=h2\nforcesafesearch 60 A 203.0.113.1\nforcesafesearch 60 AAAA 2001:db8::b1")
+        .zone("bing.com. 60 A 198.51.100.3\nwww 60 A 198.51.100.4\nstrict 60 A 203.0.113.2")
+        .zone("youtube.com. 60 A 198.51.100.5\nwww 60 A 198.51.100.6\nrestrict 60 A 203.0.113.3\nrestrictmoderate 60 A 203.0.113.4")
+        .zone("duckduckgo.com. 60 A 198.51.100.7\nsafe 60 A 203.0.113.5")
+        .start()
+        .await;
+    for (device, address) in [("tablet", TABLET), ("computer", COMPUTER)] {
+        world.device("home", device, ("address", address)).await;
+    }
+    let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
+    let levels = json!({ "google": "strict", "bing": "strict", "youtube": "moderate", "duckduckgo": "strict" });
+    // What was in the cache before must not matter.
+    assert_eq!(tablet.ask("www.google.com. A").await, "198.51.100.2");
+    world.api.put("/v1/households/home/devices/tablet/safe-search", levels).await.ok();
+    let lines = async |line: &Line, question: &str| line.reply(question).await.unwrap().answer_lines().join(" | ");
+    for round in ["first", "from the cache"] {
+        for (question, target, address) in [
+            ("www.google.com. A", "forcesafesearch.google.com.", "203.0.113.1"),
+            ("www.google.com. AAAA", "forcesafesearch.google.com.", "2001:db8::b1"),
+            ("www.bing.com. A", "strict.bing.com.", "203.0.113.2"),
+            ("www.youtube.com. A", "restrictmoderate.youtube.com.", "203.0.113.4"),
+            ("duckduckgo.com. A", "safe.duckduckgo.com.", "203.0.113.5"),
+        ] {
+            let answer = lines(&tablet, question).await;
+            assert!(answer.contains(target) && answer.ends_with(address), "{round}: {question}: {answer}");
+        }
+        assert_eq!(lines(&tablet, "www.google.com. HTTPS").await, "", "{round}: by its own service record a browser would go around");
+        assert!(lines(&computer, "www.google.com. HTTPS").await.contains("h2"), "{round}");
+        for (question, address) in [("www.google.com. A", "198.51.100.2"), ("www.youtube.com. A", "198.51.100.6"), ("google.com. MX", "")] {
+            assert!(lines(&computer, question).await.ends_with(address), "{round}: {question}");
+        }
+    }
+    let explained = world.api.get("/v1/explain?name=www.google.com&household=home&device=tablet").await.ok().json;
+    assert_eq!((&explained["layer"], &explained["verdict"]), (&json!("safe-search"), &json!("allow")), "{explained}");
+    world
+        .api
+        .put("/v1/households/home/devices/tablet/safe-search", json!({ "google": "off", "youtube": "strict", "bing": null }))
+        .await
+        .ok();
+    assert!(lines(&tablet, "www.google.com. A").await.ends_with("198.51.100.2"));
+    assert!(lines(&tablet, "www.youtube.com. A").await.ends_with("203.0.113.3"));
+    assert!(lines(&tablet, "www.bing.com. A").await.ends_with("198.51.100.4"));
+    let refused = world.api.put("/v1/households/home/safe-search", json!({ "altavista": "strict" })).await;
+    assert_eq!((refused.status, refused.problem()), (422, "unknown_engine"));
+}
+
+#[tokio::test]
+async fn software_that_asks_whether_there_is_a_filter_is_told_where_there_is_one() {
+    let world = World::with_zone("use-application-dns.net. 60 A 192.0.2.9")
+        .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11\nmask-h2 60 A 192.0.2.12")
+        .start()
+        .await;
+    let (home, nobody) = (world.line("127.0.7.9"), world.line("127.0.9.9"));
+    for name in ["use-application-dns.net", "mask.icloud.com", "mask-h2.icloud.com"] {
+        let question = format!("{name}. A");
+        assert_eq!(home.ask(&question).await, "blocked: filtering is on", "{name}");
+        assert!(nobody.ask(&question).await.starts_with("192.0.2."), "{name}: the operator filters nothing");
+    }
+    world.api.put("/v1/households/home/bypass", json!({ "state": "allow" })).await.ok();
+    assert_eq!(home.ask("mask.icloud.com. A").await, "192.0.2.11");
+    world.api.delete("/v1/households/home/bypass").await.ok();
+    world.api.household("home", json!({ "filtering": "off" })).await.ok();
+    assert_eq!(home.ask("mask.icloud.com. A").await, "192.0.2.11");
+}
