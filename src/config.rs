@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::notices;
 
 pub use self::blocks::{BlockedAnswerKind, BlockedBy};
+use crate::oidc;
 
 /// What runs without `--config`.
 pub const EMBEDDED: &str = include_str!("../configs/default.toml");
@@ -120,11 +121,35 @@ impl Default for Dns {
 pub struct Api {
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// Requests a second of one principal of a family; 0 does not count.
+    pub rate_per_s: u32,
+    /// Requests at once before that holds.
+    pub rate_burst: u32,
+    /// The same of one operator or auditor.
+    pub operator_rate_per_s: u32,
+    /// Requests at once before that holds.
+    pub operator_rate_burst: u32,
+    /// Failures of one peer to say who it is, a second; 0 does not count.
+    pub failed_per_s: u32,
+    /// Failures at once before that holds.
+    pub failed_burst: u32,
+    /// Whose tokens are taken beside keys; absent nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<api::tokens::Settings>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            rate_per_s: 20,
+            rate_burst: 100,
+            operator_rate_per_s: 0,
+            operator_rate_burst: 1_000,
+            failed_per_s: 10,
+            failed_burst: 50,
+            oidc: None,
+        }
     }
 }
 
@@ -483,6 +508,7 @@ impl Config {
         self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
+        self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }
 }
@@ -540,6 +566,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
     value("reports.answer_within_hours", (1..=8_760).contains(&config.reports.answer_within_hours), "1 to 8760")?;
     value("reports.per_minute", (1..=100_000).contains(&config.reports.per_minute), "1 to 100000")?;
+    check_api(&config.api)?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
@@ -560,6 +587,26 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("recursion.cache_mib", (1..=1_048_576).contains(&recursion.cache_mib), "1 to 1048576")?;
     value("recursion.waiting_per_zone_max", (1..=1_000_000).contains(&recursion.waiting_per_zone_max), "1 to 1000000")?;
     value("recursion.queries_per_server_max", (1..=1_000_000).contains(&recursion.queries_per_server_max), "1 to 1000000")
+}
+
+fn check_api(api: &Api) -> Result<(), ConfigError> {
+    for (key, rate, max) in [
+        ("api.rate_per_s", api.rate_per_s, 100_000),
+        ("api.operator_rate_per_s", api.operator_rate_per_s, 1_000_000),
+        ("api.failed_per_s", api.failed_per_s, 100_000),
+    ] {
+        if rate > max {
+            return Err(ConfigError::Value(key, format!("0 to {max}")));
+        }
+    }
+    for (key, burst) in
+        [("api.rate_burst", api.rate_burst), ("api.operator_rate_burst", api.operator_rate_burst), ("api.failed_burst", api.failed_burst)]
+    {
+        if !(1..=1_000_000).contains(&burst) {
+            return Err(ConfigError::Value(key, "1 to 1000000".to_owned()));
+        }
+    }
+    api.oidc.as_ref().map_or(Ok(()), |settings| oidc::check(settings).map_err(|(key, error)| ConfigError::Value(key, error)))
 }
 
 /// An error with its causes, on one line.

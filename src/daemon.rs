@@ -13,6 +13,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use api::{
+    limits::{Limits, Rate},
+    tokens::Tokens,
+};
 use async_trait::async_trait;
 use blocklist_loader::Feed;
 use metrics::gauge;
@@ -35,10 +39,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     clock,
-    config::{Checked, Reports, Zone},
+    config::{self, Checked, Reports, Zone},
     lists::{self, Board, Keeper},
     notices::{self, Post},
-    orders, sampling,
+    oidc, orders, sampling,
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -114,7 +118,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         control: Arc::new(control),
         post,
     };
-    let context = api_context(&running, metrics, &is_ready);
+    let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
     tokio::spawn(clock::run(Arc::clone(&context)));
     tokio::spawn(notices::run(Arc::clone(&running.post)));
     let address = api_listener.local_addr()?;
@@ -337,7 +341,25 @@ struct Running<'d> {
     post: Arc<Post>,
 }
 
-fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>) -> Arc<api::Context> {
+/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key of ours need not wait for them.
+fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
+    let tokens = checked.config.api.oidc.as_ref().map(oidc::tokens).transpose()?;
+    if let Some(tokens) = tokens.clone() {
+        tokio::spawn(async move { tokens.refresh().await });
+    }
+    Ok(tokens)
+}
+
+fn limits(api: &config::Api) -> Limits {
+    let rate = |per_s, burst| Rate { per_s, burst };
+    Limits::new(
+        rate(api.rate_per_s, api.rate_burst),
+        rate(api.operator_rate_per_s, api.operator_rate_burst),
+        rate(api.failed_per_s, api.failed_burst),
+    )
+}
+
+fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
     let Running { checked, store, directory, engine, recursor, lists, mandates, control, post } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
@@ -368,6 +390,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         notices: post.channels(),
         default_preset: checked.config.policy.default_preset.clone(),
         desk: desk(&checked.config.reports),
+        limits: limits(&checked.config.api),
+        tokens,
         writes: tokio::sync::Mutex::new(()),
         list_writes: tokio::sync::Mutex::new(()),
         mandate_writes: tokio::sync::Mutex::new(()),

@@ -6,6 +6,7 @@ mod config;
 mod daemon;
 mod lists;
 mod notices;
+mod oidc;
 mod orders;
 mod sampling;
 

@@ -51,14 +51,14 @@ struct AuditRecord {
     /// When, RFC 3339.
     #[schema(format = DateTime)]
     at: String,
-    /// Who: `key:ID`.
+    /// Who: `key:ID`, or `jwt:SUBJECT` for the bearer of a token.
     actor: String,
     /// In which role.
     role: String,
-    /// What: `create`, `change`, `delete`, `refresh`, `approve`, `rollback`; with `_failed` where it was not done, with `_done` where the
+    /// What: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with `_failed` where it was not done, with `_done` where the
     /// outcome is told in a row of its own.
     action: String,
-    /// To what: `household:ID`, `feed:NAME`, `mandate:ID` or `lists`.
+    /// To what: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     subject: String,
     /// What was so before; of a changed household what differs.
     before: Option<Value>,

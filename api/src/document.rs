@@ -6,11 +6,13 @@ use utoipa::{
     OpenApi, ToSchema,
     openapi::{
         ContentBuilder, OpenApi as Document, Ref, RefOr, Required, Response, ResponseBuilder,
-        path::{Operation, ParameterBuilder, ParameterIn},
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
         schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
+
+use crate::retries::KEY_OCTETS_MAX;
 
 /// The name under which the document knows the key.
 const KEY: &str = "key";
@@ -46,7 +48,10 @@ struct Base;
 /// What the routes are added to.
 pub fn base() -> Document {
     let mut document = Base::openapi();
-    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key of `ox-protect keys create`.")).build();
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A key of `ox-protect keys create` or of a household's keys, or a token of the configured OIDC provider."))
+        .build();
     document.components.get_or_insert_default().add_security_scheme(KEY, SecurityScheme::Http(key));
     document
 }
@@ -54,10 +59,12 @@ pub fn base() -> Document {
 /// Adds to every route what it has in common with the others.
 pub fn complete(mut document: Document) -> Document {
     for (path, item) in &mut document.paths.paths {
-        let operations = [(&mut item.put, true), (&mut item.delete, true), (&mut item.post, false), (&mut item.get, false)];
-        for (operation, takes_version) in operations {
+        let operations =
+            [(&mut item.put, true, false), (&mut item.delete, true, false), (&mut item.post, false, true), (&mut item.get, false, false)];
+        for (operation, takes_version, is_post) in operations {
             let Some(operation) = operation else { continue };
             refuse(operation, "default", "refused; `code` says why");
+            let is_write = takes_version || is_post;
             // What needs no key says so itself.
             if path.starts_with("/v1/") && operation.security.is_none() {
                 operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
@@ -71,6 +78,15 @@ pub fn complete(mut document: Document) -> Document {
                 }
                 refuse(operation, "401", "no key, or none in force");
                 refuse(operation, "403", "the key's role may not do this");
+                refuse(operation, "429", "asked too often: `Retry-After` says when to come back");
+                if path.starts_with("/v1/households/{id}") {
+                    refuse(operation, "404", "no such household, or not one of this key");
+                }
+                if is_write {
+                    refuse(operation, "409", "what is there does not allow it, or the write of this Idempotency-Key is under way");
+                    refuse(operation, "422", "a value cannot be used, or another write had this Idempotency-Key");
+                    operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+                }
                 // A key has no version: it is made, and it ends.
                 if takes_version && !path.ends_with("/keys/{key}") && !path.starts_with("/v1/reports/") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
@@ -84,6 +100,16 @@ pub fn complete(mut document: Document) -> Document {
         }
     }
     document
+}
+
+/// The header by which a write names itself.
+fn idempotency_key() -> Parameter {
+    let text =
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]+$")).min_length(Some(1)).max_length(Some(KEY_OCTETS_MAX));
+    let header = ParameterBuilder::new().name("Idempotency-Key").parameter_in(ParameterIn::Header).required(Required::False);
+    let said =
+        "A name of the client's own for this write: sent again within a day it is answered as before, with `Idempotency-Replayed: true`.";
+    header.description(Some(said)).schema(Some(text.build())).build()
 }
 
 /// Describes a refusal, and gives those that the handler described its shape.

@@ -1,6 +1,7 @@
 //! REST: what people and programs switch, and the questions they ask.
 //!
-//! - `principal`: who asks, and what they may.
+//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]: how often.
+//! - `retries`: writes that may come twice.
 //! - `request`: what a request carries, read strictly.
 //! - [`apply`]: a write from the first to the last step.
 //! - `households`, `people`, `devices`: who there is; `keys`: who may write.
@@ -37,6 +38,7 @@ pub mod happenings;
 mod hours;
 mod households;
 mod keys;
+pub mod limits;
 mod lists;
 mod mandates;
 pub mod notices;
@@ -47,16 +49,18 @@ mod problem;
 pub mod reports;
 mod request;
 mod requests;
+mod retries;
 mod service;
 mod setters;
 mod shapes;
 mod switches;
+pub mod tokens;
 mod veil;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, routing::get};
+use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware, routing::get};
 use policy::{
     category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
     rules::OperatorDefaults,
@@ -64,7 +68,7 @@ use policy::{
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{control::ListControl, happenings::Happenings, problem::Problem};
+use crate::{control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens};
 
 /// Somebody who can say what a query would be answered: the data path itself.
 #[async_trait]
@@ -105,6 +109,10 @@ pub struct Context {
     pub default_preset: String,
     /// Where the public asks.
     pub desk: reports::Desk,
+    /// How often somebody may ask.
+    pub limits: Limits,
+    /// Reads the tokens of the OIDC provider, where there is one.
+    pub tokens: Option<Tokens>,
     /// Writers of households take turns here.
     pub writes: tokio::sync::Mutex<()>,
     /// Whoever does something to feeds and lists takes turns here, which may take seconds.
@@ -174,5 +182,6 @@ pub fn router(context: Arc<Context>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json")
         })
         .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&context), retries::once))
         .with_state(context)
 }

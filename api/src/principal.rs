@@ -21,16 +21,19 @@
 //! The guards read `{id}` and `{device}` of the path themselves. Who belongs to one household learns nothing of another, not even
 //! whether it is there: whatever they ask of it, it is unknown.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, RawPathParams},
+    extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams},
     http::{Method, StatusCode, header, request::Parts},
 };
 use policy::household::Id;
 use policy_store::{Author, Role};
 
-use crate::{Context, apply::unknown_household, problem::Problem, request::segment};
+use crate::{Context, apply::unknown_household, problem::Problem, request::segment, tokens::Tokens};
 
 /// Behind this begin the routes of one household.
 const OF_HOUSEHOLD: &str = "/v1/households/{id}";
@@ -54,7 +57,14 @@ impl Principal {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        let principal = authenticate(parts, context).await?;
+        let principal = match authenticate(parts, context).await {
+            Err(refused) if refused.is_unauthorized() => {
+                context.limits.fail(peer(parts)).map_err(Problem::too_often)?;
+                return Err(refused);
+            }
+            principal => principal?,
+        };
+        context.limits.ask(&principal.author.actor, principal.household.is_some()).map_err(Problem::too_often)?;
         parts.extensions.insert(principal.clone());
         Ok(principal)
     }
@@ -76,6 +86,11 @@ pub fn forbidden(role: Role) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "role", format!("the role {role} may not do this"))
 }
 
+/// Whoever is at the other end of the connection: what a header says of that may be anybody's invention.
+pub fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
+}
+
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
     let missing = || Problem::new(StatusCode::UNAUTHORIZED, "key_missing", "send the key as Authorization: Bearer KEY");
     let wrong = || Problem::new(StatusCode::UNAUTHORIZED, "key_wrong", "this key is not in force");
@@ -84,7 +99,17 @@ async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Pro
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(missing());
     }
-    let key = context.store.authenticate(secret.trim()).await?.ok_or_else(wrong)?;
+    let secret = secret.trim();
+    if let Some(tokens) = context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
+        let wrong = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, "token_wrong", detail);
+        let principal = tokens.read(secret).await.map_err(|refused| wrong(refused.to_string()))?;
+        return if is_somewhere(&principal, context) {
+            Ok(principal)
+        } else {
+            Err(wrong("the token's household or device is not here".to_owned()))
+        };
+    }
+    let key = context.store.authenticate(secret).await?.ok_or_else(wrong)?;
     let author = Author { actor: format!("key:{}", key.id), role: key.role.to_string() };
     let principal = Principal { author, role: key.role, household: key.household, device: key.device };
     if is_somewhere(&principal, context) { Ok(principal) } else { Err(wrong()) }

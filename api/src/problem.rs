@@ -3,6 +3,8 @@
 //! Status codes are chosen here and nowhere below. What an operator must look into is logged; the caller learns that it
 //! happened and no more.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -18,12 +20,13 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     field: Option<String>,
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A refusal with a status, a code that stays, and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None }
+        Self { status, code, detail: detail.into(), field: None, retry_after_s: None }
     }
 
     /// 422: understood, but a value cannot be used.
@@ -39,6 +42,19 @@ impl Problem {
     /// 409.
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 429: asked too often; come back after this time.
+    pub fn too_often(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let refusal =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests; Retry-After says in how many seconds to come back");
+        Self { retry_after_s: Some(seconds.max(1)), ..refusal }
+    }
+
+    /// Whether it says that nobody knows who asks.
+    pub fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
     }
 
     /// The word that stays.
@@ -97,6 +113,9 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -1,15 +1,15 @@
 //! What the public says is blocked by mistake. A report opens a ticket with a clock; an answer may lift the block for a time.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json,
-    extract::{ConnectInfo, FromRequestParts, State},
+    extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -22,8 +22,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
+    limits::counted,
     mandates::{in_turn, refuse_ordered},
-    principal::{Operator, Reader},
+    principal::{Operator, Reader, peer},
     problem::Problem,
     request::{Asked, Body, Segments},
     asking_shapes,
@@ -65,21 +66,16 @@ impl FromRequestParts<Arc<Context>> for Public {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip());
-        // Who has one IPv6 address has 2^64.
-        let peer = match peer.to_canonical() {
-            IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),
-            four => four,
-        };
+        let peer = counted(peer(parts));
         let limiter = &context.desk.limiter;
         if limiter.len() >= COUNTED_MAX {
             limiter.retain_recent();
         }
-        let is_full = limiter.len() >= COUNTED_MAX;
-        match !is_full && limiter.check_key(&peer).is_ok() {
-            true => Ok(Self),
-            false => Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests from this address; ask again in a minute")),
+        if limiter.len() >= COUNTED_MAX {
+            return Err(Problem::too_often(Duration::from_secs(60)));
         }
+        limiter.check_key(&peer).map_err(|not_until| Problem::too_often(not_until.wait_time_from(Instant::now())))?;
+        Ok(Self)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod transfer;
 
 use std::{error::Error, io, path::Path, time::Duration};
 
+pub use self::address::{NotPublic, PublicOnly, is_public};
 use crate::gate::Gate;
 
 use self::transfer::{Settings, Transfer};

@@ -43,7 +43,7 @@ pub mod watch;
 
 pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
 pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
-pub use fetch::{FetchError, Fetched, Fetcher, RowChange};
+pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
 pub use gate::{Gate, Stop};
 pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;

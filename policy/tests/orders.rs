@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use policy::{
@@ -11,15 +11,18 @@ use policy::{
     builder::Builder,
     category::Taxonomy,
     decide::{Asker, Layer, decide, review},
-    household::{Filtering, Household, Set, State, Switch},
+    household::Household,
     key::name_of_address,
     listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
     live::LiveLists,
     mandates::{Document, Landing, Mandate, Mandates},
+    moment::Moment,
     name::Name,
     register::Register,
     rules::{HouseholdRules, OperatorDefaults},
+    special::Refused,
 };
+use serde_json::{Value, json};
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -38,16 +41,21 @@ fn mandate(about: &str) -> Arc<Mandate> {
 }
 
 /// A name for each layer: what decides about it where nothing is ordered.
-const LAYERS: [(&str, Layer); 10] = [
+const LAYERS: [(&str, Layer); 15] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
     ("help.test", Layer::NeverBlock),
     ("device-allow.test", Layer::DeviceAllow),
+    ("person-allow.test", Layer::PersonAllow),
     ("household-allow.test", Layer::HouseholdAllow),
+    ("granted.test", Layer::Grant),
     ("device-deny.test", Layer::DeviceDeny),
+    ("person-deny.test", Layer::PersonDeny),
     ("household-deny.test", Layer::HouseholdDeny),
     ("evil.test", Layer::Security),
     ("bets.test", Layer::Category),
+    ("use-application-dns.net", Layer::Bypass),
+    ("www.google.com", Layer::SafeSearch),
     ("free.test", Layer::Default),
 ];
 
@@ -74,45 +82,61 @@ fn lists() -> Arc<Blocklist> {
     Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
 }
 
+/// When these tests are asked.
+const NOW: &str = "2030-01-01T12:00:00Z";
+
 /// A device whose family says something of each of these names, as the documents have it.
-fn asker(filtering: Filtering) -> Asker {
-    let mut household = Household::new("home".parse().unwrap());
-    household.filtering = filtering;
-    let set = |state| Set { value: Switch { state }, set_by: "tests".to_owned(), set_at: Timestamp::UNIX_EPOCH };
-    household.categories.insert("gambling".to_owned(), set(State::Block));
-    let own = |state: &str| serde_json::json!({ "state": state, "scope": "subtree", "set_by": "tests", "set_at": "2030-01-01T00:00:00Z" });
-    let mut document = serde_json::to_value(&household).unwrap();
-    document["names"]["household-allow.test"] = own("allow");
-    document["names"]["household-deny.test"] = own("block");
-    document["devices"]["phone"] = serde_json::json!({ "name": "phone", "identifiers": [], "log": true, "categories": {}, "names": {
-        "device-allow.test": own("allow"), "device-deny.test": own("block"),
-    } });
-    let household: Household = serde_json::from_value(document).unwrap();
-    let rules = Arc::new(HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default()));
+fn asker(filtering: &str, is_paused: bool) -> Asker {
+    let set = |what: Value| {
+        let mut set = json!({ "set_by": "tests", "set_at": NOW });
+        set.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        set
+    };
+    let own = |state: &str| set(json!({ "state": state, "scope": "subtree" }));
+    let later = "2030-01-01T13:00:00Z";
+    let names = |whose: &str| json!({ format!("{whose}-allow.test"): own("allow"), format!("{whose}-deny.test"): own("block") });
+    let mut document = json!({
+        "id": "home", "version": 1, "time_zone": "UTC", "filtering": filtering, "names": names("household"),
+        "categories": { "gambling": set(json!({ "state": "block" })) },
+        "grants": { "g": set(json!({ "domain": "granted.test", "until": later })) },
+        "safe_search": { "google": set(json!({ "level": "strict" })) },
+        "bypass": set(json!({ "state": "block" })),
+        "people": { "ella": { "name": "Ella", "names": names("person") } },
+        "devices": { "phone": { "name": "phone", "person": "ella", "log": true, "names": names("device") } },
+    });
+    if is_paused {
+        document["pause"] = set(json!({ "until": later }));
+    }
+    let (household, now): (Household, Timestamp) = (serde_json::from_value(document).unwrap(), NOW.parse().unwrap());
+    let defaults = OperatorDefaults { refused: Refused { canary: true, relay: true }, ..OperatorDefaults::default() };
+    let rules = Arc::new(HouseholdRules::compile(&household, &Taxonomy::shipped(), defaults, now));
     let phone = rules.device_by_id(&"phone".parse().unwrap());
-    Asker::of(&rules, phone)
+    Asker::of(&rules, phone, Moment::of(now))
 }
 
 #[test]
 fn an_order_beats_every_layer_that_it_meets() {
     let lists = lists();
-    let asker = asker(Filtering::On);
+    let (asker, paused) = (asker("on", false), asker("on", true));
+    let mut met = HashSet::new();
     for (asked, layer) in LAYERS {
-        let judge = |lists: &Blocklist| decide(&asker, name(asked).borrow(), &lists.classify(name(asked).borrow()));
-        assert_eq!(judge(&lists).layer, layer, "{asked} without an order");
-        for about in [asked, "test"] {
+        let judge = |asker: &Asker, lists: &Blocklist| decide(asker, name(asked).borrow(), &lists.classify(name(asked).borrow()));
+        assert_eq!(judge(&asker, &lists).layer, layer, "{asked} without an order");
+        met.extend([layer, judge(&paused, &lists).layer]);
+        for about in [asked, asked.rsplit('.').next().unwrap()] {
             let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
-            let verdict = judge(&ordered);
-            assert_eq!(
-                (verdict.layer, verdict.action, verdict.feed),
-                (Layer::Mandatory, Action::Ordered, None),
-                "{asked} under an order of {about}"
-            );
-            assert_eq!(ordered.mandates().get(verdict.ordered().unwrap()).unwrap().id.as_str(), "m");
-            let over_tcp = ordered.classify(name(asked).borrow()).over_tcp();
-            assert_eq!(decide(&asker, name(asked).borrow(), &over_tcp).layer, Layer::Mandatory, "{asked} over TCP");
+            for asker in [&asker, &paused] {
+                let verdict = judge(asker, &ordered);
+                let decided = (verdict.layer, verdict.action, verdict.feed);
+                assert_eq!(decided, (Layer::Mandatory, Action::Ordered, None), "{asked} under an order of {about}");
+                assert_eq!(ordered.mandates().get(verdict.ordered().unwrap()).unwrap().id.as_str(), "m");
+                let over_tcp = ordered.classify(name(asked).borrow()).over_tcp();
+                assert_eq!(decide(asker, name(asked).borrow(), &over_tcp).layer, Layer::Mandatory, "{asked} over TCP");
+            }
         }
     }
+    let missed: Vec<Layer> = Layer::ALL.into_iter().filter(|layer| !met.contains(layer)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 #[test]
@@ -126,7 +150,7 @@ fn an_order_of_what_a_name_leads_to_beats_every_layer_of_the_name_that_does_not_
             Err(_) => ordered.classify(behind.borrow()),
         };
         for (asked, layer) in LAYERS {
-            let asker = asker(Filtering::On);
+            let asker = asker("on", false);
             let queried = decide(&asker, name(asked).borrow(), &ordered.classify(name(asked).borrow()));
             let (verdict, hop) = review(&asker, queried, std::iter::once((behind.borrow(), &class)));
             let expected = if layer.blocks() { (layer, 0) } else { (Layer::Mandatory, 1) };
@@ -138,11 +162,10 @@ fn an_order_of_what_a_name_leads_to_beats_every_layer_of_the_name_that_does_not_
 #[test]
 fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
     let ordered = lists().ordered(&Arc::new(Mandates::of(vec![mandate("free.test")])));
-    let nobody = Asker::of(
-        &Arc::new(HouseholdRules::compile(&Household::new("x".parse().unwrap()), &Taxonomy::shipped(), OperatorDefaults::default())),
-        None,
-    );
-    for asker in [asker(Filtering::Off), asker(Filtering::NotAsked), nobody] {
+    let stranger = Household::new("x".parse().unwrap());
+    let stranger = HouseholdRules::compile(&stranger, &Taxonomy::shipped(), OperatorDefaults::default(), NOW.parse().unwrap());
+    let nobody = Asker::of(&Arc::new(stranger), None, Moment::of(NOW.parse().unwrap()));
+    for asker in [asker("off", false), asker("not_asked", false), nobody] {
         assert_eq!(
             decide(&asker, name("www.free.test").borrow(), &ordered.classify(name("www.free.test").borrow())).layer,
             Layer::Mandatory

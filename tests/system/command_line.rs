@@ -47,8 +47,26 @@ async fn a_revoked_key_opens_nothing_from_the_next_request_on() {
     assert!(run(&["revoke", id]).0);
     assert_eq!(world.api.with_key(key).get("/v1/categories").await.status, 401);
     assert!(!run(&["revoke", id]).0, "it is revoked already");
-    let (_, parent) = run(&["create", "--role", "parent"]);
-    assert_eq!(world.api.with_key(parent.trim().split_once(": ").unwrap().1).get("/v1/categories").await.status, 403);
+    for (wrong, expected) in [
+        (&["--role", "parent"][..], "household"),
+        (&["--role", "parent", "--household", "nobody"], "nobody"),
+        (&["--role", "child", "--household", "home"], "device"),
+        (&["--role", "child", "--household", "home", "--device", "none"], "none"),
+        (&["--role", "operator", "--household", "home"], "household"),
+        (&["--role", "king"], "second-parent"),
+    ] {
+        let (ok, complaint) = run(&[&["create"], wrong].concat());
+        assert!(!ok && complaint.contains(expected), "{wrong:?}: {complaint}");
+    }
+    let (ok, parent) = run(&["create", "--role", "parent", "--household", "home"]);
+    let parent = world.api.with_key(parent.trim().split_once(": ").unwrap().1);
+    assert!(ok && parent.get("/v1/households/home").await.status == 200);
+    let (_, listed) = run(&["list"]);
+    assert!(listed.lines().any(|line| line.contains("parent") && line.contains("home")), "{listed}");
+    let audit = world.api.get(&format!("/v1/audit?subject=key:{id}")).await.ok().json;
+    let told: Vec<_> = audit["records"].as_array().unwrap().iter().map(|row| (row["action"].clone(), row["actor"].clone())).collect();
+    assert_eq!(told, [("create".into(), "command line".into()), ("revoke".into(), "command line".into())]);
+    assert!(!world.api.get("/v1/audit").await.ok().text.contains(&key[3..]));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod lists;
 mod mandates;
 mod nsd;
 mod recursion;
+mod roles;
 mod survival;
 mod toggles;
 mod world_itself;

@@ -96,6 +96,9 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("PUT", "/v1/households/{id}/devices/{device}", r#"{"kind":"phone","person":"ella"}"#),
         ("PUT", "/v1/households/{id}/devices/{device}/categories/{slug}", switch),
         ("PUT", "/v1/households/{id}/devices/{device}/names/{domain}", switch),
+        ("POST", "/v1/households/{id}/keys", r#"{"role":"child","device":"phone"}"#),
+        ("GET", "/v1/households/{id}/keys", ""),
+        ("DELETE", "/v1/households/{id}/keys/{key}", ""),
         ("GET", "/v1/households/{id}/devices/{device}", ""),
         ("GET", "/v1/households/{id}", ""),
         ("GET", "/v1/households", ""),
@@ -129,13 +132,17 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("GET", "/v1/audit", ""),
         ("GET", "/v1/audit/verify", ""),
     ];
+    let mut key = String::new();
     for (method, template, body) in asked {
         let path = template.replace("{id}", "home").replace("{device}", "phone").replace("{slug}", "gambling");
         let path = path.replace("{cidr}", "192.0.2.0%2F24").replace("{domain}", "a.example");
-        let path = path.replace("{name}", "bets").replace("{name=new}", "new");
+        let path = path.replace("{name}", "bets").replace("{name=new}", "new").replace("{key}", &key);
         let method: Method = method.parse().unwrap();
         let answer = world.ask(method.clone(), &path, &[], body).await.ok();
         let template = template.replace("{name=new}", "{name}");
+        if template.ends_with("/keys") && method == Method::POST {
+            key = answer.json["id"].as_str().unwrap().to_owned();
+        }
         reference.check_answer(&method, template.split('?').next().unwrap(), &answer);
     }
     assert!(reference.complaints.is_empty(), "{}", reference.complaints.join("\n"));

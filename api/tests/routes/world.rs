@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use api::{Context, Explainer};
+use api::{Context, Explainer, limits::Limits, tokens::Tokens};
 use async_trait::async_trait;
 use axum::{
     Router,
@@ -30,7 +30,7 @@ use policy::{
     register::Register,
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Role, Store};
+use policy_store::{Author, NewKey, Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -88,6 +88,11 @@ impl Answer {
     }
 }
 
+/// Who makes keys for tests.
+pub fn author() -> Author {
+    Author { actor: "tests".to_owned(), role: "operator".to_owned() }
+}
+
 /// Answers as the data path would, without resolving anything.
 struct DataPath(Arc<LiveLists>);
 
@@ -127,12 +132,17 @@ fn lists(folder: &std::path::Path, taxonomy: &Taxonomy) -> Arc<Blocklist> {
 
 impl World {
     pub async fn new() -> Self {
+        Self::admitting(Limits::default(), None).await
+    }
+
+    /// A world in which so many requests are answered, and those tokens are taken.
+    pub async fn admitting(limits: Limits, tokens: Option<Tokens>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
         let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), ..OperatorDefaults::default() };
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
-        let (key, made) = store.create_key(Role::Operator, "tests", Timestamp::now()).await.unwrap();
+        let (key, made) = store.create_key(&author(), NewKey::operator("tests")).await.unwrap();
         let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
@@ -150,6 +160,8 @@ impl World {
             notices: api::notices::Channels { webhook: true, email: true },
             default_preset: "light".to_owned(),
             desk: api::reports::Desk::new(std::time::Duration::from_secs(3_600), std::num::NonZeroU32::new(1_000).unwrap()),
+            limits,
+            tokens,
             writes: tokio::sync::Mutex::new(()),
             list_writes: tokio::sync::Mutex::new(()),
             mandate_writes: tokio::sync::Mutex::new(()),
@@ -159,7 +171,12 @@ impl World {
 
     /// A world with a household `home` on 192.0.2.0/24 and its device `phone` on 192.0.2.7.
     pub async fn with_home() -> Self {
-        let world = Self::new().await;
+        Self::new().await.and_home().await
+    }
+
+    /// The same world with that household.
+    pub async fn and_home(self) -> Self {
+        let world = self;
         world.put("/v1/households/home", "{}").await.ok();
         world.put("/v1/households/home/networks/192.0.2.0%2F24", "").await.ok();
         world.put("/v1/households/home/devices/phone", r#"{"name":"Ella's","identifiers":[{"address":"192.0.2.7"}]}"#).await.ok();
@@ -208,10 +225,23 @@ impl World {
         self.ask(Method::DELETE, path, &[], "").await
     }
 
-    /// A key of another role.
+    /// A key of another role; a family's is one of `home`, a child's of its `phone`.
     pub async fn key_of(&self, role: Role) -> String {
-        let (secret, _) = self.context.store.create_key(role, "", Timestamp::now()).await.unwrap();
-        format!("Bearer {secret}")
+        self.key_in(role, "home").await.0
+    }
+
+    /// A key of a role, in this household where the role is a family's, as a header and by its identifier.
+    pub async fn key_in(&self, role: Role, household: &str) -> (String, String) {
+        let household = role.is_of_household().then(|| household.parse().unwrap());
+        let device = (role == Role::Child).then(|| "phone".parse().unwrap());
+        let new = NewKey::new(role, household, device, "").unwrap();
+        let (secret, key) = self.context.store.create_key(&author(), new).await.unwrap();
+        (format!("Bearer {secret}"), key.id)
+    }
+
+    /// A request as the bearer of a key.
+    pub async fn as_key(&self, key: &str, method: Method, path: &str, body: &str) -> Answer {
+        self.send(method, path, &[("authorization", key), ("content-type", "application/json")], body.to_owned()).await
     }
 
     /// Whether a query for a name from an address would be blocked now.
@@ -243,6 +273,12 @@ impl World {
         let place = octets.windows(whole.len()).position(|window| window == whole.as_bytes()).expect("the document is in the file");
         octets[place] = b'[';
         std::fs::write(file, octets).unwrap();
+    }
+
+    /// Whether these octets are anywhere in the store's files.
+    pub fn holds(&self, octets: &[u8]) -> bool {
+        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
+        files.map(|path| std::fs::read(path).unwrap()).any(|file| file.windows(octets.len()).any(|window| window == octets))
     }
 
     /// Another store on the same file, as another process has it.

@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// A source at an address where no public server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotPublic(pub(crate) IpAddr);
+pub struct NotPublic(pub IpAddr);
 
 impl fmt::Display for NotPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +22,8 @@ impl fmt::Display for NotPublic {
 impl std::error::Error for NotPublic {}
 
 /// Whether an address is one of the public Internet (RFC 6890 and its registries).
-pub(crate) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -61,7 +62,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// The system's resolver, of whose answers only what is public is connected to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PublicOnly;
+pub struct PublicOnly;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {

@@ -29,7 +29,7 @@ const VERIFY_BATCH: u32 = 1_000;
 /// Who does something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// `key:ID` for the holder of a key; another word for the program itself.
+    /// `key:ID` for the holder of a key, `jwt:SUBJECT` for the bearer of a token; another word for the program itself.
     pub actor: String,
     /// The role in which it is done.
     pub role: String,

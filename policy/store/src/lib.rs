@@ -7,6 +7,7 @@
 //! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
+//! - `retries`: writes that may come twice.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
@@ -22,8 +23,9 @@ mod mandates;
 mod notices;
 mod reports;
 mod requests;
+mod retries;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, SqlitePool,
@@ -41,6 +43,7 @@ pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
 pub use requests::{Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState};
+pub use retries::{Attempt, Begun, Kept};
 
 /// How long a statement waits for another process on the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +54,8 @@ const CONNECTIONS_MAX: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// Tells what this process began from what one before it did.
+    maker: Arc<str>,
 }
 
 impl Store {
@@ -82,7 +87,7 @@ impl Store {
             MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
             error => failed(error.into()),
         })?;
-        Ok(Self { pool })
+        Ok(Self { pool, maker: keys::random_hex(8)?.into() })
     }
 
     /// Whether there is a store already, so that who only reads need not make one.

@@ -4,9 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use policy::household::{Household, Id};
-use policy_store::{Author, ChangeError, Changed, Position, Role, Store, StoreError};
+use policy_store::{Attempt, Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError};
 
 type Refusal = &'static str;
 
@@ -62,7 +61,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_a_reopening() {
     let place = Place::new();
     let store = place.open().await;
     let changed = edit(&store, "home", |home| home.networks = networks(&["192.0.2.0/24"])).await.unwrap();
-    let (secret, key) = store.create_key(Role::Operator, "first", Timestamp::now()).await.unwrap();
+    let (secret, key) = store.create_key(&by(), NewKey::operator("first")).await.unwrap();
     // As a crash leaves it: nobody closes, and the journal is not folded in.
     let crashed = place.0.path().join("crashed");
     std::fs::create_dir(&crashed).unwrap();
@@ -217,25 +216,25 @@ async fn a_key_opens_until_it_is_revoked_by_whatever_process() {
     let place = Place::new();
     let (daemon, command_line) = (place.open().await, place.open().await);
     assert!(daemon.has_no_key().await.unwrap());
-    let (secret, key) = daemon.create_key(Role::Operator, "ops", Timestamp::now()).await.unwrap();
+    let (secret, key) = daemon.create_key(&by(), NewKey::operator("ops")).await.unwrap();
     assert!(!daemon.has_no_key().await.unwrap());
     assert!(secret.starts_with("ox_") && secret.len() == 3 + 64, "256 bits");
     assert_eq!(daemon.authenticate(&secret).await.unwrap().as_ref(), Some(&key));
     for wrong in ["", "ox_", &secret[1..], &key.id, &format!("{secret}0"), &secret.to_uppercase()] {
         assert_eq!(daemon.authenticate(wrong).await.unwrap(), None, "{wrong:?}");
     }
-    assert!(command_line.revoke_key(&key.id, Timestamp::now()).await.unwrap());
+    assert!(command_line.revoke_key(&by(), None, &key.id).await.unwrap().is_some());
     assert_eq!(daemon.authenticate(&secret).await.unwrap(), None);
-    assert!(!command_line.revoke_key(&key.id, Timestamp::now()).await.unwrap(), "once");
+    assert!(command_line.revoke_key(&by(), None, &key.id).await.unwrap().is_none(), "once");
     assert!(!daemon.has_no_key().await.unwrap(), "a revoked key does not make a first start");
-    assert!(daemon.keys().await.unwrap()[0].revoked_at.is_some());
+    assert!(daemon.keys(None).await.unwrap()[0].revoked_at.is_some());
 }
 
 #[tokio::test]
 async fn a_key_is_stored_as_nothing_that_opens() {
     let place = Place::new();
     let store = place.open().await;
-    let (secret, _) = store.create_key(Role::Operator, "ops", Timestamp::now()).await.unwrap();
+    let (secret, _) = store.create_key(&by(), NewKey::operator("ops")).await.unwrap();
     let bare = secret.strip_prefix("ox_").unwrap().as_bytes();
     // Before the journal is folded in, and after it.
     let holds_the_key = || {
@@ -308,4 +307,56 @@ async fn a_url_that_cannot_be_a_store_is_refused_without_showing_its_password() 
     std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
     std::fs::write(place.file(), b"").unwrap();
     place.open().await.close().await;
+}
+
+#[tokio::test]
+async fn a_write_that_names_itself_begins_once_and_one_of_a_dead_process_is_known_as_such() {
+    let place = Place::new();
+    let (dead, store) = (place.open().await, place.open().await);
+    let attempt = |key: &str, body: &[u8], is_repeatable| Attempt::new("key:a".into(), key.into(), &[b"PUT /"], &[body], is_repeatable);
+    let kept = Kept { status: 201, headers: vec![("etag".into(), "\"1\"".into())], body: b"{}".to_vec() };
+    let first = attempt("k", b"1", false);
+    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::Fresh);
+    assert_eq!(store.begin_once(&first).await.unwrap(), Begun::UnderWay);
+    assert_eq!(store.begin_once(&attempt("k", b"2", false)).await.unwrap(), Begun::Other);
+    store.keep_answer(&first, &kept).await.unwrap();
+    for store in [&store, &dead] {
+        assert_eq!(store.begin_once(&first).await.unwrap(), Begun::Done(kept.clone()));
+    }
+    let stranger = Attempt::new("key:b".into(), "k".into(), &[b"PUT /"], &[b"1"], false);
+    assert_eq!(store.begin_once(&stranger).await.unwrap(), Begun::Fresh);
+    // What the other process began and did not end: done again where that is the same, and otherwise nobody knows.
+    for (key, is_repeatable, expected) in [("put", true, Begun::Fresh), ("post", false, Begun::Lost)] {
+        let attempt = attempt(key, b"", is_repeatable);
+        assert_eq!(dead.begin_once(&attempt).await.unwrap(), Begun::Fresh);
+        assert_eq!(store.begin_once(&attempt).await.unwrap(), expected);
+    }
+    let failed = attempt("failed", b"", false);
+    store.begin_once(&failed).await.unwrap();
+    store.forget_attempt(&failed).await.unwrap();
+    assert_eq!(store.begin_once(&failed).await.unwrap(), Begun::Fresh);
+    store.keep_secret(&failed, 201, "abc").await.unwrap();
+    assert_eq!(store.begin_once(&failed).await.unwrap(), Begun::Secret("abc".into()));
+}
+
+#[tokio::test]
+async fn answers_are_kept_for_a_day_and_so_many_of_one_principal() {
+    let place = Place::new();
+    let store = place.open().await;
+    let raw = sqlx::SqlitePool::connect(&place.url()).await.unwrap();
+    let count = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM idempotency").fetch_one(&raw).await.unwrap();
+    let attempt = |number: usize| Attempt::new("key:a".into(), format!("k{number}"), &[], &[], true);
+    let kept = Kept { status: 200, headers: Vec::new(), body: vec![b'x'; 256 << 10] };
+    for number in 0..200 {
+        store.begin_once(&attempt(number)).await.unwrap();
+        store.keep_answer(&attempt(number), &kept).await.unwrap();
+    }
+    assert!(count().await <= 64 + 64, "sixteen MiB are 64 of these, and counted is every 64th");
+    assert_eq!(store.begin_once(&attempt(199)).await.unwrap(), Begun::Done(kept), "the newest stay");
+    sqlx::query("UPDATE idempotency SET at = at - 86401").execute(&raw).await.unwrap();
+    assert_eq!(store.begin_once(&attempt(199)).await.unwrap(), Begun::Fresh, "a day is over");
+    for number in 1_000..1_004 {
+        store.begin_once(&attempt(number)).await.unwrap();
+    }
+    assert_eq!(count().await, 5, "old ones are gone in passing");
 }

@@ -1,0 +1,186 @@
+//! Writes that may come twice: what each was answered, so that its repetition is answered the same and does nothing.
+//!
+//! ```text
+//! begin -> do it -> keep the answer, or forget that it was tried
+//! ```
+//!
+//! The beginning is on disk before anything is done. So a write whose process died in the middle is known as one of which nobody knows
+//! how far it came.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use sqlx::{Row, SqliteConnection};
+
+use crate::{
+    Store,
+    error::{StoreError, step},
+};
+
+/// How long a repetition is recognised.
+const KEPT_S: i64 = 24 * 60 * 60;
+/// Answers of one principal: far more than a client can have unanswered, and octets of all of them. The oldest go first.
+const ANSWERS_MAX: i64 = 10_000;
+const OCTETS_MAX: i64 = 16 << 20;
+/// A principal's bounds are looked after once in so many beginnings, because counting takes longer than beginning.
+const COUNT_EVERY: i64 = 64;
+/// Old rows that one beginning takes along.
+const EXPIRED_AT_A_TIME: i64 = 64;
+
+/// A write that names itself.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    principal: String,
+    key: String,
+    target: Vec<u8>,
+    request: Vec<u8>,
+    is_repeatable: bool,
+}
+
+impl Attempt {
+    /// What `principal` calls `key`: parts that say what is written to, and parts that say what. One that `is_repeatable` has the same
+    /// effect when it is done again.
+    #[must_use]
+    pub fn new(principal: String, key: String, target: &[&[u8]], request: &[&[u8]], is_repeatable: bool) -> Self {
+        Self { principal, key, target: digest(target), request: digest(request), is_repeatable }
+    }
+}
+
+/// A hash of parts, each with its length before it, so that no two requests are the same octets.
+fn digest(parts: &[&[u8]]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+/// What a write was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers that matter.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What is known of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing: it is to be done, and is under way from now on.
+    Fresh,
+    /// It was done, and answered so.
+    Done(Kept),
+    /// It was done, and answered with the secret of this key, which is not kept.
+    Secret(String),
+    /// The name was given to another write.
+    Other,
+    /// It is under way.
+    UnderWay,
+    /// It was under way in a process that is gone.
+    Lost,
+}
+
+impl Store {
+    /// Begins a write that names itself, or says what became of it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn begin_once(&self, attempt: &Attempt) -> Result<Begun, StoreError> {
+        let now = Timestamp::now().as_second();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        forget_old(&mut transaction, attempt, now - KEPT_S).await?;
+        let known = "SELECT target, request, maker, status, headers, body, secret_of FROM idempotency WHERE principal = ? AND key = ?";
+        let known = sqlx::query(known).bind(&attempt.principal).bind(&attempt.key);
+        let known = known.fetch_optional(&mut *transaction).await.map_err(step("looking up an answer"))?;
+        if let Some(row) = known {
+            let begun = self.known(attempt, &row).map_err(step("reading an answer"))?;
+            if begun != Begun::Lost || !attempt.is_repeatable {
+                return Ok(begun);
+            }
+        }
+        let insert = "INSERT INTO idempotency (principal, key, target, request, maker, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT (principal, key) DO UPDATE SET maker = ?5, at = ?6";
+        let insert = sqlx::query(insert).bind(&attempt.principal).bind(&attempt.key).bind(&attempt.target).bind(&attempt.request);
+        let insert = insert.bind(&*self.maker).bind(now);
+        let inserted = insert.execute(&mut *transaction).await.map_err(step("beginning a write"))?;
+        if inserted.last_insert_rowid() % COUNT_EVERY == 0 {
+            bound(&mut transaction, &attempt.principal).await?;
+        }
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(Begun::Fresh)
+    }
+
+    fn known(&self, attempt: &Attempt, row: &sqlx::sqlite::SqliteRow) -> Result<Begun, sqlx::Error> {
+        if row.try_get::<Vec<u8>, _>("target")? != attempt.target || row.try_get::<Vec<u8>, _>("request")? != attempt.request {
+            return Ok(Begun::Other);
+        }
+        let Some(status) = row.try_get::<Option<i64>, _>("status")? else {
+            let is_ours = row.try_get::<String, _>("maker")? == *self.maker;
+            return Ok(if is_ours { Begun::UnderWay } else { Begun::Lost });
+        };
+        if let Some(key) = row.try_get::<Option<String>, _>("secret_of")? {
+            return Ok(Begun::Secret(key));
+        }
+        let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+        Ok(Begun::Done(Kept {
+            status: u16::try_from(status).map_err(|error| decode(error.into()))?,
+            headers: serde_json::from_str(&row.try_get::<String, _>("headers")?).map_err(|error| decode(error.into()))?,
+            body: row.try_get("body")?,
+        }))
+    }
+
+    /// Keeps what a write was answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; it then stays under way.
+    pub async fn keep_answer(&self, attempt: &Attempt, kept: &Kept) -> Result<(), StoreError> {
+        let headers = serde_json::to_string(&kept.headers).expect("pairs of text are plain data");
+        let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
+        let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(kept.status));
+        let update = update.bind(headers).bind(&kept.body);
+        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+    }
+
+    /// Keeps that a write was answered with the secret of a key, and not the secret.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; it then stays under way.
+    pub async fn keep_secret(&self, attempt: &Attempt, status: u16, key: &str) -> Result<(), StoreError> {
+        let update = "UPDATE idempotency SET status = ?3, secret_of = ?4 WHERE principal = ?1 AND key = ?2";
+        let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(status)).bind(key);
+        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+    }
+
+    /// Forgets that a write was tried: it may be tried again.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
+        let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?").bind(&attempt.principal).bind(&attempt.key);
+        delete.execute(&self.pool).await.map(drop).map_err(step("forgetting a write"))
+    }
+}
+
+/// Takes away what is older than `before`: of this name, and some others in passing.
+async fn forget_old(connection: &mut SqliteConnection, attempt: &Attempt, before: i64) -> Result<(), StoreError> {
+    let own = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ? AND at < ?");
+    let own = own.bind(&attempt.principal).bind(&attempt.key).bind(before);
+    own.execute(&mut *connection).await.map_err(step("forgetting old answers"))?;
+    let others = "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE at < ? ORDER BY at LIMIT ?)";
+    let others = sqlx::query(others).bind(before).bind(EXPIRED_AT_A_TIME);
+    others.execute(connection).await.map(drop).map_err(step("forgetting old answers"))
+}
+
+/// Takes away a principal's oldest answers where it has more than it may have.
+async fn bound(connection: &mut SqliteConnection, principal: &str) -> Result<(), StoreError> {
+    let excess = "DELETE FROM idempotency WHERE rowid IN (
+        SELECT rowid FROM (
+            SELECT rowid, status, row_number() OVER newest AS place, sum(coalesce(length(body), 0)) OVER newest AS octets
+            FROM idempotency WHERE principal = ?1 WINDOW newest AS (ORDER BY at DESC, rowid DESC)
+        ) WHERE status IS NOT NULL AND (place > ?2 OR octets > ?3))";
+    let excess = sqlx::query(excess).bind(principal).bind(ANSWERS_MAX).bind(OCTETS_MAX);
+    excess.execute(connection).await.map(drop).map_err(step("forgetting old answers"))
+}
