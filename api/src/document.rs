@@ -65,9 +65,9 @@ pub fn complete(mut document: Document) -> Document {
             let Some(operation) = operation else { continue };
             refuse(operation, "default", "refused; `code` says why");
             let is_write = takes_version || is_post;
-            // What needs no key says so itself.
-            if path.starts_with("/v1/") && operation.security.is_none() {
-                operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
+            if path.starts_with("/v1/") {
+                // What needs no key says so itself.
+                operation.security.get_or_insert_with(|| vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter
                         && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())

@@ -209,6 +209,10 @@ pub async fn put(
         answered_at: now,
     };
     if !is_allowed {
+        if let Some(expected) = expected.filter(|expected| *expected != rules.version()) {
+            let detail = format!("the version is {}, not {expected}", rules.version());
+            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail));
+        }
         let denied = context.store.deny_request(&id, &number, &answer).await.map_err(Problem::from)?;
         context.happenings.tell(&id, Happening::of_device("answer", device, json!(denied)));
         let mut said = json!(denied);
