@@ -267,7 +267,8 @@ fn compare_entries(before: &Household, after: &Household, subject: &Subject<'_>,
             levels.iter().flatten().any(|settings| covers(&settings))
         };
         for (name, own) in is.iter().flat_map(|settings| &settings.names).filter(|(_, own)| own.value.state == State::Allow) {
-            if !has(&were, name, State::Allow, own.value.scope) {
+            // On another level the same allow may stand beside a block of a name below it, which it does not lift there.
+            if !has(&[*was, None, None], name, State::Allow, own.value.scope) {
                 found.add(Loss::Allowed(name.clone()), subject, false);
             }
         }
