@@ -124,7 +124,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     // Failures to say who one is are counted by address.
-    let router = api::router(context).into_make_service_with_connect_info::<SocketAddr>();
+    let router = api::router(Arc::clone(&context)).into_make_service_with_connect_info::<SocketAddr>();
     let end = Arc::clone(&ended);
     let serve = axum::serve(api_listener, router).with_graceful_shutdown(async move { end.notified().await });
     let api = tokio::spawn(serve.into_future());
@@ -134,6 +134,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     wait_for_end().await?;
     is_ready.store(false, Ordering::Relaxed);
     board.close();
+    context.happenings.close();
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;

@@ -116,7 +116,13 @@ impl Post {
                 let delivery = self.after_failure(&due, error);
                 match &delivery {
                     Delivery::Dead(error) => tracing::error!(notice = due.id, channel = due.channel, error, "a notice was given up"),
-                    _ => tracing::warn!(notice = due.id, channel = due.channel, attempts = due.attempts + 1, ?delivery, "a notice was not delivered"),
+                    _ => tracing::warn!(
+                        notice = due.id,
+                        channel = due.channel,
+                        attempts = due.attempts + 1,
+                        ?delivery,
+                        "a notice was not delivered"
+                    ),
                 }
                 delivery
             }

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Context, problem::Problem, reports::Public, asking_shapes, request::Asked, switches::own_name};
+use crate::{Context, asking_shapes, problem::Problem, reports::Public, request::Asked, switches::own_name};
 
 /// Which name.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -36,8 +36,7 @@ pub async fn check(State(context): State<Arc<Context>>, _public: Public, Asked(w
     let (choice, security) = if listed.never_block { Default::default() } else { (listed.choice, listed.security) };
     let categories: Vec<Value> = security.iter().map(category("security")).chain(choice.iter().map(category("choice"))).collect();
     let blocks = |set: policy::category::CategorySet| !set.intersection(choice).is_empty();
-    let presets: Vec<&str> =
-        context.taxonomy.presets().filter(|(_, set)| blocks(*set)).map(|(preset, _)| preset.slug.as_str()).collect();
+    let presets: Vec<&str> = context.taxonomy.presets().filter(|(_, set)| blocks(*set)).map(|(preset, _)| preset.slug.as_str()).collect();
     let order = listed.mandatory.then(|| match listed.ordered.and_then(|ordered| lists.mandates().get(ordered)) {
         Some(mandate) if mandate.confidential => json!({ "basis": mandate.basis.as_str(), "reference": null }),
         Some(mandate) => json!({ "basis": mandate.basis.as_str(), "reference": mandate.reference }),

@@ -7,13 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{
-    Context,
-    principal::Reader,
-    problem::Problem,
-    request::Asked,
-    asking_shapes,
-};
+use crate::{Context, asking_shapes, principal::Reader, problem::Problem, request::Asked};
 
 /// How the figures are laid out.
 #[derive(Deserialize, utoipa::IntoParams)]

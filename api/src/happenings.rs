@@ -24,11 +24,10 @@ use tokio::{
 };
 
 use crate::{
-    Context,
+    Context, asking_shapes,
     principal::{Member, Principal},
     problem::Problem,
     request::{Segments, segment},
-    asking_shapes,
 };
 
 /// Events that wait for a slow reader.
@@ -103,6 +102,11 @@ impl Happenings {
         if let Some(room) = self.rooms().rooms.get(household) {
             let _nobody_may_be_left = room.send(happening);
         }
+    }
+
+    /// Ends all streams: the program ends.
+    pub fn close(&self) {
+        self.rooms().rooms.clear();
     }
 
     fn listen(context: &Arc<Context>, household: Id, principal: &Principal) -> Result<Listener, Problem> {

@@ -135,7 +135,8 @@ impl Words<'_> {
             }
         }
         for (whom, slugs) in categories {
-            let titles: Vec<&str> = slugs.iter().filter_map(|slug| Some(&*self.context.taxonomy.category(self.context.taxonomy.find(slug)?).title)).collect();
+            let titles: Vec<&str> =
+                slugs.iter().filter_map(|slug| Some(&*self.context.taxonomy.category(self.context.taxonomy.find(slug)?).title)).collect();
             let when = if whom.is_later { "at some hours " } else { "" };
             let text = format!("No longer blocked {when}for {}: {}.", self.whom(whom), listed(&titles));
             changes.push(self.shown("category", whom, text, json!({ "categories": slugs })));
@@ -148,24 +149,32 @@ impl Words<'_> {
         let when = if whom.is_later { " at some hours" } else { "" };
         let (what, text, detail) = match loss {
             Loss::Pause => ("pause", format!("The Internet is no longer off{when} for {people}."), json!({})),
-            Loss::Allowed(name) => ("allowed", format!("{name} is allowed for {people}, whatever would block it."), json!({ "name": name })),
-            Loss::Unlisted(name) => ("unlisted", format!("{name} is no longer on the list of blocked names of {people}."), json!({ "name": name })),
+            Loss::Allowed(name) => {
+                ("allowed", format!("{name} is allowed for {people}, whatever would block it."), json!({ "name": name }))
+            }
+            Loss::Unlisted(name) => {
+                ("unlisted", format!("{name} is no longer on the list of blocked names of {people}."), json!({ "name": name }))
+            }
             Loss::Granted(granted, until) => {
                 let thing = match granted {
                     Granted::Everything(_) => "Everything".to_owned(),
                     Granted::Domain(name) => name.to_string(),
-                    Granted::Category(slug) => self.context.taxonomy.find(slug).map_or_else(|| slug.clone(), |id| self.context.taxonomy.category(id).title.clone()),
+                    Granted::Category(slug) => {
+                        self.context.taxonomy.find(slug).map_or_else(|| slug.clone(), |id| self.context.taxonomy.category(id).title.clone())
+                    }
                 };
                 let end = until.to_zoned(zone(self.after));
                 let text = format!("{thing} is open for {people} until {} on {}.", end.strftime("%H:%M"), end.strftime("%A %-d %B"));
                 ("granted", text, json!({ "granted": granted, "until": until }))
             }
             Loss::SafeSearch(slug) => {
-                let title = Specials::shipped().engines().iter().find(|engine| engine.slug == *slug).map_or(&**slug, |engine| &engine.title);
+                let title =
+                    Specials::shipped().engines().iter().find(|engine| engine.slug == *slug).map_or(&**slug, |engine| &engine.title);
                 ("safe_search", format!("Safe search of {title} is less strict for {people}."), json!({ "engine": slug }))
             }
             Loss::Bypass => {
-                let text = format!("Browsers and devices of {people} are no longer told that a filter is wanted, so they may go around it.");
+                let text =
+                    format!("Browsers and devices of {people} are no longer told that a filter is wanted, so they may go around it.");
                 ("bypass", text, json!({}))
             }
             Loss::Category(slug) => ("category", format!("{slug} is no longer blocked for {people}."), json!({ "categories": [slug] })),

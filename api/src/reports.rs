@@ -21,13 +21,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Context,
+    Context, asking_shapes,
     limits::counted,
     mandates::{in_turn, refuse_ordered},
     principal::{Operator, Reader, peer},
     problem::Problem,
     request::{Asked, Body, Segments},
-    asking_shapes,
     switches::own_name,
 };
 

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     apply::{change_and_answer, set_by, unknown_household, with_version, written},
+    asking_shapes,
     devices::unknown_device,
     happenings::Happening,
     hours::open,
@@ -31,7 +32,6 @@ use crate::{
     principal::{Family, Member, forbidden},
     problem::Problem,
     request::{Body, IfMatch, Segments, segment},
-    asking_shapes,
     switches::own_name,
 };
 
@@ -166,7 +166,11 @@ pub async fn post(
 /// What was asked and what it was answered, the newest first, for a month. A child sees its own.
 #[utoipa::path(get, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "the requests", body = asking_shapes::Requests), (status = 404, description = "no such household")))]
-pub async fn list(State(context): State<Arc<Context>>, Member(principal): Member, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
@@ -259,9 +263,9 @@ fn allow(
 ) -> Result<(), Problem> {
     match (scope, until) {
         (What::Domain, Some(until)) => open(settings, Grant { what: Granted::Domain(name.clone()), until }, actor).map(drop),
-        (What::Category, Some(until)) => categories
-            .iter()
-            .try_for_each(|slug| open(settings, Grant { what: Granted::Category(slug.clone()), until }, actor).map(drop)),
+        (What::Category, Some(until)) => {
+            categories.iter().try_for_each(|slug| open(settings, Grant { what: Granted::Category(slug.clone()), until }, actor).map(drop))
+        }
         (What::Domain, None) => {
             settings.names.insert(name.clone(), set_by(OwnName { state: SwitchState::Allow, scope: Scope::Subtree }, actor));
             if settings.names.len() > OWN_NAMES_MAX {

@@ -262,7 +262,10 @@ fn compare_entries(before: &Household, after: &Household, subject: &Subject<'_>,
         }
         let has = |levels: &[Option<&Settings>; 3], name: &Name, state: State, scope: Scope| {
             let covers = |settings: &&Settings| {
-                settings.names.get(name).is_some_and(|own| own.value.state == state && (own.value.scope == scope || own.value.scope == Scope::Subtree))
+                settings
+                    .names
+                    .get(name)
+                    .is_some_and(|own| own.value.state == state && (own.value.scope == scope || own.value.scope == Scope::Subtree))
             };
             levels.iter().flatten().any(|settings| covers(&settings))
         };

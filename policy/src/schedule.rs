@@ -150,19 +150,15 @@ impl Schedule {
             !is.is_some_and(|is| is.covers_hours_of(was) && is.block.is_superset(&was.block) && (is.pause || !was.pause))
         });
         let allows = |schedule: &&Self| !schedule.allow.is_empty();
-        let allows_more = is
-            .filter(allows)
-            .is_some_and(|is| !was.is_some_and(|was| was.covers_hours_of(is) && was.allow.is_superset(&is.allow)));
+        let allows_more =
+            is.filter(allows).is_some_and(|is| !was.is_some_and(|was| was.covers_hours_of(is) && was.allow.is_superset(&is.allow)));
         blocks_less || allows_more
     }
 
     /// Whether it holds at all the hours of another one.
     fn covers_hours_of(&self, other: &Self) -> bool {
         let end = |schedule: &Self| schedule.to.minutes + if schedule.to > schedule.from { 0 } else { 24 * 60 };
-        self.days.is_superset(&other.days)
-            && self.except.is_subset(&other.except)
-            && self.from <= other.from
-            && end(self) >= end(other)
+        self.days.is_superset(&other.days) && self.except.is_subset(&other.except) && self.from <= other.from && end(self) >= end(other)
     }
 
     /// When it begins next, within ten days.

@@ -108,7 +108,10 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
     assert_eq!(losses(&opened(&strict, &with(&strict, &[("devices/phone/person", Value::Null)]))), [Loss::Category("games".to_owned())]);
     let moved = with(
         &strict,
-        &[("devices/phone/identifiers", json!([])), ("devices/tv/identifiers", json!([{ "address": "192.0.2.7" }, { "mac": "02:00:00:00:00:01" }]))],
+        &[
+            ("devices/phone/identifiers", json!([])),
+            ("devices/tv/identifiers", json!([{ "address": "192.0.2.7" }, { "mac": "02:00:00:00:00:01" }])),
+        ],
     );
     assert_eq!(losses(&opened(&strict, &moved)), [Loss::Category("games".to_owned())]);
     // Own lists.
@@ -197,7 +200,8 @@ fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
         let before = some(&mut chance);
         // Small changes: one part of the other document.
         let other = some(&mut chance);
-        let part = ["filtering", "preset", "categories", "names", "grants", "pause", "schedules", "people", "devices"][chance.random_range(0..9)];
+        let part =
+            ["filtering", "preset", "categories", "names", "grants", "pause", "schedules", "people", "devices"][chance.random_range(0..9)];
         let mut after = before.clone();
         after[part] = other[part].clone();
         if other.get(part).is_none() {
@@ -222,7 +226,10 @@ fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
                         let decide = |rules: &Arc<HouseholdRules>| {
                             decide(&Asker::of(rules, device, Moment::of(at)), name.borrow(), &class).is_block()
                         };
-                        assert!(!decide(&was) || decide(&is), "round {round}, {part}: {name} {category:?} for {device:?} at {at}\n{before}\n{after}");
+                        assert!(
+                            !decide(&was) || decide(&is),
+                            "round {round}, {part}: {name} {category:?} for {device:?} at {at}\n{before}\n{after}"
+                        );
                     }
                 }
             }

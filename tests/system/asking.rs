@@ -48,7 +48,10 @@ async fn a_child_asks_the_parents_phone_shows_it_and_an_hour_is_open_at_once_and
     assert_eq!((&answered.json["state"], answered.version() > 0), (&json!("allowed"), true));
     ear.heard("answer", &[("state", "allowed")]).await;
     let told = child.get(REQUESTS).await.ok().json;
-    assert_eq!((&told["requests"][0]["answer"]["answer"], &told["requests"][0]["answer"]["until"]), (&json!("allow"), &answered.json["answer"]["until"]));
+    assert_eq!(
+        (&told["requests"][0]["answer"]["answer"], &told["requests"][0]["answer"]["until"]),
+        (&json!("allow"), &answered.json["answer"]["until"])
+    );
     let again = parent.put(&path, json!({ "answer": "deny" })).await;
     assert_eq!((again.status, again.problem()), (409, "answered"));
 
@@ -83,11 +86,17 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     let nobody = parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "whose": "person" })).await;
     assert_eq!((nobody.status, nobody.problem()), (422, "person"), "the tablet is nobody's");
     parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow" })).await.ok();
-    assert_eq!((tablet.ask("www.tube.example. A").await, tablet.ask("tube.example. A").await), ("192.0.2.6".into(), "blocked: youtube".into()));
+    assert_eq!(
+        (tablet.ask("www.tube.example. A").await, tablet.ask("tube.example. A").await),
+        ("192.0.2.6".into(), "blocked: youtube".into())
+    );
     // What is ordered is nobody's to allow, whenever the order comes.
     let id = ask("ordered.example").await;
     world.api.mandate("m", json!({ "name": "ordered.example", "basis": "court-order" })).await.ok();
-    let refused = [parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "minutes": 5 })).await, child.post(REQUESTS, json!({ "name": "ordered.example" })).await];
+    let refused = [
+        parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "minutes": 5 })).await,
+        child.post(REQUESTS, json!({ "name": "ordered.example" })).await,
+    ];
     for refused in refused {
         assert_eq!((refused.status, refused.problem()), (409, "mandatory"));
     }

@@ -53,20 +53,32 @@ async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right(
     let began = Instant::now();
     let report = world.api.get("/v1/reports/choice?by=day").await.ok().json;
     println!("the report took {:?}", began.elapsed());
-    assert_eq!((&report["households"], &report["asked"], &report["undecided"]), (&json!(ACCOUNTS), &json!(CHOOSE), &json!(ACCOUNTS - CHOOSE)));
+    assert_eq!(
+        (&report["households"], &report["asked"], &report["undecided"]),
+        (&json!(ACCOUNTS), &json!(CHOOSE), &json!(ACCOUNTS - CHOOSE))
+    );
     assert_eq!(report["chosen"], json!({ "on": 4_000, "off": 2_000 }));
     assert_eq!(report["default"]["preset"], "light");
     let received = report["undecided_receive"].as_array().unwrap();
     assert_eq!(received.len(), 2, "{received:?}");
-    assert_eq!((&received[0]["preset"], &received[0]["set_by"], &received[0]["households"]), (&json!("light"), &json!("operator"), &json!(3_999)));
-    assert_eq!((&received[1]["preset"], &received[1]["set_by"], &received[1]["households"]), (&json!("strict"), &json!("household"), &json!(1)));
+    assert_eq!(
+        (&received[0]["preset"], &received[0]["set_by"], &received[0]["households"]),
+        (&json!("light"), &json!("operator"), &json!(3_999))
+    );
+    assert_eq!(
+        (&received[1]["preset"], &received[1]["set_by"], &received[1]["households"]),
+        (&json!("strict"), &json!("household"), &json!(1))
+    );
     let channel = |name: &str| report["by_channel"].as_array().unwrap().iter().find(|row| row["channel"] == name).cloned().unwrap();
     assert_eq!(channel("shop"), json!({ "channel": "shop", "on": 1_000, "off": 500 }));
     assert_eq!(report["by_day"].as_array().unwrap().iter().map(|day| day["off"].as_i64().unwrap()).sum::<i64>(), 2_000);
 
     // The undecided receive what the report says, and an explanation says who decided.
     let (undecided, off) = (world.line("127.39.14.1"), world.line("127.0.0.9"));
-    assert_eq!((undecided.ask("bets.example. A").await, off.ask("bets.example. A").await), ("blocked: gambling".into(), "192.0.2.7".into()));
+    assert_eq!(
+        (undecided.ask("bets.example. A").await, off.ask("bets.example. A").await),
+        ("blocked: gambling".into(), "192.0.2.7".into())
+    );
     let explained = world.api.explain("bets.example", "h9998").await.ok().json;
     assert_eq!((&explained["setter"]["layer"], &explained["setter"]["by"]), (&json!("operator"), &json!("default preset")));
     let chosen = world.api.get("/v1/households/h1").await.ok().json;

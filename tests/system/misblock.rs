@@ -19,7 +19,8 @@ async fn a_report_opens_a_ticket_and_an_override_holds_at_once_over_updates_and_
     let (home, public) = (world.line("127.0.7.9"), world.api.with_key(""));
     assert_eq!(home.ask("mild.example. A").await, "blocked: adult");
 
-    let ticket = public.post("/v1/reports", json!({ "name": "mild.example", "reason": "a clinic", "contact": "doctor@mild.example" })).await.ok();
+    let ticket =
+        public.post("/v1/reports", json!({ "name": "mild.example", "reason": "a clinic", "contact": "doctor@mild.example" })).await.ok();
     assert_eq!((ticket.status, &ticket.json["state"], &ticket.json["contact"]), (201, &json!("open"), &json!(null)));
     assert!(ticket.json["due_at"].as_str().unwrap().starts_with("2030-06-06T12:"), "{}", ticket.text);
     public.post("/v1/reports", json!({ "name": "mild.example" })).await.ok();
@@ -45,7 +46,10 @@ async fn a_report_opens_a_ticket_and_an_override_holds_at_once_over_updates_and_
     assert_eq!(home.ask("mild.example. A").await, "192.0.2.7", "nor does a restart");
 
     let export = world.api.get("/v1/reports/export?month=2030-06").await.ok().json;
-    assert_eq!((&export["received"], &export["unblocked"], &export["duplicate"], &export["open"]), (&json!(2), &json!(1), &json!(1), &json!(0)));
+    assert_eq!(
+        (&export["received"], &export["unblocked"], &export["duplicate"], &export["open"]),
+        (&json!(2), &json!(1), &json!(1), &json!(0))
+    );
     let median = export["answered_after_median_s"].as_i64().unwrap();
     assert!((7_200..7_260).contains(&median) && export["late"] == 0, "{export}");
     let sheet = world.api.with_header("accept", "text/csv").get("/v1/reports/export?month=2030-06").await.ok();

@@ -11,7 +11,10 @@ const SECRET: &str = "sixteen octets or more";
 
 async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
     let smtp = mailbox.map_or_else(String::new, |mailbox| {
-        format!("[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Protect <protect@isp.example>\"\ntls = \"none\"\n", mailbox.port())
+        format!(
+            "[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Protect <protect@isp.example>\"\ntls = \"none\"\n",
+            mailbox.port()
+        )
     });
     let notices = format!("[notices]\nwebhook = \"{}\"\nsecret = \"{SECRET}\"\nretry_first_s = 1\n{smtp}", hook.url());
     let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").config(&notices).start().await;

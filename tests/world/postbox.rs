@@ -57,7 +57,8 @@ impl Hook {
     /// All that came: the signature, and the body as it came.
     pub fn so_far(&self) -> Vec<(String, String)> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let signature = |headers: &HeaderMap| headers.get("ox-protect-signature").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let signature =
+            |headers: &HeaderMap| headers.get("ox-protect-signature").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         heard.iter().map(|(headers, body)| (signature(headers), body.clone())).collect()
     }
 

@@ -208,6 +208,7 @@ impl Store {
         if (after.is_none() && !is_new) || !devices_before.iter().all(has_device) {
             let is_lost = |key: &Key| after.is_none() || key.device.as_ref().is_some_and(|device| !has_device(device));
             revoke_lost(&mut transaction, by, id, is_lost).await?;
+            requests::forget_lost(&mut transaction, id, after.as_ref()).await?;
         }
         for notice in &notices {
             notices::queue(&mut transaction, notice).await?;

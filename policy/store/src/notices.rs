@@ -164,8 +164,11 @@ impl Store {
     /// See [`StoreError`].
     pub async fn label_of(&self, actor: &str) -> Result<Option<String>, StoreError> {
         let Some(id) = actor.strip_prefix("key:") else { return Ok(None) };
-        let label: Option<(String,)> =
-            sqlx::query_as("SELECT label FROM api_key WHERE id = ?").bind(id).fetch_optional(&self.pool).await.map_err(step("looking up a key"))?;
+        let label: Option<(String,)> = sqlx::query_as("SELECT label FROM api_key WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("looking up a key"))?;
         Ok(label.map(|(label,)| label).filter(|label| !label.is_empty()))
     }
 }

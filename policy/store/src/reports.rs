@@ -188,8 +188,11 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn report(&self, id: &str, now: Timestamp) -> Result<Option<Report>, StoreError> {
-        let row: Option<Row> =
-            sqlx::query_as("SELECT * FROM report WHERE id = ?").bind(id).fetch_optional(&self.pool).await.map_err(step("reading a report"))?;
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM report WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("reading a report"))?;
         Ok(row.map(|row| row.report(now)))
     }
 
@@ -209,7 +212,8 @@ impl Store {
         let before = sqlx::query_as("SELECT * FROM report WHERE id = ?").bind(id).fetch_optional(&mut *transaction).await;
         let before: Option<Row> = before.map_err(step("reading a report"))?;
         let Some(before) = before.map(|row| row.report(now)) else { return Ok(None) };
-        let update = "UPDATE report SET outcome = ?2, note = ?3, closed_at = ?4, closed_by = ?5, override_until = ?6, due = coalesce(?7, due)
+        let update =
+            "UPDATE report SET outcome = ?2, note = ?3, closed_at = ?4, closed_by = ?5, override_until = ?6, due = coalesce(?7, due)
             WHERE id = ?1 RETURNING *";
         let update = sqlx::query_as(update).bind(id).bind(&closing.outcome).bind(&closing.note).bind(now.as_second()).bind(&by.actor);
         let update = update.bind(closing.override_until.map(Timestamp::as_second)).bind(due.map(Timestamp::as_second));

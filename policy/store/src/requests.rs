@@ -1,7 +1,10 @@
 //! What children ask for, and what they were answered. Kept for a month, never in the audit: what somebody wanted to see is nobody's record.
 
 use jiff::{SignedDuration, Timestamp};
-use policy::{household::Id, name::Name};
+use policy::{
+    household::{Household, Id},
+    name::Name,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqliteConnection};
 
@@ -141,7 +144,8 @@ pub(crate) async fn answer<E>(
     state: RequestState,
     answer: &Answer,
 ) -> Result<Request, ChangeError<E>> {
-    let select = sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'").bind(id).bind(household.as_str());
+    let select =
+        sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'").bind(id).bind(household.as_str());
     let row: Option<Row> = select.fetch_optional(&mut *connection).await.map_err(step("reading a request"))?;
     let mut request = row.map(Row::request).transpose()?.ok_or(ChangeError::Settled)?;
     (request.state, request.asked.answer) = (state, Some(answer.clone()));
@@ -149,6 +153,20 @@ pub(crate) async fn answer<E>(
     let update = sqlx::query("UPDATE request SET state = ?, document = ? WHERE id = ?").bind(state.as_str()).bind(document).bind(id);
     update.execute(connection).await.map_err(step("answering a request"))?;
     Ok(request)
+}
+
+/// Forgets what was asked by devices that a household lost, or in a household that is gone, inside the transaction that takes them away:
+/// what comes again under the same identifier is another's.
+pub(crate) async fn forget_lost(connection: &mut SqliteConnection, household: &Id, after: Option<&Household>) -> Result<(), StoreError> {
+    let select = sqlx::query_as("SELECT DISTINCT device FROM request WHERE household = ?").bind(household.as_str());
+    let devices: Vec<(String,)> = select.fetch_all(&mut *connection).await.map_err(step("listing requests"))?;
+    for (device,) in devices {
+        if !after.is_some_and(|after| after.devices.contains_key(device.as_str())) {
+            let delete = sqlx::query("DELETE FROM request WHERE household = ? AND device = ?").bind(household.as_str()).bind(device);
+            delete.execute(&mut *connection).await.map_err(step("forgetting requests"))?;
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -160,7 +178,8 @@ impl Store {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget.execute(&mut *transaction).await.map_err(step("forgetting requests"))?;
-        let count = "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
+        let count =
+            "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
         let day_ago = (now - SignedDuration::from_hours(24)).as_second();
         let count = sqlx::query_as(count).bind(device.as_str()).bind(day_ago).bind(household.as_str());
         let (open, today): (i64, i64) = count.fetch_one(&mut *transaction).await.map_err(step("counting requests"))?;
@@ -187,7 +206,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn requests(&self, household: &Id, device: Option<&Id>, now: Timestamp) -> Result<Vec<Request>, StoreError> {
-        let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
+        let select =
+            "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
         let select = sqlx::query_as(select).bind(household.as_str()).bind((now - KEPT).as_second()).bind(device.map(Id::as_str));
         let rows: Vec<Row> = select.fetch_all(&self.pool).await.map_err(step("listing requests"))?;
         rows.into_iter().map(Row::request).collect()
