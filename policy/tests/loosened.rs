@@ -147,7 +147,7 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
 
 /// Some household, out of few words, so that changes meet.
 fn some(chance: &mut StdRng) -> Value {
-    let mut level = |chance: &mut StdRng| {
+    let level = |chance: &mut StdRng| {
         let mut level = json!({});
         for category in ["games", "social", "gambling"] {
             if chance.random_range(0..3) == 0 {
