@@ -20,10 +20,10 @@ pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register
     Ok(register)
 }
 
-/// Lists as they are under the mandates of the store that are in force now.
-pub async fn on(lists: Arc<Blocklist>, store: &Store) -> Result<Arc<Blocklist>, StoreError> {
+/// Lists as they are under the mandates of the store that are in force at a time.
+pub async fn on(lists: Arc<Blocklist>, store: &Store, at: Timestamp) -> Result<Arc<Blocklist>, StoreError> {
     let live = Arc::new(LiveLists::new(lists));
-    Register::new(Arc::clone(&live)).fill(read(store).await?, Timestamp::now());
+    Register::new(Arc::clone(&live)).fill(read(store).await?, at);
     Ok(live.current())
 }
 

@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
+    blocklist::Blocklist,
     household::Id,
     live::LiveLists,
     mandates::{Mandate, Mandates, Phase},
@@ -70,6 +71,13 @@ impl Register {
         shelf.valid.and_then(|(_, until)| until)
     }
 
+    /// Lists as they were under what was in force at a time, as far as that still stands here.
+    #[must_use]
+    pub fn at(&self, lists: &Arc<Blocklist>, at: Timestamp) -> Arc<Blocklist> {
+        let active = self.shelf().all.values().filter(|mandate| mandate.phase(at) == Phase::Active).cloned().collect();
+        lists.ordered(&Arc::new(Mandates::of(active)))
+    }
+
     /// How many are in force, are to come, and are over.
     #[must_use]
     pub fn count(&self, now: Timestamp) -> [(Phase, usize); 3] {
@@ -93,7 +101,7 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{blocklist::Blocklist, mandates::Document, name::Name};
+    use crate::{mandates::Document, name::Name};
 
     fn mandate(id: &str, name: &str, not_before: Option<i64>, not_after: Option<i64>) -> Mandate {
         let at = |second: i64| Timestamp::from_second(second).unwrap();

@@ -17,6 +17,7 @@ mod feeds;
 mod households;
 mod keys;
 mod mandates;
+mod past;
 mod retries;
 
 use std::{path::Path, sync::Arc, time::Duration};
