@@ -24,6 +24,8 @@ async fn two_households() -> World {
         .listing("gambling", "bets.example")
         .household("home", "127.0.7.0/24")
         .household("other", "127.0.8.0/24")
+        // A walk over all routes is more than a family asks at once.
+        .config("[api]\nrate_per_s = 0\n")
         .start()
         .await;
     world.device("home", "phone", ("mac", "02:00:00:00:00:07")).await;
