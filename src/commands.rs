@@ -102,7 +102,9 @@ async fn explain(
     let plan = checked.plan();
     let mut lists = match past {
         None => lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?,
-        Some(at) => lists::open_at(&plan.directory, &checked.taxonomy, at)?.with_context(|| format!("no lists are kept that were live at {at}"))?,
+        Some(at) => {
+            lists::open_at(&plan.directory, &checked.taxonomy, at)?.with_context(|| format!("no lists are kept that were live at {at}"))?
+        }
     };
     let url = &checked.config.store.url;
     let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };

@@ -21,7 +21,8 @@ use blocklist_loader::Feed;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
-    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
+    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
+    register::Register,
 };
 use policy_store::{Author, NewKey, Store};
 use resolver::{

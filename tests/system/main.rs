@@ -24,6 +24,7 @@ mod identity;
 mod lists;
 mod mandates;
 mod nsd;
+mod past;
 mod recursion;
 mod roles;
 mod survival;

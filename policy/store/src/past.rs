@@ -27,13 +27,16 @@ impl Store {
         let mut document: Option<Value> = now.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable)?;
         let (subject, mut below) = (format!("household:{id}"), i64::MAX);
         'rows: loop {
-            let rows = sqlx::query("SELECT sequence, at, before, after FROM audit WHERE subject = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?");
+            let rows = sqlx::query(
+                "SELECT sequence, at, before, after FROM audit WHERE subject = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            );
             let rows = rows.bind(&subject).bind(below).bind(BATCH).fetch_all(&mut *reading).await.map_err(step("reading the audit"))?;
             for row in &rows {
                 below = row.get("sequence");
-                let done: Timestamp = row.get::<String, _>("at").parse().map_err(|error: jiff::Error| {
-                    StoreError::Document { household: id.to_string(), source: error.into() }
-                })?;
+                let done: Timestamp = row
+                    .get::<String, _>("at")
+                    .parse()
+                    .map_err(|error: jiff::Error| StoreError::Document { household: id.to_string(), source: error.into() })?;
                 if done <= at {
                     break 'rows;
                 }
