@@ -41,11 +41,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check { config } => check(&config),
         Command::Explain { name, household, device, record_type, at, config } => {
-            if at.is_some() {
-                bail!("--at: past times are not answered by this version");
-            }
             let checked = load(&config)?;
-            runtime()?.block_on(explain(&checked, &name, household.as_deref(), device.as_deref(), &record_type))
+            runtime()?.block_on(explain(&checked, &name, household.as_deref(), device.as_deref(), &record_type, at))
         }
         Command::Resolve { name, record_type, trace, config } => {
             let checked = load(&config)?;
@@ -97,23 +94,33 @@ async fn explain(
     household: Option<&str>,
     device: Option<&str>,
     record_type: &str,
+    past: Option<Timestamp>,
 ) -> anyhow::Result<ExitCode> {
     let name = Name::parse(name).with_context(|| format!("{name:?}"))?;
     let record_type = api::explain::record_type(record_type).ok_or_else(|| anyhow!("{record_type:?} is no record type"))?;
-    let lists = lists::open_newest(&checked.plan(), &checked.taxonomy)?;
-    let mut lists = lists.context("no lists were built yet: ox-protect lists build")?;
+    let at = past.unwrap_or_else(Timestamp::now);
+    let plan = checked.plan();
+    let mut lists = match past {
+        None => lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?,
+        Some(at) => {
+            lists::open_at(&plan.directory, &checked.taxonomy, at)?.with_context(|| format!("no lists are kept that were live at {at}"))?
+        }
+    };
     let url = &checked.config.store.url;
     let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };
     if let Some(store) = &store {
-        lists = orders::on(lists, store).await?;
+        lists = orders::on(lists, store, at).await?;
     }
     let lists = Arc::new(LiveLists::new(lists));
     let directory = Arc::new(Directory::new(checked.defaults));
     let mut line = None;
     if let Some((household, store)) = household.zip(store.as_ref()) {
         let id: Id = household.parse()?;
-        let found = store.household(&id).await?.ok_or_else(|| anyhow!("there is no household {id}"))?;
-        let at = Timestamp::now();
+        let found = match past {
+            None => store.household(&id).await?,
+            Some(at) => store.household_at(&id, at).await?,
+        };
+        let found = found.ok_or_else(|| anyhow!("there is no household {id}"))?;
         let rules = Arc::new(HouseholdRules::compile(&found, &checked.taxonomy, checked.defaults, at));
         let device = match device {
             Some(device) => Some(rules.device_by_id(&device.parse()?).ok_or_else(|| anyhow!("household {id} has no device {device}"))?),
@@ -124,7 +131,7 @@ async fn explain(
     let recursor = Arc::new(daemon::recursor(checked)?);
     let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
-    let explained = engine.explain(asker, name, record_type).await;
+    let explained = engine.explain(asker, name, record_type, None).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);
     print_json(&explanation)
 }

@@ -22,7 +22,8 @@ use blocklist_loader::Feed;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
-    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
+    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
+    register::Register,
 };
 use policy_store::{Author, NewKey, Store};
 use resolver::{
@@ -318,8 +319,8 @@ struct DataPath(Arc<Engine>);
 
 #[async_trait]
 impl api::Explainer for DataPath {
-    async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained {
-        self.0.explain(asker, name, record_type).await
+    async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
+        self.0.explain(asker, name, record_type, lists).await
     }
 }
 

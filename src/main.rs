@@ -55,9 +55,9 @@ enum Command {
         /// The record type, a mnemonic or a number.
         #[arg(long = "type", default_value = "A")]
         record_type: String,
-        /// A past time; not answered by this version.
+        /// A past time, RFC 3339: by the household, the lists and the orders of that time.
         #[arg(long)]
-        at: Option<String>,
+        at: Option<jiff::Timestamp>,
         #[command(flatten)]
         config: ConfigArgument,
     },

@@ -131,6 +131,9 @@ impl From<ActError> for Problem {
                 Self::conflict("not_approvable", format!("the gate {gate} is not one that can be opened: what came is not what was sent"))
             }
             ActError::UnknownGeneration(number) => Self::not_found("unknown_generation", format!("generation {number} is not kept")),
+            ActError::NotKept(at) => {
+                Self::not_found("not_kept", format!("no lists are kept that were live at {at}")).with_field("at".to_owned())
+            }
             ActError::NothingBefore(detail) => Self::conflict("nothing_before", veil::sentence(&detail)),
             ActError::Failed(detail) => {
                 let detail = veil::sentence(&detail);

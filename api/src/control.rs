@@ -4,11 +4,11 @@
 //! and comes back canonical, or refused with the field that is wrong. Everything here is data that goes out as it stands, but for
 //! secrets, which `veil` takes out on the way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use policy::{artefact::FeedReport, listing::Tier};
+use policy::{artefact::FeedReport, blocklist::Blocklist, listing::Tier};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -50,6 +50,9 @@ pub trait ListControl: Send + Sync {
 
     /// The generations that are kept, newest first.
     async fn generations(&self) -> Result<Vec<GenerationState>, ActError>;
+
+    /// The lists as they were at a time: the last generation that was built before it, where it is kept.
+    async fn at(&self, at: Timestamp) -> Result<Arc<Blocklist>, ActError>;
 
     /// What differs between two kept generations, with at most `limit` names each way.
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError>;
@@ -93,6 +96,8 @@ pub enum ActError {
     },
     /// A generation that is not kept.
     UnknownGeneration(u64),
+    /// No generation is kept that was live then.
+    NotKept(Timestamp),
     /// There is nothing to go back to: the named generation is live, or nothing before is kept.
     NothingBefore(String),
     /// A step failed.

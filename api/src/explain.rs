@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     Context,
-    apply::read_with_rules,
+    apply::{read_with_rules, unknown_household},
     devices::unknown_device,
     grounds::Grounds,
     principal::Anyone,
@@ -44,7 +44,8 @@ pub struct Question {
     household: Option<String>,
     /// Its device that asks.
     device: Option<String>,
-    /// A past time. Not answered by this version.
+    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the name leads to is looked up now.
+    #[param(format = DateTime)]
     at: Option<String>,
 }
 
@@ -174,6 +175,12 @@ struct Ede {
     text: String,
 }
 
+/// Reads a time that has been.
+fn past_time(text: &str) -> Result<Timestamp, Problem> {
+    let at: Timestamp = text.parse().map_err(|error| Problem::value("at", "time", format!("{text:?} is no RFC 3339 time: {error}")))?;
+    if at > Timestamp::now() { Err(Problem::value("at", "future", "a time that has been")) } else { Ok(at) }
+}
+
 /// Record types by the names people use; any other by number.
 const TYPES: [(&str, u16); 16] = [
     ("A", 1),
@@ -222,24 +229,36 @@ pub async fn explain(
     let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
     let text = question.record_type.as_deref().unwrap_or("A");
     let record_type = record_type(text).ok_or_else(|| Problem::value("type", "record_type", format!("{text:?} is no record type")))?;
-    if question.at.is_some() {
-        return Err(Problem::value("at", "not_built", "past times are not answered by this version"));
-    }
+    let past = question.at.as_deref().map(past_time).transpose()?;
     let line = match &household {
         None if device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
         None => None,
         Some(id) => {
-            let (household, rules) = read_with_rules(&context, id).await?;
+            let (household, rules, at) = match past {
+                None => {
+                    let (household, rules) = read_with_rules(&context, id).await?;
+                    (household, rules, Timestamp::now())
+                }
+                Some(at) => {
+                    let household = context.store.household_at(id, at).await?.ok_or_else(|| unknown_household(id))?;
+                    let rules = HouseholdRules::compile(&household, &context.taxonomy, context.defaults, at);
+                    (household, Arc::new(rules), at)
+                }
+            };
             let place = match &device {
                 Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
                 None => None,
             };
-            Some(Line { household, rules, device: place, at: Timestamp::now() })
+            Some(Line { household, rules, device: place, at })
         }
     };
     let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
-    let explained = context.explainer.explain(asker, name.clone(), record_type).await;
+    let lists = match past {
+        Some(at) => Some(context.mandates.at(&context.lists_control.at(at).await?, at)),
+        None => None,
+    };
+    let explained = context.explainer.explain(asker, name.clone(), record_type, lists).await;
     Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, sight)))
 }
 

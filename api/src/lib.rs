@@ -62,8 +62,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware, routing::get};
 use policy::{
-    category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name, register::Register,
-    rules::OperatorDefaults,
+    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
+    register::Register, rules::OperatorDefaults,
 };
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -73,8 +73,8 @@ use crate::{control::ListControl, happenings::Happenings, limits::Limits, proble
 /// Somebody who can say what a query would be answered: the data path itself.
 #[async_trait]
 pub trait Explainer: Send + Sync {
-    /// Judges and answers one question as the data path does.
-    async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained;
+    /// Judges and answers one question as the data path does, by the live lists or by others.
+    async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained;
 }
 
 /// What the API needs of the running node.

@@ -144,9 +144,8 @@ fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
             (zone.to_datetime(instant) == civil).then_some(instant)
         };
         // Offsets that any zone has ever had: a multiple of a quarter of an hour today.
-        let mut shown = (-60..=60).filter_map(|quarters| shows(quarters * 15));
-        let (first, last) = (shown.next(), None);
-        let last = shown.last().or(last).or(first);
+        let shown: Vec<Timestamp> = (-60..=60).filter_map(|quarters| shows(quarters * 15)).collect();
+        let (first, last) = (shown.first().copied(), shown.last().copied());
         if is_end { last } else { first }.unwrap_or_else(|| {
             // Left out: by the clocks of the time before the change.
             let before = zone.to_offset(middle - SignedDuration::from_hours(15));

@@ -197,6 +197,13 @@ impl Entry {
         Self { message_octets: u16::try_from(octets.len()).expect("a question is short"), octets: octets.into(), ..Self::blank() }
     }
 
+    /// The same answer, of which nobody has said anything yet.
+    #[must_use]
+    pub fn unjudged(&self) -> Self {
+        let Self { message_octets, stored_s, ttl_s, .. } = *self;
+        Self { octets: self.octets.clone(), message_octets, chain: self.chain.clone(), stored_s, ttl_s, ..Self::blank() }
+    }
+
     fn blank() -> Self {
         Self {
             octets: Box::default(),

@@ -103,6 +103,7 @@ pub struct Renewal {
 }
 
 /// What is to be done with a packet.
+#[expect(clippy::large_enum_variant, reason = "it is made once and taken apart at once; a box would cost each miss an allocation")]
 pub enum Step {
     /// Nothing: it is no query, and who sends such is not listened to.
     Silent,

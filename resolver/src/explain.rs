@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hickory_proto::op::Message;
 use policy::{
+    blocklist::Blocklist,
     decide::Asker,
     explain::{AnswerSummary, Explained},
     name::{Name, WireName},
@@ -22,17 +23,20 @@ use crate::{
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Says what an asker would get and why, by asking the data path for it.
-    pub async fn explain(&self, asker: Asker, name: Name, record_type: u16) -> Explained {
+    /// Says what an asker would get and why, by asking the data path for it: by the live lists, or by others, which may be old.
+    pub async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
         let packet = question_packet(&name, record_type);
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("our own query can be read");
         };
-        let lists = self.parts.lists.current();
+        let live = self.parts.lists.current();
+        let lists = lists.unwrap_or_else(|| Arc::clone(&live));
+        // What other lists say of an entry is not to be remembered with it.
+        let own = |entry: Arc<Entry>| if lists.stamp() == live.stamp() { entry } else { Arc::new(entry.unjudged()) };
         let mut reply = Vec::new();
         let key = KeyRef::of(&query);
-        let mut entry = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
+        let mut entry = own(self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key))));
         let mut walk = |entry: &Entry, is_usable| {
             let at_hand = AtHand { entry, is_usable, is_stale: false, now: self.now() };
             self.walk(&query, &asker, &lists, at_hand, Transport::Told, &mut reply)
@@ -41,6 +45,7 @@ impl Engine {
         if matches!(walked, Walked::NoAnswer { .. }) {
             match self.obtain(key.to_owned(), Question::new(name.clone(), record_type)).await {
                 Ok(resolved) => {
+                    let resolved = own(resolved);
                     walked = walk(&resolved, true);
                     entry = resolved;
                 }

@@ -147,6 +147,17 @@ impl ListControl for Control {
         listed.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
+    async fn at(&self, at: Timestamp) -> Result<Arc<Blocklist>, ActError> {
+        let live = self.live.current();
+        if live.header().built_at <= at {
+            return Ok(live);
+        }
+        let (directory, taxonomy) = (self.directory.clone(), Arc::clone(&self.taxonomy));
+        let opened = tokio::task::spawn_blocking(move || super::open_at(&directory, &taxonomy, at)).await;
+        let opened = opened.map_err(|error| ActError::Failed(error.to_string()))?;
+        opened.map_err(|error| ActError::Failed(format!("{error:#}")))?.ok_or(ActError::NotKept(at))
+    }
+
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
         let (before, after) = (self.open(from).await?, self.open(to).await?);
         let differences = tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;

@@ -20,11 +20,15 @@ mod keeper;
 mod sharing;
 mod swap;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use blocklist_loader::{Need, Plan, generations, needs_building, newest, share};
-use policy::{blocklist::Blocklist, category::Taxonomy, live::LiveLists};
+use jiff::Timestamp;
+use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
 
 pub use self::{
     board::Board,
@@ -57,6 +61,13 @@ pub fn open_newest(plan: &Plan, taxonomy: &Taxonomy) -> anyhow::Result<Option<Ar
         }
     }
     Ok(None)
+}
+
+/// The generation that was live at a time: the last one that was built before it. None where it is no longer kept.
+pub fn open_at(directory: &Path, taxonomy: &Taxonomy, at: Timestamp) -> anyhow::Result<Option<Arc<Blocklist>>> {
+    let kept = newest(directory).with_context(|| format!("listing {}", directory.display()))?;
+    let then = kept.iter().find(|kept| artefact::peek(&kept.path).is_ok_and(|header| header.built_at <= at));
+    then.map(|then| generations::open(directory, then.generation, taxonomy)).transpose().map_err(Into::into)
 }
 
 /// Opens the newest generation. Where there is none, or the feeds are defined otherwise by now, builds first: a query is never answered

@@ -28,6 +28,7 @@ mod mandates;
 mod misblock;
 mod notices;
 mod nsd;
+mod past;
 mod recursion;
 mod roles;
 mod survival;

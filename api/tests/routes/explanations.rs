@@ -100,7 +100,7 @@ async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_
         });
         let asker = directory.identify(address, None, false, policy::moment::Moment::FIRST).asker;
         assert_eq!(line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker), asker);
-        let explained = context.explainer.explain(asker, policy::name::Name::parse("bets.example").unwrap(), 1).await;
+        let explained = context.explainer.explain(asker, policy::name::Name::parse("bets.example").unwrap(), 1, None).await;
         let composed = json!(api::explain::compose(&explained, 1, line.as_ref(), &context.taxonomy, api::explain::Sight::Whole));
         assert_eq!(composed["setter"], json!({ "layer": "operator", "by": "default preset", "at": null }));
         assert!(composed["reason"].as_str().unwrap().contains("the operator's default blocks"));

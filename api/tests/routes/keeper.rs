@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use api::control::{
@@ -17,7 +17,7 @@ use api::control::{
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
-use policy::{artefact::FeedReport, listing::Tier};
+use policy::{artefact::FeedReport, blocklist::Blocklist, listing::Tier};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -167,6 +167,10 @@ impl ListControl for Keeper {
         self.act(format!("roll back {name} to {to:?} by {by}"))?;
         self.state().feeds.get_mut(name).unwrap().state = Condition::Held;
         Ok(RolledBack { from: LIVE, to: to.unwrap_or(LIVE - 1), live: LIVE + 1, took_ms: 0.5 })
+    }
+
+    async fn at(&self, _: Timestamp) -> Result<Arc<Blocklist>, ActError> {
+        Err(ActError::NotKept(Timestamp::UNIX_EPOCH))
     }
 
     async fn generations(&self) -> Result<Vec<GenerationState>, ActError> {

@@ -8,7 +8,7 @@ use crate::world::World;
 
 async fn seen(world: &World, name: &str, sight: Sight) -> Value {
     let context = &world.context;
-    let explained = context.explainer.explain(context.directory.unknown_line(), Name::parse(name).unwrap(), 1).await;
+    let explained = context.explainer.explain(context.directory.unknown_line(), Name::parse(name).unwrap(), 1, None).await;
     json!(compose(&explained, 1, None, &context.taxonomy, sight))
 }
 

@@ -98,8 +98,8 @@ struct DataPath(Arc<LiveLists>);
 
 #[async_trait]
 impl Explainer for DataPath {
-    async fn explain(&self, asker: Asker, name: Name, _: u16) -> Explained {
-        let lists = self.0.current();
+    async fn explain(&self, asker: Asker, name: Name, _: u16, lists: Option<Arc<Blocklist>>) -> Explained {
+        let lists = lists.unwrap_or_else(|| self.0.current());
         let mut names = vec![name.clone()];
         if name.to_string() == "leads.example" {
             names.push(Name::parse("bets.example").unwrap());

@@ -21,6 +21,7 @@ mod households;
 mod keys;
 mod mandates;
 mod notices;
+mod past;
 mod reports;
 mod requests;
 mod retries;

@@ -301,7 +301,7 @@ impl World {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
         let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
-        self.engine.explain(asker, name(asked), record_type.into()).await
+        self.engine.explain(asker, name(asked), record_type.into(), None).await
     }
 
     /// How often the Internet was asked about a name.
