@@ -15,6 +15,8 @@ use ipnet::IpNet;
 use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
 use serde::{Deserialize, Serialize};
 
+use crate::notices;
+
 pub use self::blocks::{BlockedAnswerKind, BlockedBy};
 use crate::oidc;
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub lists: Lists,
     /// The operator's defaults.
     pub policy: Policy,
+    /// Where holders of accounts are told.
+    pub notices: notices::Settings,
+    /// What the public reports.
+    pub reports: Reports,
     /// Where answers come from.
     pub recursion: Recursion,
     /// What is written to standard error.
@@ -370,6 +376,22 @@ impl Default for Log {
     }
 }
 
+/// `[reports]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reports {
+    /// Hours in which a report of the public is to be answered.
+    pub answer_within_hours: u32,
+    /// Reports and checks a minute of one address.
+    pub per_minute: u32,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { answer_within_hours: 72, per_minute: 30 }
+    }
+}
+
 fn network(text: &str) -> IpNet {
     text.parse().expect("our own defaults are networks")
 }
@@ -485,6 +507,7 @@ impl Config {
         }
         self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
+        self.notices = self.notices.rooted(base);
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
         self
     }
@@ -540,6 +563,9 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     if let Some(share) = &lists.share {
         share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
     }
+    notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
+    value("reports.answer_within_hours", (1..=8_760).contains(&config.reports.answer_within_hours), "1 to 8760")?;
+    value("reports.per_minute", (1..=100_000).contains(&config.reports.per_minute), "1 to 100000")?;
     check_api(&config.api)?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;

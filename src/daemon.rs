@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     net::SocketAddr,
+    num::NonZeroU32,
     path::Path,
     sync::{
         Arc,
@@ -39,8 +40,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     clock,
-    config::{self, Checked, Zone},
+    config::{self, Checked, Reports, Zone},
     lists::{self, Board, Keeper},
+    notices::{self, Post},
     oidc, orders, sampling,
 };
 
@@ -58,6 +60,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let store = Store::open(&checked.config.store.url).await?;
+    let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
@@ -114,13 +117,15 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         lists: &live,
         mandates: &mandates,
         control: Arc::new(control),
+        post,
     };
     let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
     tokio::spawn(clock::run(Arc::clone(&context)));
+    tokio::spawn(notices::run(Arc::clone(&running.post)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
     // Failures to say who one is are counted by address.
-    let router = api::router(context).into_make_service_with_connect_info::<SocketAddr>();
+    let router = api::router(Arc::clone(&context)).into_make_service_with_connect_info::<SocketAddr>();
     let end = Arc::clone(&ended);
     let serve = axum::serve(api_listener, router).with_graceful_shutdown(async move { end.notified().await });
     let api = tokio::spawn(serve.into_future());
@@ -130,6 +135,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     wait_for_end().await?;
     is_ready.store(false, Ordering::Relaxed);
     board.close();
+    context.happenings.close();
     ended.notify_one();
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
@@ -318,6 +324,12 @@ impl api::Explainer for DataPath {
     }
 }
 
+/// Where the public asks.
+fn desk(reports: &Reports) -> api::reports::Desk {
+    let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
+    api::reports::Desk::new(answer_within, NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN))
+}
+
 /// What a running daemon consists of.
 struct Running<'d> {
     checked: &'d Checked,
@@ -328,6 +340,7 @@ struct Running<'d> {
     lists: &'d Arc<LiveLists>,
     mandates: &'d Arc<Register>,
     control: Arc<lists::Control>,
+    post: Arc<Post>,
 }
 
 /// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key of ours need not wait for them.
@@ -349,7 +362,7 @@ fn limits(api: &config::Api) -> Limits {
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
-    let Running { checked, store, directory, engine, recursor, lists, mandates, control } = running;
+    let Running { checked, store, directory, engine, recursor, lists, mandates, control, post } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
     let render_metrics = move || {
@@ -375,6 +388,10 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         explainer: Arc::new(DataPath(Arc::clone(engine))),
         render_metrics: Box::new(render_metrics),
         is_ready: Box::new(move || ready.load(Ordering::Relaxed)),
+        happenings: Default::default(),
+        notices: post.channels(),
+        default_preset: checked.config.policy.default_preset.clone(),
+        desk: desk(&checked.config.reports),
         limits: limits(&checked.config.api),
         tokens,
         writes: tokio::sync::Mutex::new(()),

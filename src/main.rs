@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod daemon;
 mod lists;
+mod notices;
 mod oidc;
 mod orders;
 mod sampling;

@@ -1,4 +1,4 @@
-//! Mandates on a running node: read at the start, before anybody is answered, and begun and ended by the clock.
+//! Mandates, and names that are lifted, on a running node: read at the start, before anybody is answered, and begun and ended by the clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,15 +16,22 @@ const SLEEP_MAX: Duration = Duration::from_millis(250);
 pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register>, StoreError> {
     describe_gauge!("ox_protect_mandates", "Mandates, by whether they are in force, to come, or over");
     let register = Arc::new(Register::new(Arc::clone(lists)));
-    register.fill(read(store).await?, Timestamp::now());
+    describe_gauge!("ox_protect_overrides", "Names that nothing but an order blocks, because somebody reported them");
+    fill(&register, store, Timestamp::now()).await?;
     Ok(register)
 }
 
 /// Lists as they are under the mandates of the store that are in force at a time.
 pub async fn on(lists: Arc<Blocklist>, store: &Store, at: Timestamp) -> Result<Arc<Blocklist>, StoreError> {
     let live = Arc::new(LiveLists::new(lists));
-    Register::new(Arc::clone(&live)).fill(read(store).await?, at);
+    fill(&Register::new(Arc::clone(&live)), store, at).await?;
     Ok(live.current())
+}
+
+async fn fill(register: &Register, store: &Store, at: Timestamp) -> Result<(), StoreError> {
+    register.fill(read(store).await?, at);
+    register.lift(store.overrides().await?, at);
+    Ok(())
 }
 
 async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
@@ -45,6 +52,7 @@ pub async fn run(register: Arc<Register>) {
 
 /// Shows how many there are.
 pub fn show(register: &Register) {
+    gauge!("ox_protect_overrides").set(register.count_lifted(Timestamp::now()) as f64);
     for (phase, count) in register.count(Timestamp::now()) {
         let state = match phase {
             Phase::Active => "active",

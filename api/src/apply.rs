@@ -1,7 +1,7 @@
 //! A write, from the first to the last step. When the answer leaves, the rules are live.
 //!
 //! ```text
-//! authorise, validate -> store: one transaction (document, version, audit) -> compile that household -> swap its record -> answer
+//! authorise, validate -> store: one transaction (document, version, notices, audit) -> compile that household -> swap its record -> answer
 //! ```
 
 use std::sync::Arc;
@@ -18,11 +18,16 @@ use policy::{
     household::{Household, Id, Set},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Author, Batch, Changed, Position, Store, StoreError};
+use policy_store::{Answer, Author, Batch, Change, Changed, Position, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{Context, problem::Problem};
+use crate::{
+    Context,
+    happenings::{Happening, touched},
+    notices,
+    problem::Problem,
+};
 
 /// Households read at a time at the start: some megabytes of documents.
 const START_BATCH: u32 = 5_000;
@@ -43,16 +48,40 @@ pub async fn change<T: Send + 'static>(
     expected: Option<u64>,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
+    change_and_answer(context, by, id, expected, None, edit).await
+}
+
+/// The same, with the request that the change allows.
+pub async fn change_and_answer<T: Send + 'static>(
+    context: &Arc<Context>,
+    by: &Author,
+    id: Id,
+    expected: Option<u64>,
+    allows: Option<(String, Answer)>,
+    edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
+) -> Result<(Changed, T), Problem> {
     let (context, by) = (Arc::clone(context), by.clone());
     let written = tokio::spawn(async move {
         let _turn = context.writes.lock().await;
-        let mut told = None;
-        let edit = |before| edit(before).map(|(after, tell)| (after, told = Some(tell)).0);
-        let changed = context.store.change(&by, &id, expected, edit).await?;
+        let label = context.store.label_of(&by.actor).await?;
+        let (mut told, mut devices) = (None, None);
+        let edit = |before: Option<Household>| {
+            let was = before.clone();
+            let (after, tell) = edit(before)?;
+            told = Some(tell);
+            devices = touched(was.as_ref(), after.as_ref());
+            let notices = match (&was, &after) {
+                (Some(was), Some(after)) => notices::of_change(&context, &by, label.as_deref(), was, after)?,
+                _ => Vec::new(),
+            };
+            Ok(Change { household: after, notices, allows })
+        };
+        let changed = context.store.change_with(&by, &id, expected, edit).await?;
         match &changed.household {
             Some(household) => install(&context.directory, household, &context.taxonomy, context.defaults),
             None => context.directory.remove(&id),
         }
+        context.happenings.tell(&id, Happening::change(changed.version, devices));
         Ok((changed, told.expect("a change that was stored was edited")))
     });
     written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))

@@ -66,7 +66,8 @@ pub fn complete(mut document: Document) -> Document {
             refuse(operation, "default", "refused; `code` says why");
             let is_write = takes_version || is_post;
             if path.starts_with("/v1/") {
-                operation.security = Some(vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
+                // What needs no key says so itself.
+                operation.security.get_or_insert_with(|| vec![SecurityRequirement::new(KEY, [] as [String; 0])]);
                 for parameter in operation.parameters.iter_mut().flatten() {
                     if let RefOr::T(parameter) = parameter
                         && ["id", "device", "person", "grant"].contains(&parameter.name.as_str())
@@ -87,7 +88,7 @@ pub fn complete(mut document: Document) -> Document {
                     operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
                 }
                 // A key has no version: it is made, and it ends.
-                if takes_version && !path.ends_with("/keys/{key}") {
+                if takes_version && !path.ends_with("/keys/{key}") && !path.starts_with("/v1/reports/") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
                     let if_match = if_match.description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",

@@ -81,6 +81,7 @@ impl<'a> Grounds<'a> {
         match self.layer() {
             Layer::Mandatory if self.is_hidden => None,
             Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter::new("mandate", mandate.id.to_string())),
+            Layer::NeverBlock if self.feed.is_none() => Some(Setter::new("operator", "override")),
             Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter::new("feed", self.feed.clone()?)),
             Layer::DeviceAllow
             | Layer::PersonAllow

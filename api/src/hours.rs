@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{extract::State, http::StatusCode, response::Response};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use policy::{
-    household::{Id, SCHEDULES_MAX},
+    household::{Id, SCHEDULES_MAX, Settings},
     name::Name,
     schedule::{ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule},
 };
@@ -178,22 +178,25 @@ pub async fn post_grant(
 ) -> Result<Response, Problem> {
     let (what, minutes, actor) = (body.read(&context)?, body.minutes, author.actor.clone());
     let change = place.change(&context, &author, expected, move |settings| {
-        let now = Timestamp::now();
-        let grant = Grant { what, until: now + SignedDuration::from_mins(minutes.into()) };
-        settings.grants.retain(|_, grant| grant.value.until > now);
-        if settings.grants.len() >= SCHEDULES_MAX {
-            return Err(Problem::conflict("limit", format!("at most {SCHEDULES_MAX} grants run in one place")));
-        }
-        let id = (1..)
-            .map(|number: u32| format!("g{number}").parse::<Id>().expect("a letter and digits"))
-            .find(|id| !settings.grants.contains_key(id));
-        let id = id.expect("numbers do not end");
+        let grant = Grant { what, until: Timestamp::now() + SignedDuration::from_mins(minutes.into()) };
         let mut said = json!(grant);
-        said["grant"] = json!(id);
-        settings.grants.insert(id, set_by(grant, &actor));
+        said["grant"] = json!(open(settings, grant, &actor)?);
         Ok((StatusCode::CREATED, said))
     });
     change.await
+}
+
+/// Opens something for a while in one place, and says under which name.
+pub fn open(settings: &mut Settings, grant: Grant, actor: &str) -> Result<Id, Problem> {
+    let now = Timestamp::now();
+    settings.grants.retain(|_, grant| grant.value.until > now);
+    if settings.grants.len() >= SCHEDULES_MAX {
+        return Err(Problem::conflict("limit", format!("at most {SCHEDULES_MAX} grants run in one place")));
+    }
+    let mut ids = (1..).map(|number: u32| format!("g{number}").parse::<Id>().expect("a letter and digits"));
+    let id = ids.find(|id| !settings.grants.contains_key(id)).expect("numbers do not end");
+    settings.grants.insert(id.clone(), set_by(grant, actor));
+    Ok(id)
 }
 
 /// Ends a grant early.

@@ -9,14 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ipnet::IpNet;
-use policy::household::{Filtering, Household, Id, NETWORKS_MAX};
+use policy::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX};
 use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change, change_existing, made_or_changed, unknown_household, with_version, written},
+    apply::{change, change_existing, made_or_changed, set_by, unknown_household, with_version, written},
     principal::{Anyone, Family, Operator, Principal, Reader, Viewer, forbidden},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments, segment},
@@ -52,11 +52,25 @@ pub struct HouseholdBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     locale: Option<Option<String>>,
+    /// How it was asked for its choice: `portal`, `app`, `call-centre`, `shop` or `operator`. Comes with `filtering`.
+    #[serde(default)]
+    channel: Option<String>,
+    /// Where the holder of the account is reached, such as `{"email": "…"}`; `null` takes it back.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<shapes::Contact>)]
+    contact: Option<Option<Contact>>,
 }
 
 /// Tells `null` from nothing.
 pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Whether this can be an address of e-mail. Whether it is one, only a letter can tell.
+fn is_address(text: &str) -> bool {
+    let is_plain =
+        text.len() <= 254 && text.chars().all(|letter| !letter.is_control() && !letter.is_whitespace() && !"<>,;\"".contains(letter));
+    is_plain && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
 }
 
 impl HouseholdBody {
@@ -78,6 +92,17 @@ impl HouseholdBody {
                 return Err(Problem::value(field, "limit", format!("1 to {TEXT_OCTETS_MAX} octets")));
             }
         }
+        if let Some(channel) = &self.channel {
+            if !CHANNELS.contains(&channel.as_str()) {
+                return Err(Problem::value("channel", "channel", format!("{channel:?} is none; one of {}", CHANNELS.join(", "))));
+            }
+            if self.filtering.is_none_or(|filtering| filtering == Filtering::NotAsked) {
+                return Err(Problem::value("channel", "channel", "a channel comes with a choice: filtering on or off"));
+            }
+        }
+        if self.contact.iter().flatten().any(|contact| !is_address(&contact.email)) {
+            return Err(Problem::value("contact", "email", "an address of e-mail such as parent@example.org"));
+        }
         let is_tag = |tag: &String| tag.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
         match self.locale.iter().flatten().find(|tag| !is_tag(tag)) {
             Some(tag) => Err(Problem::value("locale", "locale", format!("{tag:?} is no language tag such as en-GB"))),
@@ -90,6 +115,7 @@ impl HouseholdBody {
         let fields = [
             ("external_ref", self.external_ref.is_some() && principal.role != Role::Operator),
             ("filtering", self.filtering.is_some() && principal.role == Role::SecondParent),
+            ("contact", self.contact.is_some() && principal.role == Role::SecondParent),
         ];
         match fields.iter().find(|(_, is_foreign)| *is_foreign) {
             Some((field, _)) => Err(forbidden(principal.role).with_field((*field).to_owned())),
@@ -97,7 +123,20 @@ impl HouseholdBody {
         }
     }
 
-    fn apply(self, household: &mut Household) {
+    fn apply(self, household: &mut Household, principal: &Principal) {
+        match self.filtering {
+            Some(Filtering::NotAsked) => household.choice = None,
+            // Who says the same again without saying how was not asked again.
+            Some(filtering) if filtering != household.filtering || self.channel.is_some() || household.choice.is_none() => {
+                let own = if principal.household.is_some() { "portal" } else { "operator" };
+                let channel = self.channel.unwrap_or_else(|| own.to_owned());
+                household.choice = Some(set_by(Choice { channel }, &principal.author.actor));
+            }
+            _ => {}
+        }
+        if let Some(contact) = self.contact {
+            household.contact = contact;
+        }
         if let Some(time_zone) = self.time_zone {
             household.time_zone = time_zone;
         }
@@ -140,7 +179,7 @@ pub async fn put(
             None if principal.household.is_some() => return Err(unknown_household(&fresh)),
             None => Household::new(fresh),
         };
-        body.apply(&mut household);
+        body.apply(&mut household, &principal);
         Ok((Some(household), ()))
     })
     .await?;

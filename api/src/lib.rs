@@ -9,6 +9,8 @@
 //! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in words.
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
 //! - `mandates`: what is ordered, and that no household allows it.
+//! - `requests`: what children ask for; `happenings`: what a family hears as it happens; [`notices`]: what the account's holder is told.
+//! - `choices`: what households chose; [`reports`], `check`: what the public says and asks.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
 //! - `audit`, `events`: what was done, and what happens.
 //! - `service`: taxonomy, health, metrics.
@@ -20,7 +22,10 @@
 
 mod acts;
 pub mod apply;
+mod asking_shapes;
 mod audit;
+mod check;
+mod choices;
 pub mod control;
 mod devices;
 mod document;
@@ -29,17 +34,21 @@ mod events;
 pub mod explain;
 mod feeds;
 mod grounds;
+pub mod happenings;
 mod hours;
 mod households;
 mod keys;
 pub mod limits;
 mod lists;
 mod mandates;
+pub mod notices;
 mod people;
 mod place;
 mod principal;
 mod problem;
+pub mod reports;
 mod request;
+mod requests;
 mod retries;
 mod service;
 mod setters;
@@ -59,7 +68,7 @@ use policy::{
 use policy_store::Store;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{control::ListControl, limits::Limits, problem::Problem, tokens::Tokens};
+use crate::{control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens};
 
 /// Somebody who can say what a query would be answered: the data path itself.
 #[async_trait]
@@ -92,6 +101,14 @@ pub struct Context {
     pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Who listens to what happens in households.
+    pub happenings: Happenings,
+    /// Over which channels notices go.
+    pub notices: notices::Channels,
+    /// The preset of those who chose none, by slug.
+    pub default_preset: String,
+    /// Where the public asks.
+    pub desk: reports::Desk,
     /// How often somebody may ask.
     pub limits: Limits,
     /// Reads the tokens of the OIDC provider, where there is one.
@@ -116,6 +133,14 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(devices::put, devices::get, devices::delete))
         .routes(routes!(effective::of_household))
         .routes(routes!(effective::of_device))
+        .routes(routes!(requests::list, requests::post))
+        .routes(routes!(requests::put))
+        .routes(routes!(happenings::events))
+        .routes(routes!(choices::report))
+        .routes(routes!(reports::list, reports::post))
+        .routes(routes!(reports::get, reports::put))
+        .routes(routes!(reports::export))
+        .routes(routes!(check::check))
         .routes(routes!(keys::list, keys::post))
         .routes(routes!(keys::delete))
         .routes(routes!(feeds::list, feeds::post))

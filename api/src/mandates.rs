@@ -188,7 +188,7 @@ pub async fn delete(
 }
 
 /// Does something to the mandates in its turn, so that what is stored last is live last, whether the client waits or not.
-async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> + Send>(
+pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> + Send>(
     context: &Arc<Context>,
     work: impl FnOnce(Arc<Context>) -> F + Send + 'static,
 ) -> Result<T, Problem> {

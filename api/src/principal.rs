@@ -87,7 +87,7 @@ pub fn forbidden(role: Role) -> Problem {
 }
 
 /// Whoever is at the other end of the connection: what a header says of that may be anybody's invention.
-fn peer(parts: &Parts) -> IpAddr {
+pub fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 

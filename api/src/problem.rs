@@ -86,6 +86,7 @@ impl From<ChangeError<Self>> for Problem {
         match error {
             ChangeError::Store(error) => error.into(),
             ChangeError::Refused(problem) => problem,
+            ChangeError::Settled => Self::conflict("answered", "the request was answered before"),
             ChangeError::Version { expected: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "exists", "it exists already"),
             ChangeError::Version { current: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is none"),
             ChangeError::Version { current, .. } => {

@@ -63,6 +63,10 @@ pub struct Household {
     preset: Option<String>,
     /// Its choice: `not_asked`, `on` or `off`.
     filtering: String,
+    /// Who made the choice, when, and how; absent while nobody was asked.
+    choice: Option<Choice>,
+    /// Where notices go; absent where that is not known.
+    contact: Option<Contact>,
     /// The operator's own key for it.
     external_ref: Option<String>,
     /// The language of its pages, BCP 47.
@@ -203,6 +207,25 @@ pub struct Person {
     bypass: Option<Switch>,
     /// The household's version; also the `ETag`.
     version: u64,
+}
+
+/// How a household made its choice.
+#[derive(ToSchema)]
+struct Choice {
+    /// `portal`, `app`, `call-centre`, `shop` or `operator`.
+    channel: String,
+    /// The key that set it.
+    set_by: String,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: String,
+}
+
+/// Where the holder of the account is reached.
+#[derive(ToSchema)]
+pub struct Contact {
+    /// An address of e-mail.
+    email: String,
 }
 
 /// A page of households, by identifier.

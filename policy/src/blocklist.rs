@@ -345,6 +345,7 @@ impl Blocklist {
         if let Some(ordered) = self.mandates.find(name) {
             (classification.mandatory, classification.ordered) = (true, Some(ordered));
         }
+        classification.never_block |= self.mandates.lifts(name);
         classification
     }
 

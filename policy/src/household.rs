@@ -233,6 +233,24 @@ pub enum Filtering {
     Off,
 }
 
+/// How a household made its choice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Where it was asked: `portal`, `app`, `call-centre`, `shop` or `operator`, see [`CHANNELS`].
+    pub channel: String,
+}
+
+/// The ways in which a household is asked for its choice.
+pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
+
+/// Where the holder of the account is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// An address of e-mail.
+    pub email: String,
+}
+
 /// By what a device is told from the others of its household. One key each, as in `{"mac": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -282,6 +300,12 @@ pub struct Household {
     pub preset: Option<String>,
     /// Its choice.
     pub filtering: Filtering,
+    /// Who made the choice, when, and how; absent while nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Set<Choice>>,
+    /// Where notices go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
     /// The operator's own key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
@@ -312,6 +336,8 @@ impl Household {
             time_zone: "Europe/London".to_owned(),
             preset: None,
             filtering: Filtering::NotAsked,
+            choice: None,
+            contact: None,
             external_ref: None,
             locale: None,
             networks: BTreeSet::new(),

@@ -30,6 +30,7 @@ mod index;
 pub mod key;
 pub mod listing;
 pub mod live;
+pub mod loosened;
 pub mod mandates;
 pub mod moment;
 pub mod name;

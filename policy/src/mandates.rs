@@ -9,7 +9,7 @@
 //! cached name and set, never for each query.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
     sync::Arc,
@@ -323,6 +323,8 @@ pub struct Mandates {
     index: Overlay,
     sets: Vec<Vec<Ordered>>,
     has_addresses: bool,
+    /// Names that nothing blocks but an order, with all below them, in wire format.
+    lifted: HashSet<Box<[u8]>>,
     stamp: u64,
 }
 
@@ -359,7 +361,30 @@ impl Mandates {
         let sets = sets.collect();
         let digest = hash.finalize();
         let stamp = if all.is_empty() { 0 } else { u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets")) };
-        Self { all: all.into(), index, sets, has_addresses, stamp }
+        Self { all: all.into(), index, sets, has_addresses, lifted: HashSet::new(), stamp }
+    }
+
+    /// The same, with names that nothing blocks but an order: somebody reported that they are blocked by mistake.
+    #[must_use]
+    pub fn lifting<'n>(mut self, names: impl IntoIterator<Item = &'n Name>) -> Self {
+        let mut hash = Sha256::new();
+        for name in names {
+            let wire = name.borrow().wire();
+            hash.update([u8::try_from(wire.len()).unwrap_or(u8::MAX)]);
+            hash.update(wire);
+            self.lifted.insert(wire.into());
+        }
+        if !self.lifted.is_empty() {
+            let digest = hash.finalize();
+            self.stamp ^= u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
+        }
+        self
+    }
+
+    /// Whether nothing blocks a name but an order.
+    #[must_use]
+    pub fn lifts(&self, name: NameRef<'_>) -> bool {
+        !self.lifted.is_empty() && name.ancestors().any(|ancestor| self.lifted.contains(ancestor.wire()))
     }
 
     /// How many there are.

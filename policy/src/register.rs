@@ -12,6 +12,7 @@ use crate::{
     household::Id,
     live::LiveLists,
     mandates::{Mandate, Mandates, Phase},
+    name::Name,
 };
 
 /// All mandates, beside the lists on which those in force hang.
@@ -23,11 +24,20 @@ pub struct Register {
 #[derive(Default)]
 struct Shelf {
     all: BTreeMap<Id, Arc<Mandate>>,
+    /// Names that nothing blocks but an order, and until when.
+    lifted: BTreeMap<Name, Timestamp>,
     /// From when until when what hangs on the lists is right; none where that is not known.
     valid: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Shelf {
+    /// What holds at a time.
+    fn in_force(&self, at: Timestamp) -> Arc<Mandates> {
+        let active = self.all.values().filter(|mandate| mandate.phase(at) == Phase::Active).cloned().collect();
+        let lifted = self.lifted.iter().filter(|(_, until)| **until > at).map(|(name, _)| name);
+        Arc::new(Mandates::of(active).lifting(lifted))
+    }
+
     /// Whether nothing begins or ends between then and now. Clocks go back, too.
     fn is_valid(&self, now: Timestamp) -> bool {
         self.valid.is_some_and(|(from, until)| from <= now && until.is_none_or(|until| now < until))
@@ -62,6 +72,20 @@ impl Register {
         self.renew(&mut shelf, now);
     }
 
+    /// Takes in all names that nothing but an order blocks, each until a time, in the place of what was. When this returns, queries are
+    /// judged by it.
+    pub fn lift(&self, names: impl IntoIterator<Item = (Name, Timestamp)>, now: Timestamp) {
+        let mut shelf = self.shelf();
+        shelf.lifted = names.into_iter().collect();
+        self.renew(&mut shelf, now);
+    }
+
+    /// How many names nothing but an order blocks.
+    #[must_use]
+    pub fn count_lifted(&self, now: Timestamp) -> usize {
+        self.shelf().lifted.values().filter(|until| **until > now).count()
+    }
+
     /// Hangs on the lists what is in force now, where that is another set than before, and says until when it is.
     pub fn keep(&self, now: Timestamp) -> Option<Timestamp> {
         let mut shelf = self.shelf();
@@ -74,8 +98,7 @@ impl Register {
     /// Lists as they were under what was in force at a time, as far as that still stands here.
     #[must_use]
     pub fn at(&self, lists: &Arc<Blocklist>, at: Timestamp) -> Arc<Blocklist> {
-        let active = self.shelf().all.values().filter(|mandate| mandate.phase(at) == Phase::Active).cloned().collect();
-        lists.ordered(&Arc::new(Mandates::of(active)))
+        lists.ordered(&self.shelf().in_force(at))
     }
 
     /// How many are in force, are to come, and are over.
@@ -87,10 +110,10 @@ impl Register {
     }
 
     fn renew(&self, shelf: &mut Shelf, now: Timestamp) {
-        let active = shelf.all.values().filter(|mandate| mandate.phase(now) == Phase::Active).cloned().collect();
         let changes = shelf.all.values().flat_map(|mandate| [mandate.not_before, mandate.not_after]).flatten();
+        let changes = changes.chain(shelf.lifted.values().copied());
         shelf.valid = Some((now, changes.filter(|change| *change > now).min()));
-        self.lists.order(Arc::new(Mandates::of(active)));
+        self.lists.order(shelf.in_force(now));
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -101,7 +124,7 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{mandates::Document, name::Name};
+    use crate::mandates::Document;
 
     fn mandate(id: &str, name: &str, not_before: Option<i64>, not_after: Option<i64>) -> Mandate {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
@@ -138,5 +161,26 @@ mod tests {
         register.put(mandate("b", "c.example", None, None), at(15));
         assert!(!is_ordered("b.example") && is_ordered("c.example"));
         assert!(lists.feeds_of(lists.load().stamp()).is_some(), "hits of its feeds find their names");
+    }
+
+    #[test]
+    fn a_name_that_is_lifted_is_never_blocked_until_then_but_for_orders() {
+        let lists = Arc::new(LiveLists::new(Arc::new(Blocklist::empty())));
+        let register = Register::new(Arc::clone(&lists));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let class = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow());
+        register.fill([mandate("a", "ordered.example", None, None)], at(0));
+        let stamp = lists.load().stamp();
+        let lifted = ["mild.example", "ordered.example"].map(|name| (Name::parse(name).unwrap(), at(20)));
+        register.lift(lifted, at(0));
+        assert_ne!(lists.load().stamp(), stamp, "what was classified is looked at again");
+        assert!(class("mild.example").never_block && class("www.mild.example").never_block && !class("example").never_block);
+        assert!(class("ordered.example").mandatory, "an order stands above");
+        lists.install(Arc::new(Blocklist::empty()));
+        assert!(class("mild.example").never_block, "a later generation has it, too");
+        assert_eq!((register.keep(at(19)), register.count_lifted(at(19))), (Some(at(20)), 2));
+        assert_eq!((register.keep(at(20)), register.count_lifted(at(20))), (None, 0));
+        assert!(!class("mild.example").never_block);
+        assert_eq!(lists.load().stamp(), stamp);
     }
 }

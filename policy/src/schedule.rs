@@ -142,6 +142,25 @@ impl Schedule {
         from.timestamp().zip(to.timestamp())
     }
 
+    /// Whether a change of a schedule, or its end, may leave something open that was not.
+    #[must_use]
+    pub fn is_loosened(was: Option<&Self>, is: Option<&Self>) -> bool {
+        let blocks = |schedule: &&Self| schedule.pause || !schedule.block.is_empty();
+        let blocks_less = was.filter(blocks).is_some_and(|was| {
+            !is.is_some_and(|is| is.covers_hours_of(was) && is.block.is_superset(&was.block) && (is.pause || !was.pause))
+        });
+        let allows = |schedule: &&Self| !schedule.allow.is_empty();
+        let allows_more =
+            is.filter(allows).is_some_and(|is| !was.is_some_and(|was| was.covers_hours_of(is) && was.allow.is_superset(&is.allow)));
+        blocks_less || allows_more
+    }
+
+    /// Whether it holds at all the hours of another one.
+    fn covers_hours_of(&self, other: &Self) -> bool {
+        let end = |schedule: &Self| schedule.to.minutes + if schedule.to > schedule.from { 0 } else { 24 * 60 };
+        self.days.is_superset(&other.days) && self.except.is_subset(&other.except) && self.from <= other.from && end(self) >= end(other)
+    }
+
     /// When it begins next, within ten days.
     #[must_use]
     pub fn next_begin(&self, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
@@ -153,7 +172,7 @@ impl Schedule {
 }
 
 /// What a grant opens. One key, as in `{"category": "games"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Granted {
     /// A category, as far as a name is blocked for no other one.

@@ -6,10 +6,12 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod asking;
 mod attacks;
 mod bad_input;
 mod bad_servers;
 mod blocking;
+mod choices;
 mod command_line;
 mod cross_talk;
 mod differential;
@@ -23,6 +25,8 @@ mod feeds_zones;
 mod identity;
 mod lists;
 mod mandates;
+mod misblock;
+mod notices;
 mod nsd;
 mod past;
 mod recursion;

@@ -20,9 +20,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// Listens from now on.
+    /// Listens to the lists from now on.
     pub async fn listen(api: &Api) -> Self {
-        let mut stream = api.stream("/v1/events").await;
+        Self::on(api, "/v1/events").await
+    }
+
+    /// Listens to what happens in a household.
+    pub async fn of_household(api: &Api, household: &str) -> Self {
+        Self::on(api, &format!("/v1/households/{household}/events")).await
+    }
+
+    async fn on(api: &Api, path: &str) -> Self {
+        let mut stream = api.stream(path).await;
         let heard = Arc::<Mutex<Vec<Value>>>::default();
         let tell = Arc::clone(&heard);
         let task = tokio::spawn(async move {

@@ -50,6 +50,17 @@ const TABLE: &str = "
     viewer   GET /v1/households/{id}/keys
     holder   POST /v1/households/{id}/keys
     holder   DELETE /v1/households/{id}/keys/{key}
+    member   GET /v1/households/{id}/requests
+    member   POST /v1/households/{id}/requests
+    family   PUT /v1/households/{id}/requests/{request}
+    member   GET /v1/households/{id}/events
+    open     GET /v1/check
+    open     POST /v1/reports
+    reader   GET /v1/reports
+    reader   GET /v1/reports/{report}
+    operator PUT /v1/reports/{report}
+    reader   GET /v1/reports/choice
+    reader   GET /v1/reports/export
     reader   GET /v1/feeds
     operator POST /v1/feeds
     reader   GET /v1/feeds/{name}

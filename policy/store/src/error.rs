@@ -117,6 +117,9 @@ pub enum ChangeError<E> {
         /// Whose it is.
         owner: Id,
     },
+    /// The request that it answers was answered before.
+    #[error("the request was answered before")]
+    Settled,
     /// The change itself said no.
     #[error("the change was refused")]
     Refused(E),

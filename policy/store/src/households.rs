@@ -10,8 +10,11 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     Author, Key, Store,
     audit::{Deed, append},
+    choices,
     error::{ChangeError, StoreError, step},
     keys::revoke_lost,
+    notices::{self, NewNotice},
+    requests::{self, Answer, Request, RequestState},
 };
 
 /// A page of households, and from where the next one goes on.
@@ -42,6 +45,17 @@ impl Batch {
     }
 }
 
+/// What a change makes of a household, and what belongs to it.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The household as it shall be; none takes it away.
+    pub household: Option<Household>,
+    /// What the holder of its account must learn of.
+    pub notices: Vec<NewNotice>,
+    /// The request that the change allows.
+    pub allows: Option<(String, Answer)>,
+}
+
 /// What a change leaves behind.
 #[derive(Debug, Clone)]
 pub struct Changed {
@@ -51,6 +65,8 @@ pub struct Changed {
     pub version: u64,
     /// Whether the household was not there before.
     pub is_new: bool,
+    /// The request that it allowed.
+    pub allowed: Option<Request>,
 }
 
 const LIST: &str = "SELECT id, document FROM household WHERE document IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
@@ -143,6 +159,21 @@ impl Store {
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<Option<Household>, E> + Send,
     ) -> Result<Changed, ChangeError<E>> {
+        let change = |before| change(before).map(|household| Change { household, ..Change::default() });
+        self.change_with(by, id, expected, change).await
+    }
+
+    /// The same, with notices that are queued and a request that is answered in the same transaction.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; nothing is changed then.
+    pub async fn change_with<E>(
+        &self,
+        by: &Author,
+        id: &Id,
+        expected: Option<u64>,
+        change: impl FnOnce(Option<Household>) -> Result<Change, E> + Send,
+    ) -> Result<Changed, ChangeError<E>> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
         let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?").bind(id.as_str());
         let row = row.fetch_optional(&mut *transaction).await.map_err(step("reading a household"))?;
@@ -159,7 +190,7 @@ impl Store {
         let told_before = before.as_ref().map(plain);
         let devices_before: Vec<Id> = before.iter().flat_map(|household| household.devices.keys().cloned()).collect();
         let networks_before = before.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
-        let mut after = change(before).map_err(ChangeError::Refused)?;
+        let Change { household: mut after, notices, allows } = change(before).map_err(ChangeError::Refused)?;
         let version = version + 1;
         if let Some(after) = &mut after {
             after.version = version.unsigned_abs();
@@ -177,10 +208,18 @@ impl Store {
         if (after.is_none() && !is_new) || !devices_before.iter().all(has_device) {
             let is_lost = |key: &Key| after.is_none() || key.device.as_ref().is_some_and(|device| !has_device(device));
             revoke_lost(&mut transaction, by, id, is_lost).await?;
+            requests::forget_lost(&mut transaction, id, after.as_ref()).await?;
         }
+        for notice in &notices {
+            notices::queue(&mut transaction, notice).await?;
+        }
+        let allowed = match &allows {
+            Some((request, answer)) => Some(requests::answer(&mut transaction, id, request, RequestState::Allowed, answer).await?),
+            None => None,
+        };
         tell(&mut transaction, by, id, told_before, after.as_ref().map(plain)).await?;
         transaction.commit().await.map_err(step("committing a change"))?;
-        Ok(Changed { household: after, version: version.unsigned_abs(), is_new })
+        Ok(Changed { household: after, version: version.unsigned_abs(), is_new, allowed })
     }
 }
 
@@ -228,10 +267,14 @@ fn keep_differences(before: &mut Value, after: &mut Value) {
 
 async fn write(connection: &mut SqliteConnection, id: &Id, version: i64, household: Option<&Household>) -> Result<(), StoreError> {
     let text = household.map(|household| serde_json::to_string(household).expect("a household is plain data"));
-    let upsert = "INSERT INTO household (id, version, external_ref, document) VALUES (?1, ?2, ?3, ?4)
-        ON CONFLICT (id) DO UPDATE SET version = ?2, external_ref = ?3, document = ?4";
+    let upsert = "INSERT INTO household (id, version, external_ref, document, filtering, preset, chosen_by, chosen_on)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (id) DO UPDATE SET version = ?2, external_ref = ?3, document = ?4, filtering = ?5, preset = ?6, chosen_by = ?7,
+            chosen_on = ?8";
     let external_ref = household.and_then(|household| household.external_ref.as_deref());
+    let (filtering, preset, chosen_by, chosen_on) = household.map(choices::columns).unwrap_or_default();
     let write = sqlx::query(upsert).bind(id.as_str()).bind(version).bind(external_ref).bind(text);
+    let write = write.bind(filtering).bind(preset).bind(chosen_by).bind(chosen_on);
     write.execute(connection).await.map(drop).map_err(step("writing a household"))
 }
 

@@ -3,6 +3,8 @@
 //! - `households`: documents, changed one transaction at a time.
 //! - `feeds`: the feeds that were defined over REST.
 //! - `mandates`: what is ordered, beside the feeds.
+//! - `choices`: what households chose, counted; `requests`: what children ask for.
+//! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
 //! - `retries`: writes that may come twice.
@@ -12,12 +14,16 @@
 //! takes it back.
 
 mod audit;
+mod choices;
 pub mod error;
 mod feeds;
 mod households;
 mod keys;
 mod mandates;
+mod notices;
 mod past;
+mod reports;
+mod requests;
 mod retries;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -29,11 +35,15 @@ use sqlx::{
 };
 
 pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
+pub use choices::{ChoiceCount, ChoiceDay};
 pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
-pub use households::{Batch, Changed, Page, Position};
+pub use households::{Batch, Change, Changed, Page, Position};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
+pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
+pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
+pub use requests::{Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState};
 pub use retries::{Attempt, Begun, Kept};
 
 /// How long a statement waits for another process on the same file.
@@ -85,6 +95,14 @@ impl Store {
     #[must_use]
     pub fn is_there(url: &str) -> bool {
         file_of(url).is_ok_and(Path::exists)
+    }
+
+    /// A number that nobody guesses and nothing else has, as text.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn fresh_id() -> Result<String, StoreError> {
+        keys::random_hex(12)
     }
 
     /// Closes it in order, so that the journal is folded in.

@@ -1,0 +1,200 @@
+//! What happens in a household, told as it happens to those who belong to it: server-sent events.
+//!
+//! A household has a room while somebody listens. Who reads too slowly loses the oldest events and is told how many; nobody waits.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures_util::{Stream, stream};
+use jiff::Timestamp;
+use policy::household::{Device, Household, Id};
+use serde_json::{Value, json};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Context, asking_shapes,
+    principal::{Member, Principal},
+    problem::Problem,
+    request::{Segments, segment},
+};
+
+/// Events that wait for a slow reader.
+const WAITING_MAX: usize = 64;
+/// Streams at a time, of one principal and of all.
+const STREAMS_PER_PRINCIPAL_MAX: usize = 8;
+const STREAMS_MAX: usize = 100_000;
+/// A stream ends after this time, and whoever still may comes again: a key that was revoked hears nothing for ever.
+const STREAM_ENDS: Duration = Duration::from_secs(600);
+/// How often a silent stream says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Something that happened in a household.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    kind: &'static str,
+    /// The devices that it is about; none where it is about all.
+    devices: Option<BTreeSet<Id>>,
+    body: Value,
+}
+
+impl Happening {
+    /// A request, or its answer: of one device.
+    pub fn of_device(kind: &'static str, device: Id, body: Value) -> Self {
+        Self { kind, devices: Some([device].into()), body }
+    }
+
+    /// What is set has changed.
+    pub fn change(version: u64, devices: Option<BTreeSet<Id>>) -> Self {
+        Self { kind: "change", devices, body: json!({ "version": version, "at": Timestamp::now() }) }
+    }
+
+    /// Whether somebody may hear of it: a child, what is its own device's.
+    fn is_for(&self, device: Option<&Id>) -> bool {
+        match (device, &self.devices) {
+            (Some(own), Some(devices)) => devices.contains(own),
+            _ => true,
+        }
+    }
+}
+
+/// The devices for which a change may be felt; none where it may be all.
+pub fn touched(before: Option<&Household>, after: Option<&Household>) -> Option<BTreeSet<Id>> {
+    let (Some(before), Some(after)) = (before, after) else { return None };
+    let is_same = before.settings == after.settings
+        && (before.preset.as_ref(), before.filtering, &before.time_zone) == (after.preset.as_ref(), after.filtering, &after.time_zone);
+    if !is_same {
+        return None;
+    }
+    let whole = |household: &Household, id: &Id| -> Option<(Device, Option<policy::household::Person>)> {
+        let device = household.devices.get(id)?;
+        Some((device.clone(), household.person_of(device).cloned()))
+    };
+    let ids: BTreeSet<&Id> = before.devices.keys().chain(after.devices.keys()).collect();
+    Some(ids.into_iter().filter(|id| whole(before, id) != whole(after, id)).cloned().collect())
+}
+
+/// All rooms.
+#[derive(Default)]
+pub struct Happenings(Mutex<Rooms>);
+
+#[derive(Default)]
+struct Rooms {
+    rooms: HashMap<Id, broadcast::Sender<Happening>>,
+    streams: HashMap<String, usize>,
+    all: usize,
+}
+
+impl Happenings {
+    /// Tells everybody who listens in a household.
+    pub fn tell(&self, household: &Id, happening: Happening) {
+        if let Some(room) = self.rooms().rooms.get(household) {
+            let _nobody_may_be_left = room.send(happening);
+        }
+    }
+
+    /// Ends all streams: the program ends.
+    pub fn close(&self) {
+        self.rooms().rooms.clear();
+    }
+
+    fn listen(context: &Arc<Context>, household: Id, principal: &Principal) -> Result<Listener, Problem> {
+        let mut rooms = context.happenings.rooms();
+        let full = |detail: String| Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "streams_limit", detail));
+        let actor = principal.author.actor.clone();
+        if rooms.streams.get(&actor).is_some_and(|streams| *streams >= STREAMS_PER_PRINCIPAL_MAX) {
+            return full(format!("at most {STREAMS_PER_PRINCIPAL_MAX} streams of one key"));
+        }
+        if rooms.all >= STREAMS_MAX {
+            return full("too many streams; ask again later".to_owned());
+        }
+        rooms.all += 1;
+        *rooms.streams.entry(actor.clone()).or_default() += 1;
+        let events = rooms.rooms.entry(household.clone()).or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
+        let device = principal.device.clone();
+        Ok(Listener { events, device, ends: Instant::now() + STREAM_ENDS, seat: Seat { context: Arc::clone(context), household, actor } })
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.0.lock().expect("nothing panics while it holds the rooms")
+    }
+}
+
+/// Somebody who listens.
+struct Listener {
+    events: broadcast::Receiver<Happening>,
+    device: Option<Id>,
+    ends: Instant,
+    #[expect(dead_code, reason = "it is given back when it is dropped")]
+    seat: Seat,
+}
+
+/// A place in a room; given back when its stream ends. Behind the receiver, so that the room sees who is left.
+struct Seat {
+    context: Arc<Context>,
+    household: Id,
+    actor: String,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut rooms = self.context.happenings.rooms();
+        rooms.all -= 1;
+        if let Some(streams) = rooms.streams.get_mut(&self.actor) {
+            *streams -= 1;
+            if *streams == 0 {
+                rooms.streams.remove(&self.actor);
+            }
+        }
+        if rooms.rooms.get(&self.household).is_some_and(|room| room.receiver_count() == 0) {
+            rooms.rooms.remove(&self.household);
+        }
+    }
+}
+
+impl Listener {
+    /// The next thing to tell; nothing once the stream ends.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let (kind, data) = match timeout_at(self.ends, self.events.recv()).await {
+                Ok(Ok(happening)) if happening.is_for(self.device.as_ref()) => (happening.kind, happening.body),
+                Ok(Ok(_)) => continue,
+                Ok(Err(RecvError::Lagged(lost))) => ("lost", json!({ "lost": lost })),
+                Ok(Err(RecvError::Closed)) | Err(_) => return None,
+            };
+            let mut data = data;
+            data["kind"] = kind.into();
+            return Some(Event::default().event(kind).data(data.to_string()));
+        }
+    }
+}
+
+/// What happens in a household, from now on: `request`, `answer` and `change`; a child hears what is about its own device. An event named
+/// `lost` says how many a slow reader missed. A stream ends after ten minutes; ask again.
+#[utoipa::path(get, path = "/v1/households/{id}/events", tag = "requests", params(("id" = String, Path)),
+    responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking_shapes::HouseholdEvent),
+        (status = 404, description = "no such household"), (status = 429, description = "too many streams: `streams_limit`")))]
+pub async fn events(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.directory.household(&id).is_none() {
+        return Err(crate::apply::unknown_household(&id));
+    }
+    let listener = Happenings::listen(&context, id, &principal)?;
+    let stream = stream::unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}

@@ -1,0 +1,237 @@
+//! What children ask for, and what they were answered. Kept for a month, never in the audit: what somebody wanted to see is nobody's record.
+
+use jiff::{SignedDuration, Timestamp};
+use policy::{
+    household::{Household, Id},
+    name::Name,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, SqliteConnection};
+
+use crate::{
+    Store,
+    error::{ChangeError, StoreError, step},
+    notices::second,
+};
+
+/// The most requests of one household that wait for an answer.
+pub const REQUESTS_OPEN_MAX: u32 = 200;
+/// The most requests of one device in a day.
+pub const REQUESTS_PER_DAY_MAX: u32 = 20;
+/// How long a request is kept, answered or not.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestState {
+    /// It waits for an answer.
+    Open,
+    /// It was allowed.
+    Allowed,
+    /// It was denied.
+    Denied,
+}
+
+impl RequestState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The name.
+    pub name: Name,
+    /// The categories for which it is blocked, by slug.
+    pub categories: Vec<String>,
+    /// Why, in the child's words.
+    pub reason: Option<String>,
+    /// Who asked.
+    pub asked_by: String,
+    /// What it was answered.
+    #[serde(default)]
+    pub answer: Option<Answer>,
+}
+
+/// What a request was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `allow` or `deny`.
+    pub answer: String,
+    /// `domain` or `category`; none where nothing was allowed.
+    pub scope: Option<String>,
+    /// For whom: `device`, `person` or `household`.
+    pub whose: Option<String>,
+    /// Until when; none for good.
+    pub until: Option<Timestamp>,
+    /// A word to the child.
+    pub note: Option<String>,
+    /// Who answered.
+    pub answered_by: String,
+    /// When.
+    pub answered_at: Timestamp,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// Its identifier.
+    pub id: String,
+    /// The device that it is for.
+    pub device: Id,
+    /// Where it stands.
+    pub state: RequestState,
+    /// When it was asked.
+    pub at: Timestamp,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub asked: Asked,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    household: String,
+    device: String,
+    state: String,
+    at: i64,
+    document: String,
+}
+
+impl Row {
+    fn request(self) -> Result<Request, StoreError> {
+        type Fault = Box<dyn std::error::Error + Send + Sync>;
+        let unreadable = |source: Fault| StoreError::Document { household: self.household.clone(), source };
+        let at = second(self.at);
+        Ok(Request {
+            device: self.device.parse().map_err(|error: policy::household::IdError| unreadable(error.into()))?,
+            state: serde_json::from_value(self.state.clone().into()).map_err(|error| unreadable(error.into()))?,
+            at,
+            expires_at: at + KEPT,
+            asked: serde_json::from_str(&self.document).map_err(|error| unreadable(error.into()))?,
+            id: self.id,
+        })
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// As many wait for an answer as may.
+    #[error("a household has at most {REQUESTS_OPEN_MAX} requests that wait for an answer")]
+    TooManyOpen,
+    /// The device has asked as often as it may in a day.
+    #[error("a device asks at most {REQUESTS_PER_DAY_MAX} times a day")]
+    TooManyToday,
+}
+
+/// Answers a request, inside the transaction that does what the answer says.
+pub(crate) async fn answer<E>(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    id: &str,
+    state: RequestState,
+    answer: &Answer,
+) -> Result<Request, ChangeError<E>> {
+    let select =
+        sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'").bind(id).bind(household.as_str());
+    let row: Option<Row> = select.fetch_optional(&mut *connection).await.map_err(step("reading a request"))?;
+    let mut request = row.map(Row::request).transpose()?.ok_or(ChangeError::Settled)?;
+    (request.state, request.asked.answer) = (state, Some(answer.clone()));
+    let document = serde_json::to_string(&request.asked).expect("a request is plain data");
+    let update = sqlx::query("UPDATE request SET state = ?, document = ? WHERE id = ?").bind(state.as_str()).bind(document).bind(id);
+    update.execute(connection).await.map_err(step("answering a request"))?;
+    Ok(request)
+}
+
+/// Forgets what was asked by devices that a household lost, or in a household that is gone, inside the transaction that takes them away:
+/// what comes again under the same identifier is another's.
+pub(crate) async fn forget_lost(connection: &mut SqliteConnection, household: &Id, after: Option<&Household>) -> Result<(), StoreError> {
+    let select = sqlx::query_as("SELECT DISTINCT device FROM request WHERE household = ?").bind(household.as_str());
+    let devices: Vec<(String,)> = select.fetch_all(&mut *connection).await.map_err(step("listing requests"))?;
+    for (device,) in devices {
+        if !after.is_some_and(|after| after.devices.contains_key(device.as_str())) {
+            let delete = sqlx::query("DELETE FROM request WHERE household = ? AND device = ?").bind(household.as_str()).bind(device);
+            delete.execute(&mut *connection).await.map_err(step("forgetting requests"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Takes a request, unless there are too many.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn add_request(&self, household: &Id, device: &Id, asked: Asked, now: Timestamp) -> Result<Request, RequestError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
+        forget.execute(&mut *transaction).await.map_err(step("forgetting requests"))?;
+        let count =
+            "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
+        let day_ago = (now - SignedDuration::from_hours(24)).as_second();
+        let count = sqlx::query_as(count).bind(device.as_str()).bind(day_ago).bind(household.as_str());
+        let (open, today): (i64, i64) = count.fetch_one(&mut *transaction).await.map_err(step("counting requests"))?;
+        if open >= i64::from(REQUESTS_OPEN_MAX) {
+            return Err(RequestError::TooManyOpen);
+        }
+        if today >= i64::from(REQUESTS_PER_DAY_MAX) {
+            return Err(RequestError::TooManyToday);
+        }
+        let at = second(now.as_second());
+        let id = crate::keys::random_hex(8)?;
+        let request = Request { id, device: device.clone(), state: RequestState::Open, at, expires_at: at + KEPT, asked };
+        let document = serde_json::to_string(&request.asked).expect("a request is plain data");
+        let insert = sqlx::query("INSERT INTO request (id, household, device, state, at, document) VALUES (?, ?, ?, ?, ?, ?)");
+        let insert = insert.bind(&request.id).bind(household.as_str()).bind(device.as_str()).bind(request.state.as_str());
+        let insert = insert.bind(at.as_second()).bind(document);
+        insert.execute(&mut *transaction).await.map_err(step("storing a request"))?;
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(request)
+    }
+
+    /// The requests of a household, the newest first; only those for a device where it is given.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn requests(&self, household: &Id, device: Option<&Id>, now: Timestamp) -> Result<Vec<Request>, StoreError> {
+        let select =
+            "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
+        let select = sqlx::query_as(select).bind(household.as_str()).bind((now - KEPT).as_second()).bind(device.map(Id::as_str));
+        let rows: Vec<Row> = select.fetch_all(&self.pool).await.map_err(step("listing requests"))?;
+        rows.into_iter().map(Row::request).collect()
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn request(&self, household: &Id, id: &str, now: Timestamp) -> Result<Option<Request>, StoreError> {
+        let select = sqlx::query_as("SELECT * FROM request WHERE household = ? AND id = ? AND at >= ?");
+        let select = select.bind(household.as_str()).bind(id).bind((now - KEPT).as_second());
+        let row: Option<Row> = select.fetch_optional(&self.pool).await.map_err(step("reading a request"))?;
+        row.map(Row::request).transpose()
+    }
+
+    /// Denies a request: nothing else changes.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; one that was answered before is settled.
+    pub async fn deny_request<E>(&self, household: &Id, id: &str, with: &Answer) -> Result<Request, ChangeError<E>> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
+        transaction.commit().await.map_err(step("committing a change"))?;
+        Ok(request)
+    }
+}

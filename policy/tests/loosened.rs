@@ -1,0 +1,239 @@
+//! What a change of a document opens, case by case: what is told, and for whom. And over random changes: what decides is asked before and
+//! after, and nothing opens that was not told.
+
+// A test that cannot go on says so by failing.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use policy::{
+    blocklist::Classification,
+    category::{CategorySet, Taxonomy},
+    decide::{Asker, decide},
+    household::Household,
+    loosened::{Loosened, Loss},
+    moment::Moment,
+    name::Name,
+    rules::{HouseholdRules, OperatorDefaults},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+
+const NOW: &str = "2030-06-05T12:00:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn set(mut value: Value) -> Value {
+    value["set_by"] = "key:1".into();
+    value["set_at"] = NOW.into();
+    value
+}
+
+/// A home with two devices, one of which is Ella's.
+fn home() -> Value {
+    json!({
+        "id": "home", "version": 1, "time_zone": "Europe/London", "preset": "moderate", "filtering": "on",
+        "people": { "ella": { "name": "Ella" } },
+        "devices": {
+            "phone": { "name": "Phone", "person": "ella", "log": true, "identifiers": [{ "mac": "02:00:00:00:00:01" }] },
+            "tv": { "name": "TV", "log": true, "identifiers": [{ "address": "192.0.2.7" }] },
+        },
+    })
+}
+
+fn read(document: &Value) -> Household {
+    serde_json::from_value(document.clone()).unwrap()
+}
+
+fn opened(before: &Value, after: &Value) -> Loosened {
+    Loosened::by(&read(before), &read(after), &Taxonomy::shipped(), OperatorDefaults::default(), now())
+}
+
+/// Puts values at places of a document.
+fn with(document: &Value, places: &[(&str, Value)]) -> Value {
+    let mut document = document.clone();
+    for (place, value) in places {
+        let mut at = &mut document;
+        for key in place.split('/') {
+            at = &mut at[key];
+        }
+        *at = value.clone();
+    }
+    document
+}
+
+fn losses(loosened: &Loosened) -> Vec<Loss> {
+    loosened.losses.iter().map(|(loss, _)| loss.clone()).collect()
+}
+
+#[test]
+fn nothing_opens_where_nothing_changes_or_more_is_blocked() {
+    let home = home();
+    let block = set(json!({ "state": "block" }));
+    for after in [
+        home.clone(),
+        with(&home, &[("preset", json!("strict"))]),
+        with(&home, &[("categories", json!({ "games": block }))]),
+        with(&home, &[("people/ella/names", json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }))]),
+        with(&home, &[("pause", set(json!({ "until": "2030-06-06T12:00:00Z" })))]),
+        with(&home, &[("devices/phone/name", json!("Ella's")), ("devices/phone/log", json!(false)), ("external_ref", json!("x"))]),
+        with(&home, &[("grants", json!({ "g1": set(json!({ "everything": true, "until": "2030-06-05T11:59:59Z" })) }))]),
+    ] {
+        assert!(opened(&home, &after).is_empty(), "{:?}", opened(&home, &after));
+    }
+}
+
+#[test]
+fn what_opens_is_told_with_whom_it_is_open_for() {
+    let home = home();
+    let off = opened(&home, &with(&home, &[("filtering", json!("off"))]));
+    assert!(off.filtering_off && off.losses.is_empty());
+    assert!(!opened(&with(&home, &[("filtering", json!("not_asked"))]), &with(&home, &[("filtering", json!("off"))])).is_empty());
+    // A category, for a person's devices.
+    let allow = set(json!({ "state": "allow" }));
+    let ella = opened(&home, &with(&home, &[("people/ella/categories", json!({ "gambling": allow }))]));
+    assert_eq!(losses(&ella), [Loss::Category("gambling".to_owned())]);
+    assert_eq!(ella.losses[0].1.devices.iter().map(ToString::to_string).collect::<Vec<_>>(), ["phone"]);
+    assert!(!ella.losses[0].1.everybody && !ella.losses[0].1.others);
+    let all = opened(&home, &with(&home, &[("categories", json!({ "gambling": allow }))]));
+    assert!(all.losses[0].1.everybody);
+    // The same while filtering is off: it counts once that is on again.
+    let quiet = with(&home, &[("filtering", json!("off"))]);
+    assert_eq!(losses(&opened(&quiet, &with(&quiet, &[("categories", json!({ "gambling": allow }))]))).len(), 1);
+    // A device that leaves its person, and one whose address goes to a freer device.
+    let strict = with(&home, &[("people/ella/categories", json!({ "games": set(json!({ "state": "block" })) }))]);
+    assert_eq!(losses(&opened(&strict, &with(&strict, &[("devices/phone/person", Value::Null)]))), [Loss::Category("games".to_owned())]);
+    let moved = with(
+        &strict,
+        &[
+            ("devices/phone/identifiers", json!([])),
+            ("devices/tv/identifiers", json!([{ "address": "192.0.2.7" }, { "mac": "02:00:00:00:00:01" }])),
+        ],
+    );
+    assert_eq!(losses(&opened(&strict, &moved)), [Loss::Category("games".to_owned())]);
+    // Own lists.
+    let name = |state: &str, scope: &str| json!({ "a.example": set(json!({ "state": state, "scope": scope })) });
+    let listed = with(&home, &[("names", name("block", "subtree"))]);
+    let a = Name::parse("a.example").unwrap();
+    assert_eq!(losses(&opened(&listed, &home)), [Loss::Unlisted(a.clone())]);
+    assert_eq!(losses(&opened(&listed, &with(&home, &[("names", name("block", "exact"))]))), [Loss::Unlisted(a.clone())]);
+    assert_eq!(losses(&opened(&listed, &with(&home, &[("names", name("allow", "subtree"))]))), [Loss::Allowed(a)]);
+    assert!(opened(&with(&home, &[("names", name("block", "exact"))]), &listed).is_empty());
+    // Grants, and their prolongation.
+    let grant = |until: &str| json!({ "g1": set(json!({ "category": "games", "until": until })) });
+    let granted = with(&home, &[("grants", grant("2030-06-05T13:00:00Z"))]);
+    assert_eq!(opened(&home, &granted).losses.len(), 1);
+    assert_eq!(opened(&granted, &with(&home, &[("grants", grant("2030-06-05T14:00:00Z"))])).losses.len(), 1);
+    assert!(opened(&granted, &with(&home, &[("grants", grant("2030-06-05T12:30:00Z"))])).is_empty() && opened(&granted, &home).is_empty());
+    // A pause that ends sooner is felt later.
+    let pause = |until: &str| with(&home, &[("pause", set(json!({ "until": until })))]);
+    let sooner = opened(&pause("2030-06-05T14:00:00Z"), &pause("2030-06-05T13:00:00Z"));
+    assert!(sooner.losses[0].0 == Loss::Pause && sooner.losses[0].1.is_later, "{sooner:?}");
+    // Schedules are named, and also where what changes lies weeks ahead.
+    let bedtime = |except: Value| {
+        let schedule = set(json!({ "days": ["mon"], "from": "21:30", "to": "06:30", "pause": true, "except": except }));
+        with(&home, &[("people/ella/schedules", json!({ "bedtime": schedule }))])
+    };
+    let holiday = opened(&bedtime(json!([])), &bedtime(json!(["2030-12-30"])));
+    assert_eq!((holiday.schedules.len(), holiday.losses.len()), (1, 0), "{holiday:?}");
+    assert!(opened(&bedtime(json!(["2030-12-30"])), &bedtime(json!([]))).is_empty());
+    // Notices that go elsewhere.
+    let mail = |address: &str| with(&home, &[("contact", json!({ "email": address }))]);
+    assert!(opened(&mail("a@example.org"), &mail("b@example.org")).contact && opened(&home, &mail("a@example.org")).is_empty());
+}
+
+/// Some household, out of few words, so that changes meet.
+fn some(chance: &mut StdRng) -> Value {
+    let level = |chance: &mut StdRng| {
+        let mut level = json!({});
+        for category in ["games", "social", "gambling"] {
+            if chance.random_range(0..3) == 0 {
+                level["categories"][category] = set(json!({ "state": if chance.random() { "block" } else { "allow" } }));
+            }
+        }
+        for name in ["a.example", "b.a.example"] {
+            if chance.random_range(0..5) == 0 {
+                let scope = if chance.random() { "exact" } else { "subtree" };
+                level["names"][name] = set(json!({ "state": if chance.random() { "block" } else { "allow" }, "scope": scope }));
+            }
+        }
+        let until = now() + SignedDuration::from_mins(chance.random_range(1..600));
+        match chance.random_range(0..10) {
+            0 => level["grants"]["g1"] = set(json!({ "category": "games", "until": until })),
+            1 => level["grants"]["g1"] = set(json!({ "domain": "a.example", "until": until })),
+            2 => level["pause"] = set(json!({ "until": until })),
+            3 => {
+                let hour = chance.random_range(10..23);
+                let schedule = json!({ "days": ["wed", "thu"], "from": format!("{hour}:00"), "to": "06:00", "block": ["social"], "pause": chance.random::<bool>() });
+                level["schedules"]["s"] = set(schedule);
+            }
+            _ => {}
+        }
+        level
+    };
+    let merge = |base: Value, level: Value| {
+        let mut base = base;
+        base.as_object_mut().unwrap().extend(level.as_object().unwrap().clone());
+        base
+    };
+    let mut home = home();
+    home["filtering"] = if chance.random_range(0..10) == 0 { "off" } else { "on" }.into();
+    home["preset"] = ["light", "moderate", "strict", "off"][chance.random_range(0..4)].into();
+    home = merge(home, level(chance));
+    home["people"]["ella"] = merge(home["people"]["ella"].clone(), level(chance));
+    home["devices"]["phone"] = merge(home["devices"]["phone"].clone(), level(chance));
+    if chance.random() {
+        home["devices"]["phone"]["person"] = Value::Null;
+    }
+    home
+}
+
+#[test]
+fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
+    let mut chance = StdRng::seed_from_u64(8);
+    let taxonomy = Taxonomy::shipped();
+    let (mut silent, mut told) = (0, 0);
+    for round in 0..4_000 {
+        let before = some(&mut chance);
+        // Small changes: one part of the other document.
+        let other = some(&mut chance);
+        let part =
+            ["filtering", "preset", "categories", "names", "grants", "pause", "schedules", "people", "devices"][chance.random_range(0..9)];
+        let mut after = before.clone();
+        after[part] = other[part].clone();
+        if other.get(part).is_none() {
+            after.as_object_mut().unwrap().remove(part);
+        }
+        let loosened = opened(&before, &after);
+        if !loosened.is_empty() {
+            told += 1;
+            continue;
+        }
+        silent += 1;
+        let compile = |document: &Value, at| Arc::new(HouseholdRules::compile(&read(document), &taxonomy, OperatorDefaults::default(), at));
+        for minutes in [0, 30, 300, 700, 2_000] {
+            let at = now() + SignedDuration::from_mins(minutes);
+            let (was, is) = (compile(&before, at), compile(&after, at));
+            for device in [None, Some(0), Some(1)] {
+                for name in ["a.example", "b.a.example", "c.a.example", "other.example"] {
+                    for category in [None, Some("games"), Some("social"), Some("gambling"), Some("adult")] {
+                        let choice: CategorySet = category.and_then(|slug| taxonomy.find(slug)).into_iter().collect();
+                        let class = Classification { choice, ..Classification::NOTHING };
+                        let name = Name::parse(name).unwrap();
+                        let decide = |rules: &Arc<HouseholdRules>| {
+                            decide(&Asker::of(rules, device, Moment::of(at)), name.borrow(), &class).is_block()
+                        };
+                        assert!(
+                            !decide(&was) || decide(&is),
+                            "round {round}, {part}: {name} {category:?} for {device:?} at {at}\n{before}\n{after}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(silent > 500 && told > 500, "{silent} {told}");
+}

@@ -1,0 +1,163 @@
+//! Whoever loosens the filter, the holder of the account learns of it: signed, in plain words, and also when everything fails at first.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{Api, Hook, Mailbox, Switch::*, World, eventually};
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+const SECRET: &str = "sixteen octets or more";
+
+async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
+    let smtp = mailbox.map_or_else(String::new, |mailbox| {
+        format!(
+            "[notices.smtp]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Protect <protect@isp.example>\"\ntls = \"none\"\n",
+            mailbox.port()
+        )
+    });
+    let notices = format!("[notices]\nwebhook = \"{}\"\nsecret = \"{SECRET}\"\nretry_first_s = 1\n{smtp}", hook.url());
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").config(&notices).start().await;
+    let contact = json!({ "preset": "moderate", "time_zone": "Europe/London", "contact": { "email": "holder@example.org" } });
+    world.api.household("home", contact).await.ok();
+    world.device("home", "phone", ("address", "127.0.7.9")).await;
+    world
+}
+
+async fn parent(world: &World, role: &str) -> Api {
+    let made = world.api.post("/v1/households/home/keys", json!({ "role": role, "label": "Dad's laptop" })).await.ok();
+    world.api.with_key(made.json["secret"].as_str().unwrap())
+}
+
+/// Checks a signature as its receiver does.
+fn is_signed(signature: &str, body: &str) -> bool {
+    let (time, hex) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{time}.{body}").as_bytes());
+    mac.finalize().into_bytes().iter().map(|octet| format!("{octet:02x}")).collect::<String>() == hex
+}
+
+#[tokio::test]
+async fn switching_off_is_true_at_once_told_to_the_accounts_holder_and_in_the_audit() {
+    let (hook, mailbox) = (Hook::new().await, Mailbox::new().await);
+    let world = world(&hook, Some(&mailbox)).await;
+    let holder = parent(&world, "parent").await;
+    let home = world.line("127.0.7.9");
+    assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");
+    let began = Instant::now();
+    holder.household("home", json!({ "filtering": "off", "channel": "app" })).await.ok();
+    assert_eq!(home.ask("bets.example. A").await, "192.0.2.7");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+
+    let notices = hook.wait_for(1).await;
+    let notice = &notices[0];
+    assert_eq!((&notice["kind"], &notice["household"], &notice["by"]["role"]), (&json!("filtering_off"), &json!("home"), &json!("parent")));
+    let text = notice["text"].as_str().unwrap();
+    for word in ["Filtering was switched off", "Dad's laptop", "Europe/London"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let (signature, body) = &hook.so_far()[0];
+    assert!(is_signed(signature, body) && !is_signed(signature, &format!("{body} ")), "{signature}");
+    let mail = &mailbox.wait_for(1).await[0];
+    for word in ["RCPT TO:<holder@example.org>", "Subject: Filtering was switched off", "Auto-Submitted: auto-generated"] {
+        assert!(mail.contains(word), "{word}: {mail}");
+    }
+    assert!(mail.contains(notice["id"].as_str().unwrap()), "{mail}");
+
+    let audit = world.api.get("/v1/audit?subject=household:home&order=newest&limit=1").await.ok().json;
+    let row = &audit["records"][0];
+    assert_eq!((&row["before"]["filtering"], &row["after"]["filtering"], &row["role"]), (&json!("on"), &json!("off"), &json!("parent")));
+    assert!(row["actor"] == notice["by"]["actor"] && row["at"].is_string(), "{row}");
+    eventually("it is counted", Duration::from_secs(5), async || {
+        world.api.metric("ox_protect_notices_delivered_total").await == 2.0 && world.api.metric("ox_protect_notices_queued").await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
+    let hook = Hook::new().await;
+    let world = world(&hook, None).await;
+    let second = parent(&world, "second-parent").await;
+    let home = "/v1/households/home";
+    world.api.put(&format!("{home}/people/ella"), json!({ "name": "Ella" })).await.ok();
+    let bedtime = |to: &str| json!({ "from": "21:30", "to": to, "pause": true });
+    let put = |path: &str, body: Value| (path.to_owned(), Some(body));
+    let delete = |path: &str| (path.to_owned(), None);
+    let block = || json!({ "state": "block" });
+    let allow = || json!({ "state": "allow" });
+    // What is done, and what is told of it; nothing for what tightens.
+    let steps = [
+        (put("", json!({ "preset": "strict" })), None),
+        (put("", json!({ "preset": "moderate" })), Some("category")),
+        (put("/categories/gambling", allow()), Some("category")),
+        (put("/categories/gambling", block()), None),
+        (put("/devices/phone/categories/gambling", allow()), Some("category")),
+        (delete("/devices/phone/categories/gambling"), None),
+        (put("/names/news.example", block()), None),
+        (delete("/names/news.example"), Some("unlisted")),
+        (put("/devices/phone/names/bets.example", allow()), Some("allowed")),
+        (delete("/devices/phone/names/bets.example"), None),
+        (put("/people/ella/categories/games", block()), None),
+        (put("/people/ella/schedules/bedtime", bedtime("06:30")), None),
+        (put("/devices/phone", json!({ "person": "ella" })), None),
+        (put("/people/ella/schedules/bedtime", bedtime("07:00")), None),
+        (put("/people/ella/schedules/bedtime", bedtime("05:00")), Some("schedule")),
+        (put("/devices/phone", json!({ "person": null })), Some("category")),
+        (put("/devices/phone", json!({ "person": "ella" })), None),
+        (delete("/people/ella/schedules/bedtime"), Some("schedule")),
+        (put("/pause", json!({ "minutes": 60 })), None),
+        (delete("/pause"), Some("pause")),
+        (put("/safe-search", json!({ "google": "strict" })), None),
+        (put("/safe-search", json!({ "google": "off" })), Some("safe_search")),
+        (put("/bypass", allow()), Some("bypass")),
+        (put("/bypass", block()), None),
+        (put("/devices/phone", json!({ "name": "Ella's phone", "log": false })), None),
+        (delete("/devices/phone"), Some("category")),
+    ];
+    let (mut told, mut expected) = (Vec::new(), Vec::new());
+    for ((path, body), what) in steps {
+        let path = format!("{home}{path}");
+        match body {
+            Some(body) => second.put(&path, body).await.ok(),
+            None => second.delete(&path).await.ok(),
+        };
+        expected.extend(what.map(|what| (path.clone(), what)));
+        if what.is_some() {
+            let notices = hook.wait_for(expected.len()).await;
+            told.push((path, notices.last().unwrap()["changes"].clone()));
+        }
+    }
+    second.post(&format!("{home}/grants"), json!({ "everything": true, "minutes": 30 })).await.ok();
+    expected.push(("grants".to_owned(), "granted"));
+    let last = hook.wait_for(expected.len()).await;
+    told.push(("grants".to_owned(), last.last().unwrap()["changes"].clone()));
+    for ((path, changes), (_, what)) in told.iter().zip(&expected) {
+        let is_told = changes.as_array().unwrap().iter().any(|change| change["what"] == *what);
+        assert!(is_told, "{path}: {what} is not in {changes}");
+    }
+    assert_eq!(hook.notices().len(), expected.len(), "nothing else was told");
+    let foreign = second.household("home", json!({ "contact": { "email": "me@example.org" } })).await;
+    assert_eq!((foreign.status, foreign.problem()), (403, "role"), "where notices go is not everybody's to say");
+}
+
+#[tokio::test]
+async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_comes_under_one_name() {
+    let hook = Hook::new().await;
+    hook.is_broken(true);
+    let world = world(&hook, None).await;
+    world.toggle("home", "gambling", Allow).await;
+    hook.wait_for(2).await;
+    assert!(world.api.metric("ox_protect_notices_failed_total").await >= 1.0);
+    world.daemon.kill();
+    hook.is_broken(false);
+    let before = hook.notices().len();
+    world.daemon.restart().await;
+    let notices = hook.wait_for(before + 1).await;
+    assert!(notices.iter().all(|notice| notice["id"] == notices[0]["id"]), "{notices:?}");
+    eventually("nothing waits", Duration::from_secs(5), async || {
+        world.api.metric("ox_protect_notices_delivered_total").await == 1.0 && world.api.metric("ox_protect_notices_queued").await == 0.0
+    })
+    .await;
+    assert!(!world.daemon.complaints().contains("token=abc"), "an address may hold a secret");
+}

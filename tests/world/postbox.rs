@@ -1,0 +1,144 @@
+//! Those to whom notices go: an operator's web server, and a mail server. Both keep what they get, and can be out of order.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::HeaderMap, http::StatusCode, routing::post};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use super::patience::eventually;
+
+/// How long a notice may take.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(15);
+
+/// A web server that is told.
+pub struct Hook {
+    address: SocketAddr,
+    is_broken: Arc<AtomicBool>,
+    heard: Arc<Mutex<Vec<(HeaderMap, String)>>>,
+}
+
+impl Hook {
+    /// Listens on loopback.
+    pub async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let (is_broken, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<_>>>::default());
+        let (broken, tell) = (Arc::clone(&is_broken), Arc::clone(&heard));
+        let hear = move |headers: HeaderMap, body: String| async move {
+            tell.lock().unwrap_or_else(PoisonError::into_inner).push((headers, body));
+            if broken.load(Ordering::Relaxed) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::NO_CONTENT }
+        };
+        let router = Router::new().route("/hook", post(hear));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, is_broken, heard }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}/hook?token=abc", self.address)
+    }
+
+    /// From now on it takes what comes, or answers that it is out of order.
+    pub fn is_broken(&self, is_broken: bool) {
+        self.is_broken.store(is_broken, Ordering::Relaxed);
+    }
+
+    /// All that came: the signature, and the body as it came.
+    pub fn so_far(&self) -> Vec<(String, String)> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature =
+            |headers: &HeaderMap| headers.get("ox-protect-signature").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        heard.iter().map(|(headers, body)| (signature(headers), body.clone())).collect()
+    }
+
+    /// The notices that came.
+    pub fn notices(&self) -> Vec<Value> {
+        self.so_far().iter().map(|(_, body)| serde_json::from_str(body).expect("a notice is JSON")).collect()
+    }
+
+    /// Waits until so many came, and returns them.
+    pub async fn wait_for(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} notices"), DELIVERED_WITHIN, async || self.notices().len() >= count).await;
+        self.notices()
+    }
+}
+
+/// A mail server that delivers nothing.
+pub struct Mailbox {
+    address: SocketAddr,
+    mails: Arc<Mutex<Vec<String>>>,
+}
+
+impl Mailbox {
+    /// Listens on loopback.
+    pub async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let mails = Arc::<Mutex<Vec<_>>>::default();
+        let kept = Arc::clone(&mails);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                tokio::spawn(async move { serve(stream, &kept).await });
+            }
+        });
+        Self { address, mails }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Waits until so many came, and returns them: envelope, headers and text.
+    pub async fn wait_for(&self, count: usize) -> Vec<String> {
+        let so_far = || self.mails.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        eventually(&format!("{count} mails"), DELIVERED_WITHIN, async || so_far().len() >= count).await;
+        so_far()
+    }
+}
+
+/// One client, in the words of RFC 5321.
+async fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut mail, mut is_data) = (String::new(), false);
+    stream.write_all(b"220 sink\r\n").await.ok()?;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let answer = match line.trim_end() {
+            "." if is_data => {
+                is_data = false;
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut mail));
+                "250 kept"
+            }
+            _ if is_data => {
+                mail += &line;
+                continue;
+            }
+            "DATA" => {
+                is_data = true;
+                "354 go on"
+            }
+            "QUIT" => "221 bye",
+            _ => {
+                mail += &line;
+                "250 well"
+            }
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await.ok()?;
+    }
+}
