@@ -75,8 +75,8 @@ impl Register {
         self.renew(&mut shelf, now);
     }
 
-    /// Takes in all names that nothing but an order blocks, each from one time until another, in the place of what was. When this returns, queries are
-    /// judged by it.
+    /// Takes in all names that nothing but an order blocks, each from one time until another, in the place of what was. When this
+    /// returns, queries are judged by it.
     pub fn lift(&self, names: impl IntoIterator<Item = (Name, (Timestamp, Timestamp))>, now: Timestamp) {
         let mut shelf = self.shelf();
         shelf.lifted = names.into_iter().collect();
