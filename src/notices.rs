@@ -40,7 +40,7 @@ const BATCH: u32 = 64;
 const AT_ONCE: usize = 16;
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long what was delivered is kept.
+/// How long what was delivered is kept, and where those are reached whose reports were answered.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often that is looked at.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -165,8 +165,12 @@ impl Post {
             }
             if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
                 forgotten = Some(tokio::time::Instant::now());
-                if let Err(error) = self.store.forget_notices(now - KEPT).await {
-                    tracing::error!(error = causes(&error), "old notices cannot be forgotten");
+                let forgotten = async {
+                    self.store.forget_notices(now - KEPT).await?;
+                    self.store.forget_reporters(now - KEPT).await
+                };
+                if let Err(error) = forgotten.await {
+                    tracing::error!(error = causes(&error), "what is old cannot be forgotten");
                 }
             }
         }

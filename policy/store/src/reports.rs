@@ -227,6 +227,15 @@ impl Store {
         Ok(Some(after))
     }
 
+    /// Forgets where those are reached whose reports were answered before this time.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn forget_reporters(&self, before: Timestamp) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?").bind(before.as_second());
+        update.execute(&self.pool).await.map(drop).map_err(step("forgetting who reported"))
+    }
+
     /// Names that are never blocked because somebody reported them, each with the times from when and until when.
     ///
     /// # Errors
