@@ -3,6 +3,7 @@
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
 mod blocks;
+mod reports;
 
 use std::{
     fmt,
@@ -15,10 +16,12 @@ use ipnet::IpNet;
 use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
 use serde::{Deserialize, Serialize};
 
-use crate::notices;
+use crate::{notices, oidc};
 
-pub use self::blocks::{BlockedAnswerKind, BlockedBy};
-use crate::oidc;
+pub use self::{
+    blocks::{BlockedAnswerKind, BlockedBy},
+    reports::Reports,
+};
 
 /// What runs without `--config`.
 pub const EMBEDDED: &str = include_str!("../configs/default.toml");
@@ -376,22 +379,6 @@ impl Default for Log {
     }
 }
 
-/// `[reports]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Reports {
-    /// Hours in which a report of the public is to be answered.
-    pub answer_within_hours: u32,
-    /// Reports and checks a minute of one address.
-    pub per_minute: u32,
-}
-
-impl Default for Reports {
-    fn default() -> Self {
-        Self { answer_within_hours: 72, per_minute: 30 }
-    }
-}
-
 fn network(text: &str) -> IpNet {
     text.parse().expect("our own defaults are networks")
 }
@@ -564,8 +551,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
         share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
     }
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
-    value("reports.answer_within_hours", (1..=8_760).contains(&config.reports.answer_within_hours), "1 to 8760")?;
-    value("reports.per_minute", (1..=100_000).contains(&config.reports.per_minute), "1 to 100000")?;
+    reports::check(&config.reports)?;
     check_api(&config.api)?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;

@@ -15,7 +15,7 @@ use axum::{
 };
 use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use policy::{name::Name, suffix::is_at_or_above_suffix};
+use policy::suffix::is_at_or_above_suffix;
 use policy_store::{Closing, Outcome, ReportAge};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -235,8 +235,7 @@ pub async fn put(
         let closing = Closing { outcome, note, override_until: until };
         let due = until.map(|until| until + context.desk.answer_within);
         let report = context.store.close_report(&by, &id, &closing, due, now).await?.ok_or_else(unknown_report)?;
-        let overrides: Vec<(Name, Timestamp)> = context.store.overrides().await?;
-        context.mandates.lift(overrides, now);
+        context.mandates.lift(context.store.overrides().await?, now);
         Ok(report)
     });
     Ok(Json(done.await?).into_response())

@@ -342,10 +342,7 @@ impl Blocklist {
 
     fn classify_key(&self, name: NameRef<'_>) -> Classification {
         let mut classification = self.classify_by_feeds(name);
-        if let Some(ordered) = self.mandates.find(name) {
-            (classification.mandatory, classification.ordered) = (true, Some(ordered));
-        }
-        classification.never_block |= self.mandates.lifts(name);
+        self.mandates.speak(name, &mut classification);
         classification
     }
 

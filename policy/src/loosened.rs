@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::{
     category::Taxonomy,
-    household::{Device, Filtering, Household, Id, Identifier, SearchLevel, Settings, State},
+    household::{Device, Filtering, Household, Id, Identifier, OwnName, SearchLevel, Settings, State},
     listing::Scope,
     moment::Moment,
     name::Name,
@@ -261,13 +261,8 @@ fn compare_entries(before: &Household, after: &Household, subject: &Subject<'_>,
             continue;
         }
         let has = |levels: &[Option<&Settings>; 3], name: &Name, state: State, scope: Scope| {
-            let covers = |settings: &&Settings| {
-                settings
-                    .names
-                    .get(name)
-                    .is_some_and(|own| own.value.state == state && (own.value.scope == scope || own.value.scope == Scope::Subtree))
-            };
-            levels.iter().flatten().any(|settings| covers(&settings))
+            let covers = |own: &OwnName| own.state == state && (own.scope == scope || own.scope == Scope::Subtree);
+            levels.iter().flatten().filter_map(|settings| settings.names.get(name)).any(|own| covers(&own.value))
         };
         for (name, own) in is.iter().flat_map(|settings| &settings.names).filter(|(_, own)| own.value.state == State::Allow) {
             // On another level the same allow may stand beside a block of a name below it, which it does not lift there.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    classification::Classification,
     household::Id,
     key::names_of_prefix,
     listing::Scope,
@@ -379,6 +380,14 @@ impl Mandates {
             self.stamp ^= u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
         }
         self
+    }
+
+    /// Lays what is ordered and what is lifted over what feeds say of a name.
+    pub(crate) fn speak(&self, name: NameRef<'_>, classification: &mut Classification) {
+        if let Some(ordered) = self.find(name) {
+            (classification.mandatory, classification.ordered) = (true, Some(ordered));
+        }
+        classification.never_block |= self.lifts(name);
     }
 
     /// Whether nothing blocks a name but an order.

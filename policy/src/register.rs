@@ -24,23 +24,26 @@ pub struct Register {
 #[derive(Default)]
 struct Shelf {
     all: BTreeMap<Id, Arc<Mandate>>,
-    /// Names that nothing blocks but an order, and until when.
-    lifted: BTreeMap<Name, Timestamp>,
+    /// Names that nothing blocks but an order, from when and until when.
+    lifted: BTreeMap<Name, (Timestamp, Timestamp)>,
     /// From when until when what hangs on the lists is right; none where that is not known.
     valid: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Shelf {
-    /// What holds at a time.
-    fn in_force(&self, at: Timestamp) -> Arc<Mandates> {
-        let active = self.all.values().filter(|mandate| mandate.phase(at) == Phase::Active).cloned().collect();
-        let lifted = self.lifted.iter().filter(|(_, until)| **until > at).map(|(name, _)| name);
-        Arc::new(Mandates::of(active).lifting(lifted))
-    }
-
     /// Whether nothing begins or ends between then and now. Clocks go back, too.
     fn is_valid(&self, now: Timestamp) -> bool {
         self.valid.is_some_and(|(from, until)| from <= now && until.is_none_or(|until| now < until))
+    }
+
+    fn lifted_at(&self, at: Timestamp) -> impl Iterator<Item = &Name> {
+        self.lifted.iter().filter(move |(_, (from, until))| (*from..*until).contains(&at)).map(|(name, _)| name)
+    }
+
+    /// What is in force at a time.
+    fn set(&self, at: Timestamp) -> Mandates {
+        let active = self.all.values().filter(|mandate| mandate.phase(at) == Phase::Active).cloned().collect();
+        Mandates::of(active).lifting(self.lifted_at(at))
     }
 }
 
@@ -72,9 +75,9 @@ impl Register {
         self.renew(&mut shelf, now);
     }
 
-    /// Takes in all names that nothing but an order blocks, each until a time, in the place of what was. When this returns, queries are
-    /// judged by it.
-    pub fn lift(&self, names: impl IntoIterator<Item = (Name, Timestamp)>, now: Timestamp) {
+    /// Takes in all names that nothing but an order blocks, each from one time until another, in the place of what was. When this
+    /// returns, queries are judged by it.
+    pub fn lift(&self, names: impl IntoIterator<Item = (Name, (Timestamp, Timestamp))>, now: Timestamp) {
         let mut shelf = self.shelf();
         shelf.lifted = names.into_iter().collect();
         self.renew(&mut shelf, now);
@@ -83,7 +86,7 @@ impl Register {
     /// How many names nothing but an order blocks.
     #[must_use]
     pub fn count_lifted(&self, now: Timestamp) -> usize {
-        self.shelf().lifted.values().filter(|until| **until > now).count()
+        self.shelf().lifted_at(now).count()
     }
 
     /// Hangs on the lists what is in force now, where that is another set than before, and says until when it is.
@@ -98,7 +101,7 @@ impl Register {
     /// Lists as they were under what was in force at a time, as far as that still stands here.
     #[must_use]
     pub fn at(&self, lists: &Arc<Blocklist>, at: Timestamp) -> Arc<Blocklist> {
-        lists.ordered(&self.shelf().in_force(at))
+        lists.ordered(&Arc::new(self.shelf().set(at)))
     }
 
     /// How many are in force, are to come, and are over.
@@ -111,9 +114,9 @@ impl Register {
 
     fn renew(&self, shelf: &mut Shelf, now: Timestamp) {
         let changes = shelf.all.values().flat_map(|mandate| [mandate.not_before, mandate.not_after]).flatten();
-        let changes = changes.chain(shelf.lifted.values().copied());
+        let changes = changes.chain(shelf.lifted.values().flat_map(|(from, until)| [*from, *until]));
         shelf.valid = Some((now, changes.filter(|change| *change > now).min()));
-        self.lists.order(shelf.in_force(now));
+        self.lists.order(Arc::new(shelf.set(now)));
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -171,7 +174,7 @@ mod tests {
         let class = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow());
         register.fill([mandate("a", "ordered.example", None, None)], at(0));
         let stamp = lists.load().stamp();
-        let lifted = ["mild.example", "ordered.example"].map(|name| (Name::parse(name).unwrap(), at(20)));
+        let lifted = ["mild.example", "ordered.example"].map(|name| (Name::parse(name).unwrap(), (at(0), at(20))));
         register.lift(lifted, at(0));
         assert_ne!(lists.load().stamp(), stamp, "what was classified is looked at again");
         assert!(class("mild.example").never_block && class("www.mild.example").never_block && !class("example").never_block);
@@ -182,5 +185,7 @@ mod tests {
         assert_eq!((register.keep(at(20)), register.count_lifted(at(20))), (None, 0));
         assert!(!class("mild.example").never_block);
         assert_eq!(lists.load().stamp(), stamp);
+        let mild = Name::parse("mild.example").unwrap();
+        assert!(register.at(&lists.current(), at(19)).classify(mild.borrow()).never_block, "what was so is known");
     }
 }

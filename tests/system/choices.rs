@@ -16,7 +16,7 @@ const AT_ONCE: usize = 32;
 #[tokio::test]
 async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")
-        .listing("gambling", "bets.example")
+        .listing("adult", "bets.example")
         .without_households()
         .config("[policy]\ndefault_preset = \"light\"\n")
         .start()
@@ -75,10 +75,7 @@ async fn of_ten_thousand_accounts_six_thousand_choose_and_the_figures_are_right(
 
     // The undecided receive what the report says, and an explanation says who decided.
     let (undecided, off) = (world.line("127.39.14.1"), world.line("127.0.0.9"));
-    assert_eq!(
-        (undecided.ask("bets.example. A").await, off.ask("bets.example. A").await),
-        ("blocked: gambling".into(), "192.0.2.7".into())
-    );
+    assert_eq!((undecided.ask("bets.example. A").await, off.ask("bets.example. A").await), ("blocked: adult".into(), "192.0.2.7".into()));
     let explained = world.api.explain("bets.example", "h9998").await.ok().json;
     assert_eq!((&explained["setter"]["layer"], &explained["setter"]["by"]), (&json!("operator"), &json!("default preset")));
     let chosen = world.api.get("/v1/households/h1").await.ok().json;

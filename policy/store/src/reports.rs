@@ -227,14 +227,16 @@ impl Store {
         Ok(Some(after))
     }
 
-    /// Names that are never blocked because somebody reported them, each with the time until when.
+    /// Names that are never blocked because somebody reported them, each with the times from when and until when.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn overrides(&self) -> Result<Vec<(Name, Timestamp)>, StoreError> {
-        let select = "SELECT name, max(override_until) FROM report WHERE override_until IS NOT NULL GROUP BY name";
-        let rows: Vec<(String, i64)> = sqlx::query_as(select).fetch_all(&self.pool).await.map_err(step("reading the overrides"))?;
-        Ok(rows.into_iter().filter_map(|(name, until)| Some((Name::parse(&name).ok()?, second(until)))).collect())
+    pub async fn overrides(&self) -> Result<Vec<(Name, (Timestamp, Timestamp))>, StoreError> {
+        let select = "SELECT name, min(closed_at), max(override_until) FROM report
+            WHERE override_until IS NOT NULL AND closed_at IS NOT NULL GROUP BY name";
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(select).fetch_all(&self.pool).await.map_err(step("reading the overrides"))?;
+        let lifted = |(name, from, until): (String, i64, i64)| Some((Name::parse(&name).ok()?, (second(from), second(until))));
+        Ok(rows.into_iter().filter_map(lifted).collect())
     }
 
     /// The reports that came between two times, with their ages.

@@ -1,0 +1,28 @@
+//! What the public reports, as the configuration says it.
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// `[reports]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reports {
+    /// Hours in which a report of the public is to be answered.
+    pub answer_within_hours: u32,
+    /// Reports and checks a minute of one address.
+    pub per_minute: u32,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { answer_within_hours: 72, per_minute: 30 }
+    }
+}
+
+/// Checks that both are in their ranges.
+pub fn check(reports: &Reports) -> Result<(), ConfigError> {
+    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
+    value("reports.answer_within_hours", (1..=8_760).contains(&reports.answer_within_hours), "1 to 8760")?;
+    value("reports.per_minute", (1..=100_000).contains(&reports.per_minute), "1 to 100000")
+}
