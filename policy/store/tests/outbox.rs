@@ -108,7 +108,7 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
     store.add_request(&home, &id("phone"), asked(), tomorrow).await.unwrap();
     assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 21);
     assert_eq!(store.requests(&home, Some(&id("tv")), tomorrow).await.unwrap().len(), 0);
-    assert_eq!(store.requests(&home, None, now + SignedDuration::from_hours(31 * 24)).await.unwrap().len(), 0);
+    assert_eq!(store.requests(&home, None, now + SignedDuration::from_hours(32 * 24)).await.unwrap().len(), 0);
     let empty = |_| Ok::<_, ()>(Some(Household::new(id("home"))));
     store.change(&by(), &home, None, empty).await.unwrap();
     assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 0, "the device is gone, and what it asked for");
