@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 NEXTEST_VERSION := 0.9.143
 GUNGRAUN_VERSION := 0.20.0
+MOTO_VERSION := 5.1.22
+SCHEMATHESIS_VERSION := 4.32.5
 
 # The folder of the scenario runner, its scenarios and its baselines.
 CONFORMANCE ?= ../shared/conformance
@@ -63,7 +65,8 @@ tools/nextest: tools/compiler
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest --version $(NEXTEST_VERSION)
 
 tools/tests: tools/nextest
-	@tests/moto.sh
+	@tests/python.sh moto $(MOTO_VERSION) 'moto[server]' # a real S3 API
+	@tests/python.sh schemathesis $(SCHEMATHESIS_VERSION) schemathesis # whoever reads our OpenAPI document
 	@[ -x /usr/sbin/nsd ] && [ -x /usr/sbin/unbound ] && command -v dnsperf >/dev/null || tests/install.sh nsd unbound dnsperf
 	@PATH=$$PATH:/usr/sbin command -v named knotd pdns_server pdnsutil nsupdate knsupdate dig kdig sqlite3 | [ $$(wc -l) -eq 9 ] && \
 		[ -f /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql ] || \

@@ -17,19 +17,19 @@ pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register
     describe_gauge!("ox_protect_mandates", "Mandates, by whether they are in force, to come, or over");
     let register = Arc::new(Register::new(Arc::clone(lists)));
     describe_gauge!("ox_protect_overrides", "Names that nothing but an order blocks, because somebody reported them");
-    fill(&register, store, Timestamp::now()).await?;
+    fill(&register, store, read(store).await?, Timestamp::now()).await?;
     Ok(register)
 }
 
-/// Lists as they are under the mandates of the store that are in force at a time.
+/// Lists as they are under the mandates of the store that were written and in force at a time.
 pub async fn on(lists: Arc<Blocklist>, store: &Store, at: Timestamp) -> Result<Arc<Blocklist>, StoreError> {
     let live = Arc::new(LiveLists::new(lists));
-    fill(&Register::new(Arc::clone(&live)), store, at).await?;
+    fill(&Register::new(Arc::clone(&live)), store, store.mandates_at(at).await?, at).await?;
     Ok(live.current())
 }
 
-async fn fill(register: &Register, store: &Store, at: Timestamp) -> Result<(), StoreError> {
-    register.fill(read(store).await?, at);
+async fn fill(register: &Register, store: &Store, mandates: Vec<Mandate>, at: Timestamp) -> Result<(), StoreError> {
+    register.fill(mandates, at);
     register.lift(store.overrides().await?, at);
     Ok(())
 }

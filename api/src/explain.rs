@@ -255,7 +255,10 @@ pub async fn explain(
     let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
     let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
     let lists = match past {
-        Some(at) => Some(context.mandates.at(&context.lists_control.at(at).await?, at)),
+        Some(at) => {
+            let mandates = context.store.mandates_at(at).await?;
+            Some(context.mandates.at(&context.lists_control.at(at).await?, mandates, at))
+        }
         None => None,
     };
     let explained = context.explainer.explain(asker, name.clone(), record_type, lists).await;

@@ -98,10 +98,12 @@ impl Register {
         shelf.valid.and_then(|(_, until)| until)
     }
 
-    /// Lists as they were under what was in force at a time, as far as that still stands here.
+    /// Lists as they were at a time, under those of these mandates that were in force then.
     #[must_use]
-    pub fn at(&self, lists: &Arc<Blocklist>, at: Timestamp) -> Arc<Blocklist> {
-        lists.ordered(&Arc::new(self.shelf().set(at)))
+    pub fn at(&self, lists: &Arc<Blocklist>, mandates: Vec<Mandate>, at: Timestamp) -> Arc<Blocklist> {
+        let all = mandates.into_iter().map(|mandate| (mandate.id.clone(), Arc::new(mandate))).collect();
+        let then = Shelf { all, lifted: self.shelf().lifted.clone(), valid: None };
+        lists.ordered(&Arc::new(then.set(at)))
     }
 
     /// How many are in force, are to come, and are over.
@@ -186,6 +188,6 @@ mod tests {
         assert!(!class("mild.example").never_block);
         assert_eq!(lists.load().stamp(), stamp);
         let mild = Name::parse("mild.example").unwrap();
-        assert!(register.at(&lists.current(), at(19)).classify(mild.borrow()).never_block, "what was so is known");
+        assert!(register.at(&lists.current(), Vec::new(), at(19)).classify(mild.borrow()).never_block, "what was so is known");
     }
 }

@@ -125,7 +125,7 @@ pub struct Moto {
 impl Moto {
     pub async fn start() -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/moto/bin/moto_server");
-        assert!(program.exists(), "there is no {}: run tests/moto.sh, as `make tools/tests` does", program.display());
+        assert!(program.exists(), "there is no {}: run tests/python.sh, as `make tools/tests` does", program.display());
         let mut process = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", "0"])
             .stdin(Stdio::null())

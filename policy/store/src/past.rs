@@ -1,7 +1,13 @@
-//! What a household was: its document of today, with everything taken back that the audit says was done to it since.
+//! What a household was, and what was ordered: the documents of today, with everything taken back that the audit says was done to them
+//! since.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use policy::household::{Household, Id};
+use policy::{
+    household::{Household, Id},
+    mandates::{Document, Mandate},
+};
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 
@@ -12,8 +18,38 @@ use crate::{
 
 /// Rows of the audit that are taken back at a time.
 const BATCH: u32 = 500;
+/// Before a mandate's identifier in the subject of a row, and what comes behind all such subjects.
+const MANDATE: &str = "mandate:";
+const BEHIND_MANDATES: &str = "mandate;";
 
 impl Store {
+    /// All mandates as they were written at a time, in force or not. One that cannot be read any more is left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn mandates_at(&self, at: Timestamp) -> Result<Vec<Mandate>, StoreError> {
+        let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
+        let now = sqlx::query_as("SELECT id, document FROM mandate").fetch_all(&mut *reading).await;
+        let now: Vec<(String, Option<String>)> = now.map_err(step("reading mandates"))?;
+        let mut documents: BTreeMap<String, Option<String>> = now.into_iter().collect();
+        let rows = sqlx::query_as("SELECT at, subject, before FROM audit WHERE subject >= ? AND subject < ? ORDER BY sequence DESC");
+        let rows = rows.bind(MANDATE).bind(BEHIND_MANDATES).fetch_all(&mut *reading).await;
+        let rows: Vec<(String, String, Option<String>)> = rows.map_err(step("reading the audit"))?;
+        for (done, subject, before) in rows {
+            // A row has all of the mandate as it was before.
+            if done.parse::<Timestamp>().is_ok_and(|done| done > at)
+                && let Some(id) = subject.strip_prefix(MANDATE)
+            {
+                documents.insert(id.to_owned(), before);
+            }
+        }
+        let read = |(id, text): (String, Option<String>)| {
+            let document: Document = serde_json::from_str(&text?).ok()?;
+            Mandate::read(id.parse().ok()?, document).ok()
+        };
+        Ok(documents.into_iter().filter_map(read).collect())
+    }
+
     /// The household as it was at a time; none where it was not there. What the audit does not reach was as it is.
     ///
     /// # Errors
