@@ -109,7 +109,7 @@ async fn explain(
     let url = &checked.config.store.url;
     let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };
     if let Some(store) = &store {
-        lists = orders::on(lists, store, at).await?;
+        lists = orders::on(lists, store, past).await?;
     }
     let lists = Arc::new(LiveLists::new(lists));
     let directory = Arc::new(Directory::new(checked.defaults));

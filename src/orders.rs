@@ -21,10 +21,14 @@ pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register
     Ok(register)
 }
 
-/// Lists as they are under the mandates of the store that were written and in force at a time.
-pub async fn on(lists: Arc<Blocklist>, store: &Store, at: Timestamp) -> Result<Arc<Blocklist>, StoreError> {
+/// Lists as they are under the mandates of the store that are in force now, or that were written and in force at a time.
+pub async fn on(lists: Arc<Blocklist>, store: &Store, past: Option<Timestamp>) -> Result<Arc<Blocklist>, StoreError> {
     let live = Arc::new(LiveLists::new(lists));
-    fill(&Register::new(Arc::clone(&live)), store, store.mandates_at(at).await?, at).await?;
+    let mandates = match past {
+        Some(at) => store.mandates_at(at).await?,
+        None => read(store).await?,
+    };
+    fill(&Register::new(Arc::clone(&live)), store, mandates, past.unwrap_or_else(Timestamp::now)).await?;
     Ok(live.current())
 }
 

@@ -23,7 +23,7 @@ pub struct Pages {
     subject: Option<String>,
     /// `oldest` first, which is also what is meant where nothing is said, or `newest`.
     #[serde(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^(oldest|newest)$")]
     order: Order,
     /// From where the reading goes on: `next` of the page before.
     cursor: Option<String>,

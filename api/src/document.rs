@@ -90,7 +90,7 @@ pub fn complete(mut document: Document) -> Document {
                 // A key has no version: it is made, and it ends.
                 if takes_version && !path.ends_with("/keys/{key}") && !path.starts_with("/v1/reports/") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
-                    let if_match = if_match.description(Some(
+                    let if_match = if_match.example(Some(serde_json::json!("\"1\""))).description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
                     ));
                     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();

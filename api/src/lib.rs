@@ -176,12 +176,13 @@ pub fn router(context: Arc<Context>) -> Router {
     let (router, document) = routes.split_for_parts();
     let document = Arc::new(document::complete(document));
     router
+        // Only what is routed can be done twice.
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&context), retries::once))
         .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
         .fallback(|| async { Problem::not_found("unknown_route", "there is nothing here; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json")
         })
         .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
-        .layer(middleware::from_fn_with_state(Arc::clone(&context), retries::once))
         .with_state(context)
 }

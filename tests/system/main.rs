@@ -13,6 +13,7 @@ mod bad_servers;
 mod blocking;
 mod choices;
 mod command_line;
+mod contract;
 mod cross_talk;
 mod differential;
 mod family;
