@@ -144,6 +144,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
+/// A version that nothing has.
+const NO_VERSION: u64 = u64::MAX;
+
+/// Whether a text is one entity tag, RFC 9110 section 8.8.3.
+fn is_tag(text: &str) -> bool {
+    let tag = text.strip_prefix("W/").unwrap_or(text);
+    let inside = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    inside.is_some_and(|inside| inside.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'"'))
+}
+
 fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
     let wrong = |field: &str, detail: &str| Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field(field.to_owned());
     match (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH)) {
@@ -154,11 +164,16 @@ fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
         (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition { version: None, is_there: true }),
         (Some(value), None) => {
             let text = value.to_str().unwrap_or_default().trim();
-            let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-            // No household has version 0, so it cannot be meant; and `parse` alone would read "+7".
-            let version = version.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == version);
-            let version = version.ok_or_else(|| wrong("If-Match", "an ETag of ours is one version in quotes"))?;
-            Ok(Precondition { version: Some(version), is_there: true })
+            let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            let number = tag.unwrap_or(text);
+            // `parse` alone would read "+7".
+            let version = number.parse().ok().filter(|version: &u64| version.to_string() == number);
+            match version {
+                Some(version @ 1..) => Ok(Precondition { version: Some(version), is_there: true }),
+                // An entity tag (RFC 9110 section 8.8.3), but none that anything here has had.
+                _ if version.is_some() || is_tag(text) => Ok(Precondition { version: Some(NO_VERSION), is_there: true }),
+                _ => Err(wrong("If-Match", "an ETag of ours is one version in quotes")),
+            }
         }
     }
 }

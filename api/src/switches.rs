@@ -42,13 +42,9 @@ pub struct OwnNameBody {
     #[schema(value_type = String)]
     state: SwitchState,
     /// `exact`, or `subtree` for the name and all below it, which is also what is meant where nothing is said.
-    #[serde(default = "subtree")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    scope: Scope,
-}
-
-fn subtree() -> Scope {
-    Scope::Subtree
+    scope: Option<Scope>,
 }
 
 /// 404 for a category that the taxonomy does not have.
@@ -120,7 +116,7 @@ pub async fn put_name(
     IfMatch(expected): IfMatch,
     Body(OwnNameBody { state, scope }): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
-    let name = own_name(&place.item::<String>("domain")?)?;
+    let (name, scope) = (own_name(&place.item::<String>("domain")?)?, scope.unwrap_or(Scope::Subtree));
     if !is_own_scope(scope) {
         return Err(Problem::value("scope", "scope", "exact or subtree"));
     }

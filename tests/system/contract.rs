@@ -13,7 +13,11 @@ const EXAMPLES: &str = "6";
 async fn the_running_program_is_what_its_openapi_document_says() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/schemathesis/bin/schemathesis");
     assert!(program.exists(), "there is no {}: run tests/python.sh, as `make tools/tests` does", program.display());
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .config("[api]\nfailed_per_s = 0\n")
+        .start()
+        .await;
     world.device("home", "phone", ("address", "127.0.7.9")).await;
     world.api.put("/v1/households/home/people/emma", json!({})).await.ok();
     world.toggle("home", "gambling", Block).await;
