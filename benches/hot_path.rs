@@ -183,7 +183,7 @@ fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     (bed, name)
 }
 
-#[library_benchmark(config = limit(3_700))]
+#[library_benchmark(config = limit(4_000))]
 #[bench::listed(named(BLOCKED))]
 #[bench::not_listed(named(UNLISTED))]
 fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
