@@ -2,7 +2,7 @@
 //! instants, by rules that were compiled some time before and are compiled anew as the program does it.
 //!
 //! The model reads the documents for each decision. It asks the calendar of the zone minute by minute and knows no span, phase or mask, so
-//! it can only be wrong in another way than the code it checks. `HOURS_DECISIONS=1000000 HOURS_SEED=8` asks more, and otherwise.
+//! it can only be wrong in another way than the code it checks. `HOURS_DECISIONS=10000000 HOURS_SEED=8` asks more, and otherwise.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -275,7 +275,7 @@ fn model(
 
 #[test]
 fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
-    let (decisions, seed) = (number("HOURS_DECISIONS", 60_000), number("HOURS_SEED", 7));
+    let (decisions, seed) = (number("HOURS_DECISIONS", 1_000_000), number("HOURS_SEED", 7));
     println!("HOURS_DECISIONS={decisions} HOURS_SEED={seed}");
     let (taxonomy, mut chance) = (Taxonomy::shipped(), StdRng::seed_from_u64(seed));
     let refused = Refused { canary: true, relay: true };
