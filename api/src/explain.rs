@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use policy::{
+    artefact::Header,
+    blocklist::Match,
+    bundles::Bundled,
     category::Taxonomy,
     decide::{Asker, Layer},
     explain::Explained,
     household::{Device, Household, Id, Settings},
     key::prefix_of_name,
-    listing::{Action, Polarity, Tier},
+    listing::{Action, Polarity, Scope, Tier},
     moment::Moment,
     name::{Name, NameRef},
     rules::HouseholdRules,
@@ -44,7 +47,8 @@ pub struct Question {
     household: Option<String>,
     /// Its device that asks.
     device: Option<String>,
-    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the name leads to is looked up now.
+    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the name leads to is looked up now,
+    /// and the names that categories bring themselves are the running taxonomy's.
     #[param(format = DateTime)]
     at: Option<String>,
 }
@@ -107,8 +111,10 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The name that decided: in a feed, in an own list, or of a mandate.
+    /// The name that decided: in a feed, in a bundle, in an own list, or of a mandate.
     entry: Option<String>,
+    /// Where that entry stands.
+    source: Option<Source>,
     feed: Option<String>,
     scope: Option<Value>,
     mandate: Option<Ordering>,
@@ -118,6 +124,20 @@ pub struct Explanation {
     chain: Vec<String>,
     matches: Vec<Matched>,
     answer: Answer,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    /// In a feed.
+    Feed,
+    /// Among the names that a category of the taxonomy brings itself.
+    Bundle,
+    /// In an own list.
+    OwnList,
+    /// It is a mandate.
+    Mandate,
 }
 
 /// The mandate that decided, as far as it may be seen.
@@ -149,7 +169,9 @@ struct Hop {
 #[derive(Debug, Serialize)]
 struct Matched {
     entry: String,
-    feed: String,
+    source: Source,
+    /// None for an entry of a bundle.
+    feed: Option<String>,
     category: Option<String>,
     scope: Value,
     polarity: Value,
@@ -284,12 +306,28 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
             && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
             && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
     });
+    let bundled = explained.lists.bundled(name.borrow());
+    let of_bundle = bundled.iter().rev().find(|bundled| {
+        let is_asked = verdict.layer == Layer::Category && decisive.is_none();
+        is_asked && !bundled.categories.intersection(verdict.categories).is_empty()
+    });
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
     let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
     let mandate = mandate.filter(|mandate| !(is_hidden && mandate.confidential));
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
-    let own = grounds.own_entry();
     let whole = mandate.filter(|_| !is_hidden);
+    // One of these at most: each is of other layers, and a feed is named before a bundle.
+    let (entry, source, scope) = if let Some(found) = decisive {
+        (Some(shown(found.entry)), Some(Source::Feed), Some(found.mark.scope))
+    } else if let Some(bundled) = of_bundle {
+        (Some(bundled.entry.to_string()), Some(Source::Bundle), Some(Scope::Subtree))
+    } else if let Some((entry, own)) = grounds.own_entry() {
+        (Some(entry.to_string()), Some(Source::OwnList), Some(own.value.scope))
+    } else if let Some(mandate) = whole {
+        (Some(mandate.target.to_string()), Some(Source::Mandate), mandate.target.scope())
+    } else {
+        (None, None, None)
+    };
     // Addresses stand there because they are listed or ordered, so a family is shown names alone.
     let chain = explained.names[1..].iter().filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = grounds.setter();
@@ -304,15 +342,10 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
-        entry: decisive
-            .map(|found| shown(found.entry))
-            .or_else(|| own.as_ref().map(|(entry, _)| entry.to_string()))
-            .or_else(|| whole.map(|mandate| mandate.target.to_string())),
+        entry,
+        source,
         feed: grounds.feed.clone(),
-        scope: decisive
-            .map(|found| word(&found.mark.scope))
-            .or_else(|| own.map(|(_, own)| word(&own.value.scope)))
-            .or_else(|| whole.and_then(|mandate| mandate.target.scope()).map(|scope| word(&scope))),
+        scope: scope.as_ref().map(word),
         mandate: mandate.map(|mandate| Ordering {
             id: whole.map(|mandate| mandate.id.clone()),
             basis: mandate.basis.as_str(),
@@ -323,26 +356,44 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         setter,
         hop: Hop { index: hop, name: shown(name.borrow()) },
         chain: chain.map(|name| shown(name.borrow())).collect(),
-        matches: found
-            .iter()
-            .map(|found| Matched {
-                entry: shown(found.entry),
-                feed: feed_name(header, found),
-                category: found.category.map(|category| taxonomy.category(category).slug.clone()),
-                scope: word(&found.mark.scope),
-                polarity: word(&found.mark.polarity),
-                tier: word(&found.tier),
-                action: word(&found.mark.action),
-                counts: found.counts,
-                since: found.since,
-            })
-            .collect(),
+        matches: matched(header, &found, &bundled, taxonomy),
         answer: Answer {
             rcode: explained.answer.rcode.clone(),
             records: explained.answer.records.clone(),
             ede: explained.answer.error.clone().map(|(code, text)| Ede { code, text }),
         },
     }
+}
+
+/// The entries of feeds, then those of bundles, one for each category.
+fn matched(header: &Header, found: &[Match<'_>], bundled: &[Bundled<'_>], taxonomy: &Taxonomy) -> Vec<Matched> {
+    let slug = |category| taxonomy.category(category).slug.clone();
+    let of_feed = |found: &Match<'_>| Matched {
+        entry: shown(found.entry),
+        source: Source::Feed,
+        feed: Some(feed_name(header, found)),
+        category: found.category.map(slug),
+        scope: word(&found.mark.scope),
+        polarity: word(&found.mark.polarity),
+        tier: word(&found.tier),
+        action: word(&found.mark.action),
+        counts: found.counts,
+        since: found.since,
+    };
+    let of_bundle = |entry: NameRef<'_>, category| Matched {
+        entry: entry.to_string(),
+        source: Source::Bundle,
+        feed: None,
+        category: Some(slug(category)),
+        scope: word(&Scope::Subtree),
+        polarity: word(&Polarity::Deny),
+        tier: word(&Tier::Choice),
+        action: word(&Action::Policy),
+        counts: true,
+        since: None,
+    };
+    let of_bundles = bundled.iter().flat_map(|bundled| bundled.categories.iter().map(|category| of_bundle(bundled.entry, category)));
+    found.iter().map(of_feed).chain(of_bundles).collect()
 }
 
 /// The word that JSON has for a plain enum.
@@ -359,6 +410,6 @@ pub fn shown(name: NameRef<'_>) -> String {
     }
 }
 
-fn feed_name(header: &policy::artefact::Header, found: &policy::blocklist::Match<'_>) -> String {
+fn feed_name(header: &Header, found: &Match<'_>) -> String {
     header.feeds[usize::from(found.mark.feed)].name.clone()
 }

@@ -30,6 +30,10 @@ struct Category {
     group: String,
     /// The presets that block it.
     presets: Vec<String>,
+    /// Whether it is one service, such as TikTok, and not a kind of content.
+    service: bool,
+    /// Its bundle: names that are listed for it without any feed, each with all below it.
+    names: Vec<String>,
 }
 
 /// The presets.

@@ -6,7 +6,8 @@
 //!
 //! Several entries may speak for a name. Inside one feed the highest rank speaks, whatever the order of lines:
 //! `$important` first, then the deeper name, then allow before deny. In a feed that is declared most specific, a deeper entry replaces
-//! what shallower ones say. Over feeds, categories add up. Entries at the root speak for nothing: no list means the whole Internet.
+//! what shallower ones say. Over feeds, categories add up, and with those whose bundle has the name. Entries at the root speak for nothing:
+//! no list means the whole Internet.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::{
     artefact::{self, ARRIVALS_MAX, ArtefactError, FeedSummary, Header},
+    bundles::{Bundled, Bundles},
     category::{CategoryId, Taxonomy},
     classification::LISTINGS_MAX,
     delta::Delta,
@@ -26,7 +28,10 @@ use crate::{
     special::Specials,
 };
 
+pub use self::names::Names;
 pub use crate::classification::{Classification, Listing, Paths};
+
+mod names;
 
 /// The bytes of an artefact and where the FST lies in them.
 struct FstOctets {
@@ -120,6 +125,8 @@ pub struct Blocklist {
     overlay_sets: Arc<Vec<MarkSet>>,
     answers: Arc<Vec<Records>>,
     has_addresses: bool,
+    /// The taxonomy's: the same for all generations of a process, so the stamp need not know them.
+    bundles: Arc<Bundles>,
     mandates: Arc<Mandates>,
 }
 
@@ -131,17 +138,17 @@ type Hits = ([(u8, u32); LABELS_MAX], usize);
 const NO_HITS: Hits = ([(0, 0); LABELS_MAX], 0);
 
 impl Blocklist {
-    /// Lists that list nothing: generation 0, before the first artefact.
+    /// Lists of no feed: generation 0, before the first artefact.
     #[must_use]
-    pub fn empty() -> Self {
+    pub fn empty(taxonomy: &Taxonomy) -> Self {
         let octets = fst::raw::Builder::memory().into_inner().expect("memory does not fail");
         let header = Header { fst_octets: octets.len() as u64, ..Header::of(0, Timestamp::UNIX_EPOCH) };
         let range = 0..octets.len();
         let fst = Fst::new(FstOctets { octets, range }).expect("just built");
-        Self::on(Base { generation: 0, sets: Box::default(), fst, answers: 0 }, header, String::new(), 0)
+        Self::on(Base { generation: 0, sets: Box::default(), fst, answers: 0 }, header, String::new(), 0, taxonomy)
     }
 
-    fn on(base: Base, mut header: Header, sha256: String, stamp: u64) -> Self {
+    fn on(base: Base, mut header: Header, sha256: String, stamp: u64, taxonomy: &Taxonomy) -> Self {
         let answers = Arc::new(std::mem::take(&mut header.answers));
         let mut lists = Self {
             header,
@@ -153,6 +160,7 @@ impl Blocklist {
             overlay_sets: Arc::default(),
             answers,
             has_addresses: false,
+            bundles: Arc::clone(taxonomy.bundles()),
             mandates: Arc::default(),
         };
         lists.has_addresses = address_tops().iter().any(|top| lists.base.has_prefix(top));
@@ -179,7 +187,7 @@ impl Blocklist {
         }
         let base = Base { generation: contents.header.generation, sets, fst, answers: contents.header.answers.len() };
         let stamp = stamp_of(&contents.sha256);
-        Ok(Arc::new(Self::on(base, contents.header, contents.sha256, stamp)))
+        Ok(Arc::new(Self::on(base, contents.header, contents.sha256, stamp, taxonomy)))
     }
 
     /// These lists with deltas applied in their order: the base is shared, the overlay is a new one.
@@ -198,6 +206,7 @@ impl Blocklist {
             overlay_sets: Arc::default(),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
+            bundles: Arc::clone(&self.bundles),
             mandates: Arc::clone(&self.mandates),
         };
         let mut overlay = self.overlay.grown(keys().count(), keys().sum());
@@ -261,6 +270,7 @@ impl Blocklist {
             overlay_sets: Arc::clone(&self.overlay_sets),
             answers: Arc::clone(&self.answers),
             has_addresses: self.has_addresses,
+            bundles: Arc::clone(&self.bundles),
             mandates: Arc::clone(mandates),
         })
     }
@@ -341,14 +351,16 @@ impl Blocklist {
     }
 
     fn classify_key(&self, name: NameRef<'_>) -> Classification {
-        let mut classification = self.classify_by_feeds(name);
+        let labels = Labels::of(name);
+        let mut classification = self.classify_by_feeds(name, &labels);
+        classification.choice = classification.choice.union(self.bundles.find(&labels));
         self.mandates.speak(name, &mut classification);
         classification
     }
 
-    fn classify_by_feeds(&self, name: NameRef<'_>) -> Classification {
+    fn classify_by_feeds(&self, name: NameRef<'_>, labels: &Labels<'_>) -> Classification {
         let mut room = NO_HITS;
-        let hits = self.walk(name, &mut room);
+        let hits = self.walk(labels, &mut room);
         let mut classification = Classification::NOTHING;
         if hits.is_empty() {
             return classification;
@@ -369,11 +381,11 @@ impl Blocklist {
         if self.has_addresses() { self.classify_key(name_of_address(address).borrow()) } else { Classification::NOTHING }
     }
 
-    /// Every entry that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
+    /// Every entry of a feed that speaks for a name, for explanations. Allocates; the query path uses [`Self::classify`].
     #[must_use]
     pub fn matches<'a>(&self, name: NameRef<'a>) -> Vec<Match<'a>> {
         let mut room = NO_HITS;
-        let hits = self.walk(name, &mut room);
+        let hits = self.walk(&Labels::of(name), &mut room);
         let mut ancestors: Vec<NameRef<'a>> = name.ancestors().collect();
         ancestors.reverse();
         let mut matches = Vec::new();
@@ -390,6 +402,12 @@ impl Blocklist {
         matches
     }
 
+    /// Every entry of a bundle that speaks for a name, from the top, for explanations. Allocates.
+    #[must_use]
+    pub fn bundled<'a>(&self, name: NameRef<'a>) -> Vec<Bundled<'a>> {
+        self.bundles.entries(name)
+    }
+
     /// All that the lists say at a key, by itself.
     #[must_use]
     pub fn marks(&self, key: &[u8]) -> Vec<Mark> {
@@ -400,29 +418,6 @@ impl Blocklist {
             }
         };
         set.map(|set| self.set(set).marks.iter().map(|mark| mark.mark).collect()).unwrap_or_default()
-    }
-
-    /// All listed names with their marks, in the order of their keys.
-    #[must_use]
-    pub fn names(&self) -> Names<'_> {
-        let mut names = Names {
-            lists: self,
-            base: self.base.fst.stream(),
-            next: None,
-            changed: self.overlay.sorted().into(),
-            key: Vec::new(),
-            marks: Vec::new(),
-        };
-        names.step_base();
-        names
-    }
-
-    /// The same, for those who need no cursor.
-    pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], &mut dyn Iterator<Item = Mark>)) {
-        let mut names = self.names();
-        while let Some((key, marks)) = names.next() {
-            visit(key, &mut marks.iter().copied());
-        }
     }
 
     fn set(&self, number: u32) -> &MarkSet {
@@ -458,14 +453,13 @@ impl Blocklist {
     }
 
     /// The listed ancestors of a name, the name included, from the top: how many labels each has, and its mark set.
-    fn walk<'h>(&self, name: NameRef<'_>, hits: &'h mut Hits) -> &'h [(u8, u32)] {
-        let name = Labels::of(name);
+    fn walk<'h>(&self, name: &Labels<'_>, hits: &'h mut Hits) -> &'h [(u8, u32)] {
         if self.overlay.len() == 0 {
-            self.base.walk(&name, hits);
+            self.base.walk(name, hits);
         } else {
-            let look = self.overlay.look(&name);
-            self.base.walk(&name, hits);
-            self.overlay.walk(&name, look, |depth, set| replace(hits, depth, set | OF_OVERLAY));
+            let look = self.overlay.look(name);
+            self.base.walk(name, hits);
+            self.overlay.walk(name, look, |depth, set| replace(hits, depth, set | OF_OVERLAY));
         }
         &hits.0[..hits.1]
     }
@@ -549,65 +543,6 @@ impl Base {
         let address: CompiledAddr = transition.addr;
         *node = self.fst.node(address);
         true
-    }
-}
-
-/// A walk through all listed names in the order of their keys.
-pub struct Names<'l> {
-    lists: &'l Blocklist,
-    base: fst::raw::Stream<'l>,
-    /// The next name of the base.
-    next: Option<(Vec<u8>, u64)>,
-    /// What is left of the overlay.
-    changed: std::collections::VecDeque<(&'l [u8], u32)>,
-    key: Vec<u8>,
-    marks: Vec<Mark>,
-}
-
-impl Names<'_> {
-    /// The next name and what is said of it; none at the end.
-    // A cursor that lends what it holds cannot be an iterator.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<(&[u8], &[Mark])> {
-        loop {
-            let base_key = self.next.as_ref().map(|(key, _)| key.as_slice());
-            let set = match (base_key, self.changed.front()) {
-                (None, None) => return None,
-                (base, Some(&(key, set))) if base.is_none_or(|base| key <= base) => {
-                    let is_same = base == Some(key);
-                    key.clone_into(&mut self.key);
-                    self.changed.pop_front();
-                    if is_same {
-                        self.step_base();
-                    }
-                    Some(set | OF_OVERLAY)
-                }
-                _ => {
-                    let (key, value) = self.next.as_mut()?;
-                    std::mem::swap(&mut self.key, key);
-                    let value = *value;
-                    self.step_base();
-                    u32::try_from(value).ok().filter(|&set| (set as usize) < self.lists.base.sets.len())
-                }
-            };
-            self.marks.clear();
-            self.marks.extend(set.into_iter().flat_map(|set| self.lists.set(set).marks.iter().map(|mark| mark.mark)));
-            // A name that a delta took everything away from is listed no more.
-            if !self.marks.is_empty() {
-                return Some((&self.key, &self.marks));
-            }
-        }
-    }
-
-    fn step_base(&mut self) {
-        match fst::Streamer::next(&mut self.base) {
-            Some((key, value)) => {
-                let (next, at) = self.next.get_or_insert_default();
-                key.clone_into(next);
-                *at = value.value();
-            }
-            None => self.next = None,
-        }
     }
 }
 

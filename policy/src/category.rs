@@ -2,10 +2,20 @@
 //!
 //! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's bit is
 //! its place in that document and never leaves the process: artefacts, the store and the API speak slugs.
+//! What a category brings itself, names of a service, is compiled into [`crate::bundles`].
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundles::Bundles,
+    name::{Name, NameError},
+    suffix::public_suffix,
+};
 
 /// The most categories a taxonomy may hold: the bits of a [`CategorySet`].
 pub const CATEGORIES_MAX: usize = 128;
@@ -120,6 +130,12 @@ pub struct Category {
     /// The presets that block it.
     #[serde(default)]
     pub presets: Vec<String>,
+    /// Whether it is one service, which a page may show apart from kinds of content.
+    #[serde(default)]
+    pub service: bool,
+    /// Names that are listed for it without any feed, each with all below it.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 /// A named starting point: which categories it blocks follows from the categories' own `presets`.
@@ -155,6 +171,32 @@ pub enum TaxonomyError {
         /// The preset that is missing.
         preset: String,
     },
+    /// A category brings a name that is none.
+    #[error("category {category:?} brings {name:?}, which cannot be read as a name")]
+    Name {
+        /// The category that brings it.
+        category: String,
+        /// The name as it is written.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A category brings the same name twice.
+    #[error("category {category:?} brings the name {name} twice")]
+    NameTwice {
+        /// The category that brings it.
+        category: String,
+        /// The name.
+        name: Name,
+    },
+    /// A category brings a name below which everything belongs to strangers.
+    #[error("category {category:?} brings {name}, a public suffix: what is below it belongs to many")]
+    PublicSuffix {
+        /// The category that brings it.
+        category: String,
+        /// The name.
+        name: Name,
+    },
 }
 
 #[derive(Deserialize)]
@@ -172,6 +214,7 @@ pub struct Taxonomy {
     categories: Vec<Category>,
     presets: Vec<(Preset, CategorySet)>,
     by_slug: HashMap<String, CategoryId>,
+    bundles: Arc<Bundles>,
 }
 
 impl Taxonomy {
@@ -192,6 +235,7 @@ impl Taxonomy {
         }
         let mut masks = vec![CategorySet::EMPTY; presets.len()];
         let mut by_slug = HashMap::new();
+        let mut bundled = BTreeMap::new();
         for (index, category) in categories.iter().enumerate() {
             check_slug(&category.slug)?;
             let id = CategoryId(u8::try_from(index).expect("checked above"));
@@ -204,6 +248,7 @@ impl Taxonomy {
                     preset.ok_or_else(|| TaxonomyError::UnknownPreset { category: category.slug.clone(), preset: slug.clone() })?;
                 masks[preset].insert(id);
             }
+            read_names(category, id, &mut bundled)?;
         }
         for (index, preset) in presets.iter().enumerate() {
             check_slug(&preset.slug)?;
@@ -211,7 +256,7 @@ impl Taxonomy {
                 return Err(TaxonomyError::Twice(preset.slug.clone()));
             }
         }
-        Ok(Self { categories, presets: presets.into_iter().zip(masks).collect(), by_slug })
+        Ok(Self { categories, presets: presets.into_iter().zip(masks).collect(), by_slug, bundles: Arc::new(Bundles::of(&bundled)) })
     }
 
     /// The category with this slug.
@@ -243,6 +288,12 @@ impl Taxonomy {
         self.presets().find(|(preset, _)| preset.slug == slug).map(|(_, blocks)| blocks)
     }
 
+    /// The names that categories bring themselves.
+    #[must_use]
+    pub fn bundles(&self) -> &Arc<Bundles> {
+        &self.bundles
+    }
+
     /// The slugs of a set, in order.
     #[must_use]
     pub fn slugs(&self, set: CategorySet) -> Vec<&str> {
@@ -254,6 +305,23 @@ fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
     let is_slug =
         (1..=64).contains(&slug.len()) && slug.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
     if is_slug { Ok(()) } else { Err(TaxonomyError::Slug(slug.to_owned())) }
+}
+
+/// Notes the names that a category brings.
+fn read_names(category: &Category, id: CategoryId, bundled: &mut BTreeMap<Name, CategorySet>) -> Result<(), TaxonomyError> {
+    let slug = || category.slug.clone();
+    for text in &category.names {
+        let name = Name::parse(text).map_err(|source| TaxonomyError::Name { category: slug(), name: text.clone(), source })?;
+        if public_suffix(name.borrow()).is_some() {
+            return Err(TaxonomyError::PublicSuffix { category: slug(), name });
+        }
+        let categories = bundled.entry(name.clone()).or_default();
+        if categories.contains(id) {
+            return Err(TaxonomyError::NameTwice { category: slug(), name });
+        }
+        categories.insert(id);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

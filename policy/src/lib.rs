@@ -18,6 +18,7 @@
 pub mod artefact;
 pub mod blocklist;
 pub mod builder;
+pub mod bundles;
 pub mod category;
 mod cell;
 mod classification;

@@ -129,7 +129,7 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mandates::Document;
+    use crate::{category::Taxonomy, mandates::Document};
 
     fn mandate(id: &str, name: &str, not_before: Option<i64>, not_after: Option<i64>) -> Mandate {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
@@ -143,9 +143,13 @@ mod tests {
         Mandate::read(id.parse().unwrap(), document).unwrap()
     }
 
+    fn empty() -> Arc<Blocklist> {
+        Arc::new(Blocklist::empty(&Taxonomy::shipped()))
+    }
+
     #[test]
     fn what_is_in_force_hangs_on_the_lists_whichever_way_the_clock_goes() {
-        let lists = Arc::new(LiveLists::new(Arc::new(Blocklist::empty())));
+        let lists = Arc::new(LiveLists::new(empty()));
         let register = Register::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
         let is_ordered = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow()).mandatory;
@@ -158,7 +162,7 @@ mod tests {
         assert_eq!((counts(0), counts(15), counts(99)), ([1, 1, 0], [2, 0, 0], [1, 0, 1]));
         // A generation that comes later has them, too, and so has what follows from it.
         let (stamp, swaps) = (lists.load().stamp(), lists.swaps().0);
-        lists.install(Arc::new(Blocklist::empty()));
+        lists.install(empty());
         assert!(is_ordered("a.example") && lists.load().stamp() == stamp);
         assert_eq!(lists.swaps().0, swaps + 1, "an order is no new generation");
         register.remove(&"a".parse().unwrap(), at(15));
@@ -170,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_lifted_is_never_blocked_until_then_but_for_orders() {
-        let lists = Arc::new(LiveLists::new(Arc::new(Blocklist::empty())));
+        let lists = Arc::new(LiveLists::new(empty()));
         let register = Register::new(Arc::clone(&lists));
         let at = |second| Timestamp::from_second(second).unwrap();
         let class = |name: &str| lists.load().classify(Name::parse(name).unwrap().borrow());
@@ -181,7 +185,7 @@ mod tests {
         assert_ne!(lists.load().stamp(), stamp, "what was classified is looked at again");
         assert!(class("mild.example").never_block && class("www.mild.example").never_block && !class("example").never_block);
         assert!(class("ordered.example").mandatory, "an order stands above");
-        lists.install(Arc::new(Blocklist::empty()));
+        lists.install(empty());
         assert!(class("mild.example").never_block, "a later generation has it, too");
         assert_eq!((register.keep(at(19)), register.count_lifted(at(19))), (Some(at(20)), 2));
         assert_eq!((register.keep(at(20)), register.count_lifted(at(20))), (None, 0));

@@ -34,7 +34,8 @@ impl Chronicle {
     fn of(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
-        let mut chronicle = Self { folder, taxonomy, lists: Arc::new(Blocklist::empty()), names: BTreeSet::new() };
+        let lists = Arc::new(Blocklist::empty(&taxonomy));
+        let mut chronicle = Self { folder, taxonomy, lists, names: BTreeSet::new() };
         chronicle.names.extend(names.iter().map(|&name| name.to_owned()));
         chronicle.build();
         chronicle

@@ -82,7 +82,7 @@ pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Kee
     }
     let is_of_other_feeds = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header)) == Need::Definitions;
     let needs_build = is_of_other_feeds && follower.is_none();
-    let live = Arc::new(LiveLists::new(newest.unwrap_or_else(|| Arc::new(Blocklist::empty()))));
+    let live = Arc::new(LiveLists::new(newest.unwrap_or_else(|| Arc::new(Blocklist::empty(&settings.taxonomy)))));
     if needs_build {
         fetching::fetch_first(&settings.plan, &board).await;
     }

@@ -88,9 +88,11 @@ pub struct Explanation {
     category: Option<String>,
     /// All of them.
     categories: Vec<String>,
-    /// The name that decided: in a feed, in an own list, or of a mandate.
+    /// The name that decided: in a feed, in a bundle, in an own list, or of a mandate.
     entry: Option<String>,
-    /// The feed of that entry.
+    /// Where that entry stands: `feed`, `bundle` (names that a category of the taxonomy brings itself), `own-list` or `mandate`.
+    source: Option<String>,
+    /// The feed of that entry, where it is one of a feed.
     feed: Option<String>,
     /// What that entry covers: `exact`, `subtree` or `descendants`.
     scope: Option<String>,
@@ -154,8 +156,10 @@ struct Hop {
 struct Matched {
     /// The listed name.
     entry: String,
-    /// The feed that lists it.
-    feed: String,
+    /// Where it stands: `feed` or `bundle`.
+    source: String,
+    /// The feed that lists it; none for an entry of a bundle.
+    feed: Option<String>,
     /// For which category.
     category: Option<String>,
     /// What it covers: `exact`, `subtree` or `descendants`.
@@ -168,7 +172,7 @@ struct Matched {
     action: String,
     /// Whether it counts: in one feed the highest rank speaks.
     counts: bool,
-    /// When it came to the lists, at the latest, RFC 3339.
+    /// When it came to the lists, at the latest, RFC 3339; none for an entry of a bundle.
     since: Option<String>,
 }
 
