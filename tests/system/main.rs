@@ -32,6 +32,7 @@ mod nsd;
 mod past;
 mod recursion;
 mod roles;
+mod services;
 mod survival;
 mod toggles;
 mod world_itself;

@@ -134,6 +134,42 @@ async fn a_block_behind_an_alias_names_the_name_that_decided() {
 }
 
 #[tokio::test]
+async fn an_entry_says_where_it_stands_in_a_feed_a_bundle_or_an_own_list() {
+    let world = World::with_home().await;
+    for slug in ["gambling", "tiktok"] {
+        world.put(&format!("{HOME}/categories/{slug}"), r#"{"state":"block"}"#).await.ok();
+    }
+    world.put(&format!("{HOME}/names/own.example"), r#"{"state":"block"}"#).await.ok();
+    for (asked, entry, source, feed, category) in [
+        ("www.tiktok.com", "tiktok.com", json!("bundle"), json!(null), json!("tiktok")),
+        ("www.bets.example", "bets.example", json!("feed"), json!("bets-feed"), json!("gambling")),
+        ("www.own.example", "own.example", json!("own-list"), json!(null), json!(null)),
+    ] {
+        let explained = world.explain(&format!("name={asked}&household=home")).await;
+        let told = ["entry", "source", "feed", "category", "scope"].map(|key| explained[key].clone());
+        assert_eq!(told, [json!(entry), source, feed, category, json!("subtree")], "{explained}");
+    }
+    let explained = world.explain("name=www.tiktok.com&household=home").await;
+    let expected = json!({
+        "entry": "tiktok.com", "source": "bundle", "feed": null, "category": "tiktok", "scope": "subtree", "polarity": "deny",
+        "tier": "choice", "action": "policy", "counts": true, "since": null,
+    });
+    assert_eq!((&explained["matches"], &explained["setter"]["layer"]), (&json!([expected]), &json!("household")), "{explained}");
+    assert_eq!(world.explain("name=www.bets.example").await["matches"][0]["source"], "feed");
+    // Where nothing blocks it, an explanation says for what it is listed all the same, and so does the page for everybody.
+    let open = world.explain("name=m.youtube.com&household=home").await;
+    assert_eq!((&open["entry"], &open["source"], &open["matches"][0]["entry"]), (&json!(null), &json!(null), &json!("youtube.com")));
+    assert!(open["reason"].as_str().unwrap().contains("it is listed as YouTube, which is not blocked here"), "{}", open["reason"]);
+    let check = world.get("/v1/check?name=i.instagram.com").await.ok().json;
+    assert_eq!(check["categories"], json!([{ "slug": "instagram", "title": "Instagram", "tier": "choice" }]));
+    assert_eq!(check["presets"], json!(["strict"]));
+    let categories = world.get("/v1/categories").await.ok().json;
+    let of = |slug: &str| categories["categories"].as_array().unwrap().iter().find(|category| category["slug"] == slug).unwrap().clone();
+    assert_eq!((&of("tiktok")["service"], &of("tiktok")["names"][0]), (&json!(true), &json!("tiktok.com")));
+    assert_eq!((&of("gambling")["service"], &of("gambling")["names"]), (&json!(false), &json!([])));
+}
+
+#[tokio::test]
 async fn a_household_that_chose_no_filtering_is_told_so() {
     let world = World::with_home().await;
     world.put(&format!("{HOME}/categories/gambling"), r#"{"state":"block"}"#).await.ok();
@@ -162,6 +198,7 @@ async fn every_key_of_an_explanation_is_always_there() {
             "category",
             "categories",
             "entry",
+            "source",
             "feed",
             "scope",
             "generation",

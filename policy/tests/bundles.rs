@@ -1,0 +1,250 @@
+//! Names that categories bring themselves: without a feed, beside feeds, and under everything that stands above a category.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use policy::{
+    artefact::{FeedSummary, Header},
+    blocklist::Blocklist,
+    builder::Builder,
+    category::Taxonomy,
+    decide::{Asker, Layer, Verdict, decide, review},
+    household::Household,
+    listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
+    mandates::{Document, Mandate, Mandates},
+    moment::Moment,
+    name::Name,
+    rules::{HouseholdRules, OperatorDefaults},
+    special::Specials,
+};
+use serde_json::{Value, json};
+
+const NOW: &str = "2030-01-01T12:00:00Z";
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// Two services, one of which has names under the other's, and what only feeds fill.
+fn taxonomy() -> Taxonomy {
+    let category = |slug: &str, names: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n");
+    let text = [
+        category("video", r#""video.test", "Cdn.Host.test.", "deep.part.chat.test""#),
+        category("chat", r#""chat.test", "video.test""#),
+        category("gambling", ""),
+        category("malware", ""),
+    ];
+    Taxonomy::parse(&text.concat()).unwrap()
+}
+
+/// Lists of feeds: a name, its tier, and its category where it is about one.
+fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
+    let mut builder = Builder::new();
+    let slugs: Vec<String> = taxonomy.categories().iter().map(|category| category.slug.clone()).collect();
+    for (feed, (listed, _, slug)) in (0..).zip(rows) {
+        let category = slugs.iter().position(|other| other == slug).map_or(NO_CATEGORY, |place| place as u8);
+        builder.push(name(listed).borrow(), Mark { action: Action::Nxdomain, ..Mark::deny(feed, category, Scope::Subtree) }).unwrap();
+    }
+    let feeds = rows.iter().enumerate().map(|(place, (_, tier, _))| FeedSummary::new(&format!("feed-{place}"), *tier)).collect();
+    let header = Header { feeds, categories: slugs, ..Header::of(1, Timestamp::UNIX_EPOCH) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lists");
+    builder.write(header, None, &path).unwrap();
+    Blocklist::open(&path, taxonomy).unwrap()
+}
+
+/// Somebody whose household blocks both services and says the rest of the document.
+fn asker(document: Value, taxonomy: &Taxonomy) -> Asker {
+    let set = |what: Value| with(json!({ "set_by": "tests", "set_at": NOW }), what);
+    let block = || set(json!({ "state": "block" }));
+    let categories = json!({ "video": block(), "chat": block(), "gambling": block() });
+    let mut whole = json!({ "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on", "categories": categories });
+    for (key, what) in document.as_object().unwrap() {
+        whole[key] = match what.get("until") {
+            Some(_) => set(what.clone()),
+            None => what
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(key, what)| (key.clone(), set(what.clone())))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        };
+    }
+    let (household, now): (Household, Timestamp) = (serde_json::from_value(whole).unwrap(), NOW.parse().unwrap());
+    Asker::of(&Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default(), now)), None, Moment::of(now))
+}
+
+fn with(mut whole: Value, more: Value) -> Value {
+    whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    whole
+}
+
+fn judge(asker: &Asker, lists: &Blocklist, asked: &str) -> Verdict {
+    decide(asker, name(asked).borrow(), &lists.classify(name(asked).borrow()))
+}
+
+#[test]
+fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
+    let taxonomy = taxonomy();
+    let empty = Blocklist::empty(&taxonomy);
+    let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
+    let next = of_feeds.with(&[], &taxonomy).unwrap();
+    let ordered = of_feeds.ordered(&Arc::new(Mandates::default().lifting(&[name("other.test")])));
+    for lists in [&empty, &*of_feeds, &*next, &*ordered] {
+        for (asked, expected) in [
+            ("video.test", vec!["video", "chat"]),
+            ("a.b.VIDEO.test", vec!["video", "chat"]),
+            ("cdn.host.test", vec!["video"]),
+            ("x.cdn.host.test", vec!["video"]),
+            ("chat.test", vec!["chat"]),
+            ("part.chat.test", vec!["chat"]),
+            ("a.deep.part.chat.test", vec!["video", "chat"]),
+            ("host.test", vec![]),
+            ("acdn.host.test", vec![]),
+            ("notvideo.test", vec![]),
+            ("video.test.other", vec![]),
+            ("test", vec![]),
+            (".", vec![]),
+        ] {
+            let said = lists.classify(name(asked).borrow());
+            assert_eq!(taxonomy.slugs(said.choice), expected, "{asked}");
+            assert!(said.listings == [None; 4] && !said.mandatory && !said.never_block && said.security.is_empty(), "{asked}");
+        }
+    }
+    let asked = name("a.deep.part.chat.test");
+    let entries = empty.bundled(asked.borrow()).into_iter().map(|found| (found.entry.to_string(), taxonomy.slugs(found.categories)));
+    assert_eq!(entries.collect::<Vec<_>>(), [("chat.test".to_owned(), vec!["chat"]), ("deep.part.chat.test".to_owned(), vec!["video"])]);
+    assert_eq!(lists(&[], &Taxonomy::parse("").unwrap()).classify(asked.borrow()), Default::default(), "a taxonomy need not have any");
+}
+
+#[test]
+fn a_bundle_adds_to_what_feeds_say_and_the_feed_is_named_where_both_list_it_for_what_is_blocked() {
+    let taxonomy = taxonomy();
+    let rows =
+        [("www.video.test", Tier::Choice, "gambling"), ("chat.test", Tier::Choice, "chat"), ("video.test", Tier::Security, "malware")];
+    let (lists, asker) = (lists(&rows[..2], &taxonomy), asker(json!({}), &taxonomy));
+    let told = |asked: &str| {
+        let verdict = judge(&asker, &lists, asked);
+        (verdict.layer, taxonomy.slugs(verdict.categories), verdict.feed, verdict.action)
+    };
+    assert_eq!(told("video.test"), (Layer::Category, vec!["video", "chat"], None, Action::Policy));
+    assert_eq!(told("www.video.test"), (Layer::Category, vec!["video", "chat", "gambling"], Some(0), Action::Nxdomain));
+    assert_eq!(told("www.chat.test"), (Layer::Category, vec!["chat"], Some(1), Action::Nxdomain));
+    assert_eq!(told("deep.part.chat.test"), (Layer::Category, vec!["video", "chat"], Some(1), Action::Nxdomain));
+    // A bundle is of the choice tier: security stands above it.
+    assert_eq!(judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer, Layer::Security);
+}
+
+#[test]
+fn whatever_stands_above_a_category_stands_above_a_bundle() {
+    let taxonomy = taxonomy();
+    let until = "2030-01-01T13:00:00Z";
+    let own = |state: &str| json!({ "names": { "video.test": { "state": state, "scope": "subtree" } } });
+    let grant = |slug: &str| json!({ "grants": { "g": { "category": slug, "until": until } } });
+    let without = lists(&[], &taxonomy);
+    for (document, asked, layer) in [
+        (json!({}), "www.video.test", Layer::Category),
+        (own("allow"), "www.video.test", Layer::HouseholdAllow),
+        (own("block"), "www.video.test", Layer::HouseholdDeny),
+        (json!({ "pause": { "until": until } }), "www.video.test", Layer::Paused),
+        (grant("chat"), "www.chat.test", Layer::Grant),
+        (grant("video"), "www.chat.test", Layer::Category),
+        // Both block it, and a grant of one opens what is blocked for that one alone.
+        (grant("video"), "www.video.test", Layer::Category),
+        (grant("video"), "cdn.host.test", Layer::Grant),
+    ] {
+        assert_eq!(judge(&asker(document.clone(), &taxonomy), &without, asked).layer, layer, "{asked} {document}");
+    }
+    let anybody = asker(json!({}), &taxonomy);
+    let never = lists(&[("video.test", Tier::NeverBlock, "")], &taxonomy);
+    assert_eq!(judge(&anybody, &never, "www.video.test").layer, Layer::NeverBlock);
+    let lifted = without.ordered(&Arc::new(Mandates::default().lifting(&[name("video.test")])));
+    assert_eq!(judge(&anybody, &lifted, "www.video.test").layer, Layer::NeverBlock);
+    let document = Document { name: Some("video.test".to_owned()), basis: "sanctions".to_owned(), ..Document::default() };
+    let order = Mandate::read("m".parse().unwrap(), document).unwrap();
+    let ordered = without.ordered(&Arc::new(Mandates::of(vec![Arc::new(order)])));
+    assert_eq!(judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer, Layer::Mandatory);
+    // What a name leads to is looked up in the same way, and an allow of the name covers it.
+    let class = without.classify(name("cdn.host.test").borrow());
+    for (document, asked, decided) in
+        [(json!({}), "free.test", (Layer::Category, 1)), (own("allow"), "www.video.test", (Layer::HouseholdAllow, 0))]
+    {
+        let asker = asker(document, &taxonomy);
+        let queried = judge(&asker, &without, asked);
+        let (verdict, hop) = review(&asker, queried, std::iter::once((name("cdn.host.test").borrow(), &class)));
+        assert_eq!((verdict.layer, hop), decided, "{asked}");
+    }
+}
+
+#[test]
+fn the_shipped_bundles_are_sound() {
+    let taxonomy = Taxonomy::shipped();
+    let mut bundled: BTreeMap<Name, &str> = BTreeMap::new();
+    for category in taxonomy.categories() {
+        assert!(!category.service || !category.names.is_empty(), "{} is a service without a name", category.slug);
+        let names: Vec<Name> = category.names.iter().map(|text| name(text)).collect();
+        for (text, name) in category.names.iter().zip(&names) {
+            assert_eq!(*text, name.to_string(), "{} is written as it is read", category.slug);
+            let above = names.iter().find(|other| *other != name && name.borrow().is_within(other.borrow()));
+            assert!(above.is_none(), "{}: {name} is in {above:?} anyway", category.slug);
+            if category.service {
+                assert_eq!(bundled.insert(name.clone(), &category.slug), None, "{name} is of two services");
+            }
+        }
+    }
+    for (name, slug) in &bundled {
+        let inside = bundled.iter().find(|(other, _)| *other != name && name.borrow().is_within(other.borrow()));
+        assert_eq!(inside, None, "{name} of {slug} lies in another service's name");
+    }
+    assert!(bundled.len() > 200 && taxonomy.categories().iter().filter(|category| category.service).count() >= 40);
+    let lists = Blocklist::empty(&taxonomy);
+    let slugs = |asked: &str| taxonomy.slugs(lists.classify(name(asked).borrow()).choice);
+    for (asked, slug) in [
+        ("www.tiktok.com", "tiktok"),
+        ("m.youtube.com", "youtube"),
+        ("i.instagram.com", "instagram"),
+        ("www.roblox.com", "roblox"),
+        ("mozilla.cloudflare-dns.com", "doh"),
+        ("chrome.cloudflare-dns.com", "doh"),
+        ("dns64.dns.google", "doh"),
+        ("firefox.dns.nextdns.io", "doh"),
+        ("api.nordvpn.com", "vpn"),
+        ("www.torproject.org", "proxy"),
+    ] {
+        assert_eq!(slugs(asked), [slug], "{asked}");
+    }
+    // Names that many need stay open, whatever a family blocks.
+    let shared = "google.com www.google.com googleapis.com apple.com amazon.com alexa.amazon.com s3.amazonaws.com microsoft.com login.live.com \
+        cloudfront.net akamaihd.net akamaized.net fastly.net cloudflare.com fbcdn.net openai.com proton.me opendns.com quad9.net nextdns.io \
+        live-video.net yandex.net signal example.com use-application-dns.net mask.icloud.com";
+    for asked in shared.split_whitespace() {
+        assert_eq!(slugs(asked), Vec::<&str>::new(), "{asked}");
+    }
+    // A search engine's names are left to safe search, but for the one that is a service, which is all of it.
+    let youtube = usize::from(Specials::shipped().engine("youtube").unwrap());
+    for (place, engine) in Specials::shipped().engines().iter().enumerate() {
+        let expected = if place == youtube { vec!["youtube"] } else { vec![] };
+        assert_eq!(slugs(&engine.strict.to_string()), expected, "{}", engine.slug);
+    }
+}
+
+#[test]
+fn presets_block_what_they_blocked_and_services_that_are_like_it() {
+    let taxonomy = Taxonomy::shipped();
+    let services = |preset: &str| {
+        let mut slugs = taxonomy.slugs(taxonomy.preset(preset).unwrap());
+        slugs.retain(|slug| taxonomy.category(taxonomy.find(slug).unwrap()).service);
+        slugs
+    };
+    assert_eq!((services("light"), services("moderate")), (vec!["onlyfans"], vec!["onlyfans", "tinder"]));
+    let strict = services("strict");
+    for slug in ["facebook", "whatsapp", "twitter", "tiktok", "instagram", "snapchat", "discord", "onlyfans", "tinder"] {
+        assert!(strict.contains(&slug), "{slug}");
+    }
+    for slug in ["youtube", "netflix", "roblox", "steam", "amazon", "chatgpt", "zoom"] {
+        assert!(!strict.contains(&slug), "{slug}");
+    }
+}
