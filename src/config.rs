@@ -3,6 +3,7 @@
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
 mod blocks;
+mod history;
 mod reports;
 
 use std::{
@@ -20,6 +21,7 @@ use crate::{notices, oidc};
 
 pub use self::{
     blocks::{BlockedAnswerKind, BlockedBy},
+    history::History,
     reports::Reports,
 };
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where holders of accounts are told.
     pub notices: notices::Settings,
+    /// What households may have kept.
+    pub history: History,
     /// What the public reports.
     pub reports: Reports,
     /// Where answers come from.
@@ -492,6 +496,7 @@ impl Config {
         if let Some(path) = self.store.url.strip_prefix("sqlite:") {
             self.store.url = format!("sqlite:{}", base.join(path).display());
         }
+        self.history = self.history.rooted(base, &self.store.url);
         self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
@@ -551,6 +556,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
         share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
     }
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
+    history::check(&config.history)?;
     reports::check(&config.reports)?;
     check_api(&config.api)?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;

@@ -19,13 +19,14 @@ use api::{
 };
 use async_trait::async_trait;
 use blocklist_loader::Feed;
+use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
     register::Register,
 };
-use policy_store::{Author, NewKey, Store};
+use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
@@ -39,7 +40,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    clock,
+    activity, clock,
     config::{self, Checked, Reports, Zone},
     lists::{self, Board, Keeper},
     notices::{self, Post},
@@ -60,6 +61,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let store = Store::open(&checked.config.store.url).await?;
+    let activity = Arc::new(Activity::open(&checked.config.history.url).await?);
     let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
@@ -111,6 +113,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let running = Running {
         checked: &checked,
         store: &store,
+        activity: &activity,
         directory: &directory,
         engine: &engine,
         recursor: &recursor,
@@ -121,6 +124,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     };
     let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
     tokio::spawn(clock::run(Arc::clone(&context)));
+    tokio::spawn(activity::run(Arc::clone(&context), Arc::clone(&engine)));
+    tokio::spawn(activity::keep(Arc::clone(&context)));
     tokio::spawn(notices::run(Arc::clone(&running.post)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
@@ -140,6 +145,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
     sampling::end(&engine, &sample).await;
+    activity::end(&context, &engine).await;
     store.close().await;
     Ok(())
 }
@@ -334,6 +340,7 @@ fn desk(reports: &Reports) -> api::reports::Desk {
 struct Running<'d> {
     checked: &'d Checked,
     store: &'d Store,
+    activity: &'d Arc<Activity>,
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<Internet>>,
@@ -352,6 +359,11 @@ fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
     Ok(tokens)
 }
 
+fn history_limits(history: &config::History) -> api::history::Limits {
+    let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
+    api::history::Limits { days_max: history.days_max, silent_after }
+}
+
 fn limits(api: &config::Api) -> Limits {
     let rate = |per_s, burst| Rate { per_s, burst };
     Limits::new(
@@ -362,7 +374,7 @@ fn limits(api: &config::Api) -> Limits {
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
-    let Running { checked, store, directory, engine, recursor, lists, mandates, control, post } = running;
+    let Running { checked, store, activity, directory, engine, recursor, lists, mandates, control, post } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
     let render_metrics = move || {
@@ -378,6 +390,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
     };
     Arc::new(api::Context {
         store: (*store).clone(),
+        activity: Arc::clone(activity),
+        history: history_limits(&checked.config.history),
         directory: Arc::clone(directory),
         taxonomy: Arc::new(checked.taxonomy.clone()),
         defaults: checked.defaults,

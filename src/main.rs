@@ -1,5 +1,6 @@
 //! The program: what can be asked of it on the command line. Everything else is in the rooms.
 
+mod activity;
 mod clock;
 mod commands;
 mod config;

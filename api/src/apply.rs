@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::{
     Context,
     happenings::{Happening, touched},
-    notices,
+    history, notices,
     problem::Problem,
 };
 
@@ -62,14 +62,15 @@ pub async fn change_and_answer<T: Send + 'static>(
 ) -> Result<(Changed, T), Problem> {
     let (context, by) = (Arc::clone(context), by.clone());
     let written = tokio::spawn(async move {
-        let _turn = context.writes.lock().await;
+        let turn = context.writes.lock().await;
         let label = context.store.label_of(&by.actor).await?;
-        let (mut told, mut devices) = (None, None);
+        let (mut told, mut devices, mut duties) = (None, None, Vec::new());
         let edit = |before: Option<Household>| {
             let was = before.clone();
             let (after, tell) = edit(before)?;
             told = Some(tell);
             devices = touched(was.as_ref(), after.as_ref());
+            duties = history::duties(was.as_ref(), after.as_ref());
             let notices = match (&was, &after) {
                 (Some(was), Some(after)) => notices::of_change(&context, &by, label.as_deref(), was, after)?,
                 _ => Vec::new(),
@@ -82,6 +83,9 @@ pub async fn change_and_answer<T: Send + 'static>(
             None => context.directory.remove(&id),
         }
         context.happenings.tell(&id, Happening::change(changed.version, devices));
+        // From here on nothing is counted that is not wanted any more; what was counted before goes while others may write.
+        drop(turn);
+        history::fulfil(&context, &id, duties).await;
         Ok((changed, told.expect("a change that was stored was edited")))
     });
     written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))

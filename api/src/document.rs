@@ -87,8 +87,8 @@ pub fn complete(mut document: Document) -> Document {
                     refuse(operation, "422", "a value cannot be used, or another write had this Idempotency-Key");
                     operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
                 }
-                // A key has no version: it is made, and it ends.
-                if takes_version && !path.ends_with("/keys/{key}") && !path.starts_with("/v1/reports/") {
+                // A key has no version: it is made, and it ends. What is counted has none either.
+                if takes_version && !path.ends_with("/keys/{key}") && !path.ends_with("/activity") && !path.starts_with("/v1/reports/") {
                     let if_match = ParameterBuilder::new().name("If-Match").parameter_in(ParameterIn::Header).required(Required::False);
                     let if_match = if_match.example(Some(serde_json::json!("\"1\""))).description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",

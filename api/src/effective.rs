@@ -23,6 +23,7 @@ use crate::{
     apply::{read_with_rules, with_version},
     devices::unknown_device,
     explain::Line,
+    history,
     principal::Member,
     problem::Problem,
     request::{Segments, segment},
@@ -78,6 +79,8 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     shown["preset"] = json!(line.household.preset);
     shown["time_zone"] = json!(line.household.time_zone);
     shown["at"] = json!(line.at);
+    shown["history"] = history::shown(Some(&line.household));
+    shown["recorded"] = json!(line.rules.is_recorded(place));
     Ok(with_version(line.household.version, Json(shown).into_response()))
 }
 

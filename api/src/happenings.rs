@@ -55,6 +55,11 @@ impl Happening {
         Self { kind, devices: Some([device].into()), body }
     }
 
+    /// A name was blocked, for a device or for one that nobody named, which is none of a child's business.
+    pub fn block(device: Option<Id>, body: Value) -> Self {
+        Self { kind: "block", devices: Some(device.into_iter().collect()), body }
+    }
+
     /// What is set has changed.
     pub fn change(version: u64, devices: Option<BTreeSet<Id>>) -> Self {
         Self { kind: "change", devices, body: json!({ "version": version, "at": Timestamp::now() }) }
@@ -73,6 +78,7 @@ impl Happening {
 pub fn touched(before: Option<&Household>, after: Option<&Household>) -> Option<BTreeSet<Id>> {
     let (Some(before), Some(after)) = (before, after) else { return None };
     let is_same = before.settings == after.settings
+        && before.history == after.history
         && (before.preset.as_ref(), before.filtering, &before.time_zone) == (after.preset.as_ref(), after.filtering, &after.time_zone);
     if !is_same {
         return None;
@@ -102,6 +108,11 @@ impl Happenings {
         if let Some(room) = self.rooms().rooms.get(household) {
             let _nobody_may_be_left = room.send(happening);
         }
+    }
+
+    /// Whether anybody listens in a household.
+    pub fn listens(&self, household: &Id) -> bool {
+        self.rooms().rooms.contains_key(household)
     }
 
     /// Ends all streams: the program ends.
@@ -180,7 +191,8 @@ impl Listener {
     }
 }
 
-/// What happens in a household, from now on: `request`, `answer` and `change`; a child hears what is about its own device. An event named
+/// What happens in a household, from now on: `request`, `answer` and `change`; as far as its history is kept, `block`, and `silent` for a device
+/// that asked for a way round the filter and then for nothing more. A child hears what is about its own device. An event named
 /// `lost` says how many a slow reader missed. A stream ends after ten minutes; ask again.
 #[utoipa::path(get, path = "/v1/households/{id}/events", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking_shapes::HouseholdEvent),

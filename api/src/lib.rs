@@ -10,6 +10,7 @@
 //! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
 //! - `mandates`: what is ordered, and that no household allows it.
 //! - `requests`: what children ask for; `happenings`: what a family hears as it happens; [`notices`]: what the account's holder is told.
+//! - [`history`]: what a household wants kept of what it asks for; `activity`: what is.
 //! - `choices`: what households chose; [`reports`], `check`: what the public says and asks.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
 //! - `audit`, `events`: what was done, and what happens.
@@ -20,6 +21,7 @@
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
 
+mod activity;
 mod acts;
 pub mod apply;
 mod asking_shapes;
@@ -35,6 +37,7 @@ pub mod explain;
 mod feeds;
 mod grounds;
 pub mod happenings;
+pub mod history;
 mod hours;
 mod households;
 mod keys;
@@ -53,6 +56,7 @@ mod retries;
 mod service;
 mod setters;
 mod shapes;
+pub mod silence;
 mod switches;
 pub mod tokens;
 mod veil;
@@ -65,7 +69,7 @@ use policy::{
     blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
     register::Register, rules::OperatorDefaults,
 };
-use policy_store::Store;
+use policy_store::{Activity, Store};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens};
@@ -81,6 +85,10 @@ pub trait Explainer: Send + Sync {
 pub struct Context {
     /// Households and keys.
     pub store: Store,
+    /// What households want counted of what they ask for.
+    pub activity: Arc<Activity>,
+    /// How much of that the operator lets them keep.
+    pub history: history::Limits,
     /// The live rules.
     pub directory: Arc<Directory>,
     /// Categories and presets.
@@ -131,6 +139,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(households::put_network, households::delete_network))
         .routes(routes!(people::put, people::get, people::delete))
         .routes(routes!(devices::put, devices::get, devices::delete))
+        .routes(routes!(history::put, history::get, history::delete))
+        .routes(routes!(activity::get, activity::delete))
         .routes(routes!(effective::of_household))
         .routes(routes!(effective::of_device))
         .routes(routes!(requests::list, requests::post))

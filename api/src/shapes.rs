@@ -4,6 +4,7 @@
 
 #![expect(dead_code, reason = "shapes for the document")]
 
+pub mod activity;
 mod orders;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,8 @@ pub struct Household {
     choice: Option<Choice>,
     /// Where notices go; absent where that is not known.
     contact: Option<Contact>,
+    /// What is kept of what its devices ask for; absent where nobody said so.
+    history: Option<activity::History>,
     /// The operator's own key for it.
     external_ref: Option<String>,
     /// The language of its pages, BCP 47.
@@ -427,6 +430,10 @@ pub struct Effective {
     /// The moment, RFC 3339.
     #[schema(format = DateTime)]
     at: String,
+    /// What is kept of what the household's devices ask for.
+    history: activity::History,
+    /// Whether what this device asks for is counted there.
+    recorded: bool,
     /// Every category, by slug.
     categories: BTreeMap<String, EffectiveState>,
     /// Whether the Internet is off.

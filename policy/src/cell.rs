@@ -23,7 +23,7 @@ const CHUNKS_MAX: usize = 1 << 12;
 /// The longest IPv6 prefix whose bits fit a digest.
 const V6_LENGTH_MAX: u8 = 64;
 
-/// A household known by a device's address, or one with an own list or a grant: the digest cannot tell who asks or what holds.
+/// A household known by a device's address, or one with an own list, a grant or a history: the digest cannot tell who asks or what holds.
 const NEEDS_RECORD: u64 = 1;
 
 /// One household, as the data path finds it. 56 octets of the line are used; the rest is room.
@@ -60,7 +60,7 @@ impl Digest {
         let v4 = networks.by_ref().find(|network| network.is_v4());
         let mut networks = rules.packed_networks().map(|(_, network)| network);
         let v6 = networks.find(|network| !network.is_v4() && network.length() <= V6_LENGTH_MAX);
-        let needs_record = rules.has_addresses() || rules.has_names(None) || standing.grants != 0;
+        let needs_record = rules.has_addresses() || rules.has_names(None) || standing.grants != 0 || standing.standards.is_recorded();
         Self {
             blocked: [blocked as u64, (blocked >> 64) as u64],
             v6: v6.map_or(0, Network::upper_bits),

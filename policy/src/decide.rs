@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Who is asking: loaded once for a query, so that one query is judged by one version of the rules at one instant. What holds, and for
-/// those few who have an own list or a grant the record that these stand in.
+/// those who have an own list or a grant, or want their queries counted, the record that tells of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     blocked: CategorySet,
@@ -38,7 +38,7 @@ impl Asker {
     #[must_use]
     pub fn of(rules: &Arc<HouseholdRules>, device: Option<u16>, now: Moment) -> Self {
         let standing = rules.standing(device, now);
-        let has_own = standing.grants != 0 || rules.has_names(device);
+        let has_own = standing.grants != 0 || standing.standards.is_recorded() || rules.has_names(device);
         let own = has_own.then(|| Own { rules: Arc::clone(rules), device, grants: standing.grants });
         Self { blocked: standing.blocked, standards: standing.standards, own }
     }
@@ -58,6 +58,12 @@ impl Asker {
     #[must_use]
     pub fn standards(&self) -> Standards {
         self.standards
+    }
+
+    /// Whose activity the query counts for, where it does: the household, and the device's place in it, if somebody named it.
+    #[must_use]
+    pub fn recorded(&self) -> Option<(&Arc<HouseholdRules>, Option<u16>)> {
+        self.own.as_ref().filter(|_| self.standards.is_recorded()).map(|own| (&own.rules, own.device))
     }
 }
 

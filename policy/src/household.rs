@@ -243,6 +243,17 @@ pub struct Choice {
 /// The ways in which a household is asked for its choice.
 pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
 
+/// What a household wants kept of what its devices ask for. Nothing is kept where nobody said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// For how many days; 0 keeps nothing.
+    pub days: u16,
+    /// Whether the names of what was blocked are kept beside the counts.
+    pub names: bool,
+    /// Whether devices that nobody named are counted, as one.
+    pub unknown_devices: bool,
+}
+
 /// Where the holder of the account is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +317,9 @@ pub struct Household {
     /// Where notices go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
+    /// What is kept of what its devices ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Set<History>>,
     /// The operator's own key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_ref: Option<String>,
@@ -338,6 +352,7 @@ impl Household {
             filtering: Filtering::NotAsked,
             choice: None,
             contact: None,
+            history: None,
             external_ref: None,
             locale: None,
             networks: BTreeSet::new(),
@@ -351,6 +366,18 @@ impl Household {
     #[must_use]
     pub fn person_of(&self, device: &Device) -> Option<&Person> {
         self.people.get(device.person.as_ref()?)
+    }
+
+    /// What is kept, where anything is.
+    #[must_use]
+    pub fn kept(&self) -> Option<History> {
+        self.history.as_ref().map(|history| history.value).filter(|history| history.days > 0)
+    }
+
+    /// Whether what a device asks for is counted, or what one asks that nobody named.
+    #[must_use]
+    pub fn records(&self, device: Option<&Device>) -> bool {
+        self.kept().is_some_and(|history| device.map_or(history.unknown_devices, |device| device.log))
     }
 }
 

@@ -14,14 +14,14 @@
 //! device ids      a length and text each; sorted
 //! ```
 
-use std::{collections::BTreeSet, net::IpAddr, ops::Range};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, ops::Range};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::{
     category::{CategorySet, Taxonomy},
-    household::{Device, Filtering, Household, Id, Identifier, Mac},
+    household::{Device, Filtering, History, Household, Id, Identifier, Mac},
     moment::Moment,
     network::Network,
     own::{OwnLists, OwnNames, Whose},
@@ -66,6 +66,15 @@ struct Later {
     grants: Box<[Grants]>,
 }
 
+/// For how many days counts are kept, and whether names are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Days, at least one.
+    pub days: NonZeroU16,
+    /// Whether the names of what was blocked are kept, too.
+    pub names: bool,
+}
+
 /// One household, compiled. A device is known by its place in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HouseholdRules {
@@ -75,6 +84,7 @@ pub struct HouseholdRules {
     later: Option<Box<Later>>,
     /// When what the standings say ends.
     until: Moment,
+    kept: Option<Kept>,
     macs: u32,
     addresses: u32,
     standings: u16,
@@ -125,6 +135,7 @@ impl HouseholdRules {
             own: OwnLists::of(own_list(&household.settings), lists),
             later: (!phases.is_empty() || !grants.is_empty()).then(|| Box::new(Later { phases, grants: grants.into() })),
             until,
+            kept: household.kept().and_then(|History { days, names, .. }| Some(Kept { days: NonZeroU16::new(days)?, names })),
             macs: macs.len() as u32,
             addresses: addresses.len() as u32,
             standings: standings.len() as u16,
@@ -149,6 +160,18 @@ impl HouseholdRules {
     #[must_use]
     pub fn until(&self) -> Moment {
         self.until
+    }
+
+    /// What is kept of what its devices ask for; whose queries are counted is in [`Self::is_recorded`].
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept
+    }
+
+    /// Whether what a device asks for is counted, or what one asks that nobody named. No clock changes it.
+    #[must_use]
+    pub fn is_recorded(&self, device: Option<u16>) -> bool {
+        self.first_standing(device).standards.is_recorded()
     }
 
     /// What holds for a device at a time, everything inherited folded in, or for one that nobody named.

@@ -145,6 +145,7 @@ impl Specials {
 /// bit 0      the Internet is off
 /// bit 1      canary names are answered negatively
 /// bit 2      names of private relays are
+/// bit 3      queries are counted for the household's own activity
 /// bit 8 on   safe search, two bits an engine: 0 off, 1 moderate, 2 strict
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -153,6 +154,7 @@ pub struct Standards(u32);
 const PAUSED: u32 = 1;
 const CANARY: u32 = 2;
 const RELAY: u32 = 4;
+const RECORDED: u32 = 8;
 const ENGINES_AT: u32 = 8;
 
 impl Standards {
@@ -168,6 +170,17 @@ impl Standards {
     /// Switches the Internet off.
     pub fn pause(&mut self) {
         self.0 |= PAUSED;
+    }
+
+    /// Whether queries are counted for the household's own activity.
+    #[must_use]
+    pub fn is_recorded(self) -> bool {
+        self.0 & RECORDED != 0
+    }
+
+    /// Has queries counted for the household's own activity.
+    pub fn record(&mut self) {
+        self.0 |= RECORDED;
     }
 
     /// Says which names of software are answered negatively.

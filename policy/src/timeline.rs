@@ -101,8 +101,10 @@ impl<'h> Level<'h> {
 /// The levels of a household, by their places: the household's is the first, then its people's, then its devices'.
 struct Levels<'h> {
     levels: Vec<Level<'h>>,
-    /// For each device the levels that hold for it, from the household's down.
-    chains: Vec<Vec<usize>>,
+    /// For each device the levels that hold for it, from the household's down, and whether its queries are counted.
+    chains: Vec<(Vec<usize>, bool)>,
+    /// Whether those of devices that nobody named are.
+    records_unknown: bool,
 }
 
 impl<'h> Levels<'h> {
@@ -114,10 +116,11 @@ impl<'h> Levels<'h> {
         let chain = |device: &'h Device| {
             let person = device.person.as_ref().and_then(|person| names.binary_search(&person.as_str()).ok());
             levels.push(Level::of(&device.settings));
-            [Some(0), person.map(|place| place + 1), Some(levels.len() - 1)].into_iter().flatten().collect()
+            let chain = [Some(0), person.map(|place| place + 1), Some(levels.len() - 1)].into_iter().flatten().collect();
+            (chain, household.records(Some(device)))
         };
         let chains = household.devices.values().take(devices_max).map(chain).collect();
-        Self { levels, chains }
+        Self { levels, chains, records_unknown: household.records(None) }
     }
 
     /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns how far that is.
@@ -158,8 +161,11 @@ impl<'h> Levels<'h> {
         changes
     }
 
-    fn standing(&self, chain: &[usize], at: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Standing {
+    fn standing(&self, chain: &[usize], is_recorded: bool, at: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Standing {
         let mut standing = Standing { blocked: ground.preset, ..Standing::default() };
+        if is_recorded {
+            standing.standards.record();
+        }
         let mut grants = Grants::default();
         let mut bypass = State::Block;
         let levels = || chain.iter().map(|place| &self.levels[*place]);
@@ -205,7 +211,7 @@ impl<'h> Levels<'h> {
     }
 
     fn phase(&self, from: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
-        let mut standings = vec![self.standing(&[0], from, ground, known)];
+        let mut standings = vec![self.standing(&[0], self.records_unknown, from, ground, known)];
         let mut place = |standing| {
             let place = standings.iter().position(|other| *other == standing).unwrap_or(standings.len());
             if place == standings.len() {
@@ -213,7 +219,8 @@ impl<'h> Levels<'h> {
             }
             u16::try_from(place).expect("no more than devices")
         };
-        let devices = self.chains.iter().map(|chain| place(self.standing(chain, from, ground, known))).collect();
+        let devices =
+            self.chains.iter().map(|(chain, is_recorded)| place(self.standing(chain, *is_recorded, from, ground, known))).collect();
         Phase { from, standings, devices }
     }
 }

@@ -260,7 +260,7 @@ impl Engine {
                     // Blocked, and so never resolved: what the lists say of it is kept all the same.
                     self.cache.insert(key.to_owned(), entry);
                 }
-                pen.judged(verdict, turn.lists.stamp());
+                pen.judged(&identity.asker, query.name(), verdict, turn.lists.stamp());
                 if reply.is_empty() { Step::Dropped } else { Step::Reply }
             }
             lacking => {
@@ -289,7 +289,7 @@ impl Engine {
         match walked {
             Walked::NoTarget { verdict, .. } => {
                 self.lead(query, verdict, lists, None, transport, reply);
-                pen.judged(verdict, lists.stamp());
+                pen.judged(&client.asker, query.name(), verdict, lists.stamp());
             }
             _ if query.recursion_desired() => respond::write_error(reply, query, Rcode::ServFail, None, transport),
             _ if self.look(query, &client.asker, turn, transport, reply) => {}
@@ -343,7 +343,7 @@ impl Engine {
             self.lead(&query, verdict, &lists, resolved, transport, reply);
         }
         if let Walked::Answered { verdict, .. } | Walked::NoTarget { verdict, .. } = walked {
-            self.common_desk().pen.judged(verdict, lists.stamp());
+            self.common_desk().pen.judged(&asker, query.name(), verdict, lists.stamp());
         }
     }
 
@@ -597,7 +597,7 @@ impl Engine {
 }
 
 /// What the clock on the wall shows.
-fn clock() -> Moment {
+pub(crate) fn clock() -> Moment {
     Moment::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 

@@ -19,6 +19,7 @@ pub mod engine;
 mod explain;
 pub mod flight;
 pub mod gate;
+pub mod heard;
 pub mod listen;
 pub mod local;
 pub mod notify;

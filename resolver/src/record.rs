@@ -15,7 +15,7 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Layer, Verdict},
+    decide::{Asker, Layer, Verdict},
     directory::{Identity, IdentityEvent, IdentitySource},
     listing::Action,
     live::{FeedNames, LiveLists},
@@ -25,8 +25,10 @@ use policy::{
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::{
+    engine::clock,
+    heard::{Ears, Heard},
     respond::Transport,
-    sample::{Asked, SampledName},
+    sample::{Asked, CarriedName},
     udp,
 };
 
@@ -67,6 +69,8 @@ pub enum Count {
     ReplyRefused,
     /// An event that found its ring full.
     EventDropped,
+    /// A query that is missing in its household's counts because the ring was full.
+    HeardDropped,
     /// A MAC address from a peer that may not assert one.
     UntrustedPeer,
     /// A MAC address that no device, or more than one, has.
@@ -107,6 +111,7 @@ pub struct Pen {
     tally: Arc<Tally>,
     ring: Producer<Event>,
     asked: Asked,
+    ears: Ears,
 }
 
 impl Pen {
@@ -153,8 +158,11 @@ impl Pen {
         self.asked.note(name);
     }
 
-    /// A query was judged, under the lists with this stamp, and answered.
-    pub fn judged(&mut self, verdict: Verdict, stamp: u64) {
+    /// A query for a name was judged, under the lists with this stamp, and answered.
+    pub fn judged(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, stamp: u64) {
+        if asker.standards().is_recorded() && !self.ears.hear(asker, name, verdict, clock()) {
+            self.count(Count::HeardDropped);
+        }
         self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
         let is_proxied = verdict.action == Action::Proxied;
         if verdict.is_block() || is_proxied {
@@ -182,7 +190,8 @@ impl Pen {
 struct Source {
     tally: Arc<Tally>,
     ring: Consumer<Event>,
-    asked: Consumer<SampledName>,
+    asked: Consumer<CarriedName>,
+    heard: Consumer<Heard>,
 }
 
 /// What the feeds blocked since the start.
@@ -313,6 +322,15 @@ impl Recorder {
         }
     }
 
+    /// Empties the rings of what households want counted.
+    pub fn take_heard(&self, mut take: impl FnMut(Heard)) {
+        for source in self.sources().iter_mut() {
+            while let Ok(heard) = source.heard.pop() {
+                take(heard);
+            }
+        }
+    }
+
     fn hits(&self) -> MutexGuard<'_, Hits> {
         self.hits.lock().expect("nothing panics while it holds the hits")
     }
@@ -326,7 +344,8 @@ fn pair(sample_every: u32) -> (Pen, Source) {
     let tally = Arc::new(Tally([const { AtomicU64::new(0) }; COUNTS]));
     let (producer, consumer) = RingBuffer::new(RING_EVENTS);
     let (asked, names) = Asked::one_of(sample_every);
-    (Pen { tally: Arc::clone(&tally), ring: producer, asked }, Source { tally, ring: consumer, asked: names })
+    let (ears, heard) = Ears::pair();
+    (Pen { tally: Arc::clone(&tally), ring: producer, asked, ears }, Source { tally, ring: consumer, asked: names, heard })
 }
 
 /// The counters, in the order of their places.
@@ -349,6 +368,7 @@ fn counters() -> [Counter; COUNTS] {
         (Count::Panic, counter!("ox_protect_panics_total")),
         (Count::ReplyRefused, counter!("ox_protect_replies_refused_total")),
         (Count::EventDropped, counter!("ox_protect_events_dropped_total")),
+        (Count::HeardDropped, counter!("ox_protect_activity_dropped_total")),
         (Count::UntrustedPeer, dropped("untrusted-peer")),
         (Count::UnknownMac, dropped("unknown-mac")),
         (Count::ByMac, identity("mac")),
@@ -389,12 +409,21 @@ fn describe() {
     describe_counter!("ox_protect_replies_refused_total", "Replies that the kernel did not take");
     describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full");
     describe_counter!("ox_protect_events_dropped_total", "Blocked queries that were not told to the aggregator because its ring was full");
+    describe_counter!("ox_protect_activity_dropped_total", "Queries that are missing in their household's counts because a ring was full");
     describe_gauge!("ox_protect_resolutions_in_flight", "Resolutions under way");
     describe_histogram!("ox_protect_resolution_seconds", "How long resolutions took");
 }
 
 #[cfg(test)]
 mod tests {
+    use policy::{
+        directory::Directory,
+        household::{History, Household, Set},
+        moment::Moment,
+        name::Name,
+        rules::{HouseholdRules, OperatorDefaults},
+    };
+
     use super::*;
 
     #[test]
@@ -407,15 +436,38 @@ mod tests {
     #[test]
     fn a_full_ring_drops_and_counts_and_loses_no_count() {
         let (mut pen, mut source) = pair(0);
+        let (asker, name) = (Directory::new(OperatorDefaults::default()).unknown_line(), Name::parse("bet.example").unwrap());
         let taxonomy = Taxonomy::shipped();
         let categories = taxonomy.find("gambling").into_iter().collect();
         let verdict = Verdict { categories, ..Verdict::by(Layer::Category) };
         for _ in 0..RING_EVENTS + 7 {
-            pen.judged(verdict, 7);
+            pen.judged(&asker, name.borrow(), verdict, 7);
         }
         let count = |what: usize| source.tally.0[what].load(Ordering::Relaxed);
         assert_eq!(count(Count::EventDropped as usize), 7);
         assert_eq!(count(Count::Verdicts as usize + Layer::Category as usize), RING_EVENTS as u64 + 7);
         assert_eq!(source.ring.pop(), Ok(Event { categories, stamp: 7, feed: NO_FEED }));
+        assert!(source.heard.pop().is_err(), "nobody wanted it counted");
+    }
+
+    #[test]
+    fn a_household_that_wants_it_hears_of_all_but_orders() {
+        let (mut pen, mut source) = pair(0);
+        let mut household = Household::new("home".parse().unwrap());
+        let history = History { days: 7, names: true, unknown_devices: true };
+        household.history = Some(Set { value: history, set_by: "key:1".into(), set_at: jiff::Timestamp::UNIX_EPOCH });
+        let rules =
+            HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH).into();
+        let (asker, name) = (Asker::of(&rules, None, Moment::FIRST), Name::parse("bet.example").unwrap());
+        for layer in Layer::ALL {
+            pen.judged(&asker, name.borrow(), Verdict::by(layer), 7);
+        }
+        let heard: Vec<Layer> = std::iter::from_fn(|| source.heard.pop().ok()).map(|heard| heard.layer).collect();
+        assert_eq!(heard, Layer::ALL[1..], "an order is nobody's activity");
+        household.history.as_mut().unwrap().value.unknown_devices = false;
+        let rules =
+            HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH).into();
+        pen.judged(&Asker::of(&rules, None, Moment::FIRST), name.borrow(), Verdict::by(Layer::Default), 7);
+        assert!(source.heard.pop().is_err(), "nobody named the device, and such are not counted");
     }
 }

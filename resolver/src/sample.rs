@@ -34,13 +34,13 @@ const DAYS: i64 = 2;
 const NOT_OF_THE_INTERNET: [&[u8]; 7] = [b"arpa", b"home", b"internal", b"lan", b"local", b"localdomain", b"localhost"];
 
 /// A name on its way from a worker: with its room, for a worker allocates nothing.
-pub struct SampledName {
+pub struct CarriedName {
     octets: [u8; NAME_OCTETS_MAX],
     length: u8,
 }
 
-impl SampledName {
-    fn of(name: NameRef<'_>) -> Self {
+impl CarriedName {
+    pub(crate) fn of(name: NameRef<'_>) -> Self {
         let wire = name.wire();
         let mut octets = [0; NAME_OCTETS_MAX];
         octets[..wire.len()].copy_from_slice(wire);
@@ -58,13 +58,13 @@ impl SampledName {
 pub struct Asked {
     left: u32,
     every: u32,
-    ring: Producer<SampledName>,
+    ring: Producer<CarriedName>,
 }
 
 impl Asked {
     /// Takes one of `every` names; none where that is 0.
     #[must_use]
-    pub fn one_of(every: u32) -> (Self, Consumer<SampledName>) {
+    pub fn one_of(every: u32) -> (Self, Consumer<CarriedName>) {
         let (producer, consumer) = RingBuffer::new(if every == 0 { 1 } else { RING_NAMES });
         (Self { left: every, every, ring: producer }, consumer)
     }
@@ -83,7 +83,7 @@ impl Asked {
     fn take(&mut self, name: NameRef<'_>) {
         self.left = self.every;
         // A full ring loses names evenly, which is what a sample does anyway.
-        let _ = self.ring.push(SampledName::of(name));
+        let _ = self.ring.push(CarriedName::of(name));
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod activity;
 mod asking;
 mod attacks;
 mod bad_input;

@@ -1,6 +1,8 @@
 //! The OpenAPI document, held against what the routes really answer: no field too many, none missing, each of its type.
 
 use axum::http::Method;
+use policy::{household::Id, name::Name};
+use policy_store::activity::{Blocked, Sign, Told};
 use serde_json::{Map, Value, json};
 
 use crate::world::{Answer, World};
@@ -100,7 +102,13 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("GET", "/v1/households/{id}/keys", ""),
         ("DELETE", "/v1/households/{id}/keys/{key}", ""),
         ("GET", "/v1/households/{id}/devices/{device}", ""),
+        ("PUT", "/v1/households/{id}/history", r#"{"days":7}"#),
+        ("GET", "/v1/households/{id}/history", ""),
+        ("GET", "/v1/households/{id}/activity", ""),
+        ("DELETE", "/v1/households/{id}/activity?device=phone", ""),
+        ("GET", "/v1/households/{id}/effective", ""),
         ("GET", "/v1/households/{id}", ""),
+        ("DELETE", "/v1/households/{id}/history", ""),
         ("GET", "/v1/households", ""),
         ("GET", "/v1/explain?name=bets.example&household=home&device=phone", ""),
         ("GET", "/v1/explain?name=leads.example", ""),
@@ -146,6 +154,23 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         let path = path.replace("{cidr}", "192.0.2.0%2F24").replace("{domain}", "a.example");
         let path = path.replace("{name}", "bets").replace("{name=new}", "new").replace("{key}", &key);
         let method: Method = method.parse().unwrap();
+        if method == Method::GET && template.ends_with("/activity") {
+            let now = jiff::Timestamp::now();
+            let blocked =
+                || Blocked { layer: "category", categories: vec!["gambling".into()], name: Some(Name::parse("bets.example").unwrap()) };
+            let (household, device): (Id, Id) = ("home".parse().unwrap(), "phone".parse().unwrap());
+            let told = |at, sign| Told {
+                household: household.clone(),
+                device: Some(device.clone()),
+                at,
+                days: 7,
+                categories: vec!["gambling".into()],
+                blocked: Some(blocked()),
+                sign,
+            };
+            let earlier = now - jiff::SignedDuration::from_mins(30);
+            world.context.activity.note([told(earlier, None), told(earlier, Some(Sign::Vpn))], |_| true, now);
+        }
         let answer = world.ask(method.clone(), &path, &[], body).await.ok();
         let template = template.replace("{name=new}", "{name}");
         if template.ends_with("/keys") && method == Method::POST {

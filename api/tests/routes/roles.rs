@@ -45,6 +45,11 @@ const TABLE: &str = "
     family   PUT /v1/households/{id}/devices/{device}
     viewer   GET /v1/households/{id}/devices/{device}
     family   DELETE /v1/households/{id}/devices/{device}
+    member   GET /v1/households/{id}/history
+    holder   PUT /v1/households/{id}/history
+    holder   DELETE /v1/households/{id}/history
+    member   GET /v1/households/{id}/activity
+    holder   DELETE /v1/households/{id}/activity
     viewer   GET /v1/households/{id}/effective
     member   GET /v1/households/{id}/effective/{device}
     viewer   GET /v1/households/{id}/keys

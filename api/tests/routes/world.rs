@@ -30,7 +30,7 @@ use policy::{
     register::Register,
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Author, NewKey, Role, Store};
+use policy_store::{Activity, Author, NewKey, Role, Store};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -142,10 +142,13 @@ impl World {
         let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), ..OperatorDefaults::default() };
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
         let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
+        let activity = Activity::open(&format!("sqlite:{}/history.db", folder.path().display())).await.unwrap();
         let (key, made) = store.create_key(&author(), NewKey::operator("tests")).await.unwrap();
         let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
+            activity: Arc::new(activity),
+            history: api::history::Limits { days_max: 90, silent_after: jiff::SignedDuration::from_mins(10) },
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),
             defaults,

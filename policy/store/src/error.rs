@@ -25,8 +25,8 @@ pub enum StoreError {
         /// The migration that this version does not know.
         version: i64,
     },
-    /// A sound database, but of another program.
-    #[error("{path} is a database of another program; it was left as it is")]
+    /// A sound database, but of another program, or another store of this one.
+    #[error("{path} is a database of another program, or for something else; it was left as it is")]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -8,11 +8,13 @@
 //! - `audit`: who did what, in a chain of hashes.
 //! - `keys`: who may do what.
 //! - `retries`: writes that may come twice.
+//! - [`activity`]: what homes asked for, counted, in a file of its own.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
 //! takes it back.
 
+pub mod activity;
 mod audit;
 mod choices;
 pub mod error;
@@ -30,10 +32,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, SqlitePool,
-    migrate::MigrateError,
+    migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use activity::Activity;
 pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
 pub use choices::{ChoiceCount, ChoiceDay};
 pub use error::{ChangeError, KeyError, StoreError};
@@ -51,6 +54,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Readers beside the one writer: SQLite gives each a thread.
 const CONNECTIONS_MAX: u32 = 4;
 
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
 /// The store of one node.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -65,15 +70,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; a file that is no store of ours is left as it is.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let path = file_of(url)?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
-        }
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { url: url.to_owned(), source };
-        // Opening for real sets the journal's mode, which writes: so the file is looked at first.
-        if !is_ours(path).await.map_err(|error| failed(error.into()))? {
-            return Err(StoreError::Foreign { path: path.to_owned() });
-        }
+        let path = ready(url, "household").await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -82,12 +79,9 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool =
-            SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await.map_err(|error| failed(error.into()))?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
-            error => failed(error.into()),
-        })?;
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await;
+        let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
+        bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
         Ok(Self { pool, maker: keys::random_hex(8)?.into() })
     }
 
@@ -122,18 +116,40 @@ fn file_of(url: &str) -> Result<&Path, StoreError> {
     if path.is_empty() || path.starts_with(':') { Err(StoreError::NoFile(url.to_owned())) } else { Ok(Path::new(path)) }
 }
 
-/// Whether a file is a store of ours, or nothing yet. Reads and never writes.
-async fn is_ours(path: &Path) -> Result<bool, sqlx::Error> {
+/// The file that a URL names, in a folder that is there; it has `table`, or nothing yet.
+async fn ready<'a>(url: &'a str, table: &str) -> Result<&'a Path, StoreError> {
+    let path = file_of(url)?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+    }
+    // Opening for real sets the journal's mode, which writes: so the file is looked at first.
+    match is_ours(path, table).await {
+        Ok(true) => Ok(path),
+        Ok(false) => Err(StoreError::Foreign { path: path.to_owned() }),
+        Err(error) => Err(StoreError::Open { url: url.to_owned(), source: error.into() }),
+    }
+}
+
+/// Brings a store's tables up to date.
+async fn bring_up_to_date(pool: &SqlitePool, migrations: &Migrator, url: &str, path: &Path) -> Result<(), StoreError> {
+    migrations.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
+        error => StoreError::Open { url: url.to_owned(), source: error.into() },
+    })
+}
+
+/// Whether a file is a store of ours with this table, or nothing yet. Reads and never writes.
+async fn is_ours(path: &Path, table: &str) -> Result<bool, sqlx::Error> {
     // A file without octets is one whose maker died before the first page.
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(true);
     }
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
     let mut connection = options.connect().await?;
-    let query = "SELECT count(*), coalesce(sum(name = 'household'), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
+    let query = "SELECT count(*), coalesce(sum(name = ?), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
         FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'";
-    let (tables, households, ours): (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await?;
+    let (tables, named, ours): (i64, i64, i64) = sqlx::query_as(query).bind(table).fetch_one(&mut connection).await?;
     connection.close().await?;
     // Ours from the first migration on; before it there is nothing, or the migrations' own table.
-    Ok(ours == 0 || (households == 1 && tables > ours))
+    Ok(ours == 0 || (named == 1 && tables > ours))
 }

@@ -1,0 +1,399 @@
+//! What is counted of a household in one hour, and how counts are added up. Knows neither the file nor who is waiting.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use policy::{household::Id, name::Name};
+use serde::{Deserialize, Serialize};
+
+use super::Forgotten;
+
+/// The most names kept of one device in one hour. What is blocked beyond is counted in `names_more`: a program that draws names at random
+/// fills no disk.
+pub const NAMES_MAX: usize = 200;
+/// The most devices in one hour of a household: as many as a household can have, and room for some that were exchanged within the hour.
+pub const HOUR_DEVICES_MAX: usize = 300;
+
+/// A device by its identifier; none: those that nobody named, together.
+pub type DeviceKey = Option<Id>;
+
+/// One query, told by the data path.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Whose line it came from.
+    pub household: Id,
+    /// Which device asked.
+    pub device: DeviceKey,
+    /// When.
+    pub at: Timestamp,
+    /// For how many days the household keeps it; 0: not at all.
+    pub days: u16,
+    /// The categories that the name is listed for, by slug.
+    pub categories: Vec<Arc<str>>,
+    /// What blocked it, where it was blocked.
+    pub blocked: Option<Blocked>,
+    /// What it is a sign of.
+    pub sign: Option<Sign>,
+}
+
+/// Why a query was blocked.
+#[derive(Debug, Clone)]
+pub struct Blocked {
+    /// The layer that did.
+    pub layer: &'static str,
+    /// The categories that it was blocked for, by slug; may be none.
+    pub categories: Vec<Arc<str>>,
+    /// What was asked for; none where the household keeps no names.
+    pub name: Option<Name>,
+}
+
+/// What a device is about to use to go around the filter, by a query that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
+    /// A relay that its maker runs.
+    Relay,
+    /// A public resolver over HTTPS.
+    Doh,
+    /// A tunnel.
+    Vpn,
+    /// A proxy.
+    Proxy,
+}
+
+/// An hour of a household.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hour {
+    /// When it begins.
+    pub hour: Timestamp,
+    /// What each device did in it.
+    pub devices: BTreeMap<DeviceKey, DeviceHour>,
+}
+
+/// An hour of a device. Times are whole seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceHour {
+    /// Queries.
+    pub asked: u64,
+    /// Those that were blocked, for whatever reason.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub blocked: u64,
+    /// When it last asked for anything that is no sign.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "jiff::fmt::serde::timestamp::second::optional")]
+    pub last: Option<Timestamp>,
+    /// The latest sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<Sighting>,
+    /// Queries by what their names are listed for: a name of two categories counts in both.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub categories: BTreeMap<Arc<str>, Counted>,
+    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<Box<str>, BlockedName>,
+    /// Blocked queries whose names found no place among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_more: u64,
+}
+
+/// A sign and when it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Of what.
+    pub kind: Sign,
+    /// When.
+    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    pub at: Timestamp,
+}
+
+/// Queries of a category.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u64; 2]", into = "[u64; 2]")]
+pub struct Counted {
+    /// All of them.
+    pub asked: u64,
+    /// Those that were blocked for it.
+    pub blocked: u64,
+}
+
+impl From<[u64; 2]> for Counted {
+    fn from([asked, blocked]: [u64; 2]) -> Self {
+        Self { asked, blocked }
+    }
+}
+
+impl From<Counted> for [u64; 2] {
+    fn from(counted: Counted) -> Self {
+        [counted.asked, counted.blocked]
+    }
+}
+
+/// A name that was blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedName {
+    /// How often.
+    pub count: u64,
+    /// By which layer, the last time.
+    pub layer: Cow<'static, str>,
+    /// For which categories, the last time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<Arc<str>>,
+    /// When last.
+    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    pub last: Timestamp,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn add(to: &mut u64, more: u64) {
+    // What is read from a file can be any number.
+    *to = to.saturating_add(more);
+}
+
+impl DeviceHour {
+    /// Counts a query; a new name only if there `is_room`. Says how many names and categories are new.
+    fn count(&mut self, told: &Told, is_room: bool) -> usize {
+        let at = Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
+        let before = self.pieces();
+        add(&mut self.asked, 1);
+        match told.sign {
+            Some(kind) => see(&mut self.sign, Sighting { kind, at }),
+            None => self.last = self.last.max(Some(at)),
+        }
+        for (number, slug) in told.categories.iter().enumerate() {
+            if !told.categories[..number].contains(slug) {
+                add(&mut self.categories.entry(slug.clone()).or_default().asked, 1);
+            }
+        }
+        if let Some(blocked) = &told.blocked {
+            add(&mut self.blocked, 1);
+            for (number, slug) in blocked.categories.iter().enumerate() {
+                if !blocked.categories[..number].contains(slug) {
+                    let counted = self.categories.entry(slug.clone()).or_default();
+                    add(&mut counted.blocked, 1);
+                    // What blocks is asked for, too, also where the alias behind the name is what is listed.
+                    add(&mut counted.asked, u64::from(!told.categories.contains(slug)));
+                }
+            }
+            if let Some(name) = &blocked.name {
+                let layer = Cow::Borrowed(blocked.layer);
+                let once = BlockedName { count: 1, layer, categories: blocked.categories.clone(), last: at };
+                self.add_name(name.to_string().into(), once, is_room);
+            }
+        }
+        self.pieces() - before
+    }
+
+    fn add_name(&mut self, name: Box<str>, more: BlockedName, is_room: bool) {
+        let is_room = is_room && self.names.len() < NAMES_MAX;
+        match self.names.get_mut(&name) {
+            Some(known) => {
+                let count = known.count.saturating_add(more.count);
+                if more.last >= known.last {
+                    *known = more;
+                }
+                known.count = count;
+            }
+            None if is_room => drop(self.names.insert(name, more)),
+            None => add(&mut self.names_more, more.count),
+        }
+    }
+
+    /// Adds what was counted later.
+    fn add(&mut self, later: &Self) {
+        add(&mut self.asked, later.asked);
+        add(&mut self.blocked, later.blocked);
+        add(&mut self.names_more, later.names_more);
+        self.last = self.last.max(later.last);
+        if let Some(sighting) = later.sign {
+            see(&mut self.sign, sighting);
+        }
+        for (slug, more) in &later.categories {
+            let counted = self.categories.entry(slug.clone()).or_default();
+            add(&mut counted.asked, more.asked);
+            add(&mut counted.blocked, more.blocked);
+        }
+        for (name, more) in &later.names {
+            self.add_name(name.clone(), more.clone(), true);
+        }
+    }
+
+    fn pieces(&self) -> usize {
+        1 + self.categories.len() + self.names.len()
+    }
+}
+
+/// The latest speaks; of two in one second, the one that was told last.
+fn see(sign: &mut Option<Sighting>, sighting: Sighting) {
+    if sign.is_none_or(|known| known.at <= sighting.at) {
+        *sign = Some(sighting);
+    }
+}
+
+/// The counts of an hour, by device: what waits in memory, and what a row's document is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Counts(pub(super) BTreeMap<DeviceKey, DeviceHour>);
+
+impl Counts {
+    /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces are new; none where it was dropped.
+    pub(super) fn count(&mut self, told: &Told, is_room: bool) -> Option<usize> {
+        let is_room_for_device = is_room && self.0.len() < HOUR_DEVICES_MAX;
+        match self.0.get_mut(&told.device) {
+            Some(device) => Some(device.count(told, is_room)),
+            None if is_room_for_device => Some(1 + self.0.entry(told.device.clone()).or_default().count(told, is_room)),
+            None => None,
+        }
+    }
+
+    /// Adds what was counted later; says how many queries found no place.
+    pub(super) fn add(&mut self, later: &Self) -> u64 {
+        let mut dropped = 0;
+        for (key, more) in &later.0 {
+            let is_room = self.0.len() < HOUR_DEVICES_MAX;
+            match self.0.get_mut(key) {
+                Some(device) => device.add(more),
+                None if is_room => drop(self.0.insert(key.clone(), more.clone())),
+                None => add(&mut dropped, more.asked),
+            }
+        }
+        dropped
+    }
+
+    /// Takes away what is to be forgotten; says whether anything was there of it.
+    pub(super) fn forget(&mut self, what: &Forgotten) -> bool {
+        match what {
+            Forgotten::All => !std::mem::take(&mut self.0).is_empty(),
+            Forgotten::Device(id) => self.0.remove(&Some(id.clone())).is_some(),
+            Forgotten::Unknown => self.0.remove(&None).is_some(),
+            Forgotten::Names => {
+                let mut is_changed = false;
+                for device in self.0.values_mut() {
+                    is_changed |= !device.names.is_empty() || device.names_more > 0;
+                    device.names.clear();
+                    device.names_more = 0;
+                }
+                is_changed
+            }
+        }
+    }
+
+    /// All queries.
+    pub(super) fn asked(&self) -> u64 {
+        self.0.values().fold(0, |sum, device| sum.saturating_add(device.asked))
+    }
+
+    /// Devices, categories and names: what its memory goes by.
+    pub(super) fn pieces(&self) -> usize {
+        self.0.values().map(DeviceHour::pieces).sum()
+    }
+
+    /// The document of a row.
+    pub(super) fn to_text(&self) -> String {
+        let by_text: BTreeMap<&str, &DeviceHour> =
+            self.0.iter().map(|(key, device)| (key.as_ref().map_or("", Id::as_str), device)).collect();
+        serde_json::to_string(&by_text).expect("counts are plain data")
+    }
+
+    /// Reads the document of a row. Says where it is wrong and not what stands there: that may be a name.
+    pub(super) fn read(document: &[u8]) -> Result<Self, String> {
+        let by_text: BTreeMap<String, DeviceHour> = serde_json::from_slice(document)
+            .map_err(|error| format!("{:?} at line {}, column {}", error.classify(), error.line(), error.column()))?;
+        let key = |text: &str| if text.is_empty() { Ok(None) } else { text.parse().map(Some) };
+        let devices =
+            by_text.into_iter().map(|(text, device)| Ok((key(&text)?, device))).collect::<Result<_, policy::household::IdError>>();
+        devices.map(Self).map_err(|_| "a device that is no identifier".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(device: Option<&str>, second: i64) -> Told {
+        Told {
+            household: "home".parse().unwrap(),
+            device: device.map(|id| id.parse().unwrap()),
+            at: Timestamp::from_second(second).unwrap(),
+            days: 7,
+            categories: vec!["games".into()],
+            blocked: None,
+            sign: None,
+        }
+    }
+
+    fn blocked(name: &str, categories: &[&str]) -> Option<Blocked> {
+        let categories = categories.iter().map(|&slug| slug.into()).collect();
+        Some(Blocked { layer: "category", categories, name: Some(Name::parse(name).unwrap()) })
+    }
+
+    #[test]
+    fn a_document_says_what_was_counted_in_these_words() {
+        let mut counts = Counts::default();
+        counts.count(&told(None, 10), true);
+        counts.count(&Told { sign: Some(Sign::Doh), ..told(Some("tv"), 20) }, true);
+        // Listed twice over is listed once; what only the alias is listed for was asked for as well.
+        let categories = vec!["games".into(), "games".into()];
+        let bet = Told { categories, blocked: blocked("bet.example", &["games", "casino"]), ..told(Some("tv"), 30) };
+        counts.count(&bet, true);
+        let text = counts.to_text();
+        assert_eq!(
+            text,
+            r#"{"":{"asked":1,"last":10,"categories":{"games":[1,0]}},"tv":{"asked":2,"blocked":1,"last":30,"#.to_owned()
+                + r#""sign":{"kind":"doh","at":20},"categories":{"casino":[1,1],"games":[2,1]},"#
+                + r#""names":{"bet.example":{"count":1,"layer":"category","categories":["games","casino"],"last":30}}}}"#
+        );
+        assert_eq!(Counts::read(text.as_bytes()).unwrap(), counts);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_is_told_without_what_stands_there() {
+        for document in [&br#"{"tv":"secret.example"}"#[..], br#"{"secret example!":{"asked":1}}"#, b"{\"secret\xff", b"", b"[1]"] {
+            let error = Counts::read(document).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_and_devices_beyond_their_bounds_are_counted_and_not_kept() {
+        let mut counts = Counts::default();
+        for number in 0..NAMES_MAX + 50 {
+            // Each twice, so that those that have a place go on being counted.
+            for _ in 0..2 {
+                counts.count(&Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(None, 5) }, true);
+            }
+        }
+        let twice = {
+            let mut twice = counts.clone();
+            assert_eq!(twice.add(&counts), 0);
+            twice
+        };
+        for (counts, times) in [(&counts, 1), (&twice, 2)] {
+            let device = &counts.0[&None];
+            assert_eq!((device.names.len(), device.names_more, device.blocked), (NAMES_MAX, 100 * times, 500 * times));
+            assert_eq!(device.names.values().map(|name| name.count).sum::<u64>(), 400 * times);
+        }
+        let mut counts = Counts::default();
+        let taken = (0..HOUR_DEVICES_MAX + 7).filter_map(|number| counts.count(&told(Some(&format!("d{number}")), 5), true)).count();
+        assert_eq!((taken, counts.0.len()), (HOUR_DEVICES_MAX, HOUR_DEVICES_MAX));
+        let mut other = Counts::default();
+        other.count(&told(Some("d0"), 5), true);
+        other.count(&told(Some("new"), 5), true);
+        assert_eq!((counts.add(&other), counts.0[&Some("d0".parse().unwrap())].asked), (1, 2));
+    }
+
+    #[test]
+    fn the_pieces_that_are_new_are_those_that_are_there() {
+        let (mut counts, mut pieces) = (Counts::default(), 0);
+        for (number, device) in [None, Some("tv"), Some("tv"), None].into_iter().enumerate() {
+            let blocked = blocked(&format!("n{}.example", number / 2), &["casino"]);
+            pieces += counts.count(&Told { blocked, ..told(device, 5) }, true).unwrap();
+            assert_eq!(pieces, counts.pieces());
+        }
+        // Without room, what has a place goes on, and nothing new comes.
+        assert_eq!(counts.count(&Told { blocked: blocked("new.example", &[]), ..told(None, 5) }, false), Some(0));
+        assert_eq!(counts.0[&None].names_more, 1);
+        assert_eq!(counts.count(&told(Some("new"), 5), false), None);
+    }
+}

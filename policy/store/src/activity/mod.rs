@@ -1,0 +1,154 @@
+//! What homes asked for, as counts by hour.
+//!
+//! - `counts`: what is counted, and how it is added up.
+//! - `waiting`: counts in memory.
+//! - `writing`: from memory into the file; `reading`: from both.
+//! - `forgetting`: what goes, because its time is over or somebody wants it gone.
+//!
+//! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy store, who has promised families that a toggle is live
+//! at once; here a crash may take the last minute, there nothing; and what is deleted here is overwritten, which a store that keeps its
+//! past has no use for.
+//!
+//! **Nothing that was forgotten comes back.** A count is in one of three places: on its way here, waiting in memory, or in the file.
+//!
+//! - From memory to the file it goes under `turn`, held alone from the taking out to the commit or the putting back. Whoever forgets
+//!   holds it, too: nothing is ever between the two places while somebody forgets, so that clearing both is clearing all.
+//! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in which forgetting clears the memory, it leaves a mark
+//!   there; what arrives before is cleared, and what arrives behind and is not younger than the mark is not counted.
+//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`Activity::note`] asks besides, under the same lock, whether a query is still wanted;
+//!   the caller answers from the live directory, which is changed before it forgets.
+//!
+//! A reader shares `turn`, so that what it reads is neither in both places nor in none. It is given back after at most
+//! [`BATCH_ROWS_MAX`] rows, and who waits longest has it next.
+
+mod counts;
+mod forgetting;
+mod hours;
+mod reading;
+mod waiting;
+mod writing;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
+
+use jiff::{SignedDuration, Timestamp};
+use policy::household::Id;
+use sqlx::{
+    SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::RwLock;
+
+pub use counts::{Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told};
+
+use crate::{CONNECTIONS_MAX, StoreError, bring_up_to_date, ready};
+use waiting::Waiting;
+
+/// How long counts wait in memory: a household that asks all the time is written once a minute, and a crash takes no more.
+pub const WRITE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// The most hours of homes that wait. Beyond, what needs a place of its own is dropped and counted; only a disk that fails lets it come to that.
+pub const WAITING_MAX: usize = 200_000;
+/// The most devices, categories and names in what waits, some hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
+/// being kept; categories go on, of which a device has no more than there are.
+pub const PIECES_WAITING_MAX: usize = 2_000_000;
+/// The most rows in one transaction: readers and those who forget wait for no more.
+pub const BATCH_ROWS_MAX: usize = 1_000;
+/// How long a mark stands against what is on its way: much longer than a queue before [`Activity::note`] holds anything.
+pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// How long a statement waits for another process on the same file. Counts can be written later; readers behind them should not wait.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a foreign one and a torn one as for the
+/// policy store, and one of the two stores is never taken for the other.
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/activity");
+
+/// What homes asked for, as counts by hour: only of those that want it, and no longer than they want it.
+#[derive(Debug)]
+pub struct Activity {
+    pool: SqlitePool,
+    turn: RwLock<()>,
+    waiting: Mutex<Waiting>,
+    /// Whether the journal may still hold what is deleted.
+    is_unfolded: AtomicBool,
+}
+
+/// What is to be forgotten of a household.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgotten {
+    /// All of it.
+    All,
+    /// What one device did.
+    Device(Id),
+    /// What devices did that nobody named.
+    Unknown,
+    /// Which names were blocked; that they were, stays counted.
+    Names,
+}
+
+impl Activity {
+    /// Opens the store, makes it where it is not there, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; a file that is no such store of ours is left as it is.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let path = ready(url, "activity").await?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // Counts may go with the power. That something is gone is synced nevertheless, because the journal is folded in after it.
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT)
+            // What is deleted is overwritten, on every connection, and nothing is laid aside in files that nobody overwrites.
+            .pragma("secure_delete", "ON")
+            .pragma("temp_store", "MEMORY");
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await;
+        let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
+        bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
+        // A crash may have left a journal with what was deleted before it.
+        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
+    }
+
+    /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which forgetting happens: it says whether the household still wants
+    /// it, and may take out of it what is not wanted any more, or shorten its days. It must be quick and may not come back here.
+    pub fn note(&self, told: impl IntoIterator<Item = Told>, mut is_wanted: impl FnMut(&mut Told) -> bool, now: Timestamp) {
+        let mut waiting = self.waiting();
+        for mut told in told {
+            if is_wanted(&mut told) {
+                waiting.count(told, now);
+            }
+        }
+    }
+
+    /// Whether half of the room in memory is taken: then [`Self::write`] should not wait for its time, and writes everything.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.waiting().is_crowded()
+    }
+
+    /// How many queries were not counted because there was no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.waiting().dropped()
+    }
+
+    /// Writes what waits, and closes the file in order.
+    pub async fn close(&self) {
+        if let Err(error) = self.write_all(Timestamp::MIN).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of what homes asked for were not written");
+        }
+        self.pool.close().await;
+    }
+
+    /// Never held while anything is waited for.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // A panic of `is_wanted` leaves it between two queries.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a row's counts; none, and a word in the log, where it cannot be read any more.
+fn read_row(household: &Id, hour: i64, document: &[u8]) -> Option<counts::Counts> {
+    let counts = counts::Counts::read(document);
+    counts.map_err(|error| tracing::error!(%household, hour, error, "counts of an hour cannot be read and are left out")).ok()
+}

@@ -1,0 +1,107 @@
+//! From memory into the file.
+
+use jiff::Timestamp;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use super::{Activity, BATCH_ROWS_MAX, read_row, waiting::Entry};
+use crate::error::{StoreError, step};
+
+/// Rows of one statement. Adding them up between two statements takes a thread of the runtime a millisecond or so.
+const STATEMENT_ROWS: usize = 100;
+
+/// What stands already of the hours in a JSON list of pairs, each with its place in the list.
+const THERE: &str = "SELECT wanted.key, there.until, CAST(there.document AS BLOB) FROM json_each(?1) AS wanted
+    CROSS JOIN activity AS there ON there.household = wanted.value ->> 0 AND there.hour = wanted.value ->> 1";
+
+impl Activity {
+    /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is crowded](Self::is_crowded). Says how many rows that were.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what could not be written goes on waiting.
+    pub async fn write(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let is_all = self.is_crowded();
+        self.write_some(now, is_all).await
+    }
+
+    /// Writes all that waits. Says how many rows that were.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what could not be written goes on waiting.
+    pub async fn write_all(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.write_some(now, true).await
+    }
+
+    async fn write_some(&self, now: Timestamp, is_all: bool) -> Result<usize, StoreError> {
+        // What comes meanwhile is for the next time, or this would have no end.
+        let (mut left, mut written) = (self.waiting().entries(), 0);
+        while left > 0 {
+            let _turn = self.turn.write().await;
+            let taken = Taken { activity: self, entries: self.waiting().take(now, is_all, BATCH_ROWS_MAX.min(left)) };
+            let count = taken.entries.len();
+            if count == 0 {
+                break;
+            }
+            self.write_batch(taken).await?;
+            written += count;
+            left = left.saturating_sub(count);
+        }
+        Ok(written)
+    }
+
+    async fn write_batch(&self, mut taken: Taken<'_>) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to write counts"))?;
+        let mut dropped = 0;
+        for entries in taken.entries.chunks(STATEMENT_ROWS) {
+            dropped += add(&mut transaction, entries).await?;
+        }
+        // Whoever is stopped from here on may have written it: better lost than counted twice.
+        let entries = std::mem::take(&mut taken.entries);
+        let committed = transaction.commit().await.map_err(step("writing counts"));
+        match committed {
+            Ok(()) => self.waiting().add_dropped(dropped),
+            Err(_) => taken.entries = entries,
+        }
+        committed
+    }
+}
+
+/// Adds some entries to what stands in the file; says how many queries found no place in their rows.
+async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64, StoreError> {
+    let keys: Vec<(&str, i64)> = entries.iter().map(|entry| (entry.household.as_str(), entry.hour)).collect();
+    let keys = serde_json::to_string(&keys).expect("texts and numbers are plain data");
+    let there = sqlx::query_as(THERE).bind(keys).fetch_all(&mut *connection).await;
+    let there: Vec<(i64, i64, Vec<u8>)> = there.map_err(step("reading counts"))?;
+    let mut rows: Vec<_> = entries.iter().map(|entry| (entry, entry.waited.until, None)).collect();
+    let mut dropped = 0;
+    for (place, until, document) in there {
+        let Some((entry, least, sum)) = usize::try_from(place).ok().and_then(|place| rows.get_mut(place)) else { continue };
+        *least = until.min(*least);
+        // One that cannot be read gives way to what is new.
+        if let Some(mut counts) = read_row(&entry.household, entry.hour, &document) {
+            dropped += counts.add(&entry.waited.counts);
+            *sum = Some(counts.to_text());
+        }
+    }
+    let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO activity (household, hour, until, document) ");
+    insert.push_values(rows, |mut row, (entry, until, sum)| {
+        let document = sum.unwrap_or_else(|| entry.waited.counts.to_text());
+        row.push_bind(entry.household.as_str().to_owned()).push_bind(entry.hour).push_bind(until).push_bind(document);
+    });
+    insert.push(" ON CONFLICT (household, hour) DO UPDATE SET until = excluded.until, document = excluded.document");
+    insert.build().execute(connection).await.map_err(step("writing counts"))?;
+    Ok(dropped)
+}
+
+/// What is between memory and the file; whatever is left of it goes back, also where the writing is cancelled.
+struct Taken<'a> {
+    activity: &'a Activity,
+    entries: Vec<Entry>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.entries.is_empty() {
+            self.activity.waiting().put_back(std::mem::take(&mut self.entries));
+        }
+    }
+}

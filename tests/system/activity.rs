@@ -1,0 +1,257 @@
+//! What a family may know of what its devices ask for, and what nobody keeps: counts for as long as the household says, and then nothing, in
+//! the API and on the disk.
+
+use std::{fs, time::Duration};
+
+use crate::world::{Answer, Api, Events, Switch::*, World, eventually};
+use serde_json::{Value, json};
+
+/// What was asked is in the counts within this time.
+const COUNTED_WITHIN: Duration = Duration::from_secs(5);
+
+const HISTORY: &str = "/v1/households/home/history";
+const ACTIVITY: &str = "/v1/households/home/activity";
+
+/// A home with a child's tablet, a computer and a guest's phone, that blocks `youtube` and `violence`.
+async fn home(clock: &str) -> World {
+    let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6")
+        .zone("fight.example. 60 A 192.0.2.7")
+        .zone("ordered.example. 60 A 192.0.2.8")
+        .zone("news.example. 60 A 192.0.2.9")
+        .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11")
+        .zone("resolver.example. 60 A 192.0.2.12");
+    let world = draft
+        .listing("youtube", "tube.example")
+        .listing("violence", "fight.example")
+        .listing("doh", "resolver.example")
+        .clock(clock)
+        .start()
+        .await;
+    for (device, address) in [("tablet", TABLET), ("computer", COMPUTER), ("guest", GUEST)] {
+        world.device("home", device, ("address", address)).await;
+    }
+    world.toggle("home", "youtube", Block).await;
+    world.toggle("home", "violence", Block).await;
+    world
+}
+
+const TABLET: &str = "127.0.7.10";
+const COMPUTER: &str = "127.0.7.11";
+const GUEST: &str = "127.0.7.12";
+/// One that nobody named.
+const VISITOR: &str = "127.0.7.99";
+
+async fn keep(world: &World, body: Value) -> Answer {
+    world.api.put(HISTORY, body).await.ok()
+}
+
+async fn ask(world: &World, from: &str, name: &str, times: usize) {
+    let line = world.line(from);
+    for _ in 0..times {
+        line.ask(&format!("{name}. A")).await;
+    }
+}
+
+async fn activity(api: &Api, query: &str) -> Value {
+    api.get(&format!("{ACTIVITY}{query}")).await.ok().json
+}
+
+/// Waits until so many queries are counted, and gives what is shown then.
+async fn counted(api: &Api, asked: u64) -> Value {
+    let what = format!("{asked} queries are counted");
+    eventually(&what, COUNTED_WITHIN, async || activity(api, "").await["asked"] == asked).await;
+    activity(api, "").await
+}
+
+fn devices(shown: &Value) -> Vec<(String, u64, u64)> {
+    let devices = shown["devices"].as_array().unwrap().iter();
+    let row = |row: &Value| (row["device"].to_string(), row["asked"].as_u64().unwrap(), row["blocked"].as_u64().unwrap());
+    devices.map(row).collect()
+}
+
+/// Whether a text stands in any file of the node.
+fn is_on_disk(world: &World, text: &str) -> bool {
+    let mut folders = vec![world.folder().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read(&path).is_ok_and(|octets| octets.windows(text.len()).any(|window| window == text.as_bytes())) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn nothing_is_kept_until_the_family_says_so_then_counts_by_device_category_and_hour() {
+    let world = home("2030-06-03 12:10:00").await;
+    ask(&world, TABLET, "www.tube.example", 3).await;
+    let shown = activity(&world.api, "").await;
+    assert_eq!((&shown["asked"], &shown["history"]["days"]), (&json!(0), &json!(0)));
+    let refused = world.api.put(HISTORY, json!({ "days": 91 })).await;
+    assert_eq!((refused.status, refused.problem(), &refused.json["field"]), (422, "limit", &json!("days")));
+
+    keep(&world, json!({ "days": 7 })).await;
+    let ear = Events::of_household(&world.api, "home").await;
+    ask(&world, TABLET, "www.tube.example", 3).await;
+    ask(&world, TABLET, "news.example", 2).await;
+    ask(&world, COMPUTER, "fight.example", 1).await;
+    ask(&world, VISITOR, "news.example", 1).await;
+    counted(&world.api, 7).await;
+    world.clock().set("2030-06-03 14:59:58");
+    ask(&world, COMPUTER, "news.example", 4).await;
+    let shown = counted(&world.api, 11).await;
+    assert_eq!(shown["blocked"], 4);
+    let row = |device: &str, asked, blocked| (device.to_owned(), asked, blocked);
+    assert_eq!(devices(&shown), [row("null", 1, 0), row("\"computer\"", 5, 1), row("\"tablet\"", 5, 3)]);
+    let category = |slug: &str, count: u64| json!({ "category": slug, "asked": count, "blocked": count });
+    assert_eq!(shown["categories"], json!([category("youtube", 3), category("violence", 1)]));
+    let hour = |hour: &str, asked: u64, blocked: u64| json!({ "hour": hour, "asked": asked, "blocked": blocked });
+    assert_eq!(shown["hours"], json!([hour("2030-06-03T12:00:00Z", 7, 4), hour("2030-06-03T14:00:00Z", 4, 0)]));
+    let names = shown["blocked_names"].as_array().unwrap();
+    let name = |place: usize| (&names[place]["name"], &names[place]["device"], &names[place]["count"], &names[place]["layer"]);
+    assert_eq!(name(0), (&json!("www.tube.example"), &json!("tablet"), &json!(3), &json!("category")));
+    assert_eq!(name(1), (&json!("fight.example"), &json!("computer"), &json!(1), &json!("category")));
+    assert_eq!((names.len(), &names[0]["categories"]), (2, &json!(["youtube"])));
+    ear.heard("block", &[("device", "tablet"), ("name", "www.tube.example"), ("layer", "category")]).await;
+
+    let shown = activity(&world.api, "?device=computer&from=2030-06-03T14:00:00Z").await;
+    assert_eq!((&shown["asked"], devices(&shown)), (&json!(4), vec![row("\"computer\"", 4, 0)]));
+    // What is counted survives the end of the program.
+    world.daemon.terminate().await;
+    world.daemon.restart().await;
+    assert_eq!(activity(&world.api, "").await["asked"], 11);
+}
+
+#[tokio::test]
+async fn guests_never_appear_the_eighth_day_is_gone_from_api_and_disk_and_the_child_knows() {
+    let world = home("2030-06-03 12:10:00").await;
+    world.api.device("home", "guest", json!({ "name": "Guest", "identifiers": [{ "address": GUEST }], "log": false })).await.ok();
+    keep(&world, json!({ "days": 7, "unknown_devices": false })).await;
+    let made = world.api.post("/v1/households/home/keys", json!({ "role": "child", "device": "tablet" })).await.ok();
+    let child = world.api.with_key(made.json["secret"].as_str().unwrap());
+    let view = child.get("/v1/households/home/effective/tablet").await.ok().json;
+    assert_eq!((&view["recorded"], &view["history"]["days"], &view["history"]["names"]), (&json!(true), &json!(7), &json!(true)));
+
+    for from in [GUEST, VISITOR] {
+        ask(&world, from, "fight.example", 3).await;
+    }
+    ask(&world, COMPUTER, "fight.example", 1).await;
+    ask(&world, TABLET, "www.tube.example", 2).await;
+    let shown = counted(&world.api, 3).await;
+    assert_eq!(devices(&shown), [("\"computer\"".to_owned(), 1, 1), ("\"tablet\"".to_owned(), 2, 2)]);
+    assert_eq!(devices(&activity(&child, "").await), [("\"tablet\"".to_owned(), 2, 2)], "a child sees its own");
+    let refused = child.get(&format!("{ACTIVITY}?device=computer")).await;
+    assert_eq!((refused.status, refused.problem()), (403, "role"));
+
+    // In the same hour of the eighth day it is still seven days ago, and an hour later it is not.
+    world.clock().set("2030-06-10 12:50:00");
+    assert_eq!(activity(&world.api, "").await["asked"], 3);
+    world.daemon.terminate().await;
+    assert!(is_on_disk(&world, "www.tube.example"), "the test looks where it is kept");
+    world.daemon.restart().await;
+    ask(&world, COMPUTER, "news.example", 1).await;
+    world.clock().set("2030-06-10 13:00:01");
+    let shown = counted(&world.api, 1).await;
+    assert_eq!(shown["blocked_names"], json!([]));
+    eventually("the eighth day is gone from the disk", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+}
+
+#[tokio::test]
+async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
+    let world = home("2030-06-03 12:10:00").await;
+    keep(&world, json!({ "days": 30 })).await;
+    ask(&world, COMPUTER, "fight.example", 2).await;
+    ask(&world, TABLET, "www.tube.example", 3).await;
+    counted(&world.api, 5).await;
+    // As much of it on the disk as ever is.
+    world.daemon.terminate().await;
+    world.daemon.restart().await;
+    world.api.delete(&format!("{ACTIVITY}?device=tablet")).await.ok();
+    assert!(!is_on_disk(&world, "www.tube.example"));
+    assert_eq!(devices(&counted(&world.api, 2).await), [("\"computer\"".to_owned(), 2, 2)]);
+    let audit = world.api.get("/v1/audit?subject=activity:home").await.ok().json;
+    assert_eq!((&audit["records"][0]["action"], &audit["records"][0]["after"]["device"]), (&json!("forget"), &json!("tablet")));
+
+    // What is asked in the very second of the forgetting is forgotten, too.
+    world.clock().advance(Duration::from_secs(2));
+    ask(&world, TABLET, "www.tube.example", 1).await;
+    counted(&world.api, 3).await;
+    keep(&world, json!({ "days": 30, "names": false })).await;
+    let shown = counted(&world.api, 3).await;
+    assert_eq!((&shown["blocked"], &shown["blocked_names"]), (&json!(3), &json!([])), "counts stay, names go");
+    ask(&world, COMPUTER, "fight.example", 1).await;
+    counted(&world.api, 4).await;
+
+    world.api.delete(HISTORY).await.ok();
+    assert_eq!(activity(&world.api, "").await["asked"], 0);
+    for name in ["www.tube.example", "\"computer\":{\"asked\""] {
+        assert!(!is_on_disk(&world, name), "{name}");
+    }
+    ask(&world, COMPUTER, "fight.example", 1).await;
+    keep(&world, json!({ "days": 30 })).await;
+    world.clock().advance(Duration::from_secs(2));
+    ask(&world, COMPUTER, "fight.example", 1).await;
+    counted(&world.api, 1).await;
+}
+
+#[tokio::test]
+async fn what_an_order_blocks_is_nobodys_activity() {
+    let world = home("2030-06-03 12:10:00").await;
+    world.api.mandate("order", json!({ "name": "ordered.example", "basis": "court-order", "confidential": true })).await.ok();
+    keep(&world, json!({ "days": 7 })).await;
+    let ear = Events::of_household(&world.api, "home").await;
+    assert!(world.line(TABLET).ask("ordered.example. A").await.starts_with("blocked"));
+    ask(&world, TABLET, "www.tube.example", 1).await;
+    let shown = counted(&world.api, 1).await;
+    assert_eq!(devices(&shown), [("\"tablet\"".to_owned(), 1, 1)]);
+    ear.heard("block", &[("name", "www.tube.example")]).await;
+    assert!(ear.so_far().iter().all(|event| event["name"] != "ordered.example"), "{:?}", ear.so_far());
+    world.daemon.terminate().await;
+    let kept = fs::read(world.folder().join("ox-protect-history.db")).unwrap();
+    assert!(!kept.windows(15).any(|window| window == b"ordered.example"));
+    world.daemon.restart().await;
+}
+
+#[tokio::test]
+async fn a_device_that_asks_for_a_way_round_and_then_for_nothing_is_seen_not_to_use_the_filter() {
+    let world = home("2030-06-03 19:00:00").await;
+    world.api.put("/v1/households/home/bypass", json!({ "state": "allow" })).await.ok();
+    keep(&world, json!({ "days": 7 })).await;
+    let parent = Events::of_household(&world.api, "home").await;
+    for device in [TABLET, COMPUTER, GUEST] {
+        ask(&world, device, "news.example", 1).await;
+    }
+    world.clock().set("2030-06-03 19:04:00");
+    ask(&world, TABLET, "news.example", 1).await;
+    // Private Relay on the tablet, a public resolver in the computer's browser; the guest just sleeps.
+    ask(&world, TABLET, "mask.icloud.com", 1).await;
+    ask(&world, COMPUTER, "resolver.example", 1).await;
+    counted(&world.api, 6).await;
+    world.clock().set("2030-06-03 19:06:00");
+    // The computer goes on using the filter all the same.
+    ask(&world, COMPUTER, "news.example", 1).await;
+    counted(&world.api, 7).await;
+    world.clock().set("2030-06-03 19:13:00");
+    ask(&world, TABLET, "mask.icloud.com", 1).await;
+    let shown = counted(&world.api, 8).await;
+    assert!(shown["devices"].as_array().unwrap().iter().all(|device| device["silent"].is_null()), "{shown}");
+
+    world.clock().set("2030-06-03 19:15:00");
+    ask(&world, COMPUTER, "news.example", 1).await;
+    parent.heard("silent", &[("device", "tablet"), ("sign", "relay")]).await;
+    let shown = counted(&world.api, 9).await;
+    let silent = |device: &str| shown["devices"].as_array().unwrap().iter().find(|row| row["device"] == device).unwrap()["silent"].clone();
+    assert_eq!(silent("computer"), Value::Null);
+    assert_eq!(silent("guest"), json!({ "since": "2030-06-03T19:00:00Z", "sign": null }), "nothing tells that it is not just off");
+    let tablet = silent("tablet");
+    assert!(tablet["since"].as_str().unwrap().starts_with("2030-06-03T19:04:0"), "not using your filter since 19:04: {tablet}");
+    assert_eq!(tablet["sign"], "relay");
+    // It comes back.
+    ask(&world, TABLET, "news.example", 1).await;
+    let shown = counted(&world.api, 10).await;
+    assert!(shown["devices"].as_array().unwrap().iter().any(|row| row["device"] == "tablet" && row["silent"].is_null()));
+}
