@@ -52,7 +52,7 @@ pub const WAITING_MAX: usize = 200_000;
 /// being kept; categories go on, of which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
 /// The most rows in one transaction: readers and those who forget wait for no more.
-pub const BATCH_ROWS_MAX: usize = 1_000;
+pub const BATCH_ROWS_MAX: usize = 250;
 /// How long a mark stands against what is on its way: much longer than a queue before [`Activity::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// How long a statement waits for another process on the same file. Counts can be written later; readers behind them should not wait.
