@@ -131,6 +131,60 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
     }
 }
 
+/// Another process that writes into the same file: until it is over, a writing of ours waits with what it took out of memory.
+async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    pool.begin_with("BEGIN IMMEDIATE").await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
+    let place = Place::new();
+    let activity = place.open().await;
+    for round in 0..12 {
+        let now = at(HOUR, round * 10);
+        note(&activity, (0..500).map(|number| blocked("home", &format!("d{}", number % 9), now, &format!("n{number}.example"))), now);
+        note(&activity, [told("other", "tv", now)], now);
+        let other = occupy(&place).await;
+        let (home, what) = (id("home"), if round % 2 == 0 { Forgotten::All } else { Forgotten::Names });
+        let forget = async {
+            match round % 3 {
+                0 => activity.keep(&home, 0, now).await.unwrap(),
+                _ => activity.forget(&home, what.clone(), now).await.unwrap(),
+            }
+        };
+        let (written, (), ()) = tokio::join!(activity.write_all(now), forget, async { other.rollback().await.unwrap() });
+        assert_eq!(written.unwrap(), 2);
+        let hours = crate::read_all(&activity, "home", now).await;
+        let names: usize = hours.iter().flat_map(|hour| hour.devices.values()).map(|device| device.names.len()).sum();
+        assert_eq!(names, 0, "round {round}");
+        assert_eq!(hours.is_empty(), round % 3 == 0 || round % 2 == 0, "round {round}");
+        assert_eq!(asked(&activity, "other", now).await.cast_signed(), round + 1);
+        activity.forget(&home, Forgotten::All, now).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_writing_that_is_given_up_before_its_commit_loses_nothing() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR, 0);
+    for round in 1..6 {
+        note(&activity, (0..3).map(|number| told(&format!("home-{number}"), "tv", now)), now);
+        let other = occupy(&place).await;
+        {
+            let mut writing = std::pin::pin!(activity.write_all(now));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(writing.as_mut().poll(&mut context).is_pending());
+        }
+        other.rollback().await.unwrap();
+        for number in 0..3 {
+            assert_eq!(asked(&activity, &format!("home-{number}"), now).await, round);
+        }
+    }
+    assert_eq!(activity.write_all(now).await.unwrap(), 3);
+}
+
 #[tokio::test]
 async fn a_writing_that_is_given_up_takes_nothing_with_it_and_nothing_twice() {
     use std::{
