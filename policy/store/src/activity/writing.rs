@@ -54,7 +54,8 @@ impl Activity {
         for entries in taken.entries.chunks(STATEMENT_ROWS) {
             dropped += add(&mut transaction, entries).await?;
         }
-        // Whoever is stopped from here on may have written it: better lost than counted twice.
+        // Whoever is stopped from here on may have written it: better lost than counted twice. A commit that goes on without us still has the file's
+        // write lock, so that whoever forgets next finds what it wrote.
         let entries = std::mem::take(&mut taken.entries);
         let committed = transaction.commit().await.map_err(step("writing counts"));
         match committed {
