@@ -204,7 +204,7 @@ fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
     (bed, packet)
 }
 
-#[library_benchmark(config = limit(4_000))]
+#[library_benchmark(config = limit(3_350))]
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer_and_count((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {

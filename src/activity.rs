@@ -109,27 +109,30 @@ fn count(context: &Context, heard: Vec<Heard>, mut watch: Watch) -> Watch {
     let mut blocks: BTreeMap<(Id, Option<Id>, Name), Block> = BTreeMap::new();
     let mut told = Vec::with_capacity(heard.len());
     for Heard { rules, device, at, layer, categories, name } in heard {
-        let (Ok(household), Some(at), Some(kept)) = (rules.id().parse::<Id>(), at.timestamp(), rules.kept()) else { continue };
+        let (Ok(household), Some(at)) = (rules.id().parse::<Id>(), at.timestamp()) else { continue };
         let device: Option<Id> = device.and_then(|place| rules.device_id(place)).and_then(|id| id.parse().ok());
         let name = name.borrow();
         let listed = lists.classify(name);
         let about = listed.choice.union(listed.security);
-        let is_block = layer.blocks();
-        let sign = words.sign(listed.special, about).filter(|_| !is_block);
-        if let Some(device) = &device {
-            watch.heard(&household, device, sign, at);
+        let blocked =
+            layer.blocks().then(|| Blocked { layer: layer.as_str(), categories: words.slugs(categories), name: Some(name.to_owned()) });
+        let sign = words.sign(listed.special, about).filter(|_| blocked.is_none());
+        let mut query = Told { household, device, at, days: 0, categories: words.slugs(about), blocked, sign };
+        if !is_wanted(context, &mut query) {
+            continue;
         }
-        let blocked = is_block.then(|| Blocked {
-            layer: layer.as_str(),
-            categories: words.slugs(categories),
-            name: kept.names.then(|| name.to_owned()),
-        });
-        if is_block && kept.names && context.happenings.listens(&household) {
-            let key = (household.clone(), device.clone(), name.to_owned());
+        if let Some(device) = &query.device {
+            watch.heard(&query.household, device, sign, at);
+        }
+        if let Some(name) = query.blocked.as_ref().and_then(|blocked| blocked.name.clone())
+            && context.happenings.listens(&query.household)
+        {
+            let key = (query.household.clone(), query.device.clone(), name);
             blocks.entry(key).or_insert(Block { count: 0, layer, categories }).count += 1;
         }
-        told.push(Told { household, device, at, days: kept.days.get(), categories: words.slugs(about), blocked, sign });
+        told.push(query);
     }
+    // Asked once more, in the moment in which it is counted.
     context.activity.note(told, |told| is_wanted(context, told), Timestamp::now());
     for ((household, device, name), Block { count, layer, categories }) in blocks {
         let body = json!({
@@ -146,11 +149,11 @@ fn is_wanted(context: &Context, told: &mut Told) -> bool {
     let Some(rules) = context.directory.household(&told.household) else { return false };
     let device = told.device.as_ref().map(|device| rules.device_by_id(device));
     let (Some(kept), true) = (rules.kept(), device.is_none_or(|place| place.is_some())) else { return false };
-    told.days = kept.days.get();
+    told.days = history::days_kept(context, &rules);
     if let Some(blocked) = told.blocked.as_mut().filter(|_| !kept.names) {
         blocked.name = None;
     }
-    rules.is_recorded(device.flatten())
+    told.days > 0 && rules.is_recorded(device.flatten())
 }
 
 fn tell_silent(context: &Context, household: &Id, device: Id, silence: Silence) {

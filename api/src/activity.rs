@@ -92,18 +92,16 @@ pub async fn get(
     if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
         return Err(unknown_device(device));
     }
-    let hours = match household.kept() {
-        Some(kept) => {
-            let begin = now.checked_sub(SignedDuration::from_hours(24 * (i64::from(kept.days) + 1))).unwrap_or(Timestamp::MIN);
-            context.activity.read(&id, None, begin, now, now).await?
-        }
+    let days = household.kept().map_or(0, |kept| kept.days.min(context.history.days_max));
+    let hours = match now.checked_sub(SignedDuration::from_hours(24 * i64::from(days) + 1)).ok().filter(|_| days > 0) {
+        Some(begin) => context.activity.read(&id, None, begin, now, now).await?,
         None => Vec::new(),
     };
     let view = View { household: &household, hours: &hours, device: device.as_ref(), now, after: context.history.silent_after };
     let mut shown = view.show(from, to.unwrap_or(now), top);
     shown["household"] = json!(id);
     shown["device"] = json!(device);
-    shown["history"] = history::shown(Some(&household));
+    shown["history"] = history::shown(&context, Some(&household));
     (shown["from"], shown["to"]) = (json!(from), json!(to.unwrap_or(now)));
     Ok(Json(shown).into_response())
 }

@@ -79,8 +79,8 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     shown["preset"] = json!(line.household.preset);
     shown["time_zone"] = json!(line.household.time_zone);
     shown["at"] = json!(line.at);
-    shown["history"] = history::shown(Some(&line.household));
-    shown["recorded"] = json!(line.rules.is_recorded(place));
+    shown["history"] = history::shown(context, Some(&line.household));
+    shown["recorded"] = json!(line.rules.is_recorded(place) && history::days_kept(context, &line.rules) > 0);
     Ok(with_version(line.household.version, Json(shown).into_response()))
 }
 

@@ -12,7 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{SignedDuration, Timestamp};
-use policy::household::{History, Household, Id};
+use policy::{
+    household::{History, Household, Id, Set},
+    rules::HouseholdRules,
+};
 use policy_store::activity::Forgotten;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -77,7 +80,7 @@ pub async fn put(
         Ok(())
     })
     .await?;
-    Ok(written(&changed, StatusCode::OK, json!({ "history": shown(changed.household.as_ref()) })))
+    Ok(written(&changed, StatusCode::OK, json!({ "history": shown(&context, changed.household.as_ref()) })))
 }
 
 /// Keeps nothing any more, and forgets what is there.
@@ -95,7 +98,7 @@ pub async fn delete(
         Ok(())
     })
     .await?;
-    Ok(written(&changed, StatusCode::OK, json!({ "history": shown(changed.household.as_ref()) })))
+    Ok(written(&changed, StatusCode::OK, json!({ "history": shown(&context, changed.household.as_ref()) })))
 }
 
 /// What is kept. Everybody of the family may know it, a child too.
@@ -104,15 +107,23 @@ pub async fn delete(
 pub async fn get(State(context): State<Arc<Context>>, _member: Member, Segments(id): Segments<String>) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
-    Ok(with_version(household.version, Json(shown(Some(&household))).into_response()))
+    Ok(with_version(household.version, Json(shown(&context, Some(&household))).into_response()))
 }
 
-/// What is kept, with who said so; zeroes where nobody did.
-pub fn shown(household: Option<&Household>) -> Value {
+/// What is kept, with who said so; zeroes where nobody did. No more days than the operator allows today.
+pub fn shown(context: &Context, household: Option<&Household>) -> Value {
     match household.and_then(|household| household.history.as_ref()) {
-        Some(history) => json!(history),
+        Some(history) => {
+            let days = history.value.days.min(context.history.days_max);
+            json!(Set { value: History { days, ..history.value }, ..history.clone() })
+        }
         None => json!({ "days": 0, "names": false, "unknown_devices": false, "set_by": null, "set_at": null }),
     }
+}
+
+/// How many days of a household are kept: what it wants, and the operator allows.
+pub fn days_kept(context: &Context, rules: &HouseholdRules) -> u16 {
+    rules.kept().map_or(0, |kept| kept.days.get()).min(context.history.days_max)
 }
 
 /// Something that a change of a household's document does to what is kept of it.
@@ -149,7 +160,7 @@ pub async fn fulfil(context: &Context, id: &Id, duties: Vec<Duty>) {
         let done = match duty {
             Duty::Forget(forgotten) => context.activity.forget(id, forgotten, Timestamp::now()).await,
             // As of now: of two changes at a time the later one is true, whichever comes here first.
-            Duty::Keep => context.activity.keep(id, days_kept(context, id), Timestamp::now()).await,
+            Duty::Keep => context.activity.keep(id, days_now(context, id), Timestamp::now()).await,
         };
         if let Err(error) = done {
             tracing::error!(%id, error = &error as &dyn std::error::Error, "activity that is no longer wanted could not be forgotten yet");
@@ -157,8 +168,8 @@ pub async fn fulfil(context: &Context, id: &Id, duties: Vec<Duty>) {
     }
 }
 
-fn days_kept(context: &Context, id: &Id) -> u16 {
-    context.directory.household(id).and_then(|rules| rules.kept()).map_or(0, |kept| kept.days.get())
+fn days_now(context: &Context, id: &Id) -> u16 {
+    context.directory.household(id).map_or(0, |rules| days_kept(context, &rules))
 }
 
 /// Households that are looked at before others may ask.
@@ -174,8 +185,14 @@ pub async fn sweep(context: &Context) -> Result<(), policy_store::StoreError> {
     loop {
         let households = context.activity.households(after.as_ref(), SWEEP).await?;
         let Some(last) = households.last().cloned() else { return Ok(()) };
-        for id in households.iter().filter(|id| days_kept(context, id) == 0) {
-            context.activity.forget(id, Forgotten::All, Timestamp::now()).await?;
+        for id in &households {
+            let wanted = context.directory.household(id).and_then(|rules| rules.kept()).map_or(0, |kept| kept.days.get());
+            match days_now(context, id) {
+                0 => context.activity.forget(id, Forgotten::All, Timestamp::now()).await?,
+                // The operator allows less than when that was written.
+                days if days < wanted => context.activity.keep(id, days, Timestamp::now()).await?,
+                _ => {}
+            }
         }
         after = Some(last);
     }
@@ -183,7 +200,7 @@ pub async fn sweep(context: &Context) -> Result<(), policy_store::StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use policy::household::{Device, Set};
+    use policy::household::Device;
 
     use super::*;
 

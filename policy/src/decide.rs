@@ -69,6 +69,7 @@ impl Asker {
 
 impl Own {
     /// What own lists and grants say of a name: the first of their layers that decides.
+    #[inline(never)]
     fn decide(&self, name: NameRef<'_>, choice: CategorySet, blocked: CategorySet) -> Option<Layer> {
         let find = |whose| self.rules.names(whose).and_then(|names| names.find(name)).map(|(_, state)| state);
         let of_device = |whose: fn(u16) -> Whose| self.device.and_then(|device| find(whose(device)));
