@@ -22,7 +22,7 @@ use policy::{
     category::Taxonomy,
     decide::decide,
     directory::Directory,
-    household::Household,
+    household::{History, Household, Set},
     live::LiveLists,
     moment::Moment,
     name::{Name, WireName},
@@ -42,6 +42,8 @@ const LISTED: u32 = 20_000;
 const HOUSEHOLDS: u32 = 2_000;
 /// The line that asks: that of a household in the middle.
 const LINE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 232));
+/// The line of the next household, which has its queries counted.
+const COUNTED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 3, 233));
 /// A name with an answer, one that is listed and blocked, and one that a walk leaves soon.
 const ANSWERED: &str = "www.shop.example";
 const BLOCKED: &str = "cdn.name7777.example";
@@ -75,7 +77,10 @@ impl Bed {
         for number in 0..HOUSEHOLDS {
             let mut household = Household::new(format!("home-{number}").parse().expect("an identifier"));
             household.preset = Some("strict".to_owned());
-            household.networks = [IpAddr::from((0x0a00_0000 + number).to_be_bytes()).into()].into();
+            let line = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            household.networks = [line.into()].into();
+            let value = History { days: 7, names: true, unknown_devices: true };
+            household.history = (line == COUNTED).then(|| Set { value, set_by: String::new(), set_at: jiff::Timestamp::UNIX_EPOCH });
             directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
@@ -110,15 +115,15 @@ impl Bed {
     fn warm(&mut self, packet: &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         for _ in 0..2 {
-            if let Step::Miss(miss) = self.answer(packet) {
+            if let Step::Miss(miss) = self.answer(packet, LINE) {
                 runtime.block_on(self.engine.finish(miss, &mut self.reply));
             }
         }
     }
 
-    fn answer(&mut self, packet: &[u8]) -> Step {
+    fn answer(&mut self, packet: &[u8], line: IpAddr) -> Step {
         let turn = self.engine.turn();
-        self.engine.answer(&turn, packet, LINE, Transport::Udp, &mut self.desk, &mut self.reply)
+        self.engine.answer(&turn, packet, line, Transport::Udp, &mut self.desk, &mut self.reply)
     }
 }
 
@@ -195,9 +200,17 @@ fn walk_the_lists((bed, name): (Bed, Name)) -> (Bed, Name) {
 #[bench::hit(asked(ANSWERED))]
 #[bench::block(asked(BLOCKED))]
 fn answer((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
-    assert!(matches!(bed.answer(&packet), Step::Reply));
+    assert!(matches!(bed.answer(&packet, LINE), Step::Reply));
     (bed, packet)
 }
 
-library_benchmark_group!(name = hot_path, benchmarks = [parse, identify, judge, walk_the_lists, answer]);
+#[library_benchmark(config = limit(4_000))]
+#[bench::hit(asked(ANSWERED))]
+#[bench::block(asked(BLOCKED))]
+fn answer_and_count((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
+    assert!(matches!(bed.answer(&packet, COUNTED), Step::Reply));
+    (bed, packet)
+}
+
+library_benchmark_group!(name = hot_path, benchmarks = [parse, identify, judge, walk_the_lists, answer, answer_and_count]);
 main!(library_benchmark_groups = hot_path);

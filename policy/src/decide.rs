@@ -342,3 +342,87 @@ pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (
     }
     (queried, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{category::Taxonomy, household::Household, rules::OperatorDefaults, special::Refused};
+
+    const NAME: &str = "name.test";
+
+    /// Pairs that never both speak: a name is special in one way, and an own list says one thing of a name.
+    const STRANGERS: [[Layer; 2]; 4] = [
+        [Layer::DeviceAllow, Layer::DeviceDeny],
+        [Layer::PersonAllow, Layer::PersonDeny],
+        [Layer::HouseholdAllow, Layer::HouseholdDeny],
+        [Layer::Bypass, Layer::SafeSearch],
+    ];
+
+    fn set(mut what: Value) -> Value {
+        (what["set_by"], what["set_at"]) = (json!("tests"), json!(Timestamp::UNIX_EPOCH));
+        what
+    }
+
+    /// A device asks, and these layers, and no others but the last, have something to say.
+    fn judged(layers: &[Layer]) -> Layer {
+        let taxonomy = Taxonomy::shipped();
+        let of = |slug: &str| [taxonomy.find(slug).expect("it is shipped")].into_iter().collect();
+        let mut document = json!({
+            "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on",
+            "people": { "ella": { "name": "Ella" } },
+            "devices": { "phone": { "name": "phone", "person": "ella", "log": true } },
+        });
+        let mut said = Classification::NOTHING;
+        let mut defaults = OperatorDefaults::default();
+        for layer in layers {
+            let own = |state: &str| json!({ NAME: set(json!({ "state": state, "scope": "exact" })) });
+            match layer {
+                Layer::Mandatory => said.mandatory = true,
+                Layer::NeverBlock => said.never_block = true,
+                Layer::DeviceAllow => document["devices"]["phone"]["names"] = own("allow"),
+                Layer::PersonAllow => document["people"]["ella"]["names"] = own("allow"),
+                Layer::HouseholdAllow => document["names"] = own("allow"),
+                Layer::Grant => document["grants"] = json!({ "g": set(json!({ "everything": true, "until": "2030-01-01T00:00:00Z" })) }),
+                Layer::DeviceDeny => document["devices"]["phone"]["names"] = own("block"),
+                Layer::PersonDeny => document["people"]["ella"]["names"] = own("block"),
+                Layer::HouseholdDeny => document["names"] = own("block"),
+                Layer::Paused => document["pause"] = set(json!({ "until": "2030-01-01T00:00:00Z" })),
+                Layer::Security => said.security = of("malware"),
+                Layer::Category => {
+                    said.choice = of("gambling");
+                    document["categories"] = json!({ "gambling": set(json!({ "state": "block" })) });
+                }
+                Layer::Bypass => {
+                    said.special = Special::Canary;
+                    defaults.refused = Refused { canary: true, relay: false };
+                }
+                Layer::SafeSearch => {
+                    said.special = Special::Search(0);
+                    document["safe_search"] = json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
+                }
+                Layer::Default => {}
+            }
+        }
+        let household: Household = serde_json::from_value(document).expect("a document");
+        let rules = Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, Timestamp::UNIX_EPOCH));
+        let phone = rules.device_by_id(&"phone".parse().expect("an identifier"));
+        let name = Name::parse(NAME).expect("a name");
+        decide(&Asker::of(&rules, phone, Moment::FIRST), name.borrow(), &said).layer
+    }
+
+    #[test]
+    fn of_every_two_layers_that_meet_the_first_decides() {
+        let mut pairs = 0;
+        for (place, first) in Layer::ALL.into_iter().enumerate() {
+            assert_eq!(judged(&[first]), first, "alone");
+            for second in Layer::ALL.into_iter().skip(place + 1).filter(|second| !STRANGERS.contains(&[first, *second])) {
+                assert_eq!(judged(&[first, second]), first, "{first:?} before {second:?}");
+                pairs += 1;
+            }
+        }
+        assert_eq!(pairs, 15 * 14 / 2 - STRANGERS.len());
+    }
+}

@@ -5,7 +5,7 @@ CREATE TABLE activity (
     hour INTEGER NOT NULL,
     -- The hour at whose beginning the row is due to go, counted alike.
     until INTEGER NOT NULL,
-    -- By device, JSON.
+    -- By device, JSON, behind a margin of spaces that keeps it out of the pages of the tree.
     document TEXT NOT NULL,
     PRIMARY KEY (household, hour)
 ) STRICT, WITHOUT ROWID;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use policy::{household::Id, name::Name};
 use serde::{Deserialize, Serialize};
 
-use super::Forgotten;
+use super::{Forgotten, MARGIN};
 
 /// The most names kept of one device in one hour. What is blocked beyond is counted in `names_more`: a program that draws names at random
 /// fills no disk.
@@ -290,10 +290,12 @@ impl Counts {
     }
 
     /// The document of a row.
-    pub(super) fn to_text(&self) -> String {
+    pub(super) fn to_document(&self) -> String {
         let by_text: BTreeMap<&str, &DeviceHour> =
             self.0.iter().map(|(key, device)| (key.as_ref().map_or("", Id::as_str), device)).collect();
-        serde_json::to_string(&by_text).expect("counts are plain data")
+        let mut document = vec![b' '; MARGIN];
+        serde_json::to_writer(&mut document, &by_text).expect("counts are plain data");
+        String::from_utf8(document).expect("JSON is UTF-8")
     }
 
     /// Reads the document of a row. Says where it is wrong and not what stands there: that may be a name.
@@ -337,9 +339,9 @@ mod tests {
         let categories = vec!["games".into(), "games".into()];
         let bet = Told { categories, blocked: blocked("bet.example", &["games", "casino"]), ..told(Some("tv"), 30) };
         counts.count(&bet, true);
-        let text = counts.to_text();
+        let text = counts.to_document();
         assert_eq!(
-            text,
+            text.trim_start(),
             r#"{"":{"asked":1,"last":10,"categories":{"games":[1,0]}},"tv":{"asked":2,"blocked":1,"last":30,"#.to_owned()
                 + r#""sign":{"kind":"doh","at":20},"categories":{"casino":[1,1],"games":[2,1]},"#
                 + r#""names":{"bet.example":{"count":1,"layer":"category","categories":["games","casino"],"last":30}}}}"#

@@ -1,5 +1,6 @@
 //! What goes: because its time is over, or because somebody wants it gone. Gone is gone from the file as well: deleted octets are overwritten, and
-//! the journal, where they stand once more, is folded in and emptied. What a disk keeps of blocks that were written before is the disk's affair.
+//! the journal, where they stand once more, is folded in and emptied. Which household had a row for which hour may stand between the rows for a
+//! while longer, never what was in it (`MARGIN` says why). What a disk keeps of blocks that were written before is the disk's affair.
 
 use std::sync::atomic::Ordering;
 
@@ -92,7 +93,7 @@ impl Activity {
                     sqlx::query("DELETE FROM activity WHERE household = ?1 AND hour = ?2").bind(household.as_str()).bind(hour)
                 } else {
                     let update = sqlx::query("UPDATE activity SET document = ?3 WHERE household = ?1 AND hour = ?2");
-                    update.bind(household.as_str()).bind(hour).bind(counts.to_text())
+                    update.bind(household.as_str()).bind(hour).bind(counts.to_document())
                 };
                 change.execute(&mut *transaction).await.map_err(step("forgetting counts"))?;
             }

@@ -52,11 +52,19 @@ pub const WAITING_MAX: usize = 200_000;
 /// being kept; categories go on, of which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
 /// The most rows in one transaction: readers and those who forget wait for no more.
-pub const BATCH_ROWS_MAX: usize = 1_000;
+pub const BATCH_ROWS_MAX: usize = 250;
 /// How long a mark stands against what is on its way: much longer than a queue before [`Activity::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// How long a statement waits for another process on the same file. Counts can be written later; readers behind them should not wait.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Octets of a page of the file. Small, so that little is wasted on [`MARGIN`] and at the end of a row's last page.
+const PAGE_SIZE: u32 = 1_024;
+/// Spaces before each document: as many octets as a row of this table can have in a page of the tree (`https://sqlite.org/fileformat2.html`, section 1.6), so that
+/// the document stands in overflow pages altogether. `secure_delete` overwrites what is deleted, but in a page of the tree there are copies nobody
+/// knows of, between the rows, of such as have moved when the tree was balanced; a test found deleted names there. Overflow pages are never moved, and are
+/// overwritten whole when they are freed.
+const MARGIN: usize = (PAGE_SIZE as usize - 12) * 64 / 255 - 23;
 
 /// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a foreign one and a torn one as for the
 /// policy store, and one of the two stores is never taken for the other.
@@ -99,6 +107,9 @@ impl Activity {
             // Counts may go with the power. That something is gone is synced nevertheless, because the journal is folded in after it.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
+            .page_size(PAGE_SIZE)
+            // Four megabytes, as with pages of the usual size.
+            .pragma("wal_autocheckpoint", "4000")
             // What is deleted is overwritten, on every connection, and nothing is laid aside in files that nobody overwrites.
             .pragma("secure_delete", "ON")
             .pragma("temp_store", "MEMORY");

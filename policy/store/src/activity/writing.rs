@@ -54,7 +54,8 @@ impl Activity {
         for entries in taken.entries.chunks(STATEMENT_ROWS) {
             dropped += add(&mut transaction, entries).await?;
         }
-        // Whoever is stopped from here on may have written it: better lost than counted twice.
+        // Whoever is stopped from here on may have written it: better lost than counted twice. A commit that goes on without us still has the file's
+        // write lock, so that whoever forgets next finds what it wrote.
         let entries = std::mem::take(&mut taken.entries);
         let committed = transaction.commit().await.map_err(step("writing counts"));
         match committed {
@@ -79,12 +80,12 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
         // One that cannot be read gives way to what is new.
         if let Some(mut counts) = read_row(&entry.household, entry.hour, &document) {
             dropped += counts.add(&entry.waited.counts);
-            *sum = Some(counts.to_text());
+            *sum = Some(counts.to_document());
         }
     }
     let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO activity (household, hour, until, document) ");
     insert.push_values(rows, |mut row, (entry, until, sum)| {
-        let document = sum.unwrap_or_else(|| entry.waited.counts.to_text());
+        let document = sum.unwrap_or_else(|| entry.waited.counts.to_document());
         row.push_bind(entry.household.as_str().to_owned()).push_bind(entry.hour).push_bind(until).push_bind(document);
     });
     insert.push(" ON CONFLICT (household, hour) DO UPDATE SET until = excluded.until, document = excluded.document");

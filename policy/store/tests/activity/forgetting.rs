@@ -1,0 +1,156 @@
+//! What goes: by the clock, by a shorter promise, and because somebody wants it gone.
+
+use policy_store::activity::{Forgotten, Told};
+
+use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
+
+const NAME: &str = "very-secret.example";
+
+#[tokio::test]
+async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone_from_answers_and_from_disk() {
+    for is_written in [true, false] {
+        let place = Place::new();
+        let activity = place.open().await;
+        for (home, days) in [("one", 1), ("seven", 7)] {
+            note(&activity, [Told { days, ..blocked(home, "tv", at(HOUR, 3_599), NAME) }], at(HOUR, 3_599));
+        }
+        if is_written {
+            activity.write_all(at(HOUR, 3_599)).await.unwrap();
+            assert!(place.finds(NAME) > 0);
+        }
+        for (home, days) in [("one", 1), ("seven", 7)] {
+            let behind = HOUR + 1 + 24 * days;
+            assert_eq!(activity.expire(at(behind - 1, 3_599)).await.unwrap(), 0);
+            assert_eq!(asked(&activity, home, at(behind - 1, 3_599)).await, 1);
+            assert_eq!(asked(&activity, home, at(behind, 0)).await, 0, "before anything is deleted");
+            assert_eq!(activity.expire(at(behind, 0)).await.unwrap(), u64::from(is_written));
+            assert_eq!(asked(&activity, home, at(behind - 1, 0)).await, 0);
+        }
+        assert_eq!(place.finds(NAME), 0);
+        assert_eq!(activity.write_all(at(HOUR, 3_599)).await.unwrap(), 0);
+        // What is due before it is written is never written.
+        note(&activity, [Told { days: 1, ..blocked("one", "tv", at(HOUR, 0), NAME) }], at(HOUR, 0));
+        assert_eq!(activity.write_all(at(HOUR + 25, 0)).await.unwrap(), 0);
+        assert_eq!(place.finds(NAME), 0);
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_forgetting_takes_what_it_says_from_memory_and_file_and_nothing_else() {
+    let now = at(HOUR + 2, 0);
+    // What it is, and what is left: queries of `tv`, of those nobody named, and names.
+    for (what, left) in [
+        (Forgotten::All, [0, 0, 0]),
+        (Forgotten::Device(id("tv")), [0, 3, 3]),
+        (Forgotten::Device(id("pc")), [3, 3, 6]),
+        (Forgotten::Unknown, [3, 0, 3]),
+        (Forgotten::Names, [3, 3, 0]),
+    ] {
+        let place = Place::new();
+        let activity = place.open().await;
+        let everything = |hour| ["tv", ""].map(|key| blocked("home", key, at(hour, 0), NAME));
+        note(&activity, everything(HOUR), now);
+        note(&activity, everything(HOUR + 1), now);
+        note(&activity, [blocked("other", "tv", at(HOUR, 0), "other.example")], now);
+        activity.write_all(now).await.unwrap();
+        // In memory beside the row of the same hour.
+        note(&activity, everything(HOUR + 1), now);
+        activity.forget(&id("home"), what.clone(), now).await.unwrap();
+        for is_reopened in [false, true] {
+            let hours = read_all(&activity, "home", now).await;
+            let sum = |key: &str| hours.iter().filter_map(|hour| hour.devices.get(&device(key))).map(|device| device.asked).sum::<u64>();
+            let names = hours.iter().flat_map(|hour| hour.devices.values().flat_map(|device| device.names.values()));
+            assert_eq!([sum("tv"), sum(""), names.map(|name| name.count).sum()], left, "{what:?} {is_reopened}");
+            let is_left = left[2] > 0;
+            assert_eq!(place.finds(NAME) > 0, is_left, "{what:?}");
+            assert_eq!(asked(&activity, "other", now).await, 1);
+            activity.write_all(now).await.unwrap();
+        }
+        // What was asked before is on its way still; what is asked later counts.
+        note(&activity, everything(HOUR + 1), now);
+        note(&activity, everything(HOUR + 3), at(HOUR + 3, 0));
+        activity.close().await;
+        let activity = place.open().await;
+        let late = u64::from(left[0] > 0) + u64::from(left[1] > 0);
+        assert_eq!(asked(&activity, "home", now).await, left[0] + left[1] + late + 2, "{what:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR + 60, 0);
+    let fill = |name: &str| {
+        for hour in [HOUR, HOUR + 30, HOUR + 60] {
+            note(&activity, [blocked("home", "tv", at(hour, 0), name)], now);
+        }
+    };
+    fill(NAME);
+    activity.write_all(now).await.unwrap();
+    fill("waiting.example");
+    note(&activity, [told("other", "tv", at(HOUR, 0))], now);
+    let hours = async |now| {
+        let hours = read_all(&activity, "home", now).await;
+        hours.iter().map(|hour| (hour.hour.as_second() / 3_600 - HOUR, hour.devices[&device("tv")].asked)).collect::<Vec<_>>()
+    };
+    activity.keep(&id("home"), 7, now).await.unwrap();
+    assert_eq!(hours(now).await, [(0, 2), (30, 2), (60, 2)]);
+    activity.keep(&id("home"), 2, now).await.unwrap();
+    assert_eq!(hours(now).await, [(30, 2), (60, 2)]);
+    assert_eq!(place.finds(NAME), 2);
+    // A longer one does not prolong what was counted under a shorter one.
+    activity.keep(&id("home"), 30, now).await.unwrap();
+    activity.write_all(now).await.unwrap();
+    assert_eq!(hours(at(HOUR + 78, 3_599)).await, [(30, 2), (60, 2)]);
+    assert_eq!(hours(at(HOUR + 79, 0)).await, [(60, 2)]);
+    assert_eq!(activity.expire(at(HOUR + 79, 0)).await.unwrap(), 1);
+    // What was asked under the old promise comes late.
+    activity.keep(&id("home"), 1, at(HOUR + 79, 0)).await.unwrap();
+    note(&activity, [Told { days: 90, ..told("home", "tv", at(HOUR + 79, 0)) }], at(HOUR + 79, 0));
+    assert_eq!(hours(at(HOUR + 79, 0)).await, [(60, 2), (79, 1)]);
+    assert_eq!(hours(at(HOUR + 104, 0)).await, []);
+    note(&activity, [blocked("home", "tv", at(HOUR + 79, 1), NAME)], at(HOUR + 79, 1));
+    activity.write_all(at(HOUR + 79, 1)).await.unwrap();
+    activity.keep(&id("home"), 0, at(HOUR + 79, 1)).await.unwrap();
+    assert_eq!(hours(at(HOUR + 79, 1)).await, []);
+    assert_eq!((place.finds(NAME), place.finds("waiting.example")), (0, 0));
+    assert_eq!(asked(&activity, "other", now).await, 1);
+}
+
+/// The pages of a file that has grown, been written over and been thinned out are where deleted octets like to stay.
+#[tokio::test]
+async fn of_many_homes_nothing_is_left_in_the_files_of_those_that_were_forgotten() {
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+    let seed = std::env::var("ACTIVITY_SEED").map_or(11, |text| text.parse().unwrap());
+    println!("ACTIVITY_SEED={seed}");
+    let mut chance = StdRng::seed_from_u64(seed);
+    let place = Place::new();
+    let activity = place.open().await;
+    let name = |home: usize| format!("secret-of-{home}-only.example");
+    let mut homes: Vec<usize> = (0..400).collect();
+    for round in 0..4 {
+        let now = at(HOUR + round, 0);
+        for &home in &homes {
+            let device = format!("device-{}", chance.random_range(0..4));
+            // Rows of all sizes, some of several pages.
+            let many = if chance.random_ratio(1, 8) { 150 } else { chance.random_range(0..8) };
+            let fill = (0..many).map(|number| format!("filler-{number}-{}", name(home))).chain([name(home)]);
+            note(&activity, fill.map(|name| blocked(&format!("home-{home}"), &device, now, &name)), now);
+        }
+        activity.write_all(now).await.unwrap();
+        homes.shuffle(&mut chance);
+        for home in homes.split_off(homes.len() - 60) {
+            let home_id = id(&format!("home-{home}"));
+            match chance.random_range(0..3) {
+                0 => activity.forget(&home_id, Forgotten::All, now).await.unwrap(),
+                1 => activity.forget(&home_id, Forgotten::Names, now).await.unwrap(),
+                _ => activity.keep(&home_id, 0, now).await.unwrap(),
+            }
+            assert_eq!(place.finds(&name(home)), 0, "{home} in round {round}");
+        }
+    }
+    assert!(homes.iter().all(|home| place.finds(&name(*home)) > 0));
+    activity.expire(at(HOUR + 1_000, 0)).await.unwrap();
+    assert_eq!(place.finds("secret-of"), 0);
+}

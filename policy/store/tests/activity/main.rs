@@ -1,0 +1,86 @@
+//! What the store of activity promises: counts that add up, and that what is gone is gone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod forgetting;
+mod model;
+mod opening;
+mod races;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use policy::{household::Id, name::Name};
+use policy_store::{
+    Activity,
+    activity::{Blocked, DeviceKey, Hour, Told},
+};
+
+/// The hour in which most tests begin.
+const HOUR: i64 = 500_000;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}/deep/activity.db", self.0.path().display())
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.0.path().join("deep/activity.db")
+    }
+
+    async fn open(&self) -> Activity {
+        Activity::open(&self.url()).await.unwrap()
+    }
+
+    /// How often a text stands in any file of the store.
+    fn finds(&self, text: &str) -> usize {
+        let count = |path: &Path| {
+            let octets = std::fs::read(path).unwrap();
+            String::from_utf8_lossy(&octets).matches(text).count()
+        };
+        std::fs::read_dir(self.0.path().join("deep")).unwrap().map(|entry| count(&entry.unwrap().path())).sum()
+    }
+}
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+fn device(text: &str) -> DeviceKey {
+    (!text.is_empty()).then(|| id(text))
+}
+
+/// A second of an hour.
+fn at(hour: i64, second: i64) -> Timestamp {
+    Timestamp::from_second(hour * 3_600 + second).unwrap()
+}
+
+fn told(household: &str, key: &str, at: Timestamp) -> Told {
+    let categories = vec!["games".into()];
+    Told { household: id(household), device: device(key), at, days: 7, categories, blocked: None, sign: None }
+}
+
+fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> Told {
+    let blocked = Blocked { layer: "category", categories: vec!["games".into()], name: Some(Name::parse(name).unwrap()) };
+    Told { blocked: Some(blocked), ..told(household, key, at) }
+}
+
+fn note(activity: &Activity, told: impl IntoIterator<Item = Told>, now: Timestamp) {
+    activity.note(told, |_| true, now);
+}
+
+async fn read_all(activity: &Activity, household: &str, now: Timestamp) -> Vec<Hour> {
+    activity.read(&id(household), None, Timestamp::UNIX_EPOCH, at(HOUR + 100_000, 0), now).await.unwrap()
+}
+
+/// All queries that are counted of a household.
+async fn asked(activity: &Activity, household: &str, now: Timestamp) -> u64 {
+    let hours = read_all(activity, household, now).await;
+    hours.iter().flat_map(|hour| hour.devices.values()).map(|device| device.asked).sum()
+}

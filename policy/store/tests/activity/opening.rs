@@ -1,0 +1,192 @@
+//! Files: ours, foreign, broken, reopened, large.
+
+use std::time::Instant;
+
+use policy_store::{Activity, Store, StoreError, activity::WAITING_MAX};
+
+use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
+
+#[tokio::test]
+async fn counts_are_read_before_they_are_written_and_after_and_from_the_file_reopened() {
+    let place = Place::new();
+    let now = at(HOUR, 100);
+    let activity = place.open().await;
+    note(&activity, [blocked("home", "tv", now, "bet.example"), told("home", "", now), told("other", "tv", now)], now);
+    let first = read_all(&activity, "home", now).await;
+    assert_eq!(first[0].hour, at(HOUR, 0));
+    let tv = &first[0].devices[&device("tv")];
+    assert_eq!((tv.asked, tv.blocked, tv.last, tv.names["bet.example"].count), (1, 1, Some(now), 1));
+    // Before their minute is over nothing is written.
+    assert_eq!(activity.write(at(HOUR, 159)).await.unwrap(), 0);
+    assert_eq!(activity.write(at(HOUR, 160)).await.unwrap(), 2);
+    assert_eq!(read_all(&activity, "home", now).await, first);
+    note(&activity, [told("home", "tv", at(HOUR, 200))], at(HOUR, 200));
+    assert_eq!(asked(&activity, "home", now).await, 3, "what is written and what waits is added up");
+    activity.close().await;
+    let activity = place.open().await;
+    assert_eq!(asked(&activity, "home", now).await, 3, "closing writes");
+    let only = activity.read(&id("home"), Some(&device("")), at(HOUR, 0), at(HOUR, 1), now).await.unwrap();
+    assert_eq!(only[0].devices.keys().collect::<Vec<_>>(), [&device("")]);
+    assert!(activity.read(&id("home"), Some(&device("pc")), at(HOUR, 0), at(HOUR, 1), now).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_hour_is_read_where_a_part_of_it_is_asked_for() {
+    let place = Place::new();
+    let activity = place.open().await;
+    for hour in 0..4 {
+        note(&activity, [told("home", "tv", at(HOUR + hour, 0))], at(HOUR + hour, 0));
+        if hour == 1 {
+            activity.write_all(at(HOUR + 1, 0)).await.unwrap();
+        }
+    }
+    for (from, to, hours) in [
+        (at(HOUR, 0), at(HOUR + 4, 0), 0..4),
+        (at(HOUR, 3_599), at(HOUR + 1, 0), 0..1),
+        (at(HOUR, 3_599), at(HOUR + 2, 1), 0..3),
+        (at(HOUR + 2, 0), at(HOUR + 2, 0), 0..0),
+        (at(HOUR + 3, 0), at(HOUR, 0), 0..0),
+        (jiff::Timestamp::MIN, jiff::Timestamp::MAX, 0..4),
+    ] {
+        let read = activity.read(&id("home"), None, from, to, at(HOUR + 4, 0)).await.unwrap();
+        let expected: Vec<_> = hours.map(|hour| at(HOUR + hour, 0)).collect();
+        assert_eq!(read.iter().map(|hour| hour.hour).collect::<Vec<_>>(), expected, "{from} {to}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
+    let place = Place::new();
+    let activity = place.open().await;
+    for hour in 0..3 {
+        note(&activity, [told("home", "tv", at(HOUR + hour, 0))], at(HOUR + 2, 0));
+    }
+    activity.write_all(at(HOUR + 2, 0)).await.unwrap();
+    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    for (hour, document) in [(HOUR, "'{'"), (HOUR + 1, "CAST(x'ff00fe' AS TEXT)")] {
+        let break_it = format!("UPDATE activity SET document = {document} WHERE hour = {hour}");
+        sqlx::query(sqlx::AssertSqlSafe(break_it)).execute(&raw).await.unwrap();
+    }
+    let hours = |hours: Vec<policy_store::activity::Hour>| hours.iter().map(|hour| hour.hour).collect::<Vec<_>>();
+    assert_eq!(hours(read_all(&activity, "home", at(HOUR + 2, 0)).await), [at(HOUR + 2, 0)]);
+    note(&activity, [told("home", "pc", at(HOUR, 0))], at(HOUR + 2, 0));
+    activity.write_all(at(HOUR + 2, 0)).await.unwrap();
+    let read = read_all(&activity, "home", at(HOUR + 2, 0)).await;
+    assert_eq!(hours(read.clone()), [at(HOUR, 0), at(HOUR + 2, 0)]);
+    assert_eq!(read[0].devices[&device("pc")].asked, 1);
+    // What nobody can read may hold what is to be forgotten.
+    activity.forget(&id("home"), policy_store::activity::Forgotten::Names, at(HOUR + 2, 0)).await.unwrap();
+    let (rows,): (i64,) = sqlx::query_as("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
+    assert_eq!(rows, 2);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.file().parent().unwrap()).unwrap();
+    let refused = async |what: &str, is_right: fn(&StoreError) -> bool| {
+        let before = std::fs::read(place.file()).unwrap();
+        let error = Activity::open(&place.url()).await.unwrap_err();
+        assert!(is_right(&error), "{what}: {error:?}");
+        assert_eq!(std::fs::read(place.file()).unwrap(), before, "{what}");
+    };
+    std::fs::write(place.file(), "not a database at all, and long enough to have a header of one: ".repeat(20)).unwrap();
+    refused("a text", |error| matches!(error, StoreError::Open { .. })).await;
+    std::fs::remove_file(place.file()).unwrap();
+    Store::open(&place.url()).await.unwrap().close().await;
+    refused("the policy store", |error| matches!(error, StoreError::Foreign { .. })).await;
+    std::fs::remove_file(place.file()).unwrap();
+    place.open().await.close().await;
+    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'newer', 0, TRUE, x'00', 0)";
+    sqlx::query(newer).execute(&raw).await.unwrap();
+    raw.close().await;
+    refused("a newer one", |error| matches!(error, StoreError::Newer { version: 9999, .. })).await;
+    // And the other way round.
+    assert!(matches!(Store::open(&place.url()).await, Err(StoreError::Foreign { .. })));
+    for url in ["sqlite::memory:", "sqlite:", "postgres:x"] {
+        assert!(matches!(Activity::open(url).await, Err(StoreError::NoFile(_) | StoreError::Engine { .. })), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn households_are_listed_once_each_in_pages() {
+    let place = Place::new();
+    let activity = place.open().await;
+    for number in 0..25 {
+        note(&activity, (0..5).map(|hour| told(&format!("home-{number:02}"), "tv", at(HOUR + hour, 0))), at(HOUR + 5, 0));
+    }
+    assert!(activity.households(None, 10).await.unwrap().is_empty(), "only what is in the file");
+    activity.write_all(at(HOUR + 5, 0)).await.unwrap();
+    let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = activity.households(after.as_ref(), 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        pages += 1;
+        found.extend(page.iter().map(ToString::to_string));
+    }
+    assert_eq!((pages, found), (3, (0..25).map(|number| format!("home-{number:02}")).collect()));
+}
+
+#[tokio::test]
+async fn memory_that_is_full_drops_homes_that_are_new_and_counts_them_and_is_written_at_once() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR, 0);
+    let homes = |range: std::ops::Range<usize>| range.map(|number| told(&format!("home-{number}"), "tv", at(HOUR, 0)));
+    note(&activity, homes(0..WAITING_MAX / 2 - 1), now);
+    assert!(!activity.is_crowded());
+    assert_eq!(activity.write(now).await.unwrap(), 0);
+    note(&activity, homes(WAITING_MAX / 2 - 1..WAITING_MAX + 300), now);
+    assert!(activity.is_crowded());
+    assert_eq!(activity.dropped(), 300);
+    note(&activity, homes(0..100), now);
+    assert_eq!(activity.dropped(), 300, "who has a place goes on");
+    assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, "home-200001", now).await), (2, 0));
+    // A disk that fails takes nothing away.
+    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    let fail = "CREATE TRIGGER fail BEFORE INSERT ON activity WHEN NEW.household = 'home-7' BEGIN SELECT raise(ABORT, 'no'); END";
+    sqlx::query(fail).execute(&raw).await.unwrap();
+    // The first batch has it: it began to wait among the first.
+    activity.write(now).await.unwrap_err();
+    assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, "home-150000", now).await), (2, 1));
+    assert!(activity.is_crowded());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_homes_are_written_while_others_read() {
+    let number = |name: &str, default: i64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let homes = number("ACTIVITY_HOMES", 2_000);
+    let place = Place::new();
+    let activity = std::sync::Arc::new(place.open().await);
+    let mut longest = std::time::Duration::ZERO;
+    for round in 1..=2 {
+        let now = at(HOUR, 60 * round);
+        for number in 0..homes {
+            // As homes are: some devices, some names.
+            let home = format!("home-{number}");
+            let some = (0..3).flat_map(|key| {
+                let key = format!("device-{key}");
+                [told(&home, &key, now), blocked(&home, &key, now, &format!("tracker-{}.example", number % 50)), told(&home, &key, now)]
+            });
+            note(&activity, some, now);
+        }
+        let start = Instant::now();
+        let writing = tokio::spawn({
+            let activity = activity.clone();
+            async move { activity.write_all(now).await.unwrap() }
+        });
+        while !writing.is_finished() {
+            let start = Instant::now();
+            assert_eq!(asked(&activity, "home-1", now).await, 9 * round.cast_unsigned());
+            longest = longest.max(start.elapsed());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(writing.await.unwrap() as i64, homes);
+        println!("round {round}: {homes} homes in {:?}; the longest reading {longest:?}", start.elapsed());
+    }
+    let start = Instant::now();
+    assert_eq!(activity.expire(at(HOUR + 169, 0)).await.unwrap().cast_signed(), homes);
+    println!("expired in {:?}", start.elapsed());
+}
