@@ -307,16 +307,14 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
             && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
     });
     let bundled = explained.lists.bundled(name.borrow());
-    let of_bundle = bundled.iter().rev().find(|bundled| {
-        let is_asked = verdict.layer == Layer::Category && decisive.is_none();
-        is_asked && !bundled.categories.intersection(verdict.categories).is_empty()
-    });
+    // A feed that lists it for what is blocked speaks before a bundle.
+    let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
+    let of_bundle = bundled.iter().rfind(|bundled| is_of_bundle && !bundled.categories.intersection(verdict.categories).is_empty());
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
     let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
     let mandate = mandate.filter(|mandate| !(is_hidden && mandate.confidential));
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let whole = mandate.filter(|_| !is_hidden);
-    // One of these at most: each is of other layers, and a feed is named before a bundle.
     let (entry, source, scope) = if let Some(found) = decisive {
         (Some(shown(found.entry)), Some(Source::Feed), Some(found.mark.scope))
     } else if let Some(bundled) = of_bundle {

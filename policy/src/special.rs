@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use crate::{
@@ -56,7 +57,8 @@ impl Engine {
 #[derive(Debug)]
 pub struct Specials {
     engines: Vec<Engine>,
-    names: HashMap<Box<[u8]>, Special>,
+    /// These names are ours and no client's, so the hash needs no secret.
+    names: HashMap<Box<[u8]>, Special, FixedState>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +101,7 @@ impl Specials {
             return Err(format!("more than {ENGINES_MAX} engines"));
         }
         let read = |text: &str| Name::parse(text).map_err(|error| format!("{text:?}: {error}"));
-        let mut specials = Self { engines: Vec::new(), names: HashMap::new() };
+        let mut specials = Self { engines: Vec::new(), names: HashMap::default() };
         let mut put = |text: &str, special| {
             let name = read(text)?;
             match specials.names.insert(name.borrow().wire().into(), special) {
