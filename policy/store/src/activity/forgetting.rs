@@ -101,8 +101,12 @@ impl Activity {
     /// # Errors
     /// See [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.waiting().expire(now);
-        let mut deleted = self.expire_ahead(now).await?;
+        let is_ahead = {
+            // Nothing is between memory and file, so that what is not found here is not written behind who looks there.
+            let _turn = self.turn.write().await;
+            self.waiting().expire(now)
+        };
+        let mut deleted = if is_ahead { Ahead::new(self).expire(now).await? } else { 0 };
         let batch = BATCH_ROWS_MAX as u64;
         loop {
             let _turn = self.turn.write().await;
@@ -115,35 +119,6 @@ impl Activity {
                 return Ok(deleted);
             }
         }
-    }
-
-    /// Deletes what lies in hours to come. No index leads there: it takes a look at each household, and that only where the hour is another one than the
-    /// last time.
-    async fn expire_ahead(&self, now: Timestamp) -> Result<u64, StoreError> {
-        if self.looked_ahead.load(Ordering::Relaxed) == hour_of(now) {
-            return Ok(0);
-        }
-        let (mut deleted, mut after) = (0, String::new());
-        loop {
-            let households = sqlx::query_scalar(HOUSEHOLDS).bind(&after).bind(BATCH_ROWS_MAX as i64).fetch_all(&self.pool).await;
-            let mut households: Vec<String> = households.map_err(step("listing households with counts"))?;
-            let list = serde_json::to_string(&households).expect("texts are plain data");
-            let Some(last) = households.pop() else { break };
-            after = last;
-            loop {
-                let _turn = self.turn.write().await;
-                let is_unfolded = self.unfold();
-                let ahead = sqlx::query(BEHIND).bind(&list).bind(last_hour(now)).bind(BATCH_ROWS_MAX as i64);
-                let rows = ahead.execute(&self.pool).await.map_err(step("deleting counts of hours to come"))?.rows_affected();
-                self.is_unfolded.store(is_unfolded || rows > 0, Ordering::Relaxed);
-                deleted += rows;
-                if rows < BATCH_ROWS_MAX as u64 {
-                    break;
-                }
-            }
-        }
-        self.looked_ahead.store(hour_of(now), Ordering::Relaxed);
-        Ok(deleted)
     }
 
     /// Takes something out of all rows of a household, or of none; says whether anything was there of it.
@@ -193,5 +168,52 @@ impl Activity {
         }
         self.is_unfolded.store(is_busy, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Looks for rows of hours to come. Whoever is stopped, or fails, leaves it to the next.
+struct Ahead<'a> {
+    activity: &'a Activity,
+    is_over: bool,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(activity: &'a Activity) -> Self {
+        Self { activity, is_over: false }
+    }
+
+    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in a second. Only where a clock was ahead there is anything, so it
+    /// is looked once after the opening, and once the clock was set back.
+    async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
+        let Activity { pool, turn, is_unfolded, .. } = self.activity;
+        let (mut deleted, mut after) = (0, String::new());
+        loop {
+            let households = sqlx::query_scalar(HOUSEHOLDS).bind(&after).bind(BATCH_ROWS_MAX as i64).fetch_all(pool).await;
+            let mut households: Vec<String> = households.map_err(step("listing households with counts"))?;
+            let list = serde_json::to_string(&households).expect("texts are plain data");
+            let Some(last) = households.pop() else { break };
+            after = last;
+            loop {
+                let _turn = turn.write().await;
+                let was_unfolded = self.activity.unfold();
+                let ahead = sqlx::query(BEHIND).bind(&list).bind(last_hour(now)).bind(BATCH_ROWS_MAX as i64);
+                let rows = ahead.execute(pool).await.map_err(step("deleting counts of hours to come"))?.rows_affected();
+                is_unfolded.store(was_unfolded || rows > 0, Ordering::Relaxed);
+                deleted += rows;
+                if rows < BATCH_ROWS_MAX as u64 {
+                    break;
+                }
+            }
+        }
+        self.is_over = true;
+        Ok(deleted)
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.activity.waiting().look_ahead();
+        }
     }
 }

@@ -34,10 +34,7 @@ mod reading;
 mod waiting;
 mod writing;
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicI64},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
 use jiff::{SignedDuration, Timestamp};
 use policy::household::Id;
@@ -90,8 +87,6 @@ pub struct Activity {
     waiting: Mutex<Waiting>,
     /// Whether the journal may still hold what is deleted.
     is_unfolded: AtomicBool,
-    /// The hour in which it was last looked for rows of hours to come.
-    looked_ahead: AtomicI64,
 }
 
 /// What is to be forgotten of a household.
@@ -131,8 +126,7 @@ impl Activity {
         let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
         bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
         // A crash may have left a journal with what was deleted before it.
-        let (is_unfolded, looked_ahead) = (AtomicBool::new(true), AtomicI64::new(i64::MIN));
-        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded, looked_ahead })
+        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
     }
 
     /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which forgetting happens: it says whether the household still wants

@@ -20,7 +20,7 @@ const MARKS_MAX: usize = DEVICES_MAX + 8;
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The counts of all homes that wait to be written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     homes: HashMap<Id, Home>,
     /// Homes in the order in which they began to wait. The place of one that was forgotten since is still here, and nothing waits for it.
@@ -34,6 +34,8 @@ pub(super) struct Waiting {
     swept: Option<Timestamp>,
     /// The hour in which what is due was last dropped: before the next one nothing is due.
     expired: Option<i64>,
+    /// The latest hour of which something may be here or in the file.
+    latest: i64,
     dropped: u64,
 }
 
@@ -95,6 +97,24 @@ impl Mark {
     }
 }
 
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            homes: HashMap::new(),
+            order: VecDeque::new(),
+            next: 0,
+            entries: 0,
+            pieces: 0,
+            marks: HashMap::new(),
+            swept: None,
+            expired: None,
+            // What was written before us may be of any hour.
+            latest: i64::MAX,
+            dropped: 0,
+        }
+    }
+}
+
 impl Waiting {
     /// Counts one query.
     pub(super) fn count(&mut self, mut told: Told, now: Timestamp) {
@@ -115,6 +135,7 @@ impl Waiting {
             Some(waited) => waited,
             None if is_room_for_entry => {
                 self.entries += 1;
+                self.latest = self.latest.max(hour);
                 self.home(&told.household, now).hours.entry(hour).or_insert(Waited { until, ..Waited::default() })
             }
             None => return self.add_dropped(1),
@@ -227,12 +248,21 @@ impl Waiting {
         });
     }
 
-    /// Drops what is due, and what lies in hours to come because the clock was ahead.
-    pub(super) fn expire(&mut self, now: Timestamp) {
+    /// Drops what is due, and what lies in hours to come because the clock was ahead. Says whether the file may hold such, too; whoever has not
+    /// looked there in the end says so to [`Self::look_ahead`].
+    pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         self.marks_sweep(now);
-        if self.expired.replace(hour_of(now)) != Some(hour_of(now)) {
+        let is_ahead = self.latest > last_hour(now);
+        self.latest = self.latest.min(last_hour(now));
+        if self.expired.replace(hour_of(now)) != Some(hour_of(now)) || is_ahead {
             self.retain_all(|hour, waited| waited.until > hour_of(now) && hour <= last_hour(now));
         }
+        is_ahead
+    }
+
+    /// The file may hold any hour.
+    pub(super) fn look_ahead(&mut self) {
+        self.latest = i64::MAX;
     }
 
     /// Whether half of the room is taken.

@@ -217,6 +217,16 @@ async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
     assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), 600);
     activity.write_all(at(HOUR - 1, 0)).await.unwrap();
     assert_eq!(asked(&activity, "home-0", at(HOUR, 0)).await, 1);
+    // Within one hour it was ahead and was set right.
+    for is_written in [true, false] {
+        note(&activity, [blocked("home-0", "pc", at(ahead, 0), NAME)], at(ahead, 0));
+        if is_written {
+            activity.write_all(at(HOUR - 1, 0)).await.unwrap();
+        }
+        assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), u64::from(is_written));
+        activity.write_all(at(HOUR - 1, 0)).await.unwrap();
+        assert_eq!((place.finds(NAME), asked(&activity, "home-0", at(HOUR, 0)).await), (0, 1));
+    }
 }
 
 #[tokio::test]
