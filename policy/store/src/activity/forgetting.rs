@@ -182,8 +182,8 @@ impl<'a> Ahead<'a> {
         Self { activity, is_over: false }
     }
 
-    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in a second. Only where a clock was ahead there is anything, so it
-    /// is looked once after the opening, and once the clock was set back.
+    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in a second. There is something only where a clock was
+    /// ahead, so it is looked after the opening, and when the clock was set back.
     async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
         let Activity { pool, turn, is_unfolded, .. } = self.activity;
         let (mut deleted, mut after) = (0, String::new());

@@ -46,8 +46,8 @@ impl Activity {
         Ok(hours)
     }
 
-    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some of them at a time. An hour is consistent in itself: nothing of it is
-    /// missing or there twice. Between two hours others may write or forget, so that a late one may show what an early one did not, or not any more.
+    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some of them at a time. An hour is consistent in itself:
+    /// nothing of it is missing or there twice. Between two hours others may write or forget, so that a late one may show what an early one did not, or not any more.
     ///
     /// # Errors
     /// See [`StoreError`]; some hours may have been shown before.
