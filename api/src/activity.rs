@@ -25,7 +25,7 @@ use crate::{
     apply::{unknown_household, with_version},
     devices::unknown_device,
     history,
-    principal::{Holder, Member},
+    principal::{Holder, Home},
     problem::Problem,
     request::{Asked, Segments, segment},
     shapes,
@@ -70,7 +70,7 @@ pub struct WhatOf {
         (status = 422, description = "a value cannot be used")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
-    Member(principal): Member,
+    Home(principal): Home,
     Segments(id): Segments<String>,
     Asked(which): Asked<Which>,
 ) -> Result<Response, Problem> {
@@ -88,13 +88,19 @@ pub async fn get(
     };
     let (from, to) = (instant("from", &which.from)?, instant("to", &which.to)?);
     let now = Timestamp::now();
+    if principal.household.is_none() {
+        // Who is not of the family leaves a trace.
+        let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
+        let deed = Deed { action: "read", subject: &subject, before: None, after: Some(&what) };
+        context.store.append_audit(&principal.author, deed).await?;
+    }
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
     if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
         return Err(unknown_device(device));
     }
     let days = household.kept().map_or(0, |kept| kept.days.min(context.history.days_max));
-    let hours = match now.checked_sub(SignedDuration::from_hours(24 * i64::from(days) + 1)).ok().filter(|_| days > 0) {
-        Some(begin) => context.activity.read(&id, None, begin, now, now).await?,
+    let hours = match now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok().filter(|_| days > 0) {
+        Some(begin) => history::opened(&context)?.read(&id, None, begin, now, now).await?,
         None => Vec::new(),
     };
     let view = View { household: &household, hours: &hours, device: device.as_ref(), now, after: context.history.silent_after };
@@ -122,7 +128,7 @@ pub async fn delete(
     if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
         return Err(unknown_device(device));
     }
-    context.activity.forget(&id, device.clone().map_or(Forgotten::All, Forgotten::Device), Timestamp::now()).await?;
+    history::opened(&context)?.forget(&id, device.clone().map_or(Forgotten::All, Forgotten::Device), Timestamp::now()).await?;
     // Not in the household's own rows: those say what its document was.
     let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
     context.store.append_audit(&author, Deed { action: "forget", subject: &subject, before: None, after: Some(&what) }).await?;
@@ -156,14 +162,15 @@ impl<'v> View<'v> {
         let begin = from.map_or(Timestamp::MIN, |from| from.checked_sub(SignedDuration::from_mins(60)).unwrap_or(Timestamp::MIN));
         let (mut all, mut by_device, mut by_category, mut by_hour) = (Counted::default(), BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (mut names, mut more) = (BTreeMap::new(), 0);
-        for hour in self.hours.iter().filter(|hour| hour.hour > begin && hour.hour <= to) {
+        let has_names = self.household.kept().is_some_and(|history| history.names);
+        for hour in self.hours.iter().filter(|hour| hour.hour > begin && hour.hour < to) {
             let mut of_hour = Counted::default();
             for (device, counts) in self.of(hour) {
                 let count = Counted { asked: counts.asked, blocked: counts.blocked };
                 add(&mut of_hour, count);
                 add(by_device.entry(device).or_default(), count);
                 counts.categories.iter().for_each(|(category, count)| add(by_category.entry(&**category).or_default(), *count));
-                for (name, blocked) in &counts.names {
+                for (name, blocked) in counts.names.iter().filter(|_| has_names) {
                     let (count, last) = names.entry((name, device)).or_insert((0, blocked));
                     *count += blocked.count;
                     if blocked.last >= last.last {
@@ -215,7 +222,11 @@ impl<'v> View<'v> {
         let ids = ids.into_iter().filter(|device| self.device.is_none_or(|only| Some(only) == *device));
         ids.map(|id| {
             let (asked, sign) = last[&id];
-            let others = last.iter().filter(|(other, _)| **other != id).filter_map(|(_, (asked, _))| *asked).max();
+            let others = last
+                .iter()
+                .filter(|(other, _)| **other != id && self.device.is_none() && self.may_show(**other))
+                .filter_map(|(_, (asked, _))| *asked)
+                .max();
             // Many devices at once are never silent as one.
             let silence = id.and_then(|_| Silence::of(asked, sign, others, self.now, self.after));
             let count = counts.get(&id).copied().unwrap_or_default();
@@ -233,6 +244,6 @@ impl<'v> View<'v> {
 }
 
 fn add(sum: &mut Counted, count: Counted) {
-    sum.asked += count.asked;
-    sum.blocked += count.blocked;
+    sum.asked = sum.asked.saturating_add(count.asked);
+    sum.blocked = sum.blocked.saturating_add(count.blocked);
 }

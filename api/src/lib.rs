@@ -85,8 +85,8 @@ pub trait Explainer: Send + Sync {
 pub struct Context {
     /// Households and keys.
     pub store: Store,
-    /// What households want counted of what they ask for.
-    pub activity: Arc<Activity>,
+    /// What households want counted of what they ask for; none where its file could not be opened: counts are worth no answer.
+    pub activity: Option<Arc<Activity>>,
     /// How much of that the operator lets them keep.
     pub history: history::Limits,
     /// The live rules.

@@ -147,7 +147,7 @@ impl World {
         let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
-            activity: Arc::new(activity),
+            activity: Some(Arc::new(activity)),
             history: api::history::Limits { days_max: 90, silent_after: jiff::SignedDuration::from_mins(10) },
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),
