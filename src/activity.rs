@@ -224,7 +224,7 @@ pub async fn keep(context: Arc<Context>) {
         let now = Timestamp::now();
         if !is_bounded {
             // What households chose when the operator allowed more.
-            //BOUND is_bounded = say(activity.bound(context.history.days_max).await, "activity could not be shortened to history.days_max yet");
+            is_bounded = say(activity.bound(context.history.days_max).await, "activity could not be shortened to history.days_max yet");
         }
         say(activity.write(now).await, "activity could not be written, and waits in memory");
         say(activity.expire(now).await, "activity that is over could not be taken away yet");

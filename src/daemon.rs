@@ -400,6 +400,7 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
     Arc::new(api::Context {
         store: (*store).clone(),
         activity: activity.clone(),
+        activity_seats: tokio::sync::Semaphore::new(api::activity::SEATS),
         history: history_limits(&checked.config.history),
         directory: Arc::clone(directory),
         taxonomy: Arc::new(checked.taxonomy.clone()),

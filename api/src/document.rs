@@ -95,7 +95,7 @@ pub fn complete(mut document: Document) -> Document {
                     ));
                     let text = ObjectBuilder::new()
                         .schema_type(Type::String)
-                        .pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}"|[1-9][0-9]{0,17})$"#))
+                        .pattern(Some(r#"^(\*|(W/)?"[!#-~]*")$"#))
                         .build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }

@@ -148,6 +148,7 @@ impl World {
         let context = Arc::new(Context {
             store,
             activity: Some(Arc::new(activity)),
+            activity_seats: tokio::sync::Semaphore::new(1),
             history: api::history::Limits { days_max: 90, silent_after: jiff::SignedDuration::from_mins(10) },
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),
