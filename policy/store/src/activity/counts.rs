@@ -11,6 +11,9 @@ use super::{Forgotten, MARGIN};
 /// The most names kept of one device in one hour. What is blocked beyond is counted in `names_more`: a program that draws names at random
 /// fills no disk.
 pub const NAMES_MAX: usize = 200;
+/// The most names kept in one hour of a household, of all its devices; one that two devices asked for is two. It bounds what a row of many devices takes,
+/// and leaves others room beside one that draws its names.
+pub const HOUR_NAMES_MAX: usize = 300;
 /// The most devices in one hour of a household: as many as a household can have, and room for some that were exchanged within the hour.
 pub const HOUR_DEVICES_MAX: usize = 300;
 
@@ -87,7 +90,7 @@ pub struct DeviceHour {
     /// Queries by what their names are listed for: a name of two categories counts in both.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub categories: BTreeMap<Arc<str>, Counted>,
-    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`].
+    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`], and [`HOUR_NAMES_MAX`] with those of the other devices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<Box<str>, BlockedName>,
     /// Blocked queries whose names found no place among them.
@@ -153,8 +156,8 @@ fn add(to: &mut u64, more: u64) {
 }
 
 impl DeviceHour {
-    /// Counts a query; a new name only if there `is_room`. Says how many names and categories are new.
-    fn count(&mut self, told: &Told, is_room: bool) -> usize {
+    /// Counts a query; a new name only if there is room for some. Says how many names and categories are new.
+    fn count(&mut self, told: &Told, names_left: usize) -> usize {
         let at = Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
         let before = self.pieces();
         add(&mut self.asked, 1);
@@ -180,14 +183,15 @@ impl DeviceHour {
             if let Some(name) = &blocked.name {
                 let layer = Cow::Borrowed(blocked.layer);
                 let once = BlockedName { count: 1, layer, categories: blocked.categories.clone(), last: at };
-                self.add_name(name.to_string().into(), once, is_room);
+                self.add_name(name.to_string().into(), once, names_left);
             }
         }
         self.pieces() - before
     }
 
-    fn add_name(&mut self, name: Box<str>, more: BlockedName, is_room: bool) {
-        let is_room = is_room && self.names.len() < NAMES_MAX;
+    /// Says whether the name is new.
+    fn add_name(&mut self, name: Box<str>, more: BlockedName, names_left: usize) -> bool {
+        let is_room = names_left > 0 && self.names.len() < NAMES_MAX;
         match self.names.get_mut(&name) {
             Some(known) => {
                 let count = known.count.saturating_add(more.count);
@@ -196,13 +200,14 @@ impl DeviceHour {
                 }
                 known.count = count;
             }
-            None if is_room => drop(self.names.insert(name, more)),
+            None if is_room => return self.names.insert(name, more).is_none(),
             None => add(&mut self.names_more, more.count),
         }
+        false
     }
 
-    /// Adds what was counted later.
-    fn add(&mut self, later: &Self) {
+    /// Adds what was counted later, with so many new names at most, which it takes off.
+    fn add(&mut self, later: &Self, names_left: &mut usize) {
         add(&mut self.asked, later.asked);
         add(&mut self.blocked, later.blocked);
         add(&mut self.names_more, later.names_more);
@@ -216,7 +221,7 @@ impl DeviceHour {
             add(&mut counted.blocked, more.blocked);
         }
         for (name, more) in &later.names {
-            self.add_name(name.clone(), more.clone(), true);
+            *names_left -= usize::from(self.add_name(name.clone(), more.clone(), *names_left));
         }
     }
 
@@ -240,21 +245,23 @@ impl Counts {
     /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces are new; none where it was dropped.
     pub(super) fn count(&mut self, told: &Told, is_room: bool) -> Option<usize> {
         let is_room_for_device = is_room && self.0.len() < HOUR_DEVICES_MAX;
+        let is_named = told.blocked.as_ref().is_some_and(|blocked| blocked.name.is_some());
+        let names_left = if is_room && is_named { self.names_left() } else { 0 };
         match self.0.get_mut(&told.device) {
-            Some(device) => Some(device.count(told, is_room)),
-            None if is_room_for_device => Some(1 + self.0.entry(told.device.clone()).or_default().count(told, is_room)),
+            Some(device) => Some(device.count(told, names_left)),
+            None if is_room_for_device => Some(1 + self.0.entry(told.device.clone()).or_default().count(told, names_left)),
             None => None,
         }
     }
 
     /// Adds what was counted later; says how many queries found no place.
     pub(super) fn add(&mut self, later: &Self) -> u64 {
-        let mut dropped = 0;
+        let (mut dropped, mut names_left) = (0, self.names_left());
         for (key, more) in &later.0 {
             let is_room = self.0.len() < HOUR_DEVICES_MAX;
             match self.0.get_mut(key) {
-                Some(device) => device.add(more),
-                None if is_room => drop(self.0.insert(key.clone(), more.clone())),
+                Some(device) => device.add(more, &mut names_left),
+                None if is_room => self.0.entry(key.clone()).or_default().add(more, &mut names_left),
                 None => add(&mut dropped, more.asked),
             }
         }
@@ -277,6 +284,11 @@ impl Counts {
                 is_changed
             }
         }
+    }
+
+    /// How many new names there is room for.
+    fn names_left(&self) -> usize {
+        HOUR_NAMES_MAX.saturating_sub(self.0.values().map(|device| device.names.len()).sum())
     }
 
     /// All queries.
@@ -383,6 +395,67 @@ mod tests {
         other.count(&told(Some("d0"), 5), true);
         other.count(&told(Some("new"), 5), true);
         assert_eq!((counts.add(&other), counts.0[&Some("d0".parse().unwrap())].asked), (1, 2));
+    }
+
+    #[test]
+    fn the_names_of_a_household_are_bounded_over_all_its_devices_also_where_rows_are_added_up() {
+        let name = |number: usize| Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(Some(&format!("d{}", number % 40)), 5) };
+        let sums = |counts: &Counts| {
+            let sum = |of: fn(&DeviceHour) -> u64| counts.0.values().map(of).sum::<u64>();
+            (sum(|device| device.names.len() as u64), sum(|device| device.names_more), sum(|device| device.blocked))
+        };
+        let mut counts = Counts::default();
+        for number in 0..HOUR_NAMES_MAX + 90 {
+            counts.count(&name(number), true);
+        }
+        // A name that has a place goes on being counted, and one that has none on another device is one more there.
+        counts.count(&name(0), true);
+        counts.count(&Told { device: Some("d1".parse().unwrap()), ..name(0) }, true);
+        assert_eq!(sums(&counts), (300, 91, 392));
+        let (mut first, mut second, mut unknown) = (Counts::default(), Counts::default(), Counts::default());
+        for number in 0..200 {
+            first.count(&name(number), true);
+        }
+        for number in 100..350 {
+            second.count(&name(number), true);
+        }
+        for number in 0..NAMES_MAX {
+            unknown.count(&Told { device: None, ..name(number) }, true);
+        }
+        assert_eq!(first.add(&second), 0);
+        assert_eq!(sums(&first), (300, 50, 450));
+        // A device that comes anew finds no more room than the others have left.
+        assert_eq!((first.add(&unknown), sums(&first)), (0, (300, 250, 650)));
+        assert_eq!(first.0[&None].names_more, 200);
+        // More than that is in no document of ours; what is there is kept, and nothing comes to it.
+        let mut many: Counts = unknown.clone();
+        many.0.insert(Some("d0".parse().unwrap()), unknown.0[&None].clone());
+        many.add(&first);
+        assert_eq!(sums(&many).0, 400);
+    }
+
+    #[test]
+    fn whatever_numbers_a_document_holds_sums_end_where_numbers_do() {
+        let most = u64::MAX;
+        let text = format!(
+            r#"{{"tv":{{"asked":{most},"blocked":{most},"categories":{{"games":[{most},{most}]}},"names_more":{most},
+            "names":{{"bet.example":{{"count":{most},"layer":"category","last":5}}}}}},"pc":{{"asked":{most}}}}}"#
+        );
+        let mut counts = Counts::read(text.as_bytes()).unwrap();
+        let again = counts.clone();
+        assert_eq!(counts.add(&again), 0);
+        let tv = Some("tv".parse().unwrap());
+        counts.count(&Told { blocked: blocked("bet.example", &["games"]), ..told(Some("tv"), 6) }, true);
+        counts.count(&Told { blocked: blocked("bet.example", &["games"]), ..told(Some("tv"), 6) }, false);
+        let device = &counts.0[&tv];
+        assert_eq!((device.asked, device.blocked, device.names_more, device.names["bet.example"].count), (most, most, most, most));
+        assert_eq!((device.categories["games"], counts.asked()), (Counted { asked: most, blocked: most }, most));
+        // Dropped ones are added up, too.
+        let mut full = Counts::default();
+        for number in 0..HOUR_DEVICES_MAX {
+            full.count(&told(Some(&format!("d{number}")), 5), true);
+        }
+        assert_eq!(full.add(&again), most);
     }
 
     #[test]

@@ -7,11 +7,33 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use policy::household::Id;
 
-use super::{Activity, BATCH_ROWS_MAX, Forgotten, hours::hour_of, read_row};
+use super::{
+    Activity, BATCH_ROWS_MAX, Forgotten,
+    hours::{hour_of, last_hour},
+    read_row,
+    reading::HOUSEHOLDS,
+};
 use crate::error::{StoreError, step};
 
 /// Rows of a household that are read at a time to take something out of them.
 const ROWS_AT_ONCE: u32 = 100;
+
+/// The key of the last row of a batch that begins behind another key.
+const LAST: &str =
+    "SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT 1 OFFSET ?3 - 1";
+/// Rows of that batch are due when so many days are over; with none, at once.
+const BOUND: &str = "UPDATE activity SET until = CASE ?4 WHEN 0 THEN 0 ELSE hour + 1 + 24 * ?4 END
+    WHERE (household, hour) IN (
+        SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT ?3
+    ) AND until > CASE ?4 WHEN 0 THEN 0 ELSE hour + 1 + 24 * ?4 END";
+/// Deletes what is due.
+const DUE: &str = "DELETE FROM activity WHERE (household, hour) IN
+    (SELECT household, hour FROM activity WHERE until <= ?1 ORDER BY until LIMIT ?2)";
+/// Deletes what lies behind an hour, of the households in a JSON list.
+const BEHIND: &str = "DELETE FROM activity WHERE (household, hour) IN (
+        SELECT there.household, there.hour FROM json_each(?1) AS home
+            CROSS JOIN activity AS there ON there.household = home.value AND there.hour > ?2 LIMIT ?3
+    )";
 
 impl Activity {
     /// From now on the household keeps so many days: what is older goes, with 0 all of it. What was counted under a shorter promise keeps
@@ -21,6 +43,7 @@ impl Activity {
     /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory is gone.
     pub async fn keep(&self, household: &Id, days: u16, now: Timestamp) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
+        let is_unfolded = self.unfold();
         self.waiting().keep(household, days, now);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to forget"))?;
         let delete = "DELETE FROM activity WHERE household = ?1 AND (?2 = 0 OR min(until, hour + 1 + 24 * ?2) <= ?3)";
@@ -30,7 +53,30 @@ impl Activity {
         let shorten = sqlx::query(shorten).bind(household.as_str()).bind(i64::from(days));
         shorten.execute(&mut *transaction).await.map_err(step("shortening how long counts are kept"))?;
         transaction.commit().await.map_err(step("forgetting counts"))?;
-        self.fold(deleted.rows_affected() > 0).await
+        self.fold(is_unfolded || deleted.rows_affected() > 0).await
+    }
+
+    /// From now on nobody keeps more than so many days: rows kept longer are due then, with 0 all of them, and [`Self::expire`] takes them away. It goes
+    /// through the whole file in batches, and leaves no marks: whoever says it must allow no more for what comes before they say it. What is on its
+    /// way from earlier keeps what it was promised.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some rows may have been changed. It can be said again.
+    pub async fn bound(&self, days: u16) -> Result<(), StoreError> {
+        let (mut household, mut hour) = (String::new(), i64::MIN);
+        let mut is_first = true;
+        loop {
+            let _turn = self.turn.write().await;
+            if std::mem::take(&mut is_first) {
+                self.waiting().bound(days);
+            }
+            let last = sqlx::query_as(LAST).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).fetch_optional(&self.pool).await;
+            let last: Option<(String, i64)> = last.map_err(step("looking for what is kept too long"))?;
+            let bound = sqlx::query(BOUND).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).bind(i64::from(days));
+            bound.execute(&self.pool).await.map_err(step("shortening how long counts are kept"))?;
+            let Some(last) = last else { return Ok(()) };
+            (household, hour) = last;
+        }
     }
 
     /// Forgets something of a household: what was asked up to now. What is asked later counts again, where it is wanted.
@@ -39,6 +85,7 @@ impl Activity {
     /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory is gone.
     pub async fn forget(&self, household: &Id, what: Forgotten, now: Timestamp) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
+        let is_unfolded = self.unfold();
         self.waiting().forget(household, &what, now);
         let is_changed = if what == Forgotten::All {
             let delete = sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
@@ -46,33 +93,61 @@ impl Activity {
         } else {
             self.thin_out(household, &what).await?
         };
-        self.fold(is_changed).await
+        self.fold(is_unfolded || is_changed).await
     }
 
-    /// Deletes what is due. Says how many rows that were.
+    /// Deletes what is due, and what lies in hours to come because a clock was ahead once. Says how many rows that were. Who waits to write or to
+    /// forget has a turn between two batches.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.waiting().expire(now);
-        let delete = "DELETE FROM activity WHERE (household, hour) IN
-            (SELECT household, hour FROM activity WHERE until <= ?1 ORDER BY until LIMIT ?2)";
+        let mut deleted = self.expire_ahead(now).await?;
         let batch = BATCH_ROWS_MAX as u64;
-        let mut deleted = 0;
         loop {
             let _turn = self.turn.write().await;
-            let delete = sqlx::query(delete).bind(hour_of(now)).bind(batch.cast_signed());
-            let rows = delete.execute(&self.pool).await.map_err(step("deleting counts whose time is over"))?.rows_affected();
-            self.is_unfolded.fetch_or(rows > 0, Ordering::Relaxed);
+            let is_unfolded = self.unfold();
+            let due = sqlx::query(DUE).bind(hour_of(now)).bind(batch.cast_signed());
+            let rows = due.execute(&self.pool).await.map_err(step("deleting counts whose time is over"))?.rows_affected();
             deleted += rows;
             if rows < batch {
-                self.fold(false).await?;
+                self.fold(is_unfolded || rows > 0).await?;
                 return Ok(deleted);
             }
         }
     }
 
-    /// Takes something out of all rows of a household; says whether anything was there of it.
+    /// Deletes what lies in hours to come. No index leads there: it takes a look at each household, and that only where the hour is another one than the
+    /// last time.
+    async fn expire_ahead(&self, now: Timestamp) -> Result<u64, StoreError> {
+        if self.looked_ahead.load(Ordering::Relaxed) == hour_of(now) {
+            return Ok(0);
+        }
+        let (mut deleted, mut after) = (0, String::new());
+        loop {
+            let households = sqlx::query_scalar(HOUSEHOLDS).bind(&after).bind(BATCH_ROWS_MAX as i64).fetch_all(&self.pool).await;
+            let mut households: Vec<String> = households.map_err(step("listing households with counts"))?;
+            let list = serde_json::to_string(&households).expect("texts are plain data");
+            let Some(last) = households.pop() else { break };
+            after = last;
+            loop {
+                let _turn = self.turn.write().await;
+                let is_unfolded = self.unfold();
+                let ahead = sqlx::query(BEHIND).bind(&list).bind(last_hour(now)).bind(BATCH_ROWS_MAX as i64);
+                let rows = ahead.execute(&self.pool).await.map_err(step("deleting counts of hours to come"))?.rows_affected();
+                self.is_unfolded.store(is_unfolded || rows > 0, Ordering::Relaxed);
+                deleted += rows;
+                if rows < BATCH_ROWS_MAX as u64 {
+                    break;
+                }
+            }
+        }
+        self.looked_ahead.store(hour_of(now), Ordering::Relaxed);
+        Ok(deleted)
+    }
+
+    /// Takes something out of all rows of a household, or of none; says whether anything was there of it.
     async fn thin_out(&self, household: &Id, what: &Forgotten) -> Result<bool, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to forget"))?;
         let select = "SELECT hour, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour > ? ORDER BY hour LIMIT ?";
@@ -102,14 +177,21 @@ impl Activity {
         Ok(is_changed)
     }
 
+    /// Before anything is deleted: says whether the journal may hold what was deleted earlier, and as long as nobody says otherwise it may. Whoever is
+    /// stopped in between, or fails, leaves it to the next.
+    fn unfold(&self) -> bool {
+        self.is_unfolded.swap(true, Ordering::Relaxed)
+    }
+
     /// Empties the journal where something was deleted, now or earlier. Where another process reads the file, it can not be emptied, and the next time does
     /// it. Under `turn`, held alone, so that no reader of ours is in the way.
-    async fn fold(&self, is_changed: bool) -> Result<(), StoreError> {
-        if !self.is_unfolded.fetch_or(is_changed, Ordering::Relaxed) && !is_changed {
-            return Ok(());
+    async fn fold(&self, is_unfolded: bool) -> Result<(), StoreError> {
+        let mut is_busy = false;
+        if is_unfolded {
+            let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await;
+            let row: (bool, i64, i64) = checkpoint.map_err(step("emptying the journal of counts"))?;
+            is_busy = row.0;
         }
-        let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await;
-        let (is_busy, ..): (bool, i64, i64) = checkpoint.map_err(step("emptying the journal of counts"))?;
         self.is_unfolded.store(is_busy, Ordering::Relaxed);
         Ok(())
     }

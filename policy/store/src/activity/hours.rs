@@ -24,3 +24,8 @@ pub(super) fn beginning(hour: i64) -> Option<Timestamp> {
 pub(super) fn until(hour: i64, days: u16) -> i64 {
     hour + 1 + 24 * i64::from(days)
 }
+
+/// The last hour in which anything can have been asked: the next one, for a clock may be a little ahead. What lies behind it is of one that was wrong.
+pub(super) fn last_hour(now: Timestamp) -> i64 {
+    hour_of(now) + 1
+}

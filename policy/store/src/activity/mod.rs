@@ -6,7 +6,7 @@
 //! - `forgetting`: what goes, because its time is over or somebody wants it gone.
 //!
 //! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy store, who has promised families that a toggle is live
-//! at once; here a crash may take the last minute, there nothing; and what is deleted here is overwritten, which a store that keeps its
+//! at once; here a crash may take the last five minutes, there nothing; and what is deleted here is overwritten, which a store that keeps its
 //! past has no use for.
 //!
 //! **Nothing that was forgotten comes back.** A count is in one of three places: on its way here, waiting in memory, or in the file.
@@ -18,8 +18,9 @@
 //! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`Activity::note`] asks besides, under the same lock, whether a query is still wanted;
 //!   the caller answers from the live directory, which is changed before it forgets.
 //!
-//! A reader shares `turn`, so that what it reads is neither in both places nor in none. It is given back after at most
-//! [`BATCH_ROWS_MAX`] rows, and who waits longest has it next.
+//! A reader shares `turn`, so that what it reads is neither in both places nor in none. Who waits longest has it next. Who works for all homes gives it back
+//! after [`BATCH_ROWS_MAX`] rows or so, a reader after a page of its household's. Who forgets something of one household has it until that is done, because
+//! half forgotten would be neither: for as many rows as a household has, some two thousand in a quarter of a year.
 
 mod counts;
 mod forgetting;
@@ -28,7 +29,10 @@ mod reading;
 mod waiting;
 mod writing;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI64},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use policy::household::Id;
@@ -39,19 +43,19 @@ use sqlx::{
 };
 use tokio::sync::RwLock;
 
-pub use counts::{Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told};
+pub use counts::{Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told};
 
 use crate::{CONNECTIONS_MAX, StoreError, bring_up_to_date, ready};
 use waiting::Waiting;
 
-/// How long counts wait in memory: a household that asks all the time is written once a minute, and a crash takes no more.
-pub const WRITE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// How long counts wait in memory: a household that asks all the time is written once in five minutes, and a crash takes no more.
+pub const WRITE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// The most hours of homes that wait. Beyond, what needs a place of its own is dropped and counted; only a disk that fails lets it come to that.
 pub const WAITING_MAX: usize = 200_000;
 /// The most devices, categories and names in what waits, some hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
 /// being kept; categories go on, of which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
-/// The most rows in one transaction: readers and those who forget wait for no more.
+/// The most rows in one transaction of those who work for all homes: readers and those who forget wait for no more of them, give or take the hours of one home.
 pub const BATCH_ROWS_MAX: usize = 250;
 /// How long a mark stands against what is on its way: much longer than a queue before [`Activity::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
@@ -78,6 +82,8 @@ pub struct Activity {
     waiting: Mutex<Waiting>,
     /// Whether the journal may still hold what is deleted.
     is_unfolded: AtomicBool,
+    /// The hour in which it was last looked for rows of hours to come.
+    looked_ahead: AtomicI64,
 }
 
 /// What is to be forgotten of a household.
@@ -117,7 +123,8 @@ impl Activity {
         let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
         bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
         // A crash may have left a journal with what was deleted before it.
-        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
+        let (is_unfolded, looked_ahead) = (AtomicBool::new(true), AtomicI64::new(i64::MIN));
+        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded, looked_ahead })
     }
 
     /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which forgetting happens: it says whether the household still wants

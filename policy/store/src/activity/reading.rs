@@ -11,11 +11,17 @@ use super::{
 };
 use crate::error::{StoreError, step};
 
+/// Hours that are read from the file at a time, so that whoever adds up a quarter of a year does not hold it all.
+const PAGE_ROWS: usize = 100;
 /// Rows that are read into counts before another task may run.
 const ROWS_AT_ONCE: usize = 50;
 
+/// A page of the hours from one on and before another.
+const PAGE: &str = "SELECT hour, until, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour >= ? AND hour < ? AND until > ?
+    ORDER BY hour LIMIT ?";
+
 /// One step in the index for each household, however many hours it has.
-const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
+pub(super) const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
         SELECT min(household) FROM activity WHERE household > ?1
         UNION ALL SELECT (SELECT min(household) FROM activity WHERE household > home.id) FROM home WHERE home.id IS NOT NULL
         LIMIT ?2
@@ -23,7 +29,7 @@ const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
 
 impl Activity {
     /// The hours of a household of which a part lies between two times, in order, as far as they are not due to go; of one device, where one is given. What waits to
-    /// be written is in it. An hour in which nothing was asked is not there.
+    /// be written is in it. An hour in which nothing was asked is not there. All of it is held at once: for many days see [`Self::visit`].
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -35,36 +41,58 @@ impl Activity {
         to: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<Hour>, StoreError> {
-        let range = hour_of(from)..hour_behind(to);
-        if range.is_empty() {
-            return Ok(Vec::new());
+        let mut hours = Vec::new();
+        self.visit(household, device, from, to, now, |hour| hours.push(hour)).await?;
+        Ok(hours)
+    }
+
+    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some of them at a time. An hour is consistent in itself: nothing of it is
+    /// missing or there twice. Between two hours others may write or forget, so that a late one may show what an early one did not, or not any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some hours may have been shown before.
+    pub async fn visit(
+        &self,
+        household: &Id,
+        device: Option<&DeviceKey>,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+        mut visitor: impl FnMut(Hour),
+    ) -> Result<(), StoreError> {
+        let mut range = hour_of(from)..hour_behind(to);
+        while !range.is_empty() {
+            let page = sqlx::query_as(PAGE).bind(household.as_str()).bind(range.start).bind(range.end).bind(hour_of(now));
+            let page = page.bind(PAGE_ROWS as i64);
+            let (rows, mut hours) = {
+                let _turn = self.turn.read().await;
+                let rows: Vec<(i64, i64, Vec<u8>)> = page.fetch_all(&self.pool).await.map_err(step("reading counts"))?;
+                // A page ends with its last row, and the last page where all ends.
+                let end = rows.get(PAGE_ROWS - 1).map_or(range.end, |(hour, ..)| hour + 1);
+                let waiting = self.waiting().hours(household, range.start..end, now);
+                range.start = end;
+                (rows, waiting)
+            };
+            for (number, (hour, until, document)) in rows.into_iter().enumerate() {
+                if number % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 {
+                    tokio::task::yield_now().await;
+                }
+                let Some(mut counts) = read_row(household, hour, &document) else { continue };
+                if let Some(waited) = hours.get(&hour) {
+                    counts.add(&waited.counts);
+                }
+                hours.insert(hour, Waited { until, counts });
+            }
+            for (hour, Waited { mut counts, .. }) in hours {
+                if let Some(device) = device {
+                    counts.0.retain(|key, _| key == device);
+                }
+                if let Some(hour) = beginning(hour).filter(|_| !counts.0.is_empty()) {
+                    visitor(Hour { hour, devices: counts.0 });
+                }
+            }
         }
-        let select =
-            "SELECT hour, until, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour >= ? AND hour < ? AND until > ?";
-        let select = sqlx::query_as(select).bind(household.as_str()).bind(range.start).bind(range.end).bind(hour_of(now));
-        let (rows, mut hours) = {
-            let _turn = self.turn.read().await;
-            let rows: Vec<(i64, i64, Vec<u8>)> = select.fetch_all(&self.pool).await.map_err(step("reading counts"))?;
-            (rows, self.waiting().hours(household, range, now))
-        };
-        for (number, (hour, until, document)) in rows.into_iter().enumerate() {
-            if number % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            let Some(mut counts) = read_row(household, hour, &document) else { continue };
-            if let Some(waited) = hours.get(&hour) {
-                counts.add(&waited.counts);
-            }
-            hours.insert(hour, Waited { until, counts });
-        }
-        let read = hours.into_iter().filter_map(|(hour, Waited { mut counts, .. })| {
-            if let Some(device) = device {
-                counts.0.retain(|key, _| key == device);
-            }
-            let devices = (!counts.0.is_empty()).then_some(counts.0)?;
-            Some(Hour { hour: beginning(hour)?, devices })
-        });
-        Ok(read.collect())
+        Ok(())
     }
 
     /// Households of which something is in the file, in the order of their identifiers, from behind `after`: whoever sweeps compares them with those

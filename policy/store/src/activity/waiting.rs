@@ -11,22 +11,46 @@ use policy::household::{DEVICES_MAX, Id};
 use super::{
     Forgotten, MARKS_KEPT, PIECES_WAITING_MAX, Told, WAITING_MAX, WRITE_AFTER,
     counts::Counts,
-    hours::{hour_of, until},
+    hours::{hour_of, last_hour, until},
 };
 
 /// The most marks of one household: one for each device that it can have, and the other kinds.
 const MARKS_MAX: usize = DEVICES_MAX + 8;
+/// How often the marks of all homes are looked through, while nobody can count.
+const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The counts of all homes that wait to be written.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    homes: HashMap<Id, BTreeMap<i64, Waited>>,
-    /// Homes in the order in which they began to wait. One that was forgotten since is still here, and nothing waits for it.
-    order: VecDeque<(Timestamp, Id)>,
+    homes: HashMap<Id, Home>,
+    /// Homes in the order in which they began to wait. The place of one that was forgotten since is still here, and nothing waits for it.
+    order: VecDeque<Place>,
+    /// The number of the next place.
+    next: u64,
     entries: usize,
     pieces: usize,
     marks: HashMap<Id, Vec<(Timestamp, Mark)>>,
+    /// When all marks were looked through.
+    swept: Option<Timestamp>,
+    /// The hour in which what is due was last dropped: before the next one nothing is due.
+    expired: Option<i64>,
     dropped: u64,
+}
+
+/// What waits of one home.
+#[derive(Debug, Default)]
+struct Home {
+    /// The number of its place.
+    place: u64,
+    hours: BTreeMap<i64, Waited>,
+}
+
+/// Where a home stands among those that wait.
+#[derive(Debug)]
+struct Place {
+    since: Timestamp,
+    number: u64,
+    household: Id,
 }
 
 /// What waits of one hour.
@@ -43,7 +67,6 @@ pub(super) struct Entry {
     pub(super) household: Id,
     pub(super) hour: i64,
     pub(super) waited: Waited,
-    since: Timestamp,
 }
 
 /// What was decided a moment ago. Queries from before it are still on their way here, and must not undo it.
@@ -87,45 +110,61 @@ impl Waiting {
         }
         let is_room = self.pieces < PIECES_WAITING_MAX;
         let is_room_for_entry = is_room && self.entries < WAITING_MAX;
-        let there = self.homes.get_mut(&told.household).and_then(|hours| hours.get_mut(&hour));
+        let there = self.homes.get_mut(&told.household).and_then(|home| home.hours.get_mut(&hour));
         let waited = match there {
             Some(waited) => waited,
             None if is_room_for_entry => {
                 self.entries += 1;
-                let hours = self.homes.entry(told.household.clone()).or_default();
-                if hours.is_empty() {
-                    self.order.push_back((now, told.household.clone()));
-                }
-                hours.entry(hour).or_insert(Waited { until, ..Waited::default() })
+                self.home(&told.household, now).hours.entry(hour).or_insert(Waited { until, ..Waited::default() })
             }
-            None => {
-                self.dropped += 1;
-                return;
-            }
+            None => return self.add_dropped(1),
         };
         // An hour that was counted under two promises keeps the shorter one.
         waited.until = waited.until.min(until);
         match waited.counts.count(&told, is_room) {
             Some(pieces) => self.pieces += pieces,
-            None => self.dropped += 1,
+            None => self.add_dropped(1),
         }
     }
 
-    /// Takes out about `max` entries of the homes that have waited long enough, or of all. What is due meanwhile goes unwritten.
-    pub(super) fn take(&mut self, now: Timestamp, is_all: bool, max: usize) -> Vec<Entry> {
+    /// A home among those that wait; at the end where it did not yet.
+    fn home(&mut self, household: &Id, now: Timestamp) -> &mut Home {
+        let Self { homes, order, next, .. } = self;
+        homes.entry(household.clone()).or_insert_with(|| {
+            let number = *next;
+            *next += 1;
+            order.push_back(Place { since: now, number, household: household.clone() });
+            Home { place: number, ..Home::default() }
+        })
+    }
+
+    /// How many places there are: for who takes until all of these were seen.
+    pub(super) fn places(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Takes out about `max` entries of the homes that have waited long enough, or of all, from so many places, which it counts down. What is due
+    /// meanwhile goes unwritten.
+    pub(super) fn take(&mut self, now: Timestamp, is_all: bool, max: usize, places: &mut usize) -> Vec<Entry> {
         self.marks_sweep(now);
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some((since, _)) = self.order.front()
+            && *places > 0
+            && let Some(Place { since, .. }) = self.order.front()
             // The wall clock may have been set back: what waits since a time to come has waited.
             && (is_all || now < *since || now.duration_since(*since) >= WRITE_AFTER)
-            && let Some((since, household)) = self.order.pop_front()
+            && let Some(Place { number, household, .. }) = self.order.pop_front()
         {
-            for (hour, waited) in self.homes.remove(&household).unwrap_or_default() {
+            *places -= 1;
+            // One that was forgotten, and has begun anew, stands further behind.
+            if self.homes.get(&household).is_none_or(|home| home.place != number) {
+                continue;
+            }
+            for (hour, waited) in self.homes.remove(&household).unwrap_or_default().hours {
                 self.entries -= 1;
                 self.pieces -= waited.counts.pieces();
                 if waited.until > hour_of(now) {
-                    taken.push(Entry { household: household.clone(), hour, waited, since });
+                    taken.push(Entry { household: household.clone(), hour, waited });
                 }
             }
         }
@@ -134,29 +173,31 @@ impl Waiting {
         taken
     }
 
-    /// Takes back what could not be written, before what came since.
-    pub(super) fn put_back(&mut self, entries: Vec<Entry>) {
-        for Entry { household, hour, mut waited, since } in entries {
-            let newer = self.homes.get_mut(&household).and_then(|hours| hours.remove(&hour));
+    /// Takes back what could not be written. It is counted before what came since, and waits behind all others: what is wrong may be wrong with just these.
+    pub(super) fn put_back(&mut self, entries: Vec<Entry>, now: Timestamp) {
+        // The hour may be another one by now.
+        self.expired = None;
+        for Entry { household, hour, mut waited } in entries {
+            let newer = self.homes.get_mut(&household).and_then(|home| home.hours.remove(&hour));
             if let Some(newer) = newer {
                 self.entries -= 1;
                 self.pieces -= newer.counts.pieces();
                 waited.until = waited.until.min(newer.until);
-                self.dropped += waited.counts.add(&newer.counts);
+                let dropped = waited.counts.add(&newer.counts);
+                self.add_dropped(dropped);
             } else if self.entries >= WAITING_MAX || self.pieces >= PIECES_WAITING_MAX {
-                self.dropped += waited.counts.asked();
+                self.add_dropped(waited.counts.asked());
                 continue;
             }
             self.entries += 1;
             self.pieces += waited.counts.pieces();
-            self.order.push_front((since, household.clone()));
-            self.homes.entry(household).or_default().insert(hour, waited);
+            self.home(&household, now).hours.insert(hour, waited);
         }
     }
 
     /// The hours of a home that wait and are not due.
     pub(super) fn hours(&self, household: &Id, hours: Range<i64>, now: Timestamp) -> BTreeMap<i64, Waited> {
-        let there = self.homes.get(household).into_iter().flat_map(|there| there.range(hours.clone()));
+        let there = self.homes.get(household).into_iter().flat_map(|home| home.hours.range(hours.clone()));
         there.filter(|(_, waited)| waited.until > hour_of(now)).map(|(hour, waited)| (*hour, waited.clone())).collect()
     }
 
@@ -178,18 +219,20 @@ impl Waiting {
         });
     }
 
-    /// Drops what is due.
-    pub(super) fn expire(&mut self, now: Timestamp) {
-        let is_due = |hours: &BTreeMap<i64, Waited>| hours.values().any(|waited| waited.until <= hour_of(now));
-        let due: Vec<Id> = self.homes.iter().filter(|(_, hours)| is_due(hours)).map(|(id, _)| id.clone()).collect();
-        for household in due {
-            self.retain(&household, |_, waited| waited.until > hour_of(now));
-        }
+    /// Keeps nothing of anybody longer than so many days, of what is here now.
+    pub(super) fn bound(&mut self, days: u16) {
+        self.retain_all(|hour, waited| {
+            waited.until = waited.until.min(until(hour, days));
+            days > 0
+        });
     }
 
-    /// How many hours of homes wait.
-    pub(super) fn entries(&self) -> usize {
-        self.entries
+    /// Drops what is due, and what lies in hours to come because the clock was ahead.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.marks_sweep(now);
+        if self.expired.replace(hour_of(now)) != Some(hour_of(now)) {
+            self.retain_all(|hour, waited| waited.until > hour_of(now) && hour <= last_hour(now));
+        }
     }
 
     /// Whether half of the room is taken.
@@ -204,40 +247,64 @@ impl Waiting {
 
     /// Counts queries that found no place elsewhere.
     pub(super) fn add_dropped(&mut self, queries: u64) {
-        self.dropped += queries;
+        self.dropped = self.dropped.saturating_add(queries);
     }
 
-    fn retain(&mut self, household: &Id, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) {
-        let Some(hours) = self.homes.get_mut(household) else { return };
-        let weigh = |hours: &BTreeMap<i64, Waited>| (hours.len(), hours.values().map(|waited| waited.counts.pieces()).sum::<usize>());
-        let before = weigh(hours);
-        hours.retain(|hour, waited| is_kept(*hour, waited));
-        let after = weigh(hours);
-        self.entries -= before.0 - after.0;
-        self.pieces -= before.1 - after.1;
-        if hours.is_empty() {
+    fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+        let Some(home) = self.homes.get_mut(household) else { return };
+        let (entries, pieces) = home.retain(is_kept);
+        self.entries -= entries;
+        self.pieces -= pieces;
+        if home.hours.is_empty() {
             self.homes.remove(household);
         }
     }
 
+    fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) {
+        let Self { homes, entries, pieces, .. } = self;
+        homes.retain(|_, home| {
+            let gone = home.retain(&mut is_kept);
+            *entries -= gone.0;
+            *pieces -= gone.1;
+            !home.hours.is_empty()
+        });
+    }
+
     fn mark(&mut self, household: &Id, mark: Mark, now: Timestamp) {
-        self.marks_sweep(now);
         let marks = self.marks.entry(household.clone()).or_default();
-        marks.retain(|(_, older)| !older.is_replaced_by(&mark));
+        marks.retain(|(at, older)| holds(*at, now) && !older.is_replaced_by(&mark));
         if marks.len() >= MARKS_MAX {
             marks.remove(0);
         }
         marks.push((now, mark));
     }
 
-    /// Drops marks whose time is over, or has not come yet because the clock was set back.
+    /// Drops marks that do not hold any more, once in a while: there may be as many as there are homes.
     fn marks_sweep(&mut self, now: Timestamp) {
-        let holds = |at: Timestamp| (SignedDuration::ZERO..=MARKS_KEPT).contains(&now.duration_since(at).abs());
-        self.marks.retain(|_, marks| {
-            marks.retain(|(at, _)| holds(*at));
-            !marks.is_empty()
-        });
+        if self.swept.is_none_or(|swept| now.duration_since(swept).abs() >= SWEEP_AFTER) {
+            self.swept = Some(now);
+            self.marks.retain(|_, marks| {
+                marks.retain(|(at, _)| holds(*at, now));
+                !marks.is_empty()
+            });
+        }
     }
+}
+
+impl Home {
+    /// Says how many entries and pieces are gone.
+    fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) -> (usize, usize) {
+        let weigh = |hours: &BTreeMap<i64, Waited>| (hours.len(), hours.values().map(|waited| waited.counts.pieces()).sum::<usize>());
+        let before = weigh(&self.hours);
+        self.hours.retain(|hour, waited| is_kept(*hour, waited));
+        let after = weigh(&self.hours);
+        (before.0 - after.0, before.1 - after.1)
+    }
+}
+
+/// Whether a mark's time is neither over, nor still to come because the clock was set back.
+fn holds(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).abs() <= MARKS_KEPT
 }
 
 #[cfg(test)]
@@ -257,30 +324,111 @@ mod tests {
         entries.iter().map(|entry| (entry.household.as_str(), entry.hour, entry.waited.counts.asked())).collect()
     }
 
+    fn take(waiting: &mut Waiting, second: i64, is_all: bool) -> Vec<Entry> {
+        let mut places = waiting.places();
+        waiting.take(at(second), is_all, 9, &mut places)
+    }
+
     #[test]
     fn homes_are_taken_once_they_have_waited_and_at_once_where_the_clock_was_set_back() {
         let mut waiting = Waiting::default();
         waiting.count(told("b", None, 3_599), at(4_000));
         waiting.count(told("b", None, 3_600), at(4_030));
         waiting.count(told("a", None, 3_601), at(4_030));
-        assert!(waiting.take(at(4_059), false, 9).is_empty());
-        assert_eq!(asked(&waiting.take(at(4_060), false, 9)), [("b", 0, 1), ("b", 1, 1)]);
-        assert!(waiting.take(at(4_089), false, 9).is_empty());
-        assert_eq!(asked(&waiting.take(at(4_029), false, 9)), [("a", 1, 1)]);
+        assert!(take(&mut waiting, 4_299, false).is_empty());
+        assert_eq!(asked(&take(&mut waiting, 4_300, false)), [("b", 0, 1), ("b", 1, 1)]);
+        assert!(take(&mut waiting, 4_329, false).is_empty());
+        assert_eq!(asked(&take(&mut waiting, 4_029, false)), [("a", 1, 1)]);
         assert_eq!((waiting.entries, waiting.pieces, waiting.order.len()), (0, 0, 0));
     }
 
     #[test]
-    fn what_is_put_back_stands_before_what_came_since_and_goes_first() {
+    fn what_is_put_back_is_counted_before_what_came_since_and_waits_behind_all_others() {
+        let mut waiting = Waiting::default();
+        for (home, second) in [("a", 4_000), ("b", 4_001), ("c", 4_002)] {
+            waiting.count(told(home, None, 4_000), at(second));
+        }
+        let mut places = waiting.places();
+        let taken = waiting.take(at(4_300), true, 2, &mut places);
+        assert_eq!((asked(&taken), places), (vec![("a", 1, 1), ("b", 1, 1)], 1));
+        waiting.count(told("a", Some("tv"), 4_299), at(4_299));
+        waiting.put_back(taken, at(4_300));
+        assert_eq!((waiting.entries, waiting.pieces), (3, 4));
+        // Of all places that there were, one is left; what was tried is not tried again.
+        assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), [("c", 1, 1)]);
+        assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), []);
+        assert!(take(&mut waiting, 4_302, false).is_empty());
+        // One that began to wait anew has its place already.
+        assert_eq!(asked(&take(&mut waiting, 4_599, false)), [("a", 1, 2)]);
+        assert_eq!(asked(&take(&mut waiting, 4_600, false)), [("b", 1, 1)]);
+        assert_eq!((waiting.entries, waiting.pieces, waiting.order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_home_that_was_forgotten_and_begins_anew_waits_anew() {
         let mut waiting = Waiting::default();
         waiting.count(told("a", None, 4_000), at(4_000));
         waiting.count(told("b", None, 4_000), at(4_001));
-        let taken = waiting.take(at(4_060), false, 9);
-        waiting.count(told("a", Some("tv"), 4_060), at(4_060));
-        waiting.put_back(taken);
-        assert_eq!((waiting.entries, waiting.pieces), (2, 3));
-        assert_eq!(asked(&waiting.take(at(4_060), false, 9)), [("a", 1, 2)]);
-        assert_eq!(asked(&waiting.take(at(4_061), false, 9)), [("b", 1, 1)]);
+        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(4_002));
+        waiting.count(told("a", None, 4_003), at(4_003));
+        assert_eq!(asked(&take(&mut waiting, 4_302, false)), [("b", 1, 1)]);
+        assert_eq!(asked(&take(&mut waiting, 4_303, false)), [("a", 1, 1)]);
+        assert_eq!((waiting.entries, waiting.order.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_due_or_lies_in_hours_to_come_goes_and_what_is_bound_is_due_sooner() {
+        let mut waiting = Waiting::default();
+        for hour in [10, 11, 12, 13] {
+            waiting.count(Told { days: 9, ..told("a", Some("tv"), hour * 3_600) }, at(hour * 3_600));
+        }
+        waiting.expire(at(11 * 3_600));
+        assert_eq!((waiting.entries, waiting.pieces), (3, 3));
+        waiting.bound(2);
+        let until: Vec<i64> = waiting.hours(&"a".parse().unwrap(), 0..99, at(0)).values().map(|waited| waited.until).collect();
+        assert_eq!(until, [59, 60, 61]);
+        waiting.expire(at(59 * 3_600));
+        assert_eq!(waiting.entries, 2);
+        // What comes back is looked at again, even in the same hour.
+        let taken = take(&mut waiting, 59 * 3_600, true);
+        waiting.expire(at(61 * 3_600));
+        waiting.put_back(taken, at(61 * 3_600));
+        waiting.expire(at(61 * 3_600));
+        assert_eq!((waiting.entries, waiting.pieces), (0, 0));
+        waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
+        waiting.bound(0);
+        assert_eq!((waiting.entries, waiting.pieces, waiting.homes.len()), (0, 0, 0));
+        // No mark is left: what is wanted from then on counts.
+        waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
+        assert_eq!(waiting.entries, 1);
+    }
+
+    #[test]
+    fn a_decision_looks_at_the_marks_of_its_own_household_and_who_writes_or_expires_at_all() {
+        let mut waiting = Waiting::default();
+        for home in ["a", "b"] {
+            waiting.forget(&home.parse().unwrap(), &Forgotten::Unknown, at(5_000));
+            waiting.forget(&home.parse().unwrap(), &Forgotten::Names, at(5_001));
+        }
+        waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(5_700));
+        let marks = |waiting: &Waiting| ["a", "b"].map(|home| waiting.marks.get(&home.parse::<Id>().unwrap()).map_or(0, Vec::len));
+        assert_eq!(marks(&waiting), [1, 2]);
+        waiting.expire(at(5_700));
+        assert_eq!(marks(&waiting), [1, 0]);
+        // Not each time, while everybody waits.
+        waiting.forget(&"b".parse().unwrap(), &Forgotten::Names, at(5_000));
+        take(&mut waiting, 5_759, true);
+        assert_eq!(marks(&waiting), [1, 1]);
+        take(&mut waiting, 5_760, true);
+        assert_eq!(marks(&waiting), [1, 0]);
+    }
+
+    #[test]
+    fn dropped_queries_are_added_up_to_the_end_of_numbers() {
+        let mut waiting = Waiting::default();
+        waiting.add_dropped(u64::MAX);
+        waiting.add_dropped(2);
+        assert_eq!(waiting.dropped(), u64::MAX);
     }
 
     #[test]
@@ -293,14 +441,14 @@ mod tests {
             waiting.count(told("home", None, second), at(5_010));
             waiting.count(told("other", Some("tv"), second), at(5_010));
         }
-        assert_eq!(asked(&waiting.take(at(5_010), true, 9)), [("home", 1, 3), ("other", 1, 2)]);
+        assert_eq!(asked(&take(&mut waiting, 5_010, true)), [("home", 1, 3), ("other", 1, 2)]);
         waiting.keep(&home, 0, at(5_020));
         waiting.count(told("home", None, 5_020), at(5_030));
         assert_eq!(waiting.entries, 0);
         // A mark is kept as long as anything can be on its way, and a clock that was set back ends it.
         for later in [5_020 + 601, 5_020 - 601] {
             waiting.keep(&home, 0, at(5_020));
-            waiting.take(at(later), true, 9);
+            take(&mut waiting, later, true);
             assert!(waiting.marks.is_empty());
         }
         for number in 0..MARKS_MAX * 2 {
@@ -316,7 +464,7 @@ mod tests {
         for days in [9, 2, 5] {
             waiting.count(Told { days, ..told("home", None, 3_600) }, at(3_600));
         }
-        assert_eq!(waiting.take(at(3_600), true, 9)[0].waited.until, 1 + 48 + 1);
+        assert_eq!(take(&mut waiting, 3_600, true)[0].waited.until, 1 + 48 + 1);
         // Late, and due already.
         waiting.count(told("home", None, 0), at(25 * 3_600));
         waiting.count(Told { days: 0, ..told("home", None, 90_000) }, at(90_000));

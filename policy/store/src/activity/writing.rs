@@ -1,7 +1,7 @@
 //! From memory into the file.
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, Transaction};
 
 use super::{Activity, BATCH_ROWS_MAX, read_row, waiting::Entry};
 use crate::error::{StoreError, step};
@@ -17,7 +17,8 @@ impl Activity {
     /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is crowded](Self::is_crowded). Says how many rows that were.
     ///
     /// # Errors
-    /// See [`StoreError`]; what could not be written goes on waiting.
+    /// See [`StoreError`]: the first one, where it came to several. What could not be written goes on waiting, behind all others; these are written
+    /// nevertheless, for a file may be broken in one place, unless nothing can be begun at all.
     pub async fn write(&self, now: Timestamp) -> Result<usize, StoreError> {
         let is_all = self.is_crowded();
         self.write_some(now, is_all).await
@@ -26,33 +27,35 @@ impl Activity {
     /// Writes all that waits. Says how many rows that were.
     ///
     /// # Errors
-    /// See [`StoreError`]; what could not be written goes on waiting.
+    /// As with [`Self::write`].
     pub async fn write_all(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write_some(now, true).await
     }
 
     async fn write_some(&self, now: Timestamp, is_all: bool) -> Result<usize, StoreError> {
-        // What comes meanwhile is for the next time, or this would have no end.
-        let (mut left, mut written) = (self.waiting().entries(), 0);
-        while left > 0 {
+        // What comes meanwhile, or is put back, is for the next time, or this would have no end.
+        let mut places = self.waiting().places();
+        let (mut written, mut failed) = (0, None);
+        loop {
             let _turn = self.turn.write().await;
-            let taken = Taken { activity: self, entries: self.waiting().take(now, is_all, BATCH_ROWS_MAX.min(left)) };
+            let taken = Taken { activity: self, now, entries: self.waiting().take(now, is_all, BATCH_ROWS_MAX, &mut places) };
             let count = taken.entries.len();
             if count == 0 {
-                break;
+                return failed.map_or(Ok(written), Err);
             }
-            self.write_batch(taken).await?;
-            written += count;
-            left = left.saturating_sub(count);
+            // Where nothing can be begun, the others need not wait for the same.
+            let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to write counts"))?;
+            match self.write_batch(taken, transaction).await {
+                Ok(()) => written += count,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(written)
     }
 
-    async fn write_batch(&self, mut taken: Taken<'_>) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to write counts"))?;
+    async fn write_batch(&self, mut taken: Taken<'_>, mut transaction: Transaction<'_, Sqlite>) -> Result<(), StoreError> {
         let mut dropped = 0;
         for entries in taken.entries.chunks(STATEMENT_ROWS) {
-            dropped += add(&mut transaction, entries).await?;
+            dropped = add(&mut transaction, entries).await?.saturating_add(dropped);
         }
         // Whoever is stopped from here on may have written it: better lost than counted twice. A commit that goes on without us still has the file's
         // write lock, so that whoever forgets next finds what it wrote.
@@ -73,13 +76,13 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
     let there = sqlx::query_as(THERE).bind(keys).fetch_all(&mut *connection).await;
     let there: Vec<(i64, i64, Vec<u8>)> = there.map_err(step("reading counts"))?;
     let mut rows: Vec<_> = entries.iter().map(|entry| (entry, entry.waited.until, None)).collect();
-    let mut dropped = 0;
+    let mut dropped = 0_u64;
     for (place, until, document) in there {
         let Some((entry, least, sum)) = usize::try_from(place).ok().and_then(|place| rows.get_mut(place)) else { continue };
         *least = until.min(*least);
         // One that cannot be read gives way to what is new.
         if let Some(mut counts) = read_row(&entry.household, entry.hour, &document) {
-            dropped += counts.add(&entry.waited.counts);
+            dropped = counts.add(&entry.waited.counts).saturating_add(dropped);
             *sum = Some(counts.to_document());
         }
     }
@@ -96,13 +99,14 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
 /// What is between memory and the file; whatever is left of it goes back, also where the writing is cancelled.
 struct Taken<'a> {
     activity: &'a Activity,
+    now: Timestamp,
     entries: Vec<Entry>,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
-            self.activity.waiting().put_back(std::mem::take(&mut self.entries));
+            self.activity.waiting().put_back(std::mem::take(&mut self.entries), self.now);
         }
     }
 }

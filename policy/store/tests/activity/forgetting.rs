@@ -154,3 +154,121 @@ async fn of_many_homes_nothing_is_left_in_the_files_of_those_that_were_forgotten
     activity.expire(at(HOUR + 1_000, 0)).await.unwrap();
     assert_eq!(place.finds("secret-of"), 0);
 }
+
+#[tokio::test]
+async fn the_operator_s_bound_holds_for_everybody_in_file_and_in_memory_and_not_for_what_comes() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR + 60, 0);
+    // Rows of several batches, and some that wait.
+    let fill = |days: u16| {
+        (0..700).flat_map(move |home| [0, 40].map(|hour| Told { days, ..told(&format!("home-{home:03}"), "tv", at(HOUR + hour, 0)) }))
+    };
+    note(&activity, fill(30), now);
+    note(&activity, [Told { days: 1, ..told("short", "tv", at(HOUR + 40, 0)) }], now);
+    activity.write_all(now).await.unwrap();
+    note(&activity, [Told { days: 30, ..told("waits", "tv", at(HOUR + 40, 0)) }], now);
+    activity.bound(90).await.unwrap();
+    assert_eq!(activity.expire(now).await.unwrap(), 0);
+    activity.bound(2).await.unwrap();
+    assert_eq!(asked(&activity, "home-699", at(HOUR + 48, 3_599)).await, 2);
+    assert_eq!(asked(&activity, "home-699", now).await, 1);
+    assert_eq!(activity.expire(now).await.unwrap(), 700);
+    for (home, hour) in [("home-000", 88), ("home-699", 88), ("waits", 88), ("short", 64)] {
+        assert_eq!(asked(&activity, home, at(HOUR + hour, 3_599)).await, 1, "{home}");
+        assert_eq!(asked(&activity, home, at(HOUR + hour + 1, 0)).await, 0, "{home}");
+    }
+    // A longer one prolongs nothing, and what comes later is the caller's.
+    activity.bound(9).await.unwrap();
+    note(&activity, [Told { days: 30, ..told("home-000", "tv", now) }], now);
+    assert_eq!(asked(&activity, "home-000", at(HOUR + 100, 0)).await, 1);
+    // With none, everything is due at once, also what was asked in this hour.
+    note(&activity, [blocked("home-001", "tv", now, NAME)], now);
+    activity.write_all(now).await.unwrap();
+    note(&activity, [blocked("home-002", "tv", now, NAME)], now);
+    activity.bound(0).await.unwrap();
+    for home in ["home-000", "home-001", "home-002", "home-699", "short", "waits"] {
+        assert_eq!(asked(&activity, home, now).await, 0, "{home}");
+    }
+    activity.expire(now).await.unwrap();
+    assert_eq!((place.finds(NAME), activity.households(None, 9).await.unwrap()), (0, vec![]));
+    note(&activity, [told("home-002", "tv", now)], now);
+    assert_eq!(asked(&activity, "home-002", now).await, 1);
+}
+
+#[tokio::test]
+async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
+    let place = Place::new();
+    let activity = place.open().await;
+    // The clock was ahead by half a year.
+    let ahead = HOUR + 4_000;
+    for home in 0..600 {
+        let home = format!("home-{home}");
+        note(&activity, [0, 1, 2].map(|hour| blocked(&home, "tv", at(ahead + hour, 0), NAME)), at(ahead, 0));
+        note(&activity, [0, 1].map(|hour| told(&home, "tv", at(HOUR + hour, 0))), at(HOUR, 0));
+    }
+    activity.write_all(at(HOUR, 0)).await.unwrap();
+    note(&activity, [blocked("home-0", "pc", at(ahead, 0), NAME)], at(ahead, 0));
+    assert_eq!(activity.expire(at(HOUR, 3_599)).await.unwrap(), 1_800);
+    assert_eq!(place.finds(NAME), 0);
+    let hours: Vec<_> = read_all(&activity, "home-0", at(HOUR, 0)).await.iter().map(|hour| hour.hour).collect();
+    assert_eq!(hours, [at(HOUR, 0), at(HOUR + 1, 0)], "a clock may be a little ahead");
+    // It is set back once more.
+    assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), 600);
+    activity.write_all(at(HOUR - 1, 0)).await.unwrap();
+    assert_eq!(asked(&activity, "home-0", at(HOUR, 0)).await, 1);
+}
+
+#[tokio::test]
+async fn what_another_process_keeps_in_the_journal_goes_from_there_when_it_is_done() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR, 0);
+    note(&activity, [blocked("home", "tv", now, NAME), told("other", "tv", now)], now);
+    activity.write_all(now).await.unwrap();
+    let raw = place.raw().await;
+    let mut reader = raw.begin().await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&mut *reader).await.unwrap();
+    assert_eq!(rows, 2);
+    activity.forget(&id("home"), Forgotten::All, now).await.unwrap();
+    // It is gone for who asks us, and still there for who began to read before.
+    assert_eq!(asked(&activity, "home", now).await, 0);
+    assert!(place.finds(NAME) > 0);
+    assert_eq!(activity.expire(now).await.unwrap(), 0);
+    assert!(place.finds(NAME) > 0);
+    reader.rollback().await.unwrap();
+    raw.close().await;
+    assert_eq!(activity.expire(now).await.unwrap(), 0);
+    assert_eq!(place.finds(NAME), 0);
+    assert_eq!(asked(&activity, "other", now).await, 1);
+}
+
+#[tokio::test]
+async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR, 0);
+    for patience in (1..200).step_by(3) {
+        note(&activity, [blocked("home", "tv", now, NAME)], now);
+        activity.write_all(now).await.unwrap();
+        {
+            let home = id("home");
+            let mut forgetting = pin!(activity.forget(&home, Forgotten::All, now));
+            for _ in 0..patience {
+                if let Poll::Ready(forgotten) = forgetting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    forgotten.unwrap();
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+        activity.expire(now).await.unwrap();
+        // Either it was not forgotten, or it is gone.
+        assert_eq!(place.finds(NAME) > 0, asked(&activity, "home", now).await > 0, "{patience}");
+        activity.forget(&id("home"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
+    }
+}

@@ -6,6 +6,7 @@ mod forgetting;
 mod model;
 mod opening;
 mod races;
+mod reading;
 
 use std::path::Path;
 
@@ -32,6 +33,11 @@ impl Place {
 
     fn file(&self) -> std::path::PathBuf {
         self.0.path().join("deep/activity.db")
+    }
+
+    /// The file, as another process sees it.
+    async fn raw(&self) -> sqlx::SqlitePool {
+        sqlx::SqlitePool::connect(&format!("sqlite:{}", self.file().display())).await.unwrap()
     }
 
     async fn open(&self) -> Activity {

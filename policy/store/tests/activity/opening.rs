@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use policy_store::{Activity, Store, StoreError, activity::WAITING_MAX};
+use policy_store::{
+    Activity, Store, StoreError,
+    activity::{BATCH_ROWS_MAX, HOUR_NAMES_MAX, WAITING_MAX},
+};
 
 use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
 
@@ -16,9 +19,9 @@ async fn counts_are_read_before_they_are_written_and_after_and_from_the_file_reo
     assert_eq!(first[0].hour, at(HOUR, 0));
     let tv = &first[0].devices[&device("tv")];
     assert_eq!((tv.asked, tv.blocked, tv.last, tv.names["bet.example"].count), (1, 1, Some(now), 1));
-    // Before their minute is over nothing is written.
-    assert_eq!(activity.write(at(HOUR, 159)).await.unwrap(), 0);
-    assert_eq!(activity.write(at(HOUR, 160)).await.unwrap(), 2);
+    // Before their five minutes are over nothing is written.
+    assert_eq!(activity.write(at(HOUR, 399)).await.unwrap(), 0);
+    assert_eq!(activity.write(at(HOUR, 400)).await.unwrap(), 2);
     assert_eq!(read_all(&activity, "home", now).await, first);
     note(&activity, [told("home", "tv", at(HOUR, 200))], at(HOUR, 200));
     assert_eq!(asked(&activity, "home", now).await, 3, "what is written and what waits is added up");
@@ -62,7 +65,7 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
         note(&activity, [told("home", "tv", at(HOUR + hour, 0))], at(HOUR + 2, 0));
     }
     activity.write_all(at(HOUR + 2, 0)).await.unwrap();
-    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    let raw = place.raw().await;
     for (hour, document) in [(HOUR, "'{'"), (HOUR + 1, "CAST(x'ff00fe' AS TEXT)")] {
         let break_it = format!("UPDATE activity SET document = {document} WHERE hour = {hour}");
         sqlx::query(sqlx::AssertSqlSafe(break_it)).execute(&raw).await.unwrap();
@@ -97,7 +100,7 @@ async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
     refused("the policy store", |error| matches!(error, StoreError::Foreign { .. })).await;
     std::fs::remove_file(place.file()).unwrap();
     place.open().await.close().await;
-    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    let raw = place.raw().await;
     let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'newer', 0, TRUE, x'00', 0)";
     sqlx::query(newer).execute(&raw).await.unwrap();
     raw.close().await;
@@ -145,13 +148,73 @@ async fn memory_that_is_full_drops_homes_that_are_new_and_counts_them_and_is_wri
     assert_eq!(activity.dropped(), 300, "who has a place goes on");
     assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, "home-200001", now).await), (2, 0));
     // A disk that fails takes nothing away.
-    let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
+    let raw = place.raw().await;
     let fail = "CREATE TRIGGER fail BEFORE INSERT ON activity WHEN NEW.household = 'home-7' BEGIN SELECT raise(ABORT, 'no'); END";
     sqlx::query(fail).execute(&raw).await.unwrap();
-    // The first batch has it: it began to wait among the first.
+    // All other batches are written, each tried once, and what was in this one goes on waiting.
     activity.write(now).await.unwrap_err();
     assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, "home-150000", now).await), (2, 1));
-    assert!(activity.is_crowded());
+    assert!(!activity.is_crowded());
+    let rows = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap() as usize;
+    assert_eq!(rows().await, WAITING_MAX - BATCH_ROWS_MAX);
+    // What comes meanwhile is not held up, and the failed ones have their time to wait.
+    note(&activity, homes(900_000..900_003), now);
+    assert_eq!(activity.write(at(HOUR, 299)).await.unwrap(), 0);
+    activity.write(at(HOUR, 300)).await.unwrap_err();
+    sqlx::query("DROP TRIGGER fail").execute(&raw).await.unwrap();
+    assert_eq!(activity.write_all(at(HOUR, 300)).await.unwrap() + rows().await, WAITING_MAX + 3);
+    assert_eq!((asked(&activity, "home-7", now).await, activity.dropped()), (2, 300));
+}
+
+#[tokio::test]
+async fn one_batch_that_cannot_be_written_holds_up_no_other_and_is_written_when_it_can_be() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let raw = place.raw().await;
+    let now = at(HOUR, 0);
+    let fail = "CREATE TRIGGER fail BEFORE INSERT ON activity WHEN NEW.household = 'bad' BEGIN SELECT raise(ABORT, 'no'); END";
+    sqlx::query(fail).execute(&raw).await.unwrap();
+    note(&activity, [told("bad", "tv", now)], now);
+    for number in 0..BATCH_ROWS_MAX * 3 - 1 {
+        note(&activity, [told(&format!("home-{number}"), "tv", now)], now);
+    }
+    for round in 0..3 {
+        note(&activity, [told("bad", "tv", now), told("late", "tv", now)], now);
+        let error = activity.write_all(now).await.unwrap_err();
+        assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
+        let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
+        // Neighbours of the bad one share its fate; `late` does so the first time, and from then on it is apart.
+        assert!(written as usize >= BATCH_ROWS_MAX * 2, "{written}");
+        assert_eq!((asked(&activity, "bad", now).await, asked(&activity, "late", now).await), (round + 2, round + 1));
+    }
+    sqlx::query("DROP TRIGGER fail").execute(&raw).await.unwrap();
+    activity.write_all(now).await.unwrap();
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
+    assert_eq!((written as usize, asked(&activity, "bad", now).await), (BATCH_ROWS_MAX * 3 + 1, 4));
+}
+
+#[tokio::test]
+async fn a_household_has_so_many_names_in_an_hour_wherever_they_are_added_up() {
+    let place = Place::new();
+    let activity = place.open().await;
+    let now = at(HOUR, 0);
+    let names = |range: std::ops::Range<usize>| {
+        range.map(move |number| blocked("home", &format!("d{}", number % 20), now, &format!("n{number}.example")))
+    };
+    let sums = async || {
+        let hours = read_all(&activity, "home", now).await;
+        let devices = || hours.iter().flat_map(|hour| hour.devices.values());
+        (devices().map(|device| device.names.len()).sum::<usize>(), devices().map(|device| device.names_more).sum::<u64>())
+    };
+    note(&activity, names(0..250), now);
+    activity.write_all(now).await.unwrap();
+    note(&activity, names(200..HOUR_NAMES_MAX + 100), now);
+    assert_eq!(sums().await, (HOUR_NAMES_MAX, 100), "file and memory");
+    activity.write_all(now).await.unwrap();
+    assert_eq!(sums().await, (HOUR_NAMES_MAX, 100), "the file");
+    note(&activity, names(500..600), now);
+    activity.write_all(now).await.unwrap();
+    assert_eq!(sums().await, (HOUR_NAMES_MAX, 200));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -133,8 +133,7 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
 
 /// Another process that writes into the same file: until it is over, a writing of ours waits with what it took out of memory.
 async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", place.file().display())).await.unwrap();
-    pool.begin_with("BEGIN IMMEDIATE").await.unwrap()
+    place.raw().await.begin_with("BEGIN IMMEDIATE").await.unwrap()
 }
 
 #[tokio::test]
@@ -214,4 +213,34 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
     activity.write_all(at(HOUR, 0)).await.unwrap();
     let hours = crate::read_all(&activity, "home", at(HOUR, 0)).await;
     assert!(hours.iter().flat_map(|hour| hour.devices.values()).all(|device| device.asked == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
+    let place = Place::new();
+    let activity = Arc::new(place.open().await);
+    let now = at(HOUR, 0);
+    note(&activity, (0..20_000).map(|number| told(&format!("home-{number}"), "tv", now)), now);
+    activity.write_all(now).await.unwrap();
+    let later = at(HOUR + 1_000, 0);
+    let raw = place.raw().await;
+    let count = async |what: &'static str| sqlx::query_scalar::<_, i64>(what).fetch_one(&raw).await.unwrap();
+    for is_expiry in [false, true] {
+        let what = if is_expiry { "SELECT count(*) FROM activity WHERE hour < 501000" } else { "SELECT count(*) FROM activity WHERE until > 500025" };
+        let long = tokio::spawn({
+            let activity = activity.clone();
+            async move { if is_expiry { activity.expire(later).await.map(drop) } else { activity.bound(1).await } }
+        });
+        while count(what).await == 20_000 {
+            tokio::task::yield_now().await;
+        }
+        note(&activity, [told("late", "tv", later), told("later", "tv", later)], later);
+        assert_eq!(activity.write_all(later).await.unwrap(), 2);
+        activity.forget(&id("later"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
+        let left = count(what).await;
+        assert!(left > 5_000, "of 20,000 rows {left} were left when the others had their turns");
+        long.await.unwrap().unwrap();
+        assert!(count(what).await <= 1);
+    }
+    assert_eq!(asked(&activity, "late", later).await, 2);
 }
