@@ -51,7 +51,7 @@ use waiting::Waiting;
 /// How long counts wait in memory: a household that asks all the time is written once in five minutes, and a crash takes no more.
 pub const WRITE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// The most hours of homes that wait. Beyond, what needs a place of its own is dropped and counted; only a disk that fails lets it come to that.
-pub const WAITING_MAX: usize = 200_000;
+pub const WAITING_MAX: usize = 500_000;
 /// The most devices, categories and names in what waits, some hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
 /// being kept; categories go on, of which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
