@@ -184,8 +184,14 @@ struct Sum {
     hours: Vec<Value>,
     names: BTreeMap<(Box<str>, DeviceKey), BlockedName>,
     names_more: u64,
-    /// When each device asked last, and what sign it gave last, in whatever hours.
-    last: BTreeMap<DeviceKey, (Option<Timestamp>, Option<(Sign, Timestamp)>)>,
+    last: BTreeMap<DeviceKey, Last>,
+}
+
+/// What a device did last, in whatever hours.
+#[derive(Default)]
+struct Last {
+    asked: Option<Timestamp>,
+    sign: Option<(Sign, Timestamp)>,
 }
 
 impl Sum {
@@ -194,9 +200,9 @@ impl Sum {
         let has_names = view.household.kept().is_some_and(|history| history.names);
         let mut of_hour = Counted::default();
         for (device, counts) in hour.devices.into_iter().filter(|(device, _)| view.may_show(device.as_ref())) {
-            let (asked, sign) = self.last.entry(device.clone()).or_default();
-            *asked = (*asked).max(counts.last);
-            *sign = counts.sign.map(|given| (given.kind, given.at)).or(*sign);
+            let last = self.last.entry(device.clone()).or_default();
+            last.asked = last.asked.max(counts.last);
+            last.sign = counts.sign.map(|given| (given.kind, given.at)).or(last.sign);
             if !is_asked || view.device.is_some_and(|only| Some(only) != device.as_ref()) {
                 continue;
             }
@@ -248,18 +254,17 @@ impl Sum {
     /// Every device that is counted, with when it asked last: also one that did not ask in the hours that are shown.
     fn show_devices(&self, view: &View<'_>) -> Vec<Value> {
         let shown = self.last.iter().filter(|(device, _)| view.device.is_none_or(|only| Some(only) == device.as_ref()));
-        let row = |(device, (asked, sign)): (&DeviceKey, &(Option<Timestamp>, Option<(Sign, Timestamp)>))| {
-            let others =
-                self.last.iter().filter(|(other, _)| *other != device && !view.is_childs).filter_map(|(_, (asked, _))| *asked).max();
+        let row = |(device, last): (&DeviceKey, &Last)| {
+            let others = self.last.iter().filter(|(other, _)| *other != device && !view.is_childs).filter_map(|(_, last)| last.asked).max();
             // Many devices at once are never silent as one.
-            let silence = device.as_ref().and_then(|_| Silence::of(*asked, *sign, others, view.now, view.silent_after));
+            let silence = device.as_ref().and_then(|_| Silence::of(last.asked, last.sign, others, view.now, view.silent_after));
             let count = self.devices.get(device).copied().unwrap_or_default();
             json!({
                 "device": device,
                 "name": device.as_ref().and_then(|id| view.household.devices.get(id)).map(|device| device.name.as_str()),
                 "asked": count.asked,
                 "blocked": count.blocked,
-                "last_asked": asked,
+                "last_asked": last.asked,
                 "silent": silence,
             })
         };

@@ -399,7 +399,8 @@ mod tests {
 
     #[test]
     fn the_names_of_a_household_are_bounded_over_all_its_devices_also_where_rows_are_added_up() {
-        let name = |number: usize| Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(Some(&format!("d{}", number % 40)), 5) };
+        let name =
+            |number: usize| Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(Some(&format!("d{}", number % 40)), 5) };
         let sums = |counts: &Counts| {
             let sum = |of: fn(&DeviceHour) -> u64| counts.0.values().map(of).sum::<u64>();
             (sum(|device| device.names.len() as u64), sum(|device| device.names_more), sum(|device| device.blocked))

@@ -19,8 +19,7 @@ use crate::error::{StoreError, step};
 const ROWS_AT_ONCE: u32 = 100;
 
 /// The key of the last row of a batch that begins behind another key.
-const LAST: &str =
-    "SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT 1 OFFSET ?3 - 1";
+const LAST: &str = "SELECT household, hour FROM activity WHERE (household, hour) > (?1, ?2) ORDER BY household, hour LIMIT 1 OFFSET ?3 - 1";
 /// Rows of that batch are due when so many days are over; with none, at once.
 const BOUND: &str = "UPDATE activity SET until = CASE ?4 WHEN 0 THEN 0 ELSE hour + 1 + 24 * ?4 END
     WHERE (household, hour) IN (

@@ -43,7 +43,9 @@ use sqlx::{
 };
 use tokio::sync::RwLock;
 
-pub use counts::{Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told};
+pub use counts::{
+    Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told,
+};
 
 use crate::{CONNECTIONS_MAX, StoreError, bring_up_to_date, ready};
 use waiting::Waiting;

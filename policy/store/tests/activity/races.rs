@@ -226,7 +226,11 @@ async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
     let raw = place.raw().await;
     let count = async |what: &'static str| sqlx::query_scalar::<_, i64>(what).fetch_one(&raw).await.unwrap();
     for is_expiry in [false, true] {
-        let what = if is_expiry { "SELECT count(*) FROM activity WHERE hour < 501000" } else { "SELECT count(*) FROM activity WHERE until > 500025" };
+        let what = if is_expiry {
+            "SELECT count(*) FROM activity WHERE hour < 501000"
+        } else {
+            "SELECT count(*) FROM activity WHERE until > 500025"
+        };
         let long = tokio::spawn({
             let activity = activity.clone();
             async move { if is_expiry { activity.expire(later).await.map(drop) } else { activity.bound(1).await } }

@@ -22,7 +22,9 @@ async fn each_hour_is_visited_once_and_oldest_first_wherever_pages_end_and_whate
         let place = Place::new();
         let activity = place.open().await;
         let now = at(HOUR, 0);
-        let some = |hours: &[i64]| hours.iter().map(|hour| policy_store::activity::Told { days: 90, ..told("home", "tv", at(HOUR + hour, 0)) }).collect::<Vec<_>>();
+        let some = |hours: &[i64]| {
+            hours.iter().map(|hour| policy_store::activity::Told { days: 90, ..told("home", "tv", at(HOUR + hour, 0)) }).collect::<Vec<_>>()
+        };
         note(&activity, some(&written), now);
         assert_eq!(activity.write_all(now).await.unwrap(), written.len());
         note(&activity, some(&waiting), now);
@@ -46,7 +48,9 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
     let activity = Arc::new(place.open().await);
     let now = at(HOUR + 350, 0);
     // In each hour two devices ask at the same time, for ever.
-    let round = || (0..350).flat_map(|hour| ["tv", "pc"].map(|key| policy_store::activity::Told { days: 90, ..told("home", key, at(HOUR + hour, 0)) }));
+    let round = || {
+        (0..350).flat_map(|hour| ["tv", "pc"].map(|key| policy_store::activity::Told { days: 90, ..told("home", key, at(HOUR + hour, 0)) }))
+    };
     note(&activity, round(), now);
     let writing = tokio::spawn({
         let activity = activity.clone();
