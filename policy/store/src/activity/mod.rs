@@ -21,6 +21,11 @@
 //! A reader shares `turn`, so that what it reads is neither in both places nor in none. Who waits longest has it next. Who works for all homes gives it back
 //! after [`BATCH_ROWS_MAX`] rows or so, a reader after a page of its household's. Who forgets something of one household has it until that is done, because
 //! half forgotten would be neither: for as many rows as a household has, some two thousand in a quarter of a year.
+//!
+//! **For how many homes?** `benches/activity.rs` adds to 6,000 rows a second that are there, of homes with five devices and fifty names: in the five minutes
+//! of [`WRITE_AFTER`] 1.8 million homes, where each asks now and then. Where all ask all the time, memory is the narrower: it is crowded with half of
+//! [`WAITING_MAX`], which takes 17 s to write, while which the other half fills up; a node is good for some 200,000 such homes. What is
+//! beyond either is not counted, and [`Activity::dropped`] says how much that was.
 
 mod counts;
 mod forgetting;
@@ -52,9 +57,10 @@ use waiting::Waiting;
 
 /// How long counts wait in memory: a household that asks all the time is written once in five minutes, and a crash takes no more.
 pub const WRITE_AFTER: SignedDuration = SignedDuration::from_mins(5);
-/// The most hours of homes that wait. Beyond, what needs a place of its own is dropped and counted; only a disk that fails lets it come to that.
-pub const WAITING_MAX: usize = 500_000;
-/// The most devices, categories and names in what waits, some hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
+/// The most hours of homes that wait: half a gigabyte of them, at 2,600 octets for one device and one query (`benches/activity.rs`). Beyond, what needs a place
+/// of its own is dropped and counted; a disk that fails, or more homes than a node is good for, let it come to that.
+pub const WAITING_MAX: usize = 200_000;
+/// The most devices, categories and names in what waits, some two hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
 /// being kept; categories go on, of which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
 /// The most rows in one transaction of those who work for all homes: readers and those who forget wait for no more of them, give or take the hours of one home.
@@ -146,7 +152,8 @@ impl Activity {
         self.waiting().is_crowded()
     }
 
-    /// How many queries were not counted because there was no room.
+    /// How many queries were not counted because there was no room in memory: more homes asked than can be written, or nothing could be. Besides those of devices
+    /// beyond [`HOUR_DEVICES_MAX`].
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.waiting().dropped()
