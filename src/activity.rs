@@ -4,6 +4,7 @@
 //! Nothing here holds a query up. What a ring, the counts in memory or a listener cannot take is lost and counted.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,7 +25,10 @@ use policy::{
     name::Name,
     special::Special,
 };
-use policy_store::activity::{Blocked, Sign, Told};
+use policy_store::{
+    StoreError,
+    activity::{Blocked, Sign, Told},
+};
 use resolver::{engine::Engine, heard::Heard};
 use serde_json::json;
 
@@ -34,8 +38,12 @@ const TAKE_EVERY: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked for counts that have waited long enough to be written, and for what is over.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-/// How often what is kept is compared with what households want.
-const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// How long a node that ends goes on writing.
+const END_MAX: Duration = Duration::from_secs(10);
+/// Different names that are held of a household in a second, and those of them that who listens hears of: what else happens must not be lost
+/// behind them.
+const BLOCKS_MAX: usize = 200;
+const BLOCKS_TOLD_MAX: usize = 8;
 
 /// What the aggregator looks up in the taxonomy.
 struct Words {
@@ -66,47 +74,66 @@ impl Words {
     }
 }
 
-/// Counts what the workers hear, until the process ends.
-pub async fn run(context: Arc<Context>, engine: Arc<Engine>) {
-    let mut tick = tokio::time::interval(TAKE_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut watch, mut looked) = (Watch::new(context.history.silent_after), Instant::now());
-    loop {
-        tick.tick().await;
-        watch = take(&context, &engine, watch).await;
-        if looked.elapsed() >= LOOK_EVERY {
-            watch
-                .silent(Timestamp::now())
-                .into_iter()
-                .for_each(|(household, device, silence)| tell_silent(&context, &household, device, silence));
-            looked = Instant::now();
-        }
-    }
-}
-
-/// Empties the rings. The work is done where it holds nobody up.
-async fn take(context: &Arc<Context>, engine: &Engine, watch: Watch) -> Watch {
-    let mut heard = Vec::new();
-    engine.recorder.take_heard(|query| heard.push(query));
-    if heard.is_empty() {
-        return watch;
-    }
-    let context = Arc::clone(context);
-    let counting = tokio::task::spawn_blocking(move || count(&context, heard, watch));
-    counting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-/// A name that was blocked for a device, some times in a moment.
+/// A name that was blocked for a device, some times in a second.
 struct Block {
     count: u64,
     layer: Layer,
     categories: CategorySet,
 }
 
+/// What the aggregator holds between two looks at the rings.
+struct Aggregator {
+    words: Words,
+    watch: Watch,
+    /// By household, who asked, and name.
+    blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>,
+}
+
+impl Aggregator {
+    fn of(context: &Context) -> Self {
+        Self { words: Words::of(context), watch: Watch::new(context.history.silent_after), blocks: BTreeMap::new() }
+    }
+}
+
+/// Counts what the workers hear, until the process ends.
+pub async fn run(context: Arc<Context>, engine: Arc<Engine>) {
+    let mut tick = tokio::time::interval(TAKE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut aggregator, mut looked) = (Aggregator::of(&context), Instant::now());
+    loop {
+        tick.tick().await;
+        aggregator = take(&context, &engine, aggregator).await;
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            tell_blocks(&context, std::mem::take(&mut aggregator.blocks));
+            for (household, device, silence) in aggregator.watch.silent(Timestamp::now()) {
+                tell_silent(&context, &household, device, silence).await;
+            }
+        }
+    }
+}
+
+/// Empties the rings. The work is done where it holds nobody up.
+async fn take(context: &Arc<Context>, engine: &Engine, aggregator: Aggregator) -> Aggregator {
+    let mut heard = Vec::new();
+    engine.recorder.take_heard(|query| heard.push(query));
+    if heard.is_empty() || context.activity.is_none() {
+        return aggregator;
+    }
+    let counted = Arc::clone(context);
+    match tokio::task::spawn_blocking(move || count(&counted, heard, aggregator)).await {
+        Ok(aggregator) => aggregator,
+        Err(error) => {
+            tracing::error!(%error, "some queries were not counted");
+            Aggregator::of(context)
+        }
+    }
+}
+
 /// Counts queries for their households, as far as these still want it.
-fn count(context: &Context, heard: Vec<Heard>, mut watch: Watch) -> Watch {
-    let (lists, words) = (context.lists.current(), Words::of(context));
-    let mut blocks: BTreeMap<(Id, Option<Id>, Name), Block> = BTreeMap::new();
+fn count(context: &Context, heard: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
+    let Aggregator { words, watch, blocks } = &mut aggregator;
+    let lists = context.lists.current();
     let mut told = Vec::with_capacity(heard.len());
     for Heard { rules, device, at, layer, categories, name } in heard {
         let (Ok(household), Some(at)) = (rules.id().parse::<Id>(), at.timestamp()) else { continue };
@@ -127,21 +154,36 @@ fn count(context: &Context, heard: Vec<Heard>, mut watch: Watch) -> Watch {
         if let Some(name) = query.blocked.as_ref().and_then(|blocked| blocked.name.clone())
             && context.happenings.listens(&query.household)
         {
-            let key = (query.household.clone(), query.device.clone(), name);
-            blocks.entry(key).or_insert(Block { count: 0, layer, categories }).count += 1;
+            let of_household = blocks.entry(query.household.clone()).or_default();
+            let (key, is_room) = ((query.device.clone(), name), of_household.len() < BLOCKS_MAX);
+            match of_household.get_mut(&key) {
+                Some(block) => block.count += 1,
+                None if is_room => drop(of_household.insert(key, Block { count: 1, layer, categories })),
+                None => {}
+            }
         }
         told.push(query);
     }
-    // Asked once more, in the moment in which it is counted.
-    context.activity.note(told, |told| is_wanted(context, told), Timestamp::now());
-    for ((household, device, name), Block { count, layer, categories }) in blocks {
-        let body = json!({
-            "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": context.taxonomy.slugs(categories),
-            "at": Timestamp::now(),
-        });
-        context.happenings.tell(&household, Happening::block(device, body));
+    if let Some(activity) = &context.activity {
+        // Asked once more, in the moment in which it is counted.
+        activity.note(told, |told| is_wanted(context, told), Timestamp::now());
     }
-    watch
+    aggregator
+}
+
+/// Tells those who listen what was blocked in the last second, the most often blocked names of each household.
+fn tell_blocks(context: &Context, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>) {
+    for (household, blocks) in blocks {
+        let mut blocks: Vec<_> = blocks.into_iter().collect();
+        blocks.sort_by_key(|(_, block)| Reverse(block.count));
+        for ((device, name), Block { count, layer, categories }) in blocks.into_iter().take(BLOCKS_TOLD_MAX) {
+            let body = json!({
+                "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": context.taxonomy.slugs(categories),
+                "at": Timestamp::now(),
+            });
+            context.happenings.tell(&household, Happening::block(device, body));
+        }
+    }
 }
 
 /// Whether a query is still to be counted, and what of it: what was switched off since it was heard is not counted any more.
@@ -156,46 +198,54 @@ fn is_wanted(context: &Context, told: &mut Told) -> bool {
     told.days > 0 && rules.is_recorded(device.flatten())
 }
 
-fn tell_silent(context: &Context, household: &Id, device: Id, silence: Silence) {
-    let is_recorded = context
-        .directory
-        .household(household)
-        .is_some_and(|rules| rules.device_by_id(&device).is_some_and(|place| rules.is_recorded(Some(place))));
-    if is_recorded {
-        let body = json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": Timestamp::now() });
+/// Tells of a silent device, unless the sign that it gave was forgotten since, or nobody may know of it any more.
+async fn tell_silent(context: &Context, household: &Id, device: Id, silence: Silence) {
+    let (Some(activity), Some(rules)) = (&context.activity, context.directory.household(household)) else { return };
+    if !rules.device_by_id(&device).is_some_and(|place| rules.is_recorded(Some(place))) {
+        return;
+    }
+    let now = Timestamp::now();
+    let from = silence.since - context.history.silent_after;
+    let hours = activity.read(household, Some(&Some(device.clone())), from, now, now).await.unwrap_or_default();
+    if hours.iter().flat_map(|hour| hour.devices.values()).any(|counts| counts.sign.is_some()) {
+        let body = json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": now });
         context.happenings.tell(household, Happening::of_device("silent", device, body));
     }
 }
 
-/// Writes what was counted, takes away what is over, and sweeps, until the process ends.
+/// Writes what was counted, takes away what is over, and does what changes of households owe, until the process ends.
 pub async fn keep(context: Arc<Context>) {
+    let Some(activity) = &context.activity else { return };
     let mut tick = tokio::time::interval(WRITE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut swept: Option<Instant> = None;
-    let mut dropped = 0;
+    let (mut is_bounded, mut dropped) = (false, 0);
     loop {
         tick.tick().await;
-        let activity = &context.activity;
         let now = Timestamp::now();
+        if !is_bounded {
+            // What households chose when the operator allowed more.
+            is_bounded = say(activity.bound(context.history.days_max).await, "activity could not be shortened to history.days_max yet");
+        }
         say(activity.write(now).await, "activity could not be written, and waits in memory");
         say(activity.expire(now).await, "activity that is over could not be taken away yet");
-        if swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
-            say(history::sweep(&context).await, "activity could not be compared with what households want");
-            swept = Some(Instant::now());
-        }
+        history::fulfil(&context, None).await;
         counter!("ox_protect_activity_crowded_total").increment(activity.dropped() - dropped);
         dropped = activity.dropped();
     }
 }
 
-fn say<T>(done: Result<T, policy_store::StoreError>, what: &str) {
-    if let Err(error) = done {
-        tracing::error!(error = &error as &dyn std::error::Error, "{what}");
-    }
+/// Says what went wrong; whether nothing did.
+fn say<T>(done: Result<T, StoreError>, what: &str) -> bool {
+    done.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "{what}")).is_ok()
 }
 
-/// The last thing a node does with it: what was heard is counted, and what was counted is written.
+/// The last thing a node does with it: what was heard is counted, and what was counted is written, as far as that takes no longer than a
+/// supervisor waits.
 pub async fn end(context: &Arc<Context>, engine: &Engine) {
-    let _ = take(context, engine, Watch::new(context.history.silent_after)).await;
-    context.activity.close().await;
+    let _ = take(context, engine, Aggregator::of(context)).await;
+    if let Some(activity) = &context.activity
+        && tokio::time::timeout(END_MAX, activity.close()).await.is_err()
+    {
+        tracing::warn!("some of what was counted last was not written in time");
+    }
 }

@@ -41,7 +41,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     activity, clock,
-    config::{self, Checked, Reports, Zone},
+    config::{self, Checked, Reports, Zone, causes},
     lists::{self, Board, Keeper},
     notices::{self, Post},
     oidc, orders, sampling,
@@ -61,7 +61,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let store = Store::open(&checked.config.store.url).await?;
-    let activity = Arc::new(Activity::open(&checked.config.history.url).await?);
+    let activity = open_activity(&checked).await;
     let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
@@ -113,7 +113,7 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let running = Running {
         checked: &checked,
         store: &store,
-        activity: &activity,
+        activity,
         directory: &directory,
         engine: &engine,
         recursor: &recursor,
@@ -124,8 +124,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     };
     let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
     tokio::spawn(clock::run(Arc::clone(&context)));
-    tokio::spawn(activity::run(Arc::clone(&context), Arc::clone(&engine)));
-    tokio::spawn(activity::keep(Arc::clone(&context)));
+    let counting =
+        [tokio::spawn(activity::run(Arc::clone(&context), Arc::clone(&engine))), tokio::spawn(activity::keep(Arc::clone(&context)))];
     tokio::spawn(notices::run(Arc::clone(&running.post)));
     let address = api_listener.local_addr()?;
     let ended = Arc::new(tokio::sync::Notify::new());
@@ -145,8 +145,9 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     // Requests under way are finished, but an idle connection does not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
     sampling::end(&engine, &sample).await;
-    activity::end(&context, &engine).await;
+    counting.iter().for_each(tokio::task::JoinHandle::abort);
     store.close().await;
+    activity::end(&context, &engine).await;
     Ok(())
 }
 
@@ -340,7 +341,7 @@ fn desk(reports: &Reports) -> api::reports::Desk {
 struct Running<'d> {
     checked: &'d Checked,
     store: &'d Store,
-    activity: &'d Arc<Activity>,
+    activity: Option<Arc<Activity>>,
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<Internet>>,
@@ -357,6 +358,14 @@ fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
         tokio::spawn(async move { tokens.refresh().await });
     }
     Ok(tokens)
+}
+
+/// The file of what households want counted. Without it everything else goes on: no count is worth an answer.
+async fn open_activity(checked: &Checked) -> Option<Arc<Activity>> {
+    let opened = Activity::open(&checked.config.history.url).await;
+    gauge!("ox_protect_history_available").set(f64::from(u8::from(opened.is_ok())));
+    let said = "households' activity cannot be opened; nothing is counted until the program starts with a file that can be (history.url)";
+    opened.inspect_err(|error| tracing::error!(error = causes(error), "{said}")).ok().map(Arc::new)
 }
 
 fn history_limits(history: &config::History) -> api::history::Limits {
@@ -390,7 +399,8 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
     };
     Arc::new(api::Context {
         store: (*store).clone(),
-        activity: Arc::clone(activity),
+        activity: activity.clone(),
+        activity_seats: tokio::sync::Semaphore::new(api::activity::SEATS),
         history: history_limits(&checked.config.history),
         directory: Arc::clone(directory),
         taxonomy: Arc::new(checked.taxonomy.clone()),

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use policy::household::{Household, Id};
 use policy_store::{
     Deed,
-    activity::{Counted, DeviceHour, Forgotten, Hour},
+    activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::{
     apply::{unknown_household, with_version},
     devices::unknown_device,
     history,
-    principal::{Holder, Member},
+    principal::{Holder, Home},
     problem::Problem,
     request::{Asked, Segments, segment},
     shapes,
@@ -35,6 +35,10 @@ use crate::{
 /// Names in an answer, where the request does not say and at most.
 const TOP: usize = 20;
 const TOP_MAX: usize = 1_000;
+/// Different names, by device, that are added up for an answer; what is more is counted in `blocked_names_more`.
+const NAMES_MAX: usize = 20_000;
+/// Answers that are added up at a time.
+pub const SEATS: usize = 4;
 
 /// Which part of the activity.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -70,7 +74,7 @@ pub struct WhatOf {
         (status = 422, description = "a value cannot be used")))]
 pub async fn get(
     State(context): State<Arc<Context>>,
-    Member(principal): Member,
+    Home(principal): Home,
     Segments(id): Segments<String>,
     Asked(which): Asked<Which>,
 ) -> Result<Response, Problem> {
@@ -88,21 +92,40 @@ pub async fn get(
     };
     let (from, to) = (instant("from", &which.from)?, instant("to", &which.to)?);
     let now = Timestamp::now();
+    if principal.household.is_none() {
+        // Who is not of the family leaves a trace.
+        let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
+        let deed = Deed { action: "read", subject: &subject, before: None, after: Some(&what) };
+        context.store.append_audit(&principal.author, deed).await?;
+    }
     let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
     if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
         return Err(unknown_device(device));
     }
     let days = household.kept().map_or(0, |kept| kept.days.min(context.history.days_max));
-    let hours = match now.checked_sub(SignedDuration::from_hours(24 * i64::from(days) + 1)).ok().filter(|_| days > 0) {
-        Some(begin) => context.activity.read(&id, None, begin, now, now).await?,
-        None => Vec::new(),
+    let to = to.unwrap_or(now);
+    let view = View {
+        household: &household,
+        device: device.as_ref(),
+        is_childs: principal.device.is_some(),
+        hours: (from.map_or(Timestamp::MIN, |from| from.checked_sub(SignedDuration::from_mins(60)).unwrap_or(Timestamp::MIN)), to),
+        now,
+        silent_after: context.history.silent_after,
     };
-    let view = View { household: &household, hours: &hours, device: device.as_ref(), now, after: context.history.silent_after };
-    let mut shown = view.show(from, to.unwrap_or(now), top);
+    let mut sum = Sum::default();
+    if let Some(begin) = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok().filter(|_| days > 0) {
+        let activity = history::opened(&context)?;
+        // A few at a time: what is kept of ninety days is more than anybody may have read for them as often as they like.
+        let _seat = context.activity_seats.acquire().await;
+        activity.visit(&id, None, begin, now, now, |hour| sum.add(&view, hour)).await?;
+    } else {
+        history::opened(&context)?;
+    }
+    let mut shown = sum.show(&view, top);
     shown["household"] = json!(id);
     shown["device"] = json!(device);
     shown["history"] = history::shown(&context, Some(&household));
-    (shown["from"], shown["to"]) = (json!(from), json!(to.unwrap_or(now)));
+    (shown["from"], shown["to"]) = (json!(from), json!(to));
     Ok(Json(shown).into_response())
 }
 
@@ -122,23 +145,27 @@ pub async fn delete(
     if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
         return Err(unknown_device(device));
     }
-    context.activity.forget(&id, device.clone().map_or(Forgotten::All, Forgotten::Device), Timestamp::now()).await?;
+    history::opened(&context)?.forget(&id, device.clone().map_or(Forgotten::All, Forgotten::Device), Timestamp::now()).await?;
     // Not in the household's own rows: those say what its document was.
     let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
     context.store.append_audit(&author, Deed { action: "forget", subject: &subject, before: None, after: Some(&what) }).await?;
     Ok(with_version(household.version, Json(json!({ "device": device, "version": household.version })).into_response()))
 }
 
-/// What is kept of a household, as one may see it.
+/// What of it somebody may see.
 struct View<'v> {
     household: &'v Household,
-    hours: &'v [Hour],
+    /// Of this device alone.
     device: Option<&'v Id>,
+    /// Whether a child looks, who learns nothing of the others.
+    is_childs: bool,
+    /// Hours that begin behind the first and before the second.
+    hours: (Timestamp, Timestamp),
     now: Timestamp,
-    after: SignedDuration,
+    silent_after: SignedDuration,
 }
 
-impl<'v> View<'v> {
+impl View<'_> {
     /// Whether what is kept of a device may be shown: a device that is not to be counted any more is not.
     fn may_show(&self, device: Option<&Id>) -> bool {
         match device {
@@ -146,93 +173,106 @@ impl<'v> View<'v> {
             None => self.household.records(None),
         }
     }
+}
 
-    fn of(&'v self, hour: &'v Hour) -> impl Iterator<Item = (Option<&'v Id>, &'v DeviceHour)> {
-        let devices = hour.devices.iter().map(|(device, counts)| (device.as_ref(), counts));
-        devices.filter(|(device, _)| self.may_show(*device) && self.device.is_none_or(|only| Some(only) == *device))
-    }
+/// What is counted, added up hour by hour.
+#[derive(Default)]
+struct Sum {
+    all: Counted,
+    devices: BTreeMap<DeviceKey, Counted>,
+    categories: BTreeMap<Arc<str>, Counted>,
+    hours: Vec<Value>,
+    names: BTreeMap<(Box<str>, DeviceKey), BlockedName>,
+    names_more: u64,
+    last: BTreeMap<DeviceKey, Last>,
+}
 
-    fn show(&self, from: Option<Timestamp>, to: Timestamp, top: usize) -> Value {
-        let begin = from.map_or(Timestamp::MIN, |from| from.checked_sub(SignedDuration::from_mins(60)).unwrap_or(Timestamp::MIN));
-        let (mut all, mut by_device, mut by_category, mut by_hour) = (Counted::default(), BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let (mut names, mut more) = (BTreeMap::new(), 0);
-        for hour in self.hours.iter().filter(|hour| hour.hour > begin && hour.hour <= to) {
-            let mut of_hour = Counted::default();
-            for (device, counts) in self.of(hour) {
-                let count = Counted { asked: counts.asked, blocked: counts.blocked };
-                add(&mut of_hour, count);
-                add(by_device.entry(device).or_default(), count);
-                counts.categories.iter().for_each(|(category, count)| add(by_category.entry(&**category).or_default(), *count));
-                for (name, blocked) in &counts.names {
-                    let (count, last) = names.entry((name, device)).or_insert((0, blocked));
-                    *count += blocked.count;
-                    if blocked.last >= last.last {
-                        *last = blocked;
-                    }
-                }
-                more += counts.names_more;
+/// What a device did last, in whatever hours.
+#[derive(Default)]
+struct Last {
+    asked: Option<Timestamp>,
+    sign: Option<(Sign, Timestamp)>,
+}
+
+impl Sum {
+    fn add(&mut self, view: &View<'_>, hour: Hour) {
+        let is_asked = hour.hour > view.hours.0 && hour.hour < view.hours.1;
+        let has_names = view.household.kept().is_some_and(|history| history.names);
+        let mut of_hour = Counted::default();
+        for (device, counts) in hour.devices.into_iter().filter(|(device, _)| view.may_show(device.as_ref())) {
+            let last = self.last.entry(device.clone()).or_default();
+            last.asked = last.asked.max(counts.last);
+            last.sign = counts.sign.map(|given| (given.kind, given.at)).or(last.sign);
+            if !is_asked || view.device.is_some_and(|only| Some(only) != device.as_ref()) {
+                continue;
             }
-            add(&mut all, of_hour);
-            if of_hour.asked > 0 {
-                by_hour.push(json!({ "hour": hour.hour, "asked": of_hour.asked, "blocked": of_hour.blocked }));
+            let count = Counted { asked: counts.asked, blocked: counts.blocked };
+            add(&mut of_hour, count);
+            add(self.devices.entry(device.clone()).or_default(), count);
+            counts.categories.into_iter().for_each(|(category, count)| add(self.categories.entry(category).or_default(), count));
+            self.names_more = self.names_more.saturating_add(counts.names_more);
+            for (name, blocked) in counts.names.into_iter().filter(|_| has_names) {
+                let is_room = self.names.len() < NAMES_MAX;
+                match self.names.entry((name, device.clone())) {
+                    Entry::Occupied(mut there) => {
+                        // Hours come in their order: the later one says how it was the last time.
+                        let count = there.get().count.saturating_add(blocked.count);
+                        there.insert(BlockedName { count, ..blocked });
+                    }
+                    Entry::Vacant(place) if is_room => drop(place.insert(blocked)),
+                    Entry::Vacant(_) => self.names_more = self.names_more.saturating_add(blocked.count),
+                }
             }
         }
-        let mut categories: Vec<(&str, Counted)> = by_category.into_iter().collect();
-        categories.sort_by_key(|(slug, count)| (Reverse((count.asked, count.blocked)), *slug));
+        add(&mut self.all, of_hour);
+        if of_hour.asked > 0 {
+            self.hours.push(json!({ "hour": hour.hour, "asked": of_hour.asked, "blocked": of_hour.blocked }));
+        }
+    }
+
+    fn show(self, view: &View<'_>, top: usize) -> Value {
+        let devices = self.show_devices(view);
+        let mut categories: Vec<(Arc<str>, Counted)> = self.categories.into_iter().collect();
+        categories.sort_by(|(a, of_a), (b, of_b)| (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b)));
         let categories: Vec<Value> =
             categories.iter().map(|(slug, count)| json!({ "category": slug, "asked": count.asked, "blocked": count.blocked })).collect();
-        let mut names: Vec<_> = names.into_iter().collect();
-        names.sort_by_key(|((name, device), (count, _))| (Reverse(*count), *name, *device));
-        let names: Vec<Value> = names
-            .into_iter()
-            .take(top)
-            .map(|((name, device), (count, said))| {
-                json!({ "name": name, "device": device, "count": count, "layer": said.layer, "categories": said.categories, "last": said.last })
-            })
-            .collect();
+        let mut names: Vec<_> = self.names.into_iter().collect();
+        // Equally often: by name, as they come.
+        names.sort_by_key(|(_, blocked)| Reverse(blocked.count));
+        let name = |((name, device), BlockedName { count, layer, categories, last }): ((Box<str>, DeviceKey), BlockedName)| json!({ "name": name, "device": device, "count": count, "layer": layer, "categories": categories, "last": last });
         json!({
-            "asked": all.asked,
-            "blocked": all.blocked,
-            "devices": self.devices(&by_device),
+            "asked": self.all.asked,
+            "blocked": self.all.blocked,
+            "devices": devices,
             "categories": categories,
-            "hours": by_hour,
-            "blocked_names": names,
-            "blocked_names_more": more,
+            "hours": self.hours,
+            "blocked_names": names.into_iter().take(top).map(name).collect::<Vec<_>>(),
+            "blocked_names_more": self.names_more,
         })
     }
 
     /// Every device that is counted, with when it asked last: also one that did not ask in the hours that are shown.
-    fn devices(&self, counts: &BTreeMap<Option<&Id>, Counted>) -> Vec<Value> {
-        let mut last = BTreeMap::new();
-        for (device, of_hour) in self.hours.iter().flat_map(|hour| hour.devices.iter()) {
-            let (asked, sign) = last.entry(device.as_ref()).or_insert((None, None));
-            *asked = (*asked).max(of_hour.last);
-            if let Some(given) = of_hour.sign {
-                *sign = Some((given.kind, given.at));
-            }
-        }
-        let ids: BTreeSet<Option<&Id>> = last.keys().copied().filter(|device| self.may_show(*device)).collect();
-        let ids = ids.into_iter().filter(|device| self.device.is_none_or(|only| Some(only) == *device));
-        ids.map(|id| {
-            let (asked, sign) = last[&id];
-            let others = last.iter().filter(|(other, _)| **other != id).filter_map(|(_, (asked, _))| *asked).max();
+    fn show_devices(&self, view: &View<'_>) -> Vec<Value> {
+        let shown = self.last.iter().filter(|(device, _)| view.device.is_none_or(|only| Some(only) == device.as_ref()));
+        let row = |(device, last): (&DeviceKey, &Last)| {
+            let others = self.last.iter().filter(|(other, _)| *other != device && !view.is_childs).filter_map(|(_, last)| last.asked).max();
             // Many devices at once are never silent as one.
-            let silence = id.and_then(|_| Silence::of(asked, sign, others, self.now, self.after));
-            let count = counts.get(&id).copied().unwrap_or_default();
+            let silence = device.as_ref().and_then(|_| Silence::of(last.asked, last.sign, others, view.now, view.silent_after));
+            let count = self.devices.get(device).copied().unwrap_or_default();
             json!({
-                "device": id,
-                "name": id.and_then(|id| self.household.devices.get(id)).map(|device| device.name.as_str()),
+                "device": device,
+                "name": device.as_ref().and_then(|id| view.household.devices.get(id)).map(|device| device.name.as_str()),
                 "asked": count.asked,
                 "blocked": count.blocked,
-                "last_asked": asked,
+                "last_asked": last.asked,
                 "silent": silence,
             })
-        })
-        .collect()
+        };
+        shown.map(row).collect()
     }
 }
 
 fn add(sum: &mut Counted, count: Counted) {
-    sum.asked += count.asked;
-    sum.blocked += count.blocked;
+    sum.asked = sum.asked.saturating_add(count.asked);
+    sum.blocked = sum.blocked.saturating_add(count.blocked);
 }

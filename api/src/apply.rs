@@ -64,18 +64,19 @@ pub async fn change_and_answer<T: Send + 'static>(
     let written = tokio::spawn(async move {
         let turn = context.writes.lock().await;
         let label = context.store.label_of(&by.actor).await?;
-        let (mut told, mut devices, mut duties) = (None, None, Vec::new());
+        let (mut told, mut devices, mut is_owed) = (None, None, false);
         let edit = |before: Option<Household>| {
             let was = before.clone();
             let (after, tell) = edit(before)?;
             told = Some(tell);
             devices = touched(was.as_ref(), after.as_ref());
-            duties = history::duties(was.as_ref(), after.as_ref());
+            let duties = history::duties(was.as_ref(), after.as_ref());
+            is_owed = !duties.is_empty();
             let notices = match (&was, &after) {
                 (Some(was), Some(after)) => notices::of_change(&context, &by, label.as_deref(), was, after)?,
                 _ => Vec::new(),
             };
-            Ok(Change { household: after, notices, allows })
+            Ok(Change { household: after, notices, duties, allows })
         };
         let changed = context.store.change_with(&by, &id, expected, edit).await?;
         match &changed.household {
@@ -85,7 +86,9 @@ pub async fn change_and_answer<T: Send + 'static>(
         context.happenings.tell(&id, Happening::change(changed.version, devices));
         // From here on nothing is counted that is not wanted any more; what was counted before goes while others may write.
         drop(turn);
-        history::fulfil(&context, &id, duties).await;
+        if is_owed {
+            history::fulfil(&context, Some(&id)).await;
+        }
         Ok((changed, told.expect("a change that was stored was edited")))
     });
     written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))

@@ -72,7 +72,7 @@ pub struct Requests {
 /// Something that happened in a household: a request or its answer with all that they have, or a change.
 #[derive(ToSchema)]
 pub struct HouseholdEvent {
-    /// `request`, `answer`, `change`, or `lost` with how many.
+    /// `request`, `answer`, `change`, `block`, `silent`, or `lost` with how many; the last without a number to a child.
     kind: String,
     /// When, RFC 3339.
     #[schema(format = DateTime)]

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings};
+use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::{
     Context,
     apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     households::given,
-    principal::{Family, Viewer},
+    principal::{Anyone, Family, Viewer, forbidden},
     problem::Problem,
     request::{Body, IfMatch, Segments, segment},
     shapes,
@@ -44,7 +45,8 @@ pub struct DeviceBody {
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     identifiers: Option<Vec<Identifier>>,
-    /// Whether its queries may appear in the household's activity.
+    /// Whether its queries may appear in the household's activity. `false` also forgets those that do; back to `true` only the account's holder
+    /// brings it.
     #[serde(default)]
     log: Option<bool>,
 }
@@ -113,6 +115,7 @@ pub fn unknown_device(id: &Id) -> Problem {
 pub async fn put(
     State(context): State<Arc<Context>>,
     Family(author): Family,
+    Anyone(principal): Anyone,
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Body(mut body): Body<DeviceBody>,
@@ -120,7 +123,14 @@ pub async fn put(
     let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
     body.check()?;
     let name = device.clone();
-    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| body.apply(household, &name)).await?;
+    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
+        let was_left_alone = household.devices.get(&name).is_some_and(|device| !device.log);
+        if was_left_alone && body.log == Some(true) && principal.role == Role::SecondParent {
+            return Err(forbidden(principal.role).with_field("log".to_owned()));
+        }
+        body.apply(household, &name)
+    })
+    .await?;
     let household = changed.household.as_ref().expect("a change of a device deletes no household");
     Ok(written(&changed, made_or_changed(is_new), shown(household, &device).expect("it was put there")))
 }

@@ -93,7 +93,7 @@ pub fn complete(mut document: Document) -> Document {
                     let if_match = if_match.example(Some(serde_json::json!("\"1\""))).description(Some(
                         "The version in quotes, of the household, the feed or the mandate: refused with 412 where it has another.",
                     ));
-                    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[1-9][0-9]{0,17}")$"#)).build();
+                    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|(W/)?"[!#-~]*")$"#)).build();
                     operation.parameters.get_or_insert_default().push(RefOr::T(if_match.schema(Some(text)).build()));
                 }
             }

@@ -65,8 +65,11 @@ impl Happening {
         Self { kind: "change", devices, body: json!({ "version": version, "at": Timestamp::now() }) }
     }
 
-    /// Whether somebody may hear of it: a child, what is its own device's.
-    fn is_for(&self, device: Option<&Id>) -> bool {
+    /// Whether somebody may hear of it: a child, what is its own device's; who is not of the family, nothing of what it asks for.
+    fn is_for(&self, device: Option<&Id>, is_of_family: bool) -> bool {
+        if !is_of_family && ["block", "silent"].contains(&self.kind) {
+            return false;
+        }
         match (device, &self.devices) {
             (Some(own), Some(devices)) => devices.contains(own),
             _ => true,
@@ -133,8 +136,14 @@ impl Happenings {
         rooms.all += 1;
         *rooms.streams.entry(actor.clone()).or_default() += 1;
         let events = rooms.rooms.entry(household.clone()).or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
-        let device = principal.device.clone();
-        Ok(Listener { events, device, ends: Instant::now() + STREAM_ENDS, seat: Seat { context: Arc::clone(context), household, actor } })
+        let (device, is_of_family) = (principal.device.clone(), principal.household.is_some());
+        Ok(Listener {
+            events,
+            device,
+            is_of_family,
+            ends: Instant::now() + STREAM_ENDS,
+            seat: Seat { context: Arc::clone(context), household, actor },
+        })
     }
 
     fn rooms(&self) -> MutexGuard<'_, Rooms> {
@@ -146,6 +155,7 @@ impl Happenings {
 struct Listener {
     events: broadcast::Receiver<Happening>,
     device: Option<Id>,
+    is_of_family: bool,
     ends: Instant,
     #[expect(dead_code, reason = "it is given back when it is dropped")]
     seat: Seat,
@@ -179,9 +189,10 @@ impl Listener {
     async fn next(&mut self) -> Option<Event> {
         loop {
             let (kind, data) = match timeout_at(self.ends, self.events.recv()).await {
-                Ok(Ok(happening)) if happening.is_for(self.device.as_ref()) => (happening.kind, happening.body),
+                Ok(Ok(happening)) if happening.is_for(self.device.as_ref(), self.is_of_family) => (happening.kind, happening.body),
                 Ok(Ok(_)) => continue,
-                Ok(Err(RecvError::Lagged(lost))) => ("lost", json!({ "lost": lost })),
+                // How much goes on is the others' affair.
+                Ok(Err(RecvError::Lagged(lost))) => ("lost", json!({ "lost": self.device.is_none().then_some(lost) })),
                 Ok(Err(RecvError::Closed)) | Err(_) => return None,
             };
             let mut data = data;

@@ -1,4 +1,5 @@
-//! What a household wants kept of what its devices ask for: nothing, unless somebody of the family says so, and no longer than they say.
+//! What a household wants kept of what its devices ask for: nothing, unless the holder of its account says so (or the operator, which the
+//! holder is told), and no longer than they say.
 //!
 //! What is kept is counted in `policy_store::Activity`; what a change of these settings means for what is there already is decided here,
 //! by comparing the documents before and after, whatever route the change came by.
@@ -16,7 +17,7 @@ use policy::{
     household::{History, Household, Id, Set},
     rules::HouseholdRules,
 };
-use policy_store::activity::Forgotten;
+use policy_store::{Activity, Duty, OpenDuty, StoreError, activity::Forgotten};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -38,6 +39,9 @@ pub struct Limits {
     pub silent_after: SignedDuration,
 }
 
+/// What a household has that never said anything else.
+const FIRST: History = History { days: 0, names: true, unknown_devices: false };
+
 /// What is to be kept.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -45,16 +49,13 @@ pub struct HistoryBody {
     /// For how many days; 0 keeps nothing and forgets what is there. The most is the operator's to say, 90 where they said nothing.
     #[schema(maximum = 366)]
     days: u16,
-    /// Whether names of what was blocked are kept beside the counts; so where nothing is said.
-    #[serde(default = "yes")]
-    names: bool,
-    /// Whether devices that nobody named are counted, as one; so where nothing is said. Guests are such.
-    #[serde(default = "yes")]
-    unknown_devices: bool,
-}
-
-fn yes() -> bool {
-    true
+    /// Whether names of what was blocked are kept beside the counts. Left out, it stays as it is; at first they are.
+    #[serde(default)]
+    names: Option<bool>,
+    /// Whether devices that nobody named are counted, as one: guests, and those whose address has changed. Left out, it stays as it is; at
+    /// first they are not.
+    #[serde(default)]
+    unknown_devices: Option<bool>,
 }
 
 /// Says for how many days counts of what is asked for are kept, and whether names of what was blocked are. What is kept beyond that is
@@ -73,10 +74,11 @@ pub async fn put(
     if days > days_max {
         return Err(Problem::value("days", "limit", format!("0 to {days_max}")));
     }
-    let history = History { days, names, unknown_devices };
     let actor = author.actor.clone();
     let (changed, ()) = change_existing(&context, &author, id, expected, move |household| {
-        household.history = Some(set_by(history, &actor));
+        let was = household.history.as_ref().map_or(FIRST, |history| history.value);
+        let (names, unknown_devices) = (names.unwrap_or(was.names), unknown_devices.unwrap_or(was.unknown_devices));
+        household.history = Some(set_by(History { days, names, unknown_devices }, &actor));
         Ok(())
     })
     .await?;
@@ -126,15 +128,6 @@ pub fn days_kept(context: &Context, rules: &HouseholdRules) -> u16 {
     rules.kept().map_or(0, |kept| kept.days.get()).min(context.history.days_max)
 }
 
-/// Something that a change of a household's document does to what is kept of it.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Duty {
-    /// Other days than before.
-    Keep,
-    /// It is no longer to be there.
-    Forget(Forgotten),
-}
-
 /// What a change does to what is kept.
 pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Duty> {
     let Some((was, history)) = was.and_then(|was| Some((was, was.kept()?))) else { return Vec::new() };
@@ -154,48 +147,41 @@ pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Duty> {
     duties
 }
 
-/// Does what a change asks for. What fails is said and left to the sweep, see [`sweep`]: the change itself is stored and live.
-pub async fn fulfil(context: &Context, id: &Id, duties: Vec<Duty>) {
-    for duty in duties {
-        let done = match duty {
-            Duty::Forget(forgotten) => context.activity.forget(id, forgotten, Timestamp::now()).await,
-            // As of now: of two changes at a time the later one is true, whichever comes here first.
-            Duty::Keep => context.activity.keep(id, days_now(context, id), Timestamp::now()).await,
-        };
-        if let Err(error) = done {
-            tracing::error!(%id, error = &error as &dyn std::error::Error, "activity that is no longer wanted could not be forgotten yet");
-        }
-    }
-}
+/// Duties that are done before others are looked for.
+const DUTIES: u32 = 100;
 
-fn days_now(context: &Context, id: &Id) -> u16 {
-    context.directory.household(id).map_or(0, |rules| days_kept(context, &rules))
-}
-
-/// Households that are looked at before others may ask.
-const SWEEP: u32 = 500;
-
-/// Forgets what is kept of households that want nothing kept, or are gone: what a failure, or a `kill -9` between a change and what follows
-/// from it, left behind.
-///
-/// # Errors
-/// The store's.
-pub async fn sweep(context: &Context) -> Result<(), policy_store::StoreError> {
-    let mut after: Option<Id> = None;
-    loop {
-        let households = context.activity.households(after.as_ref(), SWEEP).await?;
-        let Some(last) = households.last().cloned() else { return Ok(()) };
-        for id in &households {
-            let wanted = context.directory.household(id).and_then(|rules| rules.kept()).map_or(0, |kept| kept.days.get());
-            match days_now(context, id) {
-                0 => context.activity.forget(id, Forgotten::All, Timestamp::now()).await?,
-                // The operator allows less than when that was written.
-                days if days < wanted => context.activity.keep(id, days, Timestamp::now()).await?,
-                _ => {}
+/// Does what changes owe: of one household, or all that is left. What fails stays owed, and is tried again by whoever keeps the activity.
+pub async fn fulfil(context: &Context, household: Option<&Id>) {
+    let Some(activity) = &context.activity else { return };
+    let done = async {
+        for OpenDuty { sequence, household, duty } in context.store.duties(household, DUTIES).await? {
+            match duty {
+                Duty::Forget(forgotten) => activity.forget(&household, forgotten, Timestamp::now()).await?,
+                // As of now: of two changes at a time the later one is true, whichever comes here first.
+                Duty::Keep => {
+                    let days = context.directory.household(&household).map_or(0, |rules| days_kept(context, &rules));
+                    activity.keep(&household, days, Timestamp::now()).await?;
+                }
             }
+            context.store.duty_done(sequence).await?;
         }
-        after = Some(last);
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = done.await {
+        tracing::error!(error = &error as &dyn std::error::Error, "activity that is no longer wanted could not be forgotten yet");
     }
+}
+
+/// 503: the file of the activity could not be opened when this program started.
+pub fn opened(context: &Context) -> Result<&Activity, Problem> {
+    let unavailable = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "history_unavailable",
+            "what is kept cannot be read at the moment; nothing is counted meanwhile",
+        )
+    };
+    context.activity.as_deref().ok_or_else(unavailable)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
 
-mod activity;
+pub mod activity;
 mod acts;
 pub mod apply;
 mod asking_shapes;
@@ -85,8 +85,10 @@ pub trait Explainer: Send + Sync {
 pub struct Context {
     /// Households and keys.
     pub store: Store,
-    /// What households want counted of what they ask for.
-    pub activity: Arc<Activity>,
+    /// What households want counted of what they ask for; none where its file could not be opened: counts are worth no answer.
+    pub activity: Option<Arc<Activity>>,
+    /// Those who have it added up for them take turns here.
+    pub activity_seats: tokio::sync::Semaphore,
     /// How much of that the operator lets them keep.
     pub history: history::Limits,
     /// The live rules.

@@ -1,4 +1,5 @@
-//! What the holder of an account is told in plain words: that something is open which was not, for whom, since when, and who did it.
+//! What the holder of an account is told in plain words: that something is open which was not, or more is kept than was, for whom, since
+//! when, and who did it.
 //!
 //! Notices are made where documents are compared, in the transaction that changes them, so no route goes around them and no request can
 //! ask for silence. They hold nothing but the household's own.
@@ -45,7 +46,9 @@ pub fn of_change(
     let changes = words.changes(&loosened);
     let zone = zone(after);
     let at = now.to_zoned(zone.clone());
+    let is_only_history = loosened.history && changes.len() == 1;
     let subject = match (loosened.filtering_off, changes.len()) {
+        (false, _) if is_only_history => "More is kept of what your devices ask for",
         (true, _) => "Filtering was switched off on your line",
         (false, 0) => "The address for notices about your filter was changed",
         (false, _) => "Your filter lets more through",
@@ -63,7 +66,7 @@ pub fn of_change(
     let id = Store::fresh_id()?;
     let document = json!({
         "id": id,
-        "kind": if loosened.filtering_off { "filtering_off" } else { "loosened" },
+        "kind": if loosened.filtering_off { "filtering_off" } else if is_only_history { "history" } else { "loosened" },
         "household": after.id,
         "external_ref": after.external_ref,
         "at": now,
@@ -113,6 +116,11 @@ impl Words<'_> {
         if loosened.filtering_off {
             let text = "Filtering was switched off for the whole household. What the law orders and what endangers devices stays blocked.";
             changes.push(json!({ "what": "filtering", "text": text }));
+        }
+        if let Some(history) = self.after.kept().filter(|_| loosened.history) {
+            let names = if history.names { ", with the names of what was blocked" } else { "" };
+            let text = format!("What your devices ask for is counted and kept for {} days{names}.", history.days);
+            changes.push(json!({ "what": "history", "days": history.days, "names": history.names, "text": text }));
         }
         for (place, schedule) in &loosened.schedules {
             let of = match place {

@@ -14,6 +14,7 @@
 //! Family        x                 x*         x*
 //! Viewer        x       reads     x*         x*
 //! Member        x       reads     x*         x*          x*, of its own device
+//! Home          x                 x*         x*          x*, of its own device
 //! Anyone        x        x        x          x           x
 //!                                 * in their own household
 //! ```
@@ -191,6 +192,10 @@ guard! {
     /// Who belongs to this household, a child too, and those who may read it. Where the path names no device, the handler looks at the
     /// principal's own.
     Member: &Role::ALL, Principal: |principal: Principal| principal
+}
+guard! {
+    /// Who belongs to this household, and the operator; not who only looks after the operator.
+    Home: &[Role::Operator, Role::Parent, Role::SecondParent, Role::Child], Principal: |principal: Principal| principal
 }
 guard! {
     /// Whoever has a key in force. What the path does not say, [`Principal::must_see`] looks at.

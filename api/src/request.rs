@@ -164,16 +164,13 @@ fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
         (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition { version: None, is_there: true }),
         (Some(value), None) => {
             let text = value.to_str().unwrap_or_default().trim();
-            let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            let number = tag.unwrap_or(text);
-            // `parse` alone would read "+7".
-            let version = number.parse().ok().filter(|version: &u64| version.to_string() == number);
-            match version {
-                Some(version @ 1..) => Ok(Precondition { version: Some(version), is_there: true }),
-                // An entity tag (RFC 9110 section 8.8.3), but none that anything here has had.
-                _ if version.is_some() || is_tag(text) => Ok(Precondition { version: Some(NO_VERSION), is_there: true }),
-                _ => Err(wrong("If-Match", "an ETag of ours is one version in quotes")),
+            if !is_tag(text) {
+                return Err(wrong("If-Match", "an ETag of ours is one version in quotes"));
             }
+            let number = text.trim_matches('"');
+            // `parse` alone would read "+7". Any other entity tag is none that anything here has had.
+            let version = number.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == number);
+            Ok(Precondition { version: Some(version.unwrap_or(NO_VERSION)), is_there: true })
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Loosened {
     pub filtering_off: bool,
     /// Notices go somewhere else from now on.
     pub contact: bool,
+    /// More is kept of what devices ask for.
+    pub history: bool,
     /// Schedules that block less, at fewer hours, or no longer.
     pub schedules: Vec<(Place, Id)>,
     /// What else, and for whom.
@@ -87,8 +89,9 @@ impl Loosened {
     pub fn by(before: &Household, after: &Household, taxonomy: &Taxonomy, defaults: OperatorDefaults, now: Timestamp) -> Self {
         let contact = before.contact.is_some() && before.contact != after.contact;
         let filtering_off = after.filtering == Filtering::Off && before.filtering != Filtering::Off;
+        let history = keeps_more(before, after);
         if filtering_off || is_same(before, after) {
-            return Self { filtering_off, contact, ..Self::default() };
+            return Self { filtering_off, contact, history, ..Self::default() };
         }
         // What is changed while filtering is off counts when it is on again.
         let (before, after) = (&switched_on(before), &switched_on(after));
@@ -107,7 +110,7 @@ impl Loosened {
         };
         // What a schedule no longer does at its hours is said by naming it.
         let losses = found.0.into_iter().map(said).filter(|(_, whom)| schedules.is_empty() || !whom.is_later).collect();
-        Self { filtering_off, contact, schedules, losses }
+        Self { filtering_off, contact, history, schedules, losses }
     }
 
     /// Whether it opens nothing.
@@ -115,6 +118,17 @@ impl Loosened {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whether more is kept after a change than before: for longer, with names, or of more devices that were there before.
+fn keeps_more(before: &Household, after: &Household) -> bool {
+    let Some(now) = after.kept() else { return false };
+    let Some(was) = before.kept() else { return true };
+    let is_newly_counted = |(id, device): (&Id, &Device)| device.log && before.devices.get(id).is_some_and(|was| !was.log);
+    now.days > was.days
+        || now.names && !was.names
+        || now.unknown_devices && !was.unknown_devices
+        || after.devices.iter().any(is_newly_counted)
 }
 
 /// What was found, for whom, and whether only at a later hour.

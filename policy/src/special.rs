@@ -148,6 +148,7 @@ impl Specials {
 /// bit 1      canary names are answered negatively
 /// bit 2      names of private relays are
 /// bit 3      queries are counted for the household's own activity
+/// bit 4      what is asked for is nobody's affair
 /// bit 8 on   safe search, two bits an engine: 0 off, 1 moderate, 2 strict
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -157,11 +158,14 @@ const PAUSED: u32 = 1;
 const CANARY: u32 = 2;
 const RELAY: u32 = 4;
 const RECORDED: u32 = 8;
+const HIDDEN: u32 = 16;
 const ENGINES_AT: u32 = 8;
 
 impl Standards {
     /// Nothing of it.
     pub const NONE: Self = Self(0);
+    /// What is asked for is nobody's affair, not even without a name to it.
+    pub const HIDDEN: Self = Self(HIDDEN);
 
     /// Whether the Internet is off.
     #[must_use]
@@ -178,6 +182,12 @@ impl Standards {
     #[must_use]
     pub fn is_recorded(self) -> bool {
         self.0 & RECORDED != 0
+    }
+
+    /// Whether what is asked for is nobody's affair: it is not even in the sample of all queries.
+    #[must_use]
+    pub fn is_hidden(self) -> bool {
+        self.0 & HIDDEN != 0
     }
 
     /// Has queries counted for the household's own activity.

@@ -101,10 +101,10 @@ impl<'h> Level<'h> {
 /// The levels of a household, by their places: the household's is the first, then its people's, then its devices'.
 struct Levels<'h> {
     levels: Vec<Level<'h>>,
-    /// For each device the levels that hold for it, from the household's down, and whether its queries are counted.
-    chains: Vec<(Vec<usize>, bool)>,
-    /// Whether those of devices that nobody named are.
-    records_unknown: bool,
+    /// For each device what holds at all hours, and the levels that hold for it, from the household's down.
+    chains: Vec<(Standards, Vec<usize>)>,
+    /// What holds at all hours for devices that nobody named.
+    of_unknown: Standards,
 }
 
 impl<'h> Levels<'h> {
@@ -117,10 +117,10 @@ impl<'h> Levels<'h> {
             let person = device.person.as_ref().and_then(|person| names.binary_search(&person.as_str()).ok());
             levels.push(Level::of(&device.settings));
             let chain = [Some(0), person.map(|place| place + 1), Some(levels.len() - 1)].into_iter().flatten().collect();
-            (chain, household.records(Some(device)))
+            (at_all_hours(household, Some(device)), chain)
         };
         let chains = household.devices.values().take(devices_max).map(chain).collect();
-        Self { levels, chains, records_unknown: household.records(None) }
+        Self { levels, chains, of_unknown: at_all_hours(household, None) }
     }
 
     /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns how far that is.
@@ -161,11 +161,8 @@ impl<'h> Levels<'h> {
         changes
     }
 
-    fn standing(&self, chain: &[usize], is_recorded: bool, at: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Standing {
-        let mut standing = Standing { blocked: ground.preset, ..Standing::default() };
-        if is_recorded {
-            standing.standards.record();
-        }
+    fn standing(&self, standards: Standards, chain: &[usize], at: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Standing {
+        let mut standing = Standing { blocked: ground.preset, standards, grants: 0 };
         let mut grants = Grants::default();
         let mut bypass = State::Block;
         let levels = || chain.iter().map(|place| &self.levels[*place]);
@@ -211,7 +208,7 @@ impl<'h> Levels<'h> {
     }
 
     fn phase(&self, from: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
-        let mut standings = vec![self.standing(&[0], self.records_unknown, from, ground, known)];
+        let mut standings = vec![self.standing(self.of_unknown, &[0], from, ground, known)];
         let mut place = |standing| {
             let place = standings.iter().position(|other| *other == standing).unwrap_or(standings.len());
             if place == standings.len() {
@@ -219,10 +216,19 @@ impl<'h> Levels<'h> {
             }
             u16::try_from(place).expect("no more than devices")
         };
-        let devices =
-            self.chains.iter().map(|(chain, is_recorded)| place(self.standing(chain, *is_recorded, from, ground, known))).collect();
+        let of_chain = |(standards, chain): &(Standards, Vec<usize>)| place(self.standing(*standards, chain, from, ground, known));
+        let devices = self.chains.iter().map(of_chain).collect();
         Phase { from, standings, devices }
     }
+}
+
+/// What no clock changes: whether the queries of a device are counted for its household, and whether they are told to nobody.
+fn at_all_hours(household: &Household, device: Option<&Device>) -> Standards {
+    let mut standards = if device.is_some_and(|device| !device.log) { Standards::HIDDEN } else { Standards::NONE };
+    if household.records(device) {
+        standards.record();
+    }
+    standards
 }
 
 /// What all levels stand on.
@@ -249,8 +255,10 @@ impl Timeline {
     pub fn of(household: &Household, devices_max: usize, taxonomy: &Taxonomy, defaults: OperatorDefaults, now: Timestamp) -> Self {
         let at = Moment::of(now);
         if household.filtering == Filtering::Off {
-            let devices = vec![0; household.devices.len().min(devices_max)];
-            let phase = Phase { from: at, standings: vec![Standing::default()], devices };
+            // Nothing is filtered and nothing is counted; what is nobody's affair is so all the same.
+            let hidden = Standing { standards: Standards::HIDDEN, ..Standing::default() };
+            let devices = household.devices.values().take(devices_max).map(|device| u16::from(!device.log)).collect();
+            let phase = Phase { from: at, standings: vec![Standing::default(), hidden], devices };
             return Self { phases: vec![phase], grants: Vec::new(), until: Moment::NEVER };
         }
         let preset = household.preset.as_deref().and_then(|slug| taxonomy.preset(slug)).unwrap_or(defaults.preset);

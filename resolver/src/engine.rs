@@ -232,7 +232,9 @@ impl Engine {
         let mac = query.edns.and_then(|edns| edns.mac);
         let identity = turn.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
         pen.identified(&identity);
-        pen.asked(query.name());
+        if !identity.asker.standards().is_hidden() {
+            pen.asked(query.name());
+        }
         let key = KeyRef::of(&query);
         let found = window.find(&self.cache, &key);
         let is_known = found.is_some();
@@ -291,7 +293,10 @@ impl Engine {
                 self.lead(query, verdict, lists, None, transport, reply);
                 pen.judged(&client.asker, query.name(), verdict, lists.stamp());
             }
-            _ if query.recursion_desired() => respond::write_error(reply, query, Rcode::ServFail, None, transport),
+            _ if query.recursion_desired() => {
+                pen.unanswered(&client.asker, query.name());
+                respond::write_error(reply, query, Rcode::ServFail, None, transport);
+            }
             _ if self.look(query, &client.asker, turn, transport, reply) => {}
             _ => respond::write_error(reply, query, Rcode::NoError, None, transport),
         }
@@ -331,7 +336,10 @@ impl Engine {
                     let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
                     self.walk(&query, &asker, &lists, resolved, transport, reply)
                 }
-                Err(code) => return respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport),
+                Err(code) => {
+                    self.common_desk().pen.unanswered(&asker, query.name());
+                    return respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport);
+                }
             };
         }
         if let Walked::NoTarget { verdict, .. } = walked

@@ -1,13 +1,14 @@
 //! What is asked for by those who want it counted for themselves, on its way from the workers to whoever counts.
 //!
-//! Most households keep nothing, and their queries pay one look at a bit for that. What the law orders is nobody's activity: a query that
-//! a mandate decides is not told of at all, so no count of a household can show it.
+//! Most households keep nothing, and their queries pay one look at a bit for that. What the law orders is nobody's activity: a query that an
+//! order blocks is not told of at all, so no count of a household can show it.
 
 use std::sync::Arc;
 
 use policy::{
     category::CategorySet,
     decide::{Asker, Layer, Verdict},
+    listing::Action,
     moment::Moment,
     name::NameRef,
     rules::HouseholdRules,
@@ -46,12 +47,15 @@ impl Ears {
         (Self(producer), consumer)
     }
 
-    /// Tells of a query whose asker wants it counted. False where the ring is full, and the query is lost for its household's counts.
-    #[cold]
-    #[inline(never)]
+    /// Tells of a query whose asker wants it counted; not of one that is to come again over TCP. False where the ring is full, and the query
+    /// is lost for its household's counts.
     pub fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
-        let Some((rules, device)) = asker.recorded().filter(|_| verdict.layer != Layer::Mandatory) else { return true };
+        let Some((rules, device)) = asker.recorded().filter(|_| is_told(verdict)) else { return true };
         let Verdict { layer, categories, .. } = verdict;
         self.0.push(Heard { rules: Arc::clone(rules), device, at, layer, categories, name: CarriedName::of(name) }).is_ok()
     }
+}
+
+fn is_told(verdict: Verdict) -> bool {
+    verdict.layer != Layer::Mandatory && verdict.action != Action::TcpOnly
 }

@@ -160,8 +160,8 @@ impl Pen {
 
     /// A query for a name was judged, under the lists with this stamp, and answered.
     pub fn judged(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, stamp: u64) {
-        if asker.standards().is_recorded() && !self.ears.hear(asker, name, verdict, clock()) {
-            self.count(Count::HeardDropped);
+        if asker.standards().is_recorded() {
+            self.hear(asker, name, verdict);
         }
         self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
         let is_proxied = verdict.action == Action::Proxied;
@@ -175,6 +175,21 @@ impl Pen {
                 self.count(Count::Dropped);
             }
             self.tell(verdict, stamp);
+        }
+    }
+
+    /// A query for a name could not be answered. Its asker asked all the same, and is not silent.
+    pub fn unanswered(&mut self, asker: &Asker, name: NameRef<'_>) {
+        if asker.standards().is_recorded() {
+            self.hear(asker, name, Verdict::by(Layer::Default));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict) {
+        if !self.ears.hear(asker, name, verdict, clock()) {
+            self.count(Count::HeardDropped);
         }
     }
 

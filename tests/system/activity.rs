@@ -15,8 +15,9 @@ const ACTIVITY: &str = "/v1/households/home/activity";
 /// A home with a child's tablet, a computer and a guest's phone, that blocks `youtube` and `violence`.
 async fn home(clock: &str) -> World {
     let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6")
-        .zone("fight.example. 60 A 192.0.2.7")
+        .zone("fight.example. 60 A 192.0.2.7\nguest 60 A 192.0.2.7\nvisitor 60 A 192.0.2.7")
         .zone("ordered.example. 60 A 192.0.2.8")
+        .zone("ordered-host.example. 60 A 192.0.2.21\nat 60 A 192.0.2.20\nleads 60 CNAME ordered.example.")
         .zone("news.example. 60 A 192.0.2.9")
         .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11")
         .zone("resolver.example. 60 A 192.0.2.12");
@@ -43,6 +44,11 @@ const VISITOR: &str = "127.0.7.99";
 
 async fn keep(world: &World, body: Value) -> Answer {
     world.api.put(HISTORY, body).await.ok()
+}
+
+async fn somebody(world: &World, body: Value) -> Api {
+    let made = world.api.post("/v1/households/home/keys", body).await.ok();
+    world.api.with_key(made.json["secret"].as_str().unwrap())
 }
 
 async fn ask(world: &World, from: &str, name: &str, times: usize) {
@@ -94,8 +100,13 @@ async fn nothing_is_kept_until_the_family_says_so_then_counts_by_device_category
     let refused = world.api.put(HISTORY, json!({ "days": 91 })).await;
     assert_eq!((refused.status, refused.problem(), &refused.json["field"]), (422, "limit", &json!("days")));
 
-    keep(&world, json!({ "days": 7 })).await;
-    let ear = Events::of_household(&world.api, "home").await;
+    let kept = keep(&world, json!({ "days": 7 })).await.json;
+    assert_eq!((&kept["history"]["names"], &kept["history"]["unknown_devices"]), (&json!(true), &json!(false)));
+    keep(&world, json!({ "days": 7, "unknown_devices": true })).await;
+    // What is left out stays as it is.
+    assert_eq!(keep(&world, json!({ "days": 7 })).await.json["history"]["unknown_devices"], true);
+    let mother = somebody(&world, json!({ "role": "parent" })).await;
+    let (ear, stranger) = (Events::of_household(&mother, "home").await, Events::of_household(&world.api, "home").await);
     ask(&world, TABLET, "www.tube.example", 3).await;
     ask(&world, TABLET, "news.example", 2).await;
     ask(&world, COMPUTER, "fight.example", 1).await;
@@ -117,9 +128,18 @@ async fn nothing_is_kept_until_the_family_says_so_then_counts_by_device_category
     assert_eq!(name(1), (&json!("fight.example"), &json!("computer"), &json!(1), &json!("category")));
     assert_eq!((names.len(), &names[0]["categories"]), (2, &json!(["youtube"])));
     ear.heard("block", &[("device", "tablet"), ("name", "www.tube.example"), ("layer", "category")]).await;
+    assert!(stranger.so_far().iter().all(|event| event["kind"] != "block"), "the operator is not of the family");
+    // Who is not of the family leaves a trace, and the auditor sees that trace alone.
+    let audit = world.api.get("/v1/audit?subject=activity:home").await.ok().json;
+    assert_eq!((&audit["records"][0]["action"], &audit["records"][0]["role"]), (&json!("read"), &json!("operator")));
+    let traces = audit["records"].as_array().unwrap().len();
+    activity(&mother, "").await;
+    assert_eq!(world.api.get("/v1/audit?subject=activity:home").await.ok().json["records"].as_array().unwrap().len(), traces);
 
     let shown = activity(&world.api, "?device=computer&from=2030-06-03T14:00:00Z").await;
     assert_eq!((&shown["asked"], devices(&shown)), (&json!(4), vec![row("\"computer\"", 4, 0)]));
+    let shown = activity(&world.api, "?to=2030-06-03T14:00:00Z&top=0").await;
+    assert_eq!((&shown["asked"], &shown["blocked_names"]), (&json!(7), &json!([])), "the hour at the end is the next one's");
     // What is counted survives the end of the program.
     world.daemon.terminate().await;
     world.daemon.restart().await;
@@ -130,15 +150,16 @@ async fn nothing_is_kept_until_the_family_says_so_then_counts_by_device_category
 async fn guests_never_appear_the_eighth_day_is_gone_from_api_and_disk_and_the_child_knows() {
     let world = home("2030-06-03 12:10:00").await;
     world.api.device("home", "guest", json!({ "name": "Guest", "identifiers": [{ "address": GUEST }], "log": false })).await.ok();
-    keep(&world, json!({ "days": 7, "unknown_devices": false })).await;
-    let made = world.api.post("/v1/households/home/keys", json!({ "role": "child", "device": "tablet" })).await.ok();
-    let child = world.api.with_key(made.json["secret"].as_str().unwrap());
+    keep(&world, json!({ "days": 7 })).await;
+    let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
+    let other_parent = somebody(&world, json!({ "role": "second-parent" })).await;
+    let (parents, childs) = (Events::of_household(&other_parent, "home").await, Events::of_household(&child, "home").await);
     let view = child.get("/v1/households/home/effective/tablet").await.ok().json;
     assert_eq!((&view["recorded"], &view["history"]["days"], &view["history"]["names"]), (&json!(true), &json!(7), &json!(true)));
 
-    for from in [GUEST, VISITOR] {
-        ask(&world, from, "fight.example", 3).await;
-    }
+    // Often enough that the anonymous sample of what is asked would have the guest's name, too.
+    ask(&world, GUEST, "guest.fight.example", 300).await;
+    ask(&world, VISITOR, "visitor.fight.example", 3).await;
     ask(&world, COMPUTER, "fight.example", 1).await;
     ask(&world, TABLET, "www.tube.example", 2).await;
     let shown = counted(&world.api, 3).await;
@@ -146,12 +167,21 @@ async fn guests_never_appear_the_eighth_day_is_gone_from_api_and_disk_and_the_ch
     assert_eq!(devices(&activity(&child, "").await), [("\"tablet\"".to_owned(), 2, 2)], "a child sees its own");
     let refused = child.get(&format!("{ACTIVITY}?device=computer")).await;
     assert_eq!((refused.status, refused.problem()), (403, "role"));
+    parents.heard("block", &[("device", "computer")]).await;
+    childs.heard("block", &[("device", "tablet")]).await;
+    let names = |events: &Events| events.so_far().iter().map(|event| event["name"].to_string()).collect::<String>();
+    assert!(!names(&parents).contains("guest") && !names(&parents).contains("visitor"), "{}", names(&parents));
+    assert!(!names(&childs).contains("fight"), "a child hears of its own: {}", names(&childs));
+    // Who was left alone is not counted again because another parent wants it.
+    let refused = other_parent.device("home", "guest", json!({ "log": true })).await;
+    assert_eq!((refused.status, refused.problem(), &refused.json["field"]), (403, "role", &json!("log")));
 
     // In the same hour of the eighth day it is still seven days ago, and an hour later it is not.
     world.clock().set("2030-06-10 12:50:00");
     assert_eq!(activity(&world.api, "").await["asked"], 3);
     world.daemon.terminate().await;
     assert!(is_on_disk(&world, "www.tube.example"), "the test looks where it is kept");
+    assert!(!is_on_disk(&world, "guest.fight.example"), "nowhere, and not without a name to it either");
     world.daemon.restart().await;
     ask(&world, COMPUTER, "news.example", 1).await;
     world.clock().set("2030-06-10 13:00:01");
@@ -174,7 +204,8 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
     assert!(!is_on_disk(&world, "www.tube.example"));
     assert_eq!(devices(&counted(&world.api, 2).await), [("\"computer\"".to_owned(), 2, 2)]);
     let audit = world.api.get("/v1/audit?subject=activity:home").await.ok().json;
-    assert_eq!((&audit["records"][0]["action"], &audit["records"][0]["after"]["device"]), (&json!("forget"), &json!("tablet")));
+    let mut deeds = audit["records"].as_array().unwrap().iter().map(|deed| (&deed["action"], &deed["after"]["device"]));
+    assert!(deeds.any(|deed| deed == (&json!("forget"), &json!("tablet"))), "{audit}");
 
     // What is asked in the very second of the forgetting is forgotten, too.
     world.clock().advance(Duration::from_secs(2));
@@ -199,21 +230,96 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
 }
 
 #[tokio::test]
-async fn what_an_order_blocks_is_nobodys_activity() {
+async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered() {
     let world = home("2030-06-03 12:10:00").await;
-    world.api.mandate("order", json!({ "name": "ordered.example", "basis": "court-order", "confidential": true })).await.ok();
+    let order = |what: Value| {
+        let mut order = json!({ "basis": "court-order", "confidential": true });
+        order.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        order
+    };
+    world.api.mandate("name", order(json!({ "name": "ordered.example" }))).await.ok();
+    world.api.mandate("address", order(json!({ "address": "192.0.2.20" }))).await.ok();
+    // Blocked for a category as well: the order speaks, and the category's counts do not move.
+    world.api.mandate("listed", order(json!({ "name": "www.tube.example", "scope": "exact" }))).await.ok();
     keep(&world, json!({ "days": 7 })).await;
-    let ear = Events::of_household(&world.api, "home").await;
-    assert!(world.line(TABLET).ask("ordered.example. A").await.starts_with("blocked"));
-    ask(&world, TABLET, "www.tube.example", 1).await;
+    let ear = Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
+    for name in ["ordered.example", "at.ordered-host.example", "leads.ordered-host.example", "www.tube.example"] {
+        let answer = world.line(TABLET).ask(&format!("{name}. A")).await;
+        assert!(answer.starts_with("blocked"), "{name}: {answer}");
+    }
+    ask(&world, TABLET, "tube.example", 1).await;
     let shown = counted(&world.api, 1).await;
     assert_eq!(devices(&shown), [("\"tablet\"".to_owned(), 1, 1)]);
-    ear.heard("block", &[("name", "www.tube.example")]).await;
-    assert!(ear.so_far().iter().all(|event| event["name"] != "ordered.example"), "{:?}", ear.so_far());
+    assert_eq!(shown["categories"], json!([{ "category": "youtube", "asked": 1, "blocked": 1 }]));
+    ear.heard("block", &[("name", "tube.example")]).await;
+    assert!(ear.so_far().iter().all(|event| event["kind"] != "block" || event["name"] == "tube.example"), "{:?}", ear.so_far());
     world.daemon.terminate().await;
     let kept = fs::read(world.folder().join("ox-protect-history.db")).unwrap();
-    assert!(!kept.windows(15).any(|window| window == b"ordered.example"));
+    let holds = |text: &[u8]| kept.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"tube.example") && !holds(b"ordered") && !holds(b"www.tube"));
     world.daemon.restart().await;
+}
+
+#[tokio::test]
+async fn without_the_file_of_counts_queries_are_answered_and_what_was_owed_to_it_is_done_later() {
+    let world = home("2030-06-03 12:10:00").await;
+    keep(&world, json!({ "days": 7 })).await;
+    ask(&world, TABLET, "www.tube.example", 2).await;
+    counted(&world.api, 2).await;
+    world.daemon.terminate().await;
+    let (file, aside) = (world.folder().join("ox-protect-history.db"), world.folder().join("aside"));
+    fs::rename(&file, &aside).unwrap();
+    fs::write(&file, "this is no database, and longer than nothing").unwrap();
+    world.daemon.restart().await;
+    assert!(world.line(TABLET).ask("www.tube.example. A").await.starts_with("blocked"));
+    assert!(world.line(TABLET).ask("news.example. A").await.starts_with("192.0.2.9"));
+    let refused = world.api.get(ACTIVITY).await;
+    assert_eq!((refused.status, refused.problem()), (503, "history_unavailable"));
+    assert!(world.api.metric("ox_protect_history_available").await < 0.5);
+    // The family does not want it any more; the file that has it is not there.
+    world.api.delete(HISTORY).await.ok();
+    world.daemon.terminate().await;
+    assert_eq!(fs::read_to_string(&file).unwrap(), "this is no database, and longer than nothing", "left as it was");
+    fs::rename(&aside, &file).unwrap();
+    world.daemon.restart().await;
+    eventually("what was owed is done", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+    keep(&world, json!({ "days": 7 })).await;
+    assert_eq!(activity(&world.api, "").await["asked"], 0);
+}
+
+#[tokio::test]
+async fn an_operator_who_allows_fewer_days_shortens_what_was_chosen_before() {
+    let world = home("2030-06-03 12:10:00").await;
+    keep(&world, json!({ "days": 30 })).await;
+    ask(&world, TABLET, "www.tube.example", 2).await;
+    counted(&world.api, 2).await;
+    world.daemon.terminate().await;
+    let config = fs::read_to_string(world.daemon.config()).unwrap();
+    fs::write(world.daemon.config(), config + "\n[history]\ndays_max = 1\n").unwrap();
+    world.daemon.restart().await;
+    assert_eq!(activity(&world.api, "").await["history"]["days"], 1);
+    ask(&world, COMPUTER, "news.example", 1).await;
+    counted(&world.api, 3).await;
+    world.clock().set("2030-06-04 13:00:01");
+    assert_eq!(activity(&world.api, "").await["asked"], 0);
+    eventually("it is gone from the disk", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+}
+
+#[tokio::test]
+async fn a_household_or_a_device_of_a_name_that_was_there_before_has_nothing_of_it() {
+    let world = home("2030-06-03 12:10:00").await;
+    keep(&world, json!({ "days": 7 })).await;
+    ask(&world, TABLET, "www.tube.example", 2).await;
+    ask(&world, COMPUTER, "news.example", 1).await;
+    counted(&world.api, 3).await;
+    world.api.delete("/v1/households/home/devices/tablet").await.ok();
+    world.device("home", "tablet", ("address", TABLET)).await;
+    assert_eq!(devices(&counted(&world.api, 1).await), [("\"computer\"".to_owned(), 1, 0)]);
+    world.api.delete("/v1/households/home").await.ok();
+    world.household("home", "127.0.7.0/24").await;
+    world.device("home", "computer", ("address", COMPUTER)).await;
+    keep(&world, json!({ "days": 7 })).await;
+    assert_eq!(activity(&world.api, "").await["asked"], 0);
 }
 
 #[tokio::test]
@@ -221,7 +327,7 @@ async fn a_device_that_asks_for_a_way_round_and_then_for_nothing_is_seen_not_to_
     let world = home("2030-06-03 19:00:00").await;
     world.api.put("/v1/households/home/bypass", json!({ "state": "allow" })).await.ok();
     keep(&world, json!({ "days": 7 })).await;
-    let parent = Events::of_household(&world.api, "home").await;
+    let parent = Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
     for device in [TABLET, COMPUTER, GUEST] {
         ask(&world, device, "news.example", 1).await;
     }
@@ -254,4 +360,16 @@ async fn a_device_that_asks_for_a_way_round_and_then_for_nothing_is_seen_not_to_
     ask(&world, TABLET, "news.example", 1).await;
     let shown = counted(&world.api, 10).await;
     assert!(shown["devices"].as_array().unwrap().iter().any(|row| row["device"] == "tablet" && row["silent"].is_null()));
+
+    // What was forgotten is not told of.
+    ask(&world, TABLET, "mask.icloud.com", 1).await;
+    counted(&world.api, 11).await;
+    world.api.delete(ACTIVITY).await.ok();
+    let told = parent.so_far().len();
+    world.clock().set("2030-06-03 19:40:00");
+    ask(&world, COMPUTER, "news.example", 1).await;
+    counted(&world.api, 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let later = parent.so_far();
+    assert!(later[told..].iter().all(|event| event["kind"] != "silent"), "{later:?}");
 }

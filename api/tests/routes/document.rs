@@ -169,7 +169,7 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
                 sign,
             };
             let earlier = now - jiff::SignedDuration::from_mins(30);
-            world.context.activity.note([told(earlier, None), told(earlier, Some(Sign::Vpn))], |_| true, now);
+            world.context.activity.as_ref().unwrap().note([told(earlier, None), told(earlier, Some(Sign::Vpn))], |_| true, now);
         }
         let answer = world.ask(method.clone(), &path, &[], body).await.ok();
         let template = template.replace("{name=new}", "{name}");

@@ -48,7 +48,7 @@ const TABLE: &str = "
     member   GET /v1/households/{id}/history
     holder   PUT /v1/households/{id}/history
     holder   DELETE /v1/households/{id}/history
-    member   GET /v1/households/{id}/activity
+    home     GET /v1/households/{id}/activity
     holder   DELETE /v1/households/{id}/activity
     viewer   GET /v1/households/{id}/effective
     member   GET /v1/households/{id}/effective/{device}
@@ -147,6 +147,7 @@ fn may(role: Role, guard: &str, method: &Method) -> bool {
         "holder" => &[Role::Operator, Role::Parent],
         "family" => &[Role::Operator, Role::Parent, Role::SecondParent],
         "viewer" => &[Role::Operator, Role::Auditor, Role::Parent, Role::SecondParent],
+        "home" => &[Role::Operator, Role::Parent, Role::SecondParent, Role::Child],
         "member" | "anyone" => &Role::ALL,
         other => panic!("{other} is no guard"),
     };

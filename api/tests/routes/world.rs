@@ -147,7 +147,8 @@ impl World {
         let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
-            activity: Arc::new(activity),
+            activity: Some(Arc::new(activity)),
+            activity_seats: tokio::sync::Semaphore::new(1),
             history: api::history::Limits { days_max: 90, silent_after: jiff::SignedDuration::from_mins(10) },
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),

@@ -11,6 +11,7 @@ use crate::{
     Author, Key, Store,
     audit::{Deed, append},
     choices,
+    duties::{self, Duty},
     error::{ChangeError, StoreError, step},
     keys::revoke_lost,
     notices::{self, NewNotice},
@@ -52,6 +53,8 @@ pub struct Change {
     pub household: Option<Household>,
     /// What the holder of its account must learn of.
     pub notices: Vec<NewNotice>,
+    /// What becomes of what was counted of it.
+    pub duties: Vec<Duty>,
     /// The request that the change allows.
     pub allows: Option<(String, Answer)>,
 }
@@ -190,7 +193,7 @@ impl Store {
         let told_before = before.as_ref().map(plain);
         let devices_before: Vec<Id> = before.iter().flat_map(|household| household.devices.keys().cloned()).collect();
         let networks_before = before.as_ref().map(|household| household.networks.clone()).unwrap_or_default();
-        let Change { household: mut after, notices, allows } = change(before).map_err(ChangeError::Refused)?;
+        let Change { household: mut after, notices, duties, allows } = change(before).map_err(ChangeError::Refused)?;
         let version = version + 1;
         if let Some(after) = &mut after {
             after.version = version.unsigned_abs();
@@ -212,6 +215,9 @@ impl Store {
         }
         for notice in &notices {
             notices::queue(&mut transaction, notice).await?;
+        }
+        for duty in &duties {
+            duties::owe(&mut transaction, id, duty).await?;
         }
         let allowed = match &allows {
             Some((request, answer)) => Some(requests::answer(&mut transaction, id, request, RequestState::Allowed, answer).await?),

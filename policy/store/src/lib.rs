@@ -9,6 +9,7 @@
 //! - `keys`: who may do what.
 //! - `retries`: writes that may come twice.
 //! - [`activity`]: what homes asked for, counted, in a file of its own.
+//! - `duties`: what of that is to be forgotten.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
@@ -17,6 +18,7 @@
 pub mod activity;
 mod audit;
 mod choices;
+mod duties;
 pub mod error;
 mod feeds;
 mod households;
@@ -39,6 +41,7 @@ use sqlx::{
 pub use activity::Activity;
 pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
 pub use choices::{ChoiceCount, ChoiceDay};
+pub use duties::{Duty, OpenDuty};
 pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Change, Changed, Page, Position};

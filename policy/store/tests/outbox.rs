@@ -37,7 +37,7 @@ fn notice(name: &str, at: Timestamp) -> NewNotice {
 }
 
 async fn change(store: &Store, notices: Vec<NewNotice>, allows: Option<(String, Answer)>) -> Result<(), ChangeError<&'static str>> {
-    let change = |_| Ok(Change { household: Some(home()), notices, allows });
+    let change = |_| Ok(Change { household: Some(home()), notices, duties: Vec::new(), allows });
     store.change_with(&by(), &id("home"), None, change).await.map(drop)
 }
 
