@@ -161,3 +161,39 @@ async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_come
     .await;
     assert!(!world.daemon.complaints().contains("token=abc"), "an address may hold a secret");
 }
+
+#[tokio::test]
+async fn whoever_has_more_kept_of_a_family_the_holder_is_told_and_of_less_nobody() {
+    let hook = Hook::new().await;
+    let world = world(&hook, None).await;
+    let phone = |log: bool| json!({ "name": "Gran's phone", "log": log });
+    let keep = async |history: Value| world.api.put("/v1/households/home/history", history).await.ok();
+    world.api.device("home", "phone", phone(false)).await.ok();
+    keep(json!({ "days": 7, "names": false })).await;
+    let notices = hook.wait_for(1).await;
+    assert_eq!((&notices[0]["kind"], &notices[0]["by"]["role"]), (&json!("history"), &json!("operator")));
+    assert_eq!(notices[0]["subject"], "More is kept of what your devices ask for");
+    let text = notices[0]["text"].as_str().unwrap();
+    assert!(text.contains("counted and kept for 7 days.") && text.contains("your provider"), "{text}");
+    assert_eq!((&notices[0]["changes"][0]["what"], &notices[0]["changes"][0]["days"]), (&json!("history"), &json!(7)));
+    // Less, or the same: nothing to tell.
+    keep(json!({ "days": 3 })).await;
+    world.api.device("home", "phone", json!({ "kind": "phone" })).await.ok();
+    for (more, body) in [
+        ("longer", json!({ "days": 30 })),
+        ("names", json!({ "days": 30, "names": true })),
+        ("unknown", json!({ "days": 30, "unknown_devices": true })),
+    ] {
+        let told = hook.notices().len();
+        keep(body).await;
+        assert_eq!(hook.wait_for(told + 1).await[told]["kind"], "history", "{more}");
+    }
+    world.api.device("home", "phone", phone(true)).await.ok();
+    let notices = hook.wait_for(5).await;
+    assert_eq!((notices.len(), &notices[4]["kind"]), (5, &json!("history")), "a device that was left alone is counted");
+    // Of nothing kept there is nothing to tell, and the next notice is about what opens.
+    world.api.put("/v1/households/home/history", json!({ "days": 0 })).await.ok();
+    world.api.toggle("home", "gambling", Allow).await.ok();
+    let notices = hook.wait_for(6).await;
+    assert_eq!((notices.len(), &notices[5]["kind"]), (6, &json!("loosened")));
+}
