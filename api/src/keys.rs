@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::household::Id;
-use policy_store::{Key, KeyError, NewKey, Role};
+use policy_store::{Key, KeyError, NewKey, Role, fingerprint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -80,6 +80,9 @@ pub async fn post(
     }
     let new = NewKey::new(body.role, Some(id), body.device, body.label.unwrap_or_default())?;
     let (secret, key) = context.store.create_key(&author, new).await?;
+    if let Some(fingerprint) = fingerprint(&secret) {
+        context.limits.known.add_key(fingerprint);
+    }
     let mut answer = json!(key);
     answer["secret"] = secret.into();
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
@@ -92,7 +95,7 @@ pub async fn post(
 #[derive(Debug, Clone)]
 pub struct SecretOf(pub String);
 
-/// Revokes a key: it opens nothing from the next request on.
+/// Revokes a key: it opens nothing from the next request on, and its streams end.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = shapes::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
@@ -105,5 +108,8 @@ pub async fn delete(
         return Err(unknown_household(&id));
     }
     let revoked = context.store.revoke_key(&author, Some(&id), &key).await?;
+    if let Some(key) = &revoked {
+        context.happenings.streams.end_of(&format!("key:{}", key.id));
+    }
     revoked.map(Json).ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
 }

@@ -24,6 +24,7 @@ mod feeds_changes;
 mod feeds_defined;
 mod feeds_paths;
 mod feeds_zones;
+mod http;
 mod identity;
 mod lists;
 mod mandates;
