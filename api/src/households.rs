@@ -330,12 +330,13 @@ pub async fn put_network(
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
     Asked(asked): Asked<Force>,
-    Body(body): Body<Force>,
+    Body(body): Body<serde_json::Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let (id, network) = (segment("id", &id)?, network(&cidr)?);
     refuse_no_source(&network)?;
-    let is_forced = asked.force || body.force;
+    let given = forced(&body);
     let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
+        let is_forced = asked.force || given?;
         let is_new = household.networks.insert(network);
         if is_new && !is_forced {
             refuse_too_much(&network)?;
@@ -347,6 +348,17 @@ pub async fn put_network(
     })
     .await?;
     Ok(written(&changed, made_or_changed(is_new), json!({ "network": network })))
+}
+
+/// What the body says of `force`. A body with anything else is refused, but an unknown household is told first.
+fn forced(body: &serde_json::Map<String, Value>) -> Result<bool, Problem> {
+    match body.keys().find(|key| *key != "force") {
+        Some(unknown) => Err(Problem::value(unknown, "body", format!("unknown field `{unknown}`, expected `force`"))),
+        None => match body.get("force") {
+            None => Ok(false),
+            Some(force) => force.as_bool().ok_or_else(|| Problem::value("force", "body", "true or false")),
+        },
+    }
 }
 
 /// Takes a network from a household.

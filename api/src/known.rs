@@ -7,21 +7,24 @@
 //!
 //! A fingerprint opens nothing. It decides only whose rate is counted, so that a key in force opens also from an address whose
 //! failures are used up. The store's own keys are read at the start; keys that other processes make are read when an unknown key
-//! comes from such an address, at most once a second.
+//! comes, some times at once and once a second in a loop.
 
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use policy_store::{Store, StoreError};
 
 /// Principals whose last request is remembered; where there are more, all are forgotten, and each is looked up once more.
 const ACTORS_MAX: usize = 100_000;
-/// How often keys of other processes are read at most.
+/// How often keys of other processes are read: a second apart in a loop of unknown keys, and so often at once before that.
 const READ_EVERY: Duration = Duration::from_secs(1);
+const READS_AT_ONCE: NonZeroU32 = NonZeroU32::new(8).expect("it is eight");
 
 /// The principal behind a fingerprint, as far as rates count it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,20 +35,22 @@ pub struct Actor {
     pub is_of_household: bool,
 }
 
-/// How far the store's keys were read.
-#[derive(Default)]
-struct Read {
-    at: Option<Instant>,
-    row: i64,
-}
-
 /// All fingerprints that are known.
-#[derive(Default)]
 pub struct Known {
     keys: RwLock<HashSet<u64>>,
     actors: Mutex<HashMap<u64, Actor>>,
-    read: tokio::sync::Mutex<Read>,
+    /// The last row of the store's keys that was read.
+    read: tokio::sync::Mutex<i64>,
+    reads: DefaultDirectRateLimiter,
     hasher: RandomState,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let quota = Quota::with_period(READ_EVERY).expect("a second is some time").allow_burst(READS_AT_ONCE);
+        let (keys, actors, read, hasher) = Default::default();
+        Self { keys, actors, read, reads: RateLimiter::direct(quota), hasher }
+    }
 }
 
 impl Known {
@@ -84,18 +89,17 @@ impl Known {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&fingerprint);
     }
 
-    /// Reads the keys that were made since the last reading, unless another request does so or did within the last second.
+    /// Reads the keys that were made since the last reading, unless another request does so, or many did just now.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn read(&self, store: &Store) -> Result<(), StoreError> {
         let Ok(mut read) = self.read.try_lock() else { return Ok(()) };
-        if read.at.is_some_and(|at| at.elapsed() < READ_EVERY) {
+        if self.reads.check().is_err() {
             return Ok(());
         }
-        read.at = Some(Instant::now());
-        let (fingerprints, row) = store.fingerprints(read.row).await?;
-        read.row = row;
+        let (fingerprints, row) = store.fingerprints(*read).await?;
+        *read = row;
         self.keys.write().unwrap_or_else(PoisonError::into_inner).extend(fingerprints);
         Ok(())
     }

@@ -127,15 +127,15 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
         return Err(wrong());
     };
     let actor = known.actor(fingerprint);
-    let is_known = actor.is_some() || known.holds(fingerprint);
-    if let Some(actor) = &actor {
-        limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?;
-    } else if !is_known && let Err(wait) = limits.fail(peer) {
+    if actor.is_none() && !known.holds(fingerprint) {
         // It may be one that another process made a moment ago.
         limits.learn(&context.store).await?;
-        if !known.holds(fingerprint) {
-            return Err(Problem::too_often(wait));
-        }
+    }
+    let is_known = actor.is_some() || known.holds(fingerprint);
+    match &actor {
+        Some(actor) => limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?,
+        None if is_known => {}
+        None => limits.fail(peer).map_err(Problem::too_often)?,
     }
     let key = context.store.authenticate(secret).await?;
     let is_in_force = key.is_some();

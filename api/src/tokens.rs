@@ -331,7 +331,8 @@ impl Tokens {
         let leeway_s = self.0.settings.leeway_s.min(LEEWAY_S_MAX) as f64;
         // NumericDate may have a fraction (RFC 7519, section 2). A float that is too large becomes the largest integer, which no
         // calendar has.
-        let seconds = claims.get("exp")?.as_f64()? + leeway_s;
+        // The second in which it ends is its own.
+        let seconds = claims.get("exp")?.as_f64()? + leeway_s + 1.0;
         Timestamp::from_second(seconds as i64).ok()
     }
 }

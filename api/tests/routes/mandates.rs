@@ -1,6 +1,7 @@
 //! Orders: nobody allows them, and nobody but the operator learns more of them than he says.
 
 use api::explain::{Sight, compose};
+use axum::http::Method;
 use policy::name::Name;
 use serde_json::{Value, json};
 

@@ -262,7 +262,8 @@ async fn wrong_keys_are_refused_before_the_store_is_asked() {
         let key = format!("Bearer ox_{number:064x}");
         statuses.push(world.as_key(&key, Method::GET, HOME, "").await.status);
     }
-    let may_ask = 2 + begun.elapsed().as_secs() as usize + 1;
+    // Two at once and one a second; eight times at once, and once a second, it is looked whether another process made keys.
+    let may_ask = 12 + 2 * begun.elapsed().as_secs() as usize;
     let asked = statuses.iter().filter(|status| **status == 500).count();
     assert!((1..=may_ask).contains(&asked), "{asked} of {may_ask}");
     assert!(statuses.iter().all(|status| [429, 500].contains(status)), "{statuses:?}");

@@ -6,7 +6,7 @@ use sqlx::Row;
 use crate::{Store, error::StoreError, error::step, keys};
 
 /// Rows that are read again with each reading: SQLite gives the number of a deleted last row to the next one.
-const READ_AGAIN: i64 = 256;
+const READ_AGAIN: i64 = 32;
 /// What the audit calls the end of a key.
 const REVOKED: &str = "revoke";
 
