@@ -348,7 +348,7 @@ async fn while_the_provider_is_down_a_token_is_to_be_tried_again_and_soon_opens(
 }
 
 #[tokio::test]
-async fn known_keys_go_on_while_the_provider_is_down_and_unknown_ones_are_tried_again() {
+async fn while_the_provider_is_down_known_keys_go_on_and_unknown_ones_wait() {
     let provider = Provider::new();
     let world = provider.world().await;
     let good = provider.token(Algorithm::ES256, &claims(json!({})));
