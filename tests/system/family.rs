@@ -7,8 +7,8 @@ use crate::world::{Api, Line, Switch::*, World, eventually};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
-/// A change by the clock is true within this time, as far as a test can see it.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a change by the clock is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const ZONES: [&str; 6] = [
     "fight.example. 60 A 192.0.2.1",
@@ -102,11 +102,11 @@ async fn a_persons_rules_hold_below_the_devices_own_and_above_the_households() {
     assert_eq!(sees(&tablet, &names).await, "++-");
 }
 
-/// Looks a few seconds before an instant and at it. The clock jumps there from days before, which is noticed within a second too.
+/// Looks some minutes before an instant and at it. The clock jumps there from days before, which is noticed too.
 async fn around(world: &World, line: &Line, instant: Timestamp, names: &[&str], before: &str, after: &str) {
-    for (at, expected) in [(instant - SignedDuration::from_secs(5), before), (instant, after)] {
+    for (at, expected) in [(instant - SignedDuration::from_mins(5), before), (instant, after)] {
         world.clock().set(&at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string());
-        eventually(&format!("{expected} at {at}"), AT_ONCE, async || sees(line, names).await == expected).await;
+        eventually(&format!("{expected} at {at}"), PATIENCE, async || sees(line, names).await == expected).await;
     }
 }
 
@@ -168,10 +168,10 @@ async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() 
     let explained = world.api.get("/v1/explain?name=tube.example&household=home&device=computer").await.ok().json;
     assert_eq!((&explained["layer"], &explained["setter"]["until"]), (&json!("grant"), &grant.json["until"]), "{explained}");
     // It closes by itself.
-    world.clock().advance(Duration::from_secs(45 * 60 - 3));
+    world.clock().advance(Duration::from_secs(40 * 60));
     assert_eq!(sees(&computer, &names).await, "+--");
-    world.clock().advance(Duration::from_secs(2));
-    eventually("the grant ends", AT_ONCE * 4, async || sees(&computer, &names).await == "---").await;
+    world.clock().advance(Duration::from_secs(6 * 60));
+    eventually("the grant ends", PATIENCE, async || sees(&computer, &names).await == "---").await;
     assert_eq!(effective(&world.api, "computer").await["grants"], json!([]));
     // Ended early; a name; everything, also while the Internet is off.
     let grant = world.api.post(grants, json!({ "domain": "news.example", "minutes": 45 })).await.ok();
