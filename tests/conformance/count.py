@@ -74,7 +74,9 @@ def read(folder, results):
 
 def main(folder, results):
     with open(pathlib.Path(__file__).with_name("explained.toml"), "rb") as text:
-        explained = {(suite, name): reason for suite, names in tomllib.load(text).items() for name, reason in names.items()}
+        reasons = tomllib.load(text)
+    of_groups = reasons.pop("groups", {})
+    explained = {(suite, name): reason for suite, names in reasons.items() for name, reason in names.items()}
     rows = list(read(folder, results))
     unexplained = 0
     for title in (ITERATION, DNSSEC, LEGACY, OTHER, CASES):
@@ -93,6 +95,8 @@ def main(folder, results):
             print(f"{title}: ours {ours}, Unbound {theirs}, of {len(members)} (strict: ours {ours_strict}, Unbound {theirs_strict})")
         elif members:
             print(f"{title}: ours {ours} of {len(members)} (strict: {ours_strict})")
+        if title in of_groups:
+            print(f"  explained: {of_groups[title]}")
         print("".join(line + "\n" for line in missed), end="")
     for suite, name in explained:
         if suite != "cases":

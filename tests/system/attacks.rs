@@ -234,7 +234,7 @@ fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
 async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String) {
     /// Queries of all the questions of the attack while one cold name is asked for: those that were sent already, and some more for each.
     /// Behind one round of the attack it would wait for 200 questions with up to 50 queries each.
-    const MEANWHILE_MAX: u64 = 2_000;
+    const MEANWHILE_MAX: u64 = 1_000;
     let world = World::draft(internet).start().await;
     let somebody = world.line("127.0.7.9");
     for name in ["", "warm."] {
