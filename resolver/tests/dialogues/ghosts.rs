@@ -217,7 +217,7 @@ async fn glue_that_leads_nowhere_gives_way_to_what_the_servers_own_zone_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_learnt_below_a_zone_ends_with_that_zone_however_late_it_is_learnt() {
+async fn what_is_learnt_below_a_zone_late_ends_with_that_zone() {
     let script = own(7, "taken.own. 10 NS n.taken.own.\nn.taken.own. 10 A 10.9.1.1\n");
     script.serve(
         OLD,

@@ -308,7 +308,7 @@ async fn a_name_of_the_internet_does_not_lead_into_somebodys_own_network() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_a_zone_gives_to_a_server_elsewhere_is_not_asked_unless_that_is_wanted() {
+async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
     const FOREIGN: &str = "10.6.6.6";
     for (hardens_glue, is_asked) in [(true, false), (false, true)] {
         let script = usual(18);
@@ -334,7 +334,7 @@ fn served_from_elsewhere(seed: u64, lines: &[(&str, &str)]) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_address_of_a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
+async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
     let v4 = ("ns.example.com. A", "NOERROR aa\nan ns.example.com. 60 A 10.0.0.4");
     let v6 = ("ns.example.com. AAAA", "NOERROR aa\nan ns.example.com. 60 AAAA 2001:db8::4");
     let alias = ("ns.example.com. A", "NOERROR aa\nan ns.example.com. 60 CNAME host.example.com.");

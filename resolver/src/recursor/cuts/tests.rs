@@ -50,7 +50,7 @@ fn the_closest_zone_that_is_still_delegated_is_found() {
 }
 
 #[test]
-fn a_configured_zone_goes_before_what_is_learnt_and_one_that_is_only_tried_first_can_be_left_out() {
+fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
     let fixed = |zone: &str, is_first_only| Cut::fixed(name(zone), Vec::new(), Role::Forwarder, None, is_first_only);
     let cuts = Cuts::new([fixed("corp.test", false), fixed("first.test", true)]);
     let root = cuts.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
@@ -72,7 +72,7 @@ fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
 }
 
 #[test]
-fn what_a_zone_delegates_ends_with_it_unless_it_is_the_root_or_a_top_level_domain() {
+fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
     let cuts = Cuts::new([]);
     let root = cuts.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
     let com = cuts.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
@@ -98,7 +98,7 @@ fn a_zones_word_on_its_servers_ends_with_its_delegation() {
 }
 
 #[test]
-fn a_zones_word_goes_when_its_delegation_is_learnt_again_and_a_late_one_is_not_taken() {
+fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
     let cuts = Cuts::new([]);
     let apex = || referral("example.com", 100, &[("more.example.com", &[])]);
     let first = cuts.learn(referral("example.com", 100, &[("old.example.com", &[])]), &hints(), at(0));

@@ -57,7 +57,7 @@ fn a_denial_holds_for_its_name_in_every_type_and_for_no_other_name() {
 }
 
 #[test]
-fn a_denial_of_a_shown_name_is_a_reason_to_show_longer_ones_and_nothing_else() {
+fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
     let rrsets = rrsets();
     let is_denied = |of: &str, now| rrsets.is_denied(name(of).borrow(), at(now));
     rrsets.keep_no_minimised_name(name("a.example").borrow(), Some(soa(60, 60)), at(0));
