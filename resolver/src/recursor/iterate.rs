@@ -224,8 +224,7 @@ impl<S: Surroundings> Recursor<S> {
                 Err(_) => {
                     is_second_try = true;
                     self.cuts.forget(&cut.zone);
-                    let above = cut.zone.borrow().parent().unwrap_or(cut.zone.borrow()).to_owned();
-                    cut = self.start(quest, path, above.borrow(), without_first).await?;
+                    cut = self.start(quest, path, place, without_first).await?;
                     minimiser = minimiser_at(&cut);
                     continue;
                 }

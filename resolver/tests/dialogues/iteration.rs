@@ -144,12 +144,14 @@ async fn a_server_that_fails_on_part_of_a_name_is_asked_for_the_whole_name() {
 async fn who_is_too_busy_now_is_asked_again_at_once() {
     let script = usual(9);
     script.serve(TLD, authority(&[("com.", "example.com. 3600 NS ns1.example.com.\nns1.example.com. 3600 A 10.0.0.3\n")]));
-    let (recursor, _) = recursor_with(script, |settings| settings.queries_per_server_max = 1);
+    let (recursor, script) = recursor_with(script, |settings| settings.queries_per_server_max = 1);
     assert_eq!(ask(&recursor, "ns1.example.com", RecordType::A).await, "NoError 10.0.0.3");
+    script.asked();
     let (first, second) =
         tokio::join!(ask(&recursor, "www.example.com", RecordType::A), ask(&recursor, "short.example.com", RecordType::A));
     assert_eq!((first.as_str(), second), ("NoError 192.0.2.1", format!("{:?}", Failure::Busy)));
     assert_eq!(ask(&recursor, "short.example.com", RecordType::A).await, "NoError 192.0.2.9");
+    assert_eq!(script.asked(), ["www", "short"].map(|host| format!("{FIRST} {host}.example.com. A")), "and no zone above");
 }
 
 /// `example.com` moves to another address while its delegation is remembered.
@@ -178,6 +180,21 @@ async fn a_delegation_that_has_moved_is_asked_for_at_the_parent_once() {
     sleep(Duration::from_secs(5)).await;
     ask(&recursor, "d.example.com", RecordType::A).await;
     assert_eq!(at(&script.asked(), TLD).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_fails_and_is_delegated_no_more_is_forgotten() {
+    let (recursor, script) = recursor(usual(10));
+    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    for server in [FIRST, SECOND] {
+        script.serve(server, says(&[]));
+    }
+    script.serve(TLD, authority(&[("com.", &format!("a.gtld.com. 3600 A {TLD}\n"))]));
+    assert_eq!(ask(&recursor, "a.example.com", RecordType::A).await, "NXDomain");
+    script.asked();
+    assert_eq!(ask(&recursor, "b.example.com", RecordType::A).await, "NXDomain");
+    let asked = script.asked();
+    assert!(asked.iter().all(|line| line.starts_with(TLD)), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,6 +322,18 @@ async fn a_name_of_the_internet_does_not_lead_into_somebodys_own_network() {
             assert_eq!(ask(&recursor, name, kind).await, expected, "{name} {kind}, round {round}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarders_alias_into_somebodys_own_network_leads_nowhere() {
+    let script = Script::new(17);
+    let answer = "NOERROR ra\nan far.test. 60 CNAME home.test.\nan home.test. 60 A 192.168.0.1";
+    script.serve(FIRST, says(&[("far.test. A", answer)]));
+    let (recursor, _) = recursor_with(script, |settings| {
+        settings.fixed = vec![fixed(".", FIRST, Role::Forwarder, false)];
+        settings.private_addresses = vec!["192.168.0.0/16".parse().unwrap()];
+    });
+    assert_eq!(ask(&recursor, "far.test", RecordType::A).await, "NoError home.test.");
 }
 
 #[tokio::test(start_paused = true)]

@@ -162,8 +162,8 @@ pub fn parse(apex: &str, text: &str) -> Records {
 
 /// One record in master-file form; `DNAME` too, which the record library does not read.
 pub fn record(line: &str) -> Record {
-    let records = parse(".", line).into_values().flatten();
-    records.filter(|record| record.record_type() != RecordType::SOA || line.contains(" SOA ")).next_back().unwrap()
+    let mut records = parse(".", line).into_values().flatten();
+    records.rfind(|record| record.record_type() != RecordType::SOA || line.contains(" SOA ")).unwrap()
 }
 
 /// A server that says to a question (`www.example.com. A`, or `*.example.com.` for all within) what stands beside it: the code and `aa` or

@@ -164,6 +164,7 @@ fn who_refers_upwards_or_sideways_or_speaks_of_something_else_is_lame() {
     check("NOERROR | ns example.com. 60 TXT x", "bad Lame");
     check("NOERROR | ar other.example.com. 60 A 192.0.2.1", "bad Lame");
     check("SERVFAIL", "bad Code(ServFail)");
+    check("SERVFAIL ra", "bad Code(ServFail)");
     check(&format!("SERVFAIL aa | {A}"), "bad Code(ServFail)");
     check("YXDOMAIN aa", "bad Code(YXDomain)");
     check_forwarder("NOERROR ra | ns example.com. 60 NS n.example.com.", "bad Lame");
@@ -233,6 +234,8 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
     check("NOERROR aa | an com. 90 DNAME net.", "no data www.example.com no SOA, doubtful");
     check("NOERROR aa | an www.example.com. 90 DNAME net.", "no data www.example.com no SOA, doubtful");
     check_as(Role::Authority, RecordType::DNAME, "NOERROR aa | an www.example.com. 90 DNAME net.", "answer www.example.com/DNAMEx1");
+    let too_long = format!("NOERROR ra | an example.com. 90 DNAME {}.", vec!["l".repeat(62); 4].join("."));
+    check(&too_long, "too long example.com/DNAMEx1");
     // Of several, the first.
     let several = "NOERROR aa | an example.com. 90 DNAME a.test. | an example.com. 90 DNAME b.test.";
     check(several, "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test");
@@ -276,8 +279,8 @@ fn a_set_of_more_records_than_anybody_has_is_a_fault() {
     let records = |count: usize| -> String {
         (0..count).map(|number| format!(" | an {NAME}. 60 A 10.1.{}.{}", number / 256, number % 256)).collect()
     };
-    check(&format!("NOERROR aa{}", records(RECORDS_MAX)), &format!("answer www.example.com/Ax{RECORDS_MAX}"));
-    check(&format!("NOERROR aa{}", records(RECORDS_MAX + 1)), "bad TooMuch");
+    check(&format!("NOERROR aa{}", records(256)), "answer www.example.com/Ax256");
+    check(&format!("NOERROR aa{}", records(257)), "bad TooMuch");
 }
 
 /// What `com` says of `example.com`.
@@ -292,6 +295,8 @@ fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
     let with = "referral example.com 30 ns1.example.com[192.0.2.53, 2001:db8::53] ns.other.net";
     assert_eq!(refer(&format!("NOERROR | {inside}"), true), format!("{with}[]"));
     assert_eq!(refer(&format!("NOERROR | {inside}"), false), format!("{with}[192.0.2.54]"));
+    let from_resolver = "NOERROR ra | ns example.com. 60 NS ns1.example.com.";
+    assert_eq!(refer(from_resolver, true), "referral example.com 60 ns1.example.com[]", "whatever else it offers");
     // Only below the zone, and only above the name.
     assert_eq!(refer("NOERROR | ns com. 60 NS ns1.example.com.", true), "bad Lame");
     assert_eq!(refer("NOERROR | ns other.com. 60 NS ns1.example.com.", true), "bad Lame");
@@ -301,12 +306,12 @@ fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
 
 #[test]
 fn of_a_referral_so_many_servers_and_addresses_are_taken() {
-    let servers: String = (0..SERVERS_MAX + 2).map(|number| format!(" | ns example.com. 60 NS n{number}.example.com.")).collect();
-    let glue: String = (0..GLUE_MAX + 2).map(|number| format!(" | ar n0.example.com. 60 A 192.0.2.{number}")).collect();
+    let servers: String = (0..15).map(|number| format!(" | ns example.com. 60 NS n{number}.example.com.")).collect();
+    let glue: String = (0..8).map(|number| format!(" | ar n0.example.com. 60 A 192.0.2.{number}")).collect();
     let (zone, name) = (name("com"), name(NAME));
     let sifted = sift(&reply(&format!("NOERROR{servers}{glue}")), asked(&zone, &name, RecordType::A, Role::Authority));
     let Finding::Referral(referral) = sifted.finding else { panic!("{sifted:?}") };
-    assert_eq!((referral.servers.len(), referral.servers[0].glue.len()), (SERVERS_MAX, GLUE_MAX));
+    assert_eq!((referral.servers.len(), referral.servers[0].glue.len()), (13, 6));
 }
 
 #[test]
