@@ -20,6 +20,18 @@ async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
 }
 
 #[tokio::test]
+async fn a_denial_does_not_hide_names_below() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
+    let home = world.line("127.0.7.9");
+    for denied in ["b.a.example. A", "typo.b.a.example. A"] {
+        assert_eq!(home.ask(denied).await, "NXDOMAIN");
+    }
+    world.internet.replace("a.example.", "a.example. 60 A 192.0.2.1\nwww.b 60 A 192.0.2.2");
+    assert_eq!(home.ask("www.b.a.example. A").await, "192.0.2.2");
+    assert_eq!(home.ask("typo.b.a.example. A").await, "NXDOMAIN", "which holds for the name it was said of");
+}
+
+#[tokio::test]
 async fn a_second_question_in_any_letter_case_is_answered_from_the_cache() {
     let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
     let home = world.line("127.0.7.9");

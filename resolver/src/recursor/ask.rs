@@ -281,7 +281,6 @@ impl<S: Surroundings> Recursor<S> {
             }
         };
         match &sifted.finding {
-            Finding::Bad(Fault::TooLong) => Ok(Some(sifted)),
             Finding::Bad(fault) => {
                 let fault = *fault;
                 quest.note(now, || format!("{address}: {fault:?}"));
@@ -447,6 +446,10 @@ impl<S: Surroundings> Recursor<S> {
 
     /// Tells the addresses of a zone's servers that are known. Returns names to look up when those do not help: servers without
     /// address last, so that they are taken first, and servers elsewhere whose glue may be old.
+    ///
+    /// The glue of a delegation is the parent's word and counts alone, so that a server that the parent has exchanged cannot go on by what
+    /// it says of its own address. What the server's own zone says is taken where there is no glue, and for a server outside of the zone
+    /// that is asked also where its glue leads to nobody who serves it.
     fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
         let now = self.surroundings.now();
         cut.addresses.iter().for_each(|&address| add(address));
@@ -455,22 +458,28 @@ impl<S: Surroundings> Recursor<S> {
             apex.iter().flat_map(|apex| &apex.servers).filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
         let (mut unknown, mut doubtful) = (Vec::new(), Vec::new());
         for server in cut.servers.iter().chain(further) {
-            let known = [RecordType::A, RecordType::AAAA].into_iter().flat_map(|record_type| {
-                let kept = self.rrsets.exact(server.name.borrow(), record_type.into(), now);
-                kept.map_or_else(Vec::new, |kept| self.addresses_in(&kept.fact))
-            });
-            let known: Vec<SocketAddr> = known.collect();
+            let is_inside = server.name.borrow().is_within(cut.zone.borrow());
             let mut glue: Vec<SocketAddr> = server.glue.iter().filter_map(|&address| self.address_to_ask(address)).collect();
             if glue.is_empty() {
                 glue = self.glue_of(&server.name);
             }
-            match (known.is_empty(), glue.is_empty()) {
+            let leads_nowhere = |address: &SocketAddr| {
+                let outlook = self.servers.at(*address).outlook(&cut.zone, now);
+                outlook.is_down || outlook.is_lame
+            };
+            let mut said = Vec::new();
+            if glue.is_empty() || !is_inside && glue.iter().all(leads_nowhere) {
+                let kept = [RecordType::A, RecordType::AAAA].into_iter().map(u16::from);
+                let kept = kept.filter_map(|record_type| self.rrsets.of_server(server.name.borrow(), record_type, now));
+                said = kept.flat_map(|kept| self.addresses_in(&kept.fact)).collect();
+            }
+            match (said.is_empty(), glue.is_empty()) {
                 (true, true) => unknown.push(server.name.clone()),
                 // A server in its own zone could only be looked up at itself.
-                (true, false) if !server.name.borrow().is_within(cut.zone.borrow()) => doubtful.push(server.name.clone()),
+                (true, false) if !is_inside => doubtful.push(server.name.clone()),
                 _ => {}
             }
-            known.into_iter().chain(glue).for_each(&mut add);
+            said.into_iter().chain(glue).for_each(&mut add);
         }
         self.shuffle(&mut unknown);
         doubtful.append(&mut unknown);

@@ -371,7 +371,8 @@ impl Counts {
             Fault::Code(ResponseCode::NotImp) => "notimp",
             Fault::Code(_) => "other-code",
             Fault::Lame => "lame",
-            Fault::TooLong | Fault::TooMuch => "too-much",
+            Fault::Inconsistent => "inconsistent",
+            Fault::TooMuch => "too-much",
         };
         counter!("ox_protect_upstream_faults_total", "fault" => label).increment(1);
     }

@@ -3,6 +3,7 @@
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
 
+mod chains;
 mod orders;
 mod world;
 
