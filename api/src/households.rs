@@ -73,7 +73,9 @@ pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer
 /// Whether this can be an address of e-mail. Whether it is one, only a letter can tell.
 fn is_address(text: &str) -> bool {
     let is_plain = text.len() <= 254 && text.chars().all(|letter| !letter.is_whitespace() && !"<>,;\"".contains(letter));
-    is_plain && text.parse::<Text>().is_ok() && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
+    is_plain
+        && text.parse::<Text>().is_ok()
+        && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
 }
 
 impl HouseholdBody {

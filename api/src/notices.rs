@@ -250,9 +250,11 @@ impl Words<'_> {
                 let thing = match granted {
                     Granted::Everything(_) => "Everything".to_owned(),
                     Granted::Domain(name) => name.to_string(),
-                    Granted::Category(slug) => {
-                        self.context.taxonomy.find(slug).map_or_else(|| shown(slug).into_owned(), |id| self.context.taxonomy.category(id).title.clone())
-                    }
+                    Granted::Category(slug) => self
+                        .context
+                        .taxonomy
+                        .find(slug)
+                        .map_or_else(|| shown(slug).into_owned(), |id| self.context.taxonomy.category(id).title.clone()),
                 };
                 let end = until.to_zoned(zone(self.after));
                 let text = format!("{thing} is open for {people} until {} on {}.", end.strftime("%H:%M"), end.strftime("%A %-d %B"));

@@ -200,7 +200,8 @@ fn model(
     .collect();
     // What safe search says of the name, whoever asks for it.
     let search = {
-        let level = |engine: &str| nearest.iter().find_map(|(_, settings)| settings.safe_search.get(engine)).map(|search| search.value.level);
+        let level =
+            |engine: &str| nearest.iter().find_map(|(_, settings)| settings.safe_search.get(engine)).map(|search| search.value.level);
         let is_on = |engine: &str| !is_off && level(engine).is_some_and(|level| level != SearchLevel::Off);
         match name {
             "www.google.com" if is_on("google") => Some(("safe-search".to_owned(), ["forcesafesearch.google.com".to_owned()].into())),

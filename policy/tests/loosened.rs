@@ -175,7 +175,8 @@ fn more_history_is_told_and_less_is_not() {
 #[test]
 fn what_opens_on_day_seven_is_told() {
     let schedule = |schedule: Value| set(schedule);
-    let bedtime = schedule(json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }));
+    let bedtime =
+        schedule(json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }));
     for (day, from, what, expected) in [
         ("wed", "11:30", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
         ("wed", "11:30", json!({ "pause": true }), Loss::Pause),
@@ -187,7 +188,11 @@ fn what_opens_on_day_seven_is_told() {
         // Each night has changes of its own, so that one timeline does not reach over the week. It is Wednesday, 13:00 by the home's clocks.
         let before = with(
             &home(),
-            &[("preset", json!("light")), ("schedules", json!({ "bedtime": bedtime })), ("people/ella/schedules", json!({ "lesson": set(lesson) }))],
+            &[
+                ("preset", json!("light")),
+                ("schedules", json!({ "bedtime": bedtime })),
+                ("people/ella/schedules", json!({ "lesson": set(lesson) })),
+            ],
         );
         let before = if day == "wed" { with(&before, &[("people/ella/schedules/lesson/to", json!("12:30"))]) } else { before };
         let told = opened(&before, &with(&before, &[("devices/phone/person", Value::Null)]));

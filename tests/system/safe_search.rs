@@ -95,11 +95,18 @@ async fn a_reward_and_an_allow_open_youtube_and_leave_it_restricted() {
     assert_eq!(tablet.ask("www.youtube.com. A").await, "blocked: youtube");
     let tablets = "/v1/households/home/devices/tablet";
     // A category, a name, everything, by grant; a name by own list of device and household; a category by a switch and by a schedule.
-    for grant in [json!({ "category": "youtube", "minutes": 5 }), json!({ "domain": "youtube.com", "minutes": 5 }), json!({ "everything": true, "minutes": 5 })] {
+    for grant in [
+        json!({ "category": "youtube", "minutes": 5 }),
+        json!({ "domain": "youtube.com", "minutes": 5 }),
+        json!({ "everything": true, "minutes": 5 }),
+    ] {
         world.api.post(&format!("{tablets}/grants"), grant.clone()).await.ok();
         assert!(is_led(&tablet, "www.youtube.com").await && is_led(&tablet, "www.google.com").await, "{grant}");
         let why = explained(&world, "www.youtube.com").await;
-        assert_eq!((&why["layer"], &why["verdict"], &why["setter"]["layer"]), (&json!("safe-search"), &json!("allow"), &json!("household")));
+        assert_eq!(
+            (&why["layer"], &why["verdict"], &why["setter"]["layer"]),
+            (&json!("safe-search"), &json!("allow"), &json!("household"))
+        );
         assert!(why["reason"].as_str().unwrap().contains("open for a while does not lift this"), "{}", why["reason"]);
         world.api.delete(&format!("{tablets}/grants")).await.ok();
         assert_eq!(tablet.ask("www.youtube.com. A").await, "blocked: youtube");

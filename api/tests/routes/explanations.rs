@@ -175,7 +175,8 @@ async fn an_allow_of_a_search_engine_says_that_safe_search_holds() {
     let phone = format!("{HOME}/devices/phone");
     world.put(&format!("{phone}/safe-search"), r#"{"google":"strict","duckduckgo":"strict"}"#).await.ok();
     let explain = async |name: &str| world.explain(&format!("name={name}&household=home&device=phone")).await;
-    let told = |explained: &Value| (explained["layer"].as_str().unwrap().to_owned(), explained["setter"]["layer"].as_str().unwrap().to_owned());
+    let told =
+        |explained: &Value| (explained["layer"].as_str().unwrap().to_owned(), explained["setter"]["layer"].as_str().unwrap().to_owned());
     let says = |explained: &Value, words: &str| assert!(explained["reason"].as_str().unwrap().contains(words), "{}", explained["reason"]);
     let alone = explain("www.google.com").await;
     assert_eq!(told(&alone), ("safe-search".into(), "device".into()));
@@ -196,7 +197,10 @@ async fn an_allow_of_a_search_engine_says_that_safe_search_holds() {
     assert_eq!(told(&explain("www.google.com").await), ("household-allow".into(), "household".into()));
     assert_eq!(told(&explain("html.duckduckgo.com").await), ("household-allow".into(), "household".into()));
     let shown = world.get(&format!("{HOME}/effective/phone")).await.ok().json["search_unlock"].clone();
-    assert_eq!((&shown["unlocked"], &shown["layer"], &shown["set_by"]), (&json!(true), &json!("household"), &json!(format!("key:{}", world.key_id))));
+    assert_eq!(
+        (&shown["unlocked"], &shown["layer"], &shown["set_by"]),
+        (&json!(true), &json!("household"), &json!(format!("key:{}", world.key_id)))
+    );
     world.put(&format!("{phone}/search-unlock"), r#"{"state":"block"}"#).await.ok();
     assert_eq!(told(&explain("www.google.com").await), ("safe-search".into(), "device".into()));
 }

@@ -7,6 +7,7 @@ mod document;
 mod doors;
 mod explanations;
 mod feeds;
+mod hours;
 mod keeper;
 mod lists;
 mod mandates;

@@ -49,7 +49,9 @@ impl World {
 #[tokio::test]
 async fn a_key_for_a_parent_is_told_when_it_is_made_and_when_it_ends() {
     let world = home().await;
-    for (role, words) in [("parent", "for the holder of the account (“Dad's laptop”)"), ("second-parent", "for another parent (“Dad's laptop”)")] {
+    for (role, words) in
+        [("parent", "for the holder of the account (“Dad's laptop”)"), ("second-parent", "for another parent (“Dad's laptop”)")]
+    {
         let told = world.mails().await.len();
         let made = world.post(KEYS, &json!({ "role": role, "label": "Dad's laptop" }).to_string()).await.ok();
         let [(kind, text)] = &world.told_since(told).await[..] else { panic!("one notice of a {role}'s key") };
@@ -134,9 +136,15 @@ async fn who_changes_the_address_does_not_choose_where_that_is_told() {
 async fn a_longer_history_is_told_and_a_shorter_one_is_not() {
     let world = home().await;
     // What is kept, how many notices there are then, and the days that the last one names.
-    for (days, names, notices, told) in
-        [(7, false, 1, "kept for 7 days."), (3, false, 1, ""), (4, false, 2, "kept for 4 days."), (4, true, 3, "kept for 4 days, with the names"), (0, true, 3, ""), (90, true, 4, "kept for 90 days, with the names"), (89, true, 4, "")]
-    {
+    for (days, names, notices, told) in [
+        (7, false, 1, "kept for 7 days."),
+        (3, false, 1, ""),
+        (4, false, 2, "kept for 4 days."),
+        (4, true, 3, "kept for 4 days, with the names"),
+        (0, true, 3, ""),
+        (90, true, 4, "kept for 90 days, with the names"),
+        (89, true, 4, ""),
+    ] {
         world.put(&format!("{HOME}/history"), &json!({ "days": days, "names": names }).to_string()).await.ok();
         let all = world.told_since(0).await;
         assert_eq!(all.len(), notices, "{days} {names}: {all:?}");
@@ -171,7 +179,11 @@ async fn no_line_of_a_notice_is_of_another_persons_making() {
 
 #[test]
 fn a_stored_document_with_such_names_is_still_read() {
-    let set = Set { value: OwnName { state: State::Allow, scope: policy::listing::Scope::Exact }, set_by: "a\nb".into(), set_at: Timestamp::UNIX_EPOCH };
+    let set = Set {
+        value: OwnName { state: State::Allow, scope: policy::listing::Scope::Exact },
+        set_by: "a\nb".into(),
+        set_at: Timestamp::UNIX_EPOCH,
+    };
     let document = json!({
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on", "external_ref": "a\r\nb", "names": { "a.example": set },
         "people": { "ella": { "name": "El\u{202e}la" } },

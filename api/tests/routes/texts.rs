@@ -37,13 +37,39 @@ async fn what_shows_nothing_or_turns_the_text_is_refused_by_its_field() {
     let (world, request, report) = home().await;
     let before = world.get("/v1/households/home").await.text;
     let characters = [
-        "\0", "\u{1}", "\u{7}", "\t", "\n", "\r\n", "\u{1b}[31m", "\u{7f}", "\u{85}", "\u{9b}", "\u{ad}", "\u{61c}", "\u{200b}", "\u{200e}", "\u{200f}", "\u{2028}",
-        "\u{2029}", "\u{202a}", "\u{202e}", "\u{2060}", "\u{2066}", "\u{2069}", "\u{feff}", "\u{fdd0}", "\u{ffff}", "\u{1fffe}", "\u{e0041}",
+        "\0",
+        "\u{1}",
+        "\u{7}",
+        "\t",
+        "\n",
+        "\r\n",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{9b}",
+        "\u{ad}",
+        "\u{61c}",
+        "\u{200b}",
+        "\u{200e}",
+        "\u{200f}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{202a}",
+        "\u{202e}",
+        "\u{2060}",
+        "\u{2066}",
+        "\u{2069}",
+        "\u{feff}",
+        "\u{fdd0}",
+        "\u{ffff}",
+        "\u{1fffe}",
+        "\u{e0041}",
     ];
     let mut wrong = Vec::new();
     for (method, path, body, field) in ROUTES {
         for character in characters {
-            let text = if field == "contact" && body.contains("email") { format!("a{character}b@example.org") } else { format!("a{character}b") };
+            let text =
+                if field == "contact" && body.contains("email") { format!("a{character}b@example.org") } else { format!("a{character}b") };
             let path = path.replace("REQUEST", &request).replace("REPORT", &report);
             let body = body.replace("TEXT", &json!(text).to_string());
             let method: Method = method.parse().unwrap();
@@ -92,8 +118,16 @@ async fn a_name_of_white_space_alone_is_none() {
 async fn names_of_things_are_identifiers_and_domains_are_names() {
     let world = World::with_home().await;
     let schedule = r#"{"from":"21:30","to":"06:30","pause":true}"#;
-    for path in ["schedules/bed%0Atime", "schedules/bed%E2%80%AEtime", "people/el%00la", "devices/pho%E2%80%8Bne", "names/a%E2%80%AEb.example"] {
-        let body = if path.starts_with("names") { r#"{"state":"block"}"# } else if path.starts_with("schedules") { schedule } else { "{}" };
+    for path in
+        ["schedules/bed%0Atime", "schedules/bed%E2%80%AEtime", "people/el%00la", "devices/pho%E2%80%8Bne", "names/a%E2%80%AEb.example"]
+    {
+        let body = if path.starts_with("names") {
+            r#"{"state":"block"}"#
+        } else if path.starts_with("schedules") {
+            schedule
+        } else {
+            "{}"
+        };
         let answer = world.put(&format!("/v1/households/home/{path}"), body).await;
         assert_eq!(answer.status, 422, "{path}: {}", answer.text);
     }
