@@ -48,7 +48,7 @@ async fn explained(world: &World, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn safe_search_leads_one_device_to_the_engines_safe_hosts() {
+async fn safe_search_leads_only_its_device_to_the_engines_family_addresses() {
     let world = home().await;
     let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
     let levels = json!({ "google": "strict", "bing": "strict", "youtube": "moderate", "duckduckgo": "strict" });
