@@ -1,6 +1,8 @@
-//! What is known of each server by its address: how fast it is, what it cannot do, whether it is there at all.
+//! What is known of each server by its address: how fast it is, what it cannot do, whether it is there at all. And what is known of a server in
+//! one zone: how it reads letter case there ([`Habits`]).
 
 use std::{
+    hash::BuildHasher as _,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -37,8 +39,20 @@ const LAME_FOR: Duration = Duration::from_secs(600);
 const PLACES_ON_TRIAL: u32 = 1_000;
 /// Zones that a server is remembered to be lame for. A count.
 const LAME_ZONES_MAX: usize = 16;
-/// How long it is remembered that a server cannot do something.
-const UNABLE_FOR: Duration = Duration::from_secs(3_600);
+/// How long it is remembered that a server can, or cannot, do something.
+pub const UNABLE_FOR: Duration = Duration::from_secs(3_600);
+/// The same where that is only probable: a server that was silent answered a plainer query, or a datagram was lost.
+pub const DOUBTED_FOR: Duration = Duration::from_secs(300);
+/// Pairs of a server and a zone whose habits are remembered. A count.
+const HABITS_MAX: usize = 100_000;
+/// How long it is remembered that a plainer query brought the same error.
+const IN_VAIN_FOR_S: u32 = 60;
+/// Denials that are compared with the answer in small letters, for one server and zone of which nothing is known yet: so many at once, and one
+/// more each second. A flood of names that do not exist costs a zone no second query for each.
+const COMPARISONS_AT_ONCE: u32 = 16;
+/// Errors of one server that are asked about again more plainly: so many at once, and one more each minute.
+const PLAINER_AT_ONCE: u32 = 3;
+const PLAINER_EACH: Duration = Duration::from_secs(60);
 
 /// One server.
 #[derive(Debug, Default)]
@@ -51,11 +65,41 @@ struct State {
     silences: u32,
     silent_since: Duration,
     down_until: Duration,
-    without_edns_until: Duration,
+    edns: Ability,
+    options: Ability,
     without_case_until: Duration,
+    /// Until when it is proved, by some zone, that it finds names in mixed letters.
+    finds_mixed_until: Duration,
+    /// When errors of it may be asked about again as often as at first.
+    plainer_until: Duration,
     cookie: Vec<u8>,
     lame: Vec<(Name, Duration)>,
     in_flight: u32,
+}
+
+/// Whether a server can do something, as far as is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ability {
+    lacks_until: Duration,
+    proved_until: Duration,
+}
+
+impl Ability {
+    fn is_lacking(self, now: Duration) -> bool {
+        self.lacks_until > now
+    }
+
+    fn is_proved(self, now: Duration) -> bool {
+        self.proved_until > now
+    }
+
+    fn prove(&mut self, now: Duration) {
+        *self = Self { lacks_until: Duration::ZERO, proved_until: now + UNABLE_FOR };
+    }
+
+    fn lack(&mut self, now: Duration, lasts: Duration) {
+        *self = Self { lacks_until: now + lasts, proved_until: Duration::ZERO };
+    }
 }
 
 /// What to expect of a server now.
@@ -129,12 +173,67 @@ impl Server {
     /// Whether it takes EDNS, as far as is known.
     #[must_use]
     pub fn takes_edns(&self, now: Duration) -> bool {
-        self.state().without_edns_until <= now
+        !self.state().edns.is_lacking(now)
     }
 
-    /// It does not take EDNS.
-    pub fn takes_no_edns(&self, now: Duration) {
-        self.state().without_edns_until = now + UNABLE_FOR;
+    /// Whether it answered a query with EDNS lately.
+    #[must_use]
+    pub fn has_taken_edns(&self, now: Duration) -> bool {
+        self.state().edns.is_proved(now)
+    }
+
+    /// It answers only queries without EDNS.
+    pub fn takes_no_edns(&self, now: Duration, lasts: Duration) {
+        self.state().edns.lack(now, lasts);
+    }
+
+    /// Whether it takes EDNS options, as far as is known.
+    #[must_use]
+    pub fn takes_options(&self, now: Duration) -> bool {
+        !self.state().options.is_lacking(now)
+    }
+
+    /// Whether it answered a query with an option lately, or has given a cookie.
+    #[must_use]
+    pub fn has_taken_options(&self, now: Duration) -> bool {
+        let state = self.state();
+        state.options.is_proved(now) || !state.cookie.is_empty()
+    }
+
+    /// It answers only queries without EDNS options.
+    pub fn takes_no_options(&self, now: Duration, lasts: Duration) {
+        self.state().options.lack(now, lasts);
+    }
+
+    /// It answered, records or a denial, a query with EDNS, and with options.
+    pub fn took(&self, has_options: bool, now: Duration) {
+        let mut state = self.state();
+        state.edns.prove(now);
+        if has_options {
+            state.options.prove(now);
+        }
+    }
+
+    /// Whether it is proved, by some zone of its, that it finds names in mixed letters.
+    #[must_use]
+    pub fn finds_mixed(&self, now: Duration) -> bool {
+        self.state().finds_mixed_until > now
+    }
+
+    /// It found a name in mixed letters.
+    pub fn found_mixed(&self, now: Duration) {
+        self.state().finds_mixed_until = now + UNABLE_FOR;
+    }
+
+    /// Whether an error of it may be asked about again, more plainly; that is taken to happen.
+    pub fn may_be_asked_plainer(&self, now: Duration) -> bool {
+        let mut state = self.state();
+        let until = state.plainer_until.max(now) + PLAINER_EACH;
+        let may = until <= now + PLAINER_EACH * PLAINER_AT_ONCE;
+        if may {
+            state.plainer_until = until;
+        }
+        may
     }
 
     /// Whether it repeats our letter case, as far as is known.
@@ -187,29 +286,114 @@ impl Drop for Visit {
     }
 }
 
+/// How one server answers in one zone, each until a second of the recursor's clock. One address may serve zones by different programs, and
+/// who owns a zone must not be able to say anything of another one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Habits {
+    small_until_s: u32,
+    any_until_s: u32,
+    in_vain_until_s: u32,
+    compared_until_s: u32,
+}
+
+impl Habits {
+    /// Whether it answers rightly only what is asked in small letters.
+    #[must_use]
+    pub fn wants_small(&self, now: Duration) -> bool {
+        seconds(now) < self.small_until_s
+    }
+
+    /// It answered otherwise in small letters.
+    pub fn want_small(&mut self, now: Duration, lasts: Duration) {
+        (self.small_until_s, self.any_until_s) = (seconds(now + lasts), 0);
+    }
+
+    /// Whether it found a name in mixed letters.
+    #[must_use]
+    pub fn finds_mixed(&self, now: Duration) -> bool {
+        seconds(now) < self.any_until_s
+    }
+
+    /// It found a name in mixed letters.
+    pub fn find_mixed(&mut self, now: Duration) {
+        self.any_until_s = seconds(now + UNABLE_FOR);
+    }
+
+    /// Whether a plainer query brought the same error a moment ago.
+    #[must_use]
+    pub fn is_plainer_in_vain(&self, now: Duration) -> bool {
+        seconds(now) < self.in_vain_until_s
+    }
+
+    /// A plainer query brought the same error.
+    pub fn plainer_was_in_vain(&mut self, now: Duration) {
+        self.in_vain_until_s = seconds(now) + IN_VAIN_FOR_S;
+    }
+
+    /// Whether one more denial may be compared with what is answered in small letters; that is taken to happen.
+    pub fn may_compare(&mut self, now: Duration) -> bool {
+        let until = self.compared_until_s.max(seconds(now)) + 1;
+        let may = until <= seconds(now) + COMPARISONS_AT_ONCE;
+        if may {
+            self.compared_until_s = until;
+        }
+        may
+    }
+}
+
+fn seconds(now: Duration) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// All servers that were asked lately.
-pub struct Servers(Cache<SocketAddr, Arc<Server>, UnitWeighter, RandomState>);
+pub struct Servers {
+    servers: Cache<SocketAddr, Arc<Server>, UnitWeighter, RandomState>,
+    /// By a fingerprint of server and zone.
+    habits: Cache<u64, Habits, UnitWeighter, RandomState>,
+    fingerprints: RandomState,
+}
 
 impl Servers {
     /// Knows none yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(counted(SERVERS_MAX))
+        Self { servers: counted(SERVERS_MAX), habits: counted(HABITS_MAX), fingerprints: RandomState::default() }
     }
 
     /// The server at an address.
     #[must_use]
     pub fn at(&self, address: SocketAddr) -> Arc<Server> {
-        self.0.get(&address).unwrap_or_else(|| {
+        self.servers.get(&address).unwrap_or_else(|| {
             let server = Arc::new(Server::default());
-            self.0.insert(address, Arc::clone(&server));
+            self.servers.insert(address, Arc::clone(&server));
             server
         })
+    }
+
+    /// How the server at an address answers in a zone.
+    #[must_use]
+    pub fn habits(&self, address: SocketAddr, zone: &Name) -> Habits {
+        self.habits.get(&self.fingerprint(address, zone)).unwrap_or_default()
+    }
+
+    /// Learns something of that. Two who learn at the same time may lose one lesson, which the next answer teaches again.
+    pub fn learn<T>(&self, address: SocketAddr, zone: &Name, lesson: impl FnOnce(&mut Habits) -> T) -> T {
+        let mut habits = self.habits(address, zone);
+        let before = habits;
+        let learnt = lesson(&mut habits);
+        if habits != before {
+            self.habits.insert(self.fingerprint(address, zone), habits);
+        }
+        learnt
+    }
+
+    fn fingerprint(&self, address: SocketAddr, zone: &Name) -> u64 {
+        self.fingerprints.hash_one((address, zone))
     }
 
     /// How many are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.servers.len()
     }
 }
