@@ -30,10 +30,9 @@ const TRIES_AT_EACH_MIN: u32 = 2;
 const SERVER_NAMES_MAX: usize = 5;
 /// How long a datagram's answer still counts.
 const DATAGRAM_MAX: Duration = Duration::from_millis(1_800);
-/// The same for the first try at a server, and for each fourth one after it: some servers need seconds. Each such try holds a socket, so
-/// of many servers only the first few get one, and a server that is down gets none.
+/// The same for the first try at a server: some servers need seconds. Each such try holds a socket, so of many servers only the first few get
+/// one, and a server that is down gets none. It ends before the last try does, so a question to dead servers takes no longer for it.
 const LATE_MAX: Duration = Duration::from_secs(6);
-const LATE_EACH: u32 = 4;
 const LATE_TRIES_MAX: u32 = 4;
 /// Of four tries that meet silence the third is without mixed letters and EDNS options, the fourth without EDNS.
 const PLAINNESS: [Plainness; 4] = [Plainness::Full, Plainness::Full, Plainness::Small, Plainness::Bare];
@@ -92,9 +91,9 @@ impl Candidates<'_> {
         self.all.iter().any(|candidate| !candidate.is_out && candidate.tries == 0)
     }
 
-    /// The next try: the `tries`th of the question, at a server.
+    /// A try at a server, which is the question's `tries`th.
     fn attempt(place: usize, candidate: &Candidate, outlook: &Outlook, tries: u32) -> Try {
-        let is_late = !outlook.is_down && candidate.tries % LATE_EACH == 1 && (tries <= LATE_TRIES_MAX || candidate.tries > 1);
+        let is_late = !outlook.is_down && candidate.tries == 1 && tries <= LATE_TRIES_MAX;
         Try {
             place,
             patience: outlook.patience,
@@ -358,5 +357,33 @@ impl<S: Surroundings> Recursor<S> {
         for place in (1..names.len()).rev() {
             names.swap(place, (self.surroundings.random() % (place as u64 + 1)) as usize);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(tries_at_one: u32, tries: u32, is_down: bool) -> Try {
+        let address = SocketAddr::from(([192, 0, 2, 1], 53));
+        let candidate = Candidate { address, server: Arc::default(), tries: tries_at_one, is_out: false };
+        let outlook = Outlook { is_down, ..candidate.server.outlook(&Name::root(), Duration::ZERO) };
+        Candidates::attempt(7, &candidate, &outlook, tries)
+    }
+
+    #[test]
+    fn only_first_tries_at_few_servers_wait_for_late_answers() {
+        let wait = |tries_at_one, tries, is_down| attempt(tries_at_one, tries, is_down).wait.as_millis();
+        assert_eq!([wait(1, 1, false), wait(1, 4, false)], [6_000; 2]);
+        assert_eq!([wait(1, 5, false), wait(2, 2, false), wait(1, 1, true)], [1_800; 3]);
+        let first = attempt(1, 1, false);
+        assert_eq!((first.place, first.patience.as_millis()), (7, 300));
+    }
+
+    #[test]
+    fn of_four_tries_the_last_two_are_plainer() {
+        use Plainness::{Bare, Full, Small};
+        let plainness: Vec<Plainness> = (1..=9).map(|tries| attempt(tries, tries, false).plainness).collect();
+        assert_eq!(plainness, [Full, Full, Small, Bare, Full, Full, Small, Bare, Full]);
     }
 }

@@ -41,6 +41,8 @@ const COMPARED_TIMES: u32 = 3;
 const COMPARED_LEAST: Duration = Duration::from_millis(200);
 /// A cookie with the server's part, which has 8 to 32 octets: RFC 7873 section 4.
 const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
+/// BADVERS, RFC 6891 section 9, as the record library does not call it: it has the number from BADSIG, which shares it.
+const CODE_BADVERS: u16 = 16;
 /// The flag of a truncated message, in the third octet of the header.
 const FLAG_TC: u8 = 0x02;
 /// What the system says where there is no way to a server at all, such as to IPv6 on a machine without it.
@@ -344,7 +346,7 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             self.manner.over_tcp = std::mem::replace(&mut self.has_cookie_trouble, true);
             return Ok(None);
         }
-        let is_complaint = matches!(code, ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS);
+        let is_complaint = matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) || u16::from(code) == CODE_BADVERS;
         if message.metadata.truncation && !is_complaint {
             return if std::mem::replace(&mut self.manner.over_tcp, true) { Err(Trouble::Unreadable) } else { Ok(None) };
         }
@@ -436,9 +438,11 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 [(Feature::Options, options_unproved), (Feature::Edns, edns), (Feature::Letters, letters)]
             }
             Cause::NotUnderstood { .. } => [(Feature::Edns, edns), (Feature::Letters, letters), (Feature::Edns, false)],
-            Cause::Refuses { has_opt, has_cookie } => {
-                [(Feature::Options, options_unproved && !has_cookie), (Feature::Letters, letters), (Feature::Edns, edns_unproved && !has_opt)]
-            }
+            Cause::Refuses { has_opt, has_cookie } => [
+                (Feature::Options, options_unproved && !has_cookie),
+                (Feature::Letters, letters),
+                (Feature::Edns, edns_unproved && !has_opt),
+            ],
             Cause::Lame => [(Feature::Letters, letters), (Feature::Edns, false), (Feature::Edns, false)],
         };
         let way = ways.into_iter().find(|(_, may)| *may).map(|(feature, _)| feature);

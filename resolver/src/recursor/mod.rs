@@ -401,7 +401,10 @@ fn describe() {
     describe_counter!("ox_protect_upstream_silences_total", "Queries that were not answered in the time the server should need.");
     describe_counter!("ox_protect_upstream_near_misses_total", "Replies with another id, letter case or cookie: asked again over TCP.");
     describe_counter!("ox_protect_upstream_without_edns_total", "Queries asked again without EDNS.");
-    describe_counter!("ox_protect_upstream_plainer_total", "Queries asked again without EDNS options, mixed letters or EDNS, by what was left out.");
+    describe_counter!(
+        "ox_protect_upstream_plainer_total",
+        "Queries asked again without EDNS options, mixed letters or EDNS, by what was left out."
+    );
     describe_counter!("ox_protect_upstream_faults_total", "Replies that did not help, by fault.");
     describe_counter!("ox_protect_upstream_limited_total", "Questions not asked because zone or server are asked by too many.");
     describe_counter!("ox_protect_resolution_failures_total", "Questions without an answer, by cause.");

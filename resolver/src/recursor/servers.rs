@@ -397,3 +397,165 @@ impl Servers {
         self.servers.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const S: Duration = Duration::from_secs(1);
+
+    fn zone(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn patience_ms(server: &Server) -> u128 {
+        server.outlook(&Name::root(), S).patience.as_millis()
+    }
+
+    #[test]
+    fn a_stranger_gets_300_ms_and_a_known_server_its_round_trip_and_more() {
+        let server = Server::default();
+        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (300, 40 * MS));
+        server.replied(100 * MS);
+        // RFC 6298 section 2.2: the variation is half of the first, and four of it are added.
+        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (300, 100 * MS));
+        server.replied(180 * MS);
+        // 7/8 of 100 and 1/8 of 180; 3/4 of 50 and 1/4 of the difference to 100.
+        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (110 + 4 * 57 + 2, 110 * MS));
+        let fast = Server::default();
+        (0..50).for_each(|_| fast.replied(MS));
+        assert_eq!(patience_ms(&fast), 80);
+        let slow = Server::default();
+        slow.replied(4 * S);
+        assert_eq!(patience_ms(&slow), 1_500);
+    }
+
+    #[test]
+    fn silence_lengthens_patience_by_a_fourth_up_to_700_ms() {
+        let server = Server::default();
+        let mut patience = Vec::new();
+        for _ in 0..6 {
+            server.was_silent(S);
+            patience.push(patience_ms(&server));
+        }
+        assert_eq!(patience, [375, 468, 585, 700, 700, 700]);
+        assert_eq!(server.outlook(&Name::root(), S).rtt, 280 * MS, "who is silent is asked later than others");
+        server.replied(10 * MS);
+        assert_eq!(server.outlook(&Name::root(), S).rtt, 10 * MS);
+        let slow = Server::default();
+        slow.replied(4 * S);
+        slow.was_silent(S);
+        assert_eq!(patience_ms(&slow), 1_500, "a longer patience is kept");
+    }
+
+    #[test]
+    fn a_server_is_down_after_twelve_silences_over_five_seconds() {
+        let is_down = |server: &Server, now| server.outlook(&Name::root(), now).is_down;
+        let server = Server::default();
+        (0..11).for_each(|_| server.was_silent(10 * S));
+        assert!(!is_down(&server, 10 * S));
+        server.was_silent(14 * S);
+        assert!(!is_down(&server, 14 * S), "twelve, but within less than five seconds");
+        server.was_silent(15 * S);
+        assert!(is_down(&server, 15 * S) && is_down(&server, 19 * S - MS) && !is_down(&server, 19 * S), "two seconds, doubled once");
+        server.was_silent(20 * S);
+        assert!(is_down(&server, 28 * S - MS) && !is_down(&server, 28 * S));
+        (0..20).for_each(|_| server.was_silent(30 * S));
+        assert!(is_down(&server, 150 * S - MS) && !is_down(&server, 150 * S), "two minutes at most");
+        server.replied(MS);
+        assert!(!is_down(&server, 31 * S));
+        let few = Server::default();
+        (0..11).for_each(|second| few.was_silent(second * S));
+        assert!(!is_down(&few, 11 * S), "only eleven");
+        let unreachable = Server::default();
+        unreachable.was_unreachable(S);
+        assert!(is_down(&unreachable, 61 * S - MS) && !is_down(&unreachable, 61 * S));
+    }
+
+    #[test]
+    fn a_server_is_lame_for_the_last_sixteen_zones_and_ten_minutes() {
+        let server = Server::default();
+        let is_lame = |name: &str, now| server.outlook(&zone(name), now).is_lame;
+        server.is_lame_for(&zone("a.example"), S);
+        assert!(is_lame("a.example", 601 * S - MS) && !is_lame("a.example", 601 * S) && !is_lame("b.example", S));
+        for number in 0..40 {
+            server.is_lame_for(&zone(&format!("z{number}.example")), 2 * S);
+        }
+        assert!(server.state().lame.len() <= LAME_ZONES_MAX);
+        assert!(is_lame("z39.example", 2 * S));
+        server.is_lame_for(&zone("z39.example"), 300 * S);
+        assert_eq!(server.state().lame.iter().filter(|(lame, _)| *lame == zone("z39.example")).count(), 1);
+    }
+
+    #[test]
+    fn what_a_server_cannot_do_is_known_for_as_long_as_said() {
+        let server = Server::default();
+        assert!(server.takes_edns(S) && server.takes_options(S) && server.keeps_case(S));
+        assert!(!server.has_taken_edns(S) && !server.has_taken_options(S) && !server.finds_mixed(S));
+        server.takes_no_options(S, UNABLE_FOR);
+        assert!(!server.takes_options(3_601 * S - MS) && server.takes_options(3_601 * S) && server.takes_edns(S));
+        server.takes_no_edns(S, DOUBTED_FOR);
+        assert!(!server.takes_edns(301 * S - MS) && server.takes_edns(301 * S));
+        server.took(false, 2 * S);
+        assert!(server.takes_edns(2 * S) && server.has_taken_edns(2 * S));
+        assert!(!server.takes_options(2 * S) && !server.has_taken_options(2 * S));
+        server.took(true, 3 * S);
+        assert!(server.has_taken_options(3_603 * S - MS) && !server.has_taken_options(3_603 * S));
+        server.gave_cookie(b"server!!");
+        assert!(server.has_taken_options(9_999 * S), "a cookie proves it for as long as it is there");
+        assert_eq!(server.cookie(), b"server!!");
+        server.keeps_no_case(S);
+        assert!(!server.keeps_case(3_601 * S - MS) && server.keeps_case(3_601 * S));
+        server.found_mixed(S);
+        assert!(server.finds_mixed(3_601 * S - MS) && !server.finds_mixed(3_601 * S));
+    }
+
+    #[test]
+    fn errors_are_asked_about_more_plainly_three_times_and_once_a_minute() {
+        let server = Server::default();
+        let may = |now| server.may_be_asked_plainer(now);
+        assert_eq!([S, S, S, S, 60 * S].map(may), [true, true, true, false, false]);
+        assert_eq!([61 * S, 61 * S, 121 * S].map(may), [true, false, true]);
+        assert_eq!([9_999 * S; 4].map(may), [true, true, true, false], "nothing is saved up");
+    }
+
+    #[test]
+    fn denials_are_compared_sixteen_times_and_once_a_second() {
+        let mut habits = Habits::default();
+        let mut compared = |second: u32| (0..30).filter(|_| habits.may_compare(second * S)).count();
+        assert_eq!([10, 10, 11, 14, 100].map(|second| compared(second)), [16, 0, 1, 3, 16]);
+    }
+
+    #[test]
+    fn habits_are_those_of_one_server_in_one_zone() {
+        let servers = Servers::new();
+        let [here, there] = ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
+        let (one, other) = (zone("one.example"), zone("other.example"));
+        servers.learn(here, &one, |habits| habits.want_small(S, DOUBTED_FOR));
+        assert!(servers.habits(here, &one).wants_small(300 * S) && !servers.habits(here, &one).wants_small(301 * S));
+        assert!(!servers.habits(here, &other).wants_small(S) && !servers.habits(there, &one).wants_small(S));
+        servers.learn(here, &one, |habits| habits.find_mixed(2 * S));
+        assert!(servers.habits(here, &one).finds_mixed(3_601 * S) && !servers.habits(here, &one).finds_mixed(3_602 * S));
+        servers.learn(here, &one, |habits| habits.want_small(3 * S, UNABLE_FOR));
+        assert!(!servers.habits(here, &one).finds_mixed(3 * S), "what it did last counts");
+        servers.learn(here, &one, |habits| habits.plainer_was_in_vain(3 * S));
+        assert!(servers.habits(here, &one).is_plainer_in_vain(62 * S) && !servers.habits(here, &one).is_plainer_in_vain(63 * S));
+        assert!(Arc::ptr_eq(&servers.at(here), &servers.at(here)) && !Arc::ptr_eq(&servers.at(here), &servers.at(there)));
+        assert_eq!(servers.len(), 2);
+    }
+
+    #[test]
+    fn a_server_in_good_standing_has_all_places_and_others_a_thousand() {
+        let places = |server: &Arc<Server>, max| {
+            let visits: Vec<_> = std::iter::from_fn(|| server.enter(max)).take(5_000).collect();
+            visits.len()
+        };
+        let server = Arc::new(Server::default());
+        assert_eq!((places(&server, 3_000), places(&server, 10)), (1_000, 10), "places are given back");
+        server.replied(MS);
+        assert_eq!(places(&server, 3_000), 3_000);
+        server.was_silent(S);
+        assert_eq!(places(&server, 3_000), 1_000);
+    }
+}

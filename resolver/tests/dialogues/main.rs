@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A script that does not hold is a failed test.
 
+mod odd_data;
+mod odd_servers;
 mod script;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
