@@ -140,7 +140,7 @@ fn an_order_beats_every_layer_that_it_meets() {
 }
 
 #[test]
-fn an_order_of_what_a_name_leads_to_beats_every_layer_of_the_name_that_does_not_block() {
+fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
     let lists = lists();
     let address = name_of_address("203.0.113.7".parse().unwrap());
     for (about, behind) in [("behind.test", name("www.behind.test")), ("203.0.113.0/24", address)] {
@@ -174,7 +174,7 @@ fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
 }
 
 #[test]
-fn orders_hang_on_every_generation_and_are_no_part_of_what_it_says_of_itself() {
+fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
     let live = Arc::new(LiveLists::new(lists()));
     let before = live.current();
     let register = Register::new(Arc::clone(&live));

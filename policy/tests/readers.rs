@@ -122,7 +122,7 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
 }
 
 #[test]
-fn readers_never_see_a_torn_mask_another_households_or_an_older_one_while_everything_moves() {
+fn readers_never_see_a_torn_foreign_or_older_mask_while_all_moves() {
     let taxonomy = coded::taxonomy();
     let directory = Directory::new(OperatorDefaults::default());
     for line in 0..LINES {

@@ -24,7 +24,7 @@ async fn somebody(world: &World, body: serde_json::Value) -> Api {
 }
 
 #[tokio::test]
-async fn a_child_asks_the_parents_phone_shows_it_and_an_hour_is_open_at_once_and_closes_by_itself() {
+async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
     let world = home().await;
     let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
     let parent = somebody(&world, json!({ "role": "second-parent", "label": "Mum's phone" })).await;

@@ -181,7 +181,7 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_verdict_is_the_models_while_households_toggle_and_lists_are_swapped() {
+async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     let seed = seed();
     let mut chance = StdRng::seed_from_u64(seed);
     let mut zone = format!("{ZONE}. 86400 A 192.0.2.1\n");

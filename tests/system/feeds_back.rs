@@ -81,7 +81,7 @@ const THREE: &str = "kept.bets.example\nthird.bets.example\n";
 const BETS: [&str; 4] = ["kept.bets.example", "withdrawn.bets.example", "mistaken.bets.example", "third.bets.example"];
 
 #[tokio::test]
-async fn a_generation_and_a_feed_go_back_at_once_without_compiling_and_stay_until_they_are_let_go_on() {
+async fn a_generation_and_a_feed_go_back_without_compiling_and_stay_there() {
     let provider = Provider::open();
     provider.publish("/bets.txt", ONE);
     provider.publish("/adult.txt", "one.adult.example\n");
@@ -162,7 +162,7 @@ async fn a_generation_and_a_feed_go_back_at_once_without_compiling_and_stay_unti
 }
 
 #[tokio::test]
-async fn an_operator_at_the_command_line_compares_and_goes_back_beside_the_running_daemon() {
+async fn the_command_line_compares_and_goes_back_beside_the_running_daemon() {
     let world = everywhere().listing("gambling", "kept.bets.example withdrawn.bets.example").start().await;
     world.toggle("home", "gambling", Block).await;
     let home = world.line("127.0.7.9");

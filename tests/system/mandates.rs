@@ -83,7 +83,7 @@ fn is_within(moment: Timestamp, after: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_order_begins_and_ends_by_the_clock_with_nobody_acting_also_across_a_restart() {
+async fn an_order_begins_and_ends_by_the_clock_also_across_a_restart() {
     let world = World::with_zone("match.example. 60 A 192.0.2.7").clock("2030-06-01 14:44:58").start().await;
     let home = world.line("127.0.7.9");
     let order = json!({ "name": "match.example", "basis": "court-order", "not_before": "2030-06-01T14:45:00Z", "not_after": "2030-06-01T17:15:00Z" });
@@ -143,7 +143,7 @@ async fn an_order_of_addresses_blocks_what_leads_to_them_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_confidential_order_tells_its_code_and_nothing_more_to_anybody_but_the_operator() {
+async fn a_confidential_order_tells_all_but_the_operator_only_its_code() {
     let contact = "[dns]\ncontact = [\"mailto:help@isp.example\"]\norganization = \"ISP\"\n";
     let world = World::with_zone("secret.example. 60 A 192.0.2.7")
         .zone("open.example. 60 A 192.0.2.8")
@@ -188,7 +188,7 @@ async fn a_confidential_order_tells_its_code_and_nothing_more_to_anybody_but_the
 }
 
 #[tokio::test]
-async fn neither_help_lines_nor_an_allow_that_was_there_before_lift_an_order_and_new_lists_keep_it() {
+async fn help_lines_earlier_allows_and_new_lists_lift_no_order() {
     let world = World::with_zone("help.example. 60 A 192.0.2.7\nvia 60 CNAME ordered.example.")
         .zone("ordered.example. 60 A 192.0.2.8")
         .feed(Feed::new("health").tier("never-block").names("help.example"))
@@ -216,7 +216,7 @@ async fn neither_help_lines_nor_an_allow_that_was_there_before_lift_an_order_and
 }
 
 #[tokio::test]
-async fn what_covers_too_much_is_refused_unless_it_is_meant_and_each_write_is_versioned_and_written_down() {
+async fn a_mandate_that_covers_too_much_is_refused_unless_it_is_meant() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7").config("[lists]\nown_names = [\"portal.isp.example\"]\n").start().await;
     let home = world.line("127.0.7.9");
     let order = |about: &str, value: &str, force: bool| json!({ about: value, "basis": "court-order", "force": force });
@@ -290,7 +290,7 @@ async fn orders_are_counted_by_basis_and_told_by_the_command_line() {
 }
 
 #[tokio::test]
-async fn the_operator_chooses_an_answer_for_each_tier_and_json_names_the_category() {
+async fn the_operator_chooses_the_blocked_answer_of_each_tier() {
     let settings = "[dns]\nblocked_answer = \"nodata\"\ncontact = [\"https://isp.example/blocked\"]\n
         [dns.blocked_by.mandatory]\nanswer = \"landing\"\nv4 = \"192.0.2.80\"\n[dns.blocked_by.security]\nanswer = \"nxdomain\"\n";
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")

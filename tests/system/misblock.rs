@@ -8,7 +8,7 @@ use serde_json::json;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 #[tokio::test]
-async fn a_report_opens_a_ticket_and_an_override_holds_at_once_over_updates_and_restarts_until_its_review() {
+async fn an_override_holds_over_updates_and_restarts_until_its_review() {
     let world = World::with_zone("mild.example. 60 A 192.0.2.7\nwww 60 A 192.0.2.8")
         .zone("other.example. 60 A 192.0.2.9")
         .listing("adult", "mild.example")
@@ -66,7 +66,7 @@ async fn a_report_opens_a_ticket_and_an_override_holds_at_once_over_updates_and_
 }
 
 #[tokio::test]
-async fn anybody_may_ask_what_blocks_a_name_and_learns_of_an_order_no_more_than_its_basis() {
+async fn the_public_check_tells_of_an_order_no_more_than_its_basis() {
     let world = World::with_zone("bets.example. 60 A 192.0.2.7")
         .listing("gambling", "bets.example")
         .config("[reports]\nper_minute = 6\n")

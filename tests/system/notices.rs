@@ -38,7 +38,7 @@ fn is_signed(signature: &str, body: &str) -> bool {
 }
 
 #[tokio::test]
-async fn switching_off_is_true_at_once_told_to_the_accounts_holder_and_in_the_audit() {
+async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
     let (hook, mailbox) = (Hook::new().await, Mailbox::new().await);
     let world = world(&hook, Some(&mailbox)).await;
     let holder = parent(&world, "parent").await;
@@ -142,7 +142,7 @@ async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
 }
 
 #[tokio::test]
-async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_comes_under_one_name() {
+async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program() {
     let hook = Hook::new().await;
     hook.is_broken(true);
     let world = world(&hook, None).await;
@@ -163,7 +163,7 @@ async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_come
 }
 
 #[tokio::test]
-async fn whoever_has_more_kept_of_a_family_the_holder_is_told_and_of_less_nobody() {
+async fn the_holder_is_told_when_more_of_a_family_is_kept() {
     let hook = Hook::new().await;
     let world = world(&hook, None).await;
     let phone = |log: bool| json!({ "name": "Gran's phone", "log": log });

@@ -101,7 +101,7 @@ async fn a_parent_refers_even_those_who_ask_for_name_servers() {
 }
 
 #[tokio::test]
-async fn a_server_named_elsewhere_comes_without_glue_and_is_found_in_its_own_zone() {
+async fn a_server_named_elsewhere_has_no_glue_and_is_found_in_its_own_zone() {
     let internet = internet().zone("host.test.", "").zone_served_by("news.example.", &["ns.host.test."], "@ A 192.0.2.9");
     let referral = resolver(&internet.server("a.nic.example.")).reply("news.example. A").await.unwrap();
     assert_eq!(referral.authority_lines(), ["news.example. NS ns.host.test."]);
@@ -172,7 +172,7 @@ async fn a_silent_server_takes_the_query_and_never_replies() {
 }
 
 #[tokio::test]
-async fn a_slow_server_answers_after_its_delay_and_not_one_query_after_the_other() {
+async fn a_slow_server_answers_queries_beside_each_other_after_its_delay() {
     let internet = internet();
     let delay = Duration::from_millis(500);
     internet.make("bets.example.", &Behaviour::Delays(delay));
@@ -310,7 +310,7 @@ async fn an_internet_that_ends_frees_its_addresses() {
 }
 
 #[tokio::test]
-async fn loss_both_ways_loses_half_of_the_exchanges_where_three_packets_in_ten_are_lost() {
+async fn three_packets_in_ten_lost_each_way_lose_half_of_the_exchanges() {
     let internet = internet();
     let server = internet.server("ns1.bets.example.");
     server.becomes(Behaviour::LosesBothWays { share: 0.3, seed: 7 });
@@ -379,7 +379,7 @@ async fn a_spoofers_packets_come_first_and_each_has_something_wrong() {
 }
 
 #[tokio::test]
-async fn an_attackers_server_leads_on_below_its_zone_and_is_honest_about_the_rest() {
+async fn an_attackers_server_leads_on_only_below_its_zone() {
     let internet = Internet::new().zone("bad.example.", "");
     let server = internet.server("ns1.bad.example.");
     let (zone, victim) = (resolver(&server).over_tcp(), "victim.example.");
@@ -447,7 +447,7 @@ async fn ports_ids_and_letters_of_queries_are_noted() {
 }
 
 #[tokio::test]
-async fn a_daemon_sees_the_clock_of_its_world_and_without_one_that_of_the_machine() {
+async fn a_daemon_sees_its_worlds_clock_or_else_the_machines() {
     let written = async |world: &World| -> jiff::Timestamp {
         let order = json!({ "name": "a.example", "basis": "iwf" });
         world.api.mandate("a", order).await.ok().json["updated_at"].as_str().unwrap().parse().unwrap()

@@ -82,7 +82,7 @@ async fn what_the_operator_decides_is_the_operators() {
 }
 
 #[tokio::test]
-async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_nobodys_lines() {
+async fn a_block_by_the_operators_default_preset_says_so() {
     let world = World::with_home().await;
     let mut context = world.context;
     // The same node whose operator blocks more by default.

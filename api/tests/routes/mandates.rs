@@ -33,7 +33,7 @@ async fn a_mandate_is_live_when_its_write_is_answered() {
 }
 
 #[tokio::test]
-async fn an_allow_of_what_is_ordered_is_refused_and_any_other_word_of_the_household_is_not() {
+async fn of_a_households_words_only_an_allow_of_what_is_ordered_is_refused() {
     let world = World::with_home().await;
     world.put("/v1/mandates/m", r#"{"name":"a.example","basis":"iwf","confidential":true}"#).await.ok();
     let allow = r#"{"state":"allow"}"#;
@@ -73,7 +73,7 @@ async fn a_body_is_refused_with_its_field() {
 }
 
 #[tokio::test]
-async fn a_family_sees_the_basis_of_an_order_at_most_and_of_a_confidential_one_nothing() {
+async fn a_family_sees_at_most_the_basis_of_an_order() {
     let world = World::new().await;
     let order =
         |name: &str, confidential: bool| json!({ "name": name, "basis": "police", "reference": "P/7", "confidential": confidential });

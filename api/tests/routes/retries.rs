@@ -115,7 +115,7 @@ async fn a_secret_is_answered_once_and_never_kept() {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_back_each_for_itself_and_operators_are_not() {
+async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
     let limits = Limits::new(Rate { per_s: 1, burst: 5 }, Rate::default(), Rate { per_s: 1, burst: 3 });
     let world = World::admitting(limits, None).await.and_home().await;
     let (parent, other) = (world.key_of(Role::Parent).await, world.key_of(Role::SecondParent).await);

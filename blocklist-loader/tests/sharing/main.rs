@@ -42,7 +42,7 @@ macro_rules! in_both_stores {
 
 in_both_stores! {
     a_follower_has_what_the_publisher_has_name_by_name => follows;
-    a_withdrawn_generation_is_left_at_once_and_canaries_take_a_new_one_first => withdraws;
+    a_withdrawn_generation_is_left_and_canaries_take_a_new_one_first => withdraws;
     of_two_publishers_neither_overwrites_the_other => races;
     what_was_tampered_with_changes_nothing_and_says_which_gate_stopped_it => resists;
     what_nobody_needs_is_deleted_after_a_while => sweeps;
@@ -316,7 +316,7 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_yet_and_a_key_that_is_not_ours_are_errors_of_a_poll_not_of_a_start() {
+async fn a_missing_folder_or_a_foreign_key_fails_the_poll_and_not_the_start() {
     let keys = tempfile::tempdir().unwrap();
     let pair = generate_keys(keys.path()).unwrap();
     let folder = keys.path().join("later").join("store");

@@ -42,7 +42,7 @@ async fn change(store: &Store, notices: Vec<NewNotice>, allows: Option<(String, 
 }
 
 #[tokio::test]
-async fn a_notice_is_there_with_its_change_and_stays_until_it_is_delivered_or_given_up() {
+async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let now = Timestamp::from_second(2_000_000_000).unwrap();

@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_is_entered_is_shown_one_label_more_and_the_last_one_everything() {
+    fn each_zone_is_shown_one_label_more_and_the_last_one_everything() {
         let name = Name::parse("www.example.com").unwrap();
         let mut minimiser = Minimiser::new(name.borrow(), Name::root().borrow(), true);
         assert_eq!(minimiser.question(28), (Name::parse("com").unwrap().borrow(), TYPE_A));

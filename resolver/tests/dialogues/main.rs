@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use self::script::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_name_is_found_from_the_root_down_and_no_zone_sees_more_of_it_than_it_must() {
+async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
     let (recursor, script) = recursor(usual(1));
     assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
     let asked: Vec<String> = script.asked().iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
@@ -363,7 +363,7 @@ fn lossy(seed: u64, zones: usize) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_third_of_all_datagrams_lost_nearly_every_name_is_found_and_none_wrongly() {
+async fn with_a_third_of_datagrams_lost_nearly_every_name_is_found() {
     const ZONES: usize = 1_000;
     let (recursor, script) = recursor(lossy(11, ZONES));
     let (recursor, mut found) = (Arc::new(recursor), 0);
