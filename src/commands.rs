@@ -159,7 +159,8 @@ async fn resolve(checked: &Checked, name: &str, record_type: &str, is_traced: bo
     let code = match &traced.result {
         Ok(answer) => {
             writeln!(text, "{}", resolver::respond::rcode_name(answer.rcode))?;
-            answer.answers.iter().chain(&answer.authorities).try_for_each(|record| writeln!(text, "{record}"))?;
+            let mut records = answer.answers.iter().chain(&answer.authorities);
+            records.try_for_each(|record| writeln!(text, "{}", resolver::message::presentation(record)))?;
             ExitCode::SUCCESS
         }
         Err(failure) => {
