@@ -17,8 +17,8 @@ use policy::{
 
 use crate::{
     cache::KeyRef,
-    engine::{AtHand, TYPE_ANY},
-    query::Query,
+    engine::AtHand,
+    query::{Query, TYPE_ANY},
     recurse::{Answer, Question},
     respond::{LOCAL_TTL_MAX_S, STALE_TTL_S},
 };

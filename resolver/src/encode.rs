@@ -19,7 +19,6 @@ const NEGATIVE_TTL_MAX_S: u32 = 3_600;
 
 /// An answer as the cache keeps it.
 pub(crate) fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entry, RecursionError> {
-    let chain = answer.chain();
     let ttl_s = cap_ttls(&mut answer);
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata.response_code = answer.rcode;
@@ -33,7 +32,7 @@ pub(crate) fn encode(question: &Question, mut answer: Answer, now: Duration) -> 
         source,
     };
     let wire = message.to_vec().map_err(|error| failed(error.into()))?;
-    Entry::new(wire, chain, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
+    Entry::new(wire, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
 }
 
 /// Brings TTLs into bounds and returns how long the whole may be kept, in seconds.
