@@ -73,7 +73,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let mandates = orders::start(&store, &live).await?;
     let recursor = Arc::new(recursor(&checked)?);
-    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
+    let engine =
+        Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.

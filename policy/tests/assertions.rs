@@ -67,8 +67,7 @@ fn judged(asker: &Asker, name: &str, said: &Classification, behind: &[(Name, Cla
 
 /// Which layer decides for the address that is the phone's, with each of these assertions.
 fn layers(directory: &Directory, name: &str, said: &Classification, behind: &[(Name, Classification)]) -> [Layer; 4] {
-    [None, Some(PHONE), Some(TABLET), Some(STRANGER)]
-        .map(|mac| judged(&asker(directory, "192.0.2.7", mac), name, said, behind).0.layer)
+    [None, Some(PHONE), Some(TABLET), Some(STRANGER)].map(|mac| judged(&asker(directory, "192.0.2.7", mac), name, said, behind).0.layer)
 }
 
 fn category(slug: &str) -> CategorySet {

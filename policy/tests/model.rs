@@ -313,7 +313,9 @@ fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
             assert_eq!((Code::read(identity.asker.blocked()), other, identity.source), (code, asserted, by), "{source} {mac:?} {trust:?}");
             let event = match (mac, by) {
                 (Some(_), IdentitySource::Unknown) if trust == Trust::Household => Some(IdentityEvent::UntrustedPeer),
-                (Some(_), IdentitySource::Address) if asserted.is_some_and(|asserted| asserted.device > 0) => Some(IdentityEvent::OtherDevice),
+                (Some(_), IdentitySource::Address) if asserted.is_some_and(|asserted| asserted.device > 0) => {
+                    Some(IdentityEvent::OtherDevice)
+                }
                 (Some(_), by) if by != IdentitySource::Mac => Some(IdentityEvent::UnknownMac),
                 _ => None,
             };

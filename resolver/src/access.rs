@@ -72,14 +72,15 @@ impl Access {
     pub fn of(parts: &Parts) -> Self {
         let is_one_address = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
         Self {
-            asking: Networks::of(parts.allow_from.iter().chain(&parts.trusted_peers)),
+            asking: Networks::of(parts.allow_from.iter().chain(parts.trusted_peers.iter().filter(is_one_address))),
             snooping: Networks::of(&parts.snoop_from),
             trusted: Networks::of(&parts.trusted_peers),
             forwarders: Networks::of(parts.trusted_peers.iter().filter(is_one_address)),
         }
     }
 
-    /// Whether a peer of no household may ask.
+    /// Whether a peer of no household may ask. A network that is trusted to assert identities may not for that alone: it is as wide as the
+    /// operator's own side of the lines.
     pub fn may_ask(&self, peer: IpAddr) -> bool {
         self.asking.contains(peer)
     }
@@ -91,11 +92,7 @@ impl Access {
 
     /// What the word of a peer is worth that asserts who asks.
     pub fn trust(&self, peer: IpAddr) -> Trust {
-        if self.forwarders.contains(peer) {
-            Trust::Forwarder
-        } else {
-            Trust::from(self.trusted.contains(peer))
-        }
+        if self.forwarders.contains(peer) { Trust::Forwarder } else { Trust::from(self.trusted.contains(peer)) }
     }
 }
 
@@ -113,15 +110,40 @@ mod tests {
             2001:db8:7::/48 fe80::/10 ::ffff:198.51.100.0/120";
         let list = Networks::of(&networks(text));
         for inside in [
-            "192.0.2.0", "192.0.2.127", "192.0.2.128", "192.0.2.255", "10.0.0.0", "10.1.2.4", "10.255.255.255", "203.0.113.0",
-            "::1", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "febf::1", "::ffff:10.0.0.1", "198.51.100.255",
+            "192.0.2.0",
+            "192.0.2.127",
+            "192.0.2.128",
+            "192.0.2.255",
+            "10.0.0.0",
+            "10.1.2.4",
+            "10.255.255.255",
+            "203.0.113.0",
+            "::1",
+            "2001:db8::",
+            "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+            "febf::1",
+            "::ffff:10.0.0.1",
+            "198.51.100.255",
             "::ffff:198.51.100.7",
         ] {
             assert!(list.contains(inside.parse().unwrap()), "{inside}");
         }
         for outside in [
-            "192.0.1.255", "192.0.3.0", "9.255.255.255", "11.0.0.0", "203.0.112.255", "203.0.114.0", "0.0.0.0", "255.255.255.255",
-            "::", "::2", "2001:db7:ffff::", "2001:db9::", "fec0::", "::ffff:11.0.0.0", "198.51.101.0",
+            "192.0.1.255",
+            "192.0.3.0",
+            "9.255.255.255",
+            "11.0.0.0",
+            "203.0.112.255",
+            "203.0.114.0",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "::2",
+            "2001:db7:ffff::",
+            "2001:db9::",
+            "fec0::",
+            "::ffff:11.0.0.0",
+            "198.51.101.0",
         ] {
             assert!(!list.contains(outside.parse().unwrap()), "{outside}");
         }
@@ -130,7 +152,8 @@ mod tests {
     #[test]
     fn no_network_holds_nobody_and_the_whole_range_holds_one_family() {
         let (none, v4, v6) = (Networks::default(), Networks::of(&networks("0.0.0.0/0")), Networks::of(&networks("::/0 ::1/128")));
-        for (address, is_v4) in [("0.0.0.0", true), ("255.255.255.255", true), ("::ffff:192.0.2.1", true), ("::", false), ("ffff::", false)] {
+        for (address, is_v4) in [("0.0.0.0", true), ("255.255.255.255", true), ("::ffff:192.0.2.1", true), ("::", false), ("ffff::", false)]
+        {
             let address = address.parse().unwrap();
             assert_eq!((none.contains(address), v4.contains(address), v6.contains(address)), (false, is_v4, !is_v4), "{address}");
         }

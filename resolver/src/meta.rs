@@ -52,7 +52,7 @@ impl Engine {
         Step::Reply
     }
 
-    /// Refuses the query of a client that may not ask: one outside of `dns.allow_from` and of every household.
+    /// Refuses the query of a client that may not ask: one outside of `dns.allow_from` and of every household's networks.
     #[cold]
     #[inline(never)]
     pub(crate) fn refuse(query: &Query<'_>, transport: Transport, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {

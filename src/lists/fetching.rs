@@ -200,3 +200,73 @@ pub async fn fetch_first(plan: &Plan, board: &Board) {
     });
     futures_util::future::join_all(asked).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wakes(host: &str) -> (Wakes, Arc<Primary>, Arc<Notify>) {
+        let (primary, wake) = (Arc::new(Primary::of(host)), Arc::new(Notify::new()));
+        let zone = Some(Name::parse("rpz.example").unwrap());
+        let known = Wake { zone, primary: Arc::clone(&primary), wake: Arc::clone(&wake), task: tokio::spawn(std::future::pending()) };
+        (Wakes(Mutex::new([("feed".to_owned(), known)].into())), primary, wake)
+    }
+
+    fn notified(wakes: &Wakes, peer: &str) -> bool {
+        wakes.notified(&Name::parse("rpz.example").unwrap(), peer.parse().unwrap(), false)
+    }
+
+    #[tokio::test]
+    async fn a_notify_is_taken_from_the_address_of_the_primary_alone() {
+        for host in ["192.0.2.53", "192.0.2.53:5353", "[::ffff:192.0.2.53]:53", "[2001:db8::53]", "[2001:db8::53]:5353"] {
+            let (wakes, ..) = wakes(host);
+            let is_v4 = host.contains("192");
+            for (peer, of_v4) in [("192.0.2.53", true), ("::ffff:192.0.2.53", true), ("2001:db8::53", false)] {
+                assert_eq!(notified(&wakes, peer), of_v4 == is_v4, "{host} {peer}");
+            }
+            for stranger in ["192.0.2.54", "2001:db8::54", "::", "0.0.0.0", "127.0.0.1"] {
+                assert!(!notified(&wakes, stranger), "{host} {stranger}");
+            }
+            let other = Name::parse("other.example").unwrap();
+            assert!(!wakes.notified(&other, "192.0.2.53".parse().unwrap(), true), "a zone of nobody's");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_primary_with_a_host_name_is_known_by_what_that_leads_to() {
+        let (wakes, primary, _) = wakes("localhost:53");
+        assert!(!notified(&wakes, "127.0.0.1"), "nobody has looked it up yet");
+        let looking = tokio::spawn(async move { primary.look_up().await });
+        while !notified(&wakes, "127.0.0.1") {
+            tokio::task::yield_now().await;
+        }
+        for stranger in ["127.0.7.9", "192.0.2.53", "2001:db8::53"] {
+            assert!(!notified(&wakes, stranger), "{stranger}");
+        }
+        looking.abort();
+        let (unknown, primary, _) = super::tests::wakes("nowhere.invalid");
+        assert!(tokio::time::timeout(LOOKED_UP_EVERY, primary.look_up()).await.is_err(), "it is tried again");
+        assert!(!notified(&unknown, "127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_the_operator_names_is_taken_for_each_zone_that_is_followed() {
+        let (wakes, ..) = wakes("192.0.2.53");
+        let zone = Name::parse("RPZ.example").unwrap();
+        assert!(wakes.notified(&zone, "198.51.100.1".parse().unwrap(), true));
+        let (of_a_list, ..) = super::tests::wakes("");
+        assert!(!notified(&of_a_list, "127.0.0.1"), "a source without a host has no primary");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notifies_that_come_together_ask_the_primary_once_more() {
+        let (wakes, _, wake) = wakes("192.0.2.53");
+        for _ in 0..100 {
+            assert!(notified(&wakes, "192.0.2.53"));
+        }
+        assert!(!notified(&wakes, "192.0.2.54"));
+        let is_woken = || async { tokio::time::timeout(Duration::from_secs(60), wake.notified()).await.is_ok() };
+        assert_eq!((is_woken().await, is_woken().await), (true, false));
+        assert!(!notified(&wakes, "192.0.2.54") && !is_woken().await, "a stranger wakes nobody");
+    }
+}

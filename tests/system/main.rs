@@ -34,6 +34,7 @@ mod past;
 mod recursion;
 mod roles;
 mod services;
+mod strangers;
 mod survival;
 mod toggles;
 mod world_itself;
