@@ -140,7 +140,7 @@ async fn explain(
         line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
-    let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
+    let engine = Arc::new(daemon::engine(checked, &directory, &lists, recursor, None)?);
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type, None).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);

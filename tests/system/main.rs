@@ -35,6 +35,7 @@ mod recursion;
 mod roles;
 mod safe_search;
 mod services;
+mod strangers;
 mod survival;
 mod toggles;
 mod world_itself;

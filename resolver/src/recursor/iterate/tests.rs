@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use hickory_proto::rr::RData;
 
 use crate::recursor::{Settings, surroundings::Reception, wire::Expected};
 
