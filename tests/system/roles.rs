@@ -164,7 +164,7 @@ async fn a_token_opens_while_its_key_is_in_the_providers_file() {
 }
 
 #[tokio::test]
-async fn a_token_opens_by_the_keys_that_the_provider_serves_and_the_last_ones_stay_when_it_is_down() {
+async fn a_token_opens_by_the_providers_last_keys_also_while_it_is_down() {
     let signer = signer();
     let provider = Provider::open();
     provider.publish("/jwks.json", key_set(&[("one", &signer)]));

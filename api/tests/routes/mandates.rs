@@ -34,7 +34,7 @@ async fn a_mandate_is_live_when_its_write_is_answered() {
 }
 
 #[tokio::test]
-async fn an_allow_of_what_is_ordered_is_refused_and_any_other_word_of_the_household_is_not() {
+async fn of_a_households_words_only_an_allow_of_what_is_ordered_is_refused() {
     let world = World::with_home().await;
     world.put("/v1/mandates/m", r#"{"name":"a.example","basis":"iwf","confidential":true}"#).await.ok();
     let allow = r#"{"state":"allow"}"#;

@@ -135,7 +135,7 @@ fn part(octets: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_token_signed_by_the_provider_opens_its_household_in_its_role_and_signs_what_is_set() {
+async fn a_token_signed_by_the_provider_opens_its_household_in_its_role() {
     let provider = Provider::new();
     let world = provider.world().await;
     for algorithm in [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA] {
@@ -279,7 +279,7 @@ async fn a_key_set_may_hold_secrets_and_strangers_and_none_of_them_is_used() {
 }
 
 #[tokio::test]
-async fn the_keys_are_read_again_for_an_unknown_name_but_not_for_each_and_the_last_good_ones_stay() {
+async fn an_unknown_key_has_the_providers_keys_read_again_but_not_each_time() {
     let provider = Provider::new();
     let world = provider.world().await;
     let good = provider.token(Algorithm::ES256, &claims(json!({})));

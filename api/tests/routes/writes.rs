@@ -178,7 +178,7 @@ async fn a_network_of_length_nought_takes_every_line_that_nobody_else_has() {
 }
 
 #[tokio::test]
-async fn households_are_found_by_page_by_reference_and_by_their_most_specific_network() {
+async fn households_are_found_by_page_reference_and_most_specific_network() {
     let world = World::with_home().await;
     for number in 0..7 {
         world.put(&format!("/v1/households/h{number}"), &format!(r#"{{"external_ref":"crm-{}"}}"#, number % 2)).await.ok();
