@@ -236,6 +236,8 @@ pub struct Recursion {
     pub qname_minimisation: bool,
     /// Mix letter case.
     pub case_randomisation: bool,
+    /// Send client cookies.
+    pub cookies: bool,
     /// Ask the root who serves it.
     pub prime: bool,
     /// Believe addresses of servers only from the zone they are in.
@@ -332,6 +334,7 @@ impl Default for Recursion {
             ipv6: true,
             qname_minimisation: true,
             case_randomisation: true,
+            cookies: true,
             prime: true,
             harden_glue: true,
             special_zones: true,

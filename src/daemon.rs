@@ -282,6 +282,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
         primes: config.prime,
         minimises: config.qname_minimisation,
         case_randomisation: config.case_randomisation,
+        cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
         private_domains: config.private_domains.clone(),
         hardens_glue: config.harden_glue,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hickory_proto::op::Message;
 use policy::{
     blocklist::Blocklist,
     decide::Asker,
@@ -14,6 +13,7 @@ use crate::{
     alias::Alias,
     cache::{Entry, KeyRef},
     engine::{AtHand, CLASS_IN, Engine, Walked},
+    message::{self, presentation},
     query::{Query, Rcode},
     recurse::Question,
     respond::{self, Reason, Transport},
@@ -83,11 +83,11 @@ fn summarise(reply: &[u8]) -> AnswerSummary {
     if reply.is_empty() {
         return AnswerSummary { rcode: NO_ANSWER.to_owned(), records: Vec::new(), error: None };
     }
-    let message = Message::from_vec(reply).expect("our own reply can be read");
+    let message = message::read(reply).expect("our own reply can be read").message;
     let error = message.edns.as_ref().and_then(respond::read_extended_error);
     AnswerSummary {
         rcode: respond::rcode_name(message.metadata.response_code),
-        records: message.answers.iter().map(ToString::to_string).collect(),
+        records: message.answers.iter().map(presentation).collect(),
         error,
     }
 }

@@ -22,6 +22,7 @@ pub mod gate;
 pub mod heard;
 pub mod listen;
 pub mod local;
+pub mod message;
 pub mod notify;
 mod parts;
 pub mod query;

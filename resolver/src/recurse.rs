@@ -8,7 +8,10 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{Name, RData, Record, RecordType},
 };
-use policy::name::{Name as PolicyName, NameRef};
+use policy::name::{Name as PolicyName, NameRef, WireName};
+
+/// Octets before the target in the data of HTTPS and SVCB: RFC 9460 section 2.2.
+const PRIORITY_OCTETS: usize = 2;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +68,19 @@ impl Answer {
         let mut chain = Vec::new();
         for record in &self.answers {
             let target = match &record.data {
-                RData::CNAME(target) => &target.0,
-                RData::HTTPS(https) => &https.0.target_name,
-                RData::SVCB(svcb) => &svcb.target_name,
+                RData::CNAME(target) => canonical(&target.0),
+                RData::HTTPS(https) => canonical(&https.0.target_name),
+                RData::SVCB(svcb) => canonical(&svcb.target_name),
+                // As recursion leaves it: the priority, then the target, which is not compressed.
+                RData::Unknown { code: RecordType::HTTPS | RecordType::SVCB, rdata } => {
+                    match WireName::default().read(&rdata.anything, PRIORITY_OCTETS) {
+                        Ok(target) => target.to_owned(),
+                        Err(_) => continue,
+                    }
+                }
                 _ => continue,
             };
             // A target of `.` is the owner itself (RFC 9460 section 2.5), which is judged already.
-            let target = canonical(target);
             if !target.borrow().is_root() && !chain.contains(&target) {
                 chain.push(target);
             }

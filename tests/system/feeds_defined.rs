@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Events, Provider, Switch::*, World, eventually};
 
-const LIVE_WITHIN: Duration = Duration::from_secs(30);
+const LIVE_WITHIN: Duration = Duration::from_secs(60);
 const FREE: &str = "192.0.2.77";
 
 fn definition(provider: &Provider, path: &str) -> Value {

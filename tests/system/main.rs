@@ -33,6 +33,7 @@ mod nsd;
 mod past;
 mod recursion;
 mod roles;
+mod safe_search;
 mod services;
 mod survival;
 mod toggles;

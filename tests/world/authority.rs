@@ -96,6 +96,11 @@ impl Authority {
         lock(&self.tally).clone()
     }
 
+    /// How many queries it got.
+    pub fn queries(&self) -> u64 {
+        lock(&self.tally).queries()
+    }
+
     /// Starts counting anew.
     pub fn forget_questions(&self) {
         *lock(&self.tally) = Tally::default();

@@ -27,7 +27,7 @@ use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long an orderly end may take.
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The running program. All methods take `&self`, so that one task may kill it under the hands of another.
 pub struct Daemon {

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::{api::Api, patience::eventually};
 
-/// How long an event may take from what happened to who listens.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
+/// How long an event is waited for.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Who listens.
 pub struct Events {

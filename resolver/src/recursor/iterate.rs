@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{RData, Record, RecordType},
+    rr::{Record, RecordType},
 };
 use policy::name::{Name, NameRef};
 
@@ -14,6 +14,7 @@ use super::{
     Failure, Recursor,
     cuts::Cut,
     quest::{Path, Quest},
+    rebinding::leads_into,
     rrsets::{Fact, Rank, RrSet},
     sift::{ALIASES_MAX, Finding, Role, Sifted, follow_dname},
     surroundings::Surroundings,
@@ -369,13 +370,7 @@ impl<S: Surroundings> Recursor<S> {
         if self.settings.private_domains.iter().any(|domain| owner.is_within(domain.borrow())) {
             return false;
         }
-        match &record.data {
-            RData::A(_) | RData::AAAA(_) => {
-                let address = record.data.ip_addr();
-                address.is_some_and(|address| self.settings.private_addresses.iter().any(|network| network.contains(&address)))
-            }
-            _ => false,
-        }
+        leads_into(record, &self.settings.private_addresses)
     }
 }
 

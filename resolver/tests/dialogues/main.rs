@@ -7,6 +7,8 @@ mod aliases;
 mod denials;
 mod ghosts;
 mod iteration;
+mod odd_data;
+mod odd_servers;
 mod script;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};

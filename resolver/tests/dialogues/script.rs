@@ -28,7 +28,23 @@ use tokio::time::{Instant, sleep};
 /// What a server does with a query.
 pub enum Play {
     Reply(Box<Message>),
+    /// What no message can say.
+    Octets(Vec<u8>),
+    /// The same, but only after so long.
+    Late(Duration, Box<Self>),
     Silence,
+}
+
+impl Play {
+    /// The octets, and how much later than others.
+    fn into_octets(self) -> (Option<Vec<u8>>, Duration) {
+        match self {
+            Self::Reply(reply) => (Some(reply.to_vec().unwrap()), Duration::ZERO),
+            Self::Octets(octets) => (Some(octets), Duration::ZERO),
+            Self::Late(late, play) => (play.into_octets().0, late),
+            Self::Silence => (None, Duration::ZERO),
+        }
+    }
 }
 
 pub type Server = Box<dyn Fn(&Message, bool) -> Play + Send + Sync>;
@@ -79,14 +95,15 @@ impl Script {
     }
 
     async fn exchange(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration, over_tcp: bool) -> Reception {
-        let reply = match self.play(server, query, over_tcp) {
-            Play::Reply(_) if !over_tcp && (self.is_lost() || self.is_lost()) => None,
-            Play::Reply(reply) => Some(reply.to_vec().unwrap()),
-            Play::Silence => None,
+        let (reply, late) = match self.play(server, query, over_tcp) {
+            Play::Silence => (None, Duration::ZERO),
+            _ if !over_tcp && (self.is_lost() || self.is_lost()) => (None, Duration::ZERO),
+            play => play.into_octets(),
         };
+        let reply = reply.filter(|_| self.latency + late < patience);
         match reply {
             None => sleep(patience).await,
-            Some(_) => sleep(self.latency.min(patience)).await,
+            Some(_) => sleep(self.latency + late).await,
         }
         match reply {
             None => Reception::Silent,
