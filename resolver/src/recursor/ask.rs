@@ -319,7 +319,7 @@ impl<S: Surroundings> Recursor<S> {
     ///
     /// The glue of a delegation is the parent's word and counts alone, so that a server that the parent has exchanged cannot go on by what
     /// it says of its own address. What the server's own zone says is taken where there is no glue, and for a server outside of the zone
-    /// that is asked also where its glue leads to nobody who serves it.
+    /// that is asked also where its glue leads to no server of the zone.
     fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
         let now = self.surroundings.now();
         cut.addresses.iter().for_each(|&address| add(address));

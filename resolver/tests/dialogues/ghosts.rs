@@ -86,7 +86,7 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             assert_eq!(fresh(&recursor, &script, "moved.own").await, AFTER, "{second} s later");
             sleep(Duration::from_secs(1)).await;
         }
-        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "nobody asks the old server any more");
+        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "the old server is not asked any more");
     }
 }
 
@@ -105,7 +105,7 @@ async fn servers_that_the_parent_exchanged_are_gone() {
             assert_eq!(fresh(&recursor, &script, "sold.own").await, AFTER, "{second} s later");
             sleep(Duration::from_secs(1)).await;
         }
-        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "nobody asks the old server any more");
+        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "the old server is not asked any more");
     }
 }
 

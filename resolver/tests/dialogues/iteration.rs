@@ -1,4 +1,4 @@
-//! From zone to zone: where the next one is asked for, what is tried when a zone fails, and what nobody is asked for again.
+//! From zone to zone: where the next one is asked for, what is tried when a zone fails, and what is not asked for again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -99,7 +99,7 @@ async fn what_is_known_is_said_with_the_time_that_is_left_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ttls_are_brought_within_the_bounds_before_anybody_sees_them() {
+async fn ttls_are_within_the_bounds_when_a_client_sees_them() {
     let bounded = |settings: &mut resolver::recursor::Settings| settings.ttl = TtlBounds { min_s: 20, max_s: 30, negative_max_s: 25 };
     let (recursor, _) = recursor_with(usual(6), bounded);
     assert_eq!(ttls(&recursor, "www.example.com", RecordType::A).await, [30]);
@@ -295,13 +295,13 @@ async fn so_many_referrals_are_followed_and_no_more() {
     }
 }
 
-/// Names that lead into somebody's own network.
+/// Names that lead into a private network.
 const REBINDING: &str = "home.example.com. 60 A 192.168.0.1\nhome.example.com. 60 AAAA fd00::1\nhome.example.com. 60 MX 10 home.example.com.\n\
     both.example.com. 60 A 192.168.0.1\nboth.example.com. 60 A 192.0.2.5\nfar.example.com. 60 CNAME home.example.com.\n\
     home.own.example.com. 60 A 192.168.0.1\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_name_of_the_internet_does_not_lead_into_somebodys_own_network() {
+async fn a_name_of_the_internet_does_not_lead_into_a_private_network() {
     let script = usual(17);
     for server in [FIRST, SECOND] {
         script.serve(server, authority(&[("example.com.", REBINDING)]));
@@ -325,7 +325,7 @@ async fn a_name_of_the_internet_does_not_lead_into_somebodys_own_network() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forwarders_alias_into_somebodys_own_network_leads_nowhere() {
+async fn a_forwarders_alias_into_a_private_network_leads_nowhere() {
     let script = Script::new(17);
     let answer = "NOERROR ra\nan far.test. 60 CNAME home.test.\nan home.test. 60 A 192.168.0.1";
     script.serve(FIRST, says(&[("far.test. A", answer)]));

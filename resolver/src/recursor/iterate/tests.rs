@@ -60,7 +60,7 @@ fn zones_that_are_entered_count_as_queries_with_a_minimised_name() {
     assert_eq!(minimiser.question(12), (long.borrow(), 12), "ten are enough");
 }
 
-/// A network where nobody is, and a clock that is set by hand.
+/// A network without servers, and a clock that is set by hand.
 #[derive(Default)]
 struct Still(Mutex<Duration>);
 
@@ -109,7 +109,7 @@ fn a_failure_is_remembered_under_the_name_it_says_something_of() {
         (Failure::TooMuchWork, false, true),
         (Failure::TooManyAliases, false, true),
         (Failure::Circular, false, true),
-        // Soon over, and nobody's fault.
+        // The next second it may be over.
         (Failure::Busy, false, false),
     ] {
         for is_first in [true, false] {
@@ -126,7 +126,7 @@ fn a_failure_is_remembered_under_the_name_it_says_something_of() {
 }
 
 #[test]
-fn a_remembered_failure_answers_whoever_does_not_renew() {
+fn a_remembered_failure_answers_all_but_renewals() {
     let (recursor, name) = (recursor(), Name::parse("www.example").unwrap());
     recursor.rrsets.keep_failure(name.borrow(), 1, Failure::Useless, Duration::ZERO);
     assert_eq!(recursor.known(name.borrow(), 1, false).err(), Some(Failure::Useless));

@@ -66,7 +66,7 @@ fn steps_are_noted_for_those_who_want_them() {
     let steps: Vec<(Duration, String)> = traced.into_steps().into_iter().map(|step| (step.at, step.text)).collect();
     assert_eq!(steps, [(SECOND, "first".to_owned()), (3 * SECOND, "second".to_owned())]);
     let silent = Quest::new(SECOND, true, false);
-    silent.note(SECOND, || unreachable!("nobody reads it"));
+    silent.note(SECOND, || unreachable!("no trace is wanted"));
     assert!(silent.renews && silent.into_steps().is_empty());
     assert!(!quest().renews);
 }

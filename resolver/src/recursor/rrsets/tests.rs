@@ -159,7 +159,7 @@ fn failures_last_longer_each_time_in_a_row() {
     let mut now = 1;
     for lasts in [3, 6, 12, 24, 48, 60, 60] {
         rrsets.keep_failure(of.borrow(), A, Failure::Useless, at(now));
-        // Met by somebody else meanwhile: that makes it no longer.
+        // The same failure, met by another question meanwhile, makes it no longer.
         rrsets.keep_failure(of.borrow(), A, Failure::Unreachable, at(now + 1));
         assert_eq!((failure(now + lasts - 1), failure(now + lasts)), (Some(Failure::Useless), None), "{lasts} s");
         now += lasts;

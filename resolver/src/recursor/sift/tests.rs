@@ -142,7 +142,7 @@ fn a_denial_has_the_soa_of_a_zone_the_server_may_speak_for() {
 }
 
 #[test]
-fn an_empty_reply_says_nothing_of_the_name_unless_nobody_says_more() {
+fn an_empty_reply_counts_only_where_no_server_says_more() {
     check("NOERROR aa", "no data www.example.com no SOA, doubtful");
     check("NOERROR", "no data www.example.com no SOA, doubtful");
     check("NOERROR ra", "no data www.example.com no SOA, doubtful");
@@ -275,7 +275,7 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
 }
 
 #[test]
-fn a_set_of_more_records_than_anybody_has_is_a_fault() {
+fn a_set_of_257_records_is_a_fault() {
     let records = |count: usize| -> String {
         (0..count).map(|number| format!(" | an {NAME}. 60 A 10.1.{}.{}", number / 256, number % 256)).collect()
     };
