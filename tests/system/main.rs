@@ -31,6 +31,7 @@ mod mandates;
 mod misblock;
 mod notices;
 mod nsd;
+mod odd_authorities;
 mod past;
 mod recursion;
 mod roles;
