@@ -9,14 +9,25 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use api::explain::{Line, Sight};
+use api::{
+    explain::{Line, Sight},
+    notices::of_key,
+};
 use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header, blocklist::Blocklist, builder::fold, category::Taxonomy, delta::Delta, directory::Directory, household::Id,
-    live::LiveLists, name::Name, rules::HouseholdRules,
+    artefact::Header,
+    blocklist::Blocklist,
+    builder::fold,
+    category::Taxonomy,
+    delta::Delta,
+    directory::Directory,
+    household::{Household, Id},
+    live::LiveLists,
+    name::Name,
+    rules::HouseholdRules,
 };
-use policy_store::{Author, Deed, NewKey, Store};
+use policy_store::{Author, Deed, Key, NewKey, Store};
 use resolver::recurse::Question;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -129,7 +140,7 @@ async fn explain(
         line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
-    let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
+    let engine = Arc::new(daemon::engine(checked, &directory, &lists, recursor, None)?);
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type, None).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);
@@ -148,7 +159,8 @@ async fn resolve(checked: &Checked, name: &str, record_type: &str, is_traced: bo
     let code = match &traced.result {
         Ok(answer) => {
             writeln!(text, "{}", resolver::respond::rcode_name(answer.rcode))?;
-            answer.answers.iter().chain(&answer.authorities).try_for_each(|record| writeln!(text, "{record}"))?;
+            let mut records = answer.answers.iter().chain(&answer.authorities);
+            records.try_for_each(|record| writeln!(text, "{}", resolver::message::presentation(record)))?;
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -357,13 +369,17 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
 
 async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
-    let store = Store::open(&load(config)?.config.store.url).await?;
+    let checked = load(config)?;
+    let store = Store::open(&checked.config.store.url).await?;
     let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
+    // The holder of an account is told as over REST: the daemon delivers what is queued here.
+    let channels = checked.config.notices.channels();
     match command {
         KeysCommand::Create { role, household, device, label, .. } => {
             let id = |text: Option<String>| text.map(|text| text.parse::<Id>()).transpose();
             let new = NewKey::new(role, id(household)?, id(device)?, label)?;
-            let (secret, key) = store.create_key(&by, new).await?;
+            let tell = |key: &Key, household: &Household| of_key(channels, &by, None, household, key);
+            let (secret, key) = store.create_key_and_tell(&by, new, tell).await?;
             println!("{}: {secret}", key.id);
         }
         KeysCommand::List { .. } => {
@@ -375,7 +391,8 @@ async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             }
         }
         KeysCommand::Revoke { id, .. } => {
-            if store.revoke_key(&by, None, &id).await?.is_none() {
+            let tell = |key: &Key, household: &Household| of_key(channels, &by, None, household, key);
+            if store.revoke_key_and_tell(&by, None, &id, tell).await?.is_none() {
                 bail!("no key {id} is in force");
             }
             println!("{id} is revoked");

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod history;
+mod networks;
 mod reports;
 
 use std::{
@@ -64,8 +65,12 @@ pub struct Config {
 pub struct Dns {
     /// Addresses for UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// Who may ask beside the households' own networks.
+    pub allow_from: Vec<IpNet>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
+    /// Who may send NOTIFY beside the primaries of policy zones.
+    pub notify_from: Vec<IpNet>,
     /// Who may ask without recursion, and so see what is in the cache.
     pub snoop_from: Vec<IpNet>,
     /// Threads that answer UDP, each on every address; 0 is one for each core.
@@ -102,7 +107,9 @@ impl Default for Dns {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5353))],
-            trusted_peers: vec![network("127.0.0.0/8")],
+            allow_from: networks::local(),
+            trusted_peers: networks::loopback(),
+            notify_from: Vec::new(),
             snoop_from: Vec::new(),
             workers: 0,
             pin_workers: true,
@@ -236,6 +243,8 @@ pub struct Recursion {
     pub qname_minimisation: bool,
     /// Mix letter case.
     pub case_randomisation: bool,
+    /// Send client cookies.
+    pub cookies: bool,
     /// Ask the root who serves it.
     pub prime: bool,
     /// Believe addresses of servers only from the zone they are in.
@@ -296,42 +305,17 @@ pub struct Zone {
     pub first: bool,
 }
 
-/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
-const SPECIAL_NETWORKS: [&str; 22] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.0.2.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-    "::/127",
-    "::ffff:0:0/96",
-    "64:ff9b:1::/48",
-    "100::/64",
-    "2001:db8::/32",
-    "fc00::/7",
-    "fe80::/10",
-    "ff00::/8",
-];
-
 impl Default for Recursion {
     fn default() -> Self {
         Self {
             root_hints: PathBuf::new(),
             authority_port: 53,
-            do_not_query: SPECIAL_NETWORKS.iter().map(|text| network(text)).collect(),
+            do_not_query: networks::special(),
             ipv4: true,
             ipv6: true,
             qname_minimisation: true,
             case_randomisation: true,
+            cookies: true,
             prime: true,
             harden_glue: true,
             special_zones: true,
@@ -381,10 +365,6 @@ impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }
     }
-}
-
-fn network(text: &str) -> IpNet {
-    text.parse().expect("our own defaults are networks")
 }
 
 /// What is wrong with a configuration.
@@ -522,7 +502,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         false => read(&config.recursion.root_hints)?,
     };
     let roots = resolver::recursor::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
-    let mut warnings = Vec::new();
+    let mut warnings = networks::warnings(&config.dns);
     if config.recursion.dnssec {
         warnings
             .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());

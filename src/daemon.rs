@@ -19,6 +19,7 @@ use api::{
 };
 use async_trait::async_trait;
 use blocklist_loader::Feed;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -28,6 +29,7 @@ use policy::{
 };
 use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
+    access::Networks,
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
     local::LocalRecords,
@@ -71,7 +73,8 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let mandates = orders::start(&store, &live).await?;
     let recursor = Arc::new(recursor(&checked)?);
-    let engine = Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
+    let engine =
+        Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -178,10 +181,10 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
-/// Tells the feeds of a primary's NOTIFY.
-fn on_notify(keeper: &Keeper) -> OnNotify {
-    let wakes = keeper.wakes();
-    Arc::new(move |zone, peer| wakes.notified(&zone, peer))
+/// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
+fn on_notify(keeper: &Keeper, senders: &[IpNet]) -> OnNotify {
+    let (wakes, senders) = (keeper.wakes(), Networks::of(senders));
+    Arc::new(move |zone, peer| wakes.notified(&zone, peer, senders.contains(peer)))
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
@@ -242,6 +245,7 @@ pub fn engine(
         lists: Arc::clone(lists),
         taxonomy: Arc::new(checked.taxonomy.clone()),
         recursion: recursion(checked, recursor)?,
+        allow_from: dns.allow_from.clone(),
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
         contact: checked.contact(),
@@ -282,6 +286,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
         primes: config.prime,
         minimises: config.qname_minimisation,
         case_randomisation: config.case_randomisation,
+        cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
         private_domains: config.private_domains.clone(),
         hardens_glue: config.harden_glue,

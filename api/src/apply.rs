@@ -18,7 +18,7 @@ use policy::{
     household::{Household, Id, Set},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Answer, Author, Batch, Change, Changed, Position, Store, StoreError};
+use policy_store::{Answer, Author, Batch, Change, Changed, NewNotice, Position, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -48,16 +48,25 @@ pub async fn change<T: Send + 'static>(
     expected: Option<u64>,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
-    change_and_answer(context, by, id, expected, None, edit).await
+    change_beside(context, by, id, expected, Beside::default(), edit).await
 }
 
-/// The same, with the request that the change allows.
-pub async fn change_and_answer<T: Send + 'static>(
+/// What a change does beside the household, in the same transaction.
+#[derive(Default)]
+pub struct Beside {
+    /// The request that it allows.
+    pub allows: Option<(String, Answer)>,
+    /// What holders of other accounts must learn of it.
+    pub notices: Vec<NewNotice>,
+}
+
+/// The same, with what is done beside it.
+pub async fn change_beside<T: Send + 'static>(
     context: &Arc<Context>,
     by: &Author,
     id: Id,
     expected: Option<u64>,
-    allows: Option<(String, Answer)>,
+    beside: Beside,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
     let (context, by) = (Arc::clone(context), by.clone());
@@ -72,10 +81,10 @@ pub async fn change_and_answer<T: Send + 'static>(
             devices = touched(was.as_ref(), after.as_ref());
             let duties = history::duties(was.as_ref(), after.as_ref());
             is_owed = !duties.is_empty();
-            let notices = match (&was, &after) {
-                (Some(was), Some(after)) => notices::of_change(&context, &by, label.as_deref(), was, after)?,
-                _ => Vec::new(),
-            };
+            let Beside { allows, mut notices } = beside;
+            if let Some(was) = &was {
+                notices.extend(notices::of_change(&context, &by, label.as_deref(), was, after.as_ref())?);
+            }
             Ok(Change { household: after, notices, duties, allows })
         };
         let changed = context.store.change_with(&by, &id, expected, edit).await?;

@@ -178,6 +178,7 @@ pub fn router(context: Arc<Context>) -> Router {
         routes!(switches::put_category, switches::delete_category),
         routes!(switches::put_name, switches::delete_name),
         routes!(switches::put_safe_search),
+        routes!(switches::put_search_unlock, switches::delete_search_unlock),
         routes!(switches::put_bypass, switches::delete_bypass),
         routes!(hours::put_schedule, hours::delete_schedule),
         routes!(hours::post_grant, hours::delete_grants),

@@ -7,6 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
+use policy::text::{REFUSAL, Text};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
@@ -31,6 +32,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 /// Reads a path segment.
 pub fn segment<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| Problem::value(field, "identifier", error.to_string()))
+}
+
+/// Refuses a text that is longer than it may be, in octets.
+pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.octets() > max => Err(Problem::value(field, "limit", format!("at most {max} octets"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a name that is longer than it may be, or that shows nothing.
+pub fn check_name(field: &str, name: Option<&Text>, max: usize) -> Result<(), Problem> {
+    match name {
+        Some(name) if name.is_blank() || name.octets() > max => {
+            Err(Problem::value(field, "limit", format!("1 to {max} octets, not all of them white space")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The query string.
@@ -91,11 +110,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let mut reader = serde_json::Deserializer::from_slice(octets);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let field = field(&error.path().to_string(), &error.inner().to_string());
+            let text = error.inner().to_string();
             let (status, code) = match error.inner().classify() {
+                serde_json::error::Category::Data if text.contains(REFUSAL) => (StatusCode::UNPROCESSABLE_ENTITY, "text"),
                 serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
                 _ => (StatusCode::BAD_REQUEST, "json"),
             };
-            Problem::new(status, code, error.into_inner().to_string()).with_field(field)
+            Problem::new(status, code, text).with_field(field)
         })?;
         reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
         Ok(Self(value))

@@ -41,7 +41,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
 }
 
 /// A name for each layer: what decides about it where nothing is ordered.
-const LAYERS: [(&str, Layer); 15] = [
+const LAYERS: [(&str, Layer); 16] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
     ("help.test", Layer::NeverBlock),
@@ -55,6 +55,7 @@ const LAYERS: [(&str, Layer); 15] = [
     ("evil.test", Layer::Security),
     ("bets.test", Layer::Category),
     ("use-application-dns.net", Layer::Bypass),
+    ("html.duckduckgo.com", Layer::SafeSearchDeny),
     ("www.google.com", Layer::SafeSearch),
     ("free.test", Layer::Default),
 ];
@@ -99,7 +100,7 @@ fn asker(filtering: &str, is_paused: bool) -> Asker {
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": filtering, "names": names("household"),
         "categories": { "gambling": set(json!({ "state": "block" })) },
         "grants": { "g": set(json!({ "domain": "granted.test", "until": later })) },
-        "safe_search": { "google": set(json!({ "level": "strict" })) },
+        "safe_search": { "google": set(json!({ "level": "strict" })), "duckduckgo": set(json!({ "level": "strict" })) },
         "bypass": set(json!({ "state": "block" })),
         "people": { "ella": { "name": "Ella", "names": names("person") } },
         "devices": { "phone": { "name": "phone", "person": "ella", "log": true, "names": names("device") } },

@@ -159,7 +159,7 @@ impl<'t> Reason<'t> {
             Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny => Some(OWN_LIST),
             Layer::Paused => Some(PAUSED),
             Layer::Bypass => Some(BYPASS),
-            Layer::SafeSearch => Some(SAFE_SEARCH),
+            Layer::SafeSearchDeny | Layer::SafeSearch => Some(SAFE_SEARCH),
             _ => None,
         };
         let categories: CategorySet = verdict.categories;

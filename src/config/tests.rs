@@ -87,3 +87,30 @@ fn relative_paths_are_relative_to_the_file() {
     let config = parse(text, "").unwrap().rooted(Path::new("/etc/ox"));
     assert_eq!((config.store.url.as_str(), config.lists.directory.as_path()), ("sqlite:/etc/ox/a.db", Path::new("/l")));
 }
+
+#[test]
+fn who_may_ask_is_local_by_default_and_a_network_that_cannot_be_is_refused() {
+    let dns = Dns::default();
+    let may_ask = |address: &str| dns.allow_from.iter().any(|network| network.contains(&address.parse::<IpAddr>().unwrap()));
+    for address in ["127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {
+        assert!(may_ask(address), "{address}");
+    }
+    for address in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:4860::1", "::2", "fec0::1"] {
+        assert!(!may_ask(address), "{address}");
+    }
+    assert!(dns.notify_from.is_empty());
+    assert!(refused("[dns]\nallow_from = [\"10.0.0.0/33\"]\n", &[]).contains("line 2"));
+    assert!(refused("[dns]\nnotify_from = [\"ns1.example\"]\n", &[]).contains("line 2"));
+    assert!(refused("", &[("OX_PROTECT_DNS__ALLOW_FROM", "[\"nowhere\"]")]).contains("OX_PROTECT_DNS__ALLOW_FROM"));
+}
+
+#[test]
+fn a_configuration_that_lets_the_whole_internet_ask_earns_a_warning() {
+    let warnings = |text: &str| check(parse(text, "").unwrap()).unwrap().warnings.join("\n");
+    for (key, network) in [("allow_from", "0.0.0.0/0"), ("allow_from", "::/0"), ("trusted_peers", "0.0.0.0/0")] {
+        let told = warnings(&format!("[dns]\n{key} = [\"192.0.2.0/24\", \"{network}\"]\n"));
+        assert!(told.contains(&format!("dns.{key} holds {network}")), "{told}");
+    }
+    assert_eq!(warnings("[dns]\nallow_from = [\"0.0.0.0/1\"]\n"), "");
+    assert_eq!(warnings(""), "");
+}

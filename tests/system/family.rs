@@ -1,4 +1,4 @@
-//! What parents do: one device, certain hours, a reward, safe search. Each is true on the next query, for whom it is meant, and ends by the
+//! What parents do: one device, certain hours, a reward. Each is true on the next query, for whom it is meant, and ends by the
 //! clock with nobody acting.
 
 use std::time::Duration;
@@ -200,54 +200,6 @@ async fn a_reward_opens_one_computer_for_its_minutes_is_seen_and_can_be_ended() 
 }
 
 #[tokio::test]
-async fn safe_search_leads_only_its_device_to_the_engines_family_addresses() {
-    let world = World::with_zone("google.com. 60 A 198.51.100.1\nwww 60 A 198.51.100.2\nwww 60 AAAA 2001:db8::2\nwww 60 HTTPS 1 . alpn=h2\nforcesafesearch 60 A 203.0.113.1\nforcesafesearch 60 AAAA 2001:db8::b1")
-        .zone("bing.com. 60 A 198.51.100.3\nwww 60 A 198.51.100.4\nstrict 60 A 203.0.113.2")
-        .zone("youtube.com. 60 A 198.51.100.5\nwww 60 A 198.51.100.6\nrestrict 60 A 203.0.113.3\nrestrictmoderate 60 A 203.0.113.4")
-        .zone("duckduckgo.com. 60 A 198.51.100.7\nsafe 60 A 203.0.113.5")
-        .start()
-        .await;
-    for (device, address) in [("tablet", TABLET), ("computer", COMPUTER)] {
-        world.device("home", device, ("address", address)).await;
-    }
-    let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));
-    let levels = json!({ "google": "strict", "bing": "strict", "youtube": "moderate", "duckduckgo": "strict" });
-    // What was in the cache before must not matter.
-    assert_eq!(tablet.ask("www.google.com. A").await, "198.51.100.2");
-    world.api.put("/v1/households/home/devices/tablet/safe-search", levels).await.ok();
-    let lines = async |line: &Line, question: &str| line.reply(question).await.unwrap().answer_lines().join(" | ");
-    for round in ["first", "from the cache"] {
-        for (question, target, address) in [
-            ("www.google.com. A", "forcesafesearch.google.com.", "203.0.113.1"),
-            ("www.google.com. AAAA", "forcesafesearch.google.com.", "2001:db8::b1"),
-            ("www.bing.com. A", "strict.bing.com.", "203.0.113.2"),
-            ("www.youtube.com. A", "restrictmoderate.youtube.com.", "203.0.113.4"),
-            ("duckduckgo.com. A", "safe.duckduckgo.com.", "203.0.113.5"),
-        ] {
-            let answer = lines(&tablet, question).await;
-            assert!(answer.contains(target) && answer.ends_with(address), "{round}: {question}: {answer}");
-        }
-        assert_eq!(lines(&tablet, "www.google.com. HTTPS").await, "", "{round}: by its own service record a browser would go around");
-        assert!(lines(&computer, "www.google.com. HTTPS").await.contains("h2"), "{round}");
-        for (question, address) in [("www.google.com. A", "198.51.100.2"), ("www.youtube.com. A", "198.51.100.6"), ("google.com. MX", "")] {
-            assert!(lines(&computer, question).await.ends_with(address), "{round}: {question}");
-        }
-    }
-    let explained = world.api.get("/v1/explain?name=www.google.com&household=home&device=tablet").await.ok().json;
-    assert_eq!((&explained["layer"], &explained["verdict"]), (&json!("safe-search"), &json!("allow")), "{explained}");
-    world
-        .api
-        .put("/v1/households/home/devices/tablet/safe-search", json!({ "google": "off", "youtube": "strict", "bing": null }))
-        .await
-        .ok();
-    assert!(lines(&tablet, "www.google.com. A").await.ends_with("198.51.100.2"));
-    assert!(lines(&tablet, "www.youtube.com. A").await.ends_with("203.0.113.3"));
-    assert!(lines(&tablet, "www.bing.com. A").await.ends_with("198.51.100.4"));
-    let refused = world.api.put("/v1/households/home/safe-search", json!({ "altavista": "strict" })).await;
-    assert_eq!((refused.status, refused.problem()), (422, "unknown_engine"));
-}
-
-#[tokio::test]
 async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
     let world = World::with_zone("use-application-dns.net. 60 A 192.0.2.9")
         .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11\nmask-h2 60 A 192.0.2.12")
@@ -264,4 +216,18 @@ async fn software_that_asks_for_a_filter_is_told_where_there_is_one() {
     world.api.delete("/v1/households/home/bypass").await.ok();
     world.api.household("home", json!({ "filtering": "off" })).await.ok();
     assert_eq!(home.ask("mask.icloud.com. A").await, "192.0.2.11");
+}
+
+#[tokio::test]
+async fn software_is_told_of_the_filter_also_where_blocks_have_a_page() {
+    let world = World::with_zone("use-application-dns.net. 60 A 192.0.2.9")
+        .zone("icloud.com. 60 A 192.0.2.10\nmask 60 A 192.0.2.11")
+        .config("[dns]\nblocked_answer = \"landing\"\nlanding = [\"192.0.2.99\", \"2001:db8::99\"]\n")
+        .start()
+        .await;
+    let home = world.line("127.0.7.9");
+    for question in ["use-application-dns.net. A", "use-application-dns.net. AAAA", "mask.icloud.com. A", "mask.icloud.com. HTTPS"] {
+        let reply = home.reply(question).await.unwrap();
+        assert_eq!((u16::from(reply.code()), reply.answer_lines().len()), (3, 0), "{question}: a page would say that no filter is wanted");
+    }
 }

@@ -20,6 +20,18 @@ async fn what_exists_is_found_and_what_does_not_is_denied_with_its_soa() {
 }
 
 #[tokio::test]
+async fn a_denial_does_not_hide_names_below() {
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
+    let home = world.line("127.0.7.9");
+    for denied in ["b.a.example. A", "typo.b.a.example. A"] {
+        assert_eq!(home.ask(denied).await, "NXDOMAIN");
+    }
+    world.internet.replace("a.example.", "a.example. 60 A 192.0.2.1\nwww.b 60 A 192.0.2.2");
+    assert_eq!(home.ask("www.b.a.example. A").await, "192.0.2.2");
+    assert_eq!(home.ask("typo.b.a.example. A").await, "NXDOMAIN", "which holds for the name it was said of");
+}
+
+#[tokio::test]
 async fn a_second_question_in_any_letter_case_is_answered_from_the_cache() {
     let world = World::with_zone("a.example. 300 A 192.0.2.1").start().await;
     let home = world.line("127.0.7.9");
@@ -112,6 +124,10 @@ async fn a_servfail_says_why_and_an_old_answer_is_better_than_none() {
     let stale = home.reply("a.example. A").await.unwrap();
     assert_eq!((stale.to_string(), stale.answer_ttl_s()), ("192.0.2.1".to_owned(), Some(30)));
     assert_eq!(stale.extended_errors()[0].code, 3, "RFC 8914: stale answer");
+    let for_dnssec = home.with_dnssec().reply("a.example. A").await.unwrap();
+    assert_eq!((for_dnssec.to_string(), for_dnssec.extended_errors()[0].code), ("192.0.2.1".to_owned(), 3), "the same entry");
+    let explained = world.api.get("/v1/explain?name=a.example&type=A&household=home").await.ok().json;
+    assert_eq!((&explained["answer"]["rcode"], &explained["answer"]["ede"]["code"]), (&"NOERROR".into(), &3.into()), "{explained:#}");
     let failed = home.reply("gone.a.example. A").await.unwrap();
     assert_eq!((failed.to_string(), failed.extended_errors()[0].code), ("SERVFAIL".to_owned(), 22));
     world.internet.make("a.example.", &Behaviour::Answers);

@@ -30,6 +30,8 @@ const TABLE: &str = "
     family   PUT …/names/{domain}
     family   DELETE …/names/{domain}
     family   PUT …/safe-search
+    family   PUT …/search-unlock
+    family   DELETE …/search-unlock
     family   PUT …/bypass
     family   DELETE …/bypass
     family   PUT …/schedules/{name}

@@ -3,7 +3,14 @@
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
 
+mod ageing;
+mod any;
+mod asking;
+mod chains;
+mod identities;
+mod judged;
 mod orders;
+mod unreadable;
 mod world;
 
 use hickory_proto::{

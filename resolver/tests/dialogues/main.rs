@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // A script that does not hold is a failed test.
 
+mod aliases;
+mod denials;
+mod ghosts;
+mod iteration;
+mod odd_data;
+mod odd_servers;
 mod script;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -266,18 +272,6 @@ async fn names_on_the_way_are_not_asked_about_again() {
     script.asked();
     assert_eq!(ask(&recursor, "two.a.b.example.com", RecordType::A).await, "NoError 192.0.2.2");
     assert_eq!(script.asked().len(), 1, "that the names between are no zones is known");
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_asked_below_a_name_that_does_not_exist() {
-    let (recursor, script) = recursor(usual(6));
-    assert_eq!(ask(&recursor, "a.none.example.com", RecordType::A).await, "NXDomain");
-    script.asked();
-    assert_eq!(ask(&recursor, "b.none.example.com", RecordType::A).await, "NXDomain");
-    assert_eq!(script.asked(), [""; 0]);
-    sleep(Duration::from_secs(61)).await;
-    assert_eq!(ask(&recursor, "b.none.example.com", RecordType::A).await, "NXDomain");
-    assert!(!script.asked().is_empty(), "a denial has an end");
 }
 
 #[tokio::test(start_paused = true)]
