@@ -107,7 +107,7 @@ fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
 }
 
 #[test]
-fn a_device_that_is_allowed_more_than_the_house_loses_that_by_an_unknown_mac() {
+fn a_device_allowed_more_than_its_house_loses_that_by_an_unknown_mac() {
     let gambling = Classification { choice: category("gambling"), ..Classification::NOTHING };
     let [block, allow] = ["block", "allow"].map(|state| json!({ "categories": { "gambling": set(json!({ "state": state })) } }));
     let directory = directory(&allow, &allow, &block);

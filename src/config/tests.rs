@@ -89,7 +89,7 @@ fn relative_paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn who_may_ask_is_local_by_default_and_a_network_that_cannot_be_is_refused() {
+fn local_clients_may_ask_by_default_and_an_impossible_network_is_refused() {
     let dns = Dns::default();
     let may_ask = |address: &str| dns.allow_from.iter().any(|network| network.contains(&address.parse::<IpAddr>().unwrap()));
     for address in ["127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {

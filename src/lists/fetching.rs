@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sender_that_the_operator_names_is_taken_for_each_zone_that_is_followed() {
+    async fn a_sender_that_the_operator_names_is_taken_for_each_followed_zone() {
         let (wakes, ..) = wakes("192.0.2.53");
         let zone = Name::parse("RPZ.example").unwrap();
         assert!(wakes.notified(&zone, "198.51.100.1".parse().unwrap(), true));

@@ -139,7 +139,7 @@ fn a_network_that_another_household_takes_is_that_ones_alone() {
 }
 
 #[test]
-fn an_entry_that_leads_to_another_households_cell_is_passed_over_and_told_of() {
+fn an_entry_that_leads_to_another_households_cell_is_passed_over() {
     let directory = holding(&[household("a", &["192.0.2.0/24"], &[]), household("b", &["10.0.0.0/8"], &[])]);
     let certain = |source: &str| {
         let owns =
@@ -251,7 +251,7 @@ fn all_households_with_a_change_by_the_clock_are_named_and_no_others() {
 }
 
 #[test]
-fn a_batch_is_read_before_it_is_searched_and_no_more_of_it_than_there_is_room() {
+fn a_batch_is_read_before_it_is_searched_as_far_as_there_is_room() {
     let directory = holding(&[household("a", &["192.0.2.0/24"], &[]), household("b", &["10.0.0.0/24"], &[])]);
     let reader = directory.reader(Moment::FIRST);
     let read = |text: &str| {

@@ -83,7 +83,7 @@ fn an_alias_whose_target_has_more_than_a_message_holds_stands_alone() {
 }
 
 #[test]
-fn the_upper_bits_of_a_code_stand_in_the_opt_record_and_the_lower_in_the_header() {
+fn the_upper_bits_of_a_code_stand_in_the_opt_record() {
     let mut packet = packet("a.example", true);
     let version = packet.len() - 5;
     packet[version] = 1;

@@ -20,7 +20,7 @@ sneaky.own. 60 IN CNAME bets.own.
 const EXISTS: &str = "\"RFC8482\" \"\"";
 
 #[tokio::test]
-async fn any_is_answered_by_one_record_where_the_name_exists_and_denied_where_not() {
+async fn any_is_one_record_where_the_name_exists_and_denied_where_not() {
     let world = World::new(INTERNET, Lists::default());
     for (name, expected) in [
         ("here.own.", EXISTS),

@@ -26,7 +26,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test]
-async fn a_client_of_no_household_and_no_listed_network_is_refused_whatever_it_asks() {
+async fn a_client_of_no_household_and_no_listed_network_is_refused() {
     let world = World::with(INTERNET, Lists::default().name("court", Mandatory, "here.own", Drop), setup());
     for stranger in STRANGERS {
         for transport in [Transport::Udp, Transport::Tcp] {

@@ -74,7 +74,7 @@ async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
 }
 
 #[tokio::test]
-async fn a_forwarder_that_is_trusted_by_its_address_speaks_for_the_devices_behind_it() {
+async fn a_forwarder_trusted_by_its_address_speaks_for_devices_behind_it() {
     let world = world(bets(), &["127.0.7.10/32"]);
     assert_eq!(world.ask_from(TABLET, &format!("bets.own. A mac={LAPTOP}")).await, "192.0.2.7");
     assert_eq!(world.ask_from(TABLET, "bets.own. A").await, "NXDOMAIN (17)");
