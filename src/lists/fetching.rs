@@ -244,7 +244,7 @@ mod tests {
             assert!(!notified(&wakes, stranger), "{stranger}");
         }
         looking.abort();
-        let (unknown, primary, _) = super::tests::wakes("nowhere.invalid");
+        let (unknown, primary, _) = tests::wakes("nowhere.invalid");
         assert!(tokio::time::timeout(LOOKED_UP_EVERY, primary.look_up()).await.is_err(), "it is tried again");
         assert!(!notified(&unknown, "127.0.0.1"));
     }
@@ -254,7 +254,7 @@ mod tests {
         let (wakes, ..) = wakes("192.0.2.53");
         let zone = Name::parse("RPZ.example").unwrap();
         assert!(wakes.notified(&zone, "198.51.100.1".parse().unwrap(), true));
-        let (of_a_list, ..) = super::tests::wakes("");
+        let (of_a_list, ..) = tests::wakes("");
         assert!(!notified(&of_a_list, "127.0.0.1"), "a source without a host has no primary");
     }
 
