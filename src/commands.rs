@@ -35,7 +35,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     Command, ConfigArgument, KeysCommand, ListsCommand,
     config::{self, Checked, LogFormat},
-    daemon, lists, orders,
+    daemon, lists, oidc, orders,
 };
 
 /// Names each way in the audit of a rollback, as many as the API writes.
@@ -72,9 +72,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
 
+fn log_filter(checked: &Checked) -> anyhow::Result<EnvFilter> {
+    let level = &checked.config.log.level;
+    EnvFilter::try_new(level).with_context(|| format!("log.level = {level:?}"))
+}
+
 fn start_log(checked: &Checked) -> anyhow::Result<()> {
-    let log = &checked.config.log;
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
+    let (log, filter) = (&checked.config.log, log_filter(checked)?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => builder.init(),
@@ -85,6 +89,10 @@ fn start_log(checked: &Checked) -> anyhow::Result<()> {
 
 fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
+    log_filter(&checked)?;
+    // What the daemon reads at its start: records, certificates, the provider's keys.
+    daemon::recursion(&checked, Arc::new(daemon::recursor(&checked)?))?;
+    checked.config.api.oidc.as_ref().map(oidc::tokens).transpose()?;
     let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !feed.is_fetched() && !PathBuf::from(&feed.source).exists()).collect();
     for feed in &missing {
         eprintln!("feeds {:?}: source {} does not exist", feed.name, feed.source);
@@ -140,7 +148,7 @@ async fn explain(
         line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
-    let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
+    let engine = Arc::new(daemon::engine(checked, &directory, &lists, recursor, None)?);
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type, None).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);

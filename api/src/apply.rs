@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::{
     Context,
     happenings::{Happening, touched},
-    history, notices,
+    history, notices, panics,
     problem::Problem,
 };
 
@@ -73,7 +73,7 @@ pub async fn change_beside<T: Send + 'static>(
     let written = tokio::spawn(async move {
         let turn = context.writes.lock().await;
         let label = context.store.label_of(&by.actor).await?;
-        let (mut told, mut devices, mut is_owed) = (None, None, false);
+        let (mut told, mut devices, mut is_owed, mut is_less) = (None, None, false, false);
         let edit = |before: Option<Household>| {
             let was = before.clone();
             let (after, tell) = edit(before)?;
@@ -81,6 +81,7 @@ pub async fn change_beside<T: Send + 'static>(
             devices = touched(was.as_ref(), after.as_ref());
             let duties = history::duties(was.as_ref(), after.as_ref());
             is_owed = !duties.is_empty();
+            is_less = takes_away(was.as_ref(), after.as_ref());
             let Beside { allows, mut notices } = beside;
             if let Some(was) = &was {
                 notices.extend(notices::of_change(&context, &by, label.as_deref(), was, after.as_ref())?);
@@ -93,6 +94,9 @@ pub async fn change_beside<T: Send + 'static>(
             None => context.directory.remove(&id),
         }
         context.happenings.tell(&id, Happening::change(changed.version, devices));
+        if is_less {
+            context.happenings.streams.end_lost(&context);
+        }
         // From here on nothing is counted that is not wanted any more; what was counted before goes while others may write.
         drop(turn);
         if is_owed {
@@ -100,7 +104,13 @@ pub async fn change_beside<T: Send + 'static>(
         }
         Ok((changed, told.expect("a change that was stored was edited")))
     });
-    written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))
+    panics::of_task(written.await)?
+}
+
+/// Whether a change takes a household or one of its devices away.
+fn takes_away(before: Option<&Household>, after: Option<&Household>) -> bool {
+    let Some(before) = before else { return false };
+    after.is_none_or(|after| before.devices.keys().any(|device| !after.devices.contains_key(device)))
 }
 
 /// Changes a household that must be there.

@@ -32,6 +32,14 @@ const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 /// The longest free text of a household, in octets.
 const TEXT_OCTETS_MAX: usize = 256;
+/// The widest networks that a household has without `force`. A home has one address, or an IPv6 /48 at most (RFC 6177); an IPv4 /16 is a
+/// campus, an IPv6 /32 a provider.
+const WIDEST_V4: u8 = 16;
+const WIDEST_V6: u8 = 32;
+/// Networks from which no query can come: no host has an address there (RFC 6890, RFC 5771, RFC 4291).
+const NO_SOURCES: [&str; 4] = ["0.0.0.0/8", "224.0.0.0/4", "::/128", "ff00::/8"];
+/// Networks that mean another home on each link, or nothing yet: link-local addresses and those that are reserved.
+const NOBODYS_OWN: [&str; 3] = ["169.254.0.0/16", "240.0.0.0/4", "fe80::/10"];
 
 /// What can be set of a household. What is left out keeps its value; `null` takes back `preset`, `external_ref` and `locale`.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -276,23 +284,72 @@ fn network(text: &str) -> Result<IpNet, Problem> {
     Ok(network)
 }
 
-/// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household.
-#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+/// Whether a network lies in one of these.
+fn is_within(network: &IpNet, places: &[&str]) -> bool {
+    places.iter().any(|place| place.parse::<IpNet>().is_ok_and(|place| place.contains(network)))
+}
+
+/// Refuses a network from which no query can come, whoever forces it.
+fn refuse_no_source(network: &IpNet) -> Result<(), Problem> {
+    match is_within(network, &NO_SOURCES) {
+        true => Err(Problem::value("cidr", "no_source", format!("no query comes from {network}"))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a network that hardly is one household's.
+fn refuse_too_much(network: &IpNet) -> Result<(), Problem> {
+    let widest = if matches!(network, IpNet::V4(_)) { WIDEST_V4 } else { WIDEST_V6 };
+    if network.prefix_len() < widest {
+        let detail = format!("{network} is wider than /{widest}: all in it would be one household; \"force\": true takes it");
+        return Err(Problem::value("cidr", "too_wide", detail));
+    }
+    match is_within(network, &NOBODYS_OWN) {
+        true => Err(Problem::value("cidr", "special_network", format!("{network} is link-local or reserved; \"force\": true takes it"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a network is meant that hardly is one household's.
+#[derive(Deserialize, utoipa::ToSchema, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Force {
+    /// Takes a network wider than /16 (IPv6: /32), or one that is link-local or reserved.
+    #[serde(default)]
+    #[schema(default = false)]
+    #[param(default = false)]
+    force: bool,
+}
+
+/// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household. `force` may
+/// stand in the body or in the query.
+#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
+    request_body = Option<Force>,
     responses((status = 201, description = "given", body = shapes::NetworkWritten), (status = 200, description = "it had it", body = shapes::NetworkWritten),
-        (status = 404, description = "no such household"), (status = 409, description = "another household has it")))]
+        (status = 404, description = "no such household"), (status = 409, description = "another household has it"),
+        (status = 422, description = "no network, or one that hardly is one household's")))]
 pub async fn put_network(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
+    Asked(asked): Asked<Force>,
+    Body(body): Body<serde_json::Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let (id, network): (Id, IpNet) = (segment("id", &id)?, network(&cidr)?);
+    refuse_no_source(&network)?;
+    let given = forced(&body);
     let notices = of_owner(&context, &author, &id, network).await?;
     let beside = Beside { notices, ..Beside::default() };
     let name = id.clone();
     let (changed, is_new) = change_beside(&context, &author, id, expected, beside, move |household| {
         let mut household = household.ok_or_else(|| unknown_household(&name))?;
+        let is_forced = asked.force || given?;
         let is_new = household.networks.insert(network);
+        if is_new && !is_forced {
+            refuse_too_much(&network)?;
+        }
         if household.networks.len() > NETWORKS_MAX {
             return Err(Problem::value("cidr", "limit", format!("a household has at most {NETWORKS_MAX} networks")));
         }
@@ -300,6 +357,17 @@ pub async fn put_network(
     })
     .await?;
     Ok(written(&changed, made_or_changed(is_new), json!({ "network": network })))
+}
+
+/// What the body says of `force`. A body with anything else is refused, but an unknown household is told first.
+fn forced(body: &serde_json::Map<String, Value>) -> Result<bool, Problem> {
+    match body.keys().find(|key| *key != "force") {
+        Some(unknown) => Err(Problem::value(unknown, "body", format!("unknown field `{unknown}`, expected `force`"))),
+        None => match body.get("force") {
+            None => Ok(false),
+            Some(force) => force.as_bool().ok_or_else(|| Problem::value("force", "body", "true or false")),
+        },
+    }
 }
 
 /// What the holder of another account must learn: that this network is a part of theirs until now.

@@ -14,7 +14,7 @@ use policy::{
     household::{Household, Id},
     text::Text,
 };
-use policy_store::{Key, KeyError, NewKey, Role};
+use policy_store::{Key, KeyError, NewKey, Role, fingerprint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -88,6 +88,9 @@ pub async fn post(
     let label = context.store.label_of(&author.actor).await?;
     let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
     let (secret, key) = context.store.create_key_and_tell(&author, new, tell).await?;
+    if let Some(fingerprint) = fingerprint(&secret) {
+        context.limits.known.add_key(fingerprint);
+    }
     let mut answer = json!(key);
     answer["secret"] = secret.into();
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
@@ -100,7 +103,7 @@ pub async fn post(
 #[derive(Debug, Clone)]
 pub struct SecretOf(pub String);
 
-/// Revokes a key: it opens nothing from the next request on. Of a parent's key the holder of the account is told.
+/// Revokes a key: it opens nothing from the next request on, and its streams end. Of a parent's key the holder of the account is told.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = shapes::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
@@ -115,5 +118,8 @@ pub async fn delete(
     let label = context.store.label_of(&author.actor).await?;
     let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
     let revoked = context.store.revoke_key_and_tell(&author, Some(&id), &key, tell).await?;
+    if let Some(key) = &revoked {
+        context.happenings.streams.end_of(&format!("key:{}", key.id));
+    }
     revoked.map(Json).ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
 }

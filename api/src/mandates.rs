@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     apply::{made_or_changed, with_version},
+    panics,
     principal::{Operator, Reader},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments, segment},
@@ -201,7 +202,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
         let _turn = context.mandate_writes.lock().await;
         work(Arc::clone(&context)).await
     });
-    done.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))
+    panics::of_task(done.await)?
 }
 
 /// What no order means, and somebody may write all the same: a part of the Internet, or this service itself.

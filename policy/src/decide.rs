@@ -24,6 +24,8 @@ pub struct Asker {
     blocked: CategorySet,
     standards: Standards,
     own: Option<Own>,
+    /// Whom the query asserts to be from, against what its source address proves: see [`judge`].
+    asserted: Option<Box<Asker>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +42,23 @@ impl Asker {
         let standing = rules.standing(device, now);
         let has_own = standing.grants != 0 || standing.standards.is_recorded() || rules.has_names(device);
         let own = has_own.then(|| Own { rules: Arc::clone(rules), device, grants: standing.grants });
-        Self { blocked: standing.blocked, standards: standing.standards, own }
+        Self { blocked: standing.blocked, standards: standing.standards, own, asserted: None }
     }
 
     /// One without an own list and without a grant.
     pub(crate) fn of_mask(blocked: CategorySet, standards: Standards) -> Self {
-        Self { blocked, standards, own: None }
+        Self { blocked, standards, own: None, asserted: None }
+    }
+
+    /// The same asker under the rules of another one as well, which the query asserts to be from: [`judge`] lets the stricter rules win.
+    pub(crate) fn under(self, asserted: Self) -> Self {
+        Self { asserted: Some(Box::new(asserted)), ..self }
+    }
+
+    /// The other asker whose rules hold too, if there is one.
+    #[must_use]
+    pub fn asserted(&self) -> Option<&Self> {
+        self.asserted.as_deref()
     }
 
     /// The categories that are blocked for this asker.
@@ -252,6 +265,18 @@ impl Verdict {
         }
     }
 
+    /// By this verdicts of two rule sets are compared: a block is stricter than safe search, strict safe search than moderate, and that
+    /// than the proxy for paths. A block that asks for TCP is lifted there, so every other one is stricter.
+    fn strictness(self) -> (u8, u32) {
+        match self.action {
+            Action::TcpOnly if self.is_block() => (3, 0),
+            _ if self.is_block() => (4, 0),
+            Action::Led => (2, self.data & 0xff),
+            Action::Proxied => (1, 0),
+            _ => (0, 0),
+        }
+    }
+
     /// The same in the words of the feed that decided.
     fn of(self, listing: Option<Listing>) -> Self {
         listing.map_or(self, |Listing { action, data, feed, .. }| Self { action, data, feed: Some(feed), ..self })
@@ -411,6 +436,34 @@ pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (
         }
     }
     decided
+}
+
+/// Judges a name and the answer to it, see [`decide`] and [`review`]. Where the query asserts to be from another device than its source
+/// address proves, both rule sets judge the whole, and the stricter verdict holds: an assertion never loosens.
+#[must_use]
+#[inline]
+pub fn judge<'n>(
+    asker: &Asker,
+    name: NameRef<'_>,
+    classification: &Classification,
+    chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)> + Clone,
+) -> (Verdict, usize) {
+    match &asker.asserted {
+        None => review(asker, decide(asker, name, classification), chain),
+        Some(asserted) => judge_both([asker, asserted], name, classification, chain),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn judge_both<'n>(
+    askers: [&Asker; 2],
+    name: NameRef<'_>,
+    classification: &Classification,
+    chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)> + Clone,
+) -> (Verdict, usize) {
+    let [proved, asserted] = askers.map(|asker| review(asker, decide(asker, name, classification), chain.clone()));
+    if asserted.0.strictness() > proved.0.strictness() { asserted } else { proved }
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use policy::{
 
 use crate::{
     cache::KeyRef,
-    engine::{AtHand, TYPE_ANY},
+    engine::AtHand,
     message,
-    query::Query,
+    query::{Query, TYPE_ANY},
     recurse::{Answer, Question},
     respond::{LOCAL_TTL_MAX_S, STALE_TTL_S},
 };

@@ -12,7 +12,6 @@ use crate::{
 
 /// An answer as the cache keeps it.
 pub(crate) fn encode(question: &Question, mut answer: Answer, now: Duration) -> Result<Entry, RecursionError> {
-    let chain = answer.chain();
     let ttl_s = shortest_ttl(&mut answer);
     let mut message = Message::new(0, MessageType::Response, OpCode::Query);
     message.metadata.response_code = answer.rcode;
@@ -26,7 +25,7 @@ pub(crate) fn encode(question: &Question, mut answer: Answer, now: Duration) -> 
         source,
     };
     let wire = message.to_vec().map_err(|error| failed(error.into()))?;
-    Entry::new(wire, chain, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
+    Entry::new(wire, ttl_s, now).ok_or_else(|| failed("the answer cannot be walked".into()))
 }
 
 /// How long the whole may be kept, in seconds: as long as each of its records. A TTL with the upper bit set is none (RFC 2181 section 8).

@@ -6,12 +6,9 @@
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record, RecordType},
+    rr::{Name, Record, RecordType},
 };
-use policy::name::{Name as PolicyName, NameRef, WireName};
-
-/// Octets before the target in the data of HTTPS and SVCB: RFC 9460 section 2.2.
-const PRIORITY_OCTETS: usize = 2;
+use policy::name::{Name as PolicyName, NameRef};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,32 +57,6 @@ impl Answer {
     #[must_use]
     pub fn empty(rcode: ResponseCode) -> Self {
         Self { rcode, answers: Vec::new(), authorities: Vec::new() }
-    }
-
-    /// The names behind the one asked for, in order: CNAME and HTTPS/SVCB targets.
-    #[must_use]
-    pub fn chain(&self) -> Vec<PolicyName> {
-        let mut chain = Vec::new();
-        for record in &self.answers {
-            let target = match &record.data {
-                RData::CNAME(target) => canonical(&target.0),
-                RData::HTTPS(https) => canonical(&https.0.target_name),
-                RData::SVCB(svcb) => canonical(&svcb.target_name),
-                // As recursion leaves it: the priority, then the target, which is not compressed.
-                RData::Unknown { code: RecordType::HTTPS | RecordType::SVCB, rdata } => {
-                    match WireName::default().read(&rdata.anything, PRIORITY_OCTETS) {
-                        Ok(target) => target.to_owned(),
-                        Err(_) => continue,
-                    }
-                }
-                _ => continue,
-            };
-            // A target of `.` is the owner itself (RFC 9460 section 2.5), which is judged already.
-            if !target.borrow().is_root() && !chain.contains(&target) {
-                chain.push(target);
-            }
-        }
-        chain
     }
 }
 

@@ -80,10 +80,11 @@ async fn the_public_check_tells_of_an_order_no_more_than_its_basis() {
     let bets = check("www.bets.example").await.json;
     assert_eq!((&bets["categories"][0]["slug"], &bets["order"], &bets["always"]), (&json!("gambling"), &json!(null), &json!(false)));
     assert!(bets["presets"].as_array().unwrap().contains(&json!("strict")), "{bets}");
-    assert_eq!(check("open.example").await.json["order"], json!({ "basis": "police", "reference": "case 7" }));
-    let secret = check("a.secret.example").await;
+    // Word for word the same, so that nobody learns which order is confidential.
+    let (open, secret) = (check("open.example").await, check("secret.example").await);
+    assert_eq!(open.text.replace("open.example", "NAME"), secret.text.replace("secret.example", "NAME"));
     assert_eq!(secret.json["order"], json!({ "basis": "police", "reference": null }));
-    assert!(!secret.text.contains("case 7") && !secret.text.contains("\"secret\""), "{}", secret.text);
+    assert!(!open.text.contains("case 7"), "{}", open.text);
     assert_eq!(check("nothing.example").await.json["presets"], json!([]));
     let lifted = public.post("/v1/reports", json!({ "name": "open.example" })).await.ok();
     let path = format!("/v1/reports/{}", lifted.json["id"].as_str().unwrap());

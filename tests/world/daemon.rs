@@ -24,7 +24,7 @@ use toml::Table;
 use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
 
 /// How long a start may take: unoptimised, on a busy machine, with all real lists.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long an orderly end may take.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);

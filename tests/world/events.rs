@@ -56,6 +56,11 @@ impl Events {
         eventually(&what, HEARD_WITHIN, async || self.so_far().iter().any(is_it)).await;
     }
 
+    /// Whether the daemon has ended the stream.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// All that was heard.
     pub fn so_far(&self) -> Vec<Value> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()

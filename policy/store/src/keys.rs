@@ -143,6 +143,15 @@ pub struct Key {
 /// Before each key, so that a leaked one is recognised by scanners and people.
 const PREFIX: &str = "ox_";
 
+/// Random octets of a key.
+const SECRET_OCTETS: usize = 32;
+
+/// Whether a text has the form of a key. Nothing else can be one, so nothing else is looked up.
+pub(crate) fn is_formed(secret: &str) -> bool {
+    let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+    secret.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == 2 * SECRET_OCTETS && digits.bytes().all(is_digit))
+}
+
 /// A statement that reads keys, with what comes behind the table.
 macro_rules! select {
     ($rest:literal) => {
@@ -175,7 +184,7 @@ impl Store {
         new: NewKey,
         tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<(String, Key), KeyError> {
-        let secret = format!("{PREFIX}{}", random_hex(32)?);
+        let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let NewKey { role, household, device, label } = new;
         let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;

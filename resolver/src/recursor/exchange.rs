@@ -431,7 +431,10 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         let (server, habits) = (&self.ask.server, self.habits());
         let letters = manner.mixes && expected.has_capitals(usize::MAX) && !habits.finds_mixed(now);
         let (options, edns) = (manner.edns && manner.options, manner.edns);
-        let [options_unproved, edns_unproved] = [options && !server.has_taken_options(now), edns && !server.has_taken_edns(now)];
+        // Nobody else can answer over TCP, so what is said there outweighs what was proved before.
+        let is_certain = manner.over_tcp && self.ask.cut.tls.is_none();
+        let options_unproved = options && (is_certain || !server.has_taken_options(now));
+        let edns_unproved = edns && (is_certain || !server.has_taken_edns(now));
         let ways = match cause {
             Cause::Unreadable => [(Feature::Edns, edns), (Feature::Edns, false), (Feature::Edns, false)],
             Cause::NotUnderstood { has_opt: true, .. } => {
@@ -482,6 +485,9 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         let server = &self.ask.server;
         if self.manner.edns {
             server.took(self.manner.options, now);
+        }
+        if self.left_out.is_some() && self.may_be_plainer == Some(true) {
+            server.plainer_helped();
         }
         let lessons = self.left_out.map(|feature| (feature, UNABLE_FOR));
         for (feature, lasts) in lessons.into_iter().chain(self.doubted.iter().map(|feature| (*feature, DOUBTED_FOR))) {

@@ -321,7 +321,7 @@ impl RrSets {
 }
 
 fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type, CLASS_IN, 0)
+    KeyRef::new(name, record_type, CLASS_IN)
 }
 
 #[cfg(test)]

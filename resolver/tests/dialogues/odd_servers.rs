@@ -363,6 +363,54 @@ async fn a_server_that_gave_a_cookie_is_never_talked_out_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_unlearns_options_is_believed_over_tcp() {
+    let has_unlearnt = Arc::new(Mutex::new(false));
+    let unlearnt = Arc::clone(&has_unlearnt);
+    let (script, seen) = world(17, move |shown, query, mut truth| {
+        let cookie = query.edns.as_ref().and_then(|edns| match edns.option(10.into()) {
+            Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
+            _ => None,
+        });
+        match cookie {
+            Some(_) if *unlearnt.lock().unwrap() => return say(denial(&truth, ResponseCode::ServFail)),
+            Some(cookie) => {
+                let option = EdnsOption::Unknown(10, [&cookie[..8], b"server!!"].concat());
+                truth.edns.get_or_insert_with(Edns::new).options_mut().insert(option);
+            }
+            None => assert!(*unlearnt.lock().unwrap() && (shown.tcp || !shown.options)),
+        }
+        say(truth)
+    });
+    let (recursor, _) = recursor(script);
+    assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
+    *has_unlearnt.lock().unwrap() = true;
+    assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
+    taken(&seen);
+    assert_eq!(ask(&recursor, "alphabetical.example.com", RecordType::A).await, "NoError 192.0.2.3");
+    let again = taken(&seen);
+    assert!(again.len() == 1 && !again[0].options && !again[0].tcp, "it is remembered: {again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_helps_is_tried_for_each_zone_of_a_server() {
+    let script = usual(18);
+    let cuts: String = (0..12).map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n")).collect();
+    script.serve(TLD, authority(&[("com.", &format!("a.gtld.com. 3600 A 10.0.0.2\nns1.example.com. 3600 A 10.0.0.3\n{cuts}"))]));
+    let zones: Vec<(String, String)> =
+        (0..12).map(|number| (format!("zone{number}.com."), format!("wonderful.zone{number}.com. 60 A 192.0.2.{number}\n"))).collect();
+    let zones: Vec<(&str, &str)> = zones.iter().map(|(apex, text)| (apex.as_str(), text.as_str())).collect();
+    let honest = authority(&zones);
+    script.serve(FIRST, move |query, tcp| match honest(query, tcp) {
+        Play::Reply(truth) if Shown::by(query, tcp).capitals => say(denial(&truth, ResponseCode::Refused)),
+        play => play,
+    });
+    let (recursor, _) = recursor(script);
+    for number in 0..12 {
+        assert_eq!(ask(&recursor, &format!("wonderful.zone{number}.com"), RecordType::A).await, format!("NoError 192.0.2.{number}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_everything_is_asked_more_plainly_a_few_times() {
     let (script, seen) = world(14, |_, _, truth| say(denial(&truth, ResponseCode::Refused)));
     let (recursor, _) = recursor(script);
