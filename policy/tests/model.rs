@@ -181,7 +181,7 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
 }
 
 #[test]
-fn a_chain_is_blocked_by_its_first_blocked_name_and_an_allow_of_the_name_covers_all_but_an_order() {
+fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
     let taxonomy = Taxonomy::shipped();
     let mut household = Household::new("home".parse().unwrap());
     household.settings.categories.insert("gambling".into(), set(Switch { state: State::Block }));
@@ -283,7 +283,7 @@ fn naive_search(there: &BTreeMap<Id, Household>, source: IpAddr, mac: Option<Mac
 }
 
 #[test]
-fn whoever_comes_goes_or_moves_the_directory_finds_whom_a_naive_search_finds() {
+fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
     let taxonomy = coded::taxonomy();
     let mut chance = chance();
     let directory = Directory::new(OperatorDefaults::default());

@@ -25,6 +25,7 @@ pub(crate) fn for_each_address(message: &[u8], mut visit: impl FnMut(IpAddr)) {
         match record_type {
             TYPE_A => addresses::<4>(data, &mut visit),
             TYPE_AAAA => addresses::<16>(data, &mut visit),
+            // Parameters that cannot be read end here, and hide nothing of what stands behind them.
             TYPE_SVCB | TYPE_HTTPS => _ = hints(data, &mut visit),
             _ => {}
         }
@@ -90,7 +91,7 @@ where
 }
 
 /// Behind the priority and the target stand the parameters: key, length, value.
-fn hints(data: &[u8], visit: &mut impl FnMut(IpAddr)) -> Option<()> {
+pub(crate) fn hints(data: &[u8], visit: &mut impl FnMut(IpAddr)) -> Option<()> {
     let mut at = skip_name(data, 2)?;
     while at < data.len() {
         let (key, length) = (number(data, at)?, usize::from(number(data, at + 2)?));
@@ -147,5 +148,14 @@ mod tests {
             assert!(read(&whole[..end]).len() <= 6);
         }
         assert_eq!(read(&message(&[(TYPE_A, &[1, 2, 3]), (TYPE_A, &[1; 4])])), ["1.1.1.1"]);
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_read_hide_no_address_behind_them() {
+        // One hint, then a parameter that is longer than the record; then a good record of the same set.
+        let broken = b"\0\x01\0\0\x04\0\x04\xc0\0\x02\x01\0\x05\0\x09short";
+        let good = b"\0\x02\0\0\x04\0\x04\xc0\0\x02\x02";
+        assert_eq!(read(&message(&[(TYPE_HTTPS, broken), (TYPE_HTTPS, good), (TYPE_A, &[1; 4])])), ["192.0.2.1", "192.0.2.2", "1.1.1.1"]);
+        assert_eq!(read(&message(&[(TYPE_SVCB, b"\0"), (TYPE_HTTPS, b""), (TYPE_A, &[1; 4])])), ["1.1.1.1"]);
     }
 }

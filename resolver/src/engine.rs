@@ -442,7 +442,7 @@ impl Engine {
             if !self.block(query, verdict, lists, transport, reply) {
                 return Walked::NoTarget { verdict, hop };
             }
-        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, verdict) {
+        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, &mut verdict) {
             return self.lead_elsewhere(query, verdict, hop, transport, reply);
         } else {
             // What does not lead to the proxy is answered as if no path were listed.
@@ -532,8 +532,11 @@ impl Engine {
     /// Whether a type leads to a host, and a name that is not blocked leads to another one than its own: to the proxy, if there is one, or
     /// to a search engine's address for families.
     #[cold]
-    fn leads_elsewhere(&self, query: &Query<'_>, verdict: Verdict) -> bool {
-        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied && !self.parts.url_proxy.is_empty();
+    fn leads_elsewhere(&self, query: &Query<'_>, verdict: &mut Verdict) -> bool {
+        if self.parts.url_proxy.is_empty() {
+            *verdict = verdict.without_proxy();
+        }
+        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied;
         leads && matches!(query.record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hickory_proto::op::Message;
 use policy::{
     blocklist::Blocklist,
     decide::Asker,
@@ -13,6 +12,7 @@ use policy::{
 use crate::{
     cache::{Entry, KeyRef},
     engine::{Asked, AtHand, CLASS_IN, Engine, Walked},
+    message::{self, presentation},
     query::{Query, Rcode},
     respond::{self, Transport},
 };
@@ -76,11 +76,11 @@ fn summarise(reply: &[u8]) -> AnswerSummary {
     if reply.is_empty() {
         return AnswerSummary { rcode: NO_ANSWER.to_owned(), records: Vec::new(), error: None };
     }
-    let message = Message::from_vec(reply).expect("our own reply can be read");
+    let message = message::read(reply).expect("our own reply can be read").message;
     let error = message.edns.as_ref().and_then(respond::read_extended_error);
     AnswerSummary {
         rcode: respond::rcode_name(message.metadata.response_code),
-        records: message.answers.iter().map(ToString::to_string).collect(),
+        records: message.answers.iter().map(presentation).collect(),
         error,
     }
 }

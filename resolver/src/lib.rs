@@ -23,6 +23,7 @@ pub mod gate;
 pub mod heard;
 pub mod listen;
 pub mod local;
+pub mod message;
 mod meta;
 pub mod notify;
 mod parts;

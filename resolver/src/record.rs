@@ -91,7 +91,7 @@ pub enum Count {
     Verdicts,
 }
 
-const LAYERS: [Layer; 15] = Layer::ALL;
+const LAYERS: [Layer; 16] = Layer::ALL;
 /// The first of the bases of mandates; the others follow in their order.
 const ORDERS: usize = Count::Verdicts as usize + LAYERS.len();
 const COUNTS: usize = ORDERS + BASES.len();

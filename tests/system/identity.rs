@@ -33,7 +33,7 @@ async fn the_most_specific_network_wins() {
 }
 
 #[tokio::test]
-async fn inside_a_household_a_mac_address_picks_the_device_in_octets_and_in_text() {
+async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
     let world = world("").await;
     world.device("house", "phone", ("mac", PHONE)).await;
     world.toggle_device("house", "phone", "gambling", Block).await;

@@ -27,7 +27,7 @@ fn a_borrowed_key_finds_what_its_owned_form_keeps() {
 }
 
 #[test]
-fn a_window_shows_what_the_cache_holds_and_something_newer_when_it_is_asked_for() {
+fn a_window_shows_what_the_cache_holds_and_newer_things_when_asked() {
     let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
     let names: Vec<Name> = (0..3_000).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
     for name in &names {
