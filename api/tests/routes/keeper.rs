@@ -104,7 +104,7 @@ impl Keeper {
 
     fn act(&self, asked: String) -> Result<(), ActError> {
         let panics = std::mem::take(&mut self.state().panics);
-        assert!(!panics, "what nobody may see");
+        assert!(!panics, "what the caller must not see");
         let mut state = self.state();
         state.asked.push(asked);
         state.fails_with.take().map_or(Ok(()), Err)
