@@ -118,7 +118,11 @@ impl ListControl for Keeper {
 
     async fn check_definition(&self, mut definition: Value) -> Result<Value, Refusal> {
         if definition["source"].as_str().is_none_or(str::is_empty) {
-            return Err(Refusal { field: Some("source".to_owned()), message: "source is empty; name a file or a folder".to_owned() });
+            return Err(Refusal {
+                field: Some("source".to_owned()),
+                code: "definition",
+                message: "source is empty; name a file or a folder".to_owned(),
+            });
         }
         definition["tier"] = "choice".into();
         Ok(definition)
