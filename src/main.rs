@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 mod config;
 mod daemon;
+mod http;
 mod lists;
 mod notices;
 mod oidc;

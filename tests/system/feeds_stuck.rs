@@ -44,7 +44,7 @@ fn block(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_disk_that_refuses_a_build_is_an_alarm_and_the_list_is_live_once_it_does_not() {
+async fn a_full_disk_under_a_build_is_an_alarm_until_the_list_is_live() {
     let world = everywhere().listing("gambling", "one.bets.example").listing("violence", "fight.example").start().await;
     world.toggle("home", "gambling", Block).await;
     let home = world.line("127.0.7.9");

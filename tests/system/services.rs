@@ -37,7 +37,7 @@ fn entry(explained: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_service_is_blocked_by_its_name_on_one_device_without_any_feed_and_the_entry_is_named() {
+async fn a_service_is_blocked_by_its_name_on_one_device_without_any_feed() {
     let world = home().await;
     assert_eq!(world.api.get("/v1/feeds").await.ok().json["feeds"], json!([]));
     let (tablet, computer) = (world.line(TABLET), world.line(COMPUTER));

@@ -6,7 +6,7 @@
 //! - `choices`: what households chose, counted; `requests`: what children ask for.
 //! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
 //! - `audit`: who did what, in a chain of hashes.
-//! - `keys`: who may do what.
+//! - `keys`: who may do what; `in_force`: which keys still may.
 //! - `retries`: writes that may come twice.
 //! - [`activity`]: what homes asked for, counted, in a file of its own.
 //! - `duties`: what of that is to be forgotten.
@@ -22,6 +22,7 @@ mod duties;
 pub mod error;
 mod feeds;
 mod households;
+mod in_force;
 mod keys;
 mod mandates;
 mod notices;
@@ -45,6 +46,7 @@ pub use duties::{Duty, OpenDuty};
 pub use error::{ChangeError, KeyError, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use households::{Batch, Change, Changed, Page, Position};
+pub use in_force::{Revocations, fingerprint};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
