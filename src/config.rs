@@ -3,6 +3,7 @@
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
 mod blocks;
+mod differences;
 mod history;
 mod reports;
 
@@ -21,6 +22,7 @@ use crate::{notices, oidc};
 
 pub use self::{
     blocks::{BlockedAnswerKind, BlockedBy},
+    differences::differences,
     history::History,
     reports::Reports,
 };
@@ -166,11 +168,13 @@ impl Default for Api {
 pub struct Store {
     /// `sqlite:PATH`.
     pub url: String,
+    /// How often a signed head of the audit is announced while something is written, in seconds.
+    pub audit_head_interval_s: u32,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/ox-protect.db".to_owned() }
+        Self { url: "sqlite:data/ox-protect.db".to_owned(), audit_head_interval_s: 600 }
     }
 }
 
@@ -562,6 +566,8 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
+    let interval = store.audit_head_interval_s;
+    value("store.audit_head_interval_s", (10..=86_400).contains(&interval), "10 to 86400")?;
     value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
     value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
     let leads_somewhere = |zones: &[Zone]| zones.iter().all(|zone| !zone.to.is_empty());

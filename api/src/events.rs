@@ -17,7 +17,7 @@ use crate::{Context, control::ListEvent, principal::Reader, veil};
 /// How often a silent stream says that it is alive: below the minute after which proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events of feeds and lists, from now on. Each event's name is its `kind`; one named `lost` says how many a slow reader missed.
+/// Events of feeds and lists, and alarms of the stores, from now on. Each event's name is its `kind`; one named `lost` says how many a slow reader missed.
 #[utoipa::path(get, path = "/v1/events", tag = "lists",
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent)))]
 pub async fn events(State(context): State<Arc<Context>>, _reader: Reader) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

@@ -45,6 +45,11 @@ impl Wakes {
         self.wakes().get(feed).inspect(|wake| wake.wake.notify_one()).is_some()
     }
 
+    /// Has all feeds asked now; says how many these are.
+    pub fn wake_all(&self) -> usize {
+        self.wakes().values().inspect(|wake| wake.wake.notify_one()).count()
+    }
+
     /// Somebody says that a zone has changed (RFC 1996). A primary at an address is believed there only (section 3.10); it is a hint all
     /// the same, for what follows is asked of the configured primary. Hints that come together are one.
     pub fn notified(&self, zone: &Name, peer: IpAddr) -> bool {

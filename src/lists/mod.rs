@@ -33,6 +33,7 @@ use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists
 pub use self::{
     board::Board,
     control::{Control, Hits, Yesterday, difference},
+    fetching::Wakes,
     keeper::{Act, Keeper},
 };
 

@@ -34,6 +34,8 @@ mod past;
 mod recursion;
 mod roles;
 mod services;
+mod signals;
+mod stores;
 mod survival;
 mod toggles;
 mod world_itself;

@@ -161,7 +161,7 @@ impl Store {
         let secret = format!("{PREFIX}{}", random_hex(32)?);
         let NewKey { role, household, device, label } = new;
         let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         if let Some(household) = &key.household {
             make_room(&mut transaction, household, key.device.as_ref()).await?;
         }
@@ -171,7 +171,7 @@ impl Store {
         let insert = insert.bind(&key.label).bind(key.created_at.to_string());
         insert.execute(&mut *transaction).await.map_err(step("storing a key"))?;
         tell(&mut transaction, by, "create", &key).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok((secret, key))
     }
 
@@ -195,13 +195,13 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn revoke_key(&self, by: &Author, household: Option<&Id>, id: &str) -> Result<Option<Key>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
         let row = query.fetch_optional(&mut *transaction).await.map_err(step("looking up a key"))?;
         let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
         let Some(key) = key.filter(|key| household.is_none() || key.household.as_ref() == household) else { return Ok(None) };
         let key = revoke(&mut transaction, by, key).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Some(key))
     }
 

@@ -90,7 +90,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn begin_once(&self, attempt: &Attempt) -> Result<Begun, StoreError> {
         let now = Timestamp::now().as_second();
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
         let known = "SELECT target, request, maker, status, headers, body, secret_of FROM idempotency WHERE principal = ? AND key = ?";
         let known = sqlx::query(known).bind(&attempt.principal).bind(&attempt.key);
@@ -109,7 +109,7 @@ impl Store {
         if inserted.last_insert_rowid() % COUNT_EVERY == 0 {
             bound(&mut transaction, &attempt.principal).await?;
         }
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Begun::Fresh)
     }
 
@@ -141,7 +141,7 @@ impl Store {
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(kept.status));
         let update = update.bind(headers).bind(&kept.body);
-        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+        self.database.execute(update, "keeping an answer").await.map(drop)
     }
 
     /// Keeps that a write was answered with the secret of a key, and not the secret.
@@ -151,7 +151,7 @@ impl Store {
     pub async fn keep_secret(&self, attempt: &Attempt, status: u16, key: &str) -> Result<(), StoreError> {
         let update = "UPDATE idempotency SET status = ?3, secret_of = ?4 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(status)).bind(key);
-        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+        self.database.execute(update, "keeping an answer").await.map(drop)
     }
 
     /// Forgets that a write was tried: it may be tried again.
@@ -160,7 +160,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?").bind(&attempt.principal).bind(&attempt.key);
-        delete.execute(&self.pool).await.map(drop).map_err(step("forgetting a write"))
+        self.database.execute(delete, "forgetting a write").await.map(drop)
     }
 }
 
