@@ -61,25 +61,24 @@ impl Chain {
         self.last().clone()
     }
 
-    /// Signs the head of the chain inside the write that may have moved it; none where it did not. A head that the rows do not fit any more is kept as
-    /// evidence, and written down.
-    pub(crate) async fn next(&self, connection: &mut SqliteConnection) -> Result<Option<NextHead>, StoreError> {
+    /// Looks at the beginning of a write whether the rows still fit the newest head. Where they do not, the head is kept as evidence and that is written
+    /// down; true then.
+    pub(crate) async fn check(&self, connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+        match self.newest() {
+            Some(last) if !fits(connection, &last).await? => note_loss(connection, &last).await.map(|_| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Signs the head of the chain at the end of a write that may have moved it; none where it did not.
+    pub(crate) async fn next(&self, connection: &mut SqliteConnection, is_after_loss: bool) -> Result<Option<NextHead>, StoreError> {
         let Some(signer) = &self.signer else { return Ok(None) };
-        let last = self.newest();
-        let newest = head_of(connection).await?;
-        let is_same = |last: &SignedHead| last.sequence == newest.0.unsigned_abs() && last.hash == hexadecimal(&newest.1);
-        let mut is_after_loss = false;
-        let newest = match last {
-            Some(last) if is_same(&last) => return Ok(None),
-            None if newest.0 == 0 => return Ok(None),
-            Some(last) if !fits(connection, &last).await? => {
-                is_after_loss = true;
-                note_loss(connection, &last).await?;
-                head_of(connection).await?
-            }
-            _ => newest,
-        };
-        let head = signer.sign(&self.store, newest.0.unsigned_abs(), &newest.1, Timestamp::now());
+        let (sequence, hash) = head_of(connection).await?;
+        let is_same = |last: SignedHead| last.sequence == sequence.unsigned_abs() && last.hash == hexadecimal(&hash);
+        if sequence == 0 || self.newest().is_some_and(is_same) {
+            return Ok(None);
+        }
+        let head = signer.sign(&self.store, sequence.unsigned_abs(), &hash, Timestamp::now());
         Ok(Some(NextHead { head, is_after_loss }))
     }
 
@@ -162,16 +161,6 @@ impl Store {
     pub(crate) async fn guard_audit(&self) -> Result<Findings, StoreError> {
         let mut findings = Findings::new();
         let mut change = self.begin().await?;
-        let restored = audit::restore_triggers(&mut change).await?;
-        if !restored.is_empty() {
-            let after = Value::from(restored.clone());
-            let deed = Deed { action: "triggers_restored", subject: "audit", before: None, after: Some(&after) };
-            audit::append(&mut change, &guard(), &deed).await?;
-            findings.push(format!(
-                "triggers that keep the audit append-only were missing or changed, and are there again: {}",
-                restored.join(", ")
-            ));
-        }
         let mut newest: Option<SignedHead> = None;
         for (path, marker) in self.chain.markers.read()? {
             let Some(head) = marker.head.as_deref().and_then(|head| head.parse::<SignedHead>().ok()) else { continue };
@@ -182,6 +171,16 @@ impl Store {
             } else if note_loss(&mut change, &head).await? {
                 findings.push(format!("{} holds a head of the audit, row {}, that its rows do not fit", path.display(), head.sequence));
             }
+        }
+        let restored = audit::restore_triggers(&mut change).await?;
+        if !restored.is_empty() {
+            let after = Value::from(restored.clone());
+            let deed = Deed { action: "triggers_restored", subject: "audit", before: None, after: Some(&after) };
+            audit::append(&mut change, &guard(), &deed).await?;
+            findings.push(format!(
+                "triggers that keep the audit append-only were missing or changed, and are there again: {}",
+                restored.join(", ")
+            ));
         }
         *self.chain.last() = newest;
         change.commit().await?;

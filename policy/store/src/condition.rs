@@ -46,7 +46,7 @@ impl FailureReason {
     }
 
     /// What an error of SQLite says about the file; none where it says something about the statement.
-    fn of(error: &sqlx::Error) -> Option<Self> {
+    pub(crate) fn of(error: &sqlx::Error) -> Option<Self> {
         Some(match primary_code(error)? {
             13 => Self::Full,         // SQLITE_FULL
             8 => Self::ReadOnly,      // SQLITE_READONLY
@@ -75,7 +75,7 @@ pub(crate) struct Condition {
     /// The files that are open; known once the database is.
     pub(crate) files: OnceLock<OpenFiles>,
     failure: Mutex<Option<WriteFailure>>,
-    /// Whether a write should be tried, because one was not finished or one works again.
+    /// Whether a write should be tried, because one failed in the middle or one works again.
     is_in_doubt: AtomicBool,
     doubted: Notify,
 }
@@ -99,9 +99,8 @@ impl Condition {
 
     /// Notes that beginning or ending a write failed, where that is the file's fault.
     pub(crate) fn failed(&self, error: &sqlx::Error) {
-        match FailureReason::of(error) {
-            Some(reason) => self.fail(reason, error.to_string()),
-            None => self.doubt(),
+        if let Some(reason) = FailureReason::of(error) {
+            self.fail(reason, error.to_string());
         }
     }
 
@@ -120,7 +119,7 @@ impl Condition {
         }
     }
 
-    /// Notes that a write was not finished: the change was refused, or the file failed in the middle.
+    /// Notes that a file failed in the middle of a write.
     pub(crate) fn doubt(&self) {
         self.is_in_doubt.store(true, Ordering::Relaxed);
         self.doubted.notify_one();

@@ -25,7 +25,7 @@ use sqlx::{
 use crate::{
     BUSY_TIMEOUT, CONNECTIONS_MAX,
     condition::Condition,
-    error::{StoreError, step},
+    error::{StoreError, file_faults, step},
     file::{self, Content, OpenFiles},
 };
 
@@ -127,7 +127,7 @@ impl Database {
         self.condition.check()?;
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let transaction = begun.inspect_err(|error| self.condition.failed(error)).map_err(step(what))?;
-        Ok(Writing { condition: &self.condition, transaction: Some(transaction) })
+        Ok(Writing { condition: &self.condition, transaction: Some(transaction), faults: file_faults() })
     }
 
     /// Writes by one statement.
@@ -178,6 +178,8 @@ fn pool(condition: &Arc<Condition>) -> SqlitePoolOptions {
 pub(crate) struct Writing<'d> {
     condition: &'d Condition,
     transaction: Option<Transaction<'static, Sqlite>>,
+    /// Of all files, when it began.
+    faults: u64,
 }
 
 impl Writing<'_> {
@@ -210,7 +212,8 @@ impl DerefMut for Writing<'_> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        if self.transaction.is_some() {
+        // Another file may have failed meanwhile; then this one is looked at in vain.
+        if self.transaction.is_some() && self.faults != file_faults() {
             self.condition.doubt();
         }
     }

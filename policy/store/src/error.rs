@@ -3,10 +3,13 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use ipnet::IpNet;
 use policy::household::Id;
+
+use crate::condition::FailureReason;
 
 /// A step of the store that failed; what was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -240,9 +243,22 @@ impl StoreError {
     }
 }
 
+/// Statements of this process that failed by a file's fault.
+static FILE_FAULTS: AtomicU64 = AtomicU64::new(0);
+
+/// How many statements of this process have failed by a file's fault.
+pub(crate) fn file_faults() -> u64 {
+    FILE_FAULTS.load(Ordering::Relaxed)
+}
+
 /// Names the step at which the engine failed.
 pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { step, source }
+    move |source| {
+        if FailureReason::of(&source).is_some() {
+            FILE_FAULTS.fetch_add(1, Ordering::Relaxed);
+        }
+        StoreError::Database { step, source }
+    }
 }
 
 /// Why a change of a household, a feed or a mandate did not happen.

@@ -40,9 +40,10 @@ mod retries;
 mod verification;
 
 use std::{
+    collections::HashSet,
     ops::{Deref, DerefMut},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -105,6 +106,8 @@ pub struct Store {
     chain: Arc<Chain>,
     /// Tells what this process began from what one before it did.
     maker: Arc<str>,
+    /// Attempts that did nothing, and that the file would not forget.
+    unforgotten: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 impl Store {
@@ -170,7 +173,7 @@ impl Store {
 
     fn with(database: Database, chain: Chain) -> Result<Self, StoreError> {
         let (pool, maker) = (database.pool().clone(), keys::random_hex(8)?.into());
-        Ok(Self { database, pool, chain: Arc::new(chain), maker })
+        Ok(Self { database, pool, chain: Arc::new(chain), maker, unforgotten: Arc::default() })
     }
 
     /// Whether there is a store already, so that a reader need not make one.
@@ -200,7 +203,9 @@ impl Store {
 
     /// Begins a change, under the database's write lock.
     pub(crate) async fn begin(&self) -> Result<AuditedWrite<'_>, StoreError> {
-        Ok(AuditedWrite { writing: self.database.begin("beginning a change").await?, chain: &self.chain })
+        let mut writing = self.database.begin("beginning a change").await?;
+        let is_after_loss = self.chain.check(&mut writing).await?;
+        Ok(AuditedWrite { writing, chain: &self.chain, is_after_loss })
     }
 }
 
@@ -208,12 +213,13 @@ impl Store {
 pub(crate) struct AuditedWrite<'s> {
     writing: Writing<'s>,
     chain: &'s Chain,
+    is_after_loss: bool,
 }
 
 impl AuditedWrite<'_> {
     /// Puts the change on disk, and covers what it wrote into the audit by a signed head.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        let head: Option<NextHead> = self.chain.next(&mut self.writing).await?;
+        let head: Option<NextHead> = self.chain.next(&mut self.writing, self.is_after_loss).await?;
         self.writing.commit("committing a change").await?;
         if let Some(head) = head {
             self.chain.keep(head);

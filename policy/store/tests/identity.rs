@@ -244,8 +244,8 @@ async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
     append(&store, 10).await;
     assert_eq!(fault(&store).await.unwrap().0, 6);
     let told = store.audit(Some("audit"), Order::Oldest, None, 10).await.unwrap().records;
-    assert_eq!(told.iter().map(|row| row.action.as_str()).collect::<Vec<_>>(), ["triggers_restored", "head_lost"]);
-    assert_eq!(told[1].before.as_ref().unwrap()["sequence"], 8);
+    assert_eq!(told.iter().map(|row| row.action.as_str()).collect::<Vec<_>>(), ["head_lost", "triggers_restored"]);
+    assert_eq!(told[0].before.as_ref().unwrap()["sequence"], 8);
     store.close().await;
     assert_eq!(node.start_with_findings().await.1, Vec::<String>::new(), "told once");
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use policy::household::{Household, Id};
 use policy_store::{
-    Activity, Author, ChangeError, Changed, FailureReason, Health, Lock, OpenFault, Store, StoreError,
+    Activity, Attempt, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault, Store, StoreError,
     activity::{Forgotten, Told},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -251,6 +251,22 @@ impl Drop for SmallFileSystem {
     fn drop(&mut self) {
         let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
+}
+
+#[tokio::test]
+async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
+    let place = Place::new();
+    let store = place.open().await;
+    let attempt = |body: &[u8]| Attempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
+    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::Fresh);
+    run(&place.url(), "CREATE TRIGGER stays BEFORE DELETE ON idempotency BEGIN SELECT RAISE(ROLLBACK, 'no'); END").await;
+    store.forget_attempt(&attempt(b"1")).await.unwrap_err();
+    assert!(store.begin_once(&attempt(b"1")).await.is_ok_and(|begun| begun == Begun::Fresh), "also while the file forgets nothing");
+    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::UnderWay);
+    store.forget_attempt(&attempt(b"1")).await.unwrap_err();
+    run(&place.url(), "DROP TRIGGER stays").await;
+    assert_eq!(store.begin_once(&attempt(b"2")).await.unwrap(), Begun::Fresh);
+    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::Other);
 }
 
 #[tokio::test]
