@@ -5,11 +5,15 @@ NEXTEST_VERSION := 0.9.143
 GUNGRAUN_VERSION := 0.20.0
 MOTO_VERSION := 5.1.22
 SCHEMATHESIS_VERSION := 4.32.5
+MUTANTS_VERSION := 27.1.0
 
 # The folder of the scenario runner, its scenarios and its baselines.
 CONFORMANCE ?= ../shared/conformance
 
-.PHONY: run test unit system lint deny build tools bench-peers bench-counts conformance
+# Further scenarios for it: files or folders.
+CASES ?=
+
+.PHONY: run test unit system lint deny build tools bench-peers bench-counts conformance mutants
 
 ## Start the daemon with the embedded defaults: DNS on 127.0.0.1:5353, REST on http://127.0.0.1:8080.
 run: build
@@ -22,26 +26,32 @@ build: tools/compiler
 test: lint tools/tests
 	cargo nextest run --workspace
 
+# These two are parts of `make test`, with the same features of every crate: what that compiled is not compiled again.
 ## The quick part: no daemon, no servers.
 unit: tools/nextest
 	cargo nextest run --workspace --lib --bins
 
 ## The promises of the whole.
 system: tools/tests
-	cargo nextest run --test system
+	cargo nextest run --workspace --test system
 
 lint: tools/compiler
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 ## What the scenarios of Unbound and Deckard demand of a resolver, counted beside Unbound: under a minute after the build. CONFORMANCE=FOLDER
-## says where the runner and the scenarios are. Results stay in target/conformance/.
+## says where the runner and the scenarios are, CASES=FOLDER plays further scenarios. Results stay in target/conformance/.
 conformance:
 	@[ -f "$(CONFORMANCE)/rplrun.py" ] || { echo "There is no scenario runner in $(CONFORMANCE): make conformance CONFORMANCE=FOLDER" >&2; exit 1; }
 	@$(MAKE) --no-print-directory tools/conformance tools/compiler
 	cargo build --release --package ox-protect
-	tests/conformance/play.sh "$(CONFORMANCE)" target/release/ox-protect target/conformance
+	tests/conformance/play.sh "$(CONFORMANCE)" target/release/ox-protect target/conformance $(CASES)
 	@tests/conformance/count.py "$(CONFORMANCE)" target/conformance
+
+## One-line changes of the files where most of them went unnoticed once: 85 % must be caught by the crate's own tests. Hours for all of them;
+## SAMPLE=60 draws so many (SEED=N repeats a draw), SHARD=0/4 takes the first of four parts, FILES="..." other files. Beside CI, not part of it.
+mutants: tools/mutants tools/nextest
+	tests/mutants/run.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(SHARD),--shard $(SHARD)) $(FILES)
 
 ## Licences, sources and banned crates. Advisories need the advisory database: `cargo deny check advisories` where it can be reached.
 deny: tools/deny
@@ -57,7 +67,7 @@ bench-peers: tools/peers
 bench-counts: tools/counts
 	cargo bench --bench hot_path
 
-.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny tools/conformance
+.PHONY: tools/compiler tools/nextest tools/peers tools/counts tools/tests tools/deny tools/conformance tools/mutants
 tools/compiler:
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
 
@@ -89,6 +99,9 @@ tools/conformance:
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 && PATH=$$PATH:/usr/sbin command -v ip >/dev/null && \
 		/usr/bin/python3 -c "import cryptography, dns, jinja2, yaml" 2>/dev/null || \
 		tests/install.sh faketime iproute2 python3-dnspython python3-jinja2 python3-yaml python3-cryptography
+
+tools/mutants: tools/compiler
+	@cargo mutants --version 2>/dev/null | grep -q "$(MUTANTS_VERSION)" || cargo install --locked cargo-mutants --version $(MUTANTS_VERSION)
 
 tools/deny:
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

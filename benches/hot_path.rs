@@ -89,6 +89,7 @@ impl Bed {
             lists: Arc::new(LiveLists::new(Arc::clone(&lists))),
             taxonomy,
             recursion: Arc::new(LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours")),
+            allow_from: Vec::new(),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
             contact: Contact::default(),

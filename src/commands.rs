@@ -10,14 +10,25 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use api::explain::{Line, Sight};
+use api::{
+    explain::{Line, Sight},
+    notices::of_key,
+};
 use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header, blocklist::Blocklist, builder::fold, category::Taxonomy, delta::Delta, directory::Directory, household::Id,
-    live::LiveLists, name::Name, rules::HouseholdRules,
+    artefact::Header,
+    blocklist::Blocklist,
+    builder::fold,
+    category::Taxonomy,
+    delta::Delta,
+    directory::Directory,
+    household::{Household, Id},
+    live::LiveLists,
+    name::Name,
+    rules::HouseholdRules,
 };
-use policy_store::{Author, Deed, NewKey, Store};
+use policy_store::{Author, Deed, Key, NewKey, Store};
 use resolver::recurse::Question;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -25,7 +36,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     AuditCommand, Command, ConfigArgument, KeysCommand, ListsCommand, audit,
     config::{self, Checked, LogFormat},
-    daemon, lists, orders, stores,
+    daemon, lists, oidc, orders, stores,
 };
 
 /// Names each way in the audit of a rollback, as many as the API writes.
@@ -74,9 +85,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
 
+fn log_filter(checked: &Checked) -> anyhow::Result<EnvFilter> {
+    let level = &checked.config.log.level;
+    EnvFilter::try_new(level).with_context(|| format!("log.level = {level:?}"))
+}
+
 fn start_log(checked: &Checked) -> anyhow::Result<()> {
-    let log = &checked.config.log;
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
+    let (log, filter) = (&checked.config.log, log_filter(checked)?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => builder.init(),
@@ -87,6 +102,10 @@ fn start_log(checked: &Checked) -> anyhow::Result<()> {
 
 fn check(argument: &ConfigArgument) -> anyhow::Result<ExitCode> {
     let checked = load(argument)?;
+    log_filter(&checked)?;
+    // What the daemon reads at its start: records, certificates, the provider's keys.
+    daemon::recursion(&checked, Arc::new(daemon::recursor(&checked)?))?;
+    checked.config.api.oidc.as_ref().map(oidc::tokens).transpose()?;
     let missing: Vec<_> = checked.config.feeds.iter().filter(|feed| !feed.is_fetched() && !PathBuf::from(&feed.source).exists()).collect();
     for feed in &missing {
         eprintln!("feeds {:?}: source {} does not exist", feed.name, feed.source);
@@ -142,7 +161,7 @@ async fn explain(
         line = Some(Line { household: found, rules, device, at });
     }
     let recursor = Arc::new(daemon::recursor(checked)?);
-    let engine = daemon::engine(checked, &directory, &lists, recursor, None)?;
+    let engine = Arc::new(daemon::engine(checked, &directory, &lists, recursor, None)?);
     let asker = line.as_ref().map_or_else(|| directory.unknown_line(), Line::asker);
     let explained = engine.explain(asker, name, record_type, None).await;
     let explanation = api::explain::compose(&explained, record_type, line.as_ref(), &checked.taxonomy, Sight::Whole);
@@ -161,7 +180,8 @@ async fn resolve(checked: &Checked, name: &str, record_type: &str, is_traced: bo
     let code = match &traced.result {
         Ok(answer) => {
             writeln!(text, "{}", resolver::respond::rcode_name(answer.rcode))?;
-            answer.answers.iter().chain(&answer.authorities).try_for_each(|record| writeln!(text, "{record}"))?;
+            let mut records = answer.answers.iter().chain(&answer.authorities);
+            records.try_for_each(|record| writeln!(text, "{}", resolver::message::presentation(record)))?;
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -373,13 +393,17 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
 
 async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
-    let store = Store::open_existing(&stores::home(&load(config)?)).await?;
+    let checked = load(config)?;
+    let store = Store::open_existing(&stores::home(&checked)).await?;
     let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
+    // The holder of an account is told as over REST: the daemon delivers what is queued here.
+    let channels = checked.config.notices.channels();
     match command {
         KeysCommand::Create { role, household, device, label, .. } => {
             let id = |text: Option<String>| text.map(|text| text.parse::<Id>()).transpose();
             let new = NewKey::new(role, id(household)?, id(device)?, label)?;
-            let (secret, key) = store.create_key(&by, new).await?;
+            let tell = |key: &Key, household: &Household| of_key(channels, &by, None, household, key);
+            let (secret, key) = store.create_key_and_tell(&by, new, tell).await?;
             println!("{}: {secret}", key.id);
         }
         KeysCommand::List { .. } => {
@@ -391,7 +415,8 @@ async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             }
         }
         KeysCommand::Revoke { id, .. } => {
-            if store.revoke_key(&by, None, &id).await?.is_none() {
+            let tell = |key: &Key, household: &Household| of_key(channels, &by, None, household, key);
+            if store.revoke_key_and_tell(&by, None, &id, tell).await?.is_none() {
                 bail!("no key {id} is in force");
             }
             println!("{id} is revoked");

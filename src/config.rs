@@ -2,9 +2,12 @@
 //!
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
+mod api;
 mod blocks;
 mod differences;
+mod effect;
 mod history;
+mod networks;
 mod reports;
 
 use std::{
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{notices, oidc};
 
 pub use self::{
+    api::Api,
     blocks::{BlockedAnswerKind, BlockedBy},
     differences::differences,
     history::History,
@@ -66,8 +70,12 @@ pub struct Config {
 pub struct Dns {
     /// Addresses for UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// Who may ask beside the households' own networks.
+    pub allow_from: Vec<IpNet>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
+    /// Who may send NOTIFY beside the primaries of policy zones.
+    pub notify_from: Vec<IpNet>,
     /// Who may ask without recursion, and so see what is in the cache.
     pub snoop_from: Vec<IpNet>,
     /// Threads that answer UDP, each on every address; 0 is one for each core.
@@ -104,7 +112,9 @@ impl Default for Dns {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5353))],
-            trusted_peers: vec![network("127.0.0.0/8")],
+            allow_from: networks::local(),
+            trusted_peers: networks::loopback(),
+            notify_from: Vec::new(),
             snoop_from: Vec::new(),
             workers: 0,
             pin_workers: true,
@@ -120,44 +130,6 @@ impl Default for Dns {
             cache_mib: 256,
             resolutions_max: 4096,
             waiting_per_client_max: 1000,
-        }
-    }
-}
-
-/// `[api]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Api {
-    /// The address of the REST API.
-    pub listen: SocketAddr,
-    /// Requests a second of one principal of a family; 0 does not count.
-    pub rate_per_s: u32,
-    /// Requests at once before that holds.
-    pub rate_burst: u32,
-    /// The same of one operator or auditor.
-    pub operator_rate_per_s: u32,
-    /// Requests at once before that holds.
-    pub operator_rate_burst: u32,
-    /// Failures of one peer to say who it is, a second; 0 does not count.
-    pub failed_per_s: u32,
-    /// Failures at once before that holds.
-    pub failed_burst: u32,
-    /// Whose tokens are taken beside keys; absent nobody's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oidc: Option<api::tokens::Settings>,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            rate_per_s: 20,
-            rate_burst: 100,
-            operator_rate_per_s: 0,
-            operator_rate_burst: 1_000,
-            failed_per_s: 10,
-            failed_burst: 50,
-            oidc: None,
         }
     }
 }
@@ -240,6 +212,8 @@ pub struct Recursion {
     pub qname_minimisation: bool,
     /// Mix letter case.
     pub case_randomisation: bool,
+    /// Send client cookies.
+    pub cookies: bool,
     /// Ask the root who serves it.
     pub prime: bool,
     /// Believe addresses of servers only from the zone they are in.
@@ -268,11 +242,11 @@ pub struct Recursion {
     pub waiting_per_zone_max: u32,
     /// Queries under way to one server.
     pub queries_per_server_max: u32,
-    /// Without effect in this version but for a warning.
+    /// For the version that validates; refused until then.
     pub dnssec: bool,
-    /// For the version that validates.
+    /// For the version that validates; refused until then.
     pub trust_anchors: Vec<String>,
-    /// For the version that validates.
+    /// For the version that validates; refused until then.
     pub negative_trust_anchors: Vec<Name>,
     /// Zones answered by other resolvers.
     pub forward: Vec<Zone>,
@@ -300,42 +274,17 @@ pub struct Zone {
     pub first: bool,
 }
 
-/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
-const SPECIAL_NETWORKS: [&str; 22] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.0.2.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-    "::/127",
-    "::ffff:0:0/96",
-    "64:ff9b:1::/48",
-    "100::/64",
-    "2001:db8::/32",
-    "fc00::/7",
-    "fe80::/10",
-    "ff00::/8",
-];
-
 impl Default for Recursion {
     fn default() -> Self {
         Self {
             root_hints: PathBuf::new(),
             authority_port: 53,
-            do_not_query: SPECIAL_NETWORKS.iter().map(|text| network(text)).collect(),
+            do_not_query: networks::special(),
             ipv4: true,
             ipv6: true,
             qname_minimisation: true,
             case_randomisation: true,
+            cookies: true,
             prime: true,
             harden_glue: true,
             special_zones: true,
@@ -385,10 +334,6 @@ impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }
     }
-}
-
-fn network(text: &str) -> IpNet {
-    text.parse().expect("our own defaults are networks")
 }
 
 /// What is wrong with a configuration.
@@ -467,7 +412,9 @@ fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
 
 /// The file is sound by now, so whatever fails here is the variable's fault.
 fn override_by(config: Config, text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-    let mut variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name.contains("__")).collect();
+    let ours = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+    let (mut variables, others): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name.contains("__"));
+    others.iter().try_for_each(|(name, _)| effect::check_variable(name))?;
     variables.sort();
     let (mut config, mut table) = (config, text.parse::<toml::Table>().expect("it was read a moment ago"));
     for (variable, value) in variables {
@@ -526,11 +473,7 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
         false => read(&config.recursion.root_hints)?,
     };
     let roots = resolver::recursor::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
-    let mut warnings = Vec::new();
-    if config.recursion.dnssec {
-        warnings
-            .push("recursion.dnssec = true has no effect yet: this version does not validate, and its answers never carry AD".to_owned());
-    }
+    let warnings = networks::warnings(&config.dns);
     let refused = Refused { canary: config.policy.refuse_canary, relay: config.policy.refuse_private_relay };
     Ok(Checked {
         defaults: OperatorDefaults { preset, refused },
@@ -562,7 +505,8 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
     history::check(&config.history)?;
     reports::check(&config.reports)?;
-    check_api(&config.api)?;
+    api::check(&config.api)?;
+    effect::check(config)?;
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
     value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
@@ -585,26 +529,6 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     value("recursion.cache_mib", (1..=1_048_576).contains(&recursion.cache_mib), "1 to 1048576")?;
     value("recursion.waiting_per_zone_max", (1..=1_000_000).contains(&recursion.waiting_per_zone_max), "1 to 1000000")?;
     value("recursion.queries_per_server_max", (1..=1_000_000).contains(&recursion.queries_per_server_max), "1 to 1000000")
-}
-
-fn check_api(api: &Api) -> Result<(), ConfigError> {
-    for (key, rate, max) in [
-        ("api.rate_per_s", api.rate_per_s, 100_000),
-        ("api.operator_rate_per_s", api.operator_rate_per_s, 1_000_000),
-        ("api.failed_per_s", api.failed_per_s, 100_000),
-    ] {
-        if rate > max {
-            return Err(ConfigError::Value(key, format!("0 to {max}")));
-        }
-    }
-    for (key, burst) in
-        [("api.rate_burst", api.rate_burst), ("api.operator_rate_burst", api.operator_rate_burst), ("api.failed_burst", api.failed_burst)]
-    {
-        if !(1..=1_000_000).contains(&burst) {
-            return Err(ConfigError::Value(key, "1 to 1000000".to_owned()));
-        }
-    }
-    api.oidc.as_ref().map_or(Ok(()), |settings| oidc::check(settings).map_err(|(key, error)| ConfigError::Value(key, error)))
 }
 
 /// An error with its causes, on one line.

@@ -2,7 +2,6 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{
@@ -20,6 +19,7 @@ use api::{
 };
 use async_trait::async_trait;
 use blocklist_loader::Feed;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -29,6 +29,7 @@ use policy::{
 };
 use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
+    access::Networks,
     engine::{Engine, Parts, Stale},
     listen::{self, Workers},
     local::LocalRecords,
@@ -40,7 +41,7 @@ use resolver::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -49,7 +50,7 @@ use crate::{
     audit::Announcer,
     clock,
     config::{self, Checked, Reports, Zone},
-    ending, health,
+    ending, health, http,
     lists::{self, Board, Keeper},
     notices::{self, Post},
     oidc, orders, sampling,
@@ -109,9 +110,9 @@ struct Node {
     wakes: Arc<lists::Wakes>,
     acts: mpsc::Sender<lists::Act>,
     is_ready: Arc<AtomicBool>,
-    /// Ends the API's listener.
-    api_ends: Arc<Notify>,
-    api: JoinHandle<std::io::Result<()>>,
+    /// Ends the API's listener when it is dropped.
+    api_ends: watch::Sender<()>,
+    api: JoinHandle<()>,
     /// Ends the tasks that use the stores.
     trigger: ending::Trigger,
     tasks: JoinSet<()>,
@@ -121,6 +122,7 @@ struct Node {
 /// Puts the parts together and opens the doors.
 async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let metrics = install_metrics()?;
+    api::panics::describe();
     raise_descriptors(checked.config.dns.resolutions_max);
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
@@ -136,7 +138,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let mandates = orders::start(&store, &live).await?;
     let recursor = Arc::new(recursor(checked)?);
-    let engine = Arc::new(engine(checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper)))?);
+    let engine =
+        Arc::new(engine(checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -211,12 +214,10 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let (announcing, findings) = (Arc::clone(&announcer), std::mem::take(&mut stores.findings));
     tasks.spawn(async move { announcing.run(findings, ending).await });
     let address = api_listener.local_addr()?;
-    let api_ends = Arc::new(Notify::new());
-    // Failures to say who one is are counted by address.
-    let router = api::router(Arc::clone(&context)).into_make_service_with_connect_info::<SocketAddr>();
-    let end = Arc::clone(&api_ends);
-    let serve = axum::serve(api_listener, router).with_graceful_shutdown(async move { end.notified().await });
-    let api = tokio::spawn(serve.into_future());
+    // Keys in force are known before the first request, so that none of them waits for what its address did.
+    context.limits.learn(&store).await?;
+    let (api_ends, ended) = watch::channel(());
+    let api = tokio::spawn(http::serve(api_listener, api::router(Arc::clone(&context)), ended));
     tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
     Ok(Node { context, engine, sample, board, post, announcer, wakes, acts, is_ready, api_ends, api, trigger, tasks, _stores: stores })
@@ -247,7 +248,7 @@ impl Node {
         self.is_ready.store(false, Ordering::Relaxed);
         self.board.close();
         self.context.happenings.close();
-        self.api_ends.notify_one();
+        drop(self.api_ends);
         // Requests under way are finished, but an idle connection does not hold the end up.
         let _ = tokio::time::timeout(END_MAX, self.api).await;
         self.trigger.begin();
@@ -293,10 +294,10 @@ async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Stor
     Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
-/// Tells the feeds of a primary's NOTIFY.
-fn on_notify(keeper: &Keeper) -> OnNotify {
-    let wakes = keeper.wakes();
-    Arc::new(move |zone, peer| wakes.notified(&zone, peer))
+/// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
+fn on_notify(keeper: &Keeper, senders: &[IpNet]) -> OnNotify {
+    let (wakes, senders) = (keeper.wakes(), Networks::of(senders));
+    Arc::new(move |zone, peer| wakes.notified(&zone, peer, senders.contains(peer)))
 }
 
 /// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
@@ -348,6 +349,7 @@ pub fn engine(
         lists: Arc::clone(lists),
         taxonomy: Arc::new(checked.taxonomy.clone()),
         recursion: recursion(checked, recursor)?,
+        allow_from: dns.allow_from.clone(),
         trusted_peers: dns.trusted_peers.clone(),
         snoop_from: dns.snoop_from.clone(),
         contact: checked.contact(),
@@ -365,6 +367,12 @@ pub fn engine(
         sample_every: checked.config.lists.query_sample,
         on_notify,
     }))
+}
+
+/// Zones that the operator sends to servers of the operator's choice: they may lead into private networks. The root is none of them,
+/// because it is the Internet's.
+fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
+    config.forward.iter().chain(&config.stub).map(|zone| zone.zone.clone()).filter(|zone| *zone != Name::root())
 }
 
 /// The recursor, set up but not asked yet.
@@ -388,8 +396,9 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
         primes: config.prime,
         minimises: config.qname_minimisation,
         case_randomisation: config.case_randomisation,
+        cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
-        private_domains: config.private_domains.clone(),
+        private_domains: config.private_domains.iter().cloned().chain(own_zones(config)).collect(),
         hardens_glue: config.harden_glue,
         fixed: forward.chain(config.stub.iter().map(fixed(sift::Role::Authority))).collect(),
         cache_octets: config.cache_mib << 20,
@@ -404,7 +413,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
 }
 
 /// Local records in front of special names in front of recursion.
-fn recursion(checked: &Checked, recursor: Arc<Recursor<Internet>>) -> anyhow::Result<Arc<dyn Recursion>> {
+pub fn recursion(checked: &Checked, recursor: Arc<Recursor<Internet>>) -> anyhow::Result<Arc<dyn Recursion>> {
     let config = &checked.config.recursion;
     let mut routes: Arc<dyn Recursion> = recursor;
     if config.special_zones {
@@ -478,6 +487,7 @@ fn limits(api: &config::Api) -> Limits {
         rate(api.operator_rate_per_s, api.operator_rate_burst),
         rate(api.failed_per_s, api.failed_burst),
     )
+    .with_open(rate(api.open_per_s, api.open_burst))
 }
 
 fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<Context> {

@@ -8,6 +8,7 @@ mod config;
 mod daemon;
 mod ending;
 mod health;
+mod http;
 mod lists;
 mod notices;
 mod oidc;

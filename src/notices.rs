@@ -83,7 +83,7 @@ impl Post {
 
     /// Over which channels notices go.
     pub fn channels(&self) -> api::notices::Channels {
-        api::notices::Channels { webhook: self.webhook.is_some(), email: self.mail.is_some() }
+        self.settings.channels()
     }
 
     async fn deliver(&self, due: &Due) -> Result<(), String> {

@@ -105,6 +105,19 @@ fn no_file_grows_past_what_one_reads_in_one_go() {
 }
 
 #[test]
+fn a_tests_name_is_one_promise_of_at_most_70_characters() {
+    // Every name counts, and not only one behind `#[test]`, because macros make tests of names, too.
+    const CHARACTERS_MAX: usize = 70;
+    for path in sources() {
+        let text = read(&path);
+        let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        for word in words.filter(|word| word.len() > CHARACTERS_MAX && word.contains('_')) {
+            panic!("{}: {word} has {} characters: say one promise in at most {CHARACTERS_MAX}", path.display(), word.len());
+        }
+    }
+}
+
+#[test]
 fn paths_named_in_the_documents_exist() {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benches/README.md"] {
         for word in read(document).split(|character: char| character.is_whitespace() || "`()[],;".contains(character)) {

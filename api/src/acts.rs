@@ -13,11 +13,11 @@ use std::{future::Future, sync::Arc};
 use axum::http::StatusCode;
 use policy_store::{Author, Deed};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use crate::{
     Context,
     control::{ActError, RolledBack},
+    panics,
     problem::Problem,
     veil,
 };
@@ -35,11 +35,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
         let _turn = context.list_writes.lock().await;
         work(Arc::clone(&context)).await
     });
-    done.await.unwrap_or_else(|_| Err(panicked()))
-}
-
-fn panicked() -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")
+    panics::of_task(done.await)?
 }
 
 /// Who does what to what. The words are the audit's.
@@ -89,23 +85,22 @@ impl Act {
         after: Value,
         doing: impl FnOnce(Arc<Context>, String) -> F + Send + 'static,
     ) -> Result<RolledBack, Problem> {
-        let (tell, told) = oneshot::channel();
         let context = Arc::clone(context);
-        tokio::spawn(async move {
+        let done = tokio::spawn(async move {
             let turn = context.list_writes.lock().await;
             let doing = doing(Arc::clone(&context), self.by.actor.clone());
             let result = self.done(&context, Some(before), Some(after), doing).await;
             drop(turn);
-            let rolled = result.as_ref().ok().cloned();
-            // Nobody may be waiting any more.
-            let _ = tell.send(result);
-            if let Some(rolled) = rolled
-                && let Err(problem) = self.tell_difference(&context, &rolled).await
-            {
-                tracing::error!(?problem, subject = self.subject, "what a rollback did is not in the audit; that it was done is");
+            if let Ok(rolled) = result.as_ref().map(RolledBack::clone) {
+                panics::spawn("the audit of a rollback", async move {
+                    if let Err(problem) = self.tell_difference(&context, &rolled).await {
+                        tracing::error!(?problem, subject = self.subject, "what a rollback did is not in the audit; that it was done is");
+                    }
+                });
             }
+            result
         });
-        told.await.unwrap_or_else(|_| Err(panicked()))
+        panics::of_task(done.await)?
     }
 
     async fn tell_difference(&self, context: &Context, rolled: &RolledBack) -> Result<(), Problem> {

@@ -18,14 +18,14 @@ use policy::{
     household::{Household, Id, Set},
     rules::{HouseholdRules, OperatorDefaults},
 };
-use policy_store::{Answer, Author, Batch, Change, Changed, Position, Store, StoreError};
+use policy_store::{Answer, Author, Batch, Change, Changed, NewNotice, Position, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
     Context,
     happenings::{Happening, touched},
-    history, notices,
+    history, notices, panics,
     problem::Problem,
 };
 
@@ -48,23 +48,32 @@ pub async fn change<T: Send + 'static>(
     expected: Option<u64>,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
-    change_and_answer(context, by, id, expected, None, edit).await
+    change_beside(context, by, id, expected, Beside::default(), edit).await
 }
 
-/// The same, with the request that the change allows.
-pub async fn change_and_answer<T: Send + 'static>(
+/// What a change does beside the household, in the same transaction.
+#[derive(Default)]
+pub struct Beside {
+    /// The request that it allows.
+    pub allows: Option<(String, Answer)>,
+    /// What holders of other accounts must learn of it.
+    pub notices: Vec<NewNotice>,
+}
+
+/// The same, with what is done beside it.
+pub async fn change_beside<T: Send + 'static>(
     context: &Arc<Context>,
     by: &Author,
     id: Id,
     expected: Option<u64>,
-    allows: Option<(String, Answer)>,
+    beside: Beside,
     edit: impl FnOnce(Option<Household>) -> Result<(Option<Household>, T), Problem> + Send + 'static,
 ) -> Result<(Changed, T), Problem> {
     let (context, by) = (Arc::clone(context), by.clone());
     let written = tokio::spawn(async move {
         let turn = context.writes.lock().await;
         let label = context.store.label_of(&by.actor).await?;
-        let (mut told, mut devices, mut is_owed) = (None, None, false);
+        let (mut told, mut devices, mut is_owed, mut is_less) = (None, None, false, false);
         let edit = |before: Option<Household>| {
             let was = before.clone();
             let (after, tell) = edit(before)?;
@@ -72,10 +81,11 @@ pub async fn change_and_answer<T: Send + 'static>(
             devices = touched(was.as_ref(), after.as_ref());
             let duties = history::duties(was.as_ref(), after.as_ref());
             is_owed = !duties.is_empty();
-            let notices = match (&was, &after) {
-                (Some(was), Some(after)) => notices::of_change(&context, &by, label.as_deref(), was, after)?,
-                _ => Vec::new(),
-            };
+            is_less = takes_away(was.as_ref(), after.as_ref());
+            let Beside { allows, mut notices } = beside;
+            if let Some(was) = &was {
+                notices.extend(notices::of_change(&context, &by, label.as_deref(), was, after.as_ref())?);
+            }
             Ok(Change { household: after, notices, duties, allows })
         };
         let changed = context.store.change_with(&by, &id, expected, edit).await?;
@@ -84,6 +94,9 @@ pub async fn change_and_answer<T: Send + 'static>(
             None => context.directory.remove(&id),
         }
         context.happenings.tell(&id, Happening::change(changed.version, devices));
+        if is_less {
+            context.happenings.streams.end_lost(&context);
+        }
         // From here on nothing is counted that is not wanted any more; what was counted before goes while others may write.
         drop(turn);
         if is_owed {
@@ -91,7 +104,13 @@ pub async fn change_and_answer<T: Send + 'static>(
         }
         Ok((changed, told.expect("a change that was stored was edited")))
     });
-    written.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))
+    panics::of_task(written.await)?
+}
+
+/// Whether a change takes a household or one of its devices away.
+fn takes_away(before: Option<&Household>, after: Option<&Household>) -> bool {
+    let Some(before) = before else { return false };
+    after.is_none_or(|after| before.devices.keys().any(|device| !after.devices.contains_key(device)))
 }
 
 /// Changes a household that must be there.

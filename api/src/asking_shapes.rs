@@ -262,7 +262,7 @@ pub struct Check {
 struct OrderOfCheck {
     /// On what it rests, where that is known.
     basis: Option<String>,
-    /// Where it is written; none of a confidential one.
+    /// Always null: where an order is written is told to the operator and the auditors alone.
     reference: Option<String>,
 }
 

@@ -17,7 +17,8 @@ pub struct Which {
     name: String,
 }
 
-/// Categories and presets that block a name, for everybody to see. Needs no key. Of a confidential order only its basis is told.
+/// Categories and presets that block a name, for everybody to see. Needs no key. Of an order only its basis is told, of each alike: what
+/// one order showed and another one did not would tell which of them is confidential.
 #[utoipa::path(get, path = "/v1/check", tag = "reports", params(Which), security(()),
     responses((status = 200, description = "what blocks it", body = asking_shapes::Check), (status = 422, description = "no name"),
         (status = 429, description = "too many from this address")))]
@@ -37,10 +38,9 @@ pub async fn check(State(context): State<Arc<Context>>, _public: Public, Asked(w
     let categories: Vec<Value> = security.iter().map(category("security")).chain(choice.iter().map(category("choice"))).collect();
     let blocks = |set: policy::category::CategorySet| !set.intersection(choice).is_empty();
     let presets: Vec<&str> = context.taxonomy.presets().filter(|(_, set)| blocks(*set)).map(|(preset, _)| preset.slug.as_str()).collect();
-    let order = listed.mandatory.then(|| match listed.ordered.and_then(|ordered| lists.mandates().get(ordered)) {
-        Some(mandate) if mandate.confidential => json!({ "basis": mandate.basis.as_str(), "reference": null }),
-        Some(mandate) => json!({ "basis": mandate.basis.as_str(), "reference": mandate.reference }),
-        None => json!({ "basis": null, "reference": null }),
+    let order = listed.mandatory.then(|| {
+        let mandate = listed.ordered.and_then(|ordered| lists.mandates().get(ordered));
+        json!({ "basis": mandate.map(|mandate| mandate.basis.as_str()), "reference": null })
     });
     Ok(Json(json!({ "name": name, "order": order, "categories": categories, "presets": presets, "always": !security.is_empty() })))
 }

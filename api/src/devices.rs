@@ -8,7 +8,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use policy::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings};
+use policy::{
+    household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings},
+    text::Text,
+};
 use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ use crate::{
     households::given,
     principal::{Anyone, Family, Viewer, forbidden},
     problem::Problem,
-    request::{Body, IfMatch, Segments, segment},
+    request::{Body, IfMatch, Segments, check_name, segment},
     shapes,
 };
 
@@ -32,16 +35,17 @@ const NAME_OCTETS_MAX: usize = 128;
 pub struct DeviceBody {
     /// What the family calls it, 1 to 128 octets; the identifier where nothing is given.
     #[serde(default)]
-    name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    name: Option<Text>,
     /// What it is: phone, tablet, camera, …
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
-    kind: Option<Option<String>>,
+    kind: Option<Option<Text>>,
     /// Whose it is.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     person: Option<Option<Id>>,
-    /// By what it is told from the others: objects with one key of `mac`, `address`, `token`, `cpe_id`.
+    /// By what it is told from the others: objects with one key of `mac`, `address`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     identifiers: Option<Vec<Identifier>>,
@@ -55,15 +59,22 @@ impl DeviceBody {
     fn check(&mut self) -> Result<(), Problem> {
         let texts = [("name", self.name.as_ref()), ("kind", self.kind.as_ref().and_then(Option::as_ref))];
         for (field, text) in texts {
-            if text.is_some_and(|text| text.is_empty() || text.len() > NAME_OCTETS_MAX) {
-                return Err(Problem::value(field, "limit", format!("1 to {NAME_OCTETS_MAX} octets")));
-            }
+            check_name(field, text, NAME_OCTETS_MAX)?;
         }
-        for identifier in self.identifiers.iter_mut().flatten() {
-            if let Identifier::Address(address) = identifier {
-                // One address, one spelling: queries are seen from the plain IPv4 address.
-                *address = address.to_canonical();
-            }
+        for (place, identifier) in self.identifiers.iter_mut().flatten().enumerate() {
+            let unbuilt = match identifier {
+                Identifier::Address(address) => {
+                    // One address, one spelling: queries are seen from the plain IPv4 address.
+                    *address = address.to_canonical();
+                    continue;
+                }
+                Identifier::Mac(_) => continue,
+                Identifier::Token(_) => "token",
+                Identifier::CpeId(_) => "cpe_id",
+            };
+            // Taken in silence, the device would have other rules than its family believes.
+            let detail = format!("no query is told from others by {unbuilt} in this version; use mac or address");
+            return Err(Problem::value(&format!("identifiers[{place}].{unbuilt}"), "not_built", detail));
         }
         if self.identifiers.as_ref().is_some_and(|identifiers| identifiers.len() > IDENTIFIERS_MAX) {
             return Err(Problem::value("identifiers", "limit", format!("a device has at most {IDENTIFIERS_MAX} identifiers")));
@@ -93,8 +104,8 @@ impl DeviceBody {
             settings: Settings::default(),
         });
         let Self { name, kind, person, identifiers, log } = self;
-        device.name = name.unwrap_or_else(|| std::mem::take(&mut device.name));
-        device.kind = kind.unwrap_or_else(|| device.kind.take());
+        device.name = name.map_or_else(|| std::mem::take(&mut device.name), Text::into_string);
+        device.kind = kind.map_or_else(|| device.kind.take(), |kind| kind.map(Text::into_string));
         device.person = person.unwrap_or_else(|| device.person.take());
         device.identifiers = identifiers.unwrap_or_else(|| std::mem::take(&mut device.identifiers));
         device.log = log.unwrap_or(device.log);

@@ -135,6 +135,7 @@ impl View<'_> {
                 self.setters.paused().filter(|_| self.now.standards().is_paused()),
             ),
             "safe_search": self.safe_search(),
+            "search_unlock": self.with_setter(json!({ "unlocked": self.now.standards().unlocks_search() }), self.setters.search_unlock()),
             "bypass": self.with_setter(json!({ "refused": self.now.standards().refuses(Special::Canary) || self.now.standards().refuses(Special::Relay) }), Some(self.setters.bypass())),
             "grants": self.grants(),
             "schedules": self.schedules(),

@@ -154,7 +154,7 @@ struct Ordering {
 pub enum Sight {
     /// The operator and his auditors: everything.
     Whole,
-    /// A family: of an order its basis at most, and nothing of a confidential one, which looks like any other.
+    /// A family: of an order its basis at most, of a confidential one as of any other.
     Family,
 }
 
@@ -312,7 +312,6 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
     let of_bundle = bundled.iter().rfind(|bundled| is_of_bundle && !bundled.categories.intersection(verdict.categories).is_empty());
     let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
     let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
-    let mandate = mandate.filter(|mandate| !(is_hidden && mandate.confidential));
     let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
     let whole = mandate.filter(|_| !is_hidden);
     let (entry, source, scope) = if let Some(found) = decisive {
@@ -348,7 +347,7 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
             id: whole.map(|mandate| mandate.id.clone()),
             basis: mandate.basis.as_str(),
             reference: whole.and_then(|mandate| mandate.reference.clone()),
-            confidential: mandate.confidential,
+            confidential: whole.is_some_and(|mandate| mandate.confidential),
         }),
         generation: header.generation,
         setter,

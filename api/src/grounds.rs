@@ -10,7 +10,7 @@ use policy::{
     mandates::Mandate,
     name::Name,
     own::Whose,
-    special::{Special, Specials},
+    special::{Engine, Special, Specials},
     timeline::zone,
 };
 
@@ -96,12 +96,27 @@ impl<'a> Grounds<'a> {
                 None => Some(Setter::of_operator()),
             },
             Layer::Bypass => Some(self.setters().map_or_else(Setter::of_operator, |setters| setters.bypass())),
-            Layer::SafeSearch => {
-                let Special::Search(engine) = Specials::shipped().find(self.name().borrow()) else { return None };
-                self.setters()?.safe_search(&Specials::shipped().engines()[usize::from(engine)].slug)
-            }
+            Layer::SafeSearch | Layer::SafeSearchDeny => self.setters()?.safe_search(&self.engine()?.slug),
             Layer::Default if self.is_off() => None,
             Layer::Default => self.setters()?.allows(self.listed()),
+        }
+    }
+
+    /// The search engine whose safe search decided.
+    fn engine(&self) -> Option<&'static Engine> {
+        match Specials::shipped().find(self.name().borrow()) {
+            Special::Search(engine) | Special::SearchClosed(engine) => Specials::shipped().engines().get(usize::from(engine)),
+            Special::None | Special::Canary | Special::Relay => None,
+        }
+    }
+
+    /// What opened the name although its safe search holds.
+    fn although(&self) -> &'static str {
+        match self.explained.verdict.opened_by() {
+            Some(Layer::NeverBlock) => "; that it is never blocked does not lift this",
+            Some(Layer::Grant) => "; that it is open for a while does not lift this",
+            Some(_) => "; that it is allowed does not lift this",
+            None => "",
         }
     }
 
@@ -142,7 +157,15 @@ impl<'a> Grounds<'a> {
             }
             Layer::Bypass => format!("{asked} is answered so that software keeps to this filter{because_of}."),
             Layer::SafeSearch => {
-                format!("{asked} leads to its safe search, as set for this {}.", setter.map_or("household", |setter| setter.layer))
+                let whose = setter.map_or("household", |setter| setter.layer);
+                format!("{asked} leads to its safe search{because_of}, as set for this {whose}{}.", self.although())
+            }
+            Layer::SafeSearchDeny => {
+                let (whose, title) = (setter.map_or("household", |setter| setter.layer), self.engine().map_or("", |engine| &engine.title));
+                format!(
+                    "{asked} is blocked{because_of}: {title} has no safe search there, which is set for this {whose}{}.",
+                    self.although()
+                )
             }
             Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list{}.", self.trouble()),
             Layer::DeviceDeny => format!("{asked} is blocked by this device's own list{because_of}."),

@@ -1,17 +1,17 @@
 //! What happens in a household, told as it happens to those who belong to it: server-sent events.
 //!
 //! A household has a room while somebody listens. Who reads too slowly loses the oldest events and is told how many; nobody waits.
+//! How many streams there may be, and when each must end, is `streams`' affair.
 
 use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{
     extract::State,
-    http::StatusCode,
     response::sse::{Event, KeepAlive, Sse},
 };
 use futures_util::{Stream, stream};
@@ -24,18 +24,16 @@ use tokio::{
 };
 
 use crate::{
-    Context, asking_shapes,
+    Context, asking_shapes, panics,
     principal::{Member, Principal},
     problem::Problem,
     request::{Segments, segment},
+    streams::{Seat, Streams},
 };
 
 /// Events that wait for a slow reader.
 const WAITING_MAX: usize = 64;
-/// Streams at a time, of one principal and of all.
-const STREAMS_PER_PRINCIPAL_MAX: usize = 8;
-const STREAMS_MAX: usize = 100_000;
-/// A stream ends after this time, and whoever still may comes again: a key that was revoked hears nothing for ever.
+/// A stream ends after this time, and whoever still may comes again.
 const STREAM_ENDS: Duration = Duration::from_secs(600);
 /// How often a silent stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -96,58 +94,41 @@ pub fn touched(before: Option<&Household>, after: Option<&Household>) -> Option<
 
 /// All rooms.
 #[derive(Default)]
-pub struct Happenings(Mutex<Rooms>);
-
-#[derive(Default)]
-struct Rooms {
-    rooms: HashMap<Id, broadcast::Sender<Happening>>,
-    streams: HashMap<String, usize>,
-    all: usize,
+pub struct Happenings {
+    rooms: Mutex<HashMap<Id, broadcast::Sender<Happening>>>,
+    pub(crate) streams: Streams,
 }
 
 impl Happenings {
     /// Tells everybody who listens in a household.
     pub fn tell(&self, household: &Id, happening: Happening) {
-        if let Some(room) = self.rooms().rooms.get(household) {
+        if let Some(room) = self.rooms().get(household) {
             let _nobody_may_be_left = room.send(happening);
         }
     }
 
     /// Whether anybody listens in a household.
     pub fn listens(&self, household: &Id) -> bool {
-        self.rooms().rooms.contains_key(household)
+        self.rooms().contains_key(household)
     }
 
     /// Ends all streams: the program ends.
     pub fn close(&self) {
-        self.rooms().rooms.clear();
+        self.rooms().clear();
+        self.streams.close();
     }
 
     fn listen(context: &Arc<Context>, household: Id, principal: &Principal) -> Result<Listener, Problem> {
+        let seat = Streams::take(context, principal, Some(household.clone()))?;
         let mut rooms = context.happenings.rooms();
-        let full = |detail: String| Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "streams_limit", detail));
-        let actor = principal.author.actor.clone();
-        if rooms.streams.get(&actor).is_some_and(|streams| *streams >= STREAMS_PER_PRINCIPAL_MAX) {
-            return full(format!("at most {STREAMS_PER_PRINCIPAL_MAX} streams of one key"));
-        }
-        if rooms.all >= STREAMS_MAX {
-            return full("too many streams; ask again later".to_owned());
-        }
-        rooms.all += 1;
-        *rooms.streams.entry(actor.clone()).or_default() += 1;
-        let events = rooms.rooms.entry(household.clone()).or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
+        let events = rooms.entry(household.clone()).or_insert_with(|| broadcast::channel(WAITING_MAX).0).subscribe();
         let (device, is_of_family) = (principal.device.clone(), principal.household.is_some());
-        Ok(Listener {
-            events,
-            device,
-            is_of_family,
-            ends: Instant::now() + STREAM_ENDS,
-            seat: Seat { context: Arc::clone(context), household, actor },
-        })
+        let room = Room { context: Arc::clone(context), household };
+        Ok(Listener { events, device, is_of_family, ends: Instant::now() + STREAM_ENDS, seat, room })
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.0.lock().expect("nothing panics while it holds the rooms")
+    fn rooms(&self) -> MutexGuard<'_, HashMap<Id, broadcast::Sender<Happening>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,29 +138,22 @@ struct Listener {
     device: Option<Id>,
     is_of_family: bool,
     ends: Instant,
-    #[expect(dead_code, reason = "it is given back when it is dropped")]
     seat: Seat,
+    #[expect(dead_code, reason = "it is left when it is dropped")]
+    room: Room,
 }
 
-/// A place in a room; given back when its stream ends. Behind the receiver, so that the room sees who is left.
-struct Seat {
+/// Who listens is in a room. Behind the receiver, so that the room sees who is left.
+struct Room {
     context: Arc<Context>,
     household: Id,
-    actor: String,
 }
 
-impl Drop for Seat {
+impl Drop for Room {
     fn drop(&mut self) {
         let mut rooms = self.context.happenings.rooms();
-        rooms.all -= 1;
-        if let Some(streams) = rooms.streams.get_mut(&self.actor) {
-            *streams -= 1;
-            if *streams == 0 {
-                rooms.streams.remove(&self.actor);
-            }
-        }
-        if rooms.rooms.get(&self.household).is_some_and(|room| room.receiver_count() == 0) {
-            rooms.rooms.remove(&self.household);
+        if rooms.get(&self.household).is_some_and(|room| room.receiver_count() == 0) {
+            rooms.remove(&self.household);
         }
     }
 }
@@ -188,7 +162,13 @@ impl Listener {
     /// The next thing to tell; nothing once the stream ends.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            let (kind, data) = match timeout_at(self.ends, self.events.recv()).await {
+            let heard = tokio::select! {
+                // What happened after the end of a key is not told, also where both are known at once.
+                biased;
+                () = self.seat.ended() => return None,
+                heard = timeout_at(self.ends, self.events.recv()) => heard,
+            };
+            let (kind, data) = match heard {
                 Ok(Ok(happening)) if happening.is_for(self.device.as_ref(), self.is_of_family) => (happening.kind, happening.body),
                 Ok(Ok(_)) => continue,
                 // How much goes on is the others' affair.
@@ -204,7 +184,8 @@ impl Listener {
 
 /// What happens in a household, from now on: `request`, `answer` and `change`; as far as its history is kept, `block`, and `silent` for a device
 /// that asked for a way round the filter and then for nothing more. A child hears what is about its own device. An event named
-/// `lost` says how many a slow reader missed. A stream ends after ten minutes; ask again.
+/// `lost` says how many a slow reader missed. A stream ends after ten minutes; ask again. It ends at once with the key or the token that
+/// opened it, its household or its device.
 #[utoipa::path(get, path = "/v1/households/{id}/events", tag = "requests", params(("id" = String, Path)),
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = asking_shapes::HouseholdEvent),
         (status = 404, description = "no such household"), (status = 429, description = "too many streams: `streams_limit`")))]
@@ -219,5 +200,5 @@ pub async fn events(
     }
     let listener = Happenings::listen(&context, id, &principal)?;
     let stream = stream::unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(Sse::new(panics::ended_by(stream)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// The longest pause: a year. Who wants longer takes the device away.
-const PAUSE_DAYS_MAX: i64 = 366;
+const PAUSE_DAYS_MAX: u32 = 366;
+const PAUSE_MINUTES_MAX: u32 = PAUSE_DAYS_MAX * 24 * 60;
 
 /// A schedule. Times are those that the household's clocks show.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -259,10 +260,14 @@ pub async fn put_pause(
     let now = Timestamp::now();
     let until = match body {
         PauseBody { until: Some(until), minutes: None } => until,
+        // Counted in minutes before it is added to a time: the calendar ends.
+        PauseBody { until: None, minutes: Some(minutes) } if !(1..=PAUSE_MINUTES_MAX).contains(&minutes) => {
+            return Err(Problem::value("minutes", "limit", format!("1 to {PAUSE_MINUTES_MAX} minutes")));
+        }
         PauseBody { until: None, minutes: Some(minutes) } => now + SignedDuration::from_mins(minutes.into()),
         _ => return Err(Problem::value("until", "one_of", "one of until and minutes")),
     };
-    if until <= now || until > now + SignedDuration::from_hours(24 * PAUSE_DAYS_MAX) {
+    if until <= now || until > now + SignedDuration::from_mins(PAUSE_MINUTES_MAX.into()) {
         return Err(Problem::value("until", "limit", format!("a time to come, within {PAUSE_DAYS_MAX} days")));
     }
     let actor = author.actor.clone();

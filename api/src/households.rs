@@ -9,17 +9,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ipnet::IpNet;
-use policy::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX};
-use policy_store::Role;
+use policy::{
+    household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
+    text::Text,
+};
+use policy_store::{Author, NewNotice, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change, change_existing, made_or_changed, set_by, unknown_household, with_version, written},
+    apply::{Beside, change, change_beside, change_existing, made_or_changed, set_by, unknown_household, with_version, written},
+    notices::of_part_lost,
     principal::{Anyone, Family, Operator, Principal, Reader, Viewer, forbidden},
     problem::Problem,
-    request::{Asked, Body, IfMatch, Precondition, Segments, segment},
+    request::{Asked, Body, IfMatch, Precondition, Segments, check_name, segment},
     shapes,
 };
 
@@ -28,6 +32,14 @@ const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 /// The longest free text of a household, in octets.
 const TEXT_OCTETS_MAX: usize = 256;
+/// The widest networks that a household has without `force`. A home has one address, or an IPv6 /48 at most (RFC 6177); an IPv4 /16 is a
+/// campus, an IPv6 /32 a provider.
+const WIDEST_V4: u8 = 16;
+const WIDEST_V6: u8 = 32;
+/// Networks from which no query can come: no host has an address there (RFC 6890, RFC 5771, RFC 4291).
+const NO_SOURCES: [&str; 4] = ["0.0.0.0/8", "224.0.0.0/4", "::/128", "ff00::/8"];
+/// Networks that mean another home on each link, or nothing yet: link-local addresses and those that are reserved.
+const NOBODYS_OWN: [&str; 3] = ["169.254.0.0/16", "240.0.0.0/4", "fe80::/10"];
 
 /// What can be set of a household. What is left out keeps its value; `null` takes back `preset`, `external_ref` and `locale`.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -47,7 +59,7 @@ pub struct HouseholdBody {
     /// The operator's own key for it, at most 256 octets.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
-    external_ref: Option<Option<String>>,
+    external_ref: Option<Option<Text>>,
     /// The language of its pages, BCP 47.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -68,9 +80,10 @@ pub fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer
 
 /// Whether this can be an address of e-mail. Whether it is one, only a letter can tell.
 fn is_address(text: &str) -> bool {
-    let is_plain =
-        text.len() <= 254 && text.chars().all(|letter| !letter.is_control() && !letter.is_whitespace() && !"<>,;\"".contains(letter));
-    is_plain && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
+    let is_plain = text.len() <= 254 && text.chars().all(|letter| !letter.is_whitespace() && !"<>,;\"".contains(letter));
+    is_plain
+        && text.parse::<Text>().is_ok()
+        && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'))
 }
 
 impl HouseholdBody {
@@ -87,10 +100,9 @@ impl HouseholdBody {
             let known: Vec<&str> = context.taxonomy.presets().map(|(preset, _)| preset.slug.as_str()).collect();
             return Err(Problem::value("preset", "unknown_preset", format!("{preset:?} is no preset; one of {}", known.join(", "))));
         }
-        for (field, text) in [("external_ref", &self.external_ref), ("locale", &self.locale)] {
-            if text.iter().flatten().any(|text| text.is_empty() || text.len() > TEXT_OCTETS_MAX) {
-                return Err(Problem::value(field, "limit", format!("1 to {TEXT_OCTETS_MAX} octets")));
-            }
+        check_name("external_ref", self.external_ref.iter().flatten().next(), TEXT_OCTETS_MAX)?;
+        if self.locale.iter().flatten().any(|tag| tag.is_empty() || tag.len() > TEXT_OCTETS_MAX) {
+            return Err(Problem::value("locale", "limit", format!("1 to {TEXT_OCTETS_MAX} octets")));
         }
         if let Some(channel) = &self.channel {
             if !CHANNELS.contains(&channel.as_str()) {
@@ -143,8 +155,9 @@ impl HouseholdBody {
         if let Some(filtering) = self.filtering {
             household.filtering = filtering;
         }
+        let external_ref = self.external_ref.map(|given| given.map(Text::into_string));
         for (given, place) in
-            [(self.preset, &mut household.preset), (self.external_ref, &mut household.external_ref), (self.locale, &mut household.locale)]
+            [(self.preset, &mut household.preset), (external_ref, &mut household.external_ref), (self.locale, &mut household.locale)]
         {
             if let Some(value) = given {
                 *place = value;
@@ -195,7 +208,7 @@ pub async fn get(State(context): State<Arc<Context>>, _viewer: Viewer, Segments(
     Ok(with_version(household.version, Json(household).into_response()))
 }
 
-/// Takes a household away: its lines belong to nobody from now on.
+/// Takes a household away: its lines belong to nobody from now on. The holder of its account is told.
 #[utoipa::path(delete, path = "/v1/households/{id}", tag = "households", params(("id" = String, Path)),
     responses((status = 200, description = "gone", body = shapes::Written), (status = 404, description = "there was none")))]
 pub async fn delete(
@@ -271,29 +284,104 @@ fn network(text: &str) -> Result<IpNet, Problem> {
     Ok(network)
 }
 
-/// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household.
-#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
+/// Whether a network lies in one of these.
+fn is_within(network: &IpNet, places: &[&str]) -> bool {
+    places.iter().any(|place| place.parse::<IpNet>().is_ok_and(|place| place.contains(network)))
+}
+
+/// Refuses a network from which no query can come, whoever forces it.
+fn refuse_no_source(network: &IpNet) -> Result<(), Problem> {
+    match is_within(network, &NO_SOURCES) {
+        true => Err(Problem::value("cidr", "no_source", format!("no query comes from {network}"))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a network that hardly is one household's.
+fn refuse_too_much(network: &IpNet) -> Result<(), Problem> {
+    let widest = if matches!(network, IpNet::V4(_)) { WIDEST_V4 } else { WIDEST_V6 };
+    if network.prefix_len() < widest {
+        let detail = format!("{network} is wider than /{widest}: all in it would be one household; \"force\": true takes it");
+        return Err(Problem::value("cidr", "too_wide", detail));
+    }
+    match is_within(network, &NOBODYS_OWN) {
+        true => Err(Problem::value("cidr", "special_network", format!("{network} is link-local or reserved; \"force\": true takes it"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a network is meant that hardly is one household's.
+#[derive(Deserialize, utoipa::ToSchema, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Force {
+    /// Takes a network wider than /16 (IPv6: /32), or one that is link-local or reserved.
+    #[serde(default)]
+    #[schema(default = false)]
+    #[param(default = false)]
+    force: bool,
+}
+
+/// Gives a household a network. The most specific network of an address wins; one of equal length belongs to one household. `force` may
+/// stand in the body or in the query.
+#[utoipa::path(put, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path), Force),
+    request_body = Option<Force>,
     responses((status = 201, description = "given", body = shapes::NetworkWritten), (status = 200, description = "it had it", body = shapes::NetworkWritten),
-        (status = 404, description = "no such household"), (status = 409, description = "another household has it")))]
+        (status = 404, description = "no such household"), (status = 409, description = "another household has it"),
+        (status = 422, description = "no network, or one that hardly is one household's")))]
 pub async fn put_network(
     State(context): State<Arc<Context>>,
     Operator(author): Operator,
     Segments((id, cidr)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
+    Asked(asked): Asked<Force>,
+    Body(body): Body<serde_json::Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let (id, network) = (segment("id", &id)?, network(&cidr)?);
-    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
+    let (id, network): (Id, IpNet) = (segment("id", &id)?, network(&cidr)?);
+    refuse_no_source(&network)?;
+    let given = forced(&body);
+    let notices = of_owner(&context, &author, &id, network).await?;
+    let beside = Beside { notices, ..Beside::default() };
+    let name = id.clone();
+    let (changed, is_new) = change_beside(&context, &author, id, expected, beside, move |household| {
+        let mut household = household.ok_or_else(|| unknown_household(&name))?;
+        let is_forced = asked.force || given?;
         let is_new = household.networks.insert(network);
+        if is_new && !is_forced {
+            refuse_too_much(&network)?;
+        }
         if household.networks.len() > NETWORKS_MAX {
             return Err(Problem::value("cidr", "limit", format!("a household has at most {NETWORKS_MAX} networks")));
         }
-        Ok(is_new)
+        Ok((Some(household), is_new))
     })
     .await?;
     Ok(written(&changed, made_or_changed(is_new), json!({ "network": network })))
 }
 
-/// Takes a network from a household.
+/// What the body says of `force`. A body with anything else is refused, but an unknown household is told first.
+fn forced(body: &serde_json::Map<String, Value>) -> Result<bool, Problem> {
+    match body.keys().find(|key| *key != "force") {
+        Some(unknown) => Err(Problem::value(unknown, "body", format!("unknown field `{unknown}`, expected `force`"))),
+        None => match body.get("force") {
+            None => Ok(false),
+            Some(force) => force.as_bool().ok_or_else(|| Problem::value("force", "body", "true or false")),
+        },
+    }
+}
+
+/// What the holder of another account must learn: that this network is a part of theirs until now.
+async fn of_owner(context: &Context, author: &Author, id: &Id, network: IpNet) -> Result<Vec<NewNotice>, Problem> {
+    let owner = context.directory.household_of(network.addr()).filter(|owner| owner.id() != id.as_str());
+    let Some(owner) = owner.filter(|owner| owner.networks().any(|own| own != network && own.contains(&network))) else {
+        return Ok(Vec::new());
+    };
+    let Some(household) = context.store.household(&segment("cidr", owner.id())?).await? else { return Ok(Vec::new()) };
+    let label = context.store.label_of(&author.actor).await?;
+    Ok(vec![of_part_lost(context.notices, author, label.as_deref(), &household, network)?])
+}
+
+/// Takes a network from a household. The holder of its account is told.
 #[utoipa::path(delete, path = "/v1/households/{id}/networks/{cidr}", tag = "households", params(("id" = String, Path), ("cidr" = String, Path)),
     responses((status = 200, description = "taken", body = shapes::NetworkWritten), (status = 404, description = "it did not have it")))]
 pub async fn delete_network(

@@ -10,14 +10,18 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use policy::household::Id;
-use policy_store::{Key, KeyError, NewKey, Role};
+use policy::{
+    household::{Household, Id},
+    text::Text,
+};
+use policy_store::{Key, KeyError, NewKey, Role, fingerprint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     Context,
     apply::unknown_household,
+    notices::of_key,
     principal::{Holder, Viewer},
     problem::Problem,
     request::{Body, Segments, segment},
@@ -37,7 +41,8 @@ pub struct KeyBody {
     device: Option<Id>,
     /// What it is called, at most 128 octets.
     #[serde(default)]
-    label: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 128)]
+    label: Option<Text>,
 }
 
 impl From<KeyError> for Problem {
@@ -65,7 +70,8 @@ pub async fn list(State(context): State<Arc<Context>>, _viewer: Viewer, Segments
     Ok(Json(json!({ "keys": keys })))
 }
 
-/// Makes a key for a parent or for a child's device. Its secret is answered here and never again.
+/// Makes a key for a parent or for a child's device. Its secret is answered here and never again. Of a parent's key the holder of the
+/// account is told.
 #[utoipa::path(post, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
     responses((status = 201, description = "made", body = shapes::NewKey), (status = 404, description = "no such household")))]
 pub async fn post(
@@ -78,8 +84,13 @@ pub async fn post(
     if !body.role.is_of_household() {
         return Err(Problem::value("role", "role", "a household's key is one of a parent, second-parent or child"));
     }
-    let new = NewKey::new(body.role, Some(id), body.device, body.label.unwrap_or_default())?;
-    let (secret, key) = context.store.create_key(&author, new).await?;
+    let new = NewKey::new(body.role, Some(id), body.device, body.label.unwrap_or_default().into_string())?;
+    let label = context.store.label_of(&author.actor).await?;
+    let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
+    let (secret, key) = context.store.create_key_and_tell(&author, new, tell).await?;
+    if let Some(fingerprint) = fingerprint(&secret) {
+        context.limits.known.add_key(fingerprint);
+    }
     let mut answer = json!(key);
     answer["secret"] = secret.into();
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
@@ -92,7 +103,7 @@ pub async fn post(
 #[derive(Debug, Clone)]
 pub struct SecretOf(pub String);
 
-/// Revokes a key: it opens nothing from the next request on.
+/// Revokes a key: it opens nothing from the next request on, and its streams end. Of a parent's key the holder of the account is told.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = shapes::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
@@ -104,6 +115,11 @@ pub async fn delete(
     if context.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
-    let revoked = context.store.revoke_key(&author, Some(&id), &key).await?;
+    let label = context.store.label_of(&author.actor).await?;
+    let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
+    let revoked = context.store.revoke_key_and_tell(&author, Some(&id), &key, tell).await?;
+    if let Some(key) = &revoked {
+        context.happenings.streams.end_of(&format!("key:{}", key.id));
+    }
     revoked.map(Json).ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
 }

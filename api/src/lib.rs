@@ -1,8 +1,9 @@
 //! REST: what people and programs switch, and the questions they ask.
 //!
-//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]: how often.
+//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]: how often; `known`: whose rate it is.
 //! - `retries`: writes that may come twice.
-//! - `request`: what a request carries, read strictly.
+//! - [`message`]: what is refused whatever it asks for; `request`: what a request carries, read strictly.
+//! - [`panics`]: what of ours went wrong.
 //! - [`apply`]: a write from the first to the last step.
 //! - `households`, `people`, `devices`: who there is; `keys`: who may write.
 //! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a time.
@@ -13,10 +14,10 @@
 //! - [`history`]: what a household wants kept of what it asks for; `activity`: what is.
 //! - `choices`: what households chose; [`reports`], `check`: what the public says and asks.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
-//! - `audit`, `events`: what was done, and what happens.
+//! - `audit`, `events`: what was done, and what happens; `streams`: how many listen, and until when.
 //! - `service`: taxonomy, health, metrics.
-//! - `problem`: what a refused request is answered with.
-//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no type here.
+//! - [`problem`]: what a refused request is answered with.
+//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no type here; `reference`: how it is served.
 //!
 //! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
 //! DNS message; what it needs of the running node comes in a [`Context`].
@@ -41,14 +42,18 @@ pub mod history;
 mod hours;
 mod households;
 mod keys;
+mod known;
 pub mod limits;
 mod lists;
 mod mandates;
+pub mod message;
 pub mod notices;
+pub mod panics;
 mod people;
 mod place;
 mod principal;
-mod problem;
+pub mod problem;
+mod reference;
 pub mod reports;
 mod request;
 mod requests;
@@ -57,6 +62,7 @@ mod service;
 mod setters;
 mod shapes;
 pub mod silence;
+mod streams;
 mod switches;
 pub mod tokens;
 mod veil;
@@ -64,7 +70,7 @@ mod veil;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::{Json, Router, extract::DefaultBodyLimit, http::StatusCode, middleware, routing::get};
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use policy::{
     blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
     register::Register, rules::OperatorDefaults,
@@ -179,6 +185,7 @@ pub fn router(context: Arc<Context>) -> Router {
         routes!(switches::put_category, switches::delete_category),
         routes!(switches::put_name, switches::delete_name),
         routes!(switches::put_safe_search),
+        routes!(switches::put_search_unlock, switches::delete_search_unlock),
         routes!(switches::put_bypass, switches::delete_bypass),
         routes!(hours::put_schedule, hours::delete_schedule),
         routes!(hours::post_grant, hours::delete_grants),
@@ -187,15 +194,16 @@ pub fn router(context: Arc<Context>) -> Router {
     ];
     let routes = in_places.into_iter().fold(routes, place::in_each_place);
     let (router, document) = routes.split_for_parts();
-    let document = Arc::new(document::complete(document));
     router
         // Only what is routed can be done twice.
         .route_layer(middleware::from_fn_with_state(Arc::clone(&context), retries::once))
-        .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
+        .route(reference::PATH, reference::serve(document::complete(document)))
         .fallback(|| async { Problem::not_found("unknown_route", "there is nothing here; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json")
         })
         .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
+        .layer(middleware::from_fn(message::read_strictly))
+        .layer(middleware::from_fn(panics::caught))
         .with_state(context)
 }

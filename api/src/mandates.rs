@@ -14,6 +14,7 @@ use policy::{
     mandates::{Document, Mandate, Phase, Target},
     name::NameRef,
     suffix::is_at_or_above_suffix,
+    text::Text,
 };
 use policy_store::{MandateChanged, StoredMandate};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     apply::{made_or_changed, with_version},
+    panics,
     principal::{Operator, Reader},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments, segment},
@@ -150,6 +152,9 @@ pub async fn put(
     Body(document): Body<Document>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
+    // Not where a stored mandate is read: an order holds whatever stands in its reference.
+    let reference = document.reference.as_deref().unwrap_or_default().parse::<Text>();
+    reference.map_err(|error| Problem::value("reference", "text", error.to_string()))?;
     let mandate = Mandate::read(id.clone(), document).map_err(|error| Problem::value(error.field, "mandate", error.message))?;
     if !mandate.force {
         refuse_too_much(&context, &mandate.target)?;
@@ -197,7 +202,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
         let _turn = context.mandate_writes.lock().await;
         work(Arc::clone(&context)).await
     });
-    done.await.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed")))
+    panics::of_task(done.await)?
 }
 
 /// What no order means, and somebody may write all the same: a part of the Internet, or this service itself.
@@ -222,7 +227,12 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
 /// Refuses to allow what is blocked by order. It says no more than that to anybody: not by which order, nor whether by a confidential one.
 pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Problem> {
     match context.lists.load().classify(name).mandatory {
-        true => Err(Problem::conflict("mandatory", "this name is blocked by order; nobody can allow it")),
+        true => Err(ordered()),
         false => Ok(()),
     }
+}
+
+/// 409 for what is blocked by order.
+pub fn ordered() -> Problem {
+    Problem::conflict("mandatory", "this name is blocked by order; nobody can allow it")
 }

@@ -1,21 +1,24 @@
 //! What the holder of an account is told in plain words: that something is open which was not, or more is kept than was, for whom, since
-//! when, and who did it.
+//! when, and who did it; that there is one more key to the household, or one less; that a line or the whole household was taken away.
 //!
-//! Notices are made where documents are compared, in the transaction that changes them, so no route goes around them and no request can
-//! ask for silence. They hold nothing but the household's own.
+//! Notices are made where documents are compared, or a key is made, in the transaction that does it, so no route goes around them and no
+//! request can ask for silence. They hold nothing but the household's own. What a person wrote stands in them on its line: what was
+//! stored before texts were checked passes [`policy::text::shown`].
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    household::{Household, Id},
+    household::{Contact, Household, Id},
     loosened::{Loosened, Loss, Place, Whom},
     schedule::Granted,
     special::Specials,
+    text::shown,
     timeline::zone,
 };
-use policy_store::{Author, NewNotice, Store};
+use policy_store::{Author, Key, NewNotice, Role, Store, StoreError};
 use serde_json::{Value, json};
 
-use crate::{Context, problem::Problem};
+use crate::Context;
 
 /// The most things of one kind that a sentence lists.
 const LISTED_MAX: usize = 40;
@@ -29,64 +32,143 @@ pub struct Channels {
     pub email: bool,
 }
 
-/// What the holder of the account must learn of a change.
+/// What the holder of the account must learn of a change, or of the household's end.
 pub fn of_change(
     context: &Context,
     by: &Author,
     label: Option<&str>,
     before: &Household,
-    after: &Household,
-) -> Result<Vec<NewNotice>, Problem> {
-    let now = Timestamp::now();
-    let loosened = Loosened::by(before, after, &context.taxonomy, context.defaults, now);
+    after: Option<&Household>,
+) -> Result<Vec<NewNotice>, StoreError> {
+    let Some(after) = after else { return of_end(context.notices, by, label, before) };
+    let loosened = Loosened::by(before, after, &context.taxonomy, context.defaults, Timestamp::now());
     if loosened.is_empty() {
         return Ok(Vec::new());
     }
     let words = Words { context, before, after };
     let changes = words.changes(&loosened);
-    let zone = zone(after);
-    let at = now.to_zoned(zone.clone());
-    let is_only_history = loosened.history && changes.len() == 1;
-    let subject = match (loosened.filtering_off, changes.len()) {
-        (false, _) if is_only_history => "More is kept of what your devices ask for",
-        (true, _) => "Filtering was switched off on your line",
-        (false, 0) => "The address for notices about your filter was changed",
-        (false, _) => "Your filter lets more through",
+    let is_only = |is_it: bool, count: usize| is_it && changes.len() == count && !loosened.filtering_off;
+    let (kind, subject) = match (loosened.filtering_off, changes.len()) {
+        (true, _) => ("filtering_off", "Filtering was switched off on your line"),
+        (false, 0) => ("loosened", "The address for notices about your filter was changed"),
+        _ if is_only(loosened.history, 1) => ("history", "More is kept of what your devices ask for"),
+        _ if is_only(!loosened.networks.is_empty(), loosened.networks.len()) => ("network", "A line was taken from your household"),
+        _ => ("loosened", "Your filter lets more through"),
     };
-    let sentences: Vec<String> = changes.iter().filter_map(|change| Some(format!("- {}", change["text"].as_str()?))).collect();
-    let contact = if loosened.contact { "\n- Notices like this one go to another address from now on." } else { "" };
-    let text = format!(
-        "At {} on {} ({}) this was changed by {}:\n\n{}{contact}\n\nIf you did not expect this, look at your settings or ask your provider.\n",
-        at.strftime("%H:%M"),
-        at.strftime("%A %-d %B %Y"),
-        after.time_zone,
-        who(by, label),
-        sentences.join("\n"),
-    );
-    let id = Store::fresh_id()?;
-    let document = json!({
-        "id": id,
-        "kind": if loosened.filtering_off { "filtering_off" } else if is_only_history { "history" } else { "loosened" },
-        "household": after.id,
-        "external_ref": after.external_ref,
-        "at": now,
-        "time_zone": after.time_zone,
-        "by": { "actor": by.actor, "role": by.role, "label": label },
-        "changes": changes,
-        "contact_changed": loosened.contact,
-        "subject": subject,
-        "text": text,
-    });
     // Whoever changes the address does not choose where the news of that goes.
-    let address = before.contact.as_ref().or(after.contact.as_ref()).map(|contact| contact.email.clone());
-    let mut to = Vec::new();
-    if context.notices.webhook {
-        to.push(("webhook", None));
+    let contact = before.contact.as_ref().or(after.contact.as_ref());
+    let letter = Letter { channels: context.notices, by, label, household: after, contact };
+    letter.write(kind, subject, changes, loosened.contact).map(|notice| vec![notice])
+}
+
+/// What the holder must learn of a key: that there is one more by which the household is changed, or that one of them ended. A child's key
+/// changes nothing.
+///
+/// # Errors
+/// No randomness for the notice's identifier.
+pub fn of_key(
+    channels: Channels,
+    by: &Author,
+    label: Option<&str>,
+    household: &Household,
+    key: &Key,
+) -> Result<Vec<NewNotice>, StoreError> {
+    let whose = match key.role {
+        Role::Parent => "the holder of the account",
+        Role::SecondParent => "another parent",
+        Role::Operator | Role::Auditor | Role::Child => return Ok(Vec::new()),
+    };
+    let name = if key.label.is_empty() { String::new() } else { format!(" (“{}”)", shown(&key.label)) };
+    let (subject, text) = match key.revoked_at {
+        None => (
+            "There is a new key to your filter",
+            format!("A key was made for {whose}{name}: it opens your household's settings to the one who has it."),
+        ),
+        Some(_) => ("A key to your filter was revoked", format!("The key for {whose}{name} was revoked: it opens nothing any more.")),
+    };
+    let what = if key.revoked_at.is_none() { "key_made" } else { "key_revoked" };
+    let change = json!({ "what": what, "key": key.id, "role": key.role, "label": shown(&key.label), "text": text });
+    let letter = Letter { channels, by, label, household, contact: household.contact.as_ref() };
+    letter.write("key", subject, vec![change], false).map(|notice| vec![notice])
+}
+
+/// What the holder must learn of a part of the household's network that another household was given.
+///
+/// # Errors
+/// No randomness for the notice's identifier.
+pub fn of_part_lost(
+    channels: Channels,
+    by: &Author,
+    label: Option<&str>,
+    household: &Household,
+    part: IpNet,
+) -> Result<NewNotice, StoreError> {
+    let letter = Letter { channels, by, label, household, contact: household.contact.as_ref() };
+    letter.write("network", "A line was taken from your household", vec![network_lost(part)], false)
+}
+
+/// What the holder must learn of the household's end.
+fn of_end(channels: Channels, by: &Author, label: Option<&str>, household: &Household) -> Result<Vec<NewNotice>, StoreError> {
+    let text = "Your household was deleted with its devices, its rules and its keys: nothing that you set holds on your lines any more.";
+    let change = json!({ "what": "household_deleted", "text": text });
+    let letter = Letter { channels, by, label, household, contact: household.contact.as_ref() };
+    letter.write("household_deleted", "Your household was deleted", vec![change], false).map(|notice| vec![notice])
+}
+
+fn network_lost(network: IpNet) -> Value {
+    let text = format!("{network} is no longer your household's: the rules that you set do not hold there any more.");
+    json!({ "what": "network", "network": network, "text": text })
+}
+
+/// A notice that is to be written: by whose deed, of which household, and to whom.
+struct Letter<'l> {
+    channels: Channels,
+    by: &'l Author,
+    label: Option<&'l str>,
+    household: &'l Household,
+    contact: Option<&'l Contact>,
+}
+
+impl Letter<'_> {
+    /// Puts it together. What stands in `changes` has passed [`shown`], so that no line of it is of another's making.
+    fn write(&self, kind: &str, subject: &str, changes: Vec<Value>, is_contact_changed: bool) -> Result<NewNotice, StoreError> {
+        let Self { channels, by, household, .. } = *self;
+        let label = self.label.map(shown);
+        let now = Timestamp::now();
+        let at = now.to_zoned(zone(household));
+        let sentences: Vec<String> = changes.iter().filter_map(|change| Some(format!("- {}", change["text"].as_str()?))).collect();
+        let contact = if is_contact_changed { "\n- Notices like this one go to another address from now on." } else { "" };
+        let text = format!(
+            "At {} on {} ({}) this was changed by {}:\n\n{}{contact}\n\nIf you did not expect this, look at your settings or ask your provider.\n",
+            at.strftime("%H:%M"),
+            at.strftime("%A %-d %B %Y"),
+            shown(&household.time_zone),
+            who(by, label.as_deref()),
+            sentences.join("\n"),
+        );
+        let id = Store::fresh_id()?;
+        let document = json!({
+            "id": id,
+            "kind": kind,
+            "household": household.id,
+            "external_ref": household.external_ref.as_deref().map(shown),
+            "at": now,
+            "time_zone": shown(&household.time_zone),
+            "by": { "actor": by.actor, "role": by.role, "label": label },
+            "changes": changes,
+            "contact_changed": is_contact_changed,
+            "subject": subject,
+            "text": text,
+        });
+        let mut to = Vec::new();
+        if channels.webhook {
+            to.push(("webhook", None));
+        }
+        if let Some(contact) = self.contact.filter(|_| channels.email) {
+            to.push(("email", Some(contact.email.clone())));
+        }
+        Ok(NewNotice { id, household: household.id.clone(), at: now, document, to })
     }
-    if context.notices.email && address.is_some() {
-        to.push(("email", address));
-    }
-    Ok(vec![NewNotice { id, household: after.id.clone(), at: now, document, to }])
 }
 
 /// Who did it, as a family knows them.
@@ -122,10 +204,11 @@ impl Words<'_> {
             let text = format!("What your devices ask for is counted and kept for {} days{names}.", history.days);
             changes.push(json!({ "what": "history", "days": history.days, "names": history.names, "text": text }));
         }
+        changes.extend(loosened.networks.iter().copied().map(network_lost));
         for (place, schedule) in &loosened.schedules {
             let of = match place {
                 Place::Household => "the household".to_owned(),
-                Place::Person(id) => self.after.people.get(id).map_or_else(|| id.to_string(), |person| person.name.clone()),
+                Place::Person(id) => self.after.people.get(id).map_or_else(|| id.to_string(), |person| shown(&person.name).into_owned()),
                 Place::Device(id) => self.device(id),
             };
             let text = format!("The schedule “{schedule}” of {of} blocks less than it did, or is gone.");
@@ -147,7 +230,7 @@ impl Words<'_> {
                 slugs.iter().filter_map(|slug| Some(&*self.context.taxonomy.category(self.context.taxonomy.find(slug)?).title)).collect();
             let when = if whom.is_later { "at some hours " } else { "" };
             let text = format!("No longer blocked {when}for {}: {}.", self.whom(whom), listed(&titles));
-            changes.push(self.shown("category", whom, text, json!({ "categories": slugs })));
+            changes.push(self.of_whom("category", whom, text, json!({ "categories": slugs })));
         }
         changes
     }
@@ -167,9 +250,11 @@ impl Words<'_> {
                 let thing = match granted {
                     Granted::Everything(_) => "Everything".to_owned(),
                     Granted::Domain(name) => name.to_string(),
-                    Granted::Category(slug) => {
-                        self.context.taxonomy.find(slug).map_or_else(|| slug.clone(), |id| self.context.taxonomy.category(id).title.clone())
-                    }
+                    Granted::Category(slug) => self
+                        .context
+                        .taxonomy
+                        .find(slug)
+                        .map_or_else(|| shown(slug).into_owned(), |id| self.context.taxonomy.category(id).title.clone()),
                 };
                 let end = until.to_zoned(zone(self.after));
                 let text = format!("{thing} is open for {people} until {} on {}.", end.strftime("%H:%M"), end.strftime("%A %-d %B"));
@@ -180,6 +265,10 @@ impl Words<'_> {
                     Specials::shipped().engines().iter().find(|engine| engine.slug == *slug).map_or(&**slug, |engine| &engine.title);
                 ("safe_search", format!("Safe search of {title} is less strict for {people}."), json!({ "engine": slug }))
             }
+            Loss::SearchUnlock => {
+                let text = format!("An allow or a reward of a search engine now also lifts its safe search for {people}.");
+                ("search_unlock", text, json!({}))
+            }
             Loss::Bypass => {
                 let text =
                     format!("Browsers and devices of {people} are no longer told that a filter is wanted, so they may go around it.");
@@ -187,10 +276,10 @@ impl Words<'_> {
             }
             Loss::Category(slug) => ("category", format!("{slug} is no longer blocked for {people}."), json!({ "categories": [slug] })),
         };
-        self.shown(what, whom, text, detail)
+        self.of_whom(what, whom, text, detail)
     }
 
-    fn shown(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
+    fn of_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
         detail["what"] = what.into();
         detail["text"] = text.into();
         detail["everybody"] = whom.everybody.into();
@@ -200,7 +289,7 @@ impl Words<'_> {
 
     fn device(&self, id: &Id) -> String {
         let device = self.after.devices.get(id).or_else(|| self.before.devices.get(id));
-        device.map_or_else(|| id.to_string(), |device| device.name.clone())
+        device.map_or_else(|| id.to_string(), |device| shown(&device.name).into_owned())
     }
 
     fn whom(&self, whom: &Whom) -> String {

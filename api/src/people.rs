@@ -8,7 +8,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use policy::household::{Household, Id, PEOPLE_MAX, Person, Settings};
+use policy::{
+    household::{Household, Id, PEOPLE_MAX, Person, Settings},
+    text::Text,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +20,7 @@ use crate::{
     apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     principal::{Family, Viewer},
     problem::Problem,
-    request::{Body, IfMatch, Segments, segment},
+    request::{Body, IfMatch, Segments, check_name, segment},
     shapes,
 };
 
@@ -30,7 +33,8 @@ const NAME_OCTETS_MAX: usize = 128;
 pub struct PersonBody {
     /// What the family calls them, 1 to 128 octets; the identifier where nothing is given.
     #[serde(default)]
-    name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    name: Option<Text>,
 }
 
 /// 404 for a person.
@@ -61,9 +65,7 @@ pub async fn put(
     Body(PersonBody { name }): Body<PersonBody>,
 ) -> Result<Response, Problem> {
     let (id, person): (Id, Id) = (segment("id", &id)?, segment("person", &person)?);
-    if name.as_ref().is_some_and(|name| name.is_empty() || name.len() > NAME_OCTETS_MAX) {
-        return Err(Problem::value("name", "limit", format!("1 to {NAME_OCTETS_MAX} octets")));
-    }
+    check_name("name", name.as_ref(), NAME_OCTETS_MAX)?;
     let whose = person.clone();
     let change = move |household: &mut Household| {
         let is_new = !household.people.contains_key(&whose);
@@ -72,7 +74,7 @@ pub async fn put(
         }
         let entry = household.people.entry(whose.clone());
         let person = entry.or_insert_with(|| Person { name: whose.to_string(), settings: Settings::default() });
-        person.name = name.unwrap_or_else(|| std::mem::take(&mut person.name));
+        person.name = name.map_or_else(|| std::mem::take(&mut person.name), Text::into_string);
         Ok(is_new)
     };
     let (changed, is_new) = change_existing(&context, &author, id, expected, change).await?;

@@ -31,10 +31,18 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams},
     http::{Method, StatusCode, header, request::Parts},
 };
+use jiff::Timestamp;
 use policy::household::Id;
-use policy_store::{Author, Role};
+use policy_store::{Author, Key, Role, fingerprint};
 
-use crate::{Context, apply::unknown_household, problem::Problem, request::segment, tokens::Tokens};
+use crate::{
+    Context,
+    apply::unknown_household,
+    known::Actor,
+    problem::Problem,
+    request::segment,
+    tokens::{Refused, Tokens},
+};
 
 /// Behind this begin the routes of one household.
 const OF_HOUSEHOLD: &str = "/v1/households/{id}";
@@ -50,6 +58,10 @@ pub struct Principal {
     pub household: Option<Id>,
     /// The device of a child.
     pub device: Option<Id>,
+    /// When what it was let in by ends by itself; a key never does.
+    pub expires_at: Option<Timestamp>,
+    /// The provider's key behind its token.
+    pub signed_by: Option<String>,
 }
 
 impl Principal {
@@ -58,14 +70,7 @@ impl Principal {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        let principal = match authenticate(parts, context).await {
-            Err(refused) if refused.is_unauthorized() => {
-                context.limits.fail(peer(parts)).map_err(Problem::too_often)?;
-                return Err(refused);
-            }
-            principal => principal?,
-        };
-        context.limits.ask(&principal.author.actor, principal.household.is_some()).map_err(Problem::too_often)?;
+        let principal = authenticate(parts, context).await?;
         parts.extensions.insert(principal.clone());
         Ok(principal)
     }
@@ -93,31 +98,107 @@ pub fn peer(parts: &Parts) -> IpAddr {
 }
 
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
-    let missing = || Problem::new(StatusCode::UNAUTHORIZED, "key_missing", "send the key as Authorization: Bearer KEY");
-    let wrong = || Problem::new(StatusCode::UNAUTHORIZED, "key_wrong", "this key is not in force");
-    let header = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-    let (scheme, secret) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(missing());
+    let Some(secret) = bearer(parts) else {
+        context.limits.fail(peer(parts)).map_err(Problem::too_often)?;
+        return Err(unauthorized("key_missing", "send the key as Authorization: Bearer KEY"));
+    };
+    match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
+        Some(tokens) => of_token(secret, tokens, peer(parts), context).await,
+        None => of_key(secret, peer(parts), context).await,
     }
-    let secret = secret.trim();
-    if let Some(tokens) = context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
-        let wrong = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, "token_wrong", detail);
-        let principal = tokens.read(secret).await.map_err(|refused| wrong(refused.to_string()))?;
-        return if is_somewhere(&principal, context) {
-            Ok(principal)
-        } else {
-            Err(wrong("the token's household or device is not here".to_owned()))
-        };
+}
+
+/// What stands behind `Authorization: Bearer`.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, secret) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}
+
+fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+}
+
+/// Who has a key. One that is not known costs its peer a failure before the store is asked; one that is known costs its own rate.
+async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
+    let (limits, known) = (&context.limits, &context.limits.known);
+    let wrong = || unauthorized("key_wrong", "this key is not in force");
+    let Some(fingerprint) = fingerprint(secret) else {
+        limits.fail(peer).map_err(Problem::too_often)?;
+        return Err(wrong());
+    };
+    let actor = known.actor(fingerprint);
+    if actor.is_none() && !known.holds(fingerprint) {
+        // It may be one that another process made a moment ago.
+        limits.learn(&context.store).await?;
     }
-    let key = context.store.authenticate(secret).await?.ok_or_else(wrong)?;
-    let author = Author { actor: format!("key:{}", key.id), role: key.role.to_string() };
-    let principal = Principal { author, role: key.role, household: key.household, device: key.device };
-    if is_somewhere(&principal, context) { Ok(principal) } else { Err(wrong()) }
+    let is_known = actor.is_some() || known.holds(fingerprint);
+    match &actor {
+        Some(actor) => limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?,
+        None if is_known => {}
+        None => limits.fail(peer).map_err(Problem::too_often)?,
+    }
+    let key = context.store.authenticate(secret).await?;
+    let is_in_force = key.is_some();
+    let of_key = |key: Key| {
+        let author = Author { actor: format!("key:{}", key.id), role: key.role.to_string() };
+        Principal { author, role: key.role, household: key.household, device: key.device, expires_at: None, signed_by: None }
+    };
+    if let Some(principal) = key.map(of_key).filter(|principal| is_somewhere(principal, context)) {
+        if actor.is_none() {
+            admitted(&principal, fingerprint, context)?;
+        }
+        return Ok(principal);
+    }
+    if !is_in_force {
+        known.forget(fingerprint);
+    }
+    if is_known {
+        limits.fail(peer).map_err(Problem::too_often)?;
+    }
+    Err(wrong())
+}
+
+/// Who has a token. To know whether it opens, its signature must be verified: for peers whose failures are used up, one at a time.
+async fn of_token(token: &str, tokens: &Tokens, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
+    let (limits, known) = (&context.limits, &context.limits.known);
+    let fingerprint = known.fingerprint(token);
+    let actor = known.actor(fingerprint);
+    let failures = match &actor {
+        Some(actor) => {
+            limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?;
+            Ok(())
+        }
+        None => limits.fail(peer),
+    };
+    let refused = match tokens.read(token, failures.is_err()).await {
+        Ok(principal) if is_somewhere(&principal, context) => {
+            if actor.is_none() {
+                admitted(&principal, fingerprint, context)?;
+            }
+            return Ok(principal);
+        }
+        Ok(_) => "the token's household or device is not here".to_owned(),
+        Err(Refused::Wrong(detail)) => detail.to_owned(),
+        Err(Refused::Unavailable(wait)) => {
+            return Err(Problem::later("provider_unavailable", "the keys of the OIDC provider cannot be read now; ask again", wait));
+        }
+    };
+    known.forget(fingerprint);
+    let failures = if actor.is_some() { limits.fail(peer) } else { failures };
+    failures.map_err(Problem::too_often)?;
+    Err(unauthorized("token_wrong", refused))
+}
+
+/// Counts a request of a principal that was not known before, and knows it from now on.
+fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Result<(), Problem> {
+    let actor = Actor { name: principal.author.actor.as_str().into(), is_of_household: principal.household.is_some() };
+    let counted = context.limits.ask(&actor.name, actor.is_of_household);
+    context.limits.known.remember(fingerprint, actor);
+    counted.map_err(Problem::too_often)
 }
 
 /// Whether the household and the device of a principal are there.
-fn is_somewhere(principal: &Principal, context: &Context) -> bool {
+pub fn is_somewhere(principal: &Principal, context: &Context) -> bool {
     let Some(household) = &principal.household else { return true };
     let Some(rules) = context.directory.household(household) else { return false };
     principal.device.as_ref().is_none_or(|device| rules.device_by_id(device).is_some())

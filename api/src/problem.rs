@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy_store::{ChangeError, StoreError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A refusal.
 #[derive(Debug)]
@@ -52,9 +52,15 @@ impl Problem {
         Self { retry_after_s: Some(seconds.max(1)), ..refusal }
     }
 
-    /// Whether it says that nobody knows who asks.
-    pub fn is_unauthorized(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
+    /// 503: not now; come back after this time.
+    pub fn later(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after_s: Some(seconds.max(1)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The word that stays.
@@ -106,8 +112,9 @@ impl From<ChangeError<Self>> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The body of the answer.
+    pub fn to_json(&self) -> Value {
         let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("refused"),
@@ -115,11 +122,20 @@ impl IntoResponse for Problem {
             "code": self.code,
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
-            body["field"] = field.into();
+        if let Some(field) = &self.field {
+            body["field"] = field.as_str().into();
         }
-        let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        body
+    }
+}
+
+/// The media type of a refusal.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.to_json())).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

@@ -15,7 +15,7 @@ use axum::{
 };
 use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use policy::suffix::is_at_or_above_suffix;
+use policy::{suffix::is_at_or_above_suffix, text::Text};
 use policy_store::{Closing, Outcome, ReportAge};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use crate::{
     mandates::{in_turn, refuse_ordered},
     principal::{Operator, Reader, peer},
     problem::Problem,
-    request::{Asked, Body, Segments},
+    request::{Asked, Body, Segments, check_length},
     switches::own_name,
 };
 
@@ -86,12 +86,12 @@ pub struct ReportBody {
     name: String,
     /// Why it should not be, at most 2000 octets.
     #[serde(default)]
-    #[schema(max_length = 2000)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    reason: Option<Text>,
     /// Where an answer goes, at most 254 octets.
     #[serde(default)]
-    #[schema(max_length = 254)]
-    contact: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 254)]
+    contact: Option<Text>,
 }
 
 /// How a report is answered.
@@ -102,8 +102,8 @@ pub struct OutcomeBody {
     outcome: String,
     /// A word about it, at most 2000 octets.
     #[serde(default)]
-    #[schema(max_length = 2000)]
-    note: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    note: Option<Text>,
     /// Lifts the block here, for a time. Absent: the feed was mended, or nothing is lifted.
     #[serde(default, rename = "override")]
     lifted: Option<OverrideBody>,
@@ -146,24 +146,18 @@ pub struct Month {
     month: String,
 }
 
-fn check_text(field: &str, text: Option<&String>, max: usize) -> Result<(), Problem> {
-    match text {
-        Some(text) if text.len() > max => Err(Problem::value(field, "limit", format!("at most {max} octets"))),
-        _ => Ok(()),
-    }
-}
-
 /// Says that a name is blocked by mistake. Needs no key.
 #[utoipa::path(post, path = "/v1/reports", tag = "reports", request_body = ReportBody, security(()),
     responses((status = 201, description = "a ticket", body = asking_shapes::Ticket), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many from this address, or too many wait"), (status = 503, description = "too many reports wait")))]
 pub async fn post(State(context): State<Arc<Context>>, _public: Public, Body(body): Body<ReportBody>) -> Result<Response, Problem> {
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
-    check_text("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
-    check_text("contact", body.contact.as_ref(), CONTACT_OCTETS_MAX)?;
+    check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
+    check_length("contact", body.contact.as_ref(), CONTACT_OCTETS_MAX)?;
     let now = Timestamp::now();
     let reason = body.reason.unwrap_or_default();
-    let report = context.store.add_report(&name, &reason, body.contact.as_deref(), now, now + context.desk.answer_within).await?;
+    let contact = body.contact.as_ref().map(Text::as_str);
+    let report = context.store.add_report(&name, reason.as_str(), contact, now, now + context.desk.answer_within).await?;
     let full = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "reports_limit", "too many reports wait for an answer");
     let report = report.ok_or_else(full)?;
     let said = json!({ "id": report.id, "name": report.name, "state": report.state, "at": report.at, "due_at": report.due_at });
@@ -211,7 +205,7 @@ pub async fn put(
     if !Outcome::ALL.iter().any(|(_, word)| *word == body.outcome) {
         return Err(Problem::value("outcome", "outcome", "one of unblocked, kept, duplicate"));
     }
-    check_text("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
+    check_length("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
     if let Some(OverrideBody { days }) = &body.lifted {
         if body.outcome != "unblocked" {
             return Err(Problem::value("override", "override", "an override comes with the outcome unblocked"));
@@ -232,7 +226,7 @@ pub async fn put(
     let done = in_turn(&context, move |context| async move {
         let now = Timestamp::now();
         let until = lifted.map(|OverrideBody { days }| now + SignedDuration::from_hours(24 * i64::from(days)));
-        let closing = Closing { outcome, note, override_until: until };
+        let closing = Closing { outcome, note: note.map(Text::into_string), override_until: until };
         let due = until.map(|until| until + context.desk.answer_within);
         let report = context.store.close_report(&by, &id, &closing, due, now).await?.ok_or_else(unknown_report)?;
         context.mandates.lift(context.store.overrides().await?, now);

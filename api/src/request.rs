@@ -1,13 +1,17 @@
 //! What a request carries, read strictly: path segments, query, body, preconditions.
 
-use std::str::FromStr;
+use std::{collections::HashSet, fmt, str::FromStr};
 
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use policy::text::{REFUSAL, Text};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::problem::Problem;
 
@@ -29,8 +33,26 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 }
 
 /// Reads a path segment.
-pub fn segment<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Problem> {
+pub fn segment<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| Problem::value(field, "identifier", error.to_string()))
+}
+
+/// Refuses a text that is longer than it may be, in octets.
+pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.octets() > max => Err(Problem::value(field, "limit", format!("at most {max} octets"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a name that is longer than it may be, or that shows nothing.
+pub fn check_name(field: &str, name: Option<&Text>, max: usize) -> Result<(), Problem> {
+    match name {
+        Some(name) if name.is_blank() || name.octets() > max => {
+            Err(Problem::value(field, "limit", format!("1 to {max} octets, not all of them white space")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The query string.
@@ -70,6 +92,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // What is packed is unpacked by nothing here (RFC 9110, section 8.4).
+        let coding = request.headers().get(header::CONTENT_ENCODING).filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        if coding.is_some() {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "the body must come as it is, not packed"));
+        }
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
         let octets = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             status @ StatusCode::PAYLOAD_TOO_LARGE => {
@@ -88,17 +115,91 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
             });
         }
+        // A name that stands twice in an object is one that two programs read in two ways (RFC 8259, section 4).
+        if let Err(error) = serde_json::from_slice::<Unique>(octets)
+            && let Some(member) = twice(&error)
+        {
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", error.to_string()).with_field(member));
+        }
         let mut reader = serde_json::Deserializer::from_slice(octets);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let field = field(&error.path().to_string(), &error.inner().to_string());
+            let text = error.inner().to_string();
             let (status, code) = match error.inner().classify() {
+                serde_json::error::Category::Data if text.contains(REFUSAL) => (StatusCode::UNPROCESSABLE_ENTITY, "text"),
                 serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
                 _ => (StatusCode::BAD_REQUEST, "json"),
             };
-            Problem::new(status, code, error.into_inner().to_string()).with_field(field)
+            Problem::new(status, code, text).with_field(field)
         })?;
         reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
         Ok(Self(value))
+    }
+}
+
+/// JSON in which no object has two members of one name. Holds nothing of it.
+struct Unique;
+
+/// What a complaint about two members of one name begins with.
+const TWICE: &str = "duplicate field `";
+
+/// The member that a complaint says to stand twice.
+fn twice(error: &serde_json::Error) -> Option<String> {
+    Some(error.to_string().strip_prefix(TWICE)?.rsplit_once('`')?.0.to_owned())
+}
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if names.contains(&name) {
+                return Err(serde::de::Error::custom(format_args!("{TWICE}{name}`")));
+            }
+            names.insert(name);
+            members.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
     }
 }
 

@@ -10,11 +10,15 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    household::{Household, Id, OWN_NAMES_MAX, OwnName, Settings, State as SwitchState, Switch},
+    blocklist::Classification,
+    decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
+    household::{Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState, Switch},
     listing::Scope,
     moment::Moment,
     name::Name,
     schedule::{GRANT_MINUTES_MAX, Grant, Granted},
+    special::Special,
+    text::Text,
 };
 use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
 use serde::{Deserialize, Serialize};
@@ -22,19 +26,22 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change_and_answer, set_by, unknown_household, with_version, written},
+    apply::{Beside, change_beside, made_or_changed, set_by, unknown_household, with_version, written},
     asking_shapes,
     devices::unknown_device,
     happenings::Happening,
     hours::open,
-    mandates::refuse_ordered,
+    mandates::{ordered, refuse_ordered},
     people::unknown_person,
     principal::{Family, Member, forbidden},
     problem::Problem,
-    request::{Body, IfMatch, Segments, segment},
+    request::{Body, IfMatch, Segments, check_length, segment},
     switches::own_name,
 };
 
+/// The types by which a device gets to a host, RFC 1035 section 3.2.2 and RFC 3596 section 2.1.
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
 /// The longest reason and the longest note, in octets.
 const TEXT_OCTETS_MAX: usize = 500;
 
@@ -49,8 +56,8 @@ pub struct RequestBody {
     category: Option<String>,
     /// Why, at most 500 octets.
     #[serde(default)]
-    #[schema(max_length = 500)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 500)]
+    reason: Option<Text>,
     /// The device; a child's own where nothing is said.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -78,8 +85,8 @@ pub struct AnswerBody {
     whose: Whose,
     /// A word to the child, at most 500 octets.
     #[serde(default)]
-    #[schema(max_length = 500)]
-    note: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 500)]
+    note: Option<Text>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -106,13 +113,6 @@ enum Whose {
     Household,
 }
 
-fn check_text(field: &str, text: Option<&String>) -> Result<(), Problem> {
-    match text {
-        Some(text) if text.len() > TEXT_OCTETS_MAX => Err(Problem::value(field, "limit", format!("at most {TEXT_OCTETS_MAX} octets"))),
-        _ => Ok(()),
-    }
-}
-
 impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         match error {
@@ -124,10 +124,43 @@ impl From<RequestError> for Problem {
     }
 }
 
-/// Asks for a name that is blocked. The parents hear of it at once.
+/// What a device gets for a name: the data path's own verdict on it, and on what its addresses come by.
+async fn verdict_for(context: &Context, asker: &Asker, name: &Name, listed: &Classification) -> PolicyVerdict {
+    let own = decide(asker, name.borrow(), listed);
+    if own.is_block() {
+        return own;
+    }
+    let explain = |record_type| context.explainer.explain(asker.clone(), name.clone(), record_type, None);
+    let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
+    [four.verdict, six.verdict].into_iter().find(|verdict| verdict.is_block()).unwrap_or(own)
+}
+
+/// Refuses to ask for what no answer would open, or for what is open.
+fn refuse_pointless(asker: &Asker, name: &Name, listed: &Classification, verdict: PolicyVerdict) -> Result<(), Problem> {
+    let standards = asker.standards();
+    let is_closed = match listed.special {
+        Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+        _ => verdict.layer == Layer::SafeSearchDeny,
+    };
+    if verdict.layer == Layer::Mandatory {
+        Err(ordered())
+    } else if is_closed && !standards.unlocks_search() {
+        let detail = format!("{name} is blocked by safe search, which an answer does not lift; the level of safe search does");
+        Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
+    } else if !verdict.is_block() {
+        Err(Problem::conflict("not_blocked", format!("{name} is not blocked for this device")).with_field("name".to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Asks for a name that is blocked. The parents hear of it at once. What the device asked for before, by this name or by one above it, and
+/// was not answered, is not asked again: that request is returned with 200, and nobody hears of it twice.
 #[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
-    responses((status = 201, description = "asked", body = asking_shapes::Request), (status = 404, description = "no such household or device"),
-        (status = 409, description = "blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used"),
+    responses((status = 201, description = "asked", body = asking_shapes::Request),
+        (status = 200, description = "asked before, and not answered yet: the open request", body = asking_shapes::Request),
+        (status = 404, description = "no such household or device"),
+        (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; or by safe search: `safe_search`"), (status = 422, description = "a value cannot be used"),
         (status = 429, description = "too many requests: `requests_limit`")))]
 pub async fn post(
     State(context): State<Arc<Context>>,
@@ -136,7 +169,7 @@ pub async fn post(
     Body(body): Body<RequestBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    check_text("reason", body.reason.as_ref())?;
+    check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
     let device = match (&principal.device, body.device) {
         (Some(own), Some(device)) if *own != device => return Err(forbidden(principal.role).with_field("device".to_owned())),
         (Some(own), _) => own.clone(),
@@ -148,8 +181,11 @@ pub async fn post(
     let rules = context.directory.household(&id).ok_or_else(|| unknown_household(&id))?;
     let place = rules.device_by_id(&device).ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
+    let asker = Asker::of(&rules, Some(place), Moment::of(now));
     let listed = context.lists.load().classify(name.borrow());
-    let blocked = listed.choice.intersection(rules.blocked(Some(place), Moment::of(now))).union(listed.security);
+    let verdict = verdict_for(&context, &asker, &name, &listed).await;
+    refuse_pointless(&asker, &name, &listed, verdict)?;
+    let blocked = listed.choice.intersection(asker.blocked()).union(listed.security).union(verdict.categories);
     let mut categories: Vec<String> = context.taxonomy.slugs(blocked).into_iter().map(str::to_owned).collect();
     if let Some(told) = body.category.filter(|_| categories.is_empty()) {
         if context.taxonomy.find(&told).is_none() {
@@ -157,10 +193,13 @@ pub async fn post(
         }
         categories.push(told);
     }
-    let asked = AskedFor { name, categories, reason: body.reason, asked_by: principal.author.actor, answer: None };
-    let request = context.store.add_request(&id, &device, asked, now).await?;
-    context.happenings.tell(&id, Happening::of_device("request", device, json!(request)));
-    Ok((StatusCode::CREATED, Json(request)).into_response())
+    let reason = body.reason.map(Text::into_string);
+    let asked = AskedFor { name, categories, reason, asked_by: principal.author.actor, answer: None };
+    let (request, is_new) = context.store.add_request(&id, &device, asked, now).await?;
+    if is_new {
+        context.happenings.tell(&id, Happening::of_device("request", device, json!(request)));
+    }
+    Ok((made_or_changed(is_new), Json(request)).into_response())
 }
 
 /// What was asked and what it was answered, the newest first, for a month. A child sees its own.
@@ -192,7 +231,7 @@ pub async fn put(
     Body(body): Body<AnswerBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    check_text("note", body.note.as_ref())?;
+    check_length("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
     if body.minutes.is_some_and(|minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes)) {
         return Err(Problem::value("minutes", "limit", format!("1 to {GRANT_MINUTES_MAX} minutes")));
     }
@@ -208,7 +247,7 @@ pub async fn put(
         scope: word(json!(body.scope)),
         whose: word(json!(body.whose)),
         until: until.filter(|_| is_allowed),
-        note: body.note,
+        note: body.note.map(Text::into_string),
         answered_by: author.actor.clone(),
         answered_at: now,
     };
@@ -234,7 +273,8 @@ pub async fn put(
         allow(settings, &asked.name, &asked.categories, scope, until, &actor)?;
         Ok((Some(household), ()))
     };
-    let (changed, ()) = change_and_answer(&context, &author, id.clone(), expected, Some((number, answer)), edit).await?;
+    let beside = Beside { allows: Some((number, answer)), ..Beside::default() };
+    let (changed, ()) = change_beside(&context, &author, id.clone(), expected, beside, edit).await?;
     let allowed = json!(changed.allowed);
     context.happenings.tell(&id, Happening::of_device("answer", device, allowed.clone()));
     Ok(written(&changed, StatusCode::OK, allowed))

@@ -19,7 +19,7 @@ use axum::{
 };
 use policy_store::{Attempt, Begun, Kept};
 
-use crate::{Context, keys::SecretOf, principal::Principal, problem::Problem, request::BODY_OCTETS_MAX};
+use crate::{Context, keys::SecretOf, panics, principal::Principal, problem::Problem, request::BODY_OCTETS_MAX};
 
 /// The header by which a write names itself.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -83,7 +83,7 @@ fn key(parts: &Parts) -> Result<String, Problem> {
 
 fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> Attempt {
     // A token's subject may come back in another role or another home; that is somebody else.
-    let Principal { author, role, household, device } = principal;
+    let Principal { author, role, household, device, .. } = principal;
     let place = household.iter().chain(device).map(policy::household::Id::as_str);
     let principal = [author.actor.as_str(), role.as_str()].into_iter().chain(place).collect::<Vec<_>>().join(" ");
     let header = |name| parts.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
@@ -94,12 +94,11 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> At
 
 /// Does it, and keeps the answer, whether the client waits or not: one that goes away would otherwise leave it under way.
 async fn run(context: Arc<Context>, attempt: Attempt, request: Request, next: Next) -> Response {
-    let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "the change failed").into_response();
     let done = tokio::spawn(async move {
-        let answer = tokio::spawn(next.run(request)).await.unwrap_or_else(|_| failed());
+        let answer = panics::of_task(tokio::spawn(next.run(request)).await).unwrap_or_else(IntoResponse::into_response);
         keep(&context, &attempt, answer).await
     });
-    done.await.unwrap_or_else(|_| failed())
+    panics::of_task(done.await).unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Response {

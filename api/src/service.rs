@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{Context, principal::Anyone, problem::Problem, shapes};
+use crate::{Context, principal::Anyone, problem::Problem, reference::OpenReader, shapes};
 
 /// All categories, with the presets that block each.
 #[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = shapes::Categories)))]
@@ -54,7 +54,8 @@ pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static 
 }
 
 /// Counters in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String)))]
-pub async fn metrics(State(context): State<Arc<Context>>) -> Response {
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
+    (status = 429, description = "too many from this address")))]
+pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (context.render_metrics)()).into_response()
 }

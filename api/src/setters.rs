@@ -102,6 +102,11 @@ impl<'a> Setters<'a> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?))).unwrap_or_else(Setter::of_operator)
     }
 
+    /// Who says whether an allow or a grant also lifts safe search, where somebody does.
+    pub fn search_unlock(&self) -> Option<Setter> {
+        self.find(|(word, settings)| Some(Setter::of(word, settings.search_unlock.as_ref()?)))
+    }
+
     /// Who set the safe search of an engine.
     pub fn safe_search(&self, engine: &str) -> Option<Setter> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.safe_search.get(engine)?)))

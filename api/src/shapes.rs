@@ -92,6 +92,8 @@ pub struct Household {
     pause: Option<Pause>,
     /// Safe search, by engine.
     safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    search_unlock: Option<Switch>,
     /// What becomes of names by which software goes around the filter.
     bypass: Option<Switch>,
     /// Its people, by identifier.
@@ -185,6 +187,8 @@ struct PersonOfHousehold {
     pause: Option<Pause>,
     /// Safe search, by engine.
     safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    search_unlock: Option<Switch>,
     /// What becomes of names by which software goes around the filter.
     bypass: Option<Switch>,
 }
@@ -210,6 +214,8 @@ pub struct Person {
     pause: Option<Pause>,
     /// Safe search, by engine.
     safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    search_unlock: Option<Switch>,
     /// What becomes of names by which software goes around the filter.
     bypass: Option<Switch>,
     /// The household's version; also the `ETag`.
@@ -279,7 +285,7 @@ struct DeviceOfHousehold {
     kind: Option<String>,
     /// Whose it is.
     person: Option<String>,
-    /// By what it is told from the others: objects with one key of `mac`, `address`, `token`, `cpe_id`.
+    /// By what it is told from the others: objects with one key of `mac`, `address`.
     identifiers: Vec<BTreeMap<String, String>>,
     /// Whether its queries may appear in the household's activity.
     log: bool,
@@ -295,6 +301,8 @@ struct DeviceOfHousehold {
     pause: Option<Pause>,
     /// Safe search, by engine.
     safe_search: Option<BTreeMap<String, SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    search_unlock: Option<Switch>,
     /// What becomes of names by which software goes around the filter.
     bypass: Option<Switch>,
 }
@@ -356,6 +364,15 @@ pub struct NameWritten {
 pub struct SafeSearchWritten {
     /// The level of each engine that is set there; others are inherited.
     safe_search: BTreeMap<String, String>,
+    /// The household's version; also the `ETag`.
+    version: u64,
+}
+
+/// Whether an allow or a grant of a search engine also lifts its safe search.
+#[derive(ToSchema)]
+pub struct SearchUnlockWritten {
+    /// `block`, `allow` or `inherit`.
+    search_unlock: String,
     /// The household's version; also the `ETag`.
     version: u64,
 }
@@ -440,6 +457,8 @@ pub struct Effective {
     paused: EffectivePause,
     /// Safe search, by engine.
     safe_search: BTreeMap<String, EffectiveLevel>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    search_unlock: EffectiveUnlock,
     /// Whether names by which software goes around the filter are answered negatively.
     bypass: EffectiveBypass,
     /// The grants that run, the nearest place first: each as it is set, with `id` and `layer`.
@@ -499,6 +518,20 @@ struct EffectivePause {
 struct EffectiveLevel {
     /// `off`, `moderate` or `strict`.
     level: String,
+    /// Where it is set; absent where nobody set it.
+    layer: Option<String>,
+    /// By whom.
+    set_by: Option<String>,
+    /// When, RFC 3339.
+    #[schema(format = DateTime)]
+    set_at: Option<String>,
+}
+
+/// Whether an allow or a grant of a search engine also lifts its safe search.
+#[derive(ToSchema)]
+struct EffectiveUnlock {
+    /// Whether it does.
+    unlocked: bool,
     /// Where it is set; absent where nobody set it.
     layer: Option<String>,
     /// By whom.

@@ -1,5 +1,5 @@
-//! What is switched: categories, own names, safe search, and what becomes of names by which devices go around the filter. For a household,
-//! for each of its people and for each of its devices, see [`crate::place`].
+//! What is switched: categories, own names, safe search and whether an allow lifts it, and what becomes of names by which devices go around
+//! the filter. For a household, for each of its people and for each of its devices, see [`crate::place`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -153,7 +153,7 @@ pub async fn delete_name(
 }
 
 /// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google, youtube, bing, duckduckgo, ecosia, pixabay,
-/// yandex, brave). `null` inherits; an engine that is not named keeps what it has.
+/// yandex, brave, qwant). `null` inherits; an engine that is not named keeps what it has.
 #[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = shapes::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
@@ -178,6 +178,41 @@ pub async fn put_safe_search(
         }
         let set: BTreeMap<&String, SearchLevel> = settings.safe_search.iter().map(|(engine, set)| (engine, set.value.level)).collect();
         Ok((StatusCode::OK, json!({ "safe_search": set })))
+    });
+    change.await
+}
+
+/// Says whether an allow or a grant of a search engine also lifts its safe search: `allow` says that it does. Where nobody says so, what is
+/// opened is still led to the engine's address for families. The holder of the account is told of an `allow`.
+#[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
+    responses((status = 200, description = "set, and true from the next query on", body = shapes::SearchUnlockWritten), (status = 404, description = "no such place")))]
+pub async fn put_search_unlock(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    place: Place,
+    IfMatch(expected): IfMatch,
+    Body(SwitchBody { state }): Body<SwitchBody>,
+) -> Result<Response, Problem> {
+    let actor = author.actor.clone();
+    let change = place.change(&context, &author, expected, move |settings| {
+        settings.search_unlock = Some(set_by(Switch { state }, &actor));
+        Ok((StatusCode::OK, json!({ "search_unlock": state })))
+    });
+    change.await
+}
+
+/// Inherits whether an allow also lifts safe search.
+#[utoipa::path(delete, path = "/v1/households/{id}/search-unlock", tag = "switches", params(("id" = String, Path)),
+    responses((status = 200, description = "inherited", body = shapes::SearchUnlockWritten), (status = 404, description = "no such place")))]
+pub async fn delete_search_unlock(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    place: Place,
+    IfMatch(expected): IfMatch,
+) -> Result<Response, Problem> {
+    let change = place.change(&context, &author, expected, move |settings| {
+        settings.search_unlock = None;
+        Ok((StatusCode::OK, json!({ "search_unlock": "inherit" })))
     });
     change.await
 }

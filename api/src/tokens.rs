@@ -8,12 +8,12 @@
 //! shared secret or none at all. Where the provider's keys come from is [`KeySet`]'s to know.
 
 use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     errors::ErrorKind,
@@ -23,8 +23,9 @@ use policy::household::Id;
 use policy_store::{Author, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::principal::Principal;
+use crate::{panics, principal::Principal};
 
 /// The longest token, in octets: what an HTTP header may be at other places.
 const TOKEN_OCTETS_MAX: usize = 8 << 10;
@@ -34,6 +35,12 @@ const SUBJECT_OCTETS_MAX: usize = 255;
 const KEYS_MAX: usize = 100;
 /// How often the keys are read at most because somebody names one that is not known: whoever makes up names must not make us ask.
 const READ_EVERY: Duration = Duration::from_secs(60);
+/// How long the keys are not read again after the first failure to read them; twice as long after each that follows, up to the longest.
+/// Seconds, because until then a bearer of a good token is kept out.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a request waits for the keys. A provider may take longer; the reading goes on then.
+const WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long keys are used without looking whether the provider took one back.
 const KEYS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// The longest difference of two clocks that counts as none, in seconds.
@@ -99,14 +106,13 @@ pub trait KeySet: Send + Sync {
     fn has_changed(&self) -> bool;
 }
 
-/// Why a token opens nothing. It says nothing that its bearer does not know.
+/// Why a token opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused(&'static str);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
+pub enum Refused {
+    /// The token is wrong. The sentence says nothing that its bearer does not know.
+    Wrong(&'static str),
+    /// Whether it is wrong cannot be said: the provider's keys cannot be read. They are tried again after this time.
+    Unavailable(Duration),
 }
 
 /// A key of the provider, with the algorithms that it may be used in.
@@ -123,6 +129,27 @@ struct Keys {
     read_at: Option<Instant>,
 }
 
+/// How the provider was asked for its keys.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    at: Option<Instant>,
+    /// Whether the answer is still to come.
+    is_under_way: bool,
+    /// Failures since the last good answer.
+    failures: u32,
+}
+
+impl Asked {
+    /// When the provider may be asked again, because of a name that is not known.
+    fn again_at(&self) -> Option<Instant> {
+        let apart = match self.failures {
+            0 => READ_EVERY,
+            failures => RETRY_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(RETRY_MAX),
+        };
+        Some(self.at? + apart)
+    }
+}
+
 /// Whoever reads tokens.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
@@ -131,15 +158,19 @@ struct Inner {
     settings: Settings,
     source: Box<dyn KeySet>,
     keys: RwLock<Arc<Keys>>,
-    /// When the keys were last asked for. Whoever reads them holds it.
-    asked_at: tokio::sync::Mutex<Option<Instant>>,
+    asked: Mutex<Asked>,
+    /// Whoever reads the keys holds it.
+    reading: tokio::sync::Mutex<()>,
+    /// Tokens of peers that fail too often are verified one at a time.
+    turn: Semaphore,
 }
 
 impl Tokens {
     /// Reads tokens by these settings. No key is known before the first is asked for, or [`Self::refresh`].
     #[must_use]
     pub fn new(settings: Settings, source: Box<dyn KeySet>) -> Self {
-        Self(Arc::new(Inner { settings, source, keys: RwLock::default(), asked_at: tokio::sync::Mutex::default() }))
+        let (keys, asked, reading, turn) = (RwLock::default(), Mutex::default(), tokio::sync::Mutex::default(), Semaphore::new(1));
+        Self(Arc::new(Inner { settings, source, keys, asked, reading, turn }))
     }
 
     /// Whether somebody's secret has the form of a token: three parts, which no key of ours has.
@@ -147,58 +178,101 @@ impl Tokens {
         secret.bytes().filter(|octet| *octet == b'.').count() == 2
     }
 
-    /// Reads the keys, unless they were asked for a moment ago. Where that fails, the last good ones stay.
+    /// Reads the keys, unless they were asked for a moment ago. Where that fails, the last good ones stay, and they are asked for again
+    /// within seconds.
     pub async fn refresh(&self) {
-        let mut asked_at = self.0.asked_at.lock().await;
-        let is_due = asked_at.is_none_or(|at| at.elapsed() >= READ_EVERY) || self.0.source.has_changed();
-        if !is_due {
+        let _reading = self.0.reading.lock().await;
+        let is_due = self.asked().again_at().is_none_or(|at| at <= Instant::now());
+        if !is_due && !self.0.source.has_changed() {
             return;
         }
-        *asked_at = Some(Instant::now());
-        match self.0.source.read().await.and_then(|text| read_keys(&text)) {
+        {
+            let mut asked = self.asked();
+            *asked = Asked { at: Some(Instant::now()), is_under_way: true, ..*asked };
+        }
+        let read = self.0.source.read().await.and_then(|text| read_keys(&text));
+        let failures = match read {
             Ok(all) => {
                 let keys = Arc::new(Keys { all, read_at: Some(Instant::now()) });
                 *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+                0
             }
-            Err(error) => tracing::warn!(error, "the keys of the OIDC provider cannot be read; those that were read last stay"),
-        }
+            Err(error) => {
+                tracing::warn!(error, "the keys of the OIDC provider cannot be read; those that were read last stay");
+                self.asked().failures.saturating_add(1)
+            }
+        };
+        *self.asked() = Asked { at: Some(Instant::now()), is_under_way: false, failures };
+    }
+
+    /// The same, whether the request that asks for it is waited for or not, which takes no longer than a client waits.
+    async fn refresh_meanwhile(&self) {
+        let (tokens, (read, is_read)) = (self.clone(), oneshot::channel());
+        panics::spawn("reading the keys of the OIDC provider", async move {
+            tokens.refresh().await;
+            // The request may be over.
+            let _ = read.send(());
+        });
+        let _in_time = tokio::time::timeout(WAIT_MAX, is_read).await;
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Who bears a token.
+    /// Whether the provider has a key of this name, as far as is known.
+    pub(crate) fn has_key(&self, id: &str) -> bool {
+        self.keys().all.iter().any(|key| key.id == id)
+    }
+
+    /// Why a token opens nothing whose key is not known.
+    fn without_key(&self) -> Refused {
+        let asked = *self.asked();
+        if asked.failures == 0 && !asked.is_under_way {
+            return Refused::Wrong("the provider has no key of this name");
+        }
+        let wait = asked.again_at().map_or(RETRY_FIRST, |at| at.saturating_duration_since(Instant::now()));
+        Refused::Unavailable(wait.clamp(RETRY_FIRST, RETRY_MAX))
+    }
+
+    /// Who bears a token. Where others of its peer fail too often, `takes_turns` has it wait for its turn.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub async fn read(&self, token: &str) -> Result<Principal, Refused> {
+    /// What is wrong with it, or that this cannot be said now.
+    pub async fn read(&self, token: &str, takes_turns: bool) -> Result<Principal, Refused> {
         if token.len() > TOKEN_OCTETS_MAX {
-            return Err(Refused("the token is too long"));
+            return Err(Refused::Wrong("the token is too long"));
         }
-        let header = decode_header(token).map_err(|_| Refused("this is no token that is signed with a key pair"))?;
+        let header = decode_header(token).map_err(|_| Refused::Wrong("this is no token that is signed with a key pair"))?;
         // What must be understood to understand the token is not (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
-            return Err(Refused("the token wants something understood that is not"));
+            return Err(Refused::Wrong("the token wants something understood that is not"));
         }
-        let id = header.kid.ok_or(Refused("the token does not name its key"))?;
-        let is_known = |keys: &Keys| keys.all.iter().any(|key| key.id == id);
-        let mut keys = self.keys();
-        if !is_known(&keys) || self.0.source.has_changed() {
-            self.refresh().await;
-            keys = self.keys();
-        } else if keys.read_at.is_some_and(|at| at.elapsed() >= KEYS_AGE_MAX) {
+        let id = header.kid.ok_or(Refused::Wrong("the token does not name its key"))?;
+        if !self.has_key(&id) || self.0.source.has_changed() {
+            self.refresh_meanwhile().await;
+        } else if self.keys().read_at.is_some_and(|at| at.elapsed() >= KEYS_AGE_MAX) {
             let tokens = self.clone();
-            tokio::spawn(async move { tokens.refresh().await });
+            panics::spawn("reading the keys of the OIDC provider", async move { tokens.refresh().await });
         }
-        let mut named = keys.all.iter().filter(|key| key.id == id).peekable();
-        if named.peek().is_none() {
-            return Err(Refused("the provider has no key of this name"));
+        if !self.has_key(&id) {
+            return Err(self.without_key());
         }
-        let key = named.find(|key| key.algorithms.contains(&header.alg));
-        let key = key.ok_or(Refused("the provider's key of this name is not used in this algorithm"))?;
-        let claims = self.claims(token, key, header.alg)?;
-        self.principal(&claims)
+        let _turn = if takes_turns { self.0.turn.acquire().await.ok() } else { None };
+        self.verify(token, header.alg, id)
+    }
+
+    /// Who bears a token that names a key and an algorithm.
+    fn verify(&self, token: &str, algorithm: Algorithm, id: String) -> Result<Principal, Refused> {
+        let keys = self.keys();
+        let key = keys.all.iter().find(|key| key.id == id && key.algorithms.contains(&algorithm));
+        let key = key.ok_or(Refused::Wrong("the provider's key of this name is not used in this algorithm"))?;
+        let claims = self.claims(token, key, algorithm)?;
+        self.principal(&claims, id)
     }
 
     /// The claims of a token, once its signature, issuer, audience and time are right.
@@ -212,7 +286,7 @@ impl Tokens {
         validation.set_audience(&[&settings.audience]);
         let claims = decode::<Map<String, Value>>(token, &key.key, &validation).map(|decoded| decoded.claims);
         let claims = claims.map_err(|error| {
-            Refused(match error.kind() {
+            Refused::Wrong(match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired",
                 ErrorKind::ImmatureSignature => "the token is not valid yet",
                 ErrorKind::InvalidIssuer => "the token is of another issuer",
@@ -224,29 +298,42 @@ impl Tokens {
         // The library takes a list of issuers as well, which no provider issues.
         match claims.get("iss").is_some_and(Value::is_string) {
             true => Ok(claims),
-            false => Err(Refused("the token is of another issuer")),
+            false => Err(Refused::Wrong("the token is of another issuer")),
         }
     }
 
-    fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, Refused> {
+    fn principal(&self, claims: &Map<String, Value>, key: String) -> Result<Principal, Refused> {
         let settings = &self.0.settings;
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
         let is_subject = |text: &&str| {
             (1..=SUBJECT_OCTETS_MAX).contains(&text.len()) && text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic())
         };
-        let subject = text("sub").filter(is_subject).ok_or(Refused("the token's subject is not 1 to 255 printable ASCII characters"))?;
+        let subject =
+            text("sub").filter(is_subject).ok_or(Refused::Wrong("the token's subject is not 1 to 255 printable ASCII characters"))?;
         let role = text(&settings.role_claim).and_then(|role| role.parse::<Role>().ok());
-        let role = role.filter(|role| settings.roles.contains(role)).ok_or(Refused("the token names no role that its issuer may give"))?;
+        let role =
+            role.filter(|role| settings.roles.contains(role)).ok_or(Refused::Wrong("the token names no role that its issuer may give"))?;
         let id = |claim: &str| text(claim).and_then(|id| id.parse::<Id>().ok());
         let household = match role.is_of_household() {
-            true => Some(id(&settings.household_claim).ok_or(Refused("the token names no household"))?),
+            true => Some(id(&settings.household_claim).ok_or(Refused::Wrong("the token names no household"))?),
             false => None,
         };
         let device = match role {
-            Role::Child => Some(id(&settings.device_claim).ok_or(Refused("the token names no device"))?),
+            Role::Child => Some(id(&settings.device_claim).ok_or(Refused::Wrong("the token names no device"))?),
             _ => None,
         };
-        Ok(Principal { author: Author { actor: format!("jwt:{subject}"), role: role.to_string() }, role, household, device })
+        let author = Author { actor: format!("jwt:{subject}"), role: role.to_string() };
+        Ok(Principal { author, role, household, device, expires_at: self.expiry(claims), signed_by: Some(key) })
+    }
+
+    /// When a token opens nothing any more; none of one that outlives the calendar.
+    fn expiry(&self, claims: &Map<String, Value>) -> Option<Timestamp> {
+        let leeway_s = self.0.settings.leeway_s.min(LEEWAY_S_MAX) as f64;
+        // NumericDate may have a fraction (RFC 7519, section 2). A float that is too large becomes the largest integer, which no
+        // calendar has.
+        // The second in which it ends is its own.
+        let seconds = claims.get("exp")?.as_f64()? + leeway_s + 1.0;
+        Timestamp::from_second(seconds as i64).ok()
     }
 }
 

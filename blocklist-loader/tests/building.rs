@@ -69,7 +69,7 @@ fn summary<'a>(header: &'a Header, feed: &str) -> &'a FeedSummary {
 }
 
 #[test]
-fn a_feed_that_is_refused_goes_on_with_the_entries_it_had_and_the_others_go_on_changing() {
+fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
     let garbage: Vec<u8> = (0..2000).map(|number: u32| (number * 7919 % 256) as u8).collect();
     let page = "<html>\n<body>\n<h1>503</h1>\n<p>come back later</p>\n</body>\n</html>\n";
     for (text, reason) in [
@@ -111,7 +111,7 @@ fn a_feed_that_is_refused_goes_on_with_the_entries_it_had_and_the_others_go_on_c
 }
 
 #[test]
-fn orders_and_names_that_are_never_blocked_need_no_category_and_keep_none_when_carried_over() {
+fn orders_and_never_block_names_need_no_category_also_when_carried_over() {
     let mut house = House::new()
         .with("gambling", Format::Domains, "bets.example\n")
         .with("orders", Format::Domains, "pirate.example\n")
@@ -146,7 +146,7 @@ fn entries_built_under_another_definition_are_not_carried_over() {
 }
 
 #[test]
-fn a_feed_may_be_empty_or_cover_a_registry_only_when_its_definition_says_so() {
+fn only_its_definition_lets_a_feed_be_empty_or_cover_a_registry() {
     let mut house = House::new().with("gambling", Format::Domains, "# none today\n").with("ads", Format::Domains, "com\n");
     house.plan.feeds[0].allow_empty = true;
     house.plan.feeds[1].force_public_suffixes = true;
@@ -156,7 +156,7 @@ fn a_feed_may_be_empty_or_cover_a_registry_only_when_its_definition_says_so() {
 }
 
 #[test]
-fn nothing_is_built_when_nothing_changed_and_numbers_are_never_given_twice() {
+fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
     let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
     let (built, lists) = house.build(None);
     assert!(built.written.path.ends_with("generation-0000000001.oxl"));

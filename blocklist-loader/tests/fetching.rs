@@ -142,7 +142,7 @@ async fn content_codings_are_taken_off_and_packed_lists_are_read_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_archive_of_folders_is_fetched_and_read_without_being_unpacked_to_disk() {
+async fn an_archive_of_folders_is_read_without_being_unpacked_to_disk() {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, text) in [("blacklists/gambling/domains", "good.example\n"), ("blacklists/adult/domains", "adult.example\n")] {
         let mut header = tar::Header::new_gnu();
@@ -292,7 +292,7 @@ async fn a_list_must_be_signed_by_the_key_of_its_definition() {
 }
 
 #[tokio::test]
-async fn a_category_feed_is_followed_over_http_and_asking_costs_nothing_where_nothing_changed() {
+async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
     let house = House::new("/feed/", Format::CategoryFeed).with(|feed, _| {
         feed.category = None;
         feed.categories = [("1".to_owned(), "gambling".to_owned()), ("3".to_owned(), "none".to_owned())].into();

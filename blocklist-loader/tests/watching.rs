@@ -12,7 +12,7 @@ use blocklist_loader::{Feed, Format, Watcher};
 use policy::listing::Scope;
 
 /// Far above the quiet time and far below the rescan, so that only events can have told.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 struct Watched {
     told: Receiver<()>,

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_category_cannot_bring_is_refused_and_the_category_is_named() {
+    fn a_name_that_a_category_cannot_bring_is_refused_with_the_category() {
         let parse = |names: &str| {
             let category =
                 |slug: &str, names: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n");

@@ -24,6 +24,8 @@ pub struct Asker {
     blocked: CategorySet,
     standards: Standards,
     own: Option<Own>,
+    /// Whom the query asserts to be from, against what its source address proves: see [`judge`].
+    asserted: Option<Box<Asker>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +42,23 @@ impl Asker {
         let standing = rules.standing(device, now);
         let has_own = standing.grants != 0 || standing.standards.is_recorded() || rules.has_names(device);
         let own = has_own.then(|| Own { rules: Arc::clone(rules), device, grants: standing.grants });
-        Self { blocked: standing.blocked, standards: standing.standards, own }
+        Self { blocked: standing.blocked, standards: standing.standards, own, asserted: None }
     }
 
     /// One without an own list and without a grant.
     pub(crate) fn of_mask(blocked: CategorySet, standards: Standards) -> Self {
-        Self { blocked, standards, own: None }
+        Self { blocked, standards, own: None, asserted: None }
+    }
+
+    /// The same asker under the rules of another one as well, which the query asserts to be from: [`judge`] lets the stricter rules win.
+    pub(crate) fn under(self, asserted: Self) -> Self {
+        Self { asserted: Some(Box::new(asserted)), ..self }
+    }
+
+    /// The other asker whose rules hold too, if there is one.
+    #[must_use]
+    pub fn asserted(&self) -> Option<&Self> {
+        self.asserted.as_deref()
     }
 
     /// The categories that are blocked for this asker.
@@ -113,6 +126,8 @@ pub enum Layer {
     Category,
     /// A name by which software asks whether a filter is wanted here.
     Bypass,
+    /// A host of a search engine that has no address for families.
+    SafeSearchDeny,
     /// A search engine is led to its address for families.
     SafeSearch,
     /// Nothing speaks against it.
@@ -121,7 +136,7 @@ pub enum Layer {
 
 impl Layer {
     /// All of them, in the order in which they decide.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mandatory,
         Self::NeverBlock,
         Self::DeviceAllow,
@@ -135,6 +150,7 @@ impl Layer {
         Self::Security,
         Self::Category,
         Self::Bypass,
+        Self::SafeSearchDeny,
         Self::SafeSearch,
         Self::Default,
     ];
@@ -156,6 +172,7 @@ impl Layer {
             Self::Security => "security",
             Self::Category => "category",
             Self::Bypass => "bypass",
+            Self::SafeSearchDeny => "safe-search-deny",
             Self::SafeSearch => "safe-search",
             Self::Default => "default",
         }
@@ -174,6 +191,7 @@ impl Layer {
                 | Self::Security
                 | Self::Category
                 | Self::Bypass
+                | Self::SafeSearchDeny
         )
     }
 
@@ -225,7 +243,38 @@ impl Verdict {
             return None;
         }
         let level = if self.data & 0xff == SearchLevel::Moderate as u32 { SearchLevel::Moderate } else { SearchLevel::Strict };
-        Specials::shipped().engines().get((self.data >> 8) as usize)?.target(level)
+        Specials::shipped().engines().get((self.data >> ENGINE_AT & 0xff) as usize)?.target(level)
+    }
+
+    /// The layer that opened a search engine's name whose safe search holds all the same.
+    #[must_use]
+    pub fn opened_by(self) -> Option<Layer> {
+        if !matches!(self.layer, Layer::SafeSearch | Layer::SafeSearchDeny) {
+            return None;
+        }
+        Layer::ALL.get(((self.data >> OPENER_AT) as usize).checked_sub(1)?).copied()
+    }
+
+    /// The same verdict for a resolver without a proxy for paths: what has listed paths is answered as if it had none.
+    #[must_use]
+    pub fn without_proxy(self) -> Self {
+        match (self.action, self.layer) {
+            (Action::Proxied, Layer::SafeSearch) => Self { action: Action::Led, ..self },
+            (Action::Proxied, _) => Self { action: Action::Policy, ..self },
+            _ => self,
+        }
+    }
+
+    /// By this verdicts of two rule sets are compared: a block is stricter than safe search, strict safe search than moderate, and that
+    /// than the proxy for paths. A block that asks for TCP is lifted there, so every other one is stricter.
+    fn strictness(self) -> (u8, u32) {
+        match self.action {
+            Action::TcpOnly if self.is_block() => (3, 0),
+            _ if self.is_block() => (4, 0),
+            Action::Led => (2, self.data & 0xff),
+            Action::Proxied => (1, 0),
+            _ => (0, 0),
+        }
     }
 
     /// The same in the words of the feed that decided.
@@ -244,8 +293,12 @@ impl Verdict {
 /// 6. paused
 /// 7. operator security
 /// 8. category mask
-/// 9. names by which software asks for a filter, and safe search
-/// 10. default allow
+/// 9. names by which software asks for a filter
+/// 10. safe search
+/// 11. default allow
+///
+/// Layers 2 to 4 open a name and do not unlock it: where one of them decides for a search engine's name, layer 10 is asked once more, and
+/// its safe search holds, unless the asker's `search_unlock` says otherwise. A household that chose no filtering has no safe search.
 ///
 /// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name of which only paths are listed is
 /// never blocked for that: it goes to the proxy, by order whatever else holds, otherwise where nothing above speaks for or against it.
@@ -271,7 +324,9 @@ fn decide_paths(asker: &Asker, verdict: Verdict, classification: &Classification
     } else {
         return verdict;
     };
-    Verdict { action: Action::Proxied, ..verdict.of(listing) }
+    let of_paths = Verdict { action: Action::Proxied, ..verdict.of(listing) };
+    // Where there is no proxy, the name is still led to its safe search: see `Verdict::without_proxy`.
+    if verdict.layer == Layer::SafeSearch { Verdict { data: verdict.data, ..of_paths } } else { of_paths }
 }
 
 #[inline]
@@ -284,12 +339,14 @@ fn decide_name(asker: &Asker, name: NameRef<'_>, classification: &Classification
         };
     }
     if classification.never_block {
-        return Verdict { action: Action::Policy, ..by_feed(Layer::NeverBlock, Tier::NeverBlock) };
+        let verdict = Verdict { action: Action::Policy, ..by_feed(Layer::NeverBlock, Tier::NeverBlock) };
+        return open(asker, classification.special, verdict);
     }
     if let Some(own) = &asker.own
         && let Some(layer) = own.decide(name, classification.choice, asker.blocked())
     {
-        return Verdict::by(layer);
+        let verdict = Verdict::by(layer);
+        return if layer.allows_chain() { open(asker, classification.special, verdict) } else { verdict };
     }
     if asker.standards.is_paused() {
         return Verdict::by(Layer::Paused);
@@ -314,116 +371,100 @@ fn decide_special(asker: &Asker, special: Special) -> Verdict {
             SearchLevel::Off => Verdict::by(Layer::Default),
             level => Verdict { action: Action::Led, data: lead(engine, level), ..Verdict::by(Layer::SafeSearch) },
         },
+        Special::SearchClosed(engine) => match asker.standards.level(engine) {
+            SearchLevel::Off => Verdict::by(Layer::Default),
+            level => Verdict { data: lead(engine, level), ..Verdict::by(Layer::SafeSearchDeny) },
+        },
         special if asker.standards.refuses(special) => Verdict { action: Action::Nxdomain, ..Verdict::by(Layer::Bypass) },
         _ => Verdict::by(Layer::Default),
     }
 }
 
+/// A verdict that opens a name: an allow, a grant, or the never-block list. Of a search engine's name, safe search holds all the same.
+#[inline]
+fn open(asker: &Asker, special: Special, verdict: Verdict) -> Verdict {
+    match special {
+        Special::Search(_) | Special::SearchClosed(_) if !asker.standards.unlocks_search() => open_search(asker, special, verdict),
+        _ => verdict,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn open_search(asker: &Asker, special: Special, verdict: Verdict) -> Verdict {
+    let search = decide_special(asker, special);
+    match search.layer {
+        Layer::Default => verdict,
+        _ => {
+            let opener = verdict.opened_by().unwrap_or(verdict.layer);
+            Verdict { data: search.data | (opener as u32 + 1) << OPENER_AT, ..search }
+        }
+    }
+}
+
+/// Where the parts of [`Verdict::data`] stand in a verdict of safe search: the level in the lowest octet, the engine's place, and the
+/// place of the layer that opened the name, and one.
+const ENGINE_AT: u32 = 8;
+const OPENER_AT: u32 = 16;
+
 /// Engine and level as a verdict carries them.
 fn lead(engine: u8, level: SearchLevel) -> u32 {
-    u32::from(engine) << 8 | level as u32
+    u32::from(engine) << ENGINE_AT | level as u32
 }
 
 /// Judges an answer: the name's own verdict, then each name of its chain and each of its addresses in order. The first block speaks;
-/// an allow of the queried name covers what is behind it, and so does nothing else. Says which hop decided: 0 is the queried name.
+/// an allow of the queried name covers what is behind it, and so does nothing else. Where nothing blocks, the first name of the chain that
+/// is a search engine's leads to its safe search, under whatever other name it was asked for. Says which hop decided: 0 is the queried name.
 #[must_use]
 pub fn review<'n>(asker: &Asker, queried: Verdict, chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)>) -> (Verdict, usize) {
     // An order stands above every allow, also for the names behind a name that somebody allowed.
-    let covers = queried.layer.allows_chain();
+    let covers = queried.layer.allows_chain() || queried.opened_by().is_some();
+    let mut decided = (queried, 0);
     if !queried.is_block() {
         for (hop, (name, classification)) in (1..).zip(chain) {
-            if covers && !classification.mandatory {
-                continue;
-            }
-            let verdict = decide(asker, name, classification);
+            let verdict = if covers && !classification.mandatory {
+                open(asker, classification.special, queried)
+            } else {
+                decide(asker, name, classification)
+            };
             if verdict.is_block() {
                 return (verdict, hop);
             }
+            if verdict.action == Action::Led && decided.0.action == Action::Policy {
+                decided = (verdict, hop);
+            }
         }
     }
-    (queried, 0)
+    decided
+}
+
+/// Judges a name and the answer to it, see [`decide`] and [`review`]. Where the query asserts to be from another device than its source
+/// address proves, both rule sets judge the whole, and the stricter verdict holds: an assertion never loosens.
+#[must_use]
+#[inline]
+pub fn judge<'n>(
+    asker: &Asker,
+    name: NameRef<'_>,
+    classification: &Classification,
+    chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)> + Clone,
+) -> (Verdict, usize) {
+    match &asker.asserted {
+        None => review(asker, decide(asker, name, classification), chain),
+        Some(asserted) => judge_both([asker, asserted], name, classification, chain),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn judge_both<'n>(
+    askers: [&Asker; 2],
+    name: NameRef<'_>,
+    classification: &Classification,
+    chain: impl Iterator<Item = (NameRef<'n>, &'n Classification)> + Clone,
+) -> (Verdict, usize) {
+    let [proved, asserted] = askers.map(|asker| review(asker, decide(asker, name, classification), chain.clone()));
+    if asserted.0.strictness() > proved.0.strictness() { asserted } else { proved }
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::{category::Taxonomy, household::Household, rules::OperatorDefaults, special::Refused};
-
-    const NAME: &str = "name.test";
-
-    /// Pairs that never both speak: a name is special in one way, and an own list says one thing of a name.
-    const STRANGERS: [[Layer; 2]; 4] = [
-        [Layer::DeviceAllow, Layer::DeviceDeny],
-        [Layer::PersonAllow, Layer::PersonDeny],
-        [Layer::HouseholdAllow, Layer::HouseholdDeny],
-        [Layer::Bypass, Layer::SafeSearch],
-    ];
-
-    fn set(mut what: Value) -> Value {
-        (what["set_by"], what["set_at"]) = (json!("tests"), json!(Timestamp::UNIX_EPOCH));
-        what
-    }
-
-    /// A device asks, and these layers, and no others but the last, have something to say.
-    fn judged(layers: &[Layer]) -> Layer {
-        let taxonomy = Taxonomy::shipped();
-        let of = |slug: &str| [taxonomy.find(slug).expect("it is shipped")].into_iter().collect();
-        let mut document = json!({
-            "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on",
-            "people": { "ella": { "name": "Ella" } },
-            "devices": { "phone": { "name": "phone", "person": "ella", "log": true } },
-        });
-        let mut said = Classification::NOTHING;
-        let mut defaults = OperatorDefaults::default();
-        for layer in layers {
-            let own = |state: &str| json!({ NAME: set(json!({ "state": state, "scope": "exact" })) });
-            match layer {
-                Layer::Mandatory => said.mandatory = true,
-                Layer::NeverBlock => said.never_block = true,
-                Layer::DeviceAllow => document["devices"]["phone"]["names"] = own("allow"),
-                Layer::PersonAllow => document["people"]["ella"]["names"] = own("allow"),
-                Layer::HouseholdAllow => document["names"] = own("allow"),
-                Layer::Grant => document["grants"] = json!({ "g": set(json!({ "everything": true, "until": "2030-01-01T00:00:00Z" })) }),
-                Layer::DeviceDeny => document["devices"]["phone"]["names"] = own("block"),
-                Layer::PersonDeny => document["people"]["ella"]["names"] = own("block"),
-                Layer::HouseholdDeny => document["names"] = own("block"),
-                Layer::Paused => document["pause"] = set(json!({ "until": "2030-01-01T00:00:00Z" })),
-                Layer::Security => said.security = of("malware"),
-                Layer::Category => {
-                    said.choice = of("gambling");
-                    document["categories"] = json!({ "gambling": set(json!({ "state": "block" })) });
-                }
-                Layer::Bypass => {
-                    said.special = Special::Canary;
-                    defaults.refused = Refused { canary: true, relay: false };
-                }
-                Layer::SafeSearch => {
-                    said.special = Special::Search(0);
-                    document["safe_search"] = json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
-                }
-                Layer::Default => {}
-            }
-        }
-        let household: Household = serde_json::from_value(document).expect("a document");
-        let rules = Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, Timestamp::UNIX_EPOCH));
-        let phone = rules.device_by_id(&"phone".parse().expect("an identifier"));
-        let name = Name::parse(NAME).expect("a name");
-        decide(&Asker::of(&rules, phone, Moment::FIRST), name.borrow(), &said).layer
-    }
-
-    #[test]
-    fn of_every_two_layers_that_meet_the_first_decides() {
-        let mut pairs = 0;
-        for (place, first) in Layer::ALL.into_iter().enumerate() {
-            assert_eq!(judged(&[first]), first, "alone");
-            for second in Layer::ALL.into_iter().skip(place + 1).filter(|second| !STRANGERS.contains(&[first, *second])) {
-                assert_eq!(judged(&[first, second]), first, "{first:?} before {second:?}");
-                pairs += 1;
-            }
-        }
-        assert_eq!(pairs, 15 * 14 / 2 - STRANGERS.len());
-    }
-}
+mod tests;

@@ -55,6 +55,27 @@ pub enum IdentityEvent {
     UntrustedPeer,
     /// No device, or more than one, has this MAC address.
     UnknownMac,
+    /// The MAC address is of another device of the household than the source address. The rules of both hold.
+    OtherDevice,
+}
+
+/// What the word of a peer is worth that asserts who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// It picks a device of the household that the peer's address proves.
+    Household,
+    /// The peer is in a network of trusted peers: the word also holds outside of every household.
+    Network,
+    /// The peer is named among the trusted peers by its own address: it is a forwarder, and its address is the source of other devices'
+    /// queries. So that address proves no device.
+    Forwarder,
+}
+
+impl From<bool> for Trust {
+    /// A peer of a trusted network, or any other peer.
+    fn from(is_trusted: bool) -> Self {
+        if is_trusted { Self::Network } else { Self::Household }
+    }
 }
 
 /// An asker, and how it was found.
@@ -120,15 +141,15 @@ impl Directory {
 
     /// Finds out who asks, for one query; see [`Reader::identify`].
     #[must_use]
-    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool, now: Moment) -> Identity {
-        self.reader(now).identify(source, mac, peer_is_trusted)
+    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, trust: impl Into<Trust>, now: Moment) -> Identity {
+        self.reader(now).identify(source, mac, trust)
     }
 
-    fn identify_outside(&self, mac: Option<Mac>, peer_is_trusted: bool, now: Moment) -> Identity {
+    fn identify_outside(&self, mac: Option<Mac>, trust: Trust, now: Moment) -> Identity {
         let unknown = |event| Identity { asker: self.unknown_line(), source: IdentitySource::Unknown, event };
         match mac {
             None => unknown(None),
-            Some(_) if !peer_is_trusted => unknown(Some(IdentityEvent::UntrustedPeer)),
+            Some(_) if trust == Trust::Household => unknown(Some(IdentityEvent::UntrustedPeer)),
             Some(mac) => {
                 let view = self.macs.view();
                 let mut owners = view.slots(mac).filter_map(|slot| {
@@ -345,11 +366,12 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Finds out who asks. The address proves a household; a MAC address then picks the device inside it. A peer that is
-    /// trusted to assert identities may stand outside of every household; from anybody else there a MAC address is dropped.
+    /// Finds out who asks. The address proves a household; a MAC address then picks the device inside it. Where the address proves a
+    /// device too, a MAC address of another device, or of none, adds that one's rules and takes nothing away. A peer that is trusted to
+    /// assert identities may stand outside of every household; from anybody else there a MAC address is dropped.
     #[must_use]
-    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, peer_is_trusted: bool) -> Identity {
-        let source = source.to_canonical();
+    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, trust: impl Into<Trust>) -> Identity {
+        let (source, trust) = (source.to_canonical(), trust.into());
         let judge = |cell: &Cell, network| {
             if mac.is_none()
                 && let Some(digest) = cell.digest()
@@ -360,14 +382,17 @@ impl Reader<'_> {
                 return Some(Identity { asker, source: IdentitySource::Network, event: None });
             }
             let rules = cell.rules();
-            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| Identity::inside(rules, source, mac, self.now))
+            rules.as_ref().filter(|rules| rules.has_network(network)).map(|rules| match mac {
+                None => Identity::by_address(rules, source, self.now),
+                Some(mac) => Identity::asserted(rules, source, mac, trust, self.now),
+            })
         };
         let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
         // A cell has just said that it has this network. Where none did, the way in may be older than a move.
         if found.is_none() && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves) {
             found = self.directory.search(source, judge);
         }
-        found.unwrap_or_else(|| self.directory.identify_outside(mac, peer_is_trusted, self.now))
+        found.unwrap_or_else(|| self.directory.identify_outside(mac, trust, self.now))
     }
 
     /// Reads what [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these lines, and decides nothing. A worker that
@@ -405,16 +430,29 @@ fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
 
 impl Identity {
     /// Who asks inside a household that the address proves.
-    fn inside(household: &Arc<HouseholdRules>, source: IpAddr, mac: Option<Mac>, now: Moment) -> Self {
-        let by_mac = mac.map(|mac| household.device_by_mac(mac));
-        let (device, source) = match by_mac.flatten() {
-            Some(device) => (Some(device), IdentitySource::Mac),
-            None => match household.device_by_address(source) {
-                Some(device) => (Some(device), IdentitySource::Address),
-                None => (None, IdentitySource::Network),
+    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: Moment) -> Self {
+        let device = household.device_by_address(source);
+        let source = if device.is_some() { IdentitySource::Address } else { IdentitySource::Network };
+        Self { asker: Asker::of(household, device, now), source, event: None }
+    }
+
+    /// The same where a MAC address is asserted beside it.
+    fn asserted(household: &Arc<HouseholdRules>, source: IpAddr, mac: Mac, trust: Trust, now: Moment) -> Self {
+        let by_mac = household.device_by_mac(mac);
+        let by_address = if trust == Trust::Forwarder { None } else { household.device_by_address(source) };
+        let asker = Asker::of(household, by_mac, now);
+        let event = by_mac.is_none().then_some(IdentityEvent::UnknownMac);
+        match by_address {
+            // An assertion never loosens: what the address proves goes on to hold.
+            Some(device) if by_mac != Some(device) => Self {
+                asker: Asker::of(household, Some(device), now).under(asker),
+                source: IdentitySource::Address,
+                event: event.or(Some(IdentityEvent::OtherDevice)),
             },
-        };
-        let event = matches!(by_mac, Some(None)).then_some(IdentityEvent::UnknownMac);
-        Self { asker: Asker::of(household, device, now), source, event }
+            _ => Self { asker, source: if by_mac.is_some() { IdentitySource::Mac } else { IdentitySource::Network }, event },
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

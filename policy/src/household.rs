@@ -205,6 +205,9 @@ pub struct Settings {
     /// Safe search by engine, see [`crate::special`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub safe_search: BTreeMap<String, Set<SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_unlock: Option<Set<Switch>>,
     /// Whether the names by which a device would go around the filter without being asked are answered negatively.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Set<Switch>>,

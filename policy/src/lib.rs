@@ -43,4 +43,5 @@ pub mod rules;
 pub mod schedule;
 pub mod special;
 pub mod suffix;
+pub mod text;
 pub mod timeline;

@@ -2,10 +2,12 @@
 //! device and for those that nobody named, now and over the days to come.
 //!
 //! Categories, pauses, safe search and the names of software are compared as they are compiled; own lists, grants and schedules entry by
-//! entry, because what they open may lie far ahead or behind a name that nobody lists.
+//! entry, because what they open may lie far ahead or behind a name that nobody lists. A network that the household loses is told
+//! whatever its rules are: its lines have somebody else's rules from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use jiff::{Timestamp, ToSpan};
 
 use crate::{
@@ -40,6 +42,8 @@ pub enum Loss {
     Granted(Granted, Timestamp),
     /// An engine's safe search is less strict.
     SafeSearch(String),
+    /// An allow or a grant of a search engine also lifts its safe search.
+    SearchUnlock,
     /// Software is no longer told that a filter is wanted.
     Bypass,
 }
@@ -77,6 +81,8 @@ pub struct Loosened {
     pub contact: bool,
     /// More is kept of what devices ask for.
     pub history: bool,
+    /// Networks that are the household's no longer.
+    pub networks: Vec<IpNet>,
     /// Schedules that block less, at fewer hours, or no longer.
     pub schedules: Vec<(Place, Id)>,
     /// What else, and for whom.
@@ -90,8 +96,9 @@ impl Loosened {
         let contact = before.contact.is_some() && before.contact != after.contact;
         let filtering_off = after.filtering == Filtering::Off && before.filtering != Filtering::Off;
         let history = keeps_more(before, after);
+        let networks = before.networks.difference(&after.networks).copied().collect();
         if filtering_off || is_same(before, after) {
-            return Self { filtering_off, contact, history, ..Self::default() };
+            return Self { filtering_off, contact, history, networks, ..Self::default() };
         }
         // What is changed while filtering is off counts when it is on again.
         let (before, after) = (&switched_on(before), &switched_on(after));
@@ -110,7 +117,7 @@ impl Loosened {
         };
         // What a schedule no longer does at its hours is said by naming it.
         let losses = found.0.into_iter().map(said).filter(|(_, whom)| schedules.is_empty() || !whom.is_later).collect();
-        Self { filtering_off, contact, history, schedules, losses }
+        Self { filtering_off, contact, history, networks, schedules, losses }
     }
 
     /// Whether it opens nothing.
@@ -249,6 +256,9 @@ fn compare_standing(was: Standing, is: Standing, taxonomy: &Taxonomy, mut tell: 
         if level(is) < level(was) {
             tell(Loss::SafeSearch(engine.slug.clone()));
         }
+    }
+    if is.standards.unlocks_search() && !was.standards.unlocks_search() {
+        tell(Loss::SearchUnlock);
     }
     if [Special::Canary, Special::Relay].iter().any(|special| was.standards.refuses(*special) && !is.standards.refuses(*special)) {
         tell(Loss::Bypass);

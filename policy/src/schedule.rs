@@ -256,6 +256,89 @@ mod tests {
         assert_eq!(from.to_string(), "2026-12-27T21:30:00Z");
     }
 
+    /// A schedule with one thing changed.
+    fn with(schedule: &Schedule, change: impl FnOnce(&mut Schedule)) -> Schedule {
+        let mut changed = schedule.clone();
+        change(&mut changed);
+        changed
+    }
+
+    #[test]
+    fn a_schedule_that_blocks_at_fewer_hours_or_less_is_loosened() {
+        let slugs = |slugs: &[&str]| slugs.iter().map(|slug| (*slug).to_owned()).collect::<BTreeSet<_>>();
+        let bedtime = schedule("21:30", "06:30");
+        let weekend = with(&bedtime, |schedule| schedule.days = [Day::Sat, Day::Sun].into());
+        let holidays = with(&bedtime, |schedule| schedule.except = ["2026-12-28".parse().unwrap()].into());
+        let homework = with(&schedule("16:00", "18:00"), |schedule| {
+            (schedule.pause, schedule.block) = (false, slugs(&["games", "social"]));
+        });
+        let quiet = with(&homework, |schedule| schedule.pause = true);
+        let games = with(&homework, |schedule| schedule.block = slugs(&["games"]));
+        // The first is changed into the second: whether that loosens, and whether the way back does.
+        for (what, one, other, there, back) in [
+            ("nothing", &bedtime, &bedtime, false, false),
+            ("it ends later", &bedtime, &schedule("21:30", "07:00"), false, true),
+            ("it begins later", &bedtime, &schedule("22:00", "06:30"), true, false),
+            ("both ends move the same way", &bedtime, &schedule("22:30", "07:30"), true, true),
+            ("it ends before midnight", &bedtime, &schedule("21:30", "23:30"), true, false),
+            ("it ends at midnight", &bedtime, &schedule("21:30", "00:00"), true, false),
+            ("the night becomes the day", &bedtime, &schedule("06:30", "21:30"), true, true),
+            ("it holds all day", &schedule("08:00", "08:00"), &schedule("08:00", "07:59"), true, false),
+            ("fewer days", &bedtime, &weekend, true, false),
+            ("a holiday", &bedtime, &holidays, true, false),
+            ("fewer categories", &homework, &games, true, false),
+            ("the pause ends and the block stays", &quiet, &homework, true, false),
+            ("the block ends and the pause stays", &quiet, &with(&quiet, |schedule| schedule.block.clear()), true, false),
+        ] {
+            assert_eq!(Schedule::is_loosened(Some(one), Some(other)), there, "{what}");
+            assert_eq!(Schedule::is_loosened(Some(other), Some(one)), back, "{what}, undone");
+        }
+        for blocking in [&bedtime, &homework, &quiet] {
+            assert!(Schedule::is_loosened(Some(blocking), None) && !Schedule::is_loosened(None, Some(blocking)));
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_allows_at_more_hours_or_more_is_loosened() {
+        let allow = |from: &str, to: &str, allowed: &[&str]| {
+            with(&schedule(from, to), |schedule| {
+                (schedule.pause, schedule.allow) = (false, allowed.iter().map(|slug| (*slug).to_owned()).collect());
+            })
+        };
+        let evening = allow("19:00", "20:00", &["games"]);
+        for (what, one, other, there, back) in [
+            ("nothing", &evening, &evening, false, false),
+            ("it ends later", &evening, &allow("19:00", "21:00", &["games"]), true, false),
+            ("it begins later", &evening, &allow("19:30", "20:00", &["games"]), false, true),
+            ("it ends in the morning", &evening, &allow("19:00", "02:00", &["games"]), true, false),
+            ("more is allowed", &evening, &allow("19:00", "20:00", &["games", "social"]), true, false),
+            ("something else is allowed", &evening, &allow("19:00", "20:00", &["social"]), true, true),
+            ("fewer days", &evening, &with(&evening, |schedule| schedule.days = [Day::Sat].into()), false, true),
+            ("a pause instead", &evening, &schedule("19:00", "20:00"), false, true),
+        ] {
+            assert_eq!(Schedule::is_loosened(Some(one), Some(other)), there, "{what}");
+            assert_eq!(Schedule::is_loosened(Some(other), Some(one)), back, "{what}, undone");
+        }
+        assert!(Schedule::is_loosened(None, Some(&evening)) && !Schedule::is_loosened(Some(&evening), None));
+    }
+
+    #[test]
+    fn an_overnight_schedule_runs_from_evening_to_morning_and_begins_again() {
+        let (zone, bedtime) = (TimeZone::UTC, schedule("21:30", "06:30"));
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let night = Some((at("2026-06-01T21:30:00Z"), at("2026-06-02T06:30:00Z")));
+        for (instant, running, next) in [
+            ("2026-06-01T21:29:59Z", None, "2026-06-01T21:30:00Z"),
+            ("2026-06-01T21:30:00Z", night, "2026-06-02T21:30:00Z"),
+            ("2026-06-02T00:00:00Z", night, "2026-06-02T21:30:00Z"),
+            ("2026-06-02T06:29:59Z", night, "2026-06-02T21:30:00Z"),
+            ("2026-06-02T06:30:00Z", None, "2026-06-02T21:30:00Z"),
+        ] {
+            assert_eq!(bedtime.running(&zone, at(instant)), running, "{instant}");
+            assert_eq!(bedtime.next_begin(&zone, at(instant)), Some(at(next)), "{instant}");
+        }
+    }
+
     #[test]
     fn grants_survive_json_inside_the_record_of_who_set_them() {
         let json = r#"{"category":"games","until":"2026-01-01T10:00:00Z","set_by":"key:1","set_at":"2026-01-01T09:15:00Z"}"#;

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use foldhash::fast::FixedState;
+use jiff::civil::Date;
 use serde::Deserialize;
 
 use crate::{
@@ -22,6 +23,8 @@ pub enum Special {
     None,
     /// A search engine, by its place in the data.
     Search(u8),
+    /// A host of a search engine that has no address for families, by the engine's place in the data.
+    SearchClosed(u8),
     /// A negative answer tells software that it must not switch to a resolver of its own.
     Canary,
     /// A negative answer tells a device that its private relay is not to be used in this network.
@@ -39,6 +42,26 @@ pub struct Engine {
     pub strict: Name,
     /// Where they lead where somebody wants less than that; none where the engine knows no such level.
     pub moderate: Option<Name>,
+    /// Where the names of this engine come from.
+    pub origin: Origin,
+}
+
+/// Where published names come from, and how old they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The page that publishes them, an `https` URL.
+    pub source: String,
+    /// The day on which the names here were last compared with it.
+    pub as_of: Date,
+}
+
+impl Origin {
+    fn read(whose: &str, source: String, as_of: Date) -> Result<Self, String> {
+        match source.strip_prefix("https://") {
+            Some(rest) if !rest.is_empty() => Ok(Self { source, as_of }),
+            _ => Err(format!("{whose}: source = {source:?} is no https URL")),
+        }
+    }
 }
 
 impl Engine {
@@ -64,10 +87,18 @@ pub struct Specials {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    canary: Vec<String>,
-    relay: Vec<String>,
+    canary: NamesDocument,
+    relay: NamesDocument,
     #[serde(rename = "engine")]
     engines: Vec<EngineDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamesDocument {
+    source: String,
+    as_of: Date,
+    names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +106,8 @@ struct Document {
 struct EngineDocument {
     slug: String,
     title: String,
+    source: String,
+    as_of: Date,
     strict: String,
     moderate: Option<String>,
     names: Vec<String>,
@@ -83,6 +116,9 @@ struct EngineDocument {
     suffixes: Vec<String>,
     #[serde(default)]
     prefixes: Vec<String>,
+    /// Hosts without an address for families.
+    #[serde(default)]
+    closed: Vec<String>,
 }
 
 static SHIPPED: LazyLock<Specials> =
@@ -109,15 +145,20 @@ impl Specials {
                 None => Ok(()),
             }
         };
-        document.canary.iter().try_for_each(|name| put(name, Special::Canary))?;
-        document.relay.iter().try_for_each(|name| put(name, Special::Relay))?;
+        for (whose, names, special) in [("canary", document.canary, Special::Canary), ("relay", document.relay, Special::Relay)] {
+            Origin::read(whose, names.source, names.as_of)?;
+            names.names.iter().try_for_each(|name| put(name, special))?;
+        }
         for (place, engine) in (0..).zip(document.engines) {
+            engine.closed.iter().try_for_each(|name| put(name, Special::SearchClosed(place)))?;
             engine.names.iter().try_for_each(|name| put(name, Special::Search(place)))?;
             for prefix in &engine.prefixes {
                 engine.suffixes.iter().try_for_each(|suffix| put(&format!("{prefix}{suffix}"), Special::Search(place)))?;
             }
             let (strict, moderate) = (read(&engine.strict)?, engine.moderate.as_deref().map(read).transpose()?);
-            specials.engines.push(Engine { slug: engine.slug, title: engine.title, strict, moderate });
+            let EngineDocument { slug, title, source, as_of, .. } = engine;
+            let origin = Origin::read(&slug, source, as_of)?;
+            specials.engines.push(Engine { slug, title, strict, moderate, origin });
         }
         Ok(specials)
     }
@@ -149,6 +190,7 @@ impl Specials {
 /// bit 2      names of private relays are
 /// bit 3      queries are counted for the household's own activity
 /// bit 4      what is asked for is nobody's affair
+/// bit 5      what an allow or a grant opens is not led to safe search either
 /// bit 8 on   safe search, two bits an engine: 0 off, 1 moderate, 2 strict
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -159,6 +201,7 @@ const CANARY: u32 = 2;
 const RELAY: u32 = 4;
 const RECORDED: u32 = 8;
 const HIDDEN: u32 = 16;
+const SEARCH_UNLOCKED: u32 = 32;
 const ENGINES_AT: u32 = 8;
 
 impl Standards {
@@ -200,6 +243,17 @@ impl Standards {
         self.0 |= if refused.canary { CANARY } else { 0 } | if refused.relay { RELAY } else { 0 };
     }
 
+    /// Says whether an allow or a grant of a search engine also lifts its safe search.
+    pub fn unlock_search(&mut self, is_unlocked: bool) {
+        self.0 = self.0 & !SEARCH_UNLOCKED | if is_unlocked { SEARCH_UNLOCKED } else { 0 };
+    }
+
+    /// Whether an allow or a grant of a search engine also lifts its safe search.
+    #[must_use]
+    pub fn unlocks_search(self) -> bool {
+        self.0 & SEARCH_UNLOCKED != 0
+    }
+
     /// Sets the safe search of an engine.
     pub fn search(&mut self, engine: u8, level: SearchLevel) {
         let shift = ENGINES_AT + 2 * u32::from(engine);
@@ -222,7 +276,7 @@ impl Standards {
         match special {
             Special::Canary => self.0 & CANARY != 0,
             Special::Relay => self.0 & RELAY != 0,
-            Special::None | Special::Search(_) => false,
+            Special::None | Special::Search(_) | Special::SearchClosed(_) => false,
         }
     }
 
@@ -280,9 +334,77 @@ mod tests {
         assert!(standards.refuses(Special::Canary) && !standards.refuses(Special::Relay));
     }
 
+    /// A document with one engine, of which one line is changed.
+    fn document(line: &str, instead: &str) -> String {
+        let text = "[canary]\nsource = \"https://a.example/\"\nas_of = \"2026-01-01\"\nnames = [\"a.example\"]\n\
+            [relay]\nsource = \"https://b.example/\"\nas_of = \"2026-01-01\"\nnames = [\"b.example\"]\n\
+            [[engine]]\nslug = \"e\"\ntitle = \"E\"\nsource = \"https://e.example/\"\nas_of = \"2026-01-01\"\n\
+            strict = \"safe.e.example\"\nnames = [\"e.example\"]\nclosed = [\"lite.e.example\"]\n";
+        assert!(text.contains(line), "{line}");
+        text.replace(line, instead)
+    }
+
     #[test]
-    fn a_document_that_contradicts_itself_is_refused() {
-        let twice = "canary = [\"a.example\"]\nrelay = [\"A.example\"]\nengine = []";
-        assert!(Specials::parse(twice).unwrap_err().contains("twice"));
+    fn no_name_stands_twice_in_any_letter_case_or_list() {
+        assert!(Specials::parse(&document("a.example", "a.example")).is_ok());
+        for (line, instead) in [
+            ("[\"b.example\"]", "[\"A.example\"]"),
+            ("[\"e.example\"]", "[\"e.example\", \"E.Example.\"]"),
+            ("lite.e.example", "e.example"),
+            ("lite.e.example", "a.example"),
+        ] {
+            assert!(Specials::parse(&document(line, instead)).unwrap_err().contains("twice"), "{instead}");
+        }
+    }
+
+    #[test]
+    fn each_list_of_names_has_its_source_and_its_date() {
+        for (line, instead, complaint) in [
+            ("source = \"https://e.example/\"\n", "", "source"),
+            ("source = \"https://b.example/\"\n", "", "source"),
+            ("https://a.example/", "somewhere", "canary: source"),
+            ("https://e.example/", "http://e.example/", "e: source"),
+            ("as_of = \"2026-01-01\"\nstrict", "strict", "as_of"),
+            ("as_of = \"2026-01-01\"\nstrict", "as_of = \"last year\"\nstrict", "last year"),
+        ] {
+            let error = Specials::parse(&document(line, instead)).unwrap_err();
+            assert!(error.contains(complaint), "{instead}: {error}");
+        }
+        let age = |origin: &Origin| origin.as_of >= jiff::civil::date(2026, 11, 29);
+        assert!(Specials::shipped().engines().iter().all(|engine| age(&engine.origin)));
+    }
+
+    #[test]
+    fn each_known_host_of_an_engine_is_led_or_closed() {
+        let specials = Specials::shipped();
+        for (engine, led, closed) in [
+            ("google", "google.com WWW.google.com. www.google.co google.com.ai www.google.vg google.cat www.google.tk", ""),
+            ("yandex", "yandex.tm www.yandex.tm yandex.com.tr ya.ru yandex.co.il yandex.kg яндекс.рф xn--d1acpjx3f.xn--p1ai", ""),
+            ("duckduckgo", "duckduckgo.com start.duckduckgo.com duck.com", "html.duckduckgo.com lite.duckduckgo.com"),
+            ("bing", "bing.com www.bing.com edgeservices.bing.com", "cn.bing.com ts1.explicit.bing.net"),
+            ("youtube", "www.youtube.com m.youtube.com youtubei.googleapis.com youtube.googleapis.com www.youtube-nocookie.com", ""),
+            ("qwant", "api.qwant.com", "lite.qwant.com"),
+            ("ecosia", "ecosia.org www.ecosia.org", ""),
+            ("brave", "search.brave.com", ""),
+            ("pixabay", "pixabay.com www.pixabay.com", ""),
+        ] {
+            let place = specials.engine(engine).unwrap();
+            let find = |name: &str| specials.find(Name::parse(name).unwrap().borrow());
+            led.split_whitespace().for_each(|name| assert_eq!(find(name), Special::Search(place), "{name}"));
+            closed.split_whitespace().for_each(|name| assert_eq!(find(name), Special::SearchClosed(place), "{name}"));
+        }
+    }
+
+    #[test]
+    fn the_switch_that_unlocks_search_touches_nothing_else() {
+        let mut standards = Standards::NONE;
+        standards.pause();
+        standards.search(0, SearchLevel::Strict);
+        let locked = standards;
+        standards.unlock_search(true);
+        assert!(standards.unlocks_search() && !locked.unlocks_search() && standards != locked);
+        assert!(standards.is_paused() && standards.level(0) == SearchLevel::Strict && !standards.is_recorded() && !standards.is_hidden());
+        standards.unlock_search(false);
+        assert_eq!(standards, locked);
     }
 }

@@ -164,7 +164,7 @@ impl<'h> Levels<'h> {
     fn standing(&self, standards: Standards, chain: &[usize], at: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Standing {
         let mut standing = Standing { blocked: ground.preset, standards, grants: 0 };
         let mut grants = Grants::default();
-        let mut bypass = State::Block;
+        let (mut bypass, mut search_unlock) = (State::Block, State::Block);
         let levels = || chain.iter().map(|place| &self.levels[*place]);
         for Level { settings, .. } in levels() {
             standing.blocked = switch(standing.blocked, &settings.categories, ground.taxonomy);
@@ -173,6 +173,7 @@ impl<'h> Levels<'h> {
                     standing.standards.search(engine, search.value.level);
                 }
             }
+            search_unlock = settings.search_unlock.as_ref().map_or(search_unlock, |switch| switch.value.state);
             bypass = settings.bypass.as_ref().map_or(bypass, |switch| switch.value.state);
             if settings.pause.as_ref().is_some_and(|pause| Moment::end_of(pause.value.until) > at) {
                 standing.standards.pause();
@@ -194,6 +195,7 @@ impl<'h> Levels<'h> {
             }
             standing.blocked = standing.blocked.without(allow).union(block);
         }
+        standing.standards.unlock_search(search_unlock == State::Allow);
         if ground.is_filtered && bypass == State::Block {
             standing.standards.refuse(ground.defaults.refused);
         }
@@ -292,4 +294,63 @@ fn switch(mut mask: CategorySet, switches: &BTreeMap<String, Set<Switch>>, taxon
         }
     }
     mask
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::schedule::Grant;
+
+    /// A household with so many grants, one of which ends each minute from `now` on, each of a name of its own.
+    fn with_grants(count: usize, now: Timestamp) -> Household {
+        let mut household = Household::new("home".parse().unwrap());
+        for minute in 1..=count {
+            let what = Granted::Domain(Name::parse(&format!("n{minute}.example")).unwrap());
+            let value = Grant { what, until: now + SignedDuration::from_mins(minute as i64) };
+            let set = Set { value, set_by: "test".to_owned(), set_at: now };
+            household.settings.grants.insert(format!("g{minute:02}").parse().unwrap(), set);
+        }
+        household
+    }
+
+    #[test]
+    fn a_timeline_ends_at_the_first_change_that_it_has_no_phase_for() {
+        let (taxonomy, now) = (Taxonomy::shipped(), Timestamp::from_second(1_900_000_000).unwrap());
+        let minute = |minute: usize| Moment::of(now + SignedDuration::from_mins(minute as i64));
+        for count in 0..=PHASES_MAX + 4 {
+            let timeline = Timeline::of(&with_grants(count, now), 0, &taxonomy, OperatorDefaults::default(), now);
+            let phases: Vec<Moment> = timeline.phases.iter().map(|phase| phase.from).collect();
+            let expected: Vec<Moment> = (0..=count.min(PHASES_MAX - 1)).map(minute).collect();
+            assert_eq!(phases, expected, "{count} changes");
+            assert_eq!(timeline.until, if count < PHASES_MAX { Moment::NEVER } else { minute(PHASES_MAX) }, "{count} changes");
+        }
+    }
+
+    #[test]
+    fn a_family_with_more_changes_than_phases_has_each_at_its_time() {
+        let (taxonomy, now) = (Taxonomy::shipped(), Timestamp::from_second(1_900_000_000).unwrap());
+        let count = 3 * PHASES_MAX + 1;
+        let household = with_grants(count, now);
+        let (mut at, mut compiled) = (now, 0);
+        for minute in 0..=count {
+            // As the program does it: compiled anew when the timeline ends, and not before.
+            let mut timeline = Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
+            let then = now + SignedDuration::from_mins(minute as i64);
+            if timeline.until <= Moment::of(then) {
+                at = timeline.until.timestamp().unwrap();
+                timeline = Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
+                compiled += 1;
+            }
+            let place = timeline.phases.partition_point(|phase| phase.from <= Moment::of(then)) - 1;
+            let grants = timeline.phases[place].standings[0].grants as usize;
+            let open = (1..=count).filter(|other| {
+                let name = Name::parse(&format!("n{other}.example")).unwrap();
+                grants > 0 && timeline.grants[grants - 1].open(name.borrow(), CategorySet::EMPTY, CategorySet::EMPTY)
+            });
+            assert_eq!(open.collect::<Vec<_>>(), (minute + 1..=count).collect::<Vec<_>>(), "after {minute} minutes");
+        }
+        assert_eq!(compiled, count / PHASES_MAX);
+    }
 }

@@ -121,7 +121,7 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
 }
 
 #[test]
-fn a_bundle_adds_to_what_feeds_say_and_the_feed_is_named_where_both_list_it_for_what_is_blocked() {
+fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
     let taxonomy = taxonomy();
     let rows =
         [("www.video.test", Tier::Choice, "gambling"), ("chat.test", Tier::Choice, "chat"), ("video.test", Tier::Security, "malware")];

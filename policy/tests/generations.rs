@@ -97,7 +97,7 @@ impl Chronicle {
 }
 
 #[test]
-fn an_entry_that_stays_keeps_its_time_and_one_that_comes_back_has_a_new_one() {
+fn an_entry_that_stays_keeps_its_time_and_a_returning_one_has_a_new_one() {
     let mut lists = Chronicle::of(&["stays.example", "goes.example"]);
     lists.change(&["later.example"], &["goes.example"]);
     lists.check("goes.example", None);
@@ -118,7 +118,7 @@ fn an_entry_that_stays_keeps_its_time_and_one_that_comes_back_has_a_new_one() {
 }
 
 #[test]
-fn thousands_of_arrivals_survive_a_fold_and_the_deltas_that_come_meanwhile() {
+fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
     const DELTAS: u64 = 4_200;
     let mut lists = Chronicle::of(&["first.example"]);
     let name = |generation: u64| format!("n{generation}.example");

@@ -30,7 +30,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 /// Decisions of one household before the next one.
 const DECISIONS_EACH: usize = 400;
 const SLUGS: [&str; 5] = ["gambling", "violence", "social", "games", "adult"];
-const NAMES: [&str; 7] = ["a.test", "b.a.test", "x.test", "d.example", "www.google.com", "mask.icloud.com", "use-application-dns.net"];
+const NAMES: [&str; 8] =
+    ["a.test", "b.a.test", "x.test", "d.example", "www.google.com", "html.duckduckgo.com", "mask.icloud.com", "use-application-dns.net"];
 const ZONES: [&str; 5] = ["Europe/London", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"];
 /// Around both nights in which London's clocks change, around New Year, and in no special week.
 const WEEKS: [&str; 4] = ["2026-03-27T00:00:00Z", "2026-10-23T00:00:00Z", "2026-12-29T00:00:00Z", "2026-06-08T00:00:00Z"];
@@ -90,9 +91,14 @@ fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
     if one_in(chance, 6) {
         settings.pause = Some(set(Pause { until: later(chance) }));
     }
-    if one_in(chance, 2) {
-        let level = pick(chance, &[SearchLevel::Off, SearchLevel::Moderate, SearchLevel::Strict]);
-        settings.safe_search.insert("google".to_owned(), set(SafeSearch { level }));
+    for engine in ["google", "duckduckgo"] {
+        if one_in(chance, 2) {
+            let level = pick(chance, &[SearchLevel::Off, SearchLevel::Moderate, SearchLevel::Strict]);
+            settings.safe_search.insert(engine.to_owned(), set(SafeSearch { level }));
+        }
+    }
+    if one_in(chance, 4) {
+        settings.search_unlock = Some(set(Switch { state: state(chance) }));
     }
     if one_in(chance, 4) {
         settings.bypass = Some(set(Switch { state: state(chance) }));
@@ -192,15 +198,29 @@ fn model(
     .into_iter()
     .flatten()
     .collect();
+    // What safe search says of the name, whoever asks for it.
+    let search = {
+        let level =
+            |engine: &str| nearest.iter().find_map(|(_, settings)| settings.safe_search.get(engine)).map(|search| search.value.level);
+        let is_on = |engine: &str| !is_off && level(engine).is_some_and(|level| level != SearchLevel::Off);
+        match name {
+            "www.google.com" if is_on("google") => Some(("safe-search".to_owned(), ["forcesafesearch.google.com".to_owned()].into())),
+            "html.duckduckgo.com" if is_on("duckduckgo") => Some(word("safe-search-deny")),
+            _ => None,
+        }
+    };
+    let unlock = nearest.iter().find_map(|(_, settings)| settings.search_unlock.as_ref()).map(|switch| switch.value.state);
+    // Whatever opens a name leaves its safe search, but where somebody says otherwise.
+    let opened_by = |layer: &str| search.clone().filter(|_| unlock != Some(State::Allow)).unwrap_or_else(|| word(layer));
     if said.mandatory {
         return word("mandatory");
     }
     if said.never_block {
-        return word("never-block");
+        return opened_by("never-block");
     }
     for (whose, settings) in &nearest {
         if own_list(settings, name, is_off) == Some(State::Allow) {
-            return word(&format!("{whose}-allow"));
+            return opened_by(&format!("{whose}-allow"));
         }
     }
     // What lasts to a part of a second lasts to its end: clocks of the data path show whole seconds.
@@ -240,7 +260,7 @@ fn model(
             Granted::Category(_) => false,
         });
         if is_open || !choice.is_disjoint(&opened) && blocked.is_subset(&opened) {
-            return word("grant");
+            return opened_by("grant");
         }
     }
     for (whose, settings) in &nearest {
@@ -266,9 +286,8 @@ fn model(
     if matches!(name, "mask.icloud.com" | "use-application-dns.net") && is_filtered && bypass {
         return word("bypass");
     }
-    let level = nearest.iter().find_map(|(_, settings)| settings.safe_search.get("google")).map(|search| search.value.level);
-    if name == "www.google.com" && !is_off && level.is_some_and(|level| level != SearchLevel::Off) {
-        return ("safe-search".to_owned(), ["forcesafesearch.google.com".to_owned()].into());
+    if let Some(search) = search {
+        return search;
     }
     word("default")
 }
@@ -314,6 +333,6 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
         }
     }
     println!("{layers:?}, compiled anew {compiled} times");
-    assert_eq!(layers.len(), 15, "every layer decided something: {layers:?}");
+    assert_eq!(layers.len(), 16, "every layer decided something: {layers:?}");
     assert_eq!(Special::default(), Special::None);
 }

@@ -12,7 +12,7 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide},
     household::Household,
-    loosened::{Loosened, Loss},
+    loosened::{Loosened, Loss, Place},
     moment::Moment,
     name::Name,
     rules::{HouseholdRules, OperatorDefaults},
@@ -143,6 +143,135 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
     // Notices that go elsewhere.
     let mail = |address: &str| with(&home, &[("contact", json!({ "email": address }))]);
     assert!(opened(&mail("a@example.org"), &mail("b@example.org")).contact && opened(&home, &mail("a@example.org")).is_empty());
+}
+
+#[test]
+fn more_history_is_told_and_less_is_not() {
+    let home = home();
+    let keep = |days: u16, names: bool, unknown: bool| {
+        with(&home, &[("history", set(json!({ "days": days, "names": names, "unknown_devices": unknown })))])
+    };
+    let left_alone = |document: &Value| with(document, &[("devices/tv/log", json!(false))]);
+    // From one to the other: whether that is told, and whether the way back is.
+    for (what, one, other, there, back) in [
+        ("nothing", keep(7, false, false), keep(7, false, false), false, false),
+        ("at all", home.clone(), keep(1, false, false), true, false),
+        ("zero days are none", home.clone(), keep(0, true, true), false, false),
+        ("a day longer", keep(7, false, false), keep(8, false, false), true, false),
+        ("much longer", keep(7, true, true), keep(90, true, true), true, false),
+        ("names", keep(7, false, false), keep(7, true, false), true, false),
+        ("devices without a name", keep(7, false, false), keep(7, false, true), true, false),
+        ("longer without names", keep(7, true, false), keep(30, false, false), true, true),
+        ("a device that was left alone", left_alone(&keep(7, false, false)), keep(7, false, false), true, false),
+        ("such a device where nothing is kept", left_alone(&home), home.clone(), false, false),
+    ] {
+        for (one, other, is_told) in [(&one, &other, there), (&other, &one, back)] {
+            let expected = Loosened { history: is_told, ..Loosened::default() };
+            assert_eq!(opened(one, other), expected, "{what}: {} to {}", one["history"], other["history"]);
+        }
+    }
+}
+
+#[test]
+fn what_opens_on_day_seven_is_told() {
+    let schedule = |schedule: Value| set(schedule);
+    let bedtime =
+        schedule(json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }));
+    for (day, from, what, expected) in [
+        ("wed", "11:30", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
+        ("wed", "11:30", json!({ "pause": true }), Loss::Pause),
+        ("tue", "16:00", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
+        ("thu", "16:00", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
+    ] {
+        let mut lesson = json!({ "days": [day], "from": from, "to": "18:00" });
+        lesson.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        // Each night has changes of its own, so that one timeline does not reach over the week. It is Wednesday, 13:00 by the home's clocks.
+        let before = with(
+            &home(),
+            &[
+                ("preset", json!("light")),
+                ("schedules", json!({ "bedtime": bedtime })),
+                ("people/ella/schedules", json!({ "lesson": set(lesson) })),
+            ],
+        );
+        let before = if day == "wed" { with(&before, &[("people/ella/schedules/lesson/to", json!("12:30"))]) } else { before };
+        let told = opened(&before, &with(&before, &[("devices/phone/person", Value::Null)]));
+        assert_eq!(losses(&told), [expected], "{day} {from}");
+        let whom = &told.losses[0].1;
+        assert!(whom.is_later && !whom.everybody && whom.devices.iter().map(ToString::to_string).eq(["phone"]), "{whom:?}");
+    }
+}
+
+#[test]
+fn each_schedule_that_loosens_is_named_where_it_stands() {
+    let day = |from: &str, to: &str, what: Value| {
+        let mut schedule = json!({ "days": ["mon", "tue"], "from": from, "to": to });
+        schedule.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        set(schedule)
+    };
+    let (pause, games) = (json!({ "pause": true }), json!({ "block": ["games"] }));
+    let allow = json!({ "allow": ["games"] });
+    for (what, was, is) in [
+        ("a night that ends earlier", day("21:30", "06:30", pause.clone()), day("21:30", "06:00", pause.clone())),
+        ("a night that becomes an evening", day("21:30", "06:30", pause.clone()), day("21:30", "23:00", pause.clone())),
+        ("a pause that becomes a block", day("16:00", "18:00", pause), day("16:00", "18:00", games.clone())),
+        ("an allow that begins earlier", day("16:00", "18:00", allow.clone()), day("15:00", "18:00", allow.clone())),
+        ("a block that becomes an allow", day("16:00", "18:00", games), day("16:00", "18:00", allow)),
+    ] {
+        for (path, place) in [
+            ("schedules", Place::Household),
+            ("people/ella/schedules", Place::Person("ella".parse().unwrap())),
+            ("devices/tv/schedules", Place::Device("tv".parse().unwrap())),
+        ] {
+            let [before, after] = [&was, &is].map(|schedule| with(&home(), &[(path, json!({ "s": schedule }))]));
+            assert_eq!(opened(&before, &after).schedules, [(place, "s".parse().unwrap())], "{what} in {path}");
+            let both = with(&before, &[(path, json!({ "s": was, "t": was }))]);
+            assert_eq!(opened(&both, &with(&both, &[(&format!("{path}/t"), is.clone())])).schedules[0].1.as_str(), "t", "{what} in {path}");
+        }
+    }
+}
+
+#[test]
+fn an_allow_that_also_unlocks_search_is_told() {
+    let home = home();
+    let unlock = |path: &str, state: &str| with(&home, &[(path, set(json!({ "state": state })))]);
+    for path in ["search_unlock", "people/ella/search_unlock", "devices/phone/search_unlock"] {
+        let told = opened(&home, &unlock(path, "allow"));
+        assert_eq!(losses(&told), [Loss::SearchUnlock], "{path}");
+        assert_eq!(told.losses[0].1.everybody, path == "search_unlock", "{path}");
+        assert!(opened(&unlock(path, "allow"), &home).is_empty() && opened(&home, &unlock(path, "block")).is_empty(), "{path}");
+    }
+    let device = with(&unlock("search_unlock", "allow"), &[("devices/phone/search_unlock", set(json!({ "state": "block" })))]);
+    assert_eq!(losses(&opened(&device, &unlock("search_unlock", "allow"))), [Loss::SearchUnlock], "a device inherits it again");
+}
+
+#[test]
+fn a_network_that_the_household_loses_is_told() {
+    let networks = |list: &[&str]| with(&home(), &[("networks", json!(list))]);
+    let both = networks(&["192.0.2.0/24", "2001:db8::/56"]);
+    let one = networks(&["192.0.2.0/24"]);
+    assert_eq!(opened(&both, &one).networks, ["2001:db8::/56".parse().unwrap()]);
+    assert!(opened(&one, &both).is_empty());
+    let off = with(&one, &[("filtering", json!("off"))]);
+    let told = opened(&both, &off);
+    assert!(told.filtering_off && told.networks.len() == 1, "{told:?}");
+}
+
+#[test]
+fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
+    let block = set(json!({ "state": "block" }));
+    let strict = with(&home(), &[("people/ella/categories", json!({ "games": block }))]);
+    let strict = with(&strict, &[("devices/phone/names", json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }))]);
+    let expected = [Loss::Category("games".to_owned()), Loss::Unlisted(Name::parse("a.example").unwrap())];
+    let nothing = opened(&strict, &with(&strict, &[("devices/phone/identifiers", json!([]))]));
+    let other = opened(&strict, &with(&strict, &[("devices/phone/identifiers", json!([{ "mac": "02:00:00:00:00:02" }]))]));
+    for told in [nothing, other] {
+        assert_eq!(losses(&told), expected, "{told:?}");
+        assert!(told.losses.iter().all(|(_, whom)| whom.devices.iter().map(ToString::to_string).eq(["phone"])), "{told:?}");
+    }
+    // One more by which it is known, or the way into stricter rules, is none.
+    let more = json!([{ "mac": "02:00:00:00:00:01" }, { "mac": "02:00:00:00:00:02" }]);
+    assert!(opened(&strict, &with(&strict, &[("devices/phone/identifiers", more)])).is_empty());
 }
 
 /// Some household, out of few words, so that changes meet.

@@ -40,7 +40,7 @@ fn resident() -> u64 {
 }
 
 #[test]
-fn a_household_with_four_devices_and_two_networks_costs_less_than_480_octets() {
+fn a_household_with_four_devices_costs_less_than_480_octets() {
     let (taxonomy, defaults) = (Taxonomy::shipped(), OperatorDefaults::default());
     let directory = Directory::new(defaults);
     let before = resident();

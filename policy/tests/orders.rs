@@ -41,7 +41,7 @@ fn mandate(about: &str) -> Arc<Mandate> {
 }
 
 /// A name for each layer: what decides about it where nothing is ordered.
-const LAYERS: [(&str, Layer); 15] = [
+const LAYERS: [(&str, Layer); 16] = [
     ("fed.test", Layer::Mandatory),
     ("tcp.test", Layer::Mandatory),
     ("help.test", Layer::NeverBlock),
@@ -55,6 +55,7 @@ const LAYERS: [(&str, Layer); 15] = [
     ("evil.test", Layer::Security),
     ("bets.test", Layer::Category),
     ("use-application-dns.net", Layer::Bypass),
+    ("html.duckduckgo.com", Layer::SafeSearchDeny),
     ("www.google.com", Layer::SafeSearch),
     ("free.test", Layer::Default),
 ];
@@ -99,7 +100,7 @@ fn asker(filtering: &str, is_paused: bool) -> Asker {
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": filtering, "names": names("household"),
         "categories": { "gambling": set(json!({ "state": "block" })) },
         "grants": { "g": set(json!({ "domain": "granted.test", "until": later })) },
-        "safe_search": { "google": set(json!({ "level": "strict" })) },
+        "safe_search": { "google": set(json!({ "level": "strict" })), "duckduckgo": set(json!({ "level": "strict" })) },
         "bypass": set(json!({ "state": "block" })),
         "people": { "ella": { "name": "Ella", "names": names("person") } },
         "devices": { "phone": { "name": "phone", "person": "ella", "log": true, "names": names("device") } },
@@ -140,7 +141,7 @@ fn an_order_beats_every_layer_that_it_meets() {
 }
 
 #[test]
-fn an_order_of_what_a_name_leads_to_beats_every_layer_of_the_name_that_does_not_block() {
+fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
     let lists = lists();
     let address = name_of_address("203.0.113.7".parse().unwrap());
     for (about, behind) in [("behind.test", name("www.behind.test")), ("203.0.113.0/24", address)] {
@@ -174,7 +175,7 @@ fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
 }
 
 #[test]
-fn orders_hang_on_every_generation_and_are_no_part_of_what_it_says_of_itself() {
+fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
     let live = Arc::new(LiveLists::new(lists()));
     let before = live.current();
     let register = Register::new(Arc::clone(&live));

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ipnet::IpNet;
@@ -23,7 +23,7 @@ use crate::coded::Code;
 mod coded;
 
 const LINES: u16 = 24;
-/// About a second of writing on one core.
+/// About a second of writing on one core, with as many readings at least.
 const WRITES: u32 = 12_000;
 
 /// Stays in its household, whose rules and networks change around it.
@@ -78,9 +78,13 @@ fn networks(chance: &mut StdRng, line: u16) -> Vec<IpNet> {
     networks
 }
 
-fn write(directory: &Directory, taxonomy: &Taxonomy) {
+/// Writes, and lets the readers keep up with it.
+fn write(directory: &Directory, taxonomy: &Taxonomy, is_read_often: impl Fn(u32) -> bool) {
     let mut chance = StdRng::seed_from_u64(7);
     for version in 1..WRITES {
+        while !is_read_often(version) {
+            std::thread::yield_now();
+        }
         let line = chance.random_range(0..LINES);
         match chance.random_range(0..3) {
             0 => directory.install(rules(taxonomy, STEADY + line, version, &networks(&mut chance, line))),
@@ -94,10 +98,9 @@ fn write(directory: &Directory, taxonomy: &Taxonomy) {
     }
 }
 
-fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
+fn read(directory: &Directory, seed: u64, is_over: &AtomicBool, reads: &AtomicU64) {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut newest: HashMap<IpAddr, u32> = HashMap::new();
-    let mut reads = 0;
     while !is_over.load(Ordering::Relaxed) {
         let line = chance.random_range(0..LINES);
         let (source, owners) = match chance.random_range(0..3) {
@@ -107,7 +110,7 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
         };
         let mac = chance.random::<bool>().then(|| mac(owners[0]));
         let code = Code::read(directory.identify(source, mac, false, policy::moment::Moment::FIRST).asker.blocked());
-        reads += 1;
+        reads.fetch_add(1, Ordering::Relaxed);
         let Some(code) = code else {
             assert_eq!(owners[0], PASSING + line, "{source} has a household at every moment");
             continue;
@@ -118,29 +121,29 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool) -> u64 {
         assert!(code.version >= *newest, "{source} is {code:?} after version {newest}");
         *newest = code.version;
     }
-    reads
 }
 
 #[test]
-fn readers_never_see_a_torn_mask_another_households_or_an_older_one_while_everything_moves() {
+fn readers_never_see_a_torn_foreign_or_older_mask_while_all_moves() {
     let taxonomy = coded::taxonomy();
     let directory = Directory::new(OperatorDefaults::default());
     for line in 0..LINES {
         directory.install(rules(&taxonomy, STEADY + line, 0, &[around(steady(line), 24)]));
         directory.install(rules(&taxonomy, MOVING + line, 0, &[around(moving(line), 56 + line as u8)]));
     }
-    let is_over = AtomicBool::new(false);
-    let reads: u64 = std::thread::scope(|scope| {
+    let (is_over, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
         let readers = [1, 2].map(|seed| {
             scope.spawn({
-                let (directory, is_over) = (&directory, &is_over);
-                move || read(directory, seed, is_over)
+                let (directory, is_over, reads) = (&directory, &is_over, &reads);
+                move || read(directory, seed, is_over, reads)
             })
         });
-        write(&directory, &taxonomy);
+        // A reader that failed is waited for no longer.
+        let is_failing = || readers.iter().any(|reader| reader.is_finished());
+        write(&directory, &taxonomy, |writes| reads.load(Ordering::Relaxed) >= writes.into() || is_failing());
         is_over.store(true, Ordering::Relaxed);
-        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
-    println!("{reads} reads during {WRITES} writes");
-    assert!(reads > u64::from(WRITES), "{reads} reads: the readers had no time");
+    println!("{} reads during {WRITES} writes", reads.load(Ordering::Relaxed));
 }

@@ -17,8 +17,9 @@ use policy::{
 
 use crate::{
     cache::KeyRef,
-    engine::{AtHand, TYPE_ANY},
-    query::Query,
+    engine::AtHand,
+    message,
+    query::{Query, TYPE_ANY},
     recurse::{Answer, Question},
     respond::{LOCAL_TTL_MAX_S, STALE_TTL_S},
 };
@@ -85,7 +86,7 @@ pub(crate) fn read(AtHand { entry, is_stale, now, .. }: AtHand<'_>) -> Option<An
     } else {
         entry.write_ttls(&mut copy, now);
     }
-    let Message { metadata, mut answers, mut authorities, .. } = Message::from_vec(&copy).ok()?;
+    let Message { metadata, mut answers, mut authorities, .. } = message::read(&copy)?.message;
     answers.iter_mut().chain(&mut authorities).for_each(|record| record.ttl = record.ttl.min(LOCAL_TTL_MAX_S));
     let rcode = metadata.response_code;
     matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain).then_some(Answer { rcode, answers, authorities })

@@ -18,7 +18,7 @@ use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
 use policy::{
     blocklist::{Blocklist, Classification},
-    decide::{Asker, Verdict, decide, review},
+    decide::{Asker, Verdict, judge},
     directory::TOUCHED_MAX,
     key::name_of_address,
     listing::Action,
@@ -27,8 +27,8 @@ use policy::{
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
 use crate::{
-    addresses::for_each_address,
-    query::{HEADER_OCTETS, Query, number, skip_name},
+    addresses::{for_each_address, targets},
+    query::{HEADER_OCTETS, Query, Rcode, number, skip_name},
     respond::Transport,
 };
 
@@ -37,22 +37,25 @@ use crate::{
 const ENTRY_OVERHEAD_OCTETS: u64 = 200;
 /// What an average entry weighs, for sizing the cache's tables, in octets.
 const ENTRY_TYPICAL_OCTETS: u64 = 320;
-/// Type, class and flags behind the name in a key.
-const KEY_TAIL_OCTETS: usize = 5;
-/// Type and class: the part of it that a question has too.
-const QUESTION_TAIL_OCTETS: usize = 4;
+/// Type and class behind the name in a key, as in a question.
+const KEY_TAIL_OCTETS: usize = 4;
 /// Places of a worker's window: half a mebibyte of them, which a core's own cache holds.
 const WINDOW_PLACES: usize = 1 << 14;
 /// The largest message that a window holds on to, in octets: it may outlive its place in the cache, beside the budget.
 const WINDOW_MESSAGE_MAX: usize = 1_232;
 /// Every so often what a window answers is asked of the cache too, so that the cache knows what is popular and keeps it.
 const WINDOW_USES: u8 = 64;
-/// The most addresses of an answer whose listings are kept. Those that are listed alike count as one, so only somebody who tries has more.
-const LISTED_ADDRESSES_MAX: usize = 16;
+/// Addresses of an answer whose listings are no weight of their own: nearly no answer has more, and nearly no address is listed.
+const ADDRESSES_FREE: usize = 16;
+/// What the listing of each further address costs, in octets, its name on the heap included.
+const LISTED_ADDRESS_OCTETS: usize = size_of::<(Name, Classification)>() + 80;
+/// Addresses that are listed alike as one of the last few before them are kept once.
+const ALIKE_LOOKED_BACK: usize = 16;
 /// Stands for lists that never were; a real stamp is a part of a SHA-256.
 const NO_STAMP: u64 = u64::MAX;
 
-/// The question an answer is kept under: lower-case wire name, type, class, DO and CD.
+/// The question an answer is kept under: lower-case wire name, type, class. Nothing is validated and no signature is kept, so DO and CD
+/// make no difference to an answer; where they do, they must come back in here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(Box<[u8]>);
 
@@ -67,13 +70,12 @@ impl<'a> KeyRef<'a> {
     /// The key of a query.
     #[must_use]
     pub fn of(query: &'a Query<'_>) -> Self {
-        let flags = u8::from(query.edns.is_some_and(|edns| edns.dnssec_ok)) | u8::from(query.checking_disabled()) << 1;
-        Self::new(query.name(), query.record_type, query.class, flags)
+        Self::new(query.name(), query.resolved_type(), query.class)
     }
 
-    pub(crate) fn new(name: NameRef<'a>, record_type: u16, class: u16, flags: u8) -> Self {
+    pub(crate) fn new(name: NameRef<'a>, record_type: u16, class: u16) -> Self {
         let ([t0, t1], [c0, c1]) = (record_type.to_be_bytes(), class.to_be_bytes());
-        Self { name, tail: [t0, t1, c0, c1, flags] }
+        Self { name, tail: [t0, t1, c0, c1] }
     }
 
     /// The key of the same question about another name.
@@ -134,10 +136,10 @@ impl Classified {
         let mut addresses: Vec<(Name, Classification)> = Vec::new();
         if lists.has_addresses() {
             for_each_address(entry.message(), |address| {
-                let (name, class) = (name_of_address(address), lists.classify_address(address));
-                let is_new = class != Classification::NOTHING && addresses.iter().all(|(_, known)| *known != class);
-                if is_new && addresses.len() < LISTED_ADDRESSES_MAX {
-                    addresses.push((name, class));
+                let class = lists.classify_address(address);
+                let is_known = || addresses.iter().rev().take(ALIKE_LOOKED_BACK).any(|(_, known)| *known == class);
+                if class != Classification::NOTHING && !is_known() {
+                    addresses.push((name_of_address(address), class));
                 }
             });
         }
@@ -167,6 +169,8 @@ pub struct Entry {
     /// each. Only header and question as long as the question was not resolved.
     octets: Box<[u8]>,
     message_octets: u16,
+    /// How many addresses stand in its answer.
+    addresses: u16,
     chain: Box<[Name]>,
     /// The stamp of the lists that say nothing of any of its names. Nearly all names are such names, and then this word is
     /// all that a query reads.
@@ -179,35 +183,40 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes a wire answer without OPT, with the names behind the one asked for.
+    /// Takes a wire answer without OPT. The names and the addresses that it leads to are read from it, so that nothing is sent that was
+    /// not judged.
     ///
     /// Returns none where the message cannot be walked; that is a fault of ours and is answered SERVFAIL.
     #[must_use]
-    pub fn new(message: Vec<u8>, chain: Vec<Name>, ttl_s: u32, now: Duration) -> Option<Self> {
+    pub fn new(message: Vec<u8>, ttl_s: u32, now: Duration) -> Option<Self> {
         let message_octets = u16::try_from(message.len()).ok()?;
+        let (chain, mut addresses) = (targets(&message).into(), 0_u16);
+        // A message has no room for as many as would not fit.
+        for_each_address(&message, |_| addresses = addresses.saturating_add(1));
         let mut octets = message;
         ttl_places(&octets)?.iter().for_each(|place| octets.extend(place.to_ne_bytes()));
-        Some(Self { octets: octets.into(), message_octets, chain: chain.into(), stored_s: seconds(now), ttl_s, ..Self::blank() })
+        Some(Self { octets: octets.into(), message_octets, addresses, chain, stored_s: seconds(now), ttl_s, ..Self::blank() })
     }
 
     /// A question that nobody has resolved: it may be blocked all the same.
     #[must_use]
     pub fn unresolved(key: &KeyRef<'_>) -> Self {
-        let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail[..QUESTION_TAIL_OCTETS]].concat();
+        let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail].concat();
         Self { message_octets: u16::try_from(octets.len()).expect("a question is short"), octets: octets.into(), ..Self::blank() }
     }
 
     /// The same answer, of which nobody has said anything yet.
     #[must_use]
     pub fn unjudged(&self) -> Self {
-        let Self { message_octets, stored_s, ttl_s, .. } = *self;
-        Self { octets: self.octets.clone(), message_octets, chain: self.chain.clone(), stored_s, ttl_s, ..Self::blank() }
+        let Self { message_octets, addresses, stored_s, ttl_s, .. } = *self;
+        Self { octets: self.octets.clone(), message_octets, addresses, chain: self.chain.clone(), stored_s, ttl_s, ..Self::blank() }
     }
 
     fn blank() -> Self {
         Self {
             octets: Box::default(),
             message_octets: 0,
+            addresses: 0,
             chain: Box::default(),
             unlisted: AtomicU64::new(NO_STAMP),
             listed: ArcSwapOption::empty(),
@@ -217,11 +226,11 @@ impl Entry {
         }
     }
 
-    /// Whether it is about the question of this key; DO and CD do not stand in the question and are the caller's to compare.
+    /// Whether it is about the question of this key.
     fn is_about(&self, key: &KeyRef<'_>) -> bool {
         let question = self.octets.get(HEADER_OCTETS..).unwrap_or_default();
         let name = key.name.wire();
-        question.starts_with(name) && question[name.len()..].starts_with(&key.tail[..QUESTION_TAIL_OCTETS])
+        question.starts_with(name) && question[name.len()..].starts_with(&key.tail)
     }
 
     /// Whether it has an answer that may still be used.
@@ -254,6 +263,13 @@ impl Entry {
         seconds(now).saturating_sub(self.stored_s)
     }
 
+    /// Whether the name that was asked for exists. Where it leads to another one, the code is that one's (RFC 6604 section 3).
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        let (code, answers) = (self.message()[3] & 0x0f, number(self.message(), 6).unwrap_or(0));
+        code == Rcode::NoError as u8 || code == Rcode::NxDomain as u8 && answers > 0
+    }
+
     /// The message.
     #[must_use]
     pub fn message(&self) -> &[u8] {
@@ -273,7 +289,7 @@ impl Entry {
             // Nobody lists anything of it, but a family may have named it, or what it leads to.
             let chain = if with_answer { &*self.chain } else { &[] };
             let chain = chain.iter().map(|name| (name.borrow(), &Classification::NOTHING));
-            return review(asker, decide(asker, name, &Classification::NOTHING), chain);
+            return judge(asker, name, &Classification::NOTHING, chain);
         }
         let listed = self.listed.load();
         match listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
@@ -325,7 +341,7 @@ impl Entry {
         let (chain, addresses) = if with_answer { (&*self.chain, &*by.addresses) } else { (&[] as &[_], &[] as &[_]) };
         let chain = chain.iter().map(Name::borrow).zip(&by.chain);
         let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
-        review(asker, decide(asker, name, &by.asked), chain.chain(addresses))
+        judge(asker, name, &by.asked, chain.chain(addresses))
     }
 
     /// The names that hops of a verdict under these lists are about, behind the one asked for: the chain's, and those that stand for listed
@@ -387,7 +403,8 @@ impl Weighter<Key, Arc<Entry>> for ByOctets {
     fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
         let per_name = size_of::<Name>() + size_of::<Classification>();
         let chain: usize = entry.chain.iter().map(|name| name.borrow().wire().len() + per_name).sum();
-        (key.0.len() + entry.octets.len() + chain) as u64 + ENTRY_OVERHEAD_OCTETS
+        let addresses = usize::from(entry.addresses).saturating_sub(ADDRESSES_FREE) * LISTED_ADDRESS_OCTETS;
+        (key.0.len() + entry.octets.len() + chain + addresses) as u64 + ENTRY_OVERHEAD_OCTETS
     }
 }
 
@@ -438,7 +455,6 @@ pub struct Window {
 struct Place {
     hash: u64,
     entry: Arc<Entry>,
-    flags: u8,
     uses: u8,
 }
 
@@ -461,9 +477,8 @@ impl Window {
             return cache.find(key);
         }
         let hash = self.hash(key.name, &key.tail);
-        let flags = key.tail[QUESTION_TAIL_OCTETS];
         let place = &mut self.places[Self::place(hash)];
-        if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.flags == flags && near.entry.is_about(key)) {
+        if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.entry.is_about(key)) {
             near.uses = (near.uses + 1) % WINDOW_USES;
             if near.uses == 0 && cache.find(key).is_none() {
                 // The cache gave up what it thought nobody asks for.
@@ -473,7 +488,7 @@ impl Window {
         }
         let entry = cache.find(key)?;
         let is_small = entry.octets.len() <= WINDOW_MESSAGE_MAX;
-        *place = is_small.then(|| Place { hash, entry: Arc::clone(&entry), flags, uses: 0 });
+        *place = is_small.then(|| Place { hash, entry: Arc::clone(&entry), uses: 0 });
         Some(entry)
     }
 
@@ -513,7 +528,7 @@ impl Window {
         octets.fold(0, |touched, octets| touched ^ octets.first().copied().map_or(0, u64::from))
     }
 
-    /// The same name and type have the same hash, whatever the flags: those stand elsewhere in a packet.
+    /// The same name and type have the same hash, in a key and in a packet.
     fn hash(&self, name: NameRef<'_>, tail: &[u8]) -> u64 {
         let mut state = self.hasher.build_hasher();
         state.write(name.wire());
@@ -534,87 +549,4 @@ impl Default for Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &Name) -> KeyRef<'_> {
-        KeyRef::new(name.borrow(), 1, 1, 0)
-    }
-
-    /// An answer of about `octets`, without records: its size is its header's and question's, padded behind for the weigher.
-    fn entry(octets: usize) -> Arc<Entry> {
-        Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::blank() })
-    }
-
-    #[test]
-    fn a_borrowed_key_finds_what_its_owned_form_keeps() {
-        let cache = AnswerCache::new(1 << 20);
-        let names: Vec<Name> = (0..100).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
-        for (octets, name) in names.iter().enumerate() {
-            cache.insert(key(name).to_owned(), entry(octets));
-        }
-        for (octets, name) in names.iter().enumerate() {
-            assert_eq!(cache.find(&key(name)).map(|entry| entry.octets.len()), Some(octets));
-            for other in [KeyRef::new(name.borrow(), 28, 1, 0), KeyRef::new(name.borrow(), 1, 3, 0), KeyRef::new(name.borrow(), 1, 1, 1)] {
-                assert!(cache.find(&other).is_none(), "type, class and flags are of the key");
-            }
-        }
-    }
-
-    #[test]
-    fn a_window_shows_what_the_cache_holds_and_something_newer_when_it_is_asked_for() {
-        let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
-        let names: Vec<Name> = (0..3_000).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
-        for name in &names {
-            assert!(window.find(&cache, &key(name)).is_none());
-            cache.insert(key(name).to_owned(), Arc::new(Entry::unresolved(&key(name))));
-        }
-        for _ in 0..3 {
-            for name in &names {
-                let found = window.find(&cache, &key(name)).unwrap();
-                assert!(found.is_about(&key(name)), "never another name's entry");
-                let other = KeyRef::new(name.borrow(), 1, 1, 1);
-                assert!(window.find(&cache, &other).is_none(), "DO and CD are of the key");
-                assert!(window.find_newer(&cache, &key(name), &found).is_none());
-            }
-        }
-        // What the cache lost, and the window still shows, comes back when it is used.
-        let popular = key(&names[9]);
-        let shown = window.find(&cache, &popular).unwrap();
-        cache.0.remove(&popular);
-        assert!((0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown)));
-        assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
-        let (name, known) = (&names[7], window.find(&cache, &key(&names[7])).unwrap());
-        let newer = Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(name)) });
-        cache.insert(key(name).to_owned(), Arc::clone(&newer));
-        assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(name), &known).unwrap(), &newer));
-        assert!(Arc::ptr_eq(&window.find(&cache, &key(name)).unwrap(), &newer));
-    }
-
-    #[test]
-    fn the_budget_holds_whatever_comes() {
-        const BUDGET: u64 = 1 << 20;
-        let cache = AnswerCache::new(BUDGET);
-        for number in 0..50_000 {
-            let name = Name::parse(&format!("n{number}.example")).unwrap();
-            // Now and then one that weighs more than a shard may hold.
-            cache.insert(key(&name).to_owned(), entry(if number % 500 == 0 { 60_000 } else { number % 700 }));
-            assert!(cache.usage().0 <= BUDGET, "{:?} after {number}", cache.usage());
-        }
-        let (octets, entries) = cache.usage();
-        assert!(octets > BUDGET / 2 && entries > 1_000, "{octets} octets, {entries} entries");
-    }
-
-    #[test]
-    fn what_is_asked_often_outlives_a_flood_of_names_asked_once() {
-        let cache = AnswerCache::new(1 << 20);
-        let hot: Vec<Name> = (0..100).map(|number| Name::parse(&format!("hot{number}.example")).unwrap()).collect();
-        for name in &hot {
-            cache.insert(key(name).to_owned(), entry(100));
-        }
-        for number in 0..30_000 {
-            assert!(number % 300 != 0 || hot.iter().all(|name| cache.find(&key(name)).is_some()), "lost before {number}");
-            cache.insert(key(&Name::parse(&format!("cold{number}.example")).unwrap()).to_owned(), entry(100));
-        }
-    }
-}
+mod tests;

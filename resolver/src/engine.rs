@@ -12,30 +12,32 @@ use std::{
     hint::black_box,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::Guard;
-use ipnet::IpNet;
 use policy::{
     blocklist::Blocklist,
     decide::{Asker, Verdict},
-    directory::Reader,
+    directory::{IdentitySource, Reader, Trust},
     listing::{Action, Records},
     moment::Moment,
     name::WireName,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
+    access::Access,
     addresses::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB},
     alias::{self, Alias},
     cache::{AnswerCache, Entry, Key, KeyRef, Window},
     encode::encode,
     flight::Flights,
     gate::{self, Gate, Place},
-    notify,
-    query::{Query, Rcode, Rejection},
+    query::{Query, Rcode, TYPE_ANY},
     reason::Wording,
     record::{Count, Pen, Recorder},
     recurse::{Answer, Question, RecursionError},
@@ -46,21 +48,18 @@ pub use crate::parts::{Parts, Stale};
 
 /// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
 const RESOLUTION_MAX: Duration = Duration::from_secs(10);
-/// Info-codes of RFC 8914 sections 4.21 and 4.23.
-const NOT_AUTHORITATIVE: u16 = 20;
+/// Info-code of RFC 8914 section 4.23.
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 
 pub(crate) const CLASS_IN: u16 = 1;
-const CLASS_CH: u16 = 3;
-const TYPE_TXT: u16 = 16;
-pub(crate) const TYPE_ANY: u16 = 255;
 
 /// The data path.
 pub struct Engine {
     pub(crate) parts: Parts,
+    pub(crate) access: Access,
     pub(crate) cache: AnswerCache,
     flights: Flights<Key, Result<Arc<Entry>, Option<u16>>>,
-    resolutions: Arc<Semaphore>,
+    pub(crate) resolutions: Arc<Semaphore>,
     clients: Gate<IpAddr>,
     started: Instant,
     common: Mutex<Desk>,
@@ -73,7 +72,7 @@ pub struct Engine {
 /// acknowledged before they were sent is in force for each of them.
 pub struct Turn<'e> {
     lists: Guard<Arc<Blocklist>>,
-    directory: Reader<'e>,
+    pub(crate) directory: Reader<'e>,
     /// Time since the start.
     now: Duration,
 }
@@ -143,11 +142,29 @@ pub(crate) enum Walked {
     NoTarget { verdict: Verdict, hop: usize },
 }
 
+/// A query that is being resolved, with the lists and the rules it is judged by.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'q> {
+    pub(crate) query: &'q Query<'q>,
+    pub(crate) asker: &'q Asker,
+    pub(crate) lists: &'q Blocklist,
+    pub(crate) transport: Transport,
+}
+
+/// What became of it. Where it could not be resolved, the walk is still without an answer, and SERVFAIL is written.
+pub(crate) struct Completed {
+    pub(crate) walked: Walked,
+    /// What was judged, where it had to be resolved.
+    pub(crate) entry: Option<Arc<Entry>>,
+    /// Whether any of the answer is older than it should be.
+    pub(crate) is_stale: bool,
+}
+
 /// What is known of a question at this moment.
 #[derive(Clone, Copy)]
 pub(crate) struct AtHand<'e> {
     pub(crate) entry: &'e Entry,
-    /// Whether its answer may be used: it is fresh, or was resolved for this very query.
+    /// Whether its answer may be used: it is fresh, was resolved for this very query, or is stale where that is better than none.
     pub(crate) is_usable: bool,
     /// Whether it is older than it should be.
     pub(crate) is_stale: bool,
@@ -161,6 +178,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let recorder = Recorder::new(&parts.taxonomy, Arc::clone(&parts.lists), parts.sample_every);
         Self {
+            access: Access::of(&parts),
             common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none(), due: Vec::new() }),
             recorder,
             cache: AnswerCache::new(parts.cache_octets),
@@ -203,34 +221,18 @@ impl Engine {
         let mut room = WireName::default();
         let query = match Query::parse(packet, &mut room) {
             Ok(query) => query,
-            Err(Rejection::Silent) => {
-                pen.count(Count::Silent);
-                return Step::Silent;
-            }
-            Err(Rejection::Answer(Rcode::NotImp)) if notify::is_notify(packet) && self.parts.on_notify.is_some() => {
-                if let Some(tell) = &self.parts.on_notify {
-                    pen.count(Count::Notify);
-                    notify::answer(packet, peer, tell, reply);
-                }
-                return Step::Reply;
-            }
-            Err(Rejection::Answer(rcode)) => {
-                pen.count(Count::Malformed);
-                respond::write_rejection(reply, packet, rcode);
-                return Step::Reply;
-            }
+            Err(rejection) => return self.reject(packet, rejection, turn, peer, pen, reply),
         };
-        let looks_only = !query.recursion_desired();
-        let is_refused = looks_only && query.class == CLASS_IN && !contains(&self.parts.snoop_from, peer);
-        let meta = if is_refused { Some(Rcode::Refused) } else { self.answer_meta(&query, transport, reply) };
-        if let Some(rcode) = meta {
-            if rcode != Rcode::NoError {
-                respond::write_error(reply, &query, rcode, is_refused.then_some(Reason::Code(NOT_AUTHORITATIVE)), transport);
-            }
+        let mac = query.edns.and_then(|edns| edns.mac);
+        let trust = if mac.is_some() { self.access.trust(peer) } else { Trust::Household };
+        let identity = turn.directory.identify(peer, mac, trust);
+        // The address of a household's line has just been looked up; only for all others the list of networks is asked.
+        if identity.source == IdentitySource::Unknown && !self.access.may_ask(peer) {
+            return Self::refuse(&query, transport, pen, reply);
+        }
+        if self.answer_meta(&query, peer, transport, reply) {
             return Step::Reply;
         }
-        let mac = query.edns.and_then(|edns| edns.mac);
-        let identity = turn.directory.identify(peer, mac, mac.is_some() && self.is_trusted(peer));
         pen.identified(&identity);
         if !identity.asker.standards().is_hidden() {
             pen.asked(query.name());
@@ -303,56 +305,78 @@ impl Engine {
         if reply.is_empty() { Step::Dropped } else { Step::Reply }
     }
 
-    /// Answers who asks without recursion, from what others asked for: as long as nothing is validated, whatever they wanted of it.
+    /// Answers who asks without recursion, from what others asked for.
     fn look(&self, query: &Query<'_>, asker: &Asker, turn: &Turn<'_>, transport: Transport, reply: &mut Vec<u8>) -> bool {
-        (0..4).any(|flags| {
-            let key = KeyRef::new(query.name(), query.record_type, query.class, flags);
-            let Some(entry) = self.cache.find(&key) else { return false };
-            let is_stale = entry.is_stale_but_servable(turn.now, self.parts.stale.longer);
-            let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now), is_stale, now: turn.now };
-            match self.walk(query, asker, &turn.lists, at_hand, transport, reply) {
-                Walked::Answered { .. } => true,
-                Walked::NoTarget { verdict, .. } => {
-                    self.lead(query, verdict, &turn.lists, None, transport, reply);
-                    true
-                }
-                Walked::NoAnswer { .. } => false,
+        let Some(entry) = self.cache.find(&KeyRef::of(query)) else { return false };
+        let is_stale = entry.is_stale_but_servable(turn.now, self.parts.stale.longer);
+        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now) || is_stale, is_stale, now: turn.now };
+        match self.walk(query, asker, &turn.lists, at_hand, transport, reply) {
+            Walked::Answered { .. } => true,
+            Walked::NoTarget { verdict, .. } => {
+                self.lead(query, verdict, &turn.lists, None, transport, reply);
+                true
             }
-        })
+            Walked::NoAnswer { .. } => false,
+        }
     }
 
     /// Finishes a miss; the reply is written when it returns, and empty where none is to be sent. It is judged by the lists and the rules under which it arrived.
     pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
         reply.clear();
-        let Miss { packet, client: Client { asker, transport, .. }, lists, mut walked, permit, place: _place } = miss;
-        let (mut room, permit) = (WireName::default(), Arc::new(permit));
+        let Miss { packet, client: Client { asker, transport, .. }, lists, walked, permit, place: _place } = miss;
+        let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
         };
-        if matches!(walked, Walked::NoAnswer { .. }) {
-            let question = Question::new(query.name().to_owned(), query.record_type);
-            walked = match self.obtain_in_time(KeyRef::of(&query).to_owned(), question, &permit).await {
-                Ok((entry, is_stale)) => {
-                    let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
-                    self.walk(&query, &asker, &lists, resolved, transport, reply)
-                }
-                Err(code) => {
-                    self.common_desk().pen.unanswered(&asker, query.name());
-                    return respond::write_error(reply, &query, Rcode::ServFail, code.map(Reason::Code), transport);
-                }
-            };
+        let asked = Asked { query: &query, asker: &asker, lists: &lists, transport };
+        let Completed { walked, is_stale, .. } = self.complete(asked, walked, permit, reply).await;
+        if is_stale {
+            self.recorder.stale.increment(1);
         }
-        if let Walked::NoTarget { verdict, .. } = walked
-            && let Some(alias) = Alias::wanted(query.name(), verdict, &lists)
+        let mut desk = self.common_desk();
+        match walked {
+            Walked::Answered { verdict, .. } | Walked::NoTarget { verdict, .. } => {
+                desk.pen.judged(&asker, query.name(), verdict, lists.stamp());
+            }
+            Walked::NoAnswer { .. } => desk.pen.unanswered(&asker, query.name()),
+        }
+    }
+
+    /// Resolves what a query lacks, and writes the reply: of a miss, and of an explanation.
+    pub(crate) async fn complete(
+        self: &Arc<Self>,
+        asked: Asked<'_>,
+        walked: Walked,
+        permit: OwnedSemaphorePermit,
+        reply: &mut Vec<u8>,
+    ) -> Completed {
+        let Asked { query, asker, lists, transport } = asked;
+        let permit = Arc::new(permit);
+        let mut completed = Completed { walked, entry: None, is_stale: false };
+        if matches!(completed.walked, Walked::NoAnswer { .. }) {
+            let question = Question::new(query.name().to_owned(), query.resolved_type());
+            match self.obtain_in_time(KeyRef::of(query).to_owned(), question, &permit).await {
+                Ok((entry, is_stale)) => {
+                    // What other lists than the live ones say of an entry is not to be remembered with it.
+                    let is_live = lists.stamp() == self.parts.lists.load().stamp();
+                    let entry = if is_live { entry } else { Arc::new(entry.unjudged()) };
+                    let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
+                    let walked = self.walk(query, asker, lists, resolved, transport, reply);
+                    completed = Completed { walked, entry: Some(entry), is_stale };
+                }
+                Err(code) => respond::write_error(reply, query, Rcode::ServFail, code.map(Reason::Code), transport),
+            }
+        }
+        if let Walked::NoTarget { verdict, .. } = completed.walked
+            && let Some(alias) = Alias::wanted(query.name(), verdict, lists)
         {
-            let obtained = self.obtain_in_time(alias.key(&query).to_owned(), alias.question(&query), &permit).await.ok();
+            let obtained = self.obtain_in_time(alias.key(query).to_owned(), alias.question(query), &permit).await.ok();
             let resolved =
                 obtained.as_ref().map(|(entry, is_stale)| AtHand { entry, is_usable: true, is_stale: *is_stale, now: self.now() });
-            self.lead(&query, verdict, &lists, resolved, transport, reply);
+            completed.is_stale |= resolved.is_some_and(|resolved| resolved.is_stale);
+            self.lead(query, verdict, lists, resolved, transport, reply);
         }
-        if let Walked::Answered { verdict, .. } | Walked::NoTarget { verdict, .. } = walked {
-            self.common_desk().pen.judged(&asker, query.name(), verdict, lists.stamp());
-        }
+        completed
     }
 
     /// The answer to a question for a client that waits, and whether it is older than it should be.
@@ -375,10 +399,7 @@ impl Engine {
         });
         match tokio::time::timeout(stale.client_patience, newer).await {
             Ok(Ok(Ok(newer))) => Ok((newer, false)),
-            _ => {
-                self.recorder.stale.increment(1);
-                Ok((old, true))
-            }
+            _ => Ok((old, true)),
         }
     }
 
@@ -400,7 +421,7 @@ impl Engine {
     /// A renewal, where there is a place for one more resolution.
     fn renewal(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Renewal> {
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
-        let question = Question { renews: true, ..Question::new(query.name().to_owned(), query.record_type) };
+        let question = Question { renews: true, ..Question::new(query.name().to_owned(), query.resolved_type()) };
         Some(Renewal { key: (*key).to_owned(), question, _permit: permit })
     }
 
@@ -421,19 +442,20 @@ impl Engine {
             if !self.block(query, verdict, lists, transport, reply) {
                 return Walked::NoTarget { verdict, hop };
             }
-        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, verdict) {
+        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, &mut verdict) {
             return self.lead_elsewhere(query, verdict, hop, transport, reply);
         } else {
             // What does not lead to the proxy is answered as if no path were listed.
             verdict.action = Action::Policy;
-            if query.record_type == TYPE_ANY {
-                respond::write_any(reply, query, transport);
+            if !is_usable {
+                return Walked::NoAnswer { verdict };
+            }
+            if query.record_type == TYPE_ANY && entry.has_name() {
+                respond::write_any(reply, query, is_stale.then_some(Reason::Stale(Rcode::NoError)), transport);
             } else if is_stale {
                 respond::write_stale(reply, query, entry, transport);
-            } else if is_usable {
-                respond::write_cached(reply, query, entry, now, transport);
             } else {
-                return Walked::NoAnswer { verdict };
+                respond::write_cached(reply, query, entry, now, transport);
             }
         }
         Walked::Answered { verdict, hop }
@@ -510,8 +532,11 @@ impl Engine {
     /// Whether a type leads to a host, and a name that is not blocked leads to another one than its own: to the proxy, if there is one, or
     /// to a search engine's address for families.
     #[cold]
-    fn leads_elsewhere(&self, query: &Query<'_>, verdict: Verdict) -> bool {
-        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied && !self.parts.url_proxy.is_empty();
+    fn leads_elsewhere(&self, query: &Query<'_>, verdict: &mut Verdict) -> bool {
+        if self.parts.url_proxy.is_empty() {
+            *verdict = verdict.without_proxy();
+        }
+        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied;
         leads && matches!(query.record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
     }
 
@@ -537,25 +562,6 @@ impl Engine {
         let answer = alias::read(AtHand { entry: &entry, is_usable: true, is_stale: false, now });
         respond::write_alias(reply, query, &alias, answer.as_ref(), reason, transport);
         Walked::Answered { verdict, hop }
-    }
-
-    /// Queries that are about this server or that no resolver answers. `NoError` means that the reply is written.
-    fn answer_meta(&self, query: &Query<'_>, transport: Transport, reply: &mut Vec<u8>) -> Option<Rcode> {
-        match (query.class, query.record_type) {
-            (CLASS_CH, TYPE_TXT) if query.name().wire() == b"\x02id\x06server\x00" => match &self.parts.server_id {
-                Some(id) => {
-                    respond::write_text(reply, query, id, transport);
-                    Some(Rcode::NoError)
-                }
-                None => Some(Rcode::Refused),
-            },
-            // OPT is no type to ask for, TKEY and TSIG neither: RFC 6895 section 3.1.
-            (CLASS_IN, 0 | 41 | 249 | 250) => Some(Rcode::FormErr),
-            // Zone transfers and the mail meta-types.
-            (CLASS_IN, 251..=254) => Some(Rcode::NotImp),
-            (CLASS_IN, _) => None,
-            _ => Some(Rcode::Refused),
-        }
     }
 
     /// The answer to a question: from the cache, or resolved once for all who ask at the same time.
@@ -594,10 +600,6 @@ impl Engine {
         })
     }
 
-    fn is_trusted(&self, peer: IpAddr) -> bool {
-        contains(&self.parts.trusted_peers, peer)
-    }
-
     /// Time since the start: what the cache counts in.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
@@ -607,9 +609,4 @@ impl Engine {
 /// What the clock on the wall shows.
 pub(crate) fn clock() -> Moment {
     Moment::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
-
-fn contains(networks: &[IpNet], peer: IpAddr) -> bool {
-    let peer = peer.to_canonical();
-    networks.iter().any(|network| network.contains(&peer))
 }

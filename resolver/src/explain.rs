@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hickory_proto::op::Message;
 use policy::{
     blocklist::Blocklist,
     decide::Asker,
@@ -11,12 +10,11 @@ use policy::{
 };
 
 use crate::{
-    alias::Alias,
     cache::{Entry, KeyRef},
-    engine::{AtHand, CLASS_IN, Engine, Walked},
+    engine::{Asked, AtHand, CLASS_IN, Engine, Walked},
+    message::{self, presentation},
     query::{Query, Rcode},
-    recurse::Question,
-    respond::{self, Reason, Transport},
+    respond::{self, Transport},
 };
 
 /// Stands for a code where no answer is sent.
@@ -24,7 +22,7 @@ const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
     /// Says what an asker would get and why, by asking the data path for it: by the live lists, or by others, which may be old.
-    pub async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
+    pub async fn explain(self: &Arc<Self>, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
         let packet = question_packet(&name, record_type);
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
@@ -32,32 +30,27 @@ impl Engine {
         };
         let live = self.parts.lists.current();
         let lists = lists.unwrap_or_else(|| Arc::clone(&live));
-        // What other lists say of an entry is not to be remembered with it.
-        let own = |entry: Arc<Entry>| if lists.stamp() == live.stamp() { entry } else { Arc::new(entry.unjudged()) };
         let mut reply = Vec::new();
         let key = KeyRef::of(&query);
-        let mut entry = own(self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key))));
-        let mut walk = |entry: &Entry, is_usable| {
-            let at_hand = AtHand { entry, is_usable, is_stale: false, now: self.now() };
-            self.walk(&query, &asker, &lists, at_hand, Transport::Told, &mut reply)
-        };
-        let mut walked = walk(&entry, entry.is_fresh(self.now()));
-        if matches!(walked, Walked::NoAnswer { .. }) {
-            match self.obtain(key.to_owned(), Question::new(name.clone(), record_type)).await {
-                Ok(resolved) => {
-                    let resolved = own(resolved);
-                    walked = walk(&resolved, true);
-                    entry = resolved;
+        let known = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
+        // What other lists say of an entry is not to be remembered with it.
+        let mut entry = if lists.stamp() == live.stamp() { known } else { Arc::new(known.unjudged()) };
+        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(self.now()), is_stale: false, now: self.now() };
+        let mut walked = self.walk(&query, &asker, &lists, at_hand, Transport::Told, &mut reply);
+        if !matches!(walked, Walked::Answered { .. }) {
+            // From here on as with a query: it takes a permit, waits as long as a client does, and is given what that is given.
+            match Arc::clone(&self.resolutions).try_acquire_owned() {
+                Ok(permit) => {
+                    let asked = Asked { query: &query, asker: &asker, lists: &lists, transport: Transport::Told };
+                    let completed = self.complete(asked, walked, permit, &mut reply).await;
+                    walked = completed.walked;
+                    entry = completed.entry.unwrap_or(entry);
                 }
-                Err(code) => respond::write_error(&mut reply, &query, Rcode::ServFail, code.map(Reason::Code), Transport::Told),
+                Err(_) => match walked {
+                    Walked::NoTarget { verdict, .. } => self.lead(&query, verdict, &lists, None, Transport::Told, &mut reply),
+                    _ => respond::write_error(&mut reply, &query, Rcode::ServFail, None, Transport::Told),
+                },
             }
-        }
-        if let Walked::NoTarget { verdict, .. } = walked
-            && let Some(alias) = Alias::wanted(query.name(), verdict, &lists)
-        {
-            let obtained = self.obtain(alias.key(&query).to_owned(), alias.question(&query)).await.ok();
-            let resolved = obtained.as_ref().map(|entry| AtHand { entry, is_usable: true, is_stale: false, now: self.now() });
-            self.lead(&query, verdict, &lists, resolved, Transport::Told, &mut reply);
         }
         let (verdict, hop) = match walked {
             Walked::Answered { verdict, hop } | Walked::NoTarget { verdict, hop } => (verdict, hop),
@@ -83,11 +76,11 @@ fn summarise(reply: &[u8]) -> AnswerSummary {
     if reply.is_empty() {
         return AnswerSummary { rcode: NO_ANSWER.to_owned(), records: Vec::new(), error: None };
     }
-    let message = Message::from_vec(reply).expect("our own reply can be read");
+    let message = message::read(reply).expect("our own reply can be read").message;
     let error = message.edns.as_ref().and_then(respond::read_extended_error);
     AnswerSummary {
         rcode: respond::rcode_name(message.metadata.response_code),
-        records: message.answers.iter().map(ToString::to_string).collect(),
+        records: message.answers.iter().map(presentation).collect(),
         error,
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_result_that_is_not_for_all_leaves_the_question_to_one_of_those_who_wait() {
+    async fn a_result_not_for_all_leaves_the_question_to_one_of_those_who_wait() {
         let flights = Arc::new(Flights::default());
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |number| {

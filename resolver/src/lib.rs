@@ -11,6 +11,7 @@
 //! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
 //! through `policy`.
 
+pub mod access;
 mod addresses;
 mod alias;
 pub mod cache;
@@ -22,6 +23,8 @@ pub mod gate;
 pub mod heard;
 pub mod listen;
 pub mod local;
+pub mod message;
+mod meta;
 pub mod notify;
 mod parts;
 pub mod query;

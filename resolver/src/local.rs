@@ -11,7 +11,10 @@ use hickory_proto::{
 
 use policy::name::Name as PolicyName;
 
-use crate::recurse::{Answer, Question, Recursion, RecursionError, canonical};
+use crate::{
+    recurse::{Answer, Question, Recursion, RecursionError, canonical},
+    recursor::sift::ALIASES_MAX,
+};
 
 /// Not records in zone-file form.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +42,6 @@ impl LocalRecords {
         Ok(Self { records, rest })
     }
 }
-
-/// The most aliases that lead from one local record to another; more is a loop.
-const ALIASES_MAX: usize = 8;
 
 #[async_trait]
 impl Recursion for LocalRecords {

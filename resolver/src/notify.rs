@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use policy::name::{Name, NameRef, WireName};
 
-use crate::query::{HEADER_OCTETS, Rcode, number};
+use crate::{
+    query::{HEADER_OCTETS, Rcode, number},
+    respond::push_opt_for,
+};
 
 /// The opcode in the third octet of a header, RFC 1996 section 3.3, and where it stands.
 const NOTIFY: u8 = 4 << 3;
@@ -39,6 +42,7 @@ pub(crate) fn answer(packet: &[u8], peer: IpAddr, tell: &OnNotify, reply: &mut V
         // The letter case is the peer's.
         reply.extend_from_slice(&packet[HEADER_OCTETS..HEADER_OCTETS + zone.wire().len() + 4]);
     }
+    push_opt_for(reply, packet);
 }
 
 /// The zone of the one question: `ZONE IN SOA`.

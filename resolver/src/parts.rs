@@ -19,6 +19,8 @@ pub struct Parts {
     pub contact: Contact,
     /// Who answers what is not in the cache.
     pub recursion: Arc<dyn Recursion>,
+    /// Who may ask beside the households' own lines, and the trusted peers that are named by their own address.
+    pub allow_from: Vec<IpNet>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
     /// Who may ask without recursion, and so see what is in the cache.

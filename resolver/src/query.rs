@@ -14,6 +14,10 @@ use crate::respond::OPTION_EDE;
 pub const HEADER_OCTETS: usize = 12;
 /// EDNS option of dnsmasq's `add-mac`: the asking device's MAC address, six octets or text.
 const OPTION_MAC: u16 = 65001;
+/// The record types of an OPT record, RFC 6891 section 6.1.1, of an address, and of a query for whatever there is.
+const TYPE_OPT: u16 = 41;
+const TYPE_A: u16 = 1;
+pub(crate) const TYPE_ANY: u16 = 255;
 /// The smallest answer that every client takes over UDP, RFC 1035 section 4.2.1, in octets.
 const UDP_PAYLOAD_MIN: u16 = 512;
 
@@ -43,7 +47,7 @@ pub struct Edns {
     pub payload_max: u16,
     /// It wants DNSSEC records.
     pub dnssec_ok: bool,
-    /// The MAC address that somebody on the way asserts.
+    /// The MAC address that somebody on the way asserts: of several such options the first one speaks, and the others are ignored.
     pub mac: Option<Mac>,
     /// It would like the reason of a block as JSON, see `reason.rs`.
     pub wants_json: bool,
@@ -66,7 +70,7 @@ pub struct Query<'p> {
 pub enum Rejection {
     /// Not a query: an answer (answering one could loop) or too short to answer.
     Silent,
-    /// Answer with this code and without a question.
+    /// Answer with this code, and with what can be read of the question.
     Answer(Rcode),
 }
 
@@ -94,23 +98,22 @@ impl<'p> Query<'p> {
         let at = HEADER_OCTETS + name.wire().len();
         let (record_type, class) = number(packet, at).zip(number(packet, at + 2)).ok_or(FORMERR)?;
         let mut query = Self { packet, name, record_type, class, edns: None };
-        query.read_records(at + 4, count(6) + count(8) + count(10))?;
+        query.read_records(at + 4, count(6) + count(8), count(10))?;
         Ok(query)
     }
 
-    /// Walks over the other records for the one OPT.
-    fn read_records(&mut self, mut at: usize, count: usize) -> Result<(), Rejection> {
+    /// Walks over the other records for the one OPT, which stands among the additional ones.
+    fn read_records(&mut self, mut at: usize, before: usize, additional: usize) -> Result<(), Rejection> {
         const FORMERR: Rejection = Rejection::Answer(Rcode::FormErr);
-        const OPT: u16 = 41;
-        for _ in 0..count {
+        for place in 0..before + additional {
             let is_root = self.packet.get(at) == Some(&0);
             at = skip_name(self.packet, at).ok_or(FORMERR)?;
             let record_type = number(self.packet, at).ok_or(FORMERR)?;
             let length = usize::from(number(self.packet, at + 8).ok_or(FORMERR)?);
             let data = self.packet.get(at + 10..at + 10 + length).ok_or(FORMERR)?;
-            if record_type == OPT {
-                // RFC 6891 section 6.1.1: at most one, and its name is the root.
-                if self.edns.is_some() || !is_root {
+            if record_type == TYPE_OPT {
+                // RFC 6891 section 6.1.1: at most one, in the additional section, and its name is the root.
+                if self.edns.is_some() || !is_root || place < before {
                     return Err(FORMERR);
                 }
                 let flags = self.packet.get(at + 2..at + 8).ok_or(FORMERR)?;
@@ -139,6 +142,13 @@ impl<'p> Query<'p> {
         self.packet
     }
 
+    /// The type that is resolved for it. Nobody resolves ANY (RFC 8482): whether the name exists is learnt from its addresses, which most
+    /// others ask for too.
+    #[must_use]
+    pub fn resolved_type(&self) -> u16 {
+        if self.record_type == TYPE_ANY { TYPE_A } else { self.record_type }
+    }
+
     /// The message id.
     #[must_use]
     pub fn id(&self) -> [u8; 2] {
@@ -164,21 +174,62 @@ impl<'p> Query<'p> {
     }
 }
 
-/// The MAC address among the options, if there is one, and whether JSON is asked for; none where the options do not add up.
+/// What of a packet that is no query can be read all the same: what the reply to it needs (RFC 6891 sections 6.1.1 and 7).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remains<'p> {
+    /// The question, where there is exactly one and it is whole.
+    pub question: Option<&'p [u8]>,
+    /// Whether the sender wants DNSSEC records, if it speaks EDNS: it sent an OPT record, wherever that stands and however it ends.
+    pub dnssec_ok: Option<bool>,
+}
+
+impl<'p> Remains<'p> {
+    /// Reads as far as the packet can be read.
+    pub fn of(packet: &'p [u8]) -> Self {
+        let mut remains = Self::default();
+        // Each step returns none where the packet ends early.
+        let _ = remains.read(packet);
+        remains
+    }
+
+    fn read(&mut self, packet: &'p [u8]) -> Option<()> {
+        let count = |at| number(packet, at).map(usize::from);
+        let questions = count(4)?;
+        let mut at = HEADER_OCTETS;
+        for _ in 0..questions {
+            at = skip_name(packet, at)? + 4;
+        }
+        let question = packet.get(HEADER_OCTETS..at)?;
+        // There is nothing that a question's name could point to, so one with a pointer is not repeated.
+        self.question = (questions == 1 && WireName::default().read(packet, HEADER_OCTETS).is_ok()).then_some(question);
+        for _ in 0..count(6)? + count(8)? + count(10)? {
+            at = skip_name(packet, at)?;
+            if number(packet, at)? == TYPE_OPT {
+                self.dnssec_ok = Some(packet.get(at + 6).is_some_and(|flags| flags & 0x80 != 0));
+                return Some(());
+            }
+            at += 10 + count(at + 8)?;
+        }
+        Some(())
+    }
+}
+
+/// The MAC address that the first such option asserts, if it is one, and whether JSON is asked for; none where the options do not add up.
 fn read_options(mut data: &[u8]) -> Option<(Option<Mac>, bool)> {
+    // Who comes first speaks, also where that names nobody: a device cannot be talked over by what others append to its query.
     let (mut mac, mut wants_json) = (None, false);
     while !data.is_empty() {
         let code = number(data, 0)?;
         let length = usize::from(number(data, 2)?);
         let value = data.get(4..4 + length)?;
         if code == OPTION_MAC {
-            mac = read_mac(value).or(mac);
+            mac = mac.or_else(|| Some(read_mac(value)));
         } else if code == OPTION_EDE {
             wants_json |= value == [0, 0];
         }
         data = &data[4 + length..];
     }
-    Some((mac, wants_json))
+    Some((mac.flatten(), wants_json))
 }
 
 /// Six octets, or text such as `02:00:5e:00:53:01`. Anything else names nobody.

@@ -132,11 +132,11 @@ impl<'t> Reason<'t> {
         }
     }
 
-    /// Whether there is anything to tell but the code. Of an order that may be confidential there is not: neither its basis nor whom to
-    /// ask, so that it looks like any other.
+    /// Whether there is nothing to tell but the code: of an order in a feed, whose basis is not known. A mandate tells its basis, a
+    /// confidential one as any other, so that neither its text nor the lack of one says which it is.
     fn is_silent(self) -> bool {
         match self {
-            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, mandate, _) => mandate.is_none_or(|mandate| mandate.confidential),
+            Self::Blocked(Verdict { layer: Layer::Mandatory, .. }, mandate, _) => mandate.is_none(),
             Self::Blocked(..) => false,
             Self::Code(_) | Self::Stale(_) => true,
         }
@@ -159,7 +159,7 @@ impl<'t> Reason<'t> {
             Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny => Some(OWN_LIST),
             Layer::Paused => Some(PAUSED),
             Layer::Bypass => Some(BYPASS),
-            Layer::SafeSearch => Some(SAFE_SEARCH),
+            Layer::SafeSearchDeny | Layer::SafeSearch => Some(SAFE_SEARCH),
             _ => None,
         };
         let categories: CategorySet = verdict.categories;
@@ -281,25 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn an_order_tells_its_basis_and_a_confidential_one_nothing_in_any_form() {
+    fn a_confidential_order_reads_as_any_other_of_its_basis_in_every_form() {
         let whole = wording(&["mailto:help@isp.example"], "ISP");
         let verdict = Verdict { action: Action::Ordered, ..Verdict::by(Layer::Mandatory) };
         let mandate = |confidential| {
-            let document = Document { name: Some("a.example".into()), basis: "court-order".into(), confidential, ..Document::default() };
-            Mandate::read("a".parse().unwrap(), document).unwrap()
+            let (name, basis, reference) = (Some("a.example".into()), "court-order".into(), Some("CO/1".into()));
+            Mandate::read("a".parse().unwrap(), Document { name, basis, reference, confidential, ..Document::default() }).unwrap()
         };
-        let (open, secret) = (mandate(false), mandate(true));
-        assert_eq!(text(Reason::Blocked(verdict, Some(&open), &whole), Form::Plain), "court-order");
-        assert_eq!(
-            text(Reason::Blocked(verdict, Some(&open), &whole), Form::Whole),
-            r#"{"c":["mailto:help@isp.example"],"j":"a court's order","o":"ISP","l":"en"}"#
-        );
-        // A feed of orders may have confidential ones among its own: they all look alike.
-        for mandate in [Some(&secret), None] {
-            for form in [Form::Plain, Form::Whole, Form::Brief, Form::Bare] {
-                assert_eq!(text(Reason::Blocked(verdict, mandate, &whole), form), "");
-            }
-            assert_eq!(Reason::Blocked(verdict, mandate, &whole).code(), 16);
+        for mandate in [mandate(false), mandate(true)] {
+            let reason = Reason::Blocked(verdict, Some(&mandate), &whole);
+            assert_eq!(text(reason, Form::Plain), "court-order");
+            assert_eq!(text(reason, Form::Whole), r#"{"c":["mailto:help@isp.example"],"j":"a court's order","o":"ISP","l":"en"}"#);
+            assert_eq!(text(reason, Form::Brief), r#"{"c":["mailto:help@isp.example"]}"#);
+            assert_eq!((text(reason, Form::Bare), reason.code()), (String::new(), 16));
+        }
+        // What rests on a feed has no basis to tell.
+        for form in [Form::Plain, Form::Whole, Form::Brief, Form::Bare] {
+            let of_feed = Reason::Blocked(verdict, None, &whole);
+            assert_eq!((text(of_feed, form), of_feed.code()), (String::new(), 16));
         }
     }
 }

@@ -57,6 +57,8 @@ pub enum Count {
     Silent,
     /// A packet that could not be read.
     Malformed,
+    /// A packet of a client that may not ask.
+    NotAllowed,
     /// A word that a zone has changed.
     Notify,
     /// A query that a list wants no answer to.
@@ -75,6 +77,8 @@ pub enum Count {
     UntrustedPeer,
     /// A MAC address that no device, or more than one, has.
     UnknownMac,
+    /// A MAC address of another device than the source address.
+    OtherDevice,
     /// An asker found by its MAC address.
     ByMac,
     /// By its source address.
@@ -87,7 +91,7 @@ pub enum Count {
     Verdicts,
 }
 
-const LAYERS: [Layer; 15] = Layer::ALL;
+const LAYERS: [Layer; 16] = Layer::ALL;
 /// The first of the bases of mandates; the others follow in their order.
 const ORDERS: usize = Count::Verdicts as usize + LAYERS.len();
 const COUNTS: usize = ORDERS + BASES.len();
@@ -149,6 +153,7 @@ impl Pen {
         match identity.event {
             Some(IdentityEvent::UntrustedPeer) => self.count(Count::UntrustedPeer),
             Some(IdentityEvent::UnknownMac) => self.count(Count::UnknownMac),
+            Some(IdentityEvent::OtherDevice) => self.count(Count::OtherDevice),
             None => {}
         }
     }
@@ -377,6 +382,7 @@ fn counters() -> [Counter; COUNTS] {
         (Count::ClientFull, counter!("ox_protect_clients_limited_total")),
         (Count::Silent, counter!("ox_protect_packets_ignored_total")),
         (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
+        (Count::NotAllowed, counter!("ox_protect_clients_refused_total")),
         (Count::Notify, counter!("ox_protect_notifies_total")),
         (Count::Dropped, counter!("ox_protect_queries_dropped_total")),
         (Count::Proxied, counter!("ox_protect_queries_proxied_total")),
@@ -386,6 +392,7 @@ fn counters() -> [Counter; COUNTS] {
         (Count::HeardDropped, counter!("ox_protect_activity_dropped_total")),
         (Count::UntrustedPeer, dropped("untrusted-peer")),
         (Count::UnknownMac, dropped("unknown-mac")),
+        (Count::OtherDevice, dropped("other-device")),
         (Count::ByMac, identity("mac")),
         (Count::ByAddress, identity("address")),
         (Count::ByNetwork, identity("network")),
@@ -407,7 +414,7 @@ fn describe() {
     describe_counter!("ox_protect_mandate_hits_total", "Queries blocked under a mandate, by its basis");
     describe_counter!("ox_protect_blocked_categories_total", "Queries blocked for a category; a query may count for several");
     describe_counter!("ox_protect_identities_total", "Queries by what their asker was found by");
-    describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that were dropped, by reason");
+    describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that did not hold alone, by reason");
     describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
     describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
     describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
@@ -416,6 +423,10 @@ fn describe() {
     describe_counter!("ox_protect_renewals_total", "Answers resolved again before their end");
     describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
     describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
+    describe_counter!(
+        "ox_protect_clients_refused_total",
+        "Packets refused because their client is outside dns.allow_from and every household's networks"
+    );
     describe_counter!("ox_protect_notifies_total", "Words that a zone has changed (NOTIFY)");
     describe_counter!("ox_protect_queries_dropped_total", "Queries that were not answered because a list wants that");
     describe_counter!("ox_protect_queries_proxied_total", "Queries answered with the proxy that looks at listed paths");

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, RData, Record, RecordType},
+    rr::{Name, Record, RecordType},
 };
 use policy::name::{Name as PolicyName, NameRef};
 
@@ -57,26 +57,6 @@ impl Answer {
     #[must_use]
     pub fn empty(rcode: ResponseCode) -> Self {
         Self { rcode, answers: Vec::new(), authorities: Vec::new() }
-    }
-
-    /// The names behind the one asked for, in order: CNAME and HTTPS/SVCB targets.
-    #[must_use]
-    pub fn chain(&self) -> Vec<PolicyName> {
-        let mut chain = Vec::new();
-        for record in &self.answers {
-            let target = match &record.data {
-                RData::CNAME(target) => &target.0,
-                RData::HTTPS(https) => &https.0.target_name,
-                RData::SVCB(svcb) => &svcb.target_name,
-                _ => continue,
-            };
-            // A target of `.` is the owner itself (RFC 9460 section 2.5), which is judged already.
-            let target = canonical(target);
-            if !target.borrow().is_root() && !chain.contains(&target) {
-                chain.push(target);
-            }
-        }
-        chain
     }
 }
 

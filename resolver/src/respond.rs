@@ -21,7 +21,7 @@ use crate::{
     addresses::{TYPE_A, TYPE_AAAA},
     alias::{Alias, TYPE_CNAME},
     cache::Entry,
-    query::{HEADER_OCTETS, Query, Rcode},
+    query::{HEADER_OCTETS, Query, Rcode, Remains, TYPE_ANY},
     reason::Form,
     recurse::Answer,
 };
@@ -38,7 +38,6 @@ pub const STALE_TTL_S: u32 = 30;
 pub(crate) const OPTION_EDE: u16 = 15;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
-const TYPE_ANY: u16 = 255;
 /// The longest a client may keep what stands in the place of an answer, in seconds: records of a feed's own, and the proxy's addresses.
 pub(crate) const LOCAL_TTL_MAX_S: u32 = 30;
 /// Room that a long answer leaves for the OPT record with its reason, in octets.
@@ -49,6 +48,7 @@ const EDE_OCTETS: usize = 6;
 /// A pointer to the question's name.
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
 /// Places in the header of the lower octets of the counts, RFC 1035 section 4.1.1.
+const QUESTION_COUNT: usize = 5;
 const ANSWER_COUNT: usize = 7;
 const AUTHORITY_COUNT: usize = 9;
 const ADDITIONAL_COUNT: usize = 11;
@@ -290,26 +290,41 @@ pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason:
     finish(reply, query, reason, transport);
 }
 
-/// The answer to ANY: one record that says so, RFC 8482 section 4.2.
+/// The answer to ANY of a name that exists: one record that says so, RFC 8482 section 4.2.
 #[cold]
 #[inline(never)]
-pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transport) {
+pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
     start(reply, query, Rcode::NoError);
     push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
     reply[ANSWER_COUNT] = 1;
-    finish(reply, query, None, transport);
+    finish(reply, query, reason, transport);
 }
 
-/// The answer to a packet whose question cannot be read: a header, no question.
+/// The answer to a packet that is no query for us: a header, the question where it can be read, and an OPT record where the sender speaks
+/// EDNS (RFC 6891 section 7).
 #[cold]
 #[inline(never)]
-pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
+pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode, reason: Option<Reason<'_>>) {
+    let Remains { question, dnssec_ok } = Remains::of(packet);
     reply.clear();
-    reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | rcode as u8 & 0x0f]);
+    // Opcode, RD and CD are the sender's.
+    reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | packet[3] & 0x10 | rcode as u8 & 0x0f]);
     reply.resize(HEADER_OCTETS, 0);
-    if rcode == Rcode::BadVers {
+    if let Some(question) = question {
+        reply[QUESTION_COUNT] = 1;
+        reply.extend_from_slice(question);
+    }
+    if let Some(dnssec_ok) = dnssec_ok {
         reply[ADDITIONAL_COUNT] = 1;
-        push_opt(reply, rcode, false, None);
+        push_opt(reply, rcode, dnssec_ok, reason.map(|reason| (reason, Form::Bare)));
+    }
+}
+
+/// The OPT record of a reply that has none yet, where the sender of the packet speaks EDNS.
+pub(crate) fn push_opt_for(reply: &mut Vec<u8>, packet: &[u8]) {
+    if let Some(dnssec_ok) = Remains::of(packet).dnssec_ok {
+        reply[ADDITIONAL_COUNT] = 1;
+        push_opt(reply, Rcode::NoError, dnssec_ok, None);
     }
 }
 
@@ -443,3 +458,6 @@ pub fn rcode_name(code: ResponseCode) -> String {
         other => format!("RCODE{}", u16::from(other)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,17 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, Notify, Semaphore},
+    time::timeout,
 };
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 const CONNECTIONS_MAX: usize = 1_024;
 /// Queries at work on one connection at a time (RFC 7766 section 6.2.1.1 wants them answered out of order).
 const PIPELINE_MAX: usize = 64;
-/// How long a connection may be silent, RFC 7766 section 6.2.3.
+/// How long a connection may be silent, RFC 7766 section 6.2.3, and how long one message may take to be written.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers the connections of a listener, for as long as the process lives.
@@ -50,14 +51,27 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener) {
 
 async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut reader, writer) = stream.into_split();
-    let writer = Arc::new(Mutex::new(writer));
+    let (reader, writer) = stream.into_split();
+    converse(engine, reader, writer, peer.ip()).await
+}
+
+/// Answers the queries of one connection until one side ends it.
+async fn converse(
+    engine: &Arc<Engine>,
+    mut reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
+) -> io::Result<()> {
+    let writer = Arc::new(Writer::new(writer));
     let pipeline = Arc::new(Semaphore::new(PIPELINE_MAX));
     let mut reply = Vec::new();
     loop {
-        let packet = match tokio::time::timeout(IDLE_MAX, read_message(&mut reader)).await {
-            Ok(packet) => packet?,
-            Err(_) => return Ok(()),
+        let packet = tokio::select! {
+            packet = timeout(IDLE_MAX, read_message(&mut reader)) => match packet {
+                Ok(packet) => packet?,
+                Err(_) => return Ok(()),
+            },
+            () = writer.broken() => return Ok(()),
         };
         match answer(engine, &packet, peer, &mut reply) {
             // RFC 7766 section 8: what is no query ends the connection.
@@ -66,16 +80,20 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
             Step::Dropped => {}
             Step::Reply => {
                 renew(engine);
-                write_message(&writer, &reply).await?;
+                writer.write(&reply).await?;
             }
             Step::Miss(miss) => {
-                let place = Arc::clone(&pipeline).acquire_owned().await.expect("the semaphore is never closed");
+                let place = tokio::select! {
+                    place = Arc::clone(&pipeline).acquire_owned() => place.expect("the semaphore is never closed"),
+                    () = writer.broken() => return Ok(()),
+                };
                 let (engine, writer) = (Arc::clone(engine), Arc::clone(&writer));
                 tokio::spawn(async move {
                     let mut reply = Vec::new();
                     engine.finish(miss, &mut reply).await;
                     if !reply.is_empty() {
-                        let _ = write_message(&writer, &reply).await;
+                        // Where it cannot be written, the connection has ended for all that wait.
+                        let _ = writer.write(&reply).await;
                     }
                     drop(place);
                 });
@@ -84,10 +102,55 @@ async fn serve_connection(engine: &Arc<Engine>, stream: TcpStream, peer: SocketA
     }
 }
 
+/// The writing half of a connection, which answers share in turn. Messages on a stream are told apart by their lengths alone (RFC 1035
+/// section 4.2.2), so behind a message that was not written whole nothing else may be written.
+struct Writer<W> {
+    /// None from the first write that failed on.
+    half: Mutex<Option<W>>,
+    has_failed: Notify,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    fn new(half: W) -> Self {
+        Self { half: Mutex::new(Some(half)), has_failed: Notify::new() }
+    }
+
+    /// Writes one message. A write that fails, or takes longer than a client may be silent, ends the connection: a client that reads
+    /// nothing holds up no other one.
+    async fn write(&self, reply: &[u8]) -> io::Result<()> {
+        let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
+        let mut message = Vec::with_capacity(reply.len() + 2);
+        message.extend(length.to_be_bytes());
+        message.extend_from_slice(reply);
+        let mut place = self.half.lock().await;
+        // It is put back when the message is written whole, so that it closes however this ends otherwise.
+        let mut half = place.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let written = async {
+            half.write_all(&message).await?;
+            half.flush().await
+        };
+        match timeout(IDLE_MAX, written).await {
+            Ok(Ok(())) => {
+                *place = Some(half);
+                Ok(())
+            }
+            failed => {
+                self.has_failed.notify_one();
+                failed.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// Waits until a write has failed. One task waits.
+    async fn broken(&self) {
+        self.has_failed.notified().await;
+    }
+}
+
 /// A panic over a message ends that connection and nothing else. The desk is held for this one message.
-fn answer(engine: &Engine, packet: &[u8], peer: SocketAddr, reply: &mut Vec<u8>) -> Step {
+fn answer(engine: &Engine, packet: &[u8], peer: IpAddr, reply: &mut Vec<u8>) -> Step {
     let mut desk = engine.common_desk();
-    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(&engine.turn(), packet, peer.ip(), Transport::Tcp, &mut desk, reply)));
+    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(&engine.turn(), packet, peer, Transport::Tcp, &mut desk, reply)));
     step.unwrap_or_else(|_| {
         desk.pen.count(Count::Panic);
         Step::Silent
@@ -102,18 +165,11 @@ fn renew(engine: &Arc<Engine>) {
     }
 }
 
-async fn read_message(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<u8>> {
+async fn read_message(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut packet = vec![0; usize::from(reader.read_u16().await?)];
     reader.read_exact(&mut packet).await?;
     Ok(packet)
 }
 
-async fn write_message(writer: &Mutex<impl AsyncWriteExt + Unpin>, reply: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
-    let mut message = Vec::with_capacity(reply.len() + 2);
-    message.extend(length.to_be_bytes());
-    message.extend_from_slice(reply);
-    // A client that reads nothing holds up its own connection, and only for as long as it may be silent.
-    let write = async { writer.lock().await.write_all(&message).await };
-    tokio::time::timeout(IDLE_MAX, write).await.map_err(io::Error::other)?
-}
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Our reading of a query against hickory's: what both take must be the same, and what we refuse must be refusable.
+//! Our reading of queries and replies against hickory's: what both take must be the same, and what we refuse must be refusable.
 //!
 //! Packets are built whole and then bent: octets flipped, cut out, put in, lengths and counts changed. `WORLD_SEED` repeats a run,
 //! `WORLD_CASES` makes it longer.
@@ -9,12 +9,19 @@
 use std::collections::BTreeMap;
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query as ProtoQuery},
-    rr::{Name, RData, Record, RecordType, rdata::A, rdata::opt::EdnsOption},
+    op::{Edns, Message, MessageType, OpCode, Query as ProtoQuery, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{self, A, opt::EdnsOption},
+    },
+    serialize::binary::BinEncodable as _,
 };
 use policy::name::WireName;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::query::{Query, Rcode, Rejection};
+use resolver::{
+    message::{self, Extent, Reading},
+    query::{Query, Rcode, Rejection},
+};
 
 /// Some seconds of an unoptimised test.
 const CASES: u64 = 300_000;
@@ -160,4 +167,187 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     if let (Some(ours), Some(theirs)) = (ours.edns, &theirs.edns) {
         assert_eq!((ours.dnssec_ok, ours.payload_max), (theirs.flags().dnssec_ok, theirs.max_payload().max(512)));
     }
+}
+
+/// A reply with records of many types, as an honest server writes it.
+fn reply(chance: &mut StdRng) -> Message {
+    let mut message = Message::response(chance.random(), OpCode::Query);
+    message.metadata.authoritative = chance.random();
+    message.metadata.truncation = chance.random_range(0..9) == 0;
+    message.metadata.response_code = ResponseCode::from(0, chance.random_range(0..6));
+    message.add_query(ProtoQuery::query(name(chance), RecordType::from(chance.random_range(1..70_u16))));
+    for section in 0..3 {
+        let records = (0..chance.random_range(0..4)).map(|_| record(chance)).collect::<Vec<_>>();
+        match section {
+            0 => message.add_answers(records),
+            1 => message.add_authorities(records),
+            _ => message.add_additionals(records),
+        };
+    }
+    if chance.random() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(chance.random()).set_dnssec_ok(chance.random());
+        let value = (0..chance.random_range(0..20)).map(|_| chance.random()).collect();
+        edns.options_mut().insert(EdnsOption::Unknown(10, value));
+        message.set_edns(edns);
+    }
+    message
+}
+
+fn record(chance: &mut StdRng) -> Record {
+    let (owner, target) = (name(chance), name(chance));
+    let octets: Vec<u8> = (0..chance.random_range(1..30)).map(|_| chance.random()).collect();
+    let data = match chance.random_range(0..12) {
+        0 => RData::A(A::new(192, 0, 2, chance.random())),
+        1 => RData::AAAA(rdata::AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, chance.random())),
+        2 => RData::NS(rdata::NS(target)),
+        3 => RData::CNAME(rdata::CNAME(target)),
+        4 => RData::PTR(rdata::PTR(target)),
+        5 => RData::MX(rdata::MX::new(chance.random(), target)),
+        6 => RData::SOA(rdata::SOA::new(target, name(chance), chance.random(), 1, 2, 3, chance.random())),
+        7 => RData::SRV(rdata::SRV::new(chance.random(), chance.random(), chance.random(), target)),
+        8 => RData::TXT(rdata::TXT::from_bytes(vec![&octets])),
+        9 => RData::NAPTR(rdata::NAPTR::new(1, 2, b"U".as_slice().into(), b"x".as_slice().into(), octets.into(), target)),
+        10 => RData::HTTPS(rdata::HTTPS(rdata::SVCB::new(chance.random(), target, Vec::new()))),
+        _ => RData::Unknown { code: RecordType::Unknown(65_281), rdata: rdata::NULL::with(octets) },
+    };
+    Record::from_rdata(owner, chance.random(), data)
+}
+
+/// A record's data without compression, whatever holds it.
+fn octets(record: &Record) -> Vec<u8> {
+    record.data.to_bytes().unwrap()
+}
+
+fn same_records(ours: &[Record], theirs: &[Record]) {
+    let theirs: Vec<&Record> = theirs.iter().collect();
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!((&ours.name, ours.ttl, ours.dns_class), (&theirs.name, theirs.ttl, theirs.dns_class));
+        assert_eq!((ours.record_type(), octets(ours)), (theirs.record_type(), octets(theirs)), "{theirs}");
+    }
+}
+
+#[test]
+fn what_honest_servers_write_is_read_as_hickory_reads_it() {
+    let seed = from_environment("WORLD_SEED", rand::random());
+    println!("WORLD_SEED={seed}");
+    let mut chance = StdRng::seed_from_u64(seed);
+    for _ in 0..20_000 {
+        let packet = reply(&mut chance).to_vec().unwrap();
+        let theirs = Message::from_vec(&packet).unwrap();
+        let Reading { message, extent, broken_answers } = message::read(&packet).unwrap();
+        assert_eq!((extent, broken_answers), (Extent::Whole, 0));
+        assert_eq!((message.metadata, &message.queries), (theirs.metadata, &theirs.queries));
+        for (ours, theirs) in
+            [(&message.answers, &theirs.answers), (&message.authorities, &theirs.authorities), (&message.additionals, &theirs.additionals)]
+        {
+            same_records(ours, theirs);
+        }
+        assert_eq!(message.edns, theirs.edns);
+        // And what was read is written as what it was.
+        let again = Message::from_vec(&message.to_vec().unwrap()).unwrap();
+        same_records(&again.answers, &theirs.answers);
+        message.answers.iter().for_each(|record| assert!(!message::presentation(record).is_empty()));
+    }
+}
+
+#[test]
+fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
+    let seed = from_environment("WORLD_SEED", rand::random());
+    let cases = from_environment("WORLD_CASES", CASES / 3);
+    println!("WORLD_SEED={seed} WORLD_CASES={cases}");
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
+    for case in 0..cases {
+        let mut packet = match case % 4 {
+            0 => (0..chance.random_range(0..100)).map(|_| chance.random()).collect(),
+            _ => reply(&mut chance).to_vec().unwrap(),
+        };
+        bend(&mut packet, &mut chance);
+        let ours = message::read(&packet);
+        if let Some(reading) = &ours {
+            let sections = [&reading.message.answers, &reading.message.authorities, &reading.message.additionals];
+            sections.into_iter().flatten().for_each(|record| _ = message::presentation(record));
+        }
+        let outcome = match (ours, Message::from_vec(&packet)) {
+            // Of a signed message, of an OPT at a wrong place and of dropped records the two have their own views.
+            (Some(ours), Ok(theirs)) if theirs.signature.is_none() && ours.extent == Extent::Whole && ours.broken_answers == 0 => {
+                assert_eq!(ours.message.answers.len(), theirs.answers.len(), "case {case}: {packet:02x?}");
+                for (ours, theirs) in ours.message.answers.iter().zip(&theirs.answers) {
+                    assert_eq!((&ours.name, ours.ttl, ours.record_type()), (&theirs.name, theirs.ttl, theirs.record_type()), "case {case}");
+                }
+                "both read it"
+            }
+            (Some(_), Ok(_)) => "both read it, each in its way",
+            (Some(_), Err(_)) => "hickory does not read it",
+            (None, Ok(_)) => panic!("case {case}: only hickory reads {packet:02x?}"),
+            (None, Err(_)) => "neither reads it",
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    println!("{outcomes:#?}");
+    assert!(outcomes["both read it"] > cases / 20 && outcomes["neither reads it"] > cases / 1_000, "{outcomes:?}");
+}
+
+#[test]
+fn names_that_lead_in_circles_or_too_far_are_left_out() {
+    let read = |owner: &[u8]| {
+        let mut packet = vec![0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        packet.extend_from_slice(owner);
+        packet.extend([0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+        let reading = message::read(&packet).unwrap();
+        (reading.message.answers.len(), reading.broken_answers)
+    };
+    assert_eq!(read(b"\x01a\0"), (1, 0));
+    assert_eq!(read(b"\xc0\x0c"), (0, 1), "to itself");
+    assert_eq!(read(b"\x01a\xc0\x0c"), (0, 1), "to its own beginning");
+    assert_eq!(read(b"\xc0\x0e"), (0, 1), "forwards");
+    assert_eq!(read(b"\xff\xff"), (0, 1), "out of the message");
+    let labels = |count: usize, last: usize| {
+        [[&[63][..], &[b'x'; 63]].concat().repeat(count), [&[last as u8][..], &vec![b'y'; last], &[0]].concat()].concat()
+    };
+    assert_eq!(read(&labels(3, 61)), (1, 0), "255 octets");
+    assert_eq!(read(&labels(3, 62)), (0, 1), "256 octets");
+}
+
+#[test]
+fn how_much_of_a_message_could_be_read_is_said() {
+    let mut chance = StdRng::seed_from_u64(1);
+    let mut whole = Message::response(7, OpCode::Query);
+    whole.add_query(ProtoQuery::query(name(&mut chance), RecordType::A));
+    let address = || Record::from_rdata(Name::root(), 60, RData::A(A::new(192, 0, 2, 1)));
+    whole.add_answer(address());
+    whole.add_authorities([address()]);
+    whole.add_additionals([address()]);
+    let packet = whole.to_vec().unwrap();
+    // Each of the three records takes 15 octets.
+    let end = packet.len();
+    let extent = |length: usize| message::read(&packet[..length]).map(|reading| reading.extent);
+    assert_eq!(extent(end), Some(Extent::Whole));
+    assert_eq!([end - 1, end - 15].map(extent), [Some(Extent::WithoutAdditionals); 2]);
+    assert_eq!([end - 16, end - 30, end - 31, end - 45].map(extent), [Some(Extent::Short); 4]);
+    assert_eq!([end - 46, 12, 11, 0].map(extent), [None; 4]);
+    assert_eq!(message::read(&packet[..end - 1]).unwrap().message.authorities.len(), 1);
+}
+
+#[test]
+fn opaque_data_is_shown_in_the_words_of_its_type_or_as_octets() {
+    let check = |code: u16, octets: &[u8], expected: &str| {
+        let mut rdata = rdata::NULL::new();
+        rdata.anything = octets.to_vec();
+        let data = RData::Unknown { code: RecordType::from(code), rdata };
+        let record = Record::from_rdata(Name::from_ascii("a.example.").unwrap(), 60, data);
+        assert_eq!(message::presentation(&record), format!("a.example. 60 IN {expected}"));
+    };
+    check(65_281, b"", "TYPE65281 \\# 0");
+    check(65_281, b"\x01\xff", "TYPE65281 \\# 2 01ff");
+    check(33, b"\0\x01\0\x02\x01\xbb\x01b\0", "SRV 1 2 443 b.");
+    check(65, b"\0\x01\x01b\0", "HTTPS 1 b.");
+    check(65, b"\0", "HTTPS \\# 1 00");
+    check(39, b"\x01B\x07example\0", "DNAME b.example.");
+    check(39, b"\x01", "DNAME \\# 1 01");
+    check(16, b"\x09short", "TXT \\# 6 0973686f7274");
+    let whole = Record::from_rdata(Name::root(), 60, RData::A(A::new(192, 0, 2, 1)));
+    assert_eq!(message::presentation(&whole), ". 60 IN A 192.0.2.1");
 }

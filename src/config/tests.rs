@@ -63,6 +63,63 @@ fn a_wrong_key_or_value_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_would_have_no_effect_is_refused_by_name() {
+    for (text, key) in [
+        ("[recursion]\ndnssec = true\n", "recursion.dnssec: this version does not validate"),
+        ("[recursion]\ntrust_anchors = [\". DS 20326 8 2 E06D\"]\n", "recursion.trust_anchors: this version does not validate"),
+        ("[recursion]\nnegative_trust_anchors = [\"a.example\"]\n", "recursion.negative_trust_anchors: this version does not validate"),
+        ("[recursion]\nprivate_domains = [\"lan\"]\n", "recursion.private_domains"),
+        ("[dns]\nlanding = [\"192.0.2.80\"]\n", "dns.landing"),
+        ("[log]\nlevel = \"loud\"\n", "log.level"),
+    ] {
+        let complaint = refused(text, &[]);
+        assert!(complaint.starts_with(key), "{complaint}");
+    }
+    for (variable, right) in
+        [("OX_PROTECT_DNS_LISTEN", "OX_PROTECT_DNS__LISTEN"), ("OX_PROTECT_RECURSION_CACHE_MIB", "OX_PROTECT_RECURSION__CACHE_MIB")]
+    {
+        let complaint = refused("", &[(variable, "1")]);
+        assert!(complaint.contains(variable) && complaint.contains(right), "{complaint}");
+    }
+    // Validation that is off, and variables of other programs, say nothing.
+    let variables = [("OX_PROTECT_DATA", "/data"), ("OX_PROTECT_API_KEY", "ox_1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let text = "[recursion]\ndnssec = false\ntrust_anchors = []\n[log]\nlevel = \"Warn,resolver=debug\"\n";
+    assert!(override_by(parse(text, "").unwrap(), text, variables.into_iter()).and_then(check).is_ok());
+}
+
+#[test]
+fn a_home_keeps_names_of_the_internet_out_of_itself() {
+    let config = load(Some(Path::new("configs/home.toml")), std::iter::empty()).ok().unwrap().config;
+    let is_private = |address: &str| {
+        let address: IpAddr = address.parse().unwrap();
+        config.recursion.private_addresses.iter().any(|network| network.contains(&address))
+    };
+    for address in [
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.1.1",
+        "127.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "fd00::1",
+        "fe80::1",
+        "::ffff:192.168.1.1",
+    ] {
+        assert!(is_private(address), "{address}");
+    }
+    for address in ["192.0.2.7", "172.32.0.1", "100.64.0.1", "2001:db8::1", "8.8.8.8"] {
+        assert!(!is_private(address), "{address}");
+    }
+    for path in ["configs/default.toml", "configs/isp.toml"] {
+        let of_others = load(Some(Path::new(path)), std::iter::empty()).ok().unwrap().config;
+        assert!(of_others.recursion.private_addresses.is_empty(), "{path}");
+    }
+}
+
+#[test]
 fn a_block_is_answered_by_who_decides_about_it_and_otherwise_as_all_are() {
     let text = "[dns]\nblocked_answer = \"nodata\"\n[dns.blocked_by.mandatory]\nanswer = \"landing\"\nv4 = \"192.0.2.80\"\n";
     let answers = check(parse(text, "").unwrap()).unwrap().blocked_answers();
@@ -86,4 +143,31 @@ fn relative_paths_are_relative_to_the_file() {
     let text = "[store]\nurl = \"sqlite:a.db\"\n[lists]\ndirectory = \"/l\"\n";
     let config = parse(text, "").unwrap().rooted(Path::new("/etc/ox"));
     assert_eq!((config.store.url.as_str(), config.lists.directory.as_path()), ("sqlite:/etc/ox/a.db", Path::new("/l")));
+}
+
+#[test]
+fn who_may_ask_is_local_by_default_and_a_bad_network_is_refused() {
+    let dns = Dns::default();
+    let may_ask = |address: &str| dns.allow_from.iter().any(|network| network.contains(&address.parse::<IpAddr>().unwrap()));
+    for address in ["127.0.0.1", "::1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {
+        assert!(may_ask(address), "{address}");
+    }
+    for address in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:4860::1", "::2", "fec0::1"] {
+        assert!(!may_ask(address), "{address}");
+    }
+    assert!(dns.notify_from.is_empty());
+    assert!(refused("[dns]\nallow_from = [\"10.0.0.0/33\"]\n", &[]).contains("line 2"));
+    assert!(refused("[dns]\nnotify_from = [\"ns1.example\"]\n", &[]).contains("line 2"));
+    assert!(refused("", &[("OX_PROTECT_DNS__ALLOW_FROM", "[\"nowhere\"]")]).contains("OX_PROTECT_DNS__ALLOW_FROM"));
+}
+
+#[test]
+fn a_configuration_that_lets_the_whole_internet_ask_earns_a_warning() {
+    let warnings = |text: &str| check(parse(text, "").unwrap()).unwrap().warnings.join("\n");
+    for (key, network) in [("allow_from", "0.0.0.0/0"), ("allow_from", "::/0"), ("trusted_peers", "0.0.0.0/0")] {
+        let told = warnings(&format!("[dns]\n{key} = [\"192.0.2.0/24\", \"{network}\"]\n"));
+        assert!(told.contains(&format!("dns.{key} holds {network}")), "{told}");
+    }
+    assert_eq!(warnings("[dns]\nallow_from = [\"0.0.0.0/1\"]\n"), "");
+    assert_eq!(warnings(""), "");
 }

@@ -24,6 +24,8 @@ const FIRST_FETCH_MAX: Duration = Duration::from_secs(30);
 const APART_MIN: Duration = Duration::from_millis(200);
 /// After a failure the next attempt comes after this, doubled each time, or after the feed's interval if that is longer.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// How often the addresses of a primary are looked up that the source names by a host name.
+const LOOKED_UP_EVERY: Duration = Duration::from_secs(60);
 /// Beyond this the wait is not doubled any more.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
@@ -33,8 +35,8 @@ pub struct Wakes(Mutex<HashMap<String, Wake>>);
 
 struct Wake {
     zone: Option<Name>,
-    /// Where its NOTIFYs come from; none where the source is a name, whose addresses may change.
-    primary: Option<IpAddr>,
+    /// Where its NOTIFYs come from.
+    primary: Arc<Primary>,
     wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -50,11 +52,12 @@ impl Wakes {
         self.wakes().values().inspect(|wake| wake.wake.notify_one()).count()
     }
 
-    /// Somebody says that a zone has changed (RFC 1996). A primary at an address is believed there only (section 3.10); it is a hint all
-    /// the same, for what follows is asked of the configured primary. Hints that come together are one.
-    pub fn notified(&self, zone: &Name, peer: IpAddr) -> bool {
+    /// A peer says that a zone has changed (RFC 1996). It is believed where the peer is the zone's primary (section 3.10), or is one that
+    /// the operator names, `is_named`. It is a hint all the same, for what follows is asked of the configured primary. Hints that come
+    /// while it is asked are one: it is asked once more.
+    pub fn notified(&self, zone: &Name, peer: IpAddr, is_named: bool) -> bool {
         let mut is_ours = false;
-        let is_from = |wake: &&Wake| wake.primary.is_none_or(|primary| primary == peer.to_canonical());
+        let is_from = |wake: &&Wake| is_named || wake.primary.has(peer.to_canonical());
         for wake in self.wakes().values().filter(|wake| wake.zone.as_ref() == Some(zone)).filter(is_from) {
             wake.wake.notify_one();
             is_ours = true;
@@ -72,9 +75,13 @@ impl Wakes {
         // A zone is the last part of its source; a definition without one was refused.
         let (host, zone) = feed.source.strip_prefix("rpz://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
         let zone = Name::parse(zone).ok();
-        let address = || host.parse::<std::net::SocketAddr>().map(|address| address.ip()).or_else(|_| host.parse());
-        let primary = address().ok().map(|address: IpAddr| address.to_canonical());
-        let follow = follow(feed.clone(), plan.directory.clone(), Arc::clone(&wake), acts.clone(), Arc::clone(board));
+        let primary = Arc::new(Primary::of(host));
+        let known = Arc::clone(&primary);
+        let followed = follow(feed.clone(), plan.directory.clone(), Arc::clone(&wake), acts.clone(), Arc::clone(board));
+        let follow = async move {
+            // What a name leads to may change, so it is looked up again all the time.
+            tokio::join!(followed, known.look_up());
+        };
         let task = tokio::spawn(follow);
         self.wakes().insert(feed.name.clone(), Wake { zone, primary, wake, task });
     }
@@ -88,6 +95,44 @@ impl Wakes {
 
     fn wakes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Wake>> {
         self.0.lock().expect("nothing panics while it holds the wakes")
+    }
+}
+
+/// Where a zone is transferred from.
+struct Primary {
+    /// A host name; none where the source has an address.
+    name: Option<String>,
+    addresses: Mutex<Vec<IpAddr>>,
+}
+
+impl Primary {
+    /// That of `HOST` or `HOST:PORT`, an IPv6 address in brackets.
+    fn of(host: &str) -> Self {
+        let port_at = host.rfind(':').filter(|_| !host.ends_with(']')).unwrap_or(host.len());
+        let host = host[..port_at].trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => Self { name: None, addresses: Mutex::new(vec![address.to_canonical()]) },
+            Err(_) => Self { name: Some(host.to_owned()).filter(|host| !host.is_empty()), addresses: Mutex::default() },
+        }
+    }
+
+    fn has(&self, peer: IpAddr) -> bool {
+        self.addresses().contains(&peer)
+    }
+
+    /// Keeps the addresses of a name for ever. Where it cannot be looked up, those that were known last go on to count.
+    async fn look_up(&self) {
+        let Some(name) = &self.name else { return };
+        loop {
+            if let Ok(found) = tokio::net::lookup_host((name.as_str(), 0)).await {
+                *self.addresses() = found.map(|address| address.ip().to_canonical()).collect();
+            }
+            tokio::time::sleep(LOOKED_UP_EVERY).await;
+        }
+    }
+
+    fn addresses(&self) -> std::sync::MutexGuard<'_, Vec<IpAddr>> {
+        self.addresses.lock().expect("nothing panics while it holds the addresses")
     }
 }
 
@@ -159,4 +204,73 @@ pub async fn fetch_first(plan: &Plan, board: &Board) {
         }
     });
     futures_util::future::join_all(asked).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn wakes(host: &str) -> (Wakes, Arc<Primary>, Arc<Notify>) {
+        let (primary, wake) = (Arc::new(Primary::of(host)), Arc::new(Notify::new()));
+        let zone = Some(Name::parse("rpz.example").unwrap());
+        let known = Wake { zone, primary: Arc::clone(&primary), wake: Arc::clone(&wake), task: tokio::spawn(std::future::pending()) };
+        (Wakes(Mutex::new([("feed".to_owned(), known)].into())), primary, wake)
+    }
+
+    fn notified(wakes: &Wakes, peer: &str) -> bool {
+        wakes.notified(&Name::parse("rpz.example").unwrap(), peer.parse().unwrap(), false)
+    }
+
+    #[tokio::test]
+    async fn a_notify_is_taken_from_the_address_of_the_primary_alone() {
+        for host in ["192.0.2.53", "192.0.2.53:5353", "[::ffff:192.0.2.53]:53", "[2001:db8::53]", "[2001:db8::53]:5353"] {
+            let (wakes, ..) = wakes(host);
+            let is_v4 = host.contains("192");
+            for (peer, of_v4) in [("192.0.2.53", true), ("::ffff:192.0.2.53", true), ("2001:db8::53", false)] {
+                assert_eq!(notified(&wakes, peer), of_v4 == is_v4, "{host} {peer}");
+            }
+            for stranger in ["192.0.2.54", "2001:db8::54", "::", "0.0.0.0", "127.0.0.1"] {
+                assert!(!notified(&wakes, stranger), "{host} {stranger}");
+            }
+            let other = Name::parse("other.example").unwrap();
+            assert!(!wakes.notified(&other, "192.0.2.53".parse().unwrap(), true), "a zone of nobody's");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_primary_with_a_host_name_is_known_by_what_that_leads_to() {
+        let (wakes, primary, _) = wakes("localhost:53");
+        assert!(!notified(&wakes, "127.0.0.1"), "nobody has looked it up yet");
+        let looking = tokio::spawn(async move { primary.look_up().await });
+        while !notified(&wakes, "127.0.0.1") {
+            tokio::task::yield_now().await;
+        }
+        for stranger in ["127.0.7.9", "192.0.2.53", "2001:db8::53"] {
+            assert!(!notified(&wakes, stranger), "{stranger}");
+        }
+        looking.abort();
+    }
+
+    #[tokio::test]
+    async fn a_named_sender_is_taken_for_each_zone_that_is_followed() {
+        let of_a_list = wakes("").0;
+        assert!(!notified(&of_a_list, "127.0.0.1"), "a source without a host has no primary");
+        let (wakes, ..) = wakes("192.0.2.53");
+        let zone = Name::parse("RPZ.example").unwrap();
+        assert!(wakes.notified(&zone, "198.51.100.1".parse().unwrap(), true));
+    }
+
+    #[tokio::test]
+    async fn notifies_that_come_together_ask_the_primary_once_more() {
+        let (wakes, _, wake) = wakes("192.0.2.53");
+        for _ in 0..100 {
+            assert!(notified(&wakes, "192.0.2.53"));
+        }
+        assert!(!notified(&wakes, "192.0.2.54"));
+        let is_woken = || wake.notified().now_or_never().is_some();
+        assert_eq!((is_woken(), is_woken()), (true, false));
+        assert!(!notified(&wakes, "192.0.2.54") && !is_woken(), "a stranger wakes nobody");
+    }
 }

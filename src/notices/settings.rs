@@ -42,6 +42,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Over which channels notices go.
+    pub fn channels(&self) -> api::notices::Channels {
+        api::notices::Channels { webhook: self.webhook.is_some(), email: self.smtp.is_some() }
+    }
+}
+
 /// A text that is shown to nobody.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -1,15 +1,18 @@
 //! Bad input gets a pointed error; nothing is lost and nothing goes down.
 
+use std::time::Duration;
+
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Switch::*, World, seed};
+use crate::world::{Switch::*, World, eventually, seed};
 
 #[tokio::test]
-async fn fuzzed_packets_bring_nothing_down_and_every_good_question_beside_them_is_answered() {
+async fn every_good_question_beside_fuzzed_packets_is_answered() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     let line = world.line("127.0.7.9");
+    let impatient = line.with_patience(Duration::from_secs(5));
     let good = line.query("a.example. A").to_vec().unwrap();
     let mut chance = StdRng::seed_from_u64(seed());
     let socket = std::net::UdpSocket::bind("127.0.7.8:0").unwrap();
@@ -33,7 +36,9 @@ async fn fuzzed_packets_bring_nothing_down_and_every_good_question_beside_them_i
         };
         socket.send(&packet).unwrap();
         if round % 1000 == 0 {
-            assert_eq!(line.ask("a.example. A").await, "192.0.2.1", "after {round} packets");
+            // Like any client it asks again where its packet is lost in the queue of a server that is slower than the noise.
+            let what = format!("an answer after {round} packets");
+            eventually(&what, Duration::from_secs(60), async || impatient.ask("a.example. A").await == "192.0.2.1").await;
         }
     }
     assert_eq!(line.ask("a.example. A").await, "192.0.2.1");
@@ -45,7 +50,8 @@ async fn fuzzed_packets_bring_nothing_down_and_every_good_question_beside_them_i
 #[tokio::test]
 async fn malformed_packets_get_the_code_that_says_so() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
-    let line = world.line("127.0.7.9").with_patience(std::time::Duration::from_millis(400));
+    let line = world.line("127.0.7.9");
+    let not_long = line.with_patience(Duration::from_millis(400));
     let good = line.query("a.example. A").to_vec().unwrap();
     let bent = |place: usize, octet: u8| {
         let mut packet = good.clone();
@@ -57,8 +63,8 @@ async fn malformed_packets_get_the_code_that_says_so() {
     assert_eq!(code(bent(2, 0x28)).await, Some(4), "UPDATE");
     assert_eq!(code(bent(12, 0xc0)).await, Some(1), "a compressed question");
     assert_eq!(code(good[..14].to_vec()).await, Some(1), "a question that ends early");
-    assert_eq!(code(bent(2, 0x80)).await, None, "an answer is never answered");
-    assert_eq!(code(good[..11].to_vec()).await, None, "too short for a header");
+    assert_eq!(not_long.send(&bent(2, 0x80)).await, None, "an answer is never answered");
+    assert_eq!(not_long.send(&good[..11]).await, None, "too short for a header");
     assert_eq!(line.over_tcp().ask("a.example. A").await, "192.0.2.1");
 }
 

@@ -70,7 +70,7 @@ async fn a_revoked_key_opens_nothing_from_the_next_request_on() {
 }
 
 #[test]
-fn a_configuration_is_checked_with_the_line_and_the_words_that_would_be_right() {
+fn a_bad_configuration_is_told_with_its_line_and_the_right_words() {
     let folder = tempfile::tempdir().unwrap();
     let check = |text: &str| {
         let config = folder.path().join("c.toml");

@@ -154,7 +154,7 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
         }
         assert_eq!(outbox.send(&socket, count).refused, 0);
         let Ok(count) = inbox.receive(&socket, false) else {
-            assert!(last.elapsed() < Duration::from_secs(10), "{} queries were lost", asked.iter().flatten().count());
+            assert!(last.elapsed() < Duration::from_secs(60), "{} queries were lost", asked.iter().flatten().count());
             std::thread::yield_now();
             continue;
         };
@@ -181,7 +181,7 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_verdict_is_the_models_while_households_toggle_and_lists_are_swapped() {
+async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     let seed = seed();
     let mut chance = StdRng::seed_from_u64(seed);
     let mut zone = format!("{ZONE}. 86400 A 192.0.2.1\n");

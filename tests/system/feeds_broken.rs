@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::world::{CategoryFeed, Draft, Events, Feed, Load, Page, Provider, Signer, Switch::*, World, eventually, gzip, sha256};
 
 /// How long a version may take from its publication to a verdict of the gates: a poll, a build and a swap, on a busy machine.
-const DEALT_WITH_WITHIN: Duration = Duration::from_secs(30);
+const DEALT_WITH_WITHIN: Duration = Duration::from_secs(60);
 /// Names that a good version lists.
 const NAMES: u32 = 40;
 /// Where every name is that nobody lists.
@@ -218,7 +218,7 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
     }
     let asked = load.end().await;
     println!("{} kinds of broken feed; {asked} queries meanwhile, none with a wrong verdict", all.len());
-    assert!(asked > 500);
+    assert!(asked > 100, "{asked} queries are no load");
 }
 
 fn mended(case: &Case) -> String {

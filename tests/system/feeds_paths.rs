@@ -52,7 +52,7 @@ async fn is_judged_page_by_page(feed: impl Fn() -> Feed) {
 }
 
 #[tokio::test]
-async fn orders_about_pages_in_a_folder_of_files_block_no_host_that_others_share() {
+async fn orders_about_pages_block_no_host_that_others_share() {
     let folder = tempfile::tempdir().unwrap();
     let orders = folder.path().join("orders");
     std::fs::create_dir_all(&orders).unwrap();

@@ -33,7 +33,7 @@ async fn the_most_specific_network_wins() {
 }
 
 #[tokio::test]
-async fn inside_a_household_a_mac_address_picks_the_device_in_octets_and_in_text() {
+async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
     let world = world("").await;
     world.device("house", "phone", ("mac", PHONE)).await;
     world.toggle_device("house", "phone", "gambling", Block).await;
@@ -72,4 +72,35 @@ async fn ids_of_devices_never_leave_the_house() {
     world.line("127.0.7.1").with_mac(PHONE).ask("bets.example. A").await;
     assert!(world.internet.tally().queries() > 0);
     assert!(!world.internet.tally().edns_options().contains(&65001), "an authority saw a MAC address");
+}
+
+#[tokio::test]
+async fn a_device_known_by_its_address_stays_blocked_whatever_mac_it_asserts() {
+    let world = world("\"127.0.0.0/8\"").await;
+    world.toggle("house", "gambling", Block).await;
+    world.device("house", "tablet", ("address", "127.0.7.10")).await;
+    world.device("house", "laptop", ("mac", PHONE)).await;
+    world.toggle_device("house", "laptop", "gambling", Allow).await;
+    let tablet = world.line("127.0.7.10");
+    for line in [tablet.clone(), tablet.with_mac(PHONE), tablet.with_mac("02:00:5e:00:53:99"), tablet.with_mac_as_text(PHONE)] {
+        assert_eq!(line.ask("bets.example. A").await, "blocked: gambling");
+        assert_eq!(line.over_tcp().ask("bets.example. A").await, "blocked: gambling");
+    }
+    let router = world.line("127.0.7.1");
+    assert_eq!(router.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7", "the router's word picks the laptop");
+    world.toggle("house", "gambling", Allow).await;
+    world.own_name("house", "www.example", Block).await;
+    world.toggle_device("house", "laptop", "gambling", Block).await;
+    assert_eq!(tablet.ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(tablet.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling", "what it asserts adds its own");
+}
+
+#[tokio::test]
+async fn of_two_macs_in_one_query_the_first_one_holds() {
+    let world = world("").await;
+    world.device("house", "phone", ("mac", PHONE)).await;
+    world.toggle_device("house", "phone", "gambling", Block).await;
+    let router = world.line("127.0.7.1");
+    assert_eq!(router.with_mac(PHONE).with_mac("02:00:5e:00:53:99").ask("bets.example. A").await, "blocked: gambling");
+    assert_eq!(router.with_mac("02:00:5e:00:53:99").with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
 }

@@ -1,6 +1,6 @@
 //! Whoever loosens the filter, the holder of the account learns of it: signed, in plain words, and also when everything fails at first.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::world::{Api, Hook, Mailbox, Switch::*, World, eventually};
 use hmac::{Hmac, Mac};
@@ -24,8 +24,12 @@ async fn world(hook: &Hook, mailbox: Option<&Mailbox>) -> World {
     world
 }
 
-async fn parent(world: &World, role: &str) -> Api {
+/// Somebody with a key, of which the holder was told.
+async fn parent(world: &World, hook: &Hook, role: &str) -> Api {
+    let told = hook.notices().len();
     let made = world.api.post("/v1/households/home/keys", json!({ "role": role, "label": "Dad's laptop" })).await.ok();
+    let notices = hook.wait_for(told + 1).await;
+    assert_eq!((notices.len(), &notices[told]["kind"]), (told + 1, &json!("key")));
     world.api.with_key(made.json["secret"].as_str().unwrap())
 }
 
@@ -38,27 +42,25 @@ fn is_signed(signature: &str, body: &str) -> bool {
 }
 
 #[tokio::test]
-async fn switching_off_is_true_at_once_told_to_the_accounts_holder_and_in_the_audit() {
+async fn switching_off_holds_at_once_and_is_told_to_the_accounts_holder() {
     let (hook, mailbox) = (Hook::new().await, Mailbox::new().await);
     let world = world(&hook, Some(&mailbox)).await;
-    let holder = parent(&world, "parent").await;
+    let holder = parent(&world, &hook, "parent").await;
     let home = world.line("127.0.7.9");
     assert_eq!(home.ask("bets.example. A").await, "blocked: gambling");
-    let began = Instant::now();
     holder.household("home", json!({ "filtering": "off", "channel": "app" })).await.ok();
-    assert_eq!(home.ask("bets.example. A").await, "192.0.2.7");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(home.ask("bets.example. A").await, "192.0.2.7", "the next query");
 
-    let notices = hook.wait_for(1).await;
-    let notice = &notices[0];
+    let notices = hook.wait_for(2).await;
+    let notice = &notices[1];
     assert_eq!((&notice["kind"], &notice["household"], &notice["by"]["role"]), (&json!("filtering_off"), &json!("home"), &json!("parent")));
     let text = notice["text"].as_str().unwrap();
     for word in ["Filtering was switched off", "Dad's laptop", "Europe/London"] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let (signature, body) = &hook.so_far()[0];
+    let (signature, body) = &hook.so_far()[1];
     assert!(is_signed(signature, body) && !is_signed(signature, &format!("{body} ")), "{signature}");
-    let mail = &mailbox.wait_for(1).await[0];
+    let mail = &mailbox.wait_for(2).await[1];
     for word in ["RCPT TO:<holder@example.org>", "Subject: Filtering was switched off", "Auto-Submitted: auto-generated"] {
         assert!(mail.contains(word), "{word}: {mail}");
     }
@@ -69,7 +71,7 @@ async fn switching_off_is_true_at_once_told_to_the_accounts_holder_and_in_the_au
     assert_eq!((&row["before"]["filtering"], &row["after"]["filtering"], &row["role"]), (&json!("on"), &json!("off"), &json!("parent")));
     assert!(row["actor"] == notice["by"]["actor"] && row["at"].is_string(), "{row}");
     eventually("it is counted", Duration::from_secs(5), async || {
-        world.api.metric("ox_protect_notices_delivered_total").await == 2.0 && world.api.metric("ox_protect_notices_queued").await == 0.0
+        world.api.metric("ox_protect_notices_delivered_total").await == 4.0 && world.api.metric("ox_protect_notices_queued").await == 0.0
     })
     .await;
 }
@@ -78,7 +80,8 @@ async fn switching_off_is_true_at_once_told_to_the_accounts_holder_and_in_the_au
 async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
     let hook = Hook::new().await;
     let world = world(&hook, None).await;
-    let second = parent(&world, "second-parent").await;
+    let second = parent(&world, &hook, "second-parent").await;
+    let before = hook.notices().len();
     let home = "/v1/households/home";
     world.api.put(&format!("{home}/people/ella"), json!({ "name": "Ella" })).await.ok();
     let bedtime = |to: &str| json!({ "from": "21:30", "to": to, "pause": true });
@@ -110,6 +113,9 @@ async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
         (delete("/pause"), Some("pause")),
         (put("/safe-search", json!({ "google": "strict" })), None),
         (put("/safe-search", json!({ "google": "off" })), Some("safe_search")),
+        (put("/search-unlock", block()), None),
+        (put("/search-unlock", allow()), Some("search_unlock")),
+        (delete("/search-unlock"), None),
         (put("/bypass", allow()), Some("bypass")),
         (put("/bypass", block()), None),
         (put("/devices/phone", json!({ "name": "Ella's phone", "log": false })), None),
@@ -124,25 +130,25 @@ async fn each_way_to_loosen_is_told_and_no_way_to_tighten() {
         };
         expected.extend(what.map(|what| (path.clone(), what)));
         if what.is_some() {
-            let notices = hook.wait_for(expected.len()).await;
+            let notices = hook.wait_for(before + expected.len()).await;
             told.push((path, notices.last().unwrap()["changes"].clone()));
         }
     }
     second.post(&format!("{home}/grants"), json!({ "everything": true, "minutes": 30 })).await.ok();
     expected.push(("grants".to_owned(), "granted"));
-    let last = hook.wait_for(expected.len()).await;
+    let last = hook.wait_for(before + expected.len()).await;
     told.push(("grants".to_owned(), last.last().unwrap()["changes"].clone()));
     for ((path, changes), (_, what)) in told.iter().zip(&expected) {
         let is_told = changes.as_array().unwrap().iter().any(|change| change["what"] == *what);
         assert!(is_told, "{path}: {what} is not in {changes}");
     }
-    assert_eq!(hook.notices().len(), expected.len(), "nothing else was told");
+    assert_eq!(hook.notices().len(), before + expected.len(), "nothing else was told");
     let foreign = second.household("home", json!({ "contact": { "email": "me@example.org" } })).await;
     assert_eq!((foreign.status, foreign.problem()), (403, "role"), "where notices go is not everybody's to say");
 }
 
 #[tokio::test]
-async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_comes_under_one_name() {
+async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program() {
     let hook = Hook::new().await;
     hook.is_broken(true);
     let world = world(&hook, None).await;
@@ -163,7 +169,7 @@ async fn a_notice_survives_a_broken_receiver_and_the_end_of_the_program_and_come
 }
 
 #[tokio::test]
-async fn whoever_has_more_kept_of_a_family_the_holder_is_told_and_of_less_nobody() {
+async fn the_holder_is_told_when_more_of_a_family_is_kept() {
     let hook = Hook::new().await;
     let world = world(&hook, None).await;
     let phone = |log: bool| json!({ "name": "Gran's phone", "log": log });
@@ -196,4 +202,36 @@ async fn whoever_has_more_kept_of_a_family_the_holder_is_told_and_of_less_nobody
     world.api.toggle("home", "gambling", Allow).await.ok();
     let notices = hook.wait_for(6).await;
     assert_eq!((notices.len(), &notices[5]["kind"]), (6, &json!("loosened")));
+}
+
+#[tokio::test]
+async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours() {
+    let (hook, mailbox) = (Hook::new().await, Mailbox::new().await);
+    let world = world(&hook, Some(&mailbox)).await;
+    for name in ["x\r\nSubject: forged", "x\n\nCall 0900", "x\u{2028}y", "\u{202e}x"] {
+        let refused = [
+            world.api.device("home", "phone", json!({ "name": name })).await,
+            world.api.post("/v1/households/home/keys", json!({ "role": "parent", "label": name })).await,
+        ];
+        for refused in refused {
+            assert_eq!((refused.status, refused.problem()), (422, "text"), "{}", refused.text);
+        }
+    }
+    let second = parent(&world, &hook, "second-parent").await;
+    world.api.delete("/v1/households/home/networks/127.0.7.0%2F24").await.ok();
+    world.api.delete("/v1/households/home").await.ok();
+    let kinds = |notices: &[Value]| notices.iter().map(|notice| notice["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(kinds(&hook.wait_for(3).await), ["key", "network", "household_deleted"]);
+    assert_eq!(second.get("/v1/households/home").await.status, 401, "a key ends with its household");
+    let mails = mailbox.wait_for(3).await;
+    for (subject, words) in [
+        ("There is a new key to your filter", "Dad's laptop"),
+        ("A line was taken from your household", "127.0.7.0/24"),
+        ("Your household was deleted", "nothing that you set holds"),
+    ] {
+        let is_it = |mail: &&String| mail.contains(&format!("Subject: {subject}")) && mail.contains("RCPT TO:<holder@example.org>");
+        let mail = mails.iter().find(is_it).unwrap_or_else(|| panic!("{subject} is not in {mails:?}"));
+        // Lines of a mail may be folded where they are long.
+        assert!(mail.replace("=\r\n", "").contains(words), "{mail}");
+    }
 }

@@ -12,7 +12,7 @@ fn essence(explained: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_explanation_of_a_past_time_equals_the_one_of_that_time_whatever_changed_since() {
+async fn an_explanation_of_a_past_time_equals_the_one_given_then() {
     let world = World::with_zone("shop.example. 60 A 192.0.2.1")
         .zone("play.example. 60 A 192.0.2.2")
         .zone("match.example. 60 A 192.0.2.3")

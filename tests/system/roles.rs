@@ -115,7 +115,7 @@ async fn a_family_that_asks_too_often_waits_and_an_operator_does_not() {
 }
 
 /// A token of a parent of `home`.
-fn token(signer: &EncodingKey, kid: &str, subject: &str) -> String {
+pub fn token(signer: &EncodingKey, kid: &str, subject: &str) -> String {
     let claims = json!({
         "iss": "https://login.isp.example/", "aud": "ox-protect", "sub": subject, "exp": jiff::Timestamp::now().as_second() + 600,
         "ox_role": "parent", "ox_household": "home",
@@ -123,11 +123,11 @@ fn token(signer: &EncodingKey, kid: &str, subject: &str) -> String {
     encode(&Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) }, &claims, signer).unwrap()
 }
 
-fn signer() -> EncodingKey {
+pub fn signer() -> EncodingKey {
     EncodingKey::from_ec_der(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_der())
 }
 
-fn key_set(keys: &[(&str, &EncodingKey)]) -> String {
+pub fn key_set(keys: &[(&str, &EncodingKey)]) -> String {
     let jwk = |(kid, key): &(&str, &EncodingKey)| {
         let mut jwk = json!(Jwk::from_encoding_key(key, Algorithm::ES256).unwrap());
         jwk["kid"] = Value::from(*kid);
@@ -164,7 +164,7 @@ async fn a_token_opens_while_its_key_is_in_the_providers_file() {
 }
 
 #[tokio::test]
-async fn a_token_opens_by_the_keys_that_the_provider_serves_and_the_last_ones_stay_when_it_is_down() {
+async fn a_token_opens_by_the_providers_last_keys_also_while_it_is_down() {
     let signer = signer();
     let provider = Provider::open();
     provider.publish("/jwks.json", key_set(&[("one", &signer)]));

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{Switch::*, World, seed};
+use crate::world::{Switch::*, World, eventually, seed};
 
 #[tokio::test]
 async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
@@ -15,7 +15,8 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
     let mut acknowledged: Vec<u64> = Vec::new();
     let mut next = 0;
     for round in 0..50 {
-        let patience = Duration::from_micros(chance.random_range(0..60_000));
+        // So many are acknowledged, however long that takes, and then the kill comes at any instant of the next one or two.
+        let (writes, patience) = (chance.random_range(0..=6), Duration::from_micros(chance.random_range(0..20_000)));
         let api = world.api.clone();
         let written = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (log, first) = (Arc::clone(&written), next);
@@ -32,6 +33,7 @@ async fn fifty_kills_in_the_middle_of_writes_lose_no_acknowledged_write() {
             }
             unreachable!("the kill ends it")
         });
+        eventually("writes are acknowledged", Duration::from_secs(60), async || written.lock().unwrap().len() >= writes).await;
         tokio::time::sleep(patience).await;
         world.daemon.kill();
         next = writer.await.unwrap();

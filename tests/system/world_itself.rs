@@ -16,8 +16,10 @@ use serde_json::json;
 
 use crate::world::{Authority, Behaviour, FORGED_NAME, Game, Internet, Lie, Line, Reply, Spoofer, World, ask_all, eventually, line, seed};
 
-/// How long a test waits for something that must not come. Loopback answers in far less, even on a busy machine.
+/// How long a test waits for something that must not come.
 const LONG_ENOUGH: Duration = Duration::from_millis(700);
+/// How long it waits where some answers must come and others must not: far longer than loopback takes, even on a busy machine.
+const COMES_OR_NOT: Duration = Duration::from_secs(10);
 
 /// A zone with a bit of everything.
 const BETS: &str = "
@@ -101,7 +103,7 @@ async fn a_parent_refers_even_those_who_ask_for_name_servers() {
 }
 
 #[tokio::test]
-async fn a_server_named_elsewhere_comes_without_glue_and_is_found_in_its_own_zone() {
+async fn a_server_named_elsewhere_has_no_glue_and_is_found_in_its_own_zone() {
     let internet = internet().zone("host.test.", "").zone_served_by("news.example.", &["ns.host.test."], "@ A 192.0.2.9");
     let referral = resolver(&internet.server("a.nic.example.")).reply("news.example. A").await.unwrap();
     assert_eq!(referral.authority_lines(), ["news.example. NS ns.host.test."]);
@@ -172,15 +174,17 @@ async fn a_silent_server_takes_the_query_and_never_replies() {
 }
 
 #[tokio::test]
-async fn a_slow_server_answers_after_its_delay_and_not_one_query_after_the_other() {
+async fn a_slow_server_answers_queries_beside_each_other_after_its_delay() {
+    const QUESTIONS: usize = 250;
     let internet = internet();
     let delay = Duration::from_millis(500);
     internet.make("bets.example.", &Behaviour::Delays(delay));
     let zone = resolver(&internet.server("ns1.bets.example."));
     let began = Instant::now();
-    let (first, second) = tokio::join!(zone.reply("bets.example. A"), zone.reply("www.bets.example. A"));
-    assert!(first.unwrap().took >= delay && second.unwrap().took >= delay);
-    assert!(began.elapsed() < 2 * delay, "two delays side by side took {:?}", began.elapsed());
+    let asked = ask_all(&zone, (0..QUESTIONS).map(|_| "bets.example. A".to_owned()), QUESTIONS).await;
+    assert!(asked.iter().all(|asked| asked.answer == "192.0.2.7" && asked.took >= delay), "{asked:?}");
+    // One after the other they take more than two minutes.
+    assert!(began.elapsed() < delay * (QUESTIONS as u32) / 2, "{QUESTIONS} delays side by side took {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -193,10 +197,10 @@ async fn loss_follows_its_seed_and_spares_tcp() {
         zone.forget_questions();
         let mut asking = Vec::new();
         for number in 1..=24 {
-            let patient = resolver(&zone).with_patience(LONG_ENOUGH);
+            let patient = resolver(&zone).with_patience(COMES_OR_NOT);
             asking.push(tokio::spawn(async move { patient.reply("bets.example. A").await.is_some() }));
             // The next one leaves when this one has met its fate, so that the order is the same in every run.
-            eventually("the query arrives", LONG_ENOUGH, async || zone.tally().queries() == number).await;
+            eventually("the query arrives", COMES_OR_NOT, async || zone.tally().queries() == number).await;
         }
         let mut answered = Vec::new();
         for outcome in asking {
@@ -310,11 +314,11 @@ async fn an_internet_that_ends_frees_its_addresses() {
 }
 
 #[tokio::test]
-async fn loss_both_ways_loses_half_of_the_exchanges_where_three_packets_in_ten_are_lost() {
+async fn three_packets_in_ten_lost_each_way_lose_half_of_the_exchanges() {
     let internet = internet();
     let server = internet.server("ns1.bets.example.");
     server.becomes(Behaviour::LosesBothWays { share: 0.3, seed: 7 });
-    let patient = resolver(&server).with_patience(LONG_ENOUGH);
+    let patient = resolver(&server).with_patience(COMES_OR_NOT);
     let asked = ask_all(&patient, (0..200).map(|_| "bets.example. A".to_owned()), 200).await;
     let lost = asked.iter().filter(|asked| asked.answer == "silence").count();
     assert!((70..130).contains(&lost), "{lost} of 200");
@@ -379,7 +383,7 @@ async fn a_spoofers_packets_come_first_and_each_has_something_wrong() {
 }
 
 #[tokio::test]
-async fn an_attackers_server_leads_on_below_its_zone_and_is_honest_about_the_rest() {
+async fn an_attackers_server_leads_on_only_below_its_zone() {
     let internet = Internet::new().zone("bad.example.", "");
     let server = internet.server("ns1.bad.example.");
     let (zone, victim) = (resolver(&server).over_tcp(), "victim.example.");
@@ -447,12 +451,12 @@ async fn ports_ids_and_letters_of_queries_are_noted() {
 }
 
 #[tokio::test]
-async fn a_daemon_sees_the_clock_of_its_world_and_without_one_that_of_the_machine() {
+async fn a_daemon_sees_its_worlds_clock_or_else_the_machines() {
     let written = async |world: &World| -> jiff::Timestamp {
         let order = json!({ "name": "a.example", "basis": "iwf" });
         world.api.mandate("a", order).await.ok().json["updated_at"].as_str().unwrap().parse().unwrap()
     };
-    let is_near = |seen: jiff::Timestamp, time: jiff::Timestamp| seen.duration_since(time).abs() < jiff::SignedDuration::from_secs(5);
+    let is_near = |seen: jiff::Timestamp, time: jiff::Timestamp| seen.duration_since(time).abs() < jiff::SignedDuration::from_secs(60);
     let world = World::with_zone("a.example. 60 A 192.0.2.1").clock("2030-01-01 12:00:00").start().await;
     let begun = Instant::now();
     assert!(is_near(written(&world).await, world.clock().now()) && world.clock().now().to_string().starts_with("2030-01-01T12:0"));

@@ -96,6 +96,11 @@ impl Authority {
         lock(&self.tally).clone()
     }
 
+    /// How many queries it got.
+    pub fn queries(&self) -> u64 {
+        lock(&self.tally).queries()
+    }
+
     /// Starts counting anew.
     pub fn forget_questions(&self) {
         *lock(&self.tally) = Tally::default();
@@ -160,6 +165,9 @@ impl Authority {
                 reply
             }
             Behaviour::RejectsEdns => self.truth(&request).await,
+            Behaviour::DeniesCapitals if has_capitals(&request) => failure(&request, ResponseCode::NXDomain),
+            Behaviour::FailsOnOptions if has_options(&request) => failure(&request, ResponseCode::ServFail),
+            Behaviour::DeniesCapitals | Behaviour::FailsOnOptions => self.truth(&request).await,
             Behaviour::AnswersEverything(address) => everything(&request, rdata::A(address)),
             Behaviour::Lies(lie) => return vec![Packet::own(told(&lie, self.truth(&request).await, &request))],
             Behaviour::LiesFirst(lies) if udp => {
@@ -228,6 +236,15 @@ impl Authority {
         }
         answer
     }
+}
+
+fn has_capitals(request: &Request) -> bool {
+    let mut questions = request.queries.queries().iter();
+    questions.any(|question| question.original().name.iter().flatten().any(u8::is_ascii_uppercase))
+}
+
+fn has_options(request: &Request) -> bool {
+    request.edns.as_ref().is_some_and(|edns| !edns.options().options.is_empty())
 }
 
 async fn ask_hickory(catalog: &Catalog, request: &Request) -> Message {

@@ -49,6 +49,10 @@ pub enum Behaviour {
     Drips(Duration),
     /// Replies FORMERR to every query that carries EDNS, as some old servers do, and answers the others.
     RejectsEdns,
+    /// Replies NXDOMAIN to every name that has a capital, and answers the others.
+    DeniesCapitals,
+    /// Replies SERVFAIL to every query that carries EDNS options, and answers the others.
+    FailsOnOptions,
     /// Answers every A question, whatever its name, with this address, and all else with NODATA. With it one root
     /// server stands for a whole Internet in which every name exists.
     AnswersEverything(Ipv4Addr),

@@ -24,10 +24,10 @@ use toml::Table;
 use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
 
 /// How long a start may take: unoptimised, on a busy machine, with all real lists.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long an orderly end may take.
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The running program. All methods take `&self`, so that one task may kill it under the hands of another.
 pub struct Daemon {

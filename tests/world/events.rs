@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::{api::Api, patience::eventually};
 
-/// How long an event may take from what happened to who listens.
-const HEARD_WITHIN: Duration = Duration::from_secs(10);
+/// How long an event is waited for.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Who listens.
 pub struct Events {
@@ -54,6 +54,11 @@ impl Events {
         let is_it = |event: &Value| event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value);
         let what = format!("an event {kind} {fields:?}");
         eventually(&what, HEARD_WITHIN, async || self.so_far().iter().any(is_it)).await;
+    }
+
+    /// Whether the daemon has ended the stream.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// All that was heard.

@@ -181,6 +181,11 @@ impl Internet {
         sum
     }
 
+    /// How many queries all servers together got: what a tally says, without a copy of it.
+    pub fn queries(&self) -> u64 {
+        self.plan().authorities.values().map(|server| server.queries()).sum()
+    }
+
     /// How often any server was asked exactly this.
     pub fn asked(&self, question: &str, kind: RecordType) -> u64 {
         self.tally().asked(&LowerName::from(&name(question)), kind)

@@ -18,8 +18,8 @@ use tokio::{
 
 use super::patience::eventually;
 
-/// How long a notice may take.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(15);
+/// How long a notice is waited for.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A web server that is told.
 pub struct Hook {

@@ -121,7 +121,7 @@ struct MandateOfExplanation {
     basis: String,
     /// Where it is written.
     reference: Option<String>,
-    /// Whether nobody but the operator and his auditors may learn of it.
+    /// Whether nobody but the operator and his auditors may learn of it. A family is told `false` of each.
     confidential: bool,
 }
 

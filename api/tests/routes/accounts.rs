@@ -82,7 +82,7 @@ async fn a_rollback_is_written_down_with_the_names_that_came_and_went() {
 }
 
 #[tokio::test]
-async fn an_act_that_failed_is_written_down_as_failed_and_one_that_was_refused_before_is_not() {
+async fn an_act_that_failed_is_in_the_audit_and_a_refused_one_is_not() {
     let world = World::new().await;
     world.post("/v1/feeds/leaky/approve", "").await.is_problem(409, "not_approvable");
     world.post("/v1/feeds/court/approve", "").await.is_problem(409, "nothing_refused");

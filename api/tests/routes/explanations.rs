@@ -82,7 +82,7 @@ async fn what_the_operator_decides_is_the_operators() {
 }
 
 #[tokio::test]
-async fn a_block_by_the_operators_default_preset_says_so_for_households_and_for_nobodys_lines() {
+async fn a_block_by_the_operators_default_preset_says_so() {
     let world = World::with_home().await;
     let mut context = world.context;
     // The same node whose operator blocks more by default.
@@ -167,6 +167,42 @@ async fn an_entry_says_where_it_stands_in_a_feed_a_bundle_or_an_own_list() {
     let of = |slug: &str| categories["categories"].as_array().unwrap().iter().find(|category| category["slug"] == slug).unwrap().clone();
     assert_eq!((&of("tiktok")["service"], &of("tiktok")["names"][0]), (&json!(true), &json!("tiktok.com")));
     assert_eq!((&of("gambling")["service"], &of("gambling")["names"]), (&json!(false), &json!([])));
+}
+
+#[tokio::test]
+async fn an_allow_of_a_search_engine_says_that_safe_search_holds() {
+    let world = World::with_home().await;
+    let phone = format!("{HOME}/devices/phone");
+    world.put(&format!("{phone}/safe-search"), r#"{"google":"strict","duckduckgo":"strict"}"#).await.ok();
+    let explain = async |name: &str| world.explain(&format!("name={name}&household=home&device=phone")).await;
+    let told =
+        |explained: &Value| (explained["layer"].as_str().unwrap().to_owned(), explained["setter"]["layer"].as_str().unwrap().to_owned());
+    let says = |explained: &Value, words: &str| assert!(explained["reason"].as_str().unwrap().contains(words), "{}", explained["reason"]);
+    let alone = explain("www.google.com").await;
+    assert_eq!(told(&alone), ("safe-search".into(), "device".into()));
+    assert_eq!(alone["reason"], "www.google.com leads to its safe search, as set for this device.");
+    for name in ["www.google.com", "html.duckduckgo.com"] {
+        world.put(&format!("{HOME}/names/{name}"), r#"{"state":"allow"}"#).await.ok();
+    }
+    let allowed = explain("www.google.com").await;
+    assert_eq!((told(&allowed), &allowed["verdict"]), (("safe-search".into(), "device".into()), &json!("allow")));
+    says(&allowed, "that it is allowed does not lift this");
+    let closed = explain("html.duckduckgo.com").await;
+    assert_eq!((told(&closed), &closed["verdict"]), (("safe-search-deny".into(), "device".into()), &json!("block")));
+    says(&closed, "DuckDuckGo has no safe search there, which is set for this device; that it is allowed does not lift this");
+    world.post(&format!("{HOME}/grants"), r#"{"everything":true,"minutes":5}"#).await.ok();
+    says(&explain("google.com").await, "that it is open for a while does not lift this");
+    // Who says that it does lift it is shown, and then it does.
+    world.put(&format!("{HOME}/search-unlock"), r#"{"state":"allow"}"#).await.ok();
+    assert_eq!(told(&explain("www.google.com").await), ("household-allow".into(), "household".into()));
+    assert_eq!(told(&explain("html.duckduckgo.com").await), ("household-allow".into(), "household".into()));
+    let shown = world.get(&format!("{HOME}/effective/phone")).await.ok().json["search_unlock"].clone();
+    assert_eq!(
+        (&shown["unlocked"], &shown["layer"], &shown["set_by"]),
+        (&json!(true), &json!("household"), &json!(format!("key:{}", world.key_id)))
+    );
+    world.put(&format!("{phone}/search-unlock"), r#"{"state":"block"}"#).await.ok();
+    assert_eq!(told(&explain("www.google.com").await), ("safe-search".into(), "device".into()));
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn a_feed_is_defined_once_and_kept_and_taken_into_use() {
 }
 
 #[tokio::test]
-async fn a_definition_that_cannot_be_used_is_refused_with_its_field_and_changes_nothing() {
+async fn an_unusable_definition_is_refused_with_its_field() {
     let world = World::new().await;
     let with = |field: &str, value: Value| {
         let mut sent = definition();
@@ -113,7 +113,7 @@ async fn a_definition_that_cannot_be_used_is_refused_with_its_field_and_changes_
 }
 
 #[tokio::test]
-async fn a_definition_that_was_shown_is_sent_back_with_one_change_and_keeps_its_secrets() {
+async fn a_definition_sent_back_as_it_was_shown_keeps_its_secrets() {
     let world = World::new().await;
     assert_eq!(world.put("/v1/feeds/new", &definition().to_string()).await.ok().status, 201);
     let mut shown = world.get("/v1/feeds/new").await.ok().json["definition"].clone();
@@ -173,7 +173,7 @@ async fn what_a_version_would_change_is_shown_before_it_is_let_through() {
 }
 
 #[tokio::test]
-async fn a_refused_version_is_let_through_once_and_only_the_one_that_was_looked_at() {
+async fn an_approval_lets_through_only_the_version_that_was_looked_at() {
     let world = World::new().await;
     let other = world.post("/v1/feeds/bets/approve", r#"{"version":"3"}"#).await;
     other.is_problem(409, "another_version");

@@ -38,6 +38,8 @@ pub struct State {
     /// What the next act is answered with.
     pub fails_with: Option<ActError>,
     pub events: Option<broadcast::Sender<ListEvent>>,
+    /// Whether the next act panics.
+    pub panics: bool,
 }
 
 pub fn feed(name: &str, origin: Origin, definition: Value) -> FeedState {
@@ -84,7 +86,7 @@ impl Keeper {
         let feeds = [court, refused("bets", "2", "shrink", true), refused("leaky", "9", "signature", false)];
         let feeds = feeds.into_iter().map(|feed| (feed.name.clone(), feed)).collect();
         let events = Some(broadcast::Sender::new(EVENTS_MAX));
-        Self { state: Mutex::new(State { feeds, asked: Vec::new(), fails_with: None, events }) }
+        Self { state: Mutex::new(State { feeds, asked: Vec::new(), fails_with: None, events, panics: false }) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -95,7 +97,14 @@ impl Keeper {
         let _ = self.state().events.as_ref().unwrap().send(event);
     }
 
+    /// Has the next act panic.
+    pub fn panics(&self) {
+        self.state().panics = true;
+    }
+
     fn act(&self, asked: String) -> Result<(), ActError> {
+        let panics = std::mem::take(&mut self.state().panics);
+        assert!(!panics, "what nobody may see");
         let mut state = self.state();
         state.asked.push(asked);
         state.fails_with.take().map_or(Ok(()), Err)

@@ -31,6 +31,8 @@ const TABLE: &str = "
     family   PUT …/names/{domain}
     family   DELETE …/names/{domain}
     family   PUT …/safe-search
+    family   PUT …/search-unlock
+    family   DELETE …/search-unlock
     family   PUT …/bypass
     family   DELETE …/bypass
     family   PUT …/schedules/{name}
@@ -187,7 +189,7 @@ async fn every_route_lets_in_whom_the_table_says_and_refuses_all_others() {
 }
 
 #[tokio::test]
-async fn to_another_household_every_route_of_this_one_is_as_if_it_were_not_there() {
+async fn another_household_is_told_that_this_one_is_unknown_on_every_route() {
     let world = World::with_home().await;
     world.put("/v1/households/other", "{}").await.ok();
     world.put("/v1/households/other/devices/phone", "{}").await.ok();
@@ -238,7 +240,7 @@ async fn an_explanation_is_of_ones_own_line_but_for_operators_and_auditors() {
 }
 
 #[tokio::test]
-async fn a_family_sets_what_is_the_familys_and_a_second_parent_not_whether_it_is_filtered() {
+async fn a_second_parent_sets_all_but_whether_the_household_is_filtered() {
     let world = World::with_home().await;
     let home = "/v1/households/home";
     let (parent, second) = (world.key_of(Role::Parent).await, world.key_of(Role::SecondParent).await);
@@ -269,7 +271,7 @@ async fn what_is_set_is_signed_by_the_key_that_set_it_and_so_is_the_audit() {
 }
 
 #[tokio::test]
-async fn a_parent_makes_keys_for_the_family_and_ends_them_and_the_audit_knows_all_but_the_secret() {
+async fn a_parent_makes_and_ends_keys_of_the_family_and_the_audit_knows() {
     let world = World::with_home().await;
     let keys = "/v1/households/home/keys";
     let parent = world.key_of(Role::Parent).await;
@@ -313,7 +315,7 @@ async fn a_parent_makes_keys_for_the_family_and_ends_them_and_the_audit_knows_al
 }
 
 #[tokio::test]
-async fn a_key_of_a_household_or_a_device_that_is_gone_opens_nothing_not_even_when_one_of_the_name_comes_back() {
+async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
     let world = World::with_home().await;
     let (parent, child) = (world.key_of(Role::Parent).await, world.key_of(Role::Child).await);
     let phone = "/v1/households/home/devices/phone";

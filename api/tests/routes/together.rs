@@ -53,7 +53,7 @@ async fn ask_and_leave(world: &World, patience: usize, body: &'static str) -> bo
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_store_and_rules_equal() {
+async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
     let world = World::with_home().await;
     let (mut answered, mut left) = (0, 0);
     let first = world.get(HOME).await.version();
@@ -73,7 +73,7 @@ async fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_store_and_rules
 }
 
 #[tokio::test]
-async fn a_start_leaves_out_a_household_that_cannot_be_read_and_makes_the_others_live() {
+async fn a_start_makes_all_households_live_but_one_that_cannot_be_read() {
     let world = World::with_home().await;
     world.put("/v1/households/broken", "{}").await.ok();
     world.break_document("broken").await;

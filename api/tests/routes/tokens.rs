@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use api::{
-    limits::Limits,
+    limits::{Limits, Rate},
     tokens::{KeySet, Settings, Tokens},
 };
 use async_trait::async_trait;
@@ -16,7 +16,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World};
+use crate::{
+    streams::Listener,
+    world::{Answer, World},
+};
 
 /// A provider with one key of each kind.
 struct Provider {
@@ -83,12 +86,13 @@ impl Provider {
         Self { keys, published }
     }
 
+    fn settings(&self) -> Settings {
+        let settings = json!({ "issuer": "https://login.isp.example/", "audience": "ox-protect", "jwks": "unused" });
+        serde_json::from_value(settings).unwrap()
+    }
+
     async fn world(&self) -> World {
-        let settings: Settings = serde_json::from_value(json!({
-            "issuer": "https://login.isp.example/", "audience": "ox-protect", "jwks": "unused",
-        }))
-        .unwrap();
-        let tokens = Tokens::new(settings, Box::new(Source(Arc::clone(&self.published))));
+        let tokens = Tokens::new(self.settings(), Box::new(Source(Arc::clone(&self.published))));
         World::admitting(Limits::default(), Some(tokens)).await.and_home().await
     }
 
@@ -131,7 +135,7 @@ fn part(octets: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_token_signed_by_the_provider_opens_its_household_in_its_role_and_signs_what_is_set() {
+async fn a_token_signed_by_the_provider_opens_its_household_in_its_role() {
     let provider = Provider::new();
     let world = provider.world().await;
     for algorithm in [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA] {
@@ -275,7 +279,7 @@ async fn a_key_set_may_hold_secrets_and_strangers_and_none_of_them_is_used() {
 }
 
 #[tokio::test]
-async fn the_keys_are_read_again_for_an_unknown_name_but_not_for_each_and_the_last_good_ones_stay() {
+async fn an_unknown_key_has_the_providers_keys_read_again_but_not_each_time() {
     let provider = Provider::new();
     let world = provider.world().await;
     let good = provider.token(Algorithm::ES256, &claims(json!({})));
@@ -303,6 +307,139 @@ async fn the_keys_are_read_again_for_an_unknown_name_but_not_for_each_and_the_la
     provider.published.has_changed.store(true, Ordering::Relaxed);
     ask(&world, &good).await.is_problem(401, "token_wrong");
     ask(&world, &provider.token(Algorithm::EdDSA, &claims(json!({})))).await.ok();
+}
+
+#[tokio::test]
+async fn while_the_provider_is_down_a_token_is_to_be_tried_again_and_soon_opens() {
+    let provider = Provider::new();
+    let set = provider.published.set.lock().unwrap().take();
+    let world = provider.world().await;
+    let good = provider.token(Algorithm::ES256, &claims(json!({})));
+    let reads = || provider.published.reads.load(Ordering::Relaxed);
+    // Down, broken, and without a key that is of any use.
+    for broken in
+        [None, Some(json!("<html>")), Some(json!({ "keys": [] })), Some(json!({ "keys": [{ "kty": "oct", "kid": "ES256", "k": "AAAA" }] }))]
+    {
+        *provider.published.set.lock().unwrap() = broken;
+        let refused = ask(&world, &good).await;
+        refused.is_problem(503, "provider_unavailable");
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=5).contains(&wait), "{wait}");
+    }
+    for number in 0..50 {
+        let header = Header { kid: Some(format!("made-up-{number}")), ..Header::new(Algorithm::ES256) };
+        let token = encode(&header, &claims(json!({})), provider.key(Algorithm::ES256)).unwrap();
+        ask(&world, &token).await.is_problem(503, "provider_unavailable");
+    }
+    let asked = reads();
+    assert!(asked < 20, "the provider was asked {asked} times for fifty-four tokens");
+    // What is no token whatever the provider says is refused as such.
+    ask(&world, "a.b.c").await.is_problem(401, "token_wrong");
+    *provider.published.set.lock().unwrap() = set;
+    let mut tries = 0;
+    while ask(&world, &good).await.status != 200 {
+        tries += 1;
+        assert!(tries < 400, "it opens within seconds after the provider is back");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let header = Header { kid: Some("made-up".to_owned()), ..Header::new(Algorithm::ES256) };
+    ask(&world, &encode(&header, &claims(json!({})), provider.key(Algorithm::ES256)).unwrap()).await.is_problem(401, "token_wrong");
+    assert!(reads() <= asked + 10);
+}
+
+#[tokio::test]
+async fn while_the_provider_is_down_known_keys_go_on_and_unknown_ones_wait() {
+    let provider = Provider::new();
+    let world = provider.world().await;
+    let good = provider.token(Algorithm::ES256, &claims(json!({})));
+    ask(&world, &good).await.ok();
+    *provider.published.set.lock().unwrap() = None;
+    provider.published.has_changed.store(true, Ordering::Relaxed);
+    let header = Header { kid: Some("new".to_owned()), ..Header::new(Algorithm::ES256) };
+    let of_new_key = encode(&header, &claims(json!({})), provider.key(Algorithm::ES256)).unwrap();
+    ask(&world, &of_new_key).await.is_problem(503, "provider_unavailable");
+    ask(&world, &good).await.ok();
+    ask(&world, &provider.token(Algorithm::ES256, &claims(json!({ "aud": "portal" })))).await.is_problem(401, "token_wrong");
+}
+
+/// A provider that never answers.
+struct Silent;
+
+#[async_trait]
+impl KeySet for Silent {
+    async fn read(&self) -> Result<String, String> {
+        std::future::pending().await
+    }
+
+    fn has_changed(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_holds_no_request_for_long() {
+    let provider = Provider::new();
+    let tokens = Tokens::new(provider.settings(), Box::new(Silent));
+    let world = World::admitting(Limits::default(), Some(tokens)).await.and_home().await;
+    let good = provider.token(Algorithm::ES256, &claims(json!({})));
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(60), ask(&world, &good)).await.expect("it is answered");
+    asked.is_problem(503, "provider_unavailable");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_and_with_the_key_that_signed_it() {
+    let provider = Provider::new();
+    let world = provider.world().await;
+    let path = "/v1/households/home/events";
+    let now = Timestamp::now().as_second();
+    // Of the minute by which clocks may differ some seconds are left.
+    let short = provider.token(Algorithm::EdDSA, &claims(json!({ "exp": now - 57 })));
+    let brief = Listener::open(&world, &format!("Bearer {short}"), path).await;
+    let long = format!("Bearer {}", provider.token(Algorithm::ES256, &claims(json!({ "sub": "bob" }))));
+    let mut lasting = Listener::open(&world, &long, path).await;
+    brief.rest().await;
+    ask(&world, &short).await.is_problem(401, "token_wrong");
+    assert!(lasting.hears(&world).await);
+    let set = provider.published.set.lock().unwrap().clone().unwrap();
+    let without = set["keys"].as_array().unwrap().iter().filter(|key| key["kid"] != "ES256").cloned().collect::<Vec<_>>();
+    *provider.published.set.lock().unwrap() = Some(json!({ "keys": without }));
+    provider.published.has_changed.store(true, Ordering::Relaxed);
+    ask(&world, &provider.token(Algorithm::EdDSA, &claims(json!({})))).await.ok();
+    lasting.rest().await;
+}
+
+#[tokio::test]
+async fn no_time_in_a_token_ends_in_a_failure_of_ours() {
+    let provider = Provider::new();
+    let world = provider.world().await;
+    for claim in ["exp", "nbf", "iat"] {
+        for value in
+            [json!(u64::MAX), json!(i64::MAX), json!(i64::MIN), json!(1e300), json!(-1e300), json!(0), json!(253402300800_u64), json!(0.5)]
+        {
+            let token = provider.token(Algorithm::ES256, &claims(json!({ claim: value })));
+            let answer = ask(&world, &token).await;
+            assert!([200, 401].contains(&answer.status), "{claim} {value}: {}", answer.text);
+            if answer.status == 200 {
+                drop(Listener::open(&world, &format!("Bearer {token}"), "/v1/households/home/events").await);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_opens_from_an_address_from_which_others_guess() {
+    let provider = Provider::new();
+    let tokens = Tokens::new(provider.settings(), Box::new(Source(Arc::clone(&provider.published))));
+    let limits = Limits::new(Rate::default(), Rate::default(), Rate { per_s: 1, burst: 1 });
+    let world = World::admitting(limits, Some(tokens)).await.and_home().await;
+    let wrong = provider.token(Algorithm::ES256, &claims(json!({ "aud": "portal" })));
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        statuses.push(ask(&world, &wrong).await.status);
+        let subject = format!("parent-{number}");
+        ask(&world, &provider.token(Algorithm::ES256, &claims(json!({ "sub": subject })))).await.ok();
+    }
+    assert!(statuses.contains(&429) && statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ fn keys_of_fetching_that_cannot_work_are_told_what_would() {
 }
 
 #[test]
-fn a_source_is_asked_as_often_as_suits_it_and_its_age_is_an_alarm_in_good_time() {
+fn each_kind_of_source_has_its_interval_and_its_age_of_alarm() {
     let seconds = |source: &str, format, interval_s| {
         let feed = Feed { interval_s, ..Feed::new("a", source, format) };
         (feed.interval().map(|interval| interval.as_secs()), feed.max_age().as_secs())

@@ -182,7 +182,7 @@ fn a_version_that_shrinks_or_grows_beyond_its_bound_is_stopped() {
 }
 
 #[test]
-fn a_version_without_its_canary_or_with_one_that_must_not_be_there_is_stopped() {
+fn a_version_that_lacks_or_holds_a_wrong_canary_is_stopped() {
     let canaries = |feed: &mut Feed| {
         feed.must_match = vec!["www.keep.example".to_owned()];
         feed.must_not_match = vec!["www.good.example".to_owned()];
@@ -194,7 +194,7 @@ fn a_version_without_its_canary_or_with_one_that_must_not_be_there_is_stopped() 
 }
 
 #[test]
-fn a_new_entry_at_a_registrys_suffix_is_stopped_and_one_that_was_there_is_not() {
+fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
     stops(Gate::PublicSuffix, &owned(&["a.example"]), &owned(&["+co.uk"]), |_| ());
     passes(&owned(&["a.example"]), &owned(&["+github.io", "+x.co.uk"]), |_| ());
     passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| feed.force_public_suffixes = true);
@@ -205,7 +205,7 @@ fn a_new_entry_at_a_registrys_suffix_is_stopped_and_one_that_was_there_is_not() 
 }
 
 #[test]
-fn an_own_name_is_excepted_on_first_reading_and_when_approved_and_a_version_that_newly_covers_one_is_stopped() {
+fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
     stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+own.example"]), |_| ());
     // Certificates are checked at names that nobody has to configure.
     stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+o.lencr.org", "+lencr.org"]), |_| ());

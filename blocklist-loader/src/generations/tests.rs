@@ -159,7 +159,7 @@ fn the_newest_come_first_and_only_the_oldest_are_pruned() {
 }
 
 #[test]
-fn a_generation_with_a_delta_and_its_folded_form_is_listed_once_and_opened_without_the_delta() {
+fn a_generation_that_is_also_folded_is_opened_without_its_delta() {
     let folder = tempfile::tempdir().unwrap();
     write_full(folder.path(), 1, &Model::from([(key(1), mark(1))]));
     write_delta(folder.path(), 2, 1, &Model::from([(key(2), mark(2))]));
@@ -197,7 +197,7 @@ fn chains_that_break_or_lead_in_a_circle_are_errors_that_say_so() {
 }
 
 #[test]
-fn what_a_killed_builder_left_is_swept_away_but_not_a_delta_that_is_being_written() {
+fn the_sweep_takes_what_a_killed_builder_left_and_no_delta_in_writing() {
     let folder = tempfile::tempdir().unwrap();
     let aside = |name: &str| folder.path().join(name);
     let live = format!("generation-0000000009.oxd.writing-{}", std::process::id());

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn record_data_is_written_as_it_goes_over_the_wire_and_anything_else_is_told() {
+    fn record_data_is_written_as_on_the_wire_and_anything_else_is_told() {
         let mut scribe = Scribe::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
             let found = scribe.record(rtype, rdata).ok();

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_seen_is_remembered_for_its_key_and_a_damaged_memory_is_no_empty_one() {
+    fn a_damaged_memory_of_what_was_seen_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Memory::read(folder.path(), "a").unwrap(), None);
         let memory = Memory { public_key: "a".to_owned(), sequence: 7, sha256: "0".to_owned() };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_when_it_ends_with_its_hash_and_is_read_again_when_it_is_another() {
+    fn a_file_is_whole_when_it_ends_with_its_hash() {
         let folder = tempfile::tempdir().unwrap();
         let (path, digests) = (folder.path().join("file"), Digests::default());
         assert_eq!(digests.of(&path).unwrap(), None);

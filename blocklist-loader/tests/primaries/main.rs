@@ -176,7 +176,7 @@ fn a_serial_that_wraps_is_newer(kind: Kind) {
     ours.equals(&primary);
 }
 
-fn a_primary_without_journal_gives_everything_and_what_changed_is_found_here(kind: Kind) {
+fn what_changed_at_a_primary_without_journal_is_found_here(kind: Kind) {
     let mut primary = Primary::start(kind, Zone::of(ROWS, 7));
     let proxy = Proxy::before(primary.port);
     let mut ours = Secondary::of(proxy.port);
@@ -353,7 +353,7 @@ promises! {
     a_thousand_small_changes_come_as_what_changed
     a_notify_says_what_is_new_and_the_next_fetch_brings_it
     a_serial_that_wraps_is_newer
-    a_primary_without_journal_gives_everything_and_what_changed_is_found_here
+    what_changed_at_a_primary_without_journal_is_found_here
     a_transfer_that_breaks_off_changes_nothing
     a_wrong_key_brings_nothing
     a_transfer_beyond_its_bounds_changes_nothing

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// Far above what any server here takes, on a machine that has other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until it holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

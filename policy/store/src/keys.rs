@@ -3,7 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
-use policy::household::{Household, Id};
+use policy::{
+    household::{Household, Id},
+    text::Text,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -13,6 +16,7 @@ use crate::{
     Author, Store,
     audit::{Deed, append},
     error::{KeyError, StoreError, step},
+    notices::{NewNotice, queue},
 };
 
 /// The most keys in force of one household: each parent and each device has one, and an attacker's loop ends here.
@@ -99,8 +103,8 @@ impl NewKey {
             (false, Some(_), ..) => Some(("household", "a key of this role belongs to no household")),
             (_, _, true, None) => Some(("device", "a child's key is one of a device")),
             (_, _, false, Some(_)) => Some(("device", "only a child's key belongs to a device")),
-            _ if label.len() > LABEL_OCTETS_MAX || label.chars().any(char::is_control) => {
-                Some(("label", "at most 128 octets, on one line"))
+            _ if label.len() > LABEL_OCTETS_MAX || label.parse::<Text>().is_err() => {
+                Some(("label", "at most 128 octets on one line, without control characters and characters that show nothing"))
             }
             _ => None,
         };
@@ -139,6 +143,15 @@ pub struct Key {
 /// Before each key, so that a leaked one is recognised by scanners and people.
 const PREFIX: &str = "ox_";
 
+/// Random octets of a key.
+const SECRET_OCTETS: usize = 32;
+
+/// Whether a text has the form of a key. Nothing else can be one, so nothing else is looked up.
+pub(crate) fn is_formed(secret: &str) -> bool {
+    let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+    secret.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == 2 * SECRET_OCTETS && digits.bytes().all(is_digit))
+}
+
 /// A statement that reads keys, with what comes behind the table.
 macro_rules! select {
     ($rest:literal) => {
@@ -158,18 +171,40 @@ impl Store {
     /// # Errors
     /// See [`KeyError`]; no key is made then.
     pub async fn create_key(&self, by: &Author, new: NewKey) -> Result<(String, Key), KeyError> {
-        let secret = format!("{PREFIX}{}", random_hex(32)?);
+        self.create_key_and_tell(by, new, |_, _| Ok(Vec::new())).await
+    }
+
+    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the household of a family's key.
+    ///
+    /// # Errors
+    /// See [`KeyError`]; no key is made then.
+    pub async fn create_key_and_tell(
+        &self,
+        by: &Author,
+        new: NewKey,
+        tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
+    ) -> Result<(String, Key), KeyError> {
+        let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let NewKey { role, household, device, label } = new;
         let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
         let mut transaction = self.begin().await?;
-        if let Some(household) = &key.household {
-            make_room(&mut transaction, household, key.device.as_ref()).await?;
+        let mut notices = Vec::new();
+        if let Some(id) = &key.household {
+            let household = household_of_key(&mut transaction, id).await?.ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
+            if let Some(device) = key.device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
+                return Err(KeyError::NoDevice(device.clone()));
+            }
+            make_room(&mut transaction, id).await?;
+            notices = tell_holder(&key, &household)?;
         }
         let insert = "INSERT INTO api_key (id, sha256, role, household, device, label, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let insert = sqlx::query(insert).bind(&key.id).bind(Sha256::digest(&secret).to_vec()).bind(role.as_str());
         let insert = insert.bind(key.household.as_ref().map(Id::as_str)).bind(key.device.as_ref().map(Id::as_str));
         let insert = insert.bind(&key.label).bind(key.created_at.to_string());
         insert.execute(&mut *transaction).await.map_err(step("storing a key"))?;
+        for notice in &notices {
+            queue(&mut transaction, notice).await?;
+        }
         tell(&mut transaction, by, "create", &key).await?;
         transaction.commit().await?;
         Ok((secret, key))
@@ -195,12 +230,34 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn revoke_key(&self, by: &Author, household: Option<&Id>, id: &str) -> Result<Option<Key>, StoreError> {
+        self.revoke_key_and_tell(by, household, id, |_, _| Ok(Vec::new())).await
+    }
+
+    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the household of a family's key.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn revoke_key_and_tell(
+        &self,
+        by: &Author,
+        household: Option<&Id>,
+        id: &str,
+        tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
+    ) -> Result<Option<Key>, StoreError> {
         let mut transaction = self.begin().await?;
         let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
         let row = query.fetch_optional(&mut *transaction).await.map_err(step("looking up a key"))?;
         let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
         let Some(key) = key.filter(|key| household.is_none() || key.household.as_ref() == household) else { return Ok(None) };
         let key = revoke(&mut transaction, by, key).await?;
+        // A key ends also where its household's document cannot be read.
+        if let Some(id) = &key.household
+            && let Ok(Some(household)) = household_of_key(&mut transaction, id).await
+        {
+            for notice in &tell_holder(&key, &household)? {
+                queue(&mut transaction, notice).await?;
+            }
+        }
         transaction.commit().await?;
         Ok(Some(key))
     }
@@ -229,19 +286,17 @@ impl Store {
     }
 }
 
-/// Whether a household may have one key more, for a device of its own; forgets revoked keys that nobody will ask for.
-async fn make_room(connection: &mut SqliteConnection, household: &Id, device: Option<&Id>) -> Result<(), KeyError> {
+/// The household of a family's key, while it is there.
+async fn household_of_key(connection: &mut SqliteConnection, household: &Id) -> Result<Option<Household>, StoreError> {
     let row = sqlx::query("SELECT document FROM household WHERE id = ? AND document IS NOT NULL").bind(household.as_str());
-    let row = row.fetch_optional(&mut *connection).await.map_err(step("reading a household"))?;
-    let row = row.ok_or_else(|| KeyError::NoHousehold(household.clone()))?;
-    if let Some(device) = device {
-        let text: String = row.try_get("document").map_err(step("reading a household"))?;
-        let unreadable = |source: serde_json::Error| StoreError::Document { household: household.to_string(), source: source.into() };
-        let document: Household = serde_json::from_str(&text).map_err(unreadable)?;
-        if !document.devices.contains_key(device) {
-            return Err(KeyError::NoDevice(device.clone()));
-        }
-    }
+    let Some(row) = row.fetch_optional(connection).await.map_err(step("reading a household"))? else { return Ok(None) };
+    let text: String = row.try_get("document").map_err(step("reading a household"))?;
+    let unreadable = |source: serde_json::Error| StoreError::Document { household: household.to_string(), source: source.into() };
+    serde_json::from_str(&text).map(Some).map_err(unreadable)
+}
+
+/// Whether a household may have one key more; forgets revoked keys that nobody will ask for.
+async fn make_room(connection: &mut SqliteConnection, household: &Id) -> Result<(), KeyError> {
     let forget = "DELETE FROM api_key WHERE id IN (SELECT id FROM api_key WHERE household = ?1 AND revoked_at IS NOT NULL
         ORDER BY revoked_at DESC, id LIMIT -1 OFFSET ?2)";
     let forget = sqlx::query(forget).bind(household.as_str()).bind(REVOKED_KEPT);

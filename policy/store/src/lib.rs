@@ -6,7 +6,7 @@
 //! - `choices`: what households chose, counted; `requests`: what children ask for.
 //! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
 //! - `audit`: who did what, in a chain of hashes; [`heads`]: signatures over it; `chain`: who keeps them; `verification`: whether all fits.
-//! - `keys`: who may do what.
+//! - `keys`: who may do what; `in_force`: which keys still may.
 //! - `retries`: writes that may come twice.
 //! - [`activity`]: what homes asked for, counted, in a file of its own.
 //! - `duties`: what of that is to be forgotten.
@@ -30,6 +30,7 @@ mod file;
 pub mod heads;
 mod households;
 mod identity;
+mod in_force;
 mod keys;
 mod mandates;
 mod notices;
@@ -66,6 +67,7 @@ pub use file::Lock;
 pub use heads::SignedHead;
 pub use households::{Batch, Change, Changed, Page, Position};
 pub use identity::Home;
+pub use in_force::{Revocations, fingerprint};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};

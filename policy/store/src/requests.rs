@@ -170,14 +170,24 @@ pub(crate) async fn forget_lost(connection: &mut SqliteConnection, household: &I
 }
 
 impl Store {
-    /// Takes a request, unless there are too many.
+    /// Takes a request, unless there are too many, or the device waits for an answer to one that covers the name: that one is returned
+    /// then. Says whether it is new.
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn add_request(&self, household: &Id, device: &Id, asked: Asked, now: Timestamp) -> Result<Request, RequestError> {
+    pub async fn add_request(&self, household: &Id, device: &Id, asked: Asked, now: Timestamp) -> Result<(Request, bool), RequestError> {
         let mut transaction = self.begin().await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget.execute(&mut *transaction).await.map_err(step("forgetting requests"))?;
+        // Inside the transaction: of two that come at once the second one finds the first.
+        let open = sqlx::query_as("SELECT * FROM request WHERE household = ? AND device = ? AND state = 'open' ORDER BY sequence");
+        let open = open.bind(household.as_str()).bind(device.as_str());
+        let open: Vec<Row> = open.fetch_all(&mut *transaction).await.map_err(step("listing requests"))?;
+        // An answer opens the name and all below it.
+        let covers = |open: &Request| asked.name.borrow().is_within(open.asked.name.borrow());
+        if let Some(open) = open.into_iter().filter_map(|row| row.request().ok()).find(covers) {
+            return Ok((open, false));
+        }
         let count =
             "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
         let day_ago = (now - SignedDuration::from_hours(24)).as_second();
@@ -198,7 +208,7 @@ impl Store {
         let insert = insert.bind(at.as_second()).bind(document);
         insert.execute(&mut *transaction).await.map_err(step("storing a request"))?;
         transaction.commit().await?;
-        Ok(request)
+        Ok((request, true))
     }
 
     /// The requests of a household, the newest first; only those for a device where it is given.

@@ -50,7 +50,7 @@ async fn define(store: &Store, name: &str, expected: Option<u64>, document: Opti
 }
 
 #[tokio::test]
-async fn rows_come_back_page_by_page_in_order_each_once_and_those_of_a_subject_alone() {
+async fn audit_rows_come_back_page_by_page_in_order_and_each_once() {
     let place = Place::new();
     let store = place.open().await;
     for number in 0..25 {
@@ -106,7 +106,7 @@ async fn the_database_itself_refuses_to_change_delete_or_replace_a_row() {
 }
 
 #[tokio::test]
-async fn whoever_goes_around_the_database_breaks_the_chain_at_the_row_that_was_touched() {
+async fn a_row_changed_around_the_database_breaks_the_chain_there() {
     let forged =
         "INSERT INTO audit SELECT 4, at, 'key:b', role, action, subject, before, after, previous, hash FROM audit WHERE sequence = 3";
     let cases = [
@@ -188,7 +188,7 @@ async fn a_long_chain_is_verified_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_change_of_a_household_is_written_down_with_what_differs_and_a_refused_one_is_not() {
+async fn the_audit_holds_what_differs_and_no_refused_change() {
     let place = Place::new();
     let store = place.open().await;
     let make = |_| Ok::<_, Refusal>(Some(Household::new(id("home"))));
@@ -209,7 +209,7 @@ async fn a_change_of_a_household_is_written_down_with_what_differs_and_a_refused
 }
 
 #[tokio::test]
-async fn a_feed_is_kept_whole_with_who_and_when_and_its_secrets_are_not_in_the_audit() {
+async fn a_feed_is_kept_whole_and_its_secrets_are_not_in_the_audit() {
     let place = Place::new();
     let store = place.open().await;
     let document = json!({ "name": "bets", "source": "https://lists.example/bets", "password": "hunter2" });

@@ -146,7 +146,7 @@ async fn a_refused_change_leaves_everything_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_network_given_up_or_left_by_a_deleted_household_is_free_and_a_narrower_one_always_is() {
+async fn a_network_that_a_household_gave_up_is_free() {
     let place = Place::new();
     let store = place.open().await;
     edit(&store, "a", |a| a.networks = networks(&["192.0.2.0/24", "2001:db8::/56"])).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_url_that_cannot_be_a_store_is_refused_without_showing_its_password() 
 }
 
 #[tokio::test]
-async fn a_write_that_names_itself_begins_once_and_one_of_a_dead_process_is_known_as_such() {
+async fn a_write_that_names_itself_begins_once() {
     let place = Place::new();
     let (dead, store) = (place.open().await, place.open().await);
     let attempt = |key: &str, body: &[u8], is_repeatable| Attempt::new("key:a".into(), key.into(), &[b"PUT /"], &[body], is_repeatable);

@@ -71,7 +71,7 @@ async fn a_mandate_is_kept_whole_with_who_and_when_and_is_in_the_audit() {
 }
 
 #[tokio::test]
-async fn one_written_again_never_has_a_version_of_the_one_before_and_a_wrong_version_changes_nothing() {
+async fn a_mandate_written_again_never_has_a_version_of_the_one_before() {
     let place = Place::new();
     let store = place.open().await;
     write(&store, "m", Some(0), Some("a.example")).await.unwrap();

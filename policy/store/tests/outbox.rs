@@ -42,7 +42,7 @@ async fn change(store: &Store, notices: Vec<NewNotice>, allows: Option<(String, 
 }
 
 #[tokio::test]
-async fn a_notice_is_there_with_its_change_and_stays_until_it_is_delivered_or_given_up() {
+async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let now = Timestamp::from_second(2_000_000_000).unwrap();
@@ -85,30 +85,35 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
     let store = store(&folder).await;
     let now = Timestamp::from_second(2_000_000_000).unwrap();
     change(&store, Vec::new(), None).await.unwrap();
-    let asked = || Asked {
-        name: Name::parse("a.example").unwrap(),
+    let asked = |name: &str| Asked {
+        name: Name::parse(name).unwrap(),
         categories: Vec::new(),
         reason: None,
         asked_by: "key:c".to_owned(),
         answer: None,
     };
     let home = id("home");
-    let first = store.add_request(&home, &id("phone"), asked(), now).await.unwrap();
+    let (first, is_new) = store.add_request(&home, &id("phone"), asked("a.example"), now).await.unwrap();
+    let again = store.add_request(&home, &id("phone"), asked("www.a.example"), now).await.unwrap();
+    assert_eq!((is_new, again), (true, (first.clone(), false)), "one that waits is not asked again");
     change(&store, Vec::new(), Some((first.id.clone(), answer("allow")))).await.unwrap();
     let settled = store.deny_request::<()>(&home, &first.id, &answer("deny")).await;
     assert!(matches!(settled, Err(ChangeError::Settled)), "{settled:?}");
     assert_eq!(store.request(&home, &first.id, now).await.unwrap().unwrap().state, RequestState::Allowed);
     assert!(store.request(&id("other"), &first.id, now).await.unwrap().is_none());
-    for _ in 1..20 {
-        store.add_request(&home, &id("phone"), asked(), now).await.unwrap();
+    for number in 1..20 {
+        store.add_request(&home, &id("phone"), asked(&format!("n{number}.example")), now).await.unwrap();
     }
-    let full = store.add_request(&home, &id("phone"), asked(), now).await;
+    let full = store.add_request(&home, &id("phone"), asked("a.example"), now).await;
     assert!(matches!(full, Err(RequestError::TooManyToday)), "{full:?}");
     let tomorrow = now + SignedDuration::from_hours(25);
-    store.add_request(&home, &id("phone"), asked(), tomorrow).await.unwrap();
+    store.add_request(&home, &id("phone"), asked("a.example"), tomorrow).await.unwrap();
     assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 21);
     assert_eq!(store.requests(&home, Some(&id("tv")), tomorrow).await.unwrap().len(), 0);
-    assert_eq!(store.requests(&home, None, now + SignedDuration::from_hours(32 * 24)).await.unwrap().len(), 0);
+    let month = now + SignedDuration::from_hours(32 * 24);
+    assert_eq!(store.requests(&home, None, month).await.unwrap().len(), 0);
+    let (_, is_new) = store.add_request(&home, &id("phone"), asked("n1.example"), month).await.unwrap();
+    assert!(is_new, "what is forgotten waits for no answer");
     let empty = |_| Ok::<_, ()>(Some(Household::new(id("home"))));
     store.change(&by(), &home, None, empty).await.unwrap();
     assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 0, "the device is gone, and what it asked for");

@@ -3,23 +3,20 @@
 //! Whoever does not answer in the time it should need is not given up: its answer still counts while the next one is asked. So a
 //! lost datagram, a dead server and a slow one all cost one patience, and nothing is decided by guessing which it was.
 
-use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hickory_proto::{
-    op::{Message, ResponseCode},
-    rr::RecordType,
-};
+use hickory_proto::{op::ResponseCode, rr::RecordType};
 use policy::name::{Name, NameRef};
 
 use super::{
     Failure, Recursor,
     cuts::Cut,
+    exchange::{Ask, Plainness, Trouble},
     quest::{Path, Quest, describe},
-    servers::Server,
-    sift::{Asked, Fault, Finding, Role, Sifted, sift},
-    surroundings::{Reception, Surroundings},
-    wire::{CLIENT_COOKIE_OCTETS, Edns, Outgoing, cookie_of},
+    servers::{Outlook, Server},
+    sift::{Fault, Finding, Sifted},
+    surroundings::Surroundings,
 };
 
 /// Queries for one question to the servers of one zone. A count.
@@ -31,17 +28,14 @@ const TRIES_AT_ONE_MAX: u32 = 12;
 const TRIES_AT_EACH_MIN: u32 = 2;
 /// Names of servers that are looked up for one question to one zone; Unbound stops after 5 that do not exist.
 const SERVER_NAMES_MAX: usize = 5;
-/// Exchanges with one server for one try: as it comes, without EDNS, with its cookie, over TCP, and one more.
-const EXCHANGES_MAX: usize = 5;
 /// How long a datagram's answer still counts.
 const DATAGRAM_MAX: Duration = Duration::from_millis(1_800);
-/// How long one exchange over TCP may take, connecting included.
-const STREAM_MAX: Duration = Duration::from_secs(3);
-/// A cookie with the server's part, which has 8 to 32 octets: RFC 7873 section 4.
-const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
-/// What the system says where there is no way to a server at all, such as to IPv6 on a machine without it.
-const WITHOUT_WAY: [ErrorKind; 4] =
-    [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::AddrNotAvailable, ErrorKind::Unsupported];
+/// The same for the first try at a server: some servers need seconds. Each such try holds a socket, so of many servers only the first few get
+/// one, and a server that is down gets none. It ends before the last try does, so a question to dead servers takes no longer for it.
+const LATE_MAX: Duration = Duration::from_secs(6);
+const LATE_TRIES_MAX: u32 = 4;
+/// Of four tries that meet silence the third is without mixed letters and EDNS options, the fourth without EDNS.
+const PLAINNESS: [Plainness; 4] = [Plainness::Full, Plainness::Full, Plainness::Small, Plainness::Bare];
 /// How long a look-up of a server's address goes on before those that are known are asked again beside it.
 const FIND_ALONE: Duration = Duration::from_millis(500);
 /// How long those wait for another's flight who could be waited for themselves.
@@ -57,15 +51,6 @@ pub struct ZoneQuestion {
     record_type: u16,
 }
 
-/// Why one server did not help.
-enum Trouble {
-    Silent,
-    Unreachable,
-    Unreadable,
-    Busy,
-    Spent(Failure),
-}
-
 /// A server that may be asked.
 struct Candidate {
     address: SocketAddr,
@@ -74,9 +59,20 @@ struct Candidate {
     is_out: bool,
 }
 
+/// The next try.
+struct Try {
+    place: usize,
+    /// How long to wait for it before another one is asked too.
+    patience: Duration,
+    plainness: Plainness,
+    /// How long its answer counts.
+    wait: Duration,
+}
+
 /// The servers that may be asked, in one question to one zone.
 struct Candidates<'z> {
     zone: &'z Name,
+    question: (NameRef<'z>, u16),
     all: Vec<Candidate>,
     tries: u32,
     /// Why not everybody was asked who could have been: that is the question's doing, and says nothing of the zone.
@@ -95,15 +91,26 @@ impl Candidates<'_> {
         self.all.iter().any(|candidate| !candidate.is_out && candidate.tries == 0)
     }
 
-    /// The next to ask, and how long to wait for it alone.
-    fn next<S: Surroundings>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<(usize, Duration)> {
+    /// A try at a server, which is the question's `tries`th.
+    fn attempt(place: usize, candidate: &Candidate, outlook: &Outlook, tries: u32) -> Try {
+        let is_late = !outlook.is_down && candidate.tries == 1 && tries <= LATE_TRIES_MAX;
+        Try {
+            place,
+            patience: outlook.patience,
+            plainness: PLAINNESS[(tries.saturating_sub(1) as usize) % PLAINNESS.len()],
+            wait: if is_late { LATE_MAX } else { DATAGRAM_MAX },
+        }
+    }
+
+    /// The next to ask, and how.
+    fn next<S: Surroundings>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<Try> {
         // Tries at one server of one are the usual case, and need no lottery.
         if let [only] = &mut self.all[..] {
             let outlook = only.server.outlook(self.zone, now);
             let max = if outlook.is_down { TRIES_AT_DOWN_MAX } else { TRIES_AT_ONE_MAX };
             let may_be_asked = !only.is_out && only.tries < max;
             only.tries += u32::from(may_be_asked);
-            return may_be_asked.then_some((0, outlook.patience));
+            return may_be_asked.then(|| Self::attempt(0, only, &outlook, only.tries));
         }
         let outlooks: Vec<_> = self.all.iter().map(|candidate| candidate.server.outlook(self.zone, now)).collect();
         let are_down = outlooks.iter().all(|outlook| outlook.is_down);
@@ -130,7 +137,7 @@ impl Candidates<'_> {
         let (place, _) = costs.into_iter().min_by_key(|(_, cost)| *cost)?;
         self.tries += 1;
         self.all[place].tries += 1;
-        Some((place, outlooks[place].patience))
+        Some(Self::attempt(place, &self.all[place], &outlooks[place], self.tries))
     }
 }
 
@@ -154,13 +161,14 @@ impl<S: Surroundings> Recursor<S> {
     }
 
     async fn ask_servers(&self, quest: &Quest, path: &Path<'_>, cut: &Cut, name: NameRef<'_>, record_type: u16) -> Result<Sifted, Failure> {
-        let mut candidates = Candidates { zone: &cut.zone, all: Vec::new(), tries: 0, cut_short: None };
+        let mut candidates = Candidates { zone: &cut.zone, question: (name, record_type), all: Vec::new(), tries: 0, cut_short: None };
         let mut unknown = self.known_addresses(cut, |address| candidates.add(self, address));
         let (mut asked, mut hearsay, mut failure) = (FuturesUnordered::new(), None, Failure::NoServers);
         let (mut names_left, is_for_server) = (SERVER_NAMES_MAX, !path.is_first());
-        let exchange = |candidates: &Candidates<'_>, place: usize| {
+        let exchange = |candidates: &Candidates<'_>, Try { place, plainness, wait, .. }: Try| {
             let (address, server) = (candidates.all[place].address, Arc::clone(&candidates.all[place].server));
-            async move { (place, self.exchange(quest, cut, (address, &server), (name, record_type), is_for_server).await) }
+            let ask = Ask { cut, address, server, name, record_type, is_for_server, plainness, wait };
+            async move { (place, self.exchange(quest, ask).await) }
         };
         // Taken by whoever must wait: a zone that answers at once is never full.
         let mut place_in_queue = None;
@@ -175,10 +183,10 @@ impl<S: Surroundings> Recursor<S> {
             // Or those that are known seem down, and enough of them were tried.
             let seeks = may_seek && next.is_none();
             match next {
-                Some((place, wait)) => {
-                    latest = Some(place);
-                    patience = wait.min(left);
-                    asked.push(exchange(&candidates, place));
+                Some(attempt) => {
+                    latest = Some(attempt.place);
+                    patience = attempt.patience.min(left);
+                    asked.push(exchange(&candidates, attempt));
                 }
                 None if seeks && let Some(server) = unknown.pop() => {
                     names_left -= 1;
@@ -196,8 +204,8 @@ impl<S: Surroundings> Recursor<S> {
                             }
                             found = &mut find => break found,
                             () = alone => {
-                                if let Some((place, _)) = candidates.next(self, self.surroundings.now()) {
-                                    asked.push(exchange(&candidates, place));
+                                if let Some(attempt) = candidates.next(self, self.surroundings.now()) {
+                                    asked.push(exchange(&candidates, attempt));
                                 }
                             }
                         }
@@ -257,8 +265,10 @@ impl<S: Surroundings> Recursor<S> {
         failure: &mut Failure,
     ) -> Result<Option<Sifted>, Failure> {
         let now = self.surroundings.now();
+        let (zone, (name, record_type)) = (candidates.zone.borrow(), candidates.question);
         let candidate = &mut candidates.all[place];
         let address = candidate.address;
+        let subject = || describe(address, zone, name, record_type);
         let sifted = match result {
             Ok(sifted) => sifted,
             Err(Trouble::Spent(spent)) => return Err(spent),
@@ -273,7 +283,7 @@ impl<S: Surroundings> Recursor<S> {
                 if matches!(trouble, Trouble::Busy) {
                     candidates.cut_short.get_or_insert(Failure::Busy);
                 }
-                quest.note(now, || format!("{address}: {what}"));
+                quest.note(now, || format!("{}: {what}", subject()));
                 if *failure != Failure::Useless {
                     *failure = becomes;
                 }
@@ -281,10 +291,9 @@ impl<S: Surroundings> Recursor<S> {
             }
         };
         match &sifted.finding {
-            Finding::Bad(Fault::TooLong) => Ok(Some(sifted)),
             Finding::Bad(fault) => {
                 let fault = *fault;
-                quest.note(now, || format!("{address}: {fault:?}"));
+                quest.note(now, || format!("{}: {fault:?}", subject()));
                 self.counts.fault(fault);
                 candidate.is_out = true;
                 let refuses = matches!(fault, Fault::Lame | Fault::Code(ResponseCode::Refused));
@@ -295,7 +304,7 @@ impl<S: Surroundings> Recursor<S> {
                 Ok(None)
             }
             _ if !sifted.is_sound => {
-                quest.note(now, || format!("{address}: says it without authority, or nothing"));
+                quest.note(now, || format!("{}: says it without authority, or nothing", subject()));
                 candidate.is_out = true;
                 *failure = Failure::Useless;
                 hearsay.get_or_insert(sifted);
@@ -305,148 +314,12 @@ impl<S: Surroundings> Recursor<S> {
         }
     }
 
-    /// Asks one server, and again in another way where it cannot answer in this one.
-    async fn exchange(
-        &self,
-        quest: &Quest,
-        cut: &Cut,
-        (address, server): (SocketAddr, &Arc<Server>),
-        (name, record_type): (NameRef<'_>, u16),
-        is_for_server: bool,
-    ) -> Result<Sifted, Trouble> {
-        let Some(_visit) = server.enter(self.settings.queries_per_server_max) else {
-            self.counts.limited("server");
-            return Err(Trouble::Busy);
-        };
-        let wants_apex = cut.is_hint || !cut.is_fixed && self.cuts.apex(&cut.zone, self.surroundings.now()).is_none();
-        let asked =
-            Asked { zone: cut.zone.borrow(), name, record_type, role: cut.role, hardens_glue: self.settings.hardens_glue, wants_apex };
-        let client_cookie = self.client_cookie(address);
-        let (mut with_edns, mut over_tcp) = (server.takes_edns(self.surroundings.now()), cut.tls.is_some());
-        let (mut has_cookie_trouble, mut has_other_case, mut plainly) = (false, false, false);
-        for _ in 0..EXCHANGES_MAX {
-            quest.pay_query(is_for_server).map_err(Trouble::Spent)?;
-            let began = self.surroundings.now();
-            let left = quest.time_left(began).map_err(Trouble::Spent)?;
-            let server_cookie = server.cookie();
-            let edns = Edns { cookie: [&client_cookie[..], &server_cookie].concat() };
-            let mixes = self.settings.case_randomisation && !plainly && server.keeps_case(began);
-            let outgoing = Outgoing {
-                id: self.surroundings.random() as u16,
-                name,
-                record_type,
-                recursion_desired: cut.role == Role::Forwarder,
-                case: if mixes { self.surroundings.random() } else { 0 },
-                edns: with_edns.then_some(&edns),
-            };
-            let (packet, expected) = outgoing.encode();
-            let reception = if let Some(tls_name) = &cut.tls {
-                self.counts.tls.increment(1);
-                self.surroundings.tls(address, tls_name, &packet, &expected, STREAM_MAX.min(left)).await
-            } else if over_tcp {
-                self.counts.tcp.increment(1);
-                self.surroundings.tcp(address, &packet, &expected, STREAM_MAX.min(left)).await
-            } else {
-                self.counts.udp.increment(1);
-                self.surroundings.udp(address, &packet, &expected, DATAGRAM_MAX.min(left)).await
-            };
-            let now = self.surroundings.now();
-            let mut wire = match reception {
-                Reception::Reply(wire) => wire,
-                // Id and port were right, only the letters were not, and TCP leads nowhere: once more in small letters.
-                Reception::Silent | Reception::Unreachable(_) if over_tcp && cut.tls.is_none() && std::mem::take(&mut has_other_case) => {
-                    (over_tcp, plainly) = (false, true);
-                    continue;
-                }
-                Reception::Silent => return Err(Trouble::Silent),
-                Reception::Unreachable(error) => {
-                    if !over_tcp && WITHOUT_WAY.contains(&error.kind()) {
-                        server.was_unreachable(now);
-                    }
-                    quest.note(now, || format!("{}: {error}", describe(address, asked.zone, name, record_type)));
-                    return Err(Trouble::Unreachable);
-                }
-                Reception::NearMiss { is_case } => {
-                    has_other_case = is_case;
-                    self.counts.near_misses.increment(1);
-                    quest.note(now, || format!("{}: nearly a reply, so over TCP", describe(address, asked.zone, name, record_type)));
-                    over_tcp = true;
-                    continue;
-                }
-            };
-            quest.pay_octets(wire.len()).map_err(Trouble::Spent)?;
-            server.replied(now.saturating_sub(began));
-            if over_tcp && !expected.keeps_case(&wire) {
-                server.keeps_no_case(now);
-            }
-            expected.restore_case(&mut wire, name);
-            let Ok(message) = Message::from_vec(&wire) else {
-                quest.note(now, || format!("{}: unreadable", describe(address, asked.zone, name, record_type)));
-                // Nonsense under the right id may be somebody's who wants the wait to end (TuDoor).
-                if std::mem::replace(&mut over_tcp, true) {
-                    return Err(Trouble::Unreadable);
-                }
-                continue;
-            };
-            let code = message.metadata.response_code;
-            quest.note(now, || {
-                let way = match (&cut.tls, over_tcp) {
-                    (Some(_), _) => "TLS",
-                    (None, true) => "TCP",
-                    (None, false) => "UDP",
-                };
-                let counts = [&message.answers, &message.authorities, &message.additionals].map(Vec::len);
-                let took = (now - began).as_secs_f64() * 1e3;
-                format!("{} -> {code} {counts:?} over {way} in {took:.1} ms", describe(address, asked.zone, name, record_type))
-            });
-            let cookie = message.edns.as_ref().and_then(cookie_of);
-            let is_forged = match cookie {
-                Some(cookie) => !cookie.starts_with(&client_cookie),
-                None => with_edns && !server_cookie.is_empty(),
-            };
-            if is_forged && !over_tcp {
-                self.counts.near_misses.increment(1);
-                over_tcp = true;
-                continue;
-            }
-            match cookie {
-                Some(cookie) if !is_forged && COOKIE_OCTETS.contains(&cookie.len()) => server.gave_cookie(&cookie[CLIENT_COOKIE_OCTETS..]),
-                // It says so where nobody else can: it has no cookies any more.
-                None if is_forged && over_tcp && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) => server.gave_cookie(&[]),
-                _ => {}
-            }
-            match code {
-                ResponseCode::BADCOOKIE if !over_tcp => {
-                    over_tcp = std::mem::replace(&mut has_cookie_trouble, true);
-                    continue;
-                }
-                ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS if with_edns => {
-                    with_edns = false;
-                    self.counts.without_edns.increment(1);
-                    continue;
-                }
-                // Nothing is left that a server could not read: so it may not be the server's.
-                ResponseCode::FormErr if !over_tcp => {
-                    over_tcp = true;
-                    continue;
-                }
-                _ if message.metadata.truncation && over_tcp => return Err(Trouble::Unreadable),
-                _ if message.metadata.truncation => {
-                    over_tcp = true;
-                    continue;
-                }
-                _ => {}
-            }
-            if !with_edns && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
-                server.takes_no_edns(now);
-            }
-            return Ok(sift(&message, asked));
-        }
-        Err(Trouble::Unreadable)
-    }
-
     /// Tells the addresses of a zone's servers that are known. Returns names to look up when those do not help: servers without
     /// address last, so that they are taken first, and servers elsewhere whose glue may be old.
+    ///
+    /// The glue of a delegation is the parent's word and counts alone, so that a server that the parent has exchanged cannot go on by what
+    /// it says of its own address. What the server's own zone says is taken where there is no glue, and for a server outside of the zone
+    /// that is asked also where its glue leads to no server of the zone.
     fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
         let now = self.surroundings.now();
         cut.addresses.iter().for_each(|&address| add(address));
@@ -455,22 +328,28 @@ impl<S: Surroundings> Recursor<S> {
             apex.iter().flat_map(|apex| &apex.servers).filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
         let (mut unknown, mut doubtful) = (Vec::new(), Vec::new());
         for server in cut.servers.iter().chain(further) {
-            let known = [RecordType::A, RecordType::AAAA].into_iter().flat_map(|record_type| {
-                let kept = self.rrsets.exact(server.name.borrow(), record_type.into(), now);
-                kept.map_or_else(Vec::new, |kept| self.addresses_in(&kept.fact))
-            });
-            let known: Vec<SocketAddr> = known.collect();
+            let is_inside = server.name.borrow().is_within(cut.zone.borrow());
             let mut glue: Vec<SocketAddr> = server.glue.iter().filter_map(|&address| self.address_to_ask(address)).collect();
             if glue.is_empty() {
                 glue = self.glue_of(&server.name);
             }
-            match (known.is_empty(), glue.is_empty()) {
+            let leads_nowhere = |address: &SocketAddr| {
+                let outlook = self.servers.at(*address).outlook(&cut.zone, now);
+                outlook.is_down || outlook.is_lame
+            };
+            let mut said = Vec::new();
+            if glue.is_empty() || !is_inside && glue.iter().all(leads_nowhere) {
+                let kept = [RecordType::A, RecordType::AAAA].into_iter().map(u16::from);
+                let kept = kept.filter_map(|record_type| self.rrsets.of_server(server.name.borrow(), record_type, now));
+                said = kept.flat_map(|kept| self.addresses_in(&kept.fact)).collect();
+            }
+            match (said.is_empty(), glue.is_empty()) {
                 (true, true) => unknown.push(server.name.clone()),
                 // A server in its own zone could only be looked up at itself.
-                (true, false) if !server.name.borrow().is_within(cut.zone.borrow()) => doubtful.push(server.name.clone()),
+                (true, false) if !is_inside => doubtful.push(server.name.clone()),
                 _ => {}
             }
-            known.into_iter().chain(glue).for_each(&mut add);
+            said.into_iter().chain(glue).for_each(&mut add);
         }
         self.shuffle(&mut unknown);
         doubtful.append(&mut unknown);
@@ -487,5 +366,33 @@ impl<S: Surroundings> Recursor<S> {
         for place in (1..names.len()).rev() {
             names.swap(place, (self.surroundings.random() % (place as u64 + 1)) as usize);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(tries_at_one: u32, tries: u32, is_down: bool) -> Try {
+        let address = SocketAddr::from(([192, 0, 2, 1], 53));
+        let candidate = Candidate { address, server: Arc::default(), tries: tries_at_one, is_out: false };
+        let outlook = Outlook { is_down, ..candidate.server.outlook(&Name::root(), Duration::ZERO) };
+        Candidates::attempt(7, &candidate, &outlook, tries)
+    }
+
+    #[test]
+    fn only_first_tries_at_few_servers_wait_for_late_answers() {
+        let wait = |tries_at_one, tries, is_down| attempt(tries_at_one, tries, is_down).wait.as_millis();
+        assert_eq!([wait(1, 1, false), wait(1, 4, false)], [6_000; 2]);
+        assert_eq!([wait(1, 5, false), wait(2, 2, false), wait(1, 1, true)], [1_800; 3]);
+        let first = attempt(1, 1, false);
+        assert_eq!((first.place, first.patience.as_millis()), (7, 300));
+    }
+
+    #[test]
+    fn of_four_tries_the_last_two_are_plainer() {
+        use Plainness::{Bare, Full, Small};
+        let plainness: Vec<Plainness> = (1..=9).map(|tries| attempt(tries, tries, false).plainness).collect();
+        assert_eq!(plainness, [Full, Full, Small, Bare, Full, Full, Small, Bare, Full]);
     }
 }

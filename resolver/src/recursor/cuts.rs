@@ -2,7 +2,7 @@
 //!
 //! A cut is what the *parent* says, and lives no longer than the parent said: a child cannot prolong its own delegation, so a
 //! name that its registry took away is gone when that time is over (ghost domains). What the *child* says of its servers is kept
-//! apart and only adds servers to try.
+//! apart, only adds servers to try, and ends with the parent's word.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -59,6 +59,12 @@ impl Cut {
     pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, tls: Option<String>, is_first_only: bool) -> Self {
         Self { zone, servers: Vec::new(), addresses, role, tls, is_first_only, is_fixed: true, is_hint: false, expires: Duration::MAX }
     }
+
+    /// When the parent's word ends.
+    #[must_use]
+    pub fn expires(&self) -> Duration {
+        self.expires
+    }
 }
 
 /// A zone's name in somebody else's memory, to ask with.
@@ -95,9 +101,13 @@ impl Cuts {
     /// Knows the configured ones.
     #[must_use]
     pub fn new(fixed: impl IntoIterator<Item = Cut>) -> Self {
+        Self::within(CUTS_OCTETS_MAX, fixed)
+    }
+
+    fn within(octets_max: u64, fixed: impl IntoIterator<Item = Cut>) -> Self {
         let fixed = fixed.into_iter().map(|cut| (cut.zone.clone(), Arc::new(cut))).collect();
-        let items = (CUTS_OCTETS_MAX / CUT_TYPICAL_OCTETS) as usize;
-        let cache = || Cache::with(items, CUTS_OCTETS_MAX, ByOctets, RandomState::default(), DefaultLifecycle::default());
+        let items = (octets_max / CUT_TYPICAL_OCTETS) as usize;
+        let cache = || Cache::with(items, octets_max, ByOctets, RandomState::default(), DefaultLifecycle::default());
         Self { fixed, learnt: cache(), apexes: cache() }
     }
 
@@ -123,15 +133,18 @@ impl Cuts {
             cut.expires = cut.expires.min(parent.expires);
         }
         let cut = Arc::new(cut);
+        // What the zone said of itself was said under the word before.
+        self.apexes.remove(&zone);
         self.learnt.insert(zone, Arc::clone(&cut));
         cut
     }
 
-    /// Learns what a zone says of its own servers.
-    pub fn learn_apex(&self, referral: Referral, now: Duration) {
-        let is_known = self.apexes.get(&referral.zone).is_some_and(|apex| apex.expires > now);
-        if !is_known {
-            self.apexes.insert(referral.zone.clone(), Arc::new(learnt(referral, now)));
+    /// Learns what a zone says of its own servers, where these were asked under the parent's last word, and for as long as that holds.
+    pub fn learn_apex(&self, referral: Referral, cut: &Arc<Cut>, now: Duration) {
+        if self.learnt.get(&cut.zone).is_some_and(|last| Arc::ptr_eq(&last, cut)) {
+            let mut apex = learnt(referral, now);
+            apex.expires = apex.expires.min(cut.expires);
+            self.apexes.insert(cut.zone.clone(), Arc::new(apex));
         }
     }
 
@@ -177,3 +190,6 @@ fn learnt(referral: Referral, now: Duration) -> Cut {
         expires,
     }
 }
+
+#[cfg(test)]
+mod tests;

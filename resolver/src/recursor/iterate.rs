@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{RData, Record, RecordType},
+    rr::{Record, RecordType},
 };
 use policy::name::{Name, NameRef};
 
@@ -14,13 +14,12 @@ use super::{
     Failure, Recursor,
     cuts::Cut,
     quest::{Path, Quest},
+    rebinding::leads_into,
     rrsets::{Fact, Rank, RrSet},
-    sift::{Fault, Finding, Role, Sifted, follow_dname},
+    sift::{ALIASES_MAX, Finding, Role, Sifted, follow_dname},
     surroundings::Surroundings,
 };
 
-/// Aliases from the name asked for to its records; Unbound follows 11, PowerDNS 10.
-const ALIASES_MAX: usize = 11;
 /// Zones on the way from a known one down to the name. A count; nothing honest has a third of it.
 const REFERRALS_MAX: usize = 24;
 /// Queries with a minimised name, and how many of them add one label only: RFC 9156 section 2.3.
@@ -31,8 +30,8 @@ const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;
 const TYPE_DNAME: u16 = 39;
 const TYPE_DS: u16 = 43;
-/// The failure of a zone as a whole is kept under a type that no record has, RFC 6895 section 3.1.
-const TYPE_ZONE: u16 = 65_535;
+/// The failure of a zone as a whole is kept under a type that no record has and no client may ask for, RFC 6895 section 3.1.
+const TYPE_ZONE: u16 = 0;
 
 /// What was found out.
 #[derive(Debug, Clone)]
@@ -47,9 +46,12 @@ pub struct Resolved {
 
 /// What the caches know.
 enum Known {
-    Records(RrSet),
+    /// The last of these sets is what was asked for.
+    Records(Vec<RrSet>),
     Aliases(Vec<RrSet>, Name),
     Denied(ResponseCode, Option<Box<Record>>),
+    /// A DNAME that leads to too long a name.
+    TooLong(RrSet),
 }
 
 type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
@@ -71,11 +73,15 @@ impl<S: Surroundings> Recursor<S> {
         loop {
             let is_renewed = quest.renews && path.is_first();
             let (further, target) = match self.known(at.borrow(), record_type, is_renewed)? {
-                Some(Known::Records(set)) => {
-                    sets.push(set);
+                Some(Known::Records(found)) => {
+                    sets.extend(found);
                     return Ok(Resolved { code: ResponseCode::NoError, sets, soa: None });
                 }
                 Some(Known::Denied(code, soa)) => return Ok(Resolved { code, sets, soa: soa.map(|soa| *soa) }),
+                Some(Known::TooLong(dname)) => {
+                    sets.push(dname);
+                    return Ok(Resolved { code: ResponseCode::YXDomain, sets, soa: None });
+                }
                 Some(Known::Aliases(further, target)) => (further, target),
                 None => {
                     let found = self.find(quest, path, at.borrow(), record_type).await;
@@ -97,7 +103,11 @@ impl<S: Surroundings> Recursor<S> {
                             sets.extend(found);
                             return Ok(Resolved { code: ResponseCode::NoError, sets, soa });
                         }
-                        Finding::Bad(Fault::TooLong) => return Ok(Resolved { code: ResponseCode::YXDomain, sets, soa: None }),
+                        // The DNAME goes with the code, RFC 6672 section 2.2.
+                        Finding::TooLong(found) => {
+                            sets.extend(found);
+                            return Ok(Resolved { code: ResponseCode::YXDomain, sets, soa: None });
+                        }
                         Finding::Bad(_) | Finding::Referral(_) => return Err(Failure::Useless),
                     }
                 }
@@ -132,28 +142,28 @@ impl<S: Surroundings> Recursor<S> {
             let left = kept.remaining_s(now);
             let soa = |soa: &Option<Record>| soa.clone().map(|soa| Box::new(with_ttl(soa, left)));
             return Ok(Some(match &kept.fact {
-                Fact::Records(set) => Known::Records(aged(set, left)),
+                Fact::Records(set) => Known::Records(vec![aged(set, left)]),
                 Fact::NoData(denial) => Known::Denied(ResponseCode::NoError, soa(denial)),
                 Fact::NxDomain(denial) => Known::Denied(ResponseCode::NXDomain, soa(denial)),
             }));
         }
-        if record_type != TYPE_CNAME && record_type != TYPE_DNAME {
-            if let Some(kept) = usable(name, TYPE_CNAME)
+        if record_type != TYPE_CNAME
+            && let Some(kept) = usable(name, TYPE_CNAME)
+            && let Fact::Records(set) = &kept.fact
+            && let Some(target) = set.alias_target()
+        {
+            return Ok(Some(Known::Aliases(vec![aged(set, kept.remaining_s(now))], target)));
+        }
+        for above in name.ancestors().skip(1) {
+            if let Some(kept) = usable(above, TYPE_DNAME)
                 && let Fact::Records(set) = &kept.fact
-                && let Some(target) = set.alias_target()
             {
-                return Ok(Some(Known::Aliases(vec![aged(set, kept.remaining_s(now))], target)));
-            }
-            for above in name.ancestors().skip(1) {
-                if let Some(kept) = usable(above, TYPE_DNAME)
-                    && let Fact::Records(set) = &kept.fact
-                {
-                    let set = aged(set, kept.remaining_s(now));
-                    return match follow_dname(&set, name) {
-                        Ok((alias, target)) => Ok(Some(Known::Aliases(vec![set, alias], target))),
-                        Err(_) => Ok(Some(Known::Denied(ResponseCode::YXDomain, None))),
-                    };
-                }
+                let dname = aged(set, kept.remaining_s(now));
+                return Ok(Some(match follow_dname(&dname, name) {
+                    Ok((alias, _)) if record_type == TYPE_CNAME => Known::Records(vec![dname, alias]),
+                    Ok((alias, target)) => Known::Aliases(vec![dname, alias], target),
+                    Err(_) => Known::TooLong(dname),
+                }));
             }
         }
         match self.rrsets.failure(name, record_type, now) {
@@ -170,16 +180,24 @@ impl<S: Surroundings> Recursor<S> {
         // What a zone is delegated with stands above it.
         let place = if record_type == TYPE_DS { name.parent().unwrap_or(name) } else { name };
         let mut cut = self.start(quest, path, place, false).await?;
-        let mut minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises && cut.role == Role::Authority);
-        let (mut referrals, mut is_second_try, mut denied) = (0, false, None);
+        let minimiser_at = |cut: &Cut| Minimiser::new(name, cut.zone.borrow(), self.settings.minimises && cut.role == Role::Authority);
+        let mut minimiser = minimiser_at(&cut);
+        let (mut referrals, mut without_first, mut is_second_try) = (0, false, false);
         loop {
             let (asked, asked_type) = minimiser.question(record_type);
             let is_whole = asked == name && asked_type == record_type;
-            // The zone itself said a while ago that this name is none of its own.
-            let said = if is_whole { None } else { self.rrsets.exact(asked, asked_type, self.surroundings.now()) };
-            if said.is_some_and(|kept| matches!(&kept.fact, Fact::NoData(Some(soa)) if canonical(&soa.name) == cut.zone)) {
-                minimiser.advance();
-                continue;
+            if !is_whole {
+                let now = self.surroundings.now();
+                if self.rrsets.is_denied(asked, now) {
+                    minimiser.give_up();
+                    continue;
+                }
+                // The zone itself said a while ago that this name is none of its own.
+                let said = self.rrsets.exact(asked, asked_type, now);
+                if said.is_some_and(|kept| matches!(&kept.fact, Fact::NoData(Some(soa)) if canonical(&soa.name) == cut.zone)) {
+                    minimiser.advance();
+                    continue;
+                }
             }
             let sifted = match self.ask_zone(quest, path, &cut, asked, asked_type).await {
                 Ok(sifted) => sifted,
@@ -190,9 +208,9 @@ impl<S: Surroundings> Recursor<S> {
                     continue;
                 }
                 Err(_) if cut.is_first_only => {
-                    denied = None;
-                    cut = self.start(quest, path, place, true).await?;
-                    minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
+                    without_first = true;
+                    cut = self.start(quest, path, place, without_first).await?;
+                    minimiser = minimiser_at(&cut);
                     continue;
                 }
                 Err(failure) if is_second_try || cut.is_fixed || cut.zone.borrow().is_root() || referrals > 0 => {
@@ -206,20 +224,15 @@ impl<S: Surroundings> Recursor<S> {
                 // The delegation may have moved since it was learnt: ask the zone above once.
                 Err(_) => {
                     is_second_try = true;
-                    denied = None;
                     self.cuts.forget(&cut.zone);
-                    let above = cut.zone.borrow().parent().unwrap_or(cut.zone.borrow()).to_owned();
-                    cut = self.start(quest, path, above.borrow(), false).await?;
-                    minimiser = Minimiser::new(name, cut.zone.borrow(), self.settings.minimises);
+                    cut = self.start(quest, path, place, without_first).await?;
+                    minimiser = minimiser_at(&cut);
                     continue;
                 }
             };
             let now = self.surroundings.now();
-            if let Some(apex) = &sifted.apex
-                && !cut.is_fixed
-                && apex.zone == cut.zone
-            {
-                self.cuts.learn_apex(apex.clone(), now);
+            if let Some(apex) = &sifted.apex {
+                self.cuts.learn_apex(apex.clone(), &cut, now);
             }
             match &sifted.finding {
                 Finding::Referral(referral) => {
@@ -227,30 +240,21 @@ impl<S: Surroundings> Recursor<S> {
                     if referrals > REFERRALS_MAX {
                         return Err(Failure::TooMuchWork);
                     }
-                    // Whoever speaks next does not speak of that name.
-                    denied = None;
                     let parent = cut;
                     cut = self.cuts.learn(referral.clone(), &parent, now);
                     quest.note(now, || format!("{} is delegated by {}", cut.zone, parent.zone));
                     minimiser.enter(cut.zone.borrow());
                 }
+                // Too many servers deny what merely has no records: the whole name is asked for, and only that is denied or not.
                 Finding::NxDomain(_, _, soa) if !is_whole => {
-                    denied = Some((asked.to_owned(), soa.clone()));
+                    self.rrsets.keep_no_minimised_name(asked, soa.clone(), now);
                     minimiser.give_up();
                 }
                 _ if !is_whole => {
-                    self.keep(Arc::unwrap_or_clone(sifted), asked_type, now);
+                    self.keep(Arc::unwrap_or_clone(sifted), asked_type, cut.expires(), now);
                     minimiser.advance();
                 }
-                _ => {
-                    let is_sound = sifted.is_sound;
-                    let finding = self.keep(Arc::unwrap_or_clone(sifted), record_type, now);
-                    if is_sound && let (Finding::NxDomain(..), Some((above, soa))) = (&finding, denied) {
-                        // Denied twice, with and without the rest of the name: nothing is there, and nothing below (RFC 8020).
-                        self.rrsets.keep_no_name(above.borrow(), soa, Rank::Answer, now);
-                    }
-                    return Ok(finding);
-                }
+                _ => return Ok(self.keep(Arc::unwrap_or_clone(sifted), record_type, cut.expires(), now)),
             }
         }
     }
@@ -279,7 +283,7 @@ impl<S: Surroundings> Recursor<S> {
     }
 
     /// Keeps what was found, and returns it as it is to be used: TTLs within their bounds, private addresses left out.
-    fn keep(&self, sifted: Sifted, record_type: u16, now: Duration) -> Finding {
+    fn keep(&self, sifted: Sifted, record_type: u16, delegated_until: Duration, now: Duration) -> Finding {
         let rank = if sifted.is_sound { Rank::Answer } else { Rank::Hearsay };
         let bounds = self.rrsets.bounds();
         let keep_sets = |mut sets: Vec<RrSet>| -> Vec<RrSet> {
@@ -289,7 +293,13 @@ impl<S: Surroundings> Recursor<S> {
                 set.set_ttl(bounds.of_set(set));
             }
             sets.retain(|set| !set.records.is_empty());
-            sets.iter().for_each(|set| self.rrsets.keep(set.clone(), rank, now));
+            for (place, set) in sets.iter().enumerate() {
+                // What a DNAME makes is made of it each time, so that the two are never seen apart (RFC 6672 section 3.1).
+                let is_made = set.record_type == TYPE_CNAME && place > 0 && sets[place - 1].record_type == TYPE_DNAME;
+                if !is_made {
+                    self.rrsets.keep(set.clone(), rank, delegated_until, now);
+                }
+            }
             sets
         };
         let bounded = |soa: Option<Record>| {
@@ -309,6 +319,7 @@ impl<S: Surroundings> Recursor<S> {
                 }
             }
             Finding::Alias(sets, target) => Finding::Alias(keep_sets(sets), target),
+            Finding::TooLong(sets) => Finding::TooLong(keep_sets(sets)),
             Finding::NxDomain(sets, name, soa) => {
                 self.rrsets.keep_no_name(name.borrow(), soa.clone(), rank, now);
                 Finding::NxDomain(keep_sets(sets), name, bounded(soa))
@@ -328,6 +339,8 @@ impl<S: Surroundings> Recursor<S> {
         let mut result = Ok(Vec::new());
         for (_, record_type) in families.into_iter().filter(|(is_used, _)| *is_used) {
             let step = path.step(server.borrow(), record_type.into())?;
+            // What its zone said of it under a delegation that has ended is forgotten first.
+            let _is_told_anew = self.rrsets.of_server(server.borrow(), record_type.into(), self.surroundings.now());
             match self.resolve_path(quest, &step, server.borrow(), record_type.into()).await {
                 Ok(resolved) => {
                     // A server's name is no alias, RFC 2181 section 10.3; many resolvers follow one all the same, and so do we.
@@ -357,13 +370,7 @@ impl<S: Surroundings> Recursor<S> {
         if self.settings.private_domains.iter().any(|domain| owner.is_within(domain.borrow())) {
             return false;
         }
-        match &record.data {
-            RData::A(_) | RData::AAAA(_) => {
-                let address = record.data.ip_addr();
-                address.is_some_and(|address| self.settings.private_addresses.iter().any(|network| network.contains(&address)))
-            }
-            _ => false,
-        }
+        leads_into(record, &self.settings.private_addresses)
     }
 }
 
@@ -426,34 +433,4 @@ impl<'n> Minimiser<'n> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_shown_label_by_label_and_a_long_one_in_ten_queries() {
-        let long = Name::parse(&"a.".repeat(34)).unwrap();
-        let mut minimiser = Minimiser::new(long.borrow(), Name::root().borrow(), true);
-        let mut shown = Vec::new();
-        loop {
-            let (name, record_type) = minimiser.question(12);
-            shown.push(name.label_count());
-            if record_type == 12 {
-                break;
-            }
-            minimiser.advance();
-        }
-        assert_eq!(shown[..4], [1, 2, 3, 4]);
-        assert_eq!((shown.last(), shown.len()), (Some(&34), MINIMISED_MAX), "{shown:?}");
-    }
-
-    #[test]
-    fn a_zone_that_is_entered_is_shown_one_label_more_and_the_last_one_everything() {
-        let name = Name::parse("www.example.com").unwrap();
-        let mut minimiser = Minimiser::new(name.borrow(), Name::root().borrow(), true);
-        assert_eq!(minimiser.question(28), (Name::parse("com").unwrap().borrow(), TYPE_A));
-        minimiser.enter(Name::parse("com").unwrap().borrow());
-        assert_eq!(minimiser.question(28), (Name::parse("example.com").unwrap().borrow(), TYPE_A));
-        minimiser.give_up();
-        assert_eq!(minimiser.question(28), (name.borrow(), 28));
-    }
-}
+mod tests;

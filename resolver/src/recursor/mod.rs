@@ -17,8 +17,10 @@ pub mod wire;
 
 mod ask;
 mod cuts;
+mod exchange;
 mod iterate;
 mod quest;
+mod rebinding;
 mod servers;
 
 use std::{
@@ -47,6 +49,7 @@ use crate::{
 use self::{
     ask::ZoneQuestion,
     cuts::{Cut, Cuts},
+    exchange::Feature,
     quest::{Path, Quest},
     rrsets::{RrSets, TtlBounds},
     servers::Servers,
@@ -156,6 +159,8 @@ pub struct Settings {
     pub minimises: bool,
     /// Mix letter case, so that a guesser must guess it too.
     pub case_randomisation: bool,
+    /// Send client cookies, RFC 7873.
+    pub cookies: bool,
     /// Addresses that names of the Internet may not have.
     pub private_addresses: Vec<IpNet>,
     /// Names that may have them all the same.
@@ -187,6 +192,7 @@ impl Settings {
             primes: true,
             minimises: true,
             case_randomisation: true,
+            cookies: true,
             private_addresses: Vec::new(),
             private_domains: Vec::new(),
             hardens_glue: true,
@@ -371,9 +377,17 @@ impl Counts {
             Fault::Code(ResponseCode::NotImp) => "notimp",
             Fault::Code(_) => "other-code",
             Fault::Lame => "lame",
-            Fault::TooLong | Fault::TooMuch => "too-much",
+            Fault::Inconsistent => "inconsistent",
+            Fault::TooMuch => "too-much",
         };
         counter!("ox_protect_upstream_faults_total", "fault" => label).increment(1);
+    }
+
+    fn plainer(&self, left_out: Feature) {
+        if left_out == Feature::Edns {
+            self.without_edns.increment(1);
+        }
+        counter!("ox_protect_upstream_plainer_total", "without" => left_out.label()).increment(1);
     }
 
     fn limited(&self, what: &'static str) -> Failure {
@@ -388,6 +402,10 @@ fn describe() {
     describe_counter!("ox_protect_upstream_silences_total", "Queries that were not answered in the time the server should need.");
     describe_counter!("ox_protect_upstream_near_misses_total", "Replies with another id, letter case or cookie: asked again over TCP.");
     describe_counter!("ox_protect_upstream_without_edns_total", "Queries asked again without EDNS.");
+    describe_counter!(
+        "ox_protect_upstream_plainer_total",
+        "Queries asked again without EDNS options, mixed letters or EDNS, by what was left out."
+    );
     describe_counter!("ox_protect_upstream_faults_total", "Replies that did not help, by fault.");
     describe_counter!("ox_protect_upstream_limited_total", "Questions not asked because zone or server are asked by too many.");
     describe_counter!("ox_protect_resolution_failures_total", "Questions without an answer, by cause.");

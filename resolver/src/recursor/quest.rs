@@ -178,3 +178,6 @@ pub fn describe(address: SocketAddr, zone: NameRef<'_>, name: NameRef<'_>, recor
     let record_type = hickory_proto::rr::RecordType::from(record_type);
     format!("{address} ({zone}): {name} {record_type}")
 }
+
+#[cfg(test)]
+mod tests;

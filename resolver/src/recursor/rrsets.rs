@@ -39,6 +39,10 @@ const FAILURE_FIRST: Duration = Duration::from_secs(3);
 const FAILURE_MAX: Duration = Duration::from_secs(60);
 /// The type under which the denial of a whole name is kept; no record has it (RFC 6895 section 3.1).
 const TYPE_NO_NAME: u16 = 0;
+/// The type under which the denial of a minimised name is kept: OPT, which no client may ask for (RFC 6891 section 6.1.1).
+const TYPE_NO_MINIMISED_NAME: u16 = 41;
+/// How long a denial without SOA is kept, in seconds. RFC 2308 section 5 names no TTL for it; Unbound has 5 s as well.
+const DENIAL_WITHOUT_SOA_S: u32 = 5;
 const CLASS_IN: u16 = 1;
 
 /// Records of one name and type.
@@ -94,7 +98,7 @@ pub enum Fact {
     Records(RrSet),
     /// No records of this type; the zone's SOA.
     NoData(Option<Record>),
-    /// No such name, and nothing below it (RFC 8020); the zone's SOA.
+    /// No such name; the zone's SOA. Says nothing of names below it: RFC 8020 holds for denials that DNSSEC proves.
     NxDomain(Option<Record>),
 }
 
@@ -115,6 +119,8 @@ pub struct Kept {
     rank: Rank,
     expires: Duration,
     ttl_s: u32,
+    /// When the delegation ends of the zone that said these records.
+    delegated_until: Duration,
 }
 
 impl Kept {
@@ -144,10 +150,10 @@ pub struct TtlBounds {
 }
 
 impl TtlBounds {
-    /// How long a denial with this SOA holds: the lesser of the SOA's TTL and its last field, RFC 2308 section 5.
+    /// How long a denial with this SOA holds: the lesser of the SOA's TTL and its last field, RFC 2308 section 5. Without SOA, for seconds.
     #[must_use]
     pub fn of_denial(self, soa: Option<&Record>) -> u32 {
-        let ttl = soa.map_or(0, |soa| match &soa.data {
+        let ttl = soa.map_or(DENIAL_WITHOUT_SOA_S, |soa| match &soa.data {
             RData::SOA(data) => soa.ttl.min(data.minimum),
             _ => 0,
         });
@@ -214,10 +220,10 @@ impl RrSets {
         self.bounds
     }
 
-    /// What is known of a name and a type, or of the name as a whole, or of a name above it that does not exist.
+    /// What is known of a name and a type, or of the name as a whole. What is known of names above it says nothing of this one.
     #[must_use]
     pub fn find(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
-        self.exact(name, record_type, now).or_else(|| name.ancestors().find_map(|above| self.exact(above, TYPE_NO_NAME, now)))
+        self.exact(name, record_type, now).or_else(|| self.exact(name, TYPE_NO_NAME, now))
     }
 
     /// What is known of exactly this name and type.
@@ -226,33 +232,67 @@ impl RrSets {
         self.facts.get(&key(name, record_type)).filter(|kept| kept.expires > now)
     }
 
-    /// Keeps a set.
-    pub fn keep(&self, set: RrSet, rank: Rank, now: Duration) {
+    /// What is known of the address of a zone's server. What a zone says of a server counts here only as long as the delegation under which
+    /// it was said; what is older is forgotten, because a look-up must not find it either.
+    #[must_use]
+    pub fn of_server(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
+        let kept = self.exact(name, record_type, now)?;
+        if kept.delegated_until <= now {
+            self.facts.remove(&key(name, record_type));
+            return None;
+        }
+        Some(kept)
+    }
+
+    /// Keeps a set that a zone said whose delegation ends at `delegated_until`.
+    pub fn keep(&self, set: RrSet, rank: Rank, delegated_until: Duration, now: Duration) {
         let ttl_s = self.bounds.of_set(&set);
         let (name, record_type) = (set.owner.clone(), set.record_type);
-        // What exists denies that it does not.
-        if rank == Rank::Answer && self.facts.get(&key(name.borrow(), TYPE_NO_NAME)).is_some() {
-            self.facts.remove(&key(name.borrow(), TYPE_NO_NAME));
+        if rank == Rank::Answer {
+            self.forget_denial(name.borrow());
         }
-        self.put(name.borrow(), record_type, Fact::Records(set), rank, ttl_s, now);
+        self.put(name.borrow(), record_type, Fact::Records(set), rank, (ttl_s, delegated_until), now);
     }
 
     /// Keeps that a name has no records of a type.
     pub fn keep_no_data(&self, name: NameRef<'_>, record_type: u16, soa: Option<Record>, rank: Rank, now: Duration) {
         let ttl_s = self.bounds.of_denial(soa.as_ref());
-        self.put(name, record_type, Fact::NoData(soa), rank, ttl_s, now);
+        if rank == Rank::Answer {
+            self.forget_denial(name);
+        }
+        self.put(name, record_type, Fact::NoData(soa), rank, (ttl_s, Duration::MAX), now);
     }
 
     /// Keeps that a name does not exist.
     pub fn keep_no_name(&self, name: NameRef<'_>, soa: Option<Record>, rank: Rank, now: Duration) {
         let ttl_s = self.bounds.of_denial(soa.as_ref());
-        self.put(name, TYPE_NO_NAME, Fact::NxDomain(soa), rank, ttl_s, now);
+        self.put(name, TYPE_NO_NAME, Fact::NxDomain(soa), rank, (ttl_s, Duration::MAX), now);
     }
 
-    fn put(&self, name: NameRef<'_>, record_type: u16, fact: Fact, rank: Rank, ttl_s: u32, now: Duration) {
+    /// Keeps that a zone denied a name that was shown to it in place of a longer one. Many servers deny so what has names below it, and
+    /// nothing follows from it but that longer names are asked for whole; see [`Self::is_denied`].
+    pub fn keep_no_minimised_name(&self, name: NameRef<'_>, soa: Option<Record>, now: Duration) {
+        let ttl_s = self.bounds.of_denial(soa.as_ref());
+        self.put(name, TYPE_NO_MINIMISED_NAME, Fact::NxDomain(soa), Rank::Hearsay, (ttl_s, Duration::MAX), now);
+    }
+
+    /// Whether a name was denied, asked for itself or shown in place of a longer one: to show it again would be a query for nothing.
+    #[must_use]
+    pub fn is_denied(&self, name: NameRef<'_>, now: Duration) -> bool {
+        [TYPE_NO_NAME, TYPE_NO_MINIMISED_NAME].into_iter().any(|record_type| self.exact(name, record_type, now).is_some())
+    }
+
+    /// What exists denies that it does not.
+    fn forget_denial(&self, name: NameRef<'_>) {
+        if self.facts.get(&key(name, TYPE_NO_NAME)).is_some() {
+            self.facts.remove(&key(name, TYPE_NO_NAME));
+        }
+    }
+
+    fn put(&self, name: NameRef<'_>, record_type: u16, fact: Fact, rank: Rank, (ttl_s, delegated_until): (u32, Duration), now: Duration) {
         let known = self.exact(name, record_type, now);
         if ttl_s > 0 && known.is_none_or(|known| known.rank <= rank) {
-            let kept = Kept { fact, rank, expires: now + Duration::from_secs(ttl_s.into()), ttl_s };
+            let kept = Kept { fact, rank, expires: now + Duration::from_secs(ttl_s.into()), ttl_s, delegated_until };
             self.facts.insert(key(name, record_type).to_owned(), Arc::new(kept));
         }
     }
@@ -281,5 +321,8 @@ impl RrSets {
 }
 
 fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type, CLASS_IN, 0)
+    KeyRef::new(name, record_type, CLASS_IN)
 }
+
+#[cfg(test)]
+mod tests;

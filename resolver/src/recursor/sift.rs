@@ -13,8 +13,8 @@ use crate::recurse::{canonical, proto_name};
 
 use super::rrsets::RrSet;
 
-/// Aliases that are followed inside one reply. A count; Unbound follows 11 in all.
-const ALIASES_MAX: usize = 11;
+/// Aliases from the name asked for to its records, in one reply or in several. A count, as in BIND up to 9.18.28; Unbound follows 11.
+pub const ALIASES_MAX: usize = 16;
 /// Servers that are taken from one referral: the root and the large registries have 13. A count, as in BIND and PowerDNS.
 const SERVERS_MAX: usize = 13;
 /// Addresses that are taken for one server from one referral. A count.
@@ -79,6 +79,8 @@ pub enum Finding {
     NxDomain(Vec<RrSet>, Name, Option<Record>),
     /// The name at the end of the aliases has no records of this type.
     NoData(Vec<RrSet>, Name, Option<Record>),
+    /// The last of these sets is a DNAME that leads to too long a name, RFC 6672 section 2.2; aliases that lead to it stand in front.
+    TooLong(Vec<RrSet>),
     /// Ask there.
     Referral(Referral),
     /// Nothing that helps.
@@ -92,8 +94,8 @@ pub enum Fault {
     Code(ResponseCode),
     /// The server has no authority here: it refers upwards, or sideways, or says nothing.
     Lame,
-    /// The name that a DNAME leads to is too long, RFC 6672 section 2.2.
-    TooLong,
+    /// The code denies a name of which the answer section has a record.
+    Inconsistent,
     /// More records than any honest set has.
     TooMuch,
 }
@@ -117,7 +119,7 @@ pub fn sift(message: &Message, asked: Asked<'_>) -> Sifted {
     let apex = (asked.wants_apex && metadata.authoritative).then(|| name_servers(message, asked, asked.zone)).flatten();
     let finding = find(message, asked);
     let is_sound = match (asked.role, &finding) {
-        (Role::Forwarder, _) | (_, Finding::Referral(_) | Finding::Bad(_)) => true,
+        (Role::Forwarder, _) | (_, Finding::Referral(_) | Finding::TooLong(_) | Finding::Bad(_)) => true,
         // Nothing at all: some servers say so of names that others know.
         (_, Finding::NoData(chain, _, None)) if chain.is_empty() && message.authorities.is_empty() => false,
         // Some servers forget the flag; a resolver that answers from its cache says that it is one.
@@ -132,31 +134,52 @@ fn find(message: &Message, asked: Asked<'_>) -> Finding {
         return Finding::Bad(Fault::Code(code));
     }
     let (mut chain, mut at) = (Vec::new(), asked.name.to_owned());
-    while chain.len() < 2 * ALIASES_MAX && at.borrow().is_within(asked.zone) {
-        if let Some(set) = set_of(&message.answers, at.borrow(), asked.record_type) {
+    for _ in 0..=ALIASES_MAX {
+        if !at.borrow().is_within(asked.zone) {
+            break;
+        }
+        let target = if let Some(dname) = dname_above(message, asked, at.borrow()) {
+            let followed = follow_dname(&dname, at.borrow());
+            chain.push(dname);
+            match followed {
+                Ok((alias, target)) => {
+                    chain.push(alias);
+                    // The alias that the DNAME makes is what was asked for.
+                    if asked.record_type == u16::from(RecordType::CNAME) {
+                        return Finding::Answer(chain);
+                    }
+                    target
+                }
+                Err(Unfollowed::TooLong) => return Finding::TooLong(chain),
+                Err(Unfollowed::Unreadable) => return Finding::Bad(Fault::Lame),
+            }
+        } else if let Some(set) = set_of(&message.answers, at.borrow(), asked.record_type) {
+            if code != ResponseCode::NoError {
+                return Finding::Bad(Fault::Inconsistent);
+            }
             if set.records.len() > RECORDS_MAX {
                 return Finding::Bad(Fault::TooMuch);
             }
             chain.push(set);
             return Finding::Answer(chain);
-        }
-        match alias_of(message, asked, at.borrow()) {
-            Err(fault) => return Finding::Bad(fault),
-            Ok(None) => break,
-            Ok(Some((sets, target))) => {
-                chain.extend(sets);
-                at = target;
-                // An authority vouches for the name that it was asked for, not for where that leads (RFC 2181 section 5.4.1).
-                if asked.role == Role::Authority {
-                    return Finding::Alias(chain, at);
-                }
-            }
+        } else if let Some((alias, target)) = alias_of(message, at.borrow()) {
+            chain.push(alias);
+            target
+        } else {
+            break;
+        };
+        at = target;
+        // An authority vouches for the name that it was asked for, not for where that leads (RFC 2181 section 5.4.1).
+        if asked.role == Role::Authority {
+            return Finding::Alias(chain, at);
         }
     }
     let is_ours = at.borrow().is_within(asked.zone);
+    let exists = message.answers.iter().any(|record| record.dns_class == DNSClass::IN && is_named(record, at.borrow()));
     let soa = message.authorities.iter().find(|record| is_soa_of(record, at.borrow(), asked));
     match (code, soa) {
         _ if !is_ours => Finding::Alias(chain, at),
+        (ResponseCode::NXDomain | ResponseCode::YXDomain, _) if exists => Finding::Bad(Fault::Inconsistent),
         (ResponseCode::NXDomain, soa) => Finding::NxDomain(chain, at, soa.cloned()),
         (ResponseCode::NoError, Some(soa)) => Finding::NoData(chain, at, Some(soa.clone())),
         _ if !chain.is_empty() => Finding::Alias(chain, at),
@@ -186,6 +209,8 @@ fn without_records(message: &Message, asked: Asked<'_>, at: Name) -> Finding {
         (Role::Authority, None) if !has_servers && message.answers.iter().any(|record| is_named(record, asked.name)) => {
             Finding::NoData(Vec::new(), at, None)
         }
+        // Not one record, and not even the flag: some servers mean by that that they have the name and not the type.
+        (Role::Authority, None) if is_empty(message) => Finding::NoData(Vec::new(), at, None),
         (Role::Forwarder, None) if !has_servers => Finding::NoData(Vec::new(), at, None),
         _ => Finding::Bad(Fault::Lame),
     }
@@ -196,38 +221,49 @@ fn refers_to(message: &Message, zone: NameRef<'_>) -> bool {
     message.authorities.iter().all(|record| record.record_type() != RecordType::NS || is_named(record, zone))
 }
 
-/// The alias at a name: its DNAME or CNAME, and where that leads.
-fn alias_of(message: &Message, asked: Asked<'_>, at: NameRef<'_>) -> Result<Option<(Vec<RrSet>, Name)>, Fault> {
-    if asked.record_type != u16::from(RecordType::CNAME) && asked.record_type != u16::from(RecordType::DNAME) {
-        let above = at.ancestors().skip(1).filter(|owner| owner.is_within(asked.zone));
-        for owner in above {
-            if let Some(set) = set_of(&message.answers, owner, RecordType::DNAME.into()) {
-                let (alias, target) = follow_dname(&set, at)?;
-                return Ok(Some((vec![set, alias], target)));
-            }
-        }
-    }
-    if asked.record_type == u16::from(RecordType::CNAME) {
-        return Ok(None);
-    }
-    Ok(set_of(&message.answers, at, RecordType::CNAME.into()).and_then(|mut set| {
-        // A name has one alias; of several, which nothing allows, the first is taken.
-        set.records.truncate(1);
-        let target = set.alias_target()?;
-        Some((vec![set], target))
-    }))
+/// Whether no section has a record, OPT not counted.
+fn is_empty(message: &Message) -> bool {
+    message.answers.is_empty() && message.authorities.is_empty() && message.additionals.is_empty()
+}
+
+/// The DNAME above a name, in the zone of the server that says it.
+fn dname_above(message: &Message, asked: Asked<'_>, at: NameRef<'_>) -> Option<RrSet> {
+    let mut above = at.ancestors().skip(1).filter(|owner| owner.is_within(asked.zone));
+    above.find_map(|owner| set_of(&message.answers, owner, RecordType::DNAME.into()).map(alone))
+}
+
+/// The CNAME at a name, and where that leads.
+fn alias_of(message: &Message, at: NameRef<'_>) -> Option<(RrSet, Name)> {
+    let set = set_of(&message.answers, at, RecordType::CNAME.into()).map(alone)?;
+    let target = set.alias_target()?;
+    Some((set, target))
+}
+
+/// A name has one alias; of several, which nothing allows, the first is taken.
+fn alone(mut set: RrSet) -> RrSet {
+    set.records.truncate(1);
+    set
+}
+
+/// Why a DNAME cannot be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfollowed {
+    /// The name it leads to is too long, RFC 6672 section 2.2.
+    TooLong,
+    /// It is no DNAME.
+    Unreadable,
 }
 
 /// The CNAME that a DNAME makes of a name below it, RFC 6672 section 3.1.
 ///
 /// # Errors
-/// [`Fault::TooLong`]; [`Fault::Lame`] where the record cannot be read.
-pub fn follow_dname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), Fault> {
-    let record = set.records.first().ok_or(Fault::Lame)?;
-    let RData::Unknown { rdata, .. } = &record.data else { return Err(Fault::Lame) };
+/// [`Unfollowed`].
+pub fn follow_dname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), Unfollowed> {
+    let record = set.records.first().ok_or(Unfollowed::Unreadable)?;
+    let RData::Unknown { rdata, .. } = &record.data else { return Err(Unfollowed::Unreadable) };
     let wire = rdata.anything.to_ascii_lowercase();
-    let target = NameRef::from_wire(&wire).map_err(|_| Fault::Lame)?;
-    let target = at.moved(set.owner.borrow(), target).map_err(|_| Fault::TooLong)?;
+    let target = NameRef::from_wire(&wire).map_err(|_| Unfollowed::Unreadable)?;
+    let target = at.moved(set.owner.borrow(), target).map_err(|_| Unfollowed::TooLong)?;
     let alias = Record::from_rdata(proto_name(at), record.ttl, RData::CNAME(rdata::CNAME(proto_name(target.borrow()))));
     Ok((RrSet { owner: at.to_owned(), record_type: RecordType::CNAME.into(), records: vec![alias] }, target))
 }
@@ -292,3 +328,6 @@ fn is_same(proto: &ProtoName, name: NameRef<'_>) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

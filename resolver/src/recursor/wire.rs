@@ -119,18 +119,27 @@ impl Expected {
         self.compare(packet) == Likeness::Near && packet[..2] == self.id
     }
 
-    /// Whether a reply keeps our letter case.
+    /// Whether one of the name's first labels, so many, was shown with a capital.
     #[must_use]
-    pub fn keeps_case(&self, packet: &[u8]) -> bool {
-        self.repeats(packet, |ours, theirs| ours == theirs)
+    pub fn has_capitals(&self, labels: usize) -> bool {
+        let name = &self.question[..self.question.len() - QUESTION_TAIL_OCTETS];
+        let (mut at, mut label) = (0, 0);
+        while label < labels && name[at] != 0 {
+            let end = at + 1 + usize::from(name[at]);
+            if name[at + 1..end].iter().any(u8::is_ascii_uppercase) {
+                return true;
+            }
+            (at, label) = (end, label + 1);
+        }
+        false
     }
 
     /// Gives the question of a reply the letter case it is known by. Names in the reply that are compressed point there, and so
     /// all of them lose our mixed letters.
     pub fn restore_case(&self, packet: &mut [u8], name: NameRef<'_>) {
-        if number(packet, 4) == Some(1) {
-            let end = HEADER_OCTETS + name.wire().len();
-            packet[HEADER_OCTETS..end].copy_from_slice(name.wire());
+        let has_question = number(packet, 4) == Some(1);
+        if let Some(question) = packet.get_mut(HEADER_OCTETS..HEADER_OCTETS + name.wire().len()).filter(|_| has_question) {
+            question.copy_from_slice(name.wire());
         }
     }
 
@@ -210,11 +219,69 @@ mod tests {
     }
 
     #[test]
+    fn capitals_are_found_in_the_labels_that_count() {
+        let mut octets = b"\x03www\x07example\x03coM\0\0\x1c\0\x01".to_vec();
+        let capitals = |question: &[u8], labels| Expected { id: [0; 2], question: question.to_vec() }.has_capitals(labels);
+        assert_eq!([0, 1, 2, 3, 99].map(|labels| capitals(&octets, labels)), [false, false, false, true, true]);
+        octets[1] = b'W';
+        assert_eq!([0, 1, 2].map(|labels| capitals(&octets, labels)), [false, true, true]);
+        // The root has no letters, whatever its type is called.
+        assert!(!capitals(b"\0AA\0\x01", 9));
+    }
+
+    #[test]
+    fn a_query_without_options_has_an_opt_of_eleven_octets() {
+        let (with, _) = query(0, Some(&Edns { cookie: vec![7; 8] }));
+        let (bare, _) = query(0, Some(&Edns { cookie: Vec::new() }));
+        let (none, _) = query(0, None);
+        assert_eq!((with.len() - none.len(), bare.len() - none.len()), (23, 11));
+        assert_eq!(
+            (&with[none.len()..][..11], &with[none.len() + 11..][..4]),
+            (&b"\0\0\x29\x04\xd0\0\0\0\0\0\x0c"[..], &b"\0\x0a\0\x08"[..])
+        );
+        assert_eq!(bare[none.len()..], *b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+        assert_eq!((none[10..12].to_vec(), bare[10..12].to_vec()), (vec![0, 0], vec![0, 1]));
+    }
+
+    #[test]
+    fn only_letters_are_mixed_each_by_a_bit_of_its_own() {
+        let mut wire = b"\x05a-1zb\0".to_vec();
+        mix_case(&mut wire, 0b101);
+        assert_eq!(wire, b"\x05A-1zB\0");
+        let mut wire = [&[63][..], &[b'a'; 63], &[10], &[b'b'; 10], &[0]].concat();
+        mix_case(&mut wire, 1);
+        assert_eq!(wire.iter().filter(|octet| octet.is_ascii_uppercase()).count(), 2, "the 65th letter begins anew");
+    }
+
+    #[test]
+    fn a_reply_without_question_is_right_only_as_a_complaint() {
+        let (packet, expected) = query(0b1010, None);
+        let likeness = |code: u8| {
+            let mut reply = reply(&packet);
+            (reply[3], reply[5]) = (code, 0);
+            expected.compare(&reply)
+        };
+        for code in 0..16 {
+            let is_complaint = matches!(code, 1 | 2 | 4 | 5);
+            assert_eq!(likeness(code), if is_complaint { Likeness::Right } else { Likeness::Noise }, "code {code}");
+        }
+        let mut reply = reply(&packet);
+        assert!(!expected.is_same_but_for_case(&reply), "it is the same");
+        reply[13] ^= 0x20;
+        assert!(expected.is_same_but_for_case(&reply));
+        reply[1] ^= 1;
+        assert!(!expected.is_same_but_for_case(&reply), "another id as well");
+        let short = &mut reply[..HEADER_OCTETS].to_vec();
+        expected.restore_case(short, Name::parse("a").unwrap().borrow());
+    }
+
+    #[test]
     fn letter_case_is_mixed_and_restored() {
         let name = Name::parse("www.example.com").unwrap();
         let (packet, expected) = query(u64::MAX, None);
         let mut reply = reply(&packet);
-        assert!(reply.windows(3).any(|octets| octets == b"WWW") && expected.keeps_case(&reply));
+        assert!(reply.windows(3).any(|octets| octets == b"WWW"));
+        assert_eq!(expected.compare(&reply), Likeness::Right);
         expected.restore_case(&mut reply, name.borrow());
         assert!(!reply.iter().any(u8::is_ascii_uppercase));
     }

@@ -41,7 +41,7 @@ fn one_of_so_many_queries_is_taken_and_a_full_ring_loses_the_rest() {
 }
 
 #[test]
-fn yesterday_is_what_was_asked_then_and_names_met_once_are_written_nowhere() {
+fn yesterdays_sample_is_what_was_asked_then_without_names_met_once() {
     let folder = tempfile::tempdir().unwrap();
     let open = |now: &str| QuerySample::open(folder.path().to_owned(), 64, at(now)).unwrap();
     let sample = open("2026-11-20T22:00:00Z");
@@ -86,7 +86,7 @@ fn names_that_tell_of_a_home_or_are_no_hosts_are_not_counted() {
 }
 
 #[test]
-fn a_flood_of_names_fills_no_more_than_the_table_and_what_is_asked_often_stays() {
+fn a_flood_of_names_fills_only_the_table_and_popular_names_stay() {
     let folder = tempfile::tempdir().unwrap();
     let sample = QuerySample::open(folder.path().to_owned(), 1, at("2026-11-20T22:00:00Z")).unwrap();
     for number in 0..1_000 {

@@ -3,7 +3,14 @@
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
 
+mod ageing;
+mod any;
+mod asking;
+mod chains;
+mod identities;
+mod judged;
 mod orders;
+mod unreadable;
 mod world;
 
 use hickory_proto::{
@@ -29,7 +36,7 @@ news.example. 300 IN AAAA 2001:db8::80
 const LANDING: BlockedAnswer = BlockedAnswer::Landing { v4: Some(std::net::Ipv4Addr::new(192, 0, 2, 99)), v6: None };
 
 #[tokio::test]
-async fn an_entry_says_how_its_name_is_answered_and_the_operators_way_is_for_those_that_say_nothing() {
+async fn an_entry_says_how_its_name_is_answered_before_the_operator_does() {
     for (action, over_udp) in [(Policy, "192.0.2.99 (17)"), (Nxdomain, "NXDOMAIN (17)"), (Nodata, "nothing (17)"), (Drop, "silence")] {
         let lists = || Lists::default().name("bets", Choice, "bets.example", action);
         let setup = || Setup { blocked: LANDING.into(), ..Setup::default() };
@@ -77,7 +84,7 @@ async fn who_comes_over_tcp_is_still_blocked_for_what_others_say() {
 }
 
 #[tokio::test]
-async fn a_feeds_own_records_take_the_place_of_the_answer_in_the_name_of_its_layer() {
+async fn a_feeds_own_records_replace_the_answer_in_the_name_of_its_layer() {
     let own = "3600 IN A 203.0.113.1\n5 IN A 203.0.113.2\n60 IN AAAA 2001:db8:99::1\n60 IN TXT \"garden\"";
     for (tier, code) in [(Mandatory, 16), (Security, 15), (Choice, 17)] {
         let setup = Setup { blocked: LANDING.into(), ..Setup::default() };
@@ -121,7 +128,7 @@ fn leading_to(target: &str) -> Lists {
 }
 
 #[tokio::test]
-async fn an_alias_of_a_feeds_own_leads_to_what_its_target_has_of_the_type_that_is_asked_for() {
+async fn a_feeds_own_alias_leads_to_its_targets_records_of_the_asked_type() {
     let world = World::new(GARDEN, leading_to("Garden.example."));
     let cases = [
         ("bets.example. A", "-> garden.example. 203.0.113.1 203.0.113.2 (17)"),
@@ -145,7 +152,7 @@ async fn an_alias_of_a_feeds_own_leads_to_what_its_target_has_of_the_type_that_i
 }
 
 #[tokio::test]
-async fn a_garden_is_resolved_once_for_all_who_are_led_there_and_all_who_ask_for_it() {
+async fn a_garden_is_resolved_once_for_all_who_ask_or_are_led_there() {
     let world = World::new(GARDEN, leading_to("garden.example."));
     let questions = ["bets.example. A", "www.bets.example. A", "garden.example. A", "bets.example. A"];
     let answers = futures_util::future::join_all(questions.map(|question| world.ask(question))).await;
@@ -169,7 +176,7 @@ async fn nothing_of_a_garden_is_kept_for_long() {
 }
 
 #[tokio::test]
-async fn a_garden_that_is_an_alias_itself_is_followed_and_lists_have_no_word_in_it() {
+async fn a_garden_that_is_an_alias_is_followed_whatever_lists_say() {
     let blocked =
         leading_to("hosted.example.").name("all", Mandatory, "garden.example", Nodata).name("all", Mandatory, "hosted.example", Nodata);
     let blocked = blocked.network("net", Security, "203.0.113.0/24", Nxdomain);
@@ -259,7 +266,7 @@ async fn a_garden_is_explained_as_it_is_answered() {
 }
 
 #[tokio::test]
-async fn more_records_than_a_datagram_holds_are_truncated_and_come_whole_over_tcp() {
+async fn records_beyond_a_datagram_are_truncated_and_come_whole_over_tcp() {
     let many: Vec<String> = (0..200).map(|number| format!("60 IN A 203.0.113.{number}")).collect();
     let world = World::new(INTERNET, Lists::default().records("own", Choice, "bets.example", &many.join("\n")));
     assert_eq!(world.ask("bets.example. A").await, "truncated (17)");
@@ -277,7 +284,7 @@ async fn what_is_dropped_is_explained_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_is_blocked_for_its_addresses_also_behind_an_alias_and_a_name_that_is_allowed_is_not() {
+async fn an_answer_is_blocked_for_its_addresses_unless_its_name_is_allowed() {
     let lists = || {
         let lists = Lists::default().network("net", Security, "192.0.2.0/25", Policy);
         lists.network("net", Security, "2001:db8::/45", Nodata).name("bets", Choice, "sub.bets.example", Policy)
@@ -301,7 +308,7 @@ async fn an_answer_is_blocked_for_its_addresses_also_behind_an_alias_and_a_name_
 }
 
 #[tokio::test]
-async fn an_address_that_is_blocked_by_order_is_blocked_behind_an_allowed_name_too() {
+async fn an_address_blocked_by_order_is_blocked_behind_an_allowed_name_too() {
     let lists = Lists::default().network("net", Security, "192.0.2.0/24", Policy).network("court", Mandatory, "192.0.2.7/32", Nodata);
     let world = World::with(INTERNET, lists, Setup { allowed: &["sneaky.example", "news.example"], ..Setup::default() });
     assert_eq!(world.ask("sneaky.example. A").await, "nothing (16)");
@@ -387,7 +394,7 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
 }
 
 #[tokio::test]
-async fn whoever_hears_of_changes_of_zones_decides_and_without_one_nothing_is_heard() {
+async fn the_hearer_of_zone_changes_decides_and_without_one_none_is_heard() {
     let packet = |zone: &str| {
         let mut message = Message::new(4711, MessageType::Query, OpCode::Notify);
         message.metadata.authoritative = true;
@@ -411,6 +418,6 @@ async fn whoever_hears_of_changes_of_zones_decides_and_without_one_nothing_is_he
     assert!(world.answer("192.0.2.53", Transport::Udp, &answer).await.is_empty(), "an answer is never answered");
 
     let deaf = World::new(INTERNET, Lists::default());
-    let reply = deaf.answer("192.0.2.53", Transport::Udp, &packet("rpz.example.")).await;
+    let reply = deaf.answer("127.0.7.9", Transport::Udp, &packet("rpz.example.")).await;
     assert_eq!(reply[3] & 0x0f, 4, "NOTIMP");
 }

@@ -61,7 +61,7 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
 }
 
 #[tokio::test]
-async fn a_mandate_is_answered_with_its_landing_or_as_orders_are_and_is_counted_nowhere_by_name() {
+async fn a_mandate_is_answered_with_its_landing_or_as_orders_are() {
     let landing = BlockedAnswer::Landing { v4: Some([192, 0, 2, 98].into()), v6: None };
     let setup = Setup { blocked: BlockedAnswers { mandatory: landing, ..BlockedAnswers::default() }, ..Setup::default() };
     let world = World::with(INTERNET, Lists::default().name("bets", Choice, "bets.example", Policy), setup);

@@ -4,19 +4,26 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use hickory_proto::{
     op::{Edns, Message, Query, ResponseCode},
-    rr::{Name as ProtoName, RData, RecordType},
+    rr::{
+        DNSClass, Name as ProtoName, RData, Record as ProtoRecord, RecordType,
+        rdata::{SOA, opt::EdnsOption},
+    },
     serialize::{
         binary::{BinEncodable, BinEncoder},
         txt::Parser,
     },
 };
+use ipnet::IpNet;
 use policy::{
     artefact::{FeedSummary, Header},
     blocklist::Blocklist,
@@ -44,24 +51,37 @@ use resolver::{
 /// A line of the family.
 const HOME: &str = "127.0.7.9";
 
-/// What nobody has is not there, and what is below `broken.example` cannot be told.
+/// What nobody has is not there, with a SOA below `denied.example`; and what is below `broken.example` cannot be told.
 struct Nothing;
 
 #[async_trait]
 impl Recursion for Nothing {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        let (name, record_type) = (question.name.clone(), question.record_type);
-        if name.borrow().is_within(self::name("broken.example").borrow()) {
-            return Err(RecursionError { name, record_type, code: Some(22), source: "nobody answers".into() });
+        if question.name.borrow().is_within(name("broken.example").borrow()) {
+            return Err(failed(question));
         }
-        Ok(Answer::empty(ResponseCode::NXDomain))
+        let mut denial = Answer::empty(ResponseCode::NXDomain);
+        if question.name.borrow().is_within(name("denied.example").borrow()) {
+            let soa = SOA::new(proto("denied.example."), proto("nobody.invalid."), 1, 3_600, 600, 86_400, 60);
+            denial.authorities = vec![ProtoRecord::from_rdata(proto("denied.example."), 60, RData::SOA(soa))];
+        }
+        Ok(denial)
     }
+}
+
+fn proto(name: &str) -> ProtoName {
+    ProtoName::from_ascii(name).unwrap()
+}
+
+fn failed(question: &Question) -> RecursionError {
+    RecursionError { name: question.name.clone(), record_type: question.record_type, code: Some(22), source: "nobody answers".into() }
 }
 
 /// An Internet, and how often it was asked for each name.
 struct Counted {
     records: LocalRecords,
     asked: Asked,
+    is_down: Arc<AtomicBool>,
 }
 
 type Asked = Arc<Mutex<HashMap<Name, usize>>>;
@@ -72,6 +92,9 @@ impl Recursion for Counted {
         *self.asked.lock().unwrap().entry(question.name.clone()).or_default() += 1;
         // Who asks at the same time shall meet.
         tokio::task::yield_now().await;
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(failed(question));
+        }
         self.records.resolve(question).await
     }
 }
@@ -172,6 +195,7 @@ pub struct World {
     /// Zones and peers of which was told that they changed.
     pub told: Arc<Mutex<Vec<(String, IpAddr)>>>,
     asked: Asked,
+    is_down: Arc<AtomicBool>,
 }
 
 /// What a node is set up with, beside its lists.
@@ -183,8 +207,17 @@ pub struct Setup {
     pub allowed: &'static [&'static str],
     pub sample_every: u32,
     pub hears_notify: bool,
+    pub allow_from: &'static [&'static str],
+    pub trusted_peers: &'static [&'static str],
     pub snoop_from: &'static [&'static str],
     pub resolutions_max: usize,
+    /// How long an answer that is too old may be served, in seconds; a client then waits for nobody.
+    pub stale_s: u64,
+    /// Whether an answer is renewed before its end.
+    pub renews: bool,
+    pub server_id: Option<&'static str>,
+    /// What the family sets beside the strict preset.
+    pub family: fn(&mut Household),
 }
 
 impl Default for Setup {
@@ -196,8 +229,14 @@ impl Default for Setup {
             allowed: &[],
             sample_every: 0,
             hears_notify: false,
+            allow_from: &["127.0.0.0/8"],
+            trusted_peers: &[],
             snoop_from: &[],
             resolutions_max: 16,
+            stale_s: 0,
+            renews: false,
+            server_id: None,
+            family: |_| {},
         }
     }
 }
@@ -218,6 +257,7 @@ impl World {
             let value = OwnName { state: State::Allow, scope: Scope::Subtree };
             household.settings.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
         }
+        (setup.family)(&mut household);
         directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
         let lists = Arc::new(LiveLists::new(lists.open(1)));
         let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
@@ -227,27 +267,35 @@ impl World {
             zone == name("rpz.example")
         });
         let asked = Asked::default();
-        let internet = Counted { records: LocalRecords::new(internet, Arc::new(Nothing)).unwrap(), asked: Arc::clone(&asked) };
+        let is_down = Arc::<AtomicBool>::default();
+        let records = LocalRecords::new(internet, Arc::new(Nothing)).unwrap();
+        let internet = Counted { records, asked: Arc::clone(&asked), is_down: Arc::clone(&is_down) };
         let engine = Arc::new(Engine::new(Parts {
             directory: Arc::clone(&directory),
             lists: Arc::clone(&lists),
             taxonomy,
             recursion: Arc::new(internet),
-            trusted_peers: Vec::new(),
-            snoop_from: setup.snoop_from.iter().map(|network| network.parse().unwrap()).collect(),
+            allow_from: networks(setup.allow_from),
+            trusted_peers: networks(setup.trusted_peers),
+            snoop_from: networks(setup.snoop_from),
             contact: setup.contact,
             blocked: setup.blocked,
             url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
-            server_id: None,
+            server_id: setup.server_id.map(str::to_owned),
             cache_octets: 1 << 20,
             resolutions_max: setup.resolutions_max,
             waiting_per_client_max: 16,
-            stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
-            renews: false,
+            stale: Stale { longer: Duration::from_secs(setup.stale_s), client_patience: Duration::from_millis(1_800) },
+            renews: setup.renews,
             sample_every: setup.sample_every,
             on_notify: setup.hears_notify.then_some(on_notify),
         }));
-        Self { engine, lists, directory, told, asked }
+        Self { engine, lists, directory, told, asked, is_down }
+    }
+
+    /// No server answers from now on, or all do again.
+    pub fn go_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::Relaxed);
     }
 
     /// Makes other lists live.
@@ -269,17 +317,28 @@ impl World {
         self.reply(HOME, transport, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
-    /// A reply to somebody; none where none is sent. The question may end in `+norecurse`.
+    /// A reply to somebody; none where none is sent. For the question see [`query`].
     pub async fn reply(&self, from: &str, transport: Transport, question: &str) -> Option<Message> {
-        let (question, recursion_desired) = question.strip_suffix(" +norecurse").map_or((question, true), |question| (question, false));
-        let (asked, record_type) = question.split_once(' ').unwrap();
-        let mut message = Message::query();
-        message.metadata.recursion_desired = recursion_desired;
-        let record_type: RecordType = record_type.parse().unwrap();
-        message.add_query(Query::query(ProtoName::from_ascii(asked).unwrap(), record_type));
-        message.set_edns(Edns::new());
-        let wire = self.answer(from, transport, &message.to_vec().unwrap()).await;
+        let wire = self.answer(from, transport, &query(question).to_vec().unwrap()).await;
         (!wire.is_empty()).then(|| Message::from_vec(&wire).unwrap())
+    }
+
+    /// The same in words.
+    pub async fn ask_from(&self, from: &str, question: &str) -> String {
+        self.reply(from, Transport::Udp, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
+    }
+
+    /// Resolves again what a client was answered near its end: how many answers that is.
+    pub async fn renew(&self, question: &str) -> usize {
+        let mut desk = self.engine.desk();
+        let packet = query(question).to_vec().unwrap();
+        let peer = HOME.parse().unwrap();
+        self.engine.answer(&self.engine.turn(), &packet, peer, Transport::Udp, &mut desk, &mut Vec::new());
+        let due = desk.due.len();
+        for renewal in desk.due.drain(..) {
+            self.engine.renew(renewal).await;
+        }
+        due
     }
 
     /// The octets of a reply to a packet.
@@ -316,8 +375,35 @@ impl World {
     }
 }
 
+/// A query as a person writes it: `bets.example. A`. Behind it may stand `+norecurse`, `+do`, `+cd`, `+noedns`, `+ch`, and `mac=` with a MAC
+/// address, which may come twice.
+pub fn query(question: &str) -> Message {
+    let words: Vec<&str> = question.split(' ').collect();
+    let mut message = Message::query();
+    message.metadata.recursion_desired = !words.contains(&"+norecurse");
+    message.metadata.checking_disabled = words.contains(&"+cd");
+    let mut asked = Query::query(ProtoName::from_ascii(words[0]).unwrap(), words[1].parse::<RecordType>().unwrap());
+    if words.contains(&"+ch") {
+        asked.set_query_class(DNSClass::CH);
+    }
+    message.add_query(asked);
+    let mut edns = Edns::new();
+    edns.set_dnssec_ok(words.contains(&"+do"));
+    for mac in words.iter().filter_map(|word| word.strip_prefix("mac=")) {
+        edns.options_mut().insert(EdnsOption::Unknown(65_001, mac.as_bytes().to_vec()));
+    }
+    if !words.contains(&"+noedns") {
+        message.set_edns(edns);
+    }
+    message
+}
+
+fn networks(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|network| network.parse().unwrap()).collect()
+}
+
 /// `192.0.2.1`, `NXDOMAIN`, `nothing`, `truncated`; behind it the code of the Extended DNS Error where there is one.
-fn in_words(reply: &Message) -> String {
+pub fn in_words(reply: &Message) -> String {
     let data: Vec<String> = reply.answers.iter().map(|record| words_of(&record.data)).collect();
     let what = match reply.metadata.response_code {
         ResponseCode::NoError if reply.metadata.truncation => "truncated".to_owned(),

@@ -28,7 +28,23 @@ use tokio::time::{Instant, sleep};
 /// What a server does with a query.
 pub enum Play {
     Reply(Box<Message>),
+    /// What no message can say.
+    Octets(Vec<u8>),
+    /// The same, but only after so long.
+    Late(Duration, Box<Self>),
     Silence,
+}
+
+impl Play {
+    /// The octets, and how much later than others.
+    fn into_octets(self) -> (Option<Vec<u8>>, Duration) {
+        match self {
+            Self::Reply(reply) => (Some(reply.to_vec().unwrap()), Duration::ZERO),
+            Self::Octets(octets) => (Some(octets), Duration::ZERO),
+            Self::Late(late, play) => (play.into_octets().0, late),
+            Self::Silence => (None, Duration::ZERO),
+        }
+    }
 }
 
 pub type Server = Box<dyn Fn(&Message, bool) -> Play + Send + Sync>;
@@ -79,14 +95,15 @@ impl Script {
     }
 
     async fn exchange(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration, over_tcp: bool) -> Reception {
-        let reply = match self.play(server, query, over_tcp) {
-            Play::Reply(_) if !over_tcp && (self.is_lost() || self.is_lost()) => None,
-            Play::Reply(reply) => Some(reply.to_vec().unwrap()),
-            Play::Silence => None,
+        let (reply, late) = match self.play(server, query, over_tcp) {
+            Play::Silence => (None, Duration::ZERO),
+            _ if !over_tcp && (self.is_lost() || self.is_lost()) => (None, Duration::ZERO),
+            play => play.into_octets(),
         };
+        let reply = reply.filter(|_| self.latency + late < patience);
         match reply {
             None => sleep(patience).await,
-            Some(_) => sleep(self.latency.min(patience)).await,
+            Some(_) => sleep(self.latency + late).await,
         }
         match reply {
             None => Reception::Silent,
@@ -134,7 +151,7 @@ impl Surroundings for Script {
 pub type Records = BTreeMap<ProtoName, Vec<Record>>;
 
 /// An honest server of zones in master-file form; `NS` below a zone's name is a cut, and addresses below that are glue.
-pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + 'static {
+pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
     let zones: Vec<(ProtoName, Records)> =
         zones.iter().map(|(apex, text)| (ProtoName::from_ascii(apex).unwrap(), parse(apex, text))).collect();
     move |query, _| Play::Reply(Box::new(truth(&zones, query)))
@@ -160,6 +177,50 @@ pub fn parse(apex: &str, text: &str) -> Records {
     records
 }
 
+/// One record in master-file form; `DNAME` too, which the record library does not read.
+pub fn record(line: &str) -> Record {
+    let mut records = parse(".", line).into_values().flatten();
+    records.rfind(|record| record.record_type() != RecordType::SOA || line.contains(" SOA ")).unwrap()
+}
+
+/// A server that says to a question (`www.example.com. A`, or `*.example.com.` for all within) what stands beside it: the code and `aa` or
+/// `ra` in the first line, then a record each, behind its section: `an`, `ns`, `ar`. Everything else it refuses.
+pub fn says(lines: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
+    let lines: Vec<(String, String)> = lines.iter().map(|(question, reply)| ((*question).to_owned(), (*reply).to_owned())).collect();
+    move |query, _| {
+        let name = query.queries[0].name.to_lowercase();
+        let asked = format!("{name} {}", query.queries[0].query_type);
+        let is_meant = |question: &str| match question.strip_prefix("*.") {
+            Some(zone) => ProtoName::from_ascii(zone).unwrap().zone_of(&name),
+            None => question == asked,
+        };
+        let Some((_, said)) = lines.iter().find(|(question, _)| is_meant(question)) else {
+            return Play::Reply(Box::new(reply_to(query, ResponseCode::Refused)));
+        };
+        let mut said = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let head: Vec<&str> = said.next().unwrap().split_whitespace().collect();
+        let code = match head[0] {
+            "NOERROR" => ResponseCode::NoError,
+            "NXDOMAIN" => ResponseCode::NXDomain,
+            "YXDOMAIN" => ResponseCode::YXDomain,
+            "SERVFAIL" => ResponseCode::ServFail,
+            other => panic!("{other} is no code of these scripts"),
+        };
+        let mut reply = reply_to(query, code);
+        reply.metadata.authoritative = head.contains(&"aa");
+        reply.metadata.recursion_available = head.contains(&"ra");
+        for line in said {
+            match line.split_once(' ').unwrap() {
+                ("an", line) => reply.answers.push(record(line)),
+                ("ns", line) => reply.authorities.push(record(line)),
+                ("ar", line) => reply.additionals.push(record(line)),
+                _ => panic!("{line} is in no section"),
+            }
+        }
+        Play::Reply(Box::new(reply))
+    }
+}
+
 pub fn reply_to(query: &Message, code: ResponseCode) -> Message {
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.response_code = code;
@@ -179,7 +240,8 @@ pub fn truth(zones: &[(ProtoName, Records)], query: &Message) -> Message {
     let mut above = name.clone();
     while above != *apex {
         let servers = of(&above, RecordType::NS);
-        if !servers.is_empty() {
+        // What a zone is delegated with stands above it, RFC 4035 section 3.1.4.1.
+        if !servers.is_empty() && (above != name || kind != RecordType::DS) {
             let targets = servers.iter().filter_map(|record| if let RData::NS(name) = &record.data { Some(name.0.clone()) } else { None });
             reply.additionals = targets.flat_map(|target| of(&target, RecordType::A)).collect();
             reply.authorities = servers;
@@ -237,9 +299,20 @@ pub fn usual(seed: u64) -> Script {
 }
 
 pub fn recursor(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
+    recursor_with(script, |_| {})
+}
+
+/// The same where all letters are small: what a server denies is asked once.
+pub fn in_small_letters(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
+    recursor_with(script, |settings| settings.case_randomisation = false)
+}
+
+/// The same under other settings.
+pub fn recursor_with(script: Script, change: impl FnOnce(&mut Settings)) -> (Recursor<Arc<Script>>, Arc<Script>) {
     let script = Arc::new(script);
     let mut settings = Settings::with_roots(vec![ROOT.parse().unwrap()]);
     settings.ipv6 = false;
+    change(&mut settings);
     (Recursor::new(settings, Arc::clone(&script)).unwrap(), script)
 }
 
@@ -252,4 +325,16 @@ pub async fn ask(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType)
             format!("{:?} {}", answer.rcode, data.join(" ")).trim().to_owned()
         }
     }
+}
+
+/// What comes back, a record a line: owner, type and data, the latter where it is readable. The code stands in front.
+pub async fn lines(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> Vec<String> {
+    let traced = recursor.trace(&Question::new(Name::parse(name).unwrap(), kind.into())).await;
+    let answer = traced.result.unwrap();
+    let line = |record: &Record| match &record.data {
+        RData::Unknown { .. } => format!("{} {}", record.name, record.record_type()),
+        data => format!("{} {} {data}", record.name, record.record_type()),
+    };
+    let records = answer.answers.iter().chain(&answer.authorities).map(line);
+    std::iter::once(format!("{:?}", answer.rcode)).chain(records).collect()
 }

@@ -166,7 +166,7 @@ fn versions_are_followed_by_deltas_as_long_as_they_lead_on() {
 }
 
 #[test]
-fn where_the_chain_is_broken_the_newest_snapshot_is_taken_and_without_one_nothing() {
+fn where_the_chain_is_broken_the_newest_snapshot_is_taken() {
     let mut house = followed();
     house.set("d.example", "4");
     house.set("e.example", "4");
@@ -324,7 +324,7 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
 }
 
 #[test]
-fn a_code_map_that_gives_codes_other_names_is_a_new_content_and_other_titles_are_not() {
+fn a_code_map_with_other_names_is_a_new_content_and_other_titles_are_not() {
     let house = followed();
     let content = content_of(&spool::folder_of(house.folder.path(), "feed"));
     house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#);

@@ -199,7 +199,7 @@ fn a_row_that_came_and_went_again_did_not_change() {
 }
 
 #[test]
-fn what_waits_in_memory_is_bounded_and_what_goes_to_the_disk_is_bounded_by_the_definition() {
+fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), RowKey::WholeRow).unwrap();
     let row = vec![b'x'; 1 << 19];

@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_a_household_are_bounded_over_all_its_devices_also_where_rows_are_added_up() {
+    fn the_names_of_a_household_are_bounded_over_all_its_devices_and_rows() {
         let name =
             |number: usize| Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(Some(&format!("d{}", number % 40)), 5) };
         let sums = |counts: &Counts| {

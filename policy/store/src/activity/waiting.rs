@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_taken_once_they_have_waited_and_at_once_where_the_clock_was_set_back() {
+    fn homes_are_taken_once_they_waited_or_the_clock_was_set_back() {
         let mut waiting = Waiting::default();
         waiting.count(told("b", None, 3_599), at(4_000));
         waiting.count(told("b", None, 3_600), at(4_030));
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_is_counted_before_what_came_since_and_waits_behind_all_others() {
+    fn what_is_put_back_is_counted_first_and_waits_behind_all_others() {
         let mut waiting = Waiting::default();
         for (home, second) in [("a", 4_000), ("b", 4_001), ("c", 4_002)] {
             waiting.count(told(home, None, 4_000), at(second));
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_or_lies_in_hours_to_come_goes_and_what_is_bound_is_due_sooner() {
+    fn what_is_due_or_lies_in_hours_to_come_goes() {
         let mut waiting = Waiting::default();
         for hour in [10, 11, 12, 13] {
             waiting.count(Told { days: 9, ..told("a", Some("tv"), hour * 3_600) }, at(hour * 3_600));
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_looks_at_the_marks_of_its_own_household_and_who_writes_or_expires_at_all() {
+    fn a_decision_looks_at_the_marks_of_its_own_household_only() {
         let mut waiting = Waiting::default();
         for home in ["a", "b"] {
             waiting.forget(&home.parse().unwrap(), &Forgotten::Unknown, at(5_000));

@@ -7,7 +7,7 @@ use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
 const NAME: &str = "very-secret.example";
 
 #[tokio::test]
-async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone_from_answers_and_from_disk() {
+async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
     for is_written in [true, false] {
         let place = Place::new();
         let activity = place.open().await;
@@ -36,7 +36,7 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone_from_answe
 }
 
 #[tokio::test]
-async fn each_kind_of_forgetting_takes_what_it_says_from_memory_and_file_and_nothing_else() {
+async fn each_kind_of_forgetting_takes_just_what_it_says() {
     let now = at(HOUR + 2, 0);
     // What it is, and what is left: queries of `tv`, of those nobody named, and names.
     for (what, left) in [
@@ -120,7 +120,7 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
 
 /// The pages of a file that has grown, been written over and been thinned out are where deleted octets like to stay.
 #[tokio::test]
-async fn of_many_homes_nothing_is_left_in_the_files_of_those_that_were_forgotten() {
+async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
     let seed = std::env::var("ACTIVITY_SEED").map_or(11, |text| text.parse().unwrap());
     println!("ACTIVITY_SEED={seed}");
@@ -156,7 +156,7 @@ async fn of_many_homes_nothing_is_left_in_the_files_of_those_that_were_forgotten
 }
 
 #[tokio::test]
-async fn the_operator_s_bound_holds_for_everybody_in_file_and_in_memory_and_not_for_what_comes() {
+async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR + 60, 0);
@@ -230,7 +230,7 @@ async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
 }
 
 #[tokio::test]
-async fn what_another_process_keeps_in_the_journal_goes_from_there_when_it_is_done() {
+async fn what_a_reading_process_keeps_in_the_journal_goes_when_it_is_done() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);

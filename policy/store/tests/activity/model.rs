@@ -68,7 +68,7 @@ fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
 }
 
 #[tokio::test]
-async fn whatever_happens_in_whatever_order_the_counts_are_those_of_a_naive_list() {
+async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (seed, steps) = (number("ACTIVITY_SEED", 3), number("ACTIVITY_STEPS", 500));
     println!("ACTIVITY_SEED={seed} ACTIVITY_STEPS={steps}");

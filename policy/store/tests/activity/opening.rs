@@ -10,7 +10,7 @@ use policy_store::{
 use crate::{HOUR, Place, asked, at, blocked, device, id, note, read_all, told};
 
 #[tokio::test]
-async fn counts_are_read_before_they_are_written_and_after_and_from_the_file_reopened() {
+async fn counts_read_the_same_before_and_after_they_are_written() {
     let place = Place::new();
     let now = at(HOUR, 100);
     let activity = place.open().await;
@@ -133,7 +133,7 @@ async fn households_are_listed_once_each_in_pages() {
 }
 
 #[tokio::test]
-async fn memory_that_is_full_drops_homes_that_are_new_and_counts_them_and_is_written_at_once() {
+async fn full_memory_drops_and_counts_new_homes_and_is_written_at_once() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);
@@ -157,7 +157,7 @@ async fn memory_that_is_full_drops_homes_that_are_new_and_counts_them_and_is_wri
 }
 
 #[tokio::test]
-async fn one_batch_that_cannot_be_written_holds_up_no_other_and_is_written_when_it_can_be() {
+async fn a_batch_that_cannot_be_written_holds_up_no_other() {
     let place = Place::new();
     let activity = place.open().await;
     let raw = place.raw().await;

@@ -8,7 +8,7 @@ use policy_store::activity::{Forgotten, Hour};
 use crate::{HOUR, Place, at, device, id, note, read_all, told};
 
 #[tokio::test]
-async fn each_hour_is_visited_once_and_oldest_first_wherever_pages_end_and_whatever_waits() {
+async fn each_hour_is_visited_once_and_oldest_first() {
     // Hours that are written, and hours that wait: before, between, in, and behind the pages.
     let even: Vec<i64> = (0..600).step_by(2).collect();
     for (written, waiting) in [

@@ -1,0 +1,350 @@
+//! What an entry keeps, for how long, and how it is judged; what the cache and its windows hold.
+
+use super::*;
+
+fn key(name: &Name) -> KeyRef<'_> {
+    KeyRef::new(name.borrow(), 1, 1)
+}
+
+/// An answer of about `octets`, without records: its size is its header's and question's, padded behind for the weigher.
+fn entry(octets: usize) -> Arc<Entry> {
+    Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::blank() })
+}
+
+#[test]
+fn a_borrowed_key_finds_what_its_owned_form_keeps() {
+    let cache = AnswerCache::new(1 << 20);
+    let names: Vec<Name> = (0..100).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+    for (octets, name) in names.iter().enumerate() {
+        cache.insert(key(name).to_owned(), entry(octets));
+    }
+    for (octets, name) in names.iter().enumerate() {
+        assert_eq!(cache.find(&key(name)).map(|entry| entry.octets.len()), Some(octets));
+        for other in [KeyRef::new(name.borrow(), 28, 1), KeyRef::new(name.borrow(), 1, 3)] {
+            assert!(cache.find(&other).is_none(), "type and class are of the key");
+        }
+    }
+}
+
+#[test]
+fn a_window_shows_what_the_cache_holds_and_newer_things_when_asked() {
+    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let names: Vec<Name> = (0..3_000).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+    for name in &names {
+        assert!(window.find(&cache, &key(name)).is_none());
+        cache.insert(key(name).to_owned(), Arc::new(Entry::unresolved(&key(name))));
+    }
+    for _ in 0..3 {
+        for name in &names {
+            let found = window.find(&cache, &key(name)).unwrap();
+            assert!(found.is_about(&key(name)), "never another name's entry");
+            let other = KeyRef::new(name.borrow(), 1, 3);
+            assert!(window.find(&cache, &other).is_none(), "the class is of the key");
+            assert!(window.find_newer(&cache, &key(name), &found).is_none());
+        }
+    }
+    // What the cache lost, and the window still shows, comes back when it is used.
+    let popular = key(&names[9]);
+    let shown = window.find(&cache, &popular).unwrap();
+    cache.0.remove(&popular);
+    assert!((0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown)));
+    assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
+    let (name, known) = (&names[7], window.find(&cache, &key(&names[7])).unwrap());
+    let newer = Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(name)) });
+    cache.insert(key(name).to_owned(), Arc::clone(&newer));
+    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(name), &known).unwrap(), &newer));
+    assert!(Arc::ptr_eq(&window.find(&cache, &key(name)).unwrap(), &newer));
+}
+
+#[test]
+fn the_budget_holds_whatever_comes() {
+    const BUDGET: u64 = 1 << 20;
+    let cache = AnswerCache::new(BUDGET);
+    for number in 0..50_000 {
+        let name = Name::parse(&format!("n{number}.example")).unwrap();
+        // Now and then one that weighs more than a shard may hold.
+        cache.insert(key(&name).to_owned(), entry(if number % 500 == 0 { 60_000 } else { number % 700 }));
+        assert!(cache.usage().0 <= BUDGET, "{:?} after {number}", cache.usage());
+    }
+    let (octets, entries) = cache.usage();
+    assert!(octets > BUDGET / 2 && entries > 1_000, "{octets} octets, {entries} entries");
+}
+
+#[test]
+fn what_is_asked_often_outlives_a_flood_of_names_asked_once() {
+    let cache = AnswerCache::new(1 << 20);
+    let hot: Vec<Name> = (0..100).map(|number| Name::parse(&format!("hot{number}.example")).unwrap()).collect();
+    for name in &hot {
+        cache.insert(key(name).to_owned(), entry(100));
+    }
+    for number in 0..30_000 {
+        assert!(number % 300 != 0 || hot.iter().all(|name| cache.find(&key(name)).is_some()), "lost before {number}");
+        cache.insert(key(&Name::parse(&format!("cold{number}.example")).unwrap()).to_owned(), entry(100));
+    }
+}
+
+/// A message that answers `a.test. A` by these records: type, TTL, data. Their owner is the name asked for.
+fn message(rcode: u8, records: &[(u16, u32, &[u8])]) -> Vec<u8> {
+    let mut message = vec![0, 0, 0x80, rcode, 0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0];
+    message.extend(b"\x01a\x04test\0\0\x01\0\x01");
+    for (record_type, ttl_s, data) in records {
+        message.extend([0xc0, 12]);
+        message.extend(record_type.to_be_bytes());
+        message.extend([0, 1]);
+        message.extend(ttl_s.to_be_bytes());
+        message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        message.extend_from_slice(data);
+    }
+    message
+}
+
+fn address(last: u8) -> [u8; 4] {
+    [192, 0, 2, last]
+}
+
+fn answered(records: &[(u16, u32, &[u8])], ttl_s: u32, at_s: u64) -> Entry {
+    Entry::new(message(0, records), ttl_s, Duration::from_secs(at_s)).unwrap()
+}
+
+fn ttls(wire: &[u8]) -> Vec<u32> {
+    let message = hickory_proto::op::Message::from_vec(wire).unwrap();
+    message.answers.iter().chain(&message.authorities).map(|record| record.ttl).collect()
+}
+
+#[test]
+fn the_ttls_of_a_cached_answer_fall_second_by_second() {
+    let entry = answered(&[(1, 60, &address(1)), (1, 45, &address(2)), (16, 300, b"\x04text")], 45, 1_000);
+    for age in [0, 1, 2, 44, 45, 46, 60, 299, 300, 400] {
+        let mut copy = entry.message().to_vec();
+        entry.write_ttls(&mut copy, Duration::from_secs(1_000 + age));
+        let left = |ttl: u64| u32::try_from(ttl.saturating_sub(age)).unwrap();
+        assert_eq!(ttls(&copy), [left(60), left(45), left(300)], "{age} s old");
+        let with = |message: &[u8]| hickory_proto::op::Message::from_vec(message).unwrap();
+        let (was, is) = (with(entry.message()), with(&copy));
+        assert!(was.answers.iter().zip(&is.answers).all(|(was, is)| was.data == is.data && was.name == is.name), "nothing else changes");
+    }
+    let mut copy = entry.message().to_vec();
+    entry.write_ttls(&mut copy, Duration::from_secs(1));
+    assert_eq!(ttls(&copy), [60, 45, 300], "what was stored later than now is new");
+    entry.write_ttl(&mut copy, 7);
+    assert_eq!(ttls(&copy), [7, 7, 7]);
+    assert_eq!(ttls(entry.message()), [60, 45, 300], "the entry keeps what it was told");
+}
+
+#[test]
+fn an_answer_is_fresh_until_its_ttl_and_stale_for_so_much_longer() {
+    let entry = answered(&[(1, 60, &address(1))], 60, 1_000);
+    let longer = Duration::from_secs(100);
+    for (age, is_fresh, is_stale) in [
+        (0, true, false),
+        (59, true, false),
+        (60, false, true),
+        (61, false, true),
+        (159, false, true),
+        (160, false, false),
+        (10_000, false, false),
+    ] {
+        let now = Duration::from_secs(1_000 + age);
+        assert_eq!((entry.is_fresh(now), entry.is_stale_but_servable(now, longer)), (is_fresh, is_stale), "{age} s old");
+        assert!(!entry.is_stale_but_servable(now, Duration::ZERO), "{age} s old, nothing stale is served");
+    }
+    assert!(entry.may_be_kept());
+    let unresolved = Entry::unresolved(&key(&Name::parse("a.test").unwrap()));
+    for now in [Duration::ZERO, Duration::from_secs(1)] {
+        assert!(!unresolved.is_fresh(now) && !unresolved.is_stale_but_servable(now, longer) && !unresolved.may_be_kept());
+    }
+    let momentary = answered(&[(1, 0, &address(1))], 0, 1_000);
+    assert!(!momentary.may_be_kept() && !momentary.is_stale_but_servable(Duration::from_secs(1_000), longer));
+}
+
+#[test]
+fn an_answer_is_renewed_once_and_in_its_last_tenth_alone() {
+    let is_wanted = |ttl_s: u32, age: u64| {
+        let entry = answered(&[(1, ttl_s, &address(1))], ttl_s, 1_000);
+        let now = Duration::from_secs(1_000 + age);
+        let first = entry.wants_renewal(now);
+        assert!(!entry.wants_renewal(now), "once: {ttl_s} {age}");
+        first
+    };
+    for (ttl_s, age, expected) in [
+        (100, 0, false),
+        (100, 50, false),
+        (100, 89, false),
+        (100, 90, true),
+        (100, 99, true),
+        (10, 8, false),
+        (10, 9, true),
+        (9, 8, false),
+        (9, 9, false),
+        (86_400, 77_759, false),
+        (86_400, 77_760, true),
+    ] {
+        assert_eq!(is_wanted(ttl_s, age), expected, "{age} of {ttl_s} s");
+    }
+    // One that was looked at early is renewed in time.
+    let entry = answered(&[(1, 100, &address(1))], 100, 0);
+    assert_eq!([10, 80, 95, 96].map(|now| entry.wants_renewal(Duration::from_secs(now))), [false, false, true, false]);
+}
+
+#[test]
+fn a_message_that_does_not_add_up_is_no_entry() {
+    let whole = message(0, &[(1, 60, &address(1)), (16, 60, b"\x04text")]);
+    assert!(Entry::new(whole.clone(), 60, Duration::ZERO).is_some());
+    for end in 0..whole.len() {
+        assert!(Entry::new(whole[..end].to_vec(), 60, Duration::ZERO).is_none(), "{end}");
+    }
+    assert!(Entry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(), "something stands behind it");
+    for (place, count) in [(5, 0), (5, 2), (7, 1), (7, 3), (9, 1), (11, 1)] {
+        let mut wrong = whole.clone();
+        wrong[place] = count;
+        assert!(Entry::new(wrong, 60, Duration::ZERO).is_none(), "count {count} at {place}");
+    }
+    assert!(Entry::new(vec![0; 70_000], 60, Duration::ZERO).is_none(), "longer than any message");
+    let mut moved = whole.clone();
+    // The same records as authority and additional ones.
+    (moved[7], moved[9], moved[11]) = (0, 1, 1);
+    assert_eq!(ttl_places(&moved), ttl_places(&whole));
+    assert_eq!(ttl_places(&whole).unwrap(), [30, 46]);
+}
+
+#[test]
+fn a_name_exists_unless_its_own_denial_says_otherwise() {
+    let alias: (u16, u32, &[u8]) = (5, 60, b"\x01b\x04test\0");
+    let has_name = |rcode, records: &[_]| Entry::new(message(rcode, records), 60, Duration::ZERO).unwrap().has_name();
+    let none: [(u16, u32, &[u8]); 0] = [];
+    assert!(has_name(0, &[(1, 60, b"\xc0\0\x02\x01")]) && has_name(0, &none) && has_name(0, &[alias]));
+    assert!(!has_name(3, &none), "NXDOMAIN");
+    assert!(has_name(3, &[alias]), "the target does not exist");
+    assert!(!has_name(6, &none) && !has_name(6, &[(39, 60, b"\x01b\x04test\0")]), "YXDOMAIN");
+}
+
+#[test]
+fn the_chain_of_an_entry_is_read_from_its_message() {
+    let records: [(u16, u32, &[u8]); 6] = [
+        (39, 60, b"\x05other\x04test\0"),
+        (5, 60, b"\x01B\xc0\x0e"),
+        (5, 60, b"\x01b\x04test\0"),
+        (65, 60, b"\0\x01\x01h\x04test\0\0\x04\0\x04\xc0\0\x02\x05"),
+        (64, 60, b"\0\0\x01s\x04test\0"),
+        (65, 60, b"\0\x01\0"),
+    ];
+    let entry = answered(&records, 60, 0);
+    let names: Vec<String> = entry.chain().iter().map(ToString::to_string).collect();
+    assert_eq!((names, entry.addresses), (["other.test", "b.test", "h.test", "s.test"].map(str::to_owned).to_vec(), 1));
+    let copy = entry.unjudged();
+    assert_eq!((copy.chain(), copy.message(), copy.addresses), (entry.chain(), entry.message(), 1));
+    assert_eq!((copy.ttl_s, copy.stored_s), (entry.ttl_s, entry.stored_s));
+}
+
+#[test]
+fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
+    let name = Name::parse("a.test").unwrap();
+    let owned = key(&name).to_owned();
+    let weigh = |entry: Entry| ByOctets.weight(&owned, &Arc::new(entry));
+    assert_eq!(owned.octets(), name.borrow().wire().len() + 4);
+    let of_addresses = |count: u8| {
+        let addresses: Vec<[u8; 4]> = (0..count).map(address).collect();
+        let records: Vec<(u16, u32, &[u8])> = addresses.iter().map(|address| (1, 60, &address[..])).collect();
+        answered(&records, 60, 0)
+    };
+    // A record of 16 octets and the place of its TTL.
+    let plain = |count: u8| owned.octets() as u64 + 12 + 12 + 18 * u64::from(count) + 200;
+    for count in [0, 1, 15, 16] {
+        assert_eq!(weigh(of_addresses(count)), plain(count), "{count}");
+    }
+    assert_eq!(weigh(of_addresses(17)), plain(17) + LISTED_ADDRESS_OCTETS as u64);
+    assert_eq!(weigh(of_addresses(40)), plain(40) + 24 * LISTED_ADDRESS_OCTETS as u64);
+    let alias = answered(&[(5, 60, b"\x01b\x04test\0")], 60, 0);
+    let behind = 8 + size_of::<Name>() + size_of::<Classification>();
+    assert_eq!(weigh(alias), owned.octets() as u64 + 12 + 12 + 22 + behind as u64 + 200);
+}
+
+#[test]
+fn a_window_keeps_no_message_that_is_longer_than_a_datagram() {
+    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let names = ["small.test", "large.test"].map(|name| Name::parse(name).unwrap());
+    for (name, octets) in names.iter().zip([1_232, 1_233]) {
+        cache.insert(key(name).to_owned(), entry(octets));
+        assert!(window.find(&cache, &key(name)).is_some());
+    }
+    assert_eq!(window.places.iter().flatten().count(), 1);
+    let mut none = Window::none();
+    assert!(none.find(&cache, &key(&names[0])).is_some() && none.places.is_empty());
+    let known = cache.find(&key(&names[0])).unwrap();
+    assert!(none.find_newer(&cache, &key(&names[0]), &known).is_none());
+    cache.insert(key(&names[0]).to_owned(), entry(7));
+    assert!(none.find_newer(&cache, &key(&names[0]), &known).is_some());
+}
+
+#[test]
+fn every_so_often_the_cache_hears_of_what_the_window_answers() {
+    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let name = Name::parse("a.test").unwrap();
+    cache.insert(key(&name).to_owned(), Arc::new(Entry::unresolved(&key(&name))));
+    window.find(&cache, &key(&name));
+    cache.0.remove(&key(&name));
+    for _ in 1..64 {
+        window.find(&cache, &key(&name));
+        assert!(cache.find(&key(&name)).is_none());
+    }
+    window.find(&cache, &key(&name));
+    assert!(cache.find(&key(&name)).is_some());
+}
+
+#[test]
+fn a_window_replaces_only_the_entry_that_it_is_told_of() {
+    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let name = Name::parse("a.test").unwrap();
+    let [first, second, third] = [(); 3].map(|()| Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(&name)) }));
+    cache.insert(key(&name).to_owned(), Arc::clone(&first));
+    window.find(&cache, &key(&name));
+    cache.insert(key(&name).to_owned(), Arc::clone(&third));
+    // Somebody knows yet another one.
+    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(&name), &second).unwrap(), &third));
+    assert!(Arc::ptr_eq(&window.find(&cache, &key(&name)).unwrap(), &first));
+    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(&name), &first).unwrap(), &third));
+    assert!(Arc::ptr_eq(&window.find(&cache, &key(&name)).unwrap(), &third));
+}
+
+#[test]
+fn an_entry_is_about_its_name_type_and_class_and_about_no_other() {
+    let name = |text: &str| Name::parse(text).unwrap();
+    let entry = Entry::unresolved(&KeyRef::new(name("a.test").borrow(), 1, 1));
+    assert_eq!(entry.message()[12..], b"\x01a\x04test\0\0\x01\0\x01"[..]);
+    for (other, record_type, class, expected) in [
+        ("a.test", 1, 1, true),
+        ("A.Test", 1, 1, true),
+        ("b.test", 1, 1, false),
+        ("test", 1, 1, false),
+        ("a.test.a.test", 1, 1, false),
+        ("a.test", 28, 1, false),
+        ("a.test", 257, 1, false),
+        ("a.test", 1, 3, false),
+    ] {
+        let other = name(other);
+        assert_eq!(entry.is_about(&KeyRef::new(other.borrow(), record_type, class)), expected, "{other} {record_type} {class}");
+    }
+    let elsewhere = name("elsewhere.test");
+    let (of_a, moved) = (name("a.test"), KeyRef::new(elsewhere.borrow(), 28, 1));
+    assert_eq!(KeyRef::new(of_a.borrow(), 28, 1).about(elsewhere.borrow()).to_owned(), moved.to_owned());
+}
+
+#[test]
+fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
+    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let packet = |name: &str, record_type: u8| [&[7; 12], Name::parse(name).unwrap().borrow().wire(), &[0, record_type, 0, 1]].concat();
+    for (name, first) in [("a.test", 0x11), ("b.test", 0x22)] {
+        let name = Name::parse(name).unwrap();
+        let entry = Entry { octets: vec![first; 40].into(), ..Entry::blank() };
+        cache.insert(key(&name).to_owned(), Arc::new(entry));
+        // The window takes what the cache gives, whatever question stands in it.
+        window.find(&cache, &key(&name));
+    }
+    let touched = |packets: &[Vec<u8>]| window.touch(packets.iter().map(Vec::as_slice));
+    let [a, b] = ["a.test", "b.test"].map(|name| packet(name, 1));
+    assert_eq!((touched(&[]), touched(&[a.clone()]), touched(&[a.clone(), b.clone()])), (0, 0x11, 0x11 ^ 0x22));
+    assert_eq!(touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]), 0x22, "what is no query, and what is not here");
+    let many: Vec<Vec<u8>> = (0..63).map(|_| a.clone()).chain([b.clone(), b.clone(), b.clone()]).collect();
+    assert_eq!(touched(&many), 0x11 ^ 0x22, "as many as there is room for");
+    assert_eq!(Window::none().touch([a.as_slice()].into_iter()), 0);
+}

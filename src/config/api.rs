@@ -1,0 +1,77 @@
+//! The REST API, as the configuration says it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use crate::oidc;
+
+/// `[api]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// The address of the REST API.
+    pub listen: SocketAddr,
+    /// Requests a second of one principal of a family; 0 does not count.
+    pub rate_per_s: u32,
+    /// Requests at once before that holds.
+    pub rate_burst: u32,
+    /// The same of one operator or auditor.
+    pub operator_rate_per_s: u32,
+    /// Requests at once before that holds.
+    pub operator_rate_burst: u32,
+    /// Failures of one peer to say who it is, a second; 0 does not count.
+    pub failed_per_s: u32,
+    /// Failures at once before that holds.
+    pub failed_burst: u32,
+    /// Requests of one peer for `/openapi.json` and `/metrics`, a second; 0 does not count.
+    pub open_per_s: u32,
+    /// Requests at once before that holds.
+    pub open_burst: u32,
+    /// Whose tokens are taken beside keys; absent nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<::api::tokens::Settings>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            rate_per_s: 20,
+            rate_burst: 100,
+            operator_rate_per_s: 0,
+            operator_rate_burst: 1_000,
+            failed_per_s: 10,
+            failed_burst: 50,
+            open_per_s: 100,
+            open_burst: 500,
+            oidc: None,
+        }
+    }
+}
+
+/// Checks that all are in their ranges.
+pub fn check(api: &Api) -> Result<(), ConfigError> {
+    for (key, rate, max) in [
+        ("api.rate_per_s", api.rate_per_s, 100_000),
+        ("api.operator_rate_per_s", api.operator_rate_per_s, 1_000_000),
+        ("api.failed_per_s", api.failed_per_s, 100_000),
+        ("api.open_per_s", api.open_per_s, 100_000),
+    ] {
+        if rate > max {
+            return Err(ConfigError::Value(key, format!("0 to {max}")));
+        }
+    }
+    for (key, burst) in [
+        ("api.rate_burst", api.rate_burst),
+        ("api.operator_rate_burst", api.operator_rate_burst),
+        ("api.failed_burst", api.failed_burst),
+        ("api.open_burst", api.open_burst),
+    ] {
+        if !(1..=1_000_000).contains(&burst) {
+            return Err(ConfigError::Value(key, "1 to 1000000".to_owned()));
+        }
+    }
+    api.oidc.as_ref().map_or(Ok(()), |settings| oidc::check(settings).map_err(|(key, error)| ConfigError::Value(key, error)))
+}

@@ -1,0 +1,65 @@
+//! Networks that stand in the configuration by default, and those that an operator hardly means.
+
+use ipnet::IpNet;
+
+use super::Dns;
+
+/// Loopback, private, shared and link-local networks (RFC 6890): no packet of these comes from the Internet.
+const LOCAL: [&str; 9] =
+    ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
+
+/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
+const SPECIAL: [&str; 22] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/127",
+    "::ffff:0:0/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001:db8::/32",
+    "fc00::/7",
+    "fe80::/10",
+    "ff00::/8",
+];
+
+/// The networks of one house, and of an operator's own side of its lines.
+pub fn local() -> Vec<IpNet> {
+    parsed(&LOCAL)
+}
+
+/// This machine.
+pub fn loopback() -> Vec<IpNet> {
+    parsed(&LOCAL[..1])
+}
+
+/// Networks in which no authority of the public Internet lives.
+pub fn special() -> Vec<IpNet> {
+    parsed(&SPECIAL)
+}
+
+fn parsed(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().expect("our own defaults are networks")).collect()
+}
+
+/// What the operator should know of who may do what.
+pub fn warnings(dns: &Dns) -> Vec<String> {
+    let holds_all = |networks: &[IpNet]| networks.iter().find(|network| network.prefix_len() == 0).copied();
+    let sentences = [
+        (&dns.allow_from, "dns.allow_from", "everybody on the Internet may ask: an open resolver is used for attacks on others"),
+        (&dns.trusted_peers, "dns.trusted_peers", "everybody on the Internet may say which device of a household asks"),
+    ];
+    let warned = sentences.into_iter().filter_map(|(networks, key, sentence)| Some((holds_all(networks)?, key, sentence)));
+    warned.map(|(network, key, sentence)| format!("{key} holds {network}: {sentence}")).collect()
+}
