@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -33,22 +34,29 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Command, ConfigArgument, KeysCommand, ListsCommand,
+    AuditCommand, Command, ConfigArgument, KeysCommand, ListsCommand, audit,
     config::{self, Checked, LogFormat},
-    daemon, lists, oidc, orders,
+    daemon, lists, oidc, orders, stores,
 };
 
 /// Names each way in the audit of a rollback, as many as the API writes.
 const AUDITED_NAMES_MAX: usize = 1_000;
 
+/// How long work that cannot be interrupted may hold up the end of a daemon.
+const END_MAX: Duration = Duration::from_secs(2);
+
 /// Runs a command to its end.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // What a node keeps is its owner's alone: rules, names that were asked for, licensed lists.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match command {
-        Command::Serve { config } => {
+        Command::Serve { config, new_store } => {
             let checked = load(&config)?;
             start_log(&checked)?;
-            runtime()?.block_on(daemon::serve(checked))?;
-            Ok(ExitCode::SUCCESS)
+            let runtime = runtime()?;
+            let served = runtime.block_on(daemon::serve(checked, daemon::Start { config: config.config, new_store }));
+            runtime.shutdown_timeout(END_MAX);
+            served.map(|()| ExitCode::SUCCESS)
         }
         Command::Check { config } => check(&config),
         Command::Explain { name, household, device, record_type, at, config } => {
@@ -61,6 +69,11 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Lists { command } => run_lists(command),
         Command::Keys { command } => runtime()?.block_on(run_keys(command)),
+        Command::Audit { command } => {
+            let (AuditCommand::Verify { config, .. } | AuditCommand::Head { config } | AuditCommand::Acknowledge { config, .. }) = &command;
+            let checked = load(config)?;
+            runtime()?.block_on(audit::run_command(command, &checked))
+        }
     }
 }
 
@@ -125,8 +138,8 @@ async fn explain(
             lists::open_at(&plan.directory, &checked.taxonomy, at)?.with_context(|| format!("no lists are kept that were live at {at}"))?
         }
     };
-    let url = &checked.config.store.url;
-    let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };
+    let home = stores::home(checked);
+    let store = if household.is_some() || Store::is_there(home.url) { Some(Store::open_existing(&home).await?) } else { None };
     if let Some(store) = &store {
         lists = orders::on(lists, store, past).await?;
     }
@@ -186,7 +199,7 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes to standard output. A reader that has seen enough, such as `head`, is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("writing to standard output"),
@@ -199,14 +212,17 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
             if background {
                 lists::lower_priority();
             }
-            let (plan, taxonomy) = match plan {
-                Some(_) => read_plan(taxonomy)?,
-                None => {
-                    let checked = load(&config)?;
-                    (Plan { force, ..checked.plan() }, checked.taxonomy)
-                }
-            };
-            build_lists(&plan, &taxonomy, json)
+            if plan.is_some() {
+                let (plan, taxonomy) = read_plan(taxonomy)?;
+                return build_lists(&plan, &taxonomy, json);
+            }
+            let checked = load(&config)?;
+            let is_ahead = stores::is_before_first_start(&checked)?;
+            let built = build_lists(&Plan { force, ..checked.plan() }, &checked.taxonomy, json)?;
+            if is_ahead {
+                stores::note_built_ahead(&checked)?;
+            }
+            Ok(built)
         }
         ListsCommand::Show { config, json } => {
             let checked = load(&config)?;
@@ -269,7 +285,7 @@ fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
 /// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second. The audit has
 /// it before it is done, as it has what the API does.
 async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&checked.config.store.url).await?;
+    let store = Store::open_existing(&stores::home(checked)).await?;
     let plan = lists::defined(checked, &store).await?.plan;
     // A build under way would take the number that comes next.
     let _lock = generations::lock(&plan.directory).context("waiting for a build to end")?;
@@ -399,7 +415,7 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
 async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
     let checked = load(config)?;
-    let store = Store::open(&checked.config.store.url).await?;
+    let store = Store::open_existing(&stores::home(&checked)).await?;
     let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
     // The holder of an account is told as over REST: the daemon delivers what is queued here.
     let channels = checked.config.notices.channels();

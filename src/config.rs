@@ -4,6 +4,7 @@
 
 mod api;
 mod blocks;
+mod differences;
 mod effect;
 mod history;
 mod lists;
@@ -26,6 +27,7 @@ use crate::{notices, oidc};
 pub use self::{
     api::Api,
     blocks::{BlockedAnswerKind, BlockedBy},
+    differences::differences,
     history::History,
     lists::Lists,
     reports::Reports,
@@ -140,11 +142,13 @@ impl Default for Dns {
 pub struct Store {
     /// `sqlite:PATH`.
     pub url: String,
+    /// How often a signed head of the audit is announced while something is written, in seconds.
+    pub audit_head_interval_s: u32,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/ox-protect.db".to_owned() }
+        Self { url: "sqlite:data/ox-protect.db".to_owned(), audit_head_interval_s: 600 }
     }
 }
 
@@ -484,6 +488,8 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     api::check(&config.api)?;
     effect::check(config)?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
+    let interval = store.audit_head_interval_s;
+    value("store.audit_head_interval_s", (10..=86_400).contains(&interval), "10 to 86400")?;
     value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
     value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
     let leads_somewhere = |zones: &[Zone]| zones.iter().all(|zone| !zone.to.is_empty());

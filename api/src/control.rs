@@ -370,6 +370,12 @@ pub enum EventKind {
     FeedFailing,
     /// An earlier generation is live again.
     RolledBack,
+    /// A store cannot be written: changes are refused, queries are answered.
+    StoreFailing,
+    /// It can be written again.
+    StoreWritable,
+    /// The audit is not as it was written.
+    AuditBroken,
 }
 
 impl EventKind {
@@ -384,11 +390,14 @@ impl EventKind {
             Self::FeedStale => "feed_stale",
             Self::FeedFailing => "feed_failing",
             Self::RolledBack => "rolled_back",
+            Self::StoreFailing => "store_failing",
+            Self::StoreWritable => "store_writable",
+            Self::AuditBroken => "audit_broken",
         }
     }
 }
 
-/// Something that happened to the lists.
+/// Something that happened to the lists, or that an operator must know of the stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ListEvent {
     /// When, RFC 3339.

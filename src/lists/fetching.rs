@@ -48,6 +48,11 @@ impl Wakes {
         self.wakes().get(feed).inspect(|wake| wake.wake.notify_one()).is_some()
     }
 
+    /// Has all feeds asked now; says how many these are.
+    pub fn wake_all(&self) -> usize {
+        self.wakes().values().inspect(|wake| wake.wake.notify_one()).count()
+    }
+
     /// A peer says that a zone has changed (RFC 1996). It is believed where the peer is the zone's primary (section 3.10), or is one that
     /// the operator names, `is_named`. It is a hint all the same, for what follows is asked of the configured primary. Hints that come
     /// while it is asked are one: it is asked once more.

@@ -37,6 +37,7 @@ pub use self::{
     child::lower_priority,
     control::{Control, Hits, Yesterday, difference},
     defined::defined,
+    fetching::Wakes,
     keeper::{Act, Keeper},
 };
 

@@ -40,6 +40,8 @@ mod recursion;
 mod roles;
 mod safe_search;
 mod services;
+mod signals;
+mod stores;
 mod strangers;
 mod survival;
 mod toggles;

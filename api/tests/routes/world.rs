@@ -174,6 +174,11 @@ impl World {
         Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
     }
 
+    /// The file of the store.
+    pub fn store_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("store.db")
+    }
+
     /// A world with a household `home` on 192.0.2.0/24 and its device `phone` on 192.0.2.7.
     pub async fn with_home() -> Self {
         Self::new().await.and_home().await
