@@ -52,6 +52,7 @@ fn is_refused_or_done(answer: &crate::world::Answer, what: &str) {
 #[tokio::test]
 async fn no_number_of_a_client_ends_in_a_failure_of_ours() {
     let world = World::with_home().await;
+    world.put(&format!("{HOME}/categories/gambling"), r#"{"state":"block"}"#).await.ok();
     let asked = world.post(&format!("{HOME}/requests"), r#"{"name":"bets.example","device":"phone"}"#).await.ok();
     let report = world.post("/v1/reports", r#"{"name":"bets.example"}"#).await.ok();
     let (request, report) = (asked.json["id"].as_str().unwrap(), report.json["id"].as_str().unwrap());
