@@ -1,6 +1,6 @@
 //! What is ordered, by whom it is not lifted, and that it begins and ends by the clock.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -191,7 +191,7 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
     // Both are counted as what they rest on, and as nothing else.
     let page = async || world.api.get("/metrics").await.ok().text;
     let is_of_verdicts = |line: &&str| line.starts_with("ox_protect_mandate") || line.starts_with("ox_protect_verdicts");
-    let orders = |page: &str| page.lines().filter(is_of_verdicts).map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let orders = |page: &str| page.lines().filter(is_of_verdicts).map(str::to_owned).collect::<BTreeSet<_>>();
     let change = async |question: &str| {
         let before = orders(&page().await);
         ask(&home, question).await;
