@@ -32,6 +32,8 @@ use policy_store::{
 use resolver::{engine::Engine, heard::Heard};
 use serde_json::json;
 
+use crate::ending::Ending;
+
 /// How often the workers' rings are emptied; they hold what a busy worker hears in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
 /// How often it is looked for devices that have gone silent.
@@ -95,13 +97,12 @@ impl Aggregator {
     }
 }
 
-/// Counts what the workers hear, until the process ends.
-pub async fn run(context: Arc<Context>, engine: Arc<Engine>) {
+/// Counts what the workers hear, until the node ends.
+pub async fn run(context: Arc<Context>, engine: Arc<Engine>, ending: Ending) {
     let mut tick = tokio::time::interval(TAKE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut aggregator, mut looked) = (Aggregator::of(&context), Instant::now());
-    loop {
-        tick.tick().await;
+    while ending.tick(&mut tick).await {
         aggregator = take(&context, &engine, aggregator).await;
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
@@ -213,14 +214,13 @@ async fn tell_silent(context: &Context, household: &Id, device: Id, silence: Sil
     }
 }
 
-/// Writes what was counted, takes away what is over, and does what changes of households owe, until the process ends.
-pub async fn keep(context: Arc<Context>) {
+/// Writes what was counted, takes away what is over, and does what changes of households owe, until the node ends.
+pub async fn keep(context: Arc<Context>, ending: Ending) {
     let Some(activity) = &context.activity else { return };
     let mut tick = tokio::time::interval(WRITE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut is_bounded, mut dropped) = (false, 0);
-    loop {
-        tick.tick().await;
+    while ending.tick(&mut tick).await {
         let now = Timestamp::now();
         if !is_bounded {
             // What households chose when the operator allowed more.

@@ -10,6 +10,8 @@ use api::{Context, apply::recompile};
 use jiff::{SignedDuration, Timestamp};
 use policy::moment::Moment;
 
+use crate::ending::Ending;
+
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// Households that are compiled before others may write: a write waits for no more than these.
@@ -17,13 +19,12 @@ const BATCH: usize = 16;
 /// How far the clock must have been set back before all that was compiled is doubted.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(2);
 
-/// Runs as long as the program.
-pub async fn run(context: Arc<Context>) {
+/// Runs until the node ends.
+pub async fn run(context: Arc<Context>, ending: Ending) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = Timestamp::now();
-    loop {
-        tick.tick().await;
+    while ending.tick(&mut tick).await {
         let now = Timestamp::now();
         if now < last - SET_BACK {
             tracing::warn!(%last, %now, "the clock was set back; schedules are compiled anew");

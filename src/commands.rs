@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -13,10 +14,10 @@ use api::{
     explain::{Line, Sight},
     notices::of_key,
 };
-use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
+use blocklist_loader::{Gate, Outcome, Plan, build, generations, newest, past, share, verdict};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header,
+    artefact::{ArtefactError, Header},
     blocklist::Blocklist,
     builder::fold,
     category::Taxonomy,
@@ -33,22 +34,29 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Command, ConfigArgument, KeysCommand, ListsCommand,
+    AuditCommand, Command, ConfigArgument, KeysCommand, ListsCommand, audit,
     config::{self, Checked, LogFormat},
-    daemon, lists, oidc, orders,
+    daemon, lists, oidc, orders, stores,
 };
 
 /// Names each way in the audit of a rollback, as many as the API writes.
 const AUDITED_NAMES_MAX: usize = 1_000;
 
+/// How long work that cannot be interrupted may hold up the end of a daemon.
+const END_MAX: Duration = Duration::from_secs(2);
+
 /// Runs a command to its end.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // What a node keeps is its owner's alone: rules, names that were asked for, licensed lists.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match command {
-        Command::Serve { config } => {
+        Command::Serve { config, new_store } => {
             let checked = load(&config)?;
             start_log(&checked)?;
-            runtime()?.block_on(daemon::serve(checked))?;
-            Ok(ExitCode::SUCCESS)
+            let runtime = runtime()?;
+            let served = runtime.block_on(daemon::serve(checked, daemon::Start { config: config.config, new_store }));
+            runtime.shutdown_timeout(END_MAX);
+            served.map(|()| ExitCode::SUCCESS)
         }
         Command::Check { config } => check(&config),
         Command::Explain { name, household, device, record_type, at, config } => {
@@ -61,6 +69,11 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Lists { command } => run_lists(command),
         Command::Keys { command } => runtime()?.block_on(run_keys(command)),
+        Command::Audit { command } => {
+            let (AuditCommand::Verify { config, .. } | AuditCommand::Head { config } | AuditCommand::Acknowledge { config, .. }) = &command;
+            let checked = load(config)?;
+            runtime()?.block_on(audit::run_command(command, &checked))
+        }
     }
 }
 
@@ -125,8 +138,8 @@ async fn explain(
             lists::open_at(&plan.directory, &checked.taxonomy, at)?.with_context(|| format!("no lists are kept that were live at {at}"))?
         }
     };
-    let url = &checked.config.store.url;
-    let store = if household.is_some() || Store::is_there(url) { Some(Store::open(url).await?) } else { None };
+    let home = stores::home(checked);
+    let store = if household.is_some() || Store::is_there(home.url) { Some(Store::open_existing(&home).await?) } else { None };
     if let Some(store) = &store {
         lists = orders::on(lists, store, past).await?;
     }
@@ -186,7 +199,7 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes to standard output. A reader that has seen enough, such as `head`, is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("writing to standard output"),
@@ -195,15 +208,21 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ListsCommand::Build { config, force, json, plan, taxonomy } => {
-            let (plan, taxonomy) = match plan {
-                Some(_) => read_plan(taxonomy)?,
-                None => {
-                    let checked = load(&config)?;
-                    (Plan { force, ..checked.plan() }, checked.taxonomy)
-                }
-            };
-            build_lists(&plan, &taxonomy, json)
+        ListsCommand::Build { config, force, json, plan, taxonomy, background } => {
+            if background {
+                lists::lower_priority();
+            }
+            if plan.is_some() {
+                let (plan, taxonomy) = read_plan(taxonomy)?;
+                return build_lists(&plan, &taxonomy, json);
+            }
+            let checked = load(&config)?;
+            let is_ahead = stores::is_before_first_start(&checked)?;
+            let built = build_lists(&Plan { force, ..checked.plan() }, &checked.taxonomy, json)?;
+            if is_ahead {
+                stores::note_built_ahead(&checked)?;
+            }
+            Ok(built)
         }
         ListsCommand::Show { config, json } => {
             let checked = load(&config)?;
@@ -213,6 +232,9 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
                 return print_json(lists.header());
             }
             print(&show(lists.header(), lists.octets() as u64))?;
+            for refused in verdict::refusals(&checked.plan(), lists.header()) {
+                print(&format!("{}: version {} was refused ({}): {}", refused.feed, refused.version, refused.gate, refused.reason))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         ListsCommand::Rollback { config, generation } => runtime()?.block_on(roll_back(&load(&config)?, generation)),
@@ -226,7 +248,10 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        ListsCommand::Fold { directory, generation, taxonomy } => {
+        ListsCommand::Fold { directory, generation, taxonomy, background } => {
+            if background {
+                lists::lower_priority();
+            }
             let taxonomy = read_taxonomy(taxonomy)?;
             let lists = generations::open(&directory, generation, &taxonomy)?;
             let written = fold(&lists, &generations::path_of(&directory, generation))?;
@@ -260,7 +285,8 @@ fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
 /// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second. The audit has
 /// it before it is done, as it has what the API does.
 async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
-    let plan = checked.plan();
+    let store = Store::open_existing(&stores::home(checked)).await?;
+    let plan = lists::defined(checked, &store).await?.plan;
     // A build under way would take the number that comes next.
     let _lock = generations::lock(&plan.directory).context("waiting for a build to end")?;
     let live = lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?;
@@ -269,20 +295,21 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         None => past::before(&plan.directory, live.header())?.context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
-    let store = Store::open(&checked.config.store.url).await?;
     let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
     let tell = async |action: &str, before: Value, after: Value| {
         store.append_audit(&by, Deed { action, subject: "lists", before: Some(&before), after: Some(&after) }).await
     };
     tell("rollback", json!({ "generation": live.generation() }), json!({ "generation": to })).await?;
     let generation = newest(&plan.directory)?.first().map_or(0, |artefact| artefact.generation) + 1;
-    let mut delta = past::repeat(&plan.directory, &live, &then, generation, Timestamp::now());
+    let mut delta = past::repeat(&plan.directory, (&live, &then), &plan.feeds, generation, Timestamp::now());
     delta.write()?;
-    let difference = json!(lists::difference(live.generation(), generation, past::differences(&live, &then, AUDITED_NAMES_MAX)));
+    let repeated = then.with(std::slice::from_ref(&delta), &checked.taxonomy)?;
+    let difference = json!(lists::difference(live.generation(), generation, past::differences(&live, &repeated, AUDITED_NAMES_MAX)));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
     tell("rollback_done", json!({ "generation": live.generation() }), after).await?;
     store.close().await;
-    let held: Vec<&str> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str()).collect();
+    let held = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str());
+    let held: Vec<&str> = held.chain(delta.header.held_back.iter().map(String::as_str)).collect();
     print(&format!("generation {generation} repeats {to}; held until they are approved to go on: {}", held.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -305,24 +332,35 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
 }
 
 fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<ExitCode> {
-    let previous = lists::open_newest(plan, taxonomy)?;
-    let outcome = build(plan, taxonomy, previous.as_deref(), Timestamp::now())?;
+    let built = lists::open_newest(plan, taxonomy).and_then(|previous| Ok(build(plan, taxonomy, previous.as_deref(), Timestamp::now())?));
     if json {
-        return print_json(&outcome);
+        // Who reads this is another process, which has to know why.
+        let failed = |error: anyhow::Error| Outcome::Failed { gate: gate_of(&error), detail: format!("{error:#}") };
+        return print_json(&built.unwrap_or_else(failed));
     }
-    match outcome {
-        Outcome::Unchanged { generation } => println!("nothing changed; generation {generation} stays"),
+    let refused = match built? {
+        Outcome::Unchanged { generation, refused } => {
+            println!("nothing changed; generation {generation} stays");
+            refused
+        }
         Outcome::Built(built) => {
             print(&show(&built.written.header, built.written.octets))?;
-            for refused in &built.refused {
-                eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
-            }
-            if !built.refused.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
+            built.refused
         }
+        Outcome::Failed { detail, .. } => bail!("{detail}"),
+    };
+    for refused in &refused {
+        eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether it was the disk that refused.
+fn gate_of(error: &anyhow::Error) -> Gate {
+    let is_disk = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || matches!(cause.downcast_ref(), Some(ArtefactError::Fst { .. }))
+    };
+    if error.chain().any(is_disk) { Gate::Disk } else { Gate::Build }
 }
 
 fn show(header: &Header, octets: u64) -> String {
@@ -343,7 +381,6 @@ fn show(header: &Header, octets: u64) -> String {
         let counts = [report.entries, report.paths, report.bad, report.unsupported, report.public_suffixes, report.unmapped];
         let [entries, paths, bad, unsupported, suffixes, unmapped] = counts.map(|count| count.to_string());
         text += &row([&feed.name, &feed.format, &entries, &paths, &bad, &unsupported, &suffixes, &unmapped]);
-        text += &feed.refused.as_ref().map(|refused| format!("  refused: {}", refused.detail)).unwrap_or_default();
         text += "\n";
         for complaint in &report.samples {
             text += &format!("    {}:{}: {}: {}\n", complaint.file, complaint.line, complaint.reason, complaint.text);
@@ -378,7 +415,7 @@ fn verify(files: &[PathBuf], taxonomy: &Taxonomy) -> anyhow::Result<ExitCode> {
 async fn run_keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     let (KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Revoke { config, .. }) = &command;
     let checked = load(config)?;
-    let store = Store::open(&checked.config.store.url).await?;
+    let store = Store::open_existing(&stores::home(&checked)).await?;
     let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
     // The holder of an account is told as over REST: the daemon delivers what is queued here.
     let channels = checked.config.notices.channels();

@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     num::NonZeroU32,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,11 +13,11 @@ use std::{
 
 use anyhow::Context as _;
 use api::{
+    Context,
     limits::{Limits, Rate},
     tokens::Tokens,
 };
 use async_trait::async_trait;
-use blocklist_loader::Feed;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use metrics::gauge;
@@ -35,18 +35,26 @@ use resolver::{
     notify::OnNotify,
     recurse::Recursion,
     recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
+    sample::QuerySample,
     special::SpecialNames,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
-    activity, clock,
-    config::{self, Checked, Reports, Zone, causes},
-    http,
+    activity,
+    audit::Announcer,
+    clock,
+    config::{self, Checked, Reports, Zone},
+    ending, health, http,
     lists::{self, Board, Keeper},
     notices::{self, Post},
     oidc, orders, sampling,
+    signals::{Asked, Signals},
+    stores::{self, Stores},
 };
 
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
@@ -55,27 +63,82 @@ const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0,
 /// How often the workers' counters are added up. A worker's ring holds what it can block in this time.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn serve(checked: Checked) -> anyhow::Result<()> {
+/// How long a daemon that ends waits for what is under way: requests, tasks, writes.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// How a daemon was started.
+pub struct Start {
+    /// The configuration file, to be looked at again.
+    pub config: Option<PathBuf>,
+    /// Whether it may begin with an empty store although this node had one.
+    pub new_store: bool,
+}
+
+/// Runs until a signal ends it.
+pub async fn serve(checked: Checked, how: Start) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("listening for signals")?;
+    let node = tokio::select! {
+        node = start(&checked, &how) => node?,
+        signal = signals.end() => {
+            tracing::info!(signal, "ended during the start");
+            return Ok(());
+        }
+    };
+    let signal = loop {
+        match signals.next().await {
+            Asked::End(signal) => break signal,
+            Asked::Reload => node.reload(&checked, how.config.as_deref()).await,
+            Asked::Nothing(number) => tracing::info!(number, "a signal that means nothing here"),
+        }
+    };
+    tracing::info!(signal, "the node ends: what is under way is finished first");
+    signals.end_at_once();
+    node.end().await;
+    tracing::info!("the node has ended in order");
+    Ok(())
+}
+
+/// A running node, and what must end with it.
+struct Node {
+    context: Arc<Context>,
+    engine: Arc<Engine>,
+    sample: Arc<QuerySample>,
+    board: Arc<Board>,
+    post: Arc<Post>,
+    announcer: Arc<Announcer>,
+    wakes: Arc<lists::Wakes>,
+    acts: mpsc::Sender<lists::Act>,
+    is_ready: Arc<AtomicBool>,
+    /// Ends the API's listener when it is dropped.
+    api_ends: watch::Sender<()>,
+    api: JoinHandle<()>,
+    /// Ends the tasks that use the stores.
+    trigger: ending::Trigger,
+    tasks: JoinSet<()>,
+    _stores: Stores,
+}
+
+/// Puts the parts together and opens the doors.
+async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let metrics = install_metrics()?;
     api::panics::describe();
     raise_descriptors(checked.config.dns.resolutions_max);
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let store = Store::open(&checked.config.store.url).await?;
-    let activity = open_activity(&checked).await;
+    let mut stores = stores::open(checked, how.new_store).await?;
+    let (store, activity) = (stores.store.clone(), stores.activity.clone());
     let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
     let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
     let board = Board::new();
-    let settings = list_settings(&checked, &taxonomy, &store, &board).await?;
+    let settings = list_settings(checked, &taxonomy, &store, &board).await?;
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let mandates = orders::start(&store, &live).await?;
-    let recursor = Arc::new(recursor(&checked)?);
+    let recursor = Arc::new(recursor(checked)?);
     let engine =
-        Arc::new(engine(&checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
+        Arc::new(engine(checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
     tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
 
     // All doors are bound before one is opened: what cannot be had is said before anything is promised.
@@ -100,22 +163,24 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
     }
     tokio::spawn(publish(Arc::clone(&engine)));
     tokio::spawn(orders::run(Arc::clone(&mandates)));
-    let sample = sampling::open(&checked)?;
+    let sample = sampling::open(checked)?;
     tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
+    let (wakes, acts) = (keeper.wakes(), keeper.sender.clone());
     let control = lists::Control {
-        acts: keeper.sender.clone(),
+        acts: acts.clone(),
         board: Arc::clone(&board),
         live: Arc::clone(&live),
-        wakes: keeper.wakes(),
+        wakes: Arc::clone(&wakes),
         directory: checked.config.lists.directory.clone(),
         base: checked.base.clone(),
+        bounds: checked.config.lists.bounds(),
         taxonomy: Arc::clone(&taxonomy),
         yesterday: sampling::yesterday(&sample),
         hits: sampling::hits(&engine),
     };
     let running = Running {
-        checked: &checked,
+        checked,
         store: &store,
         activity,
         directory: &directory,
@@ -124,60 +189,94 @@ pub async fn serve(checked: Checked) -> anyhow::Result<()> {
         lists: &live,
         mandates: &mandates,
         control: Arc::new(control),
-        post,
+        post: Arc::clone(&post),
     };
-    let context = api_context(&running, metrics, &is_ready, oidc_tokens(&checked)?);
-    tokio::spawn(clock::run(Arc::clone(&context)));
-    let counting =
-        [tokio::spawn(activity::run(Arc::clone(&context), Arc::clone(&engine))), tokio::spawn(activity::keep(Arc::clone(&context)))];
-    tokio::spawn(notices::run(Arc::clone(&running.post)));
+    let context = api_context(&running, metrics, &is_ready, oidc_tokens(checked)?);
+    let announcer = Arc::new(Announcer {
+        store: store.clone(),
+        board: Arc::clone(&board),
+        lists: Arc::clone(&live),
+        channel: post.channels().webhook.then_some("webhook"),
+        every: Duration::from_secs(checked.config.store.audit_head_interval_s.into()),
+    });
+    let (trigger, ending) = ending::pair();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(clock::run(Arc::clone(&context), ending.clone()));
+    tasks.spawn(activity::run(Arc::clone(&context), Arc::clone(&engine), ending.clone()));
+    tasks.spawn(activity::keep(Arc::clone(&context), ending.clone()));
+    tasks.spawn(notices::run(Arc::clone(&post), ending.clone()));
+    let healths = [("policy", Some(store.health())), ("history", context.activity.as_ref().map(|activity| activity.health()))];
+    for (name, health) in healths {
+        if let Some(health) = health {
+            tasks.spawn(health::run(name, health, Arc::clone(&board), Arc::clone(&live), ending.clone()));
+        }
+    }
+    let (announcing, findings) = (Arc::clone(&announcer), std::mem::take(&mut stores.findings));
+    tasks.spawn(async move { announcing.run(findings, ending).await });
     let address = api_listener.local_addr()?;
     // Keys in force are known before the first request, so that none of them waits for what its address did.
     context.limits.learn(&store).await?;
-    let (end, ended) = tokio::sync::watch::channel(());
+    let (api_ends, ended) = watch::channel(());
     let api = tokio::spawn(http::serve(api_listener, api::router(Arc::clone(&context)), ended));
     tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
+    Ok(Node { context, engine, sample, board, post, announcer, wakes, acts, is_ready, api_ends, api, trigger, tasks, _stores: stores })
+}
 
-    wait_for_end().await?;
-    is_ready.store(false, Ordering::Relaxed);
-    board.close();
-    context.happenings.close();
-    drop(end);
-    // Requests under way are finished, but an idle connection does not hold the end up.
-    let _ = tokio::time::timeout(Duration::from_secs(5), api).await;
-    sampling::end(&engine, &sample).await;
-    counting.iter().for_each(tokio::task::JoinHandle::abort);
-    store.close().await;
-    activity::end(&context, &engine).await;
-    Ok(())
+impl Node {
+    /// Looks at the configuration file, says what a restart would change, and has all feeds asked. What runs goes on as it is.
+    async fn reload(&self, running: &Checked, path: Option<&Path>) {
+        match config::load(path, std::env::vars()) {
+            Err(error) => tracing::error!(%error, "SIGHUP: the configuration cannot be used; the node goes on with the one that it has"),
+            Ok(new) => {
+                let changed = config::differences(&running.config, &new.config).join(", ");
+                if changed.is_empty() {
+                    tracing::info!("SIGHUP: the configuration is the one that runs");
+                } else {
+                    tracing::warn!(changed, "SIGHUP: the configuration is sound; these keys differ from what runs, and need a restart");
+                }
+            }
+        }
+        let asked = self.wakes.wake_all();
+        // The keeper is busy when its queue is full, and looks at the files after that anyway.
+        let _ = self.acts.try_send(lists::Act::Files);
+        tracing::info!(asked, "SIGHUP: feeds are asked now, and list files looked at");
+    }
+
+    /// Ends in order: no new request, then no task, then no write, then the stores are closed.
+    async fn end(mut self) {
+        self.is_ready.store(false, Ordering::Relaxed);
+        self.board.close();
+        self.context.happenings.close();
+        drop(self.api_ends);
+        // Requests under way are finished, but an idle connection does not hold the end up.
+        let _ = tokio::time::timeout(END_MAX, self.api).await;
+        self.trigger.begin();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(END_MAX, ended).await;
+        self.tasks.shutdown().await;
+        // A write whose client is gone goes on by itself. None begins behind these locks, which are held to the end.
+        let Context { writes, list_writes, mandate_writes, .. } = &*self.context;
+        let writers = async { (writes.lock().await, list_writes.lock().await, mandate_writes.lock().await) };
+        let _none_begins = tokio::time::timeout(END_MAX, writers).await;
+        sampling::end(&self.engine, &self.sample).await;
+        activity::end(&self.context, &self.engine).await;
+        self.announcer.announce().await;
+        self.post.end().await;
+        self.context.store.close().await;
+    }
 }
 
 /// What lists are to be kept: the feeds of the configuration, and those that were defined over the API.
 async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Store, board: &Board) -> anyhow::Result<lists::Settings> {
-    let mut plan = checked.plan();
-    let mut of_api = Vec::new();
-    for stored in store.feeds().await? {
-        let defined = match stored {
-            Ok(stored) => serde_json::from_value::<Feed>(stored.document).map_err(|error| format!("feed {:?}: {error}", stored.name)),
-            Err(error) => Err(error.to_string()),
-        };
-        match defined {
-            // The configuration wins: it is what the operator sees first.
-            Ok(feed) if plan.feeds.iter().any(|configured| configured.name == feed.name) => {
-                tracing::warn!(feed = feed.name, "a feed defined over the API has the name of one in the configuration, and is left out");
-            }
-            Ok(feed) => {
-                of_api.push(feed.name.clone());
-                plan.feeds.push(feed);
-            }
-            Err(error) => tracing::error!(error, "a feed defined over the API cannot be read and is left out"),
-        }
+    let defined = lists::defined(checked, store).await?;
+    Keeper::define_all(board, &defined.plan);
+    for (feed, error) in &defined.barred {
+        board.bar(feed, &error.to_string(), jiff::Timestamp::now());
     }
-    Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
     let share = checked.config.lists.share.clone();
-    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
+    Ok(lists::Settings { plan: defined.plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
 /// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
@@ -214,15 +313,6 @@ fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
-}
-
-async fn wait_for_end() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for SIGINT")?,
-    }
-    Ok(())
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
@@ -370,14 +460,6 @@ fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
     Ok(tokens)
 }
 
-/// The file of what households want counted. Without it everything else goes on: no count is worth an answer.
-async fn open_activity(checked: &Checked) -> Option<Arc<Activity>> {
-    let opened = Activity::open(&checked.config.history.url).await;
-    gauge!("ox_protect_history_available").set(f64::from(u8::from(opened.is_ok())));
-    let said = "households' activity cannot be opened; nothing is counted until the program starts with a file that can be (history.url)";
-    opened.inspect_err(|error| tracing::error!(error = causes(error), "{said}")).ok().map(Arc::new)
-}
-
 fn history_limits(history: &config::History) -> api::history::Limits {
     let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
     api::history::Limits { days_max: history.days_max, silent_after }
@@ -393,7 +475,7 @@ fn limits(api: &config::Api) -> Limits {
     .with_open(rate(api.open_per_s, api.open_burst))
 }
 
-fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<api::Context> {
+fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<Context> {
     let Running { checked, store, activity, directory, engine, recursor, lists, mandates, control, post } = running;
     let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
     let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
@@ -408,7 +490,7 @@ fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<
         metrics.run_upkeep();
         metrics.render()
     };
-    Arc::new(api::Context {
+    Arc::new(Context {
         store: (*store).clone(),
         activity: activity.clone(),
         activity_seats: tokio::sync::Semaphore::new(api::activity::SEATS),

@@ -1,16 +1,21 @@
 //! The program: what can be asked of it on the command line. Everything else is in the rooms.
 
 mod activity;
+mod audit;
 mod clock;
 mod commands;
 mod config;
 mod daemon;
+mod ending;
+mod health;
 mod http;
 mod lists;
 mod notices;
 mod oidc;
 mod orders;
 mod sampling;
+mod signals;
+mod stores;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,6 +43,9 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigArgument,
+        /// Begin with an empty store on a node that had one, and lost it: without its households, keys and orders.
+        #[arg(long)]
+        new_store: bool,
     },
     /// Check the configuration and the definition of every feed.
     Check {
@@ -86,6 +94,42 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// The audit: whether it is as it was written.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Compare all rows with each other and with the signed heads; the status is 1 where something does not fit.
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// A signed head that was kept elsewhere, or a file that holds some, such as a log. May be given several times.
+        #[arg(long, value_name = "HEAD|FILE")]
+        head: Vec<String>,
+        /// The public key that heads must be signed with, hexadecimal; without it this node's own.
+        #[arg(long)]
+        key: Option<String>,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the newest signed head, to keep it elsewhere.
+    Head {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Say why signed heads do not fit the rows, for example after a backup was restored. The audit keeps the note.
+    Acknowledge {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Why.
+        #[arg(long)]
+        note: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -106,6 +150,9 @@ enum ListsCommand {
         /// The taxonomy of that plan.
         #[arg(long, hide = true, value_name = "FILE", requires = "plan")]
         taxonomy: Option<PathBuf>,
+        /// Give way to everything else on this machine.
+        #[arg(long, hide = true)]
+        background: bool,
     },
     /// Show the newest generation: feeds, counts, what was not understood.
     Show {
@@ -151,6 +198,9 @@ enum ListsCommand {
         /// The taxonomy, if it is not the shipped one.
         #[arg(long, value_name = "FILE")]
         taxonomy: Option<PathBuf>,
+        /// Give way to everything else on this machine.
+        #[arg(long, hide = true)]
+        background: bool,
     },
     /// Check artefacts from the first to the last octet.
     Verify {

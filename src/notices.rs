@@ -27,7 +27,7 @@ use policy_store::{Delivery, Due, Store};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::config::causes;
+use crate::{config::causes, ending::Ending};
 
 pub use self::settings::{Settings, Smtp, SmtpTls, check};
 
@@ -40,6 +40,8 @@ const BATCH: u32 = 64;
 const AT_ONCE: usize = 16;
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a node that ends goes on delivering.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// How long what was delivered is kept, and where those are reached whose reports were answered.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often that is looked at.
@@ -133,26 +135,39 @@ impl Post {
         }
     }
 
-    /// Delivers what is due over one channel, for as long as the program runs.
-    async fn carry(&self, channel: &'static str) {
+    /// Delivers what is due over one channel, until the node ends. What is on its way then goes again after the next start.
+    async fn carry(&self, channel: &'static str, ending: &Ending) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            match self.store.notices_due(channel, Timestamp::now(), BATCH).await {
-                Ok(due) => stream::iter(due).for_each_concurrent(AT_ONCE, |due| self.attempt(due)).await,
-                Err(error) => tracing::error!(error = causes(&error), "the notices cannot be read"),
+        while ending.tick(&mut tick).await {
+            tokio::select! {
+                () = self.deliver_due(channel) => {}
+                () = ending.begun() => return,
             }
         }
     }
 
+    /// Delivers what is due over one channel now.
+    async fn deliver_due(&self, channel: &'static str) {
+        match self.store.notices_due(channel, Timestamp::now(), BATCH).await {
+            Ok(due) => stream::iter(due).for_each_concurrent(AT_ONCE, |due| self.attempt(due)).await,
+            Err(error) => tracing::error!(error = causes(&error), "the notices cannot be read"),
+        }
+    }
+
+    /// Tries once more what is due to the operator, for as long as a supervisor waits.
+    pub async fn end(&self) {
+        if self.webhook.is_some() {
+            let _ = tokio::time::timeout(LAST_PATIENCE, self.deliver_due("webhook")).await;
+        }
+    }
+
     /// Counts what waits, and forgets what was delivered long ago.
-    async fn count(&self) {
+    async fn count(&self, ending: &Ending) {
         let mut forgotten: Option<tokio::time::Instant> = None;
         let mut tick = tokio::time::interval(COUNT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
+        while ending.tick(&mut tick).await {
             let now = Timestamp::now();
             match self.store.count_notices().await {
                 Ok(counts) => {
@@ -177,14 +192,14 @@ impl Post {
     }
 }
 
-/// Delivers notices for as long as the program runs.
-pub async fn run(post: Arc<Post>) {
+/// Delivers notices until the node ends.
+pub async fn run(post: Arc<Post>, ending: Ending) {
     describe_counter!("ox_protect_notices_delivered_total", "Notices to holders of accounts that were delivered, by channel");
     describe_counter!("ox_protect_notices_failed_total", "Attempts to deliver one that failed, by channel");
     describe_gauge!("ox_protect_notices_queued", "Notices that wait to be delivered");
     describe_gauge!("ox_protect_notices_dead", "Notices that were given up");
     describe_gauge!("ox_protect_notices_oldest_age_seconds", "Age of the oldest notice that waits");
-    tokio::join!(post.carry("webhook"), post.carry("email"), post.count());
+    tokio::join!(post.carry("webhook", &ending), post.carry("email", &ending), post.count(&ending));
 }
 
 impl Webhook {

@@ -93,6 +93,10 @@ pub struct Verified {
     rows: u64,
     /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that nothing before it is missing.
     head: String,
+    /// The last row that a signed head covers; none where no head is known.
+    signed: Option<u64>,
+    /// The newest signed head, as one word. Kept elsewhere, it proves later that no row up to it was changed or taken away.
+    signed_head: Option<String>,
     /// The first row that does not fit; none where all do.
     fault: Option<Misfit>,
 }
@@ -106,10 +110,11 @@ pub struct Misfit {
     detail: String,
 }
 
-/// Whether the audit is as it was written: names the first row that does not fit the chain.
+/// Whether the audit is as it was written: names the first row that does not fit the chain, its signed heads, or the database's own protection.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
 pub async fn verify(State(context): State<Arc<Context>>, _reader: Reader) -> Result<Json<Verified>, Problem> {
-    let ChainReport { rows, head, fault } = context.store.verify_audit().await?;
+    let signed_head = context.store.signed_head()?.map(|head| head.to_string());
+    let ChainReport { rows, head, signed, fault } = context.store.verify_audit().await?;
     let fault = fault.map(|fault| Misfit { sequence: fault.sequence, detail: fault.detail });
-    Ok(Json(Verified { is_whole: fault.is_none(), rows, head, fault }))
+    Ok(Json(Verified { is_whole: fault.is_none(), rows, head, signed, signed_head, fault }))
 }

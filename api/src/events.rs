@@ -25,7 +25,7 @@ use crate::{
 /// How often a silent stream says that it is alive: below the minute after which proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events of feeds and lists, from now on. Each event's name is its `kind`; one named `lost` says how many a slow reader missed. A stream
+/// Events of feeds and lists, and alarms of the stores, from now on. Each event's name is its `kind`; one named `lost` says how many a slow reader missed. A stream
 /// ends at once with the key or the token that opened it.
 #[utoipa::path(get, path = "/v1/events", tag = "lists",
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent),

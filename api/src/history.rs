@@ -167,7 +167,9 @@ pub async fn fulfil(context: &Context, household: Option<&Id>) {
         }
         Ok::<(), StoreError>(())
     };
-    if let Err(error) = done.await {
+    if let Err(error) = done.await
+        && !error.is_closed()
+    {
         tracing::error!(error = &error as &dyn std::error::Error, "activity that is no longer wanted could not be forgotten yet");
     }
 }

@@ -179,6 +179,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(explain::explain))
         .routes(routes!(service::healthz))
         .routes(routes!(service::readyz))
+        .routes(routes!(service::readyz_dns))
         .routes(routes!(service::metrics));
     let in_places = [
         routes!(switches::put_category, switches::delete_category),

@@ -82,7 +82,14 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if error.is_closed() {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "this node is about to end; ask again");
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        if matches!(error, StoreError::Vanished { .. }) {
+            let detail = "the store was removed or replaced under the running node; nothing was changed";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_vanished", detail);
+        }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", "the change could not be stored; nothing was changed")
     }
 }

@@ -10,12 +10,14 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
+    blocklist::Classification,
     decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
-    household::{Household, Id, OWN_NAMES_MAX, OwnName, Settings, State as SwitchState, Switch},
+    household::{Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState, Switch},
     listing::Scope,
     moment::Moment,
     name::Name,
     schedule::{GRANT_MINUTES_MAX, Grant, Granted},
+    special::Special,
     text::Text,
 };
 use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
@@ -123,8 +125,8 @@ impl From<RequestError> for Problem {
 }
 
 /// What a device gets for a name: the data path's own verdict on it, and on what its addresses come by.
-async fn verdict_for(context: &Context, asker: &Asker, name: &Name) -> PolicyVerdict {
-    let own = decide(asker, name.borrow(), &context.lists.load().classify(name.borrow()));
+async fn verdict_for(context: &Context, asker: &Asker, name: &Name, listed: &Classification) -> PolicyVerdict {
+    let own = decide(asker, name.borrow(), listed);
     if own.is_block() {
         return own;
     }
@@ -134,18 +136,21 @@ async fn verdict_for(context: &Context, asker: &Asker, name: &Name) -> PolicyVer
 }
 
 /// Refuses to ask for what no answer would open, or for what is open.
-fn refuse_pointless(verdict: PolicyVerdict, name: &Name) -> Result<(), Problem> {
-    match verdict.layer {
-        Layer::Mandatory => Err(ordered()),
-        Layer::SafeSearchDeny => {
-            let detail = format!("{name} is blocked by safe search, which an answer does not lift; the level of safe search does");
-            Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
-        }
-        _ if !verdict.is_block() => {
-            let detail = format!("{name} is not blocked for this device");
-            Err(Problem::conflict("not_blocked", detail).with_field("name".to_owned()))
-        }
-        _ => Ok(()),
+fn refuse_pointless(asker: &Asker, name: &Name, listed: &Classification, verdict: PolicyVerdict) -> Result<(), Problem> {
+    let standards = asker.standards();
+    let is_closed = match listed.special {
+        Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+        _ => verdict.layer == Layer::SafeSearchDeny,
+    };
+    if verdict.layer == Layer::Mandatory {
+        Err(ordered())
+    } else if is_closed && !standards.unlocks_search() {
+        let detail = format!("{name} is blocked by safe search, which an answer does not lift; the level of safe search does");
+        Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
+    } else if !verdict.is_block() {
+        Err(Problem::conflict("not_blocked", format!("{name} is not blocked for this device")).with_field("name".to_owned()))
+    } else {
+        Ok(())
     }
 }
 
@@ -177,9 +182,9 @@ pub async fn post(
     let place = rules.device_by_id(&device).ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
     let asker = Asker::of(&rules, Some(place), Moment::of(now));
-    let verdict = verdict_for(&context, &asker, &name).await;
-    refuse_pointless(verdict, &name)?;
     let listed = context.lists.load().classify(name.borrow());
+    let verdict = verdict_for(&context, &asker, &name, &listed).await;
+    refuse_pointless(&asker, &name, &listed, verdict)?;
     let blocked = listed.choice.intersection(asker.blocked()).union(listed.security).union(verdict.categories);
     let mut categories: Vec<String> = context.taxonomy.slugs(blocked).into_iter().map(str::to_owned).collect();
     if let Some(told) = body.category.filter(|_| categories.is_empty()) {

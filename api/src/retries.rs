@@ -121,7 +121,9 @@ async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Respons
         },
         None => (context.store.forget_attempt(attempt).await, body),
     };
-    if let Err(error) = kept {
+    if let Err(error) = kept
+        && !error.is_closed()
+    {
         tracing::error!(error = &error as &dyn std::error::Error, "the answer to a write is not kept; its repetition is refused");
     }
     Response::from_parts(parts, body)

@@ -31,9 +31,24 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Queries are answered under the lists and rules of this node.
-#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
+/// Queries are answered under the lists and rules of this node, and changes are taken.
+#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"),
+    (status = 503, description = "not ready: the code is `not_ready`, or `store_not_writable` while queries are answered and changes are not taken")))]
 pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
+    let ready = readyz_dns(State(Arc::clone(&context))).await?;
+    match context.store.health().failure() {
+        None => Ok(ready),
+        Some(failure) => {
+            // The reason is a word: paths and the engine's sentence are the operator's, and stand in the log and in the event.
+            let detail = format!("queries are answered; changes are not taken: the store cannot be written ({})", failure.reason.as_str());
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_not_writable", detail))
+        }
+    }
+}
+
+/// Queries are answered under the lists and rules of this node, whether or not changes are taken: for what decides whether the node gets queries.
+#[utoipa::path(get, path = "/readyz/dns", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
+pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
     let not_ready = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the listeners are not up yet");
     if (context.is_ready)() { Ok("ready\n") } else { Err(not_ready()) }
 }

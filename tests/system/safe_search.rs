@@ -22,7 +22,7 @@ async fn home() -> World {
     let world = draft
         .zone("yandex.ru. 60 A 198.51.100.12\nfamilysearch 60 A 203.0.113.6")
         .zone("mirror.example. 60 A 192.0.2.1\ng 60 CNAME www.google.com.\nd 60 CNAME html.duckduckgo.com.")
-        .feed(Feed::new("open").tier("never-block").names("www.bing.com"))
+        .feed(Feed::new("open").tier("never-block").without_category().names("www.bing.com"))
         .clock("2030-06-03 12:00:00")
         .start()
         .await;

@@ -138,11 +138,25 @@ async fn the_document_describes_every_field_of_what_feeds_lists_and_audit_say() 
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_takes_readiness_but_not_that_of_dns() {
+    let world = World::with_home().await;
+    world.put("/v1/households/home/categories/gambling", r#"{"state":"allow"}"#).await.ok();
+    std::fs::remove_file(world.store_file()).unwrap();
+    for _ in 0..8 {
+        world.put("/v1/households/home/categories/gambling", r#"{"state":"block"}"#).await.is_problem(503, "store_vanished");
+    }
+    world.send(Method::GET, "/readyz", &[], "").await.is_problem(503, "store_not_writable");
+    world.send(Method::GET, "/readyz/dns", &[], "").await.ok();
+    assert!(!world.blocks("192.0.2.7", "bets.example"), "what was not stored is not live");
+}
+
+#[tokio::test]
 async fn health_readiness_and_metrics_need_no_key() {
     let world = World::new().await;
     for (path, content_type) in [
         ("/healthz", "text/plain; charset=utf-8"),
         ("/readyz", "text/plain; charset=utf-8"),
+        ("/readyz/dns", "text/plain; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
     ] {
         let answer = world.send(Method::GET, path, &[], "").await.ok();

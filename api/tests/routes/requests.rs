@@ -105,7 +105,13 @@ async fn what_no_answer_would_open_is_not_asked_for() {
     world.request("html.duckduckgo.com").await.is_problem(409, "safe_search");
     world.request("www.google.com").await.is_problem(409, "not_blocked");
     world.request("ordered.example").await.is_problem(409, "mandatory");
+    // Also where something else blocks it first.
+    world.put("/v1/households/home/names/html.duckduckgo.com", r#"{"state":"block"}"#).await.ok();
+    world.request("html.duckduckgo.com").await.is_problem(409, "safe_search");
     assert_eq!(world.open_requests().await, [] as [Value; 0]);
+    // Where an allow unlocks search, an answer opens it.
+    world.put("/v1/households/home/search-unlock", r#"{"state":"allow"}"#).await.ok();
+    assert_eq!(world.request("html.duckduckgo.com").await.status, 201);
 }
 
 #[tokio::test]

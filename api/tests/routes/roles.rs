@@ -15,6 +15,7 @@ use crate::world::{Answer, World, author};
 const TABLE: &str = "
     open     GET /healthz
     open     GET /readyz
+    open     GET /readyz/dns
     open     GET /metrics
     anyone   GET /v1/categories
     anyone   GET /v1/presets

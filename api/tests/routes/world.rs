@@ -99,7 +99,7 @@ struct DataPath(Arc<LiveLists>);
 #[async_trait]
 impl Explainer for DataPath {
     async fn explain(&self, asker: Asker, name: Name, _: u16, lists: Option<Arc<Blocklist>>) -> Explained {
-        assert_ne!(name.to_string(), "panic.example", "what nobody may see");
+        assert_ne!(name.to_string(), "panic.example", "what the caller must not see");
         let lists = lists.unwrap_or_else(|| self.0.current());
         let mut names = vec![name.clone()];
         if name.to_string() == "leads.example" {
@@ -172,6 +172,11 @@ impl World {
             mandate_writes: tokio::sync::Mutex::new(()),
         });
         Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
+    }
+
+    /// The file of the store.
+    pub fn store_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("store.db")
     }
 
     /// A world with a household `home` on 192.0.2.0/24 and its device `phone` on 192.0.2.7.

@@ -1,8 +1,9 @@
 //! A folder or S3, by the few calls that sharing needs. Each has a bound in time and says which object it was about.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -98,7 +99,17 @@ impl Store {
     /// Makes the folder, for the side that writes.
     pub(super) async fn prepare(&self) -> Result<(), ShareError> {
         match self.folder.clone() {
-            Some(folder) => blocking(move || std::fs::create_dir_all(&folder).map_err(disk("creating", &folder))).await,
+            Some(folder) => {
+                blocking(move || {
+                    let is_there = folder.exists();
+                    std::fs::create_dir_all(&folder).map_err(disk("creating", &folder))?;
+                    if !is_there {
+                        open_to_followers(&folder, 0o755);
+                    }
+                    Ok(())
+                })
+                .await
+            }
             None => Ok(()),
         }
     }
@@ -154,7 +165,10 @@ impl Store {
                 }
             };
             match self.objects.put_opts(&self.live(), PutPayload::from(sealed), PutOptions::from(mode)).await {
-                Ok(_) => Ok(true),
+                Ok(_) => {
+                    self.open_up(&[LIVE]);
+                    Ok(true)
+                }
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
                 Err(error) => Err(failed("writing", LIVE)(error)),
             }
@@ -186,6 +200,7 @@ impl Store {
             let (mut file, first) = read_part(file, path).await?;
             if first.len() < PART_OCTETS {
                 self.objects.put(&key, first.into()).await.map_err(failed("writing", &name))?;
+                self.open_up(&[OBJECTS, &name]);
                 return Ok(());
             }
             let mut upload = self.objects.put_multipart(&key).await.map_err(failed("writing", &name))?;
@@ -206,13 +221,24 @@ impl Store {
                 Ok(()) => upload.complete().await.map(drop).map_err(failed("writing", &name)),
                 Err(error) => Err(error),
             };
-            if sent.is_err() {
+            if sent.is_ok() {
+                self.open_up(&[OBJECTS, &name]);
+            } else {
                 // Best effort: parts that stay behind cost money, but no correctness.
                 let _ = upload.abort().await;
             }
             sent
         };
         within(&name, seconds_for(object.octets), send).await
+    }
+
+    /// Lets followers that run as other users read what was put into a folder: this program makes files for its own user alone.
+    fn open_up(&self, path: &[&str]) {
+        let Some(mut place) = self.folder.clone() else { return };
+        for (number, part) in path.iter().enumerate() {
+            place.push(part);
+            open_to_followers(&place, if number + 1 == path.len() { 0o644 } else { 0o755 });
+        }
     }
 
     /// An object from some octet on.
@@ -246,6 +272,11 @@ impl Store {
         };
         within(name, SMALL_S, delete).await
     }
+}
+
+/// Sets a mode, where this user may: on a folder of another user it is that user's affair.
+fn open_to_followers(path: &Path, mode: u32) {
+    let _ = std::fs::set_permissions(path, Permissions::from_mode(mode));
 }
 
 /// The time that an object of this length has.

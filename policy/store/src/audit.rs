@@ -4,9 +4,9 @@
 //! hash(n) = SHA-256(domain, sequence, at, actor, role, action, subject, before, after, hash(n - 1))
 //! ```
 //!
-//! The database refuses to change or delete a row; whoever goes around it breaks the chain, and [`Store::verify_audit`] names the
-//! first row that does not fit. A chain cannot tell that its last rows are missing: for that its head, a sequence and a hash, is
-//! kept elsewhere and compared. This file does not know what a row is about; `before` and `after` are JSON of whoever writes it.
+//! The database refuses to change or delete a row; what goes around it breaks the chain, and [`Store::verify_audit`] names the
+//! first row that does not fit. A chain computed anew, or without its last rows, fits: for that its heads are signed (`heads`), kept elsewhere
+//! (`chain`) and compared (`verification`). This file does not know what a row is about; `before` and `after` are JSON of the writer.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,9 +22,9 @@ use crate::{
 /// What is hashed first, so that the hash of a row is never the hash of something else.
 const DOMAIN: &[u8] = b"ox-protect audit 1\n";
 /// What stands before the first row.
-const GENESIS: [u8; 32] = [0; 32];
-/// Rows read at a time while the chain is verified: some megabytes at most, whatever the audit's length.
-const VERIFY_BATCH: u32 = 1_000;
+pub(crate) const GENESIS: [u8; 32] = [0; 32];
+/// Where the triggers are written that refuse to change or delete a row.
+const TRIGGERS: &str = include_str!("../migrations/0002_feeds_and_audit.sql");
 
 /// Who does something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,31 +93,10 @@ pub struct AuditPage {
     pub next: Option<u64>,
 }
 
-/// What the verification of the chain found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChainReport {
-    /// Rows that fit, counted from the first.
-    pub rows: u64,
-    /// Hash of the last row that fits, hexadecimal; of nothing where no row does. Kept elsewhere, it proves later that nothing before
-    /// it is missing.
-    pub head: String,
-    /// The first row that does not fit; none where all do.
-    pub fault: Option<ChainFault>,
-}
-
-/// The first row that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChainFault {
-    /// Its sequence.
-    pub sequence: u64,
-    /// What is wrong with it.
-    pub detail: String,
-}
-
 /// A row as it lies in the table: all text as it was hashed.
 #[derive(FromRow)]
-struct Row {
-    sequence: i64,
+pub(crate) struct Row {
+    pub(crate) sequence: i64,
     at: String,
     actor: String,
     role: String,
@@ -126,7 +105,7 @@ struct Row {
     before: Option<String>,
     after: Option<String>,
     previous: Vec<u8>,
-    hash: Vec<u8>,
+    pub(crate) hash: Vec<u8>,
 }
 
 impl Row {
@@ -150,7 +129,7 @@ impl Row {
     }
 
     /// What is wrong with the row, coming after one with that hash and that sequence.
-    fn fault(&self, sequence: i64, previous: &[u8]) -> Option<&'static str> {
+    pub(crate) fn fault(&self, sequence: i64, previous: &[u8]) -> Option<&'static str> {
         if self.sequence != sequence {
             Some("a row before it is missing")
         } else if self.previous != previous {
@@ -181,7 +160,7 @@ impl Row {
     }
 }
 
-fn hexadecimal(octets: &[u8]) -> String {
+pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
@@ -208,12 +187,50 @@ pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed:
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let insert = sqlx::query(insert).bind(row.sequence).bind(row.at).bind(row.actor).bind(row.role).bind(row.action).bind(row.subject);
     let insert = insert.bind(row.before).bind(row.after).bind(row.previous).bind(row.hash);
-    insert.execute(connection).await.map_err(step("writing the audit"))?;
+    let inserted = insert.execute(connection).await.map_err(step("writing the audit"))?;
+    // A foreign trigger can leave a row out in silence (`RAISE(IGNORE)`).
+    if inserted.rows_affected() != 1 {
+        return Err(step("writing the audit")(sqlx::Error::RowNotFound));
+    }
     Ok(row.sequence.unsigned_abs())
 }
 
+/// The triggers of the audit as the migration wrote them, by name.
+fn triggers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TRIGGERS.split("CREATE TRIGGER ").skip(1).filter_map(|rest| {
+        let end = rest.find("END;")? + "END".len();
+        Some((rest.split_whitespace().next()?, &rest[..end]))
+    })
+}
+
+/// What is otherwise with the triggers than it should be: the names of those that are missing, changed, or not ours.
+pub(crate) async fn wrong_triggers(connection: &mut SqliteConnection) -> Result<Vec<(String, bool)>, StoreError> {
+    let select = sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'audit' COLLATE NOCASE");
+    let there: Vec<(String, String)> = select.fetch_all(connection).await.map_err(step("reading the triggers of the audit"))?;
+    let is_right = |name: &str, sql: &str| triggers().any(|(right, text)| right == name && sql == format!("CREATE TRIGGER {text}"));
+    let missing = triggers().filter(|(name, _)| !there.iter().any(|(known, _)| known == name)).map(|(name, _)| (name.to_owned(), false));
+    let wrong = there.iter().filter(|(name, sql)| !is_right(name, sql)).map(|(name, _)| (name.clone(), true));
+    Ok(missing.chain(wrong).collect())
+}
+
+/// Makes the triggers what they should be; says which ones were not.
+pub(crate) async fn restore_triggers(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let wrong = wrong_triggers(connection).await?;
+    let failed = || step("restoring the triggers of the audit");
+    for (name, _) in wrong.iter().filter(|(_, is_there)| *is_there) {
+        let drop_it = format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\""));
+        sqlx::query(sqlx::AssertSqlSafe(drop_it)).execute(&mut *connection).await.map_err(failed())?;
+    }
+    for (name, text) in triggers() {
+        if wrong.iter().any(|(known, _)| known == name) {
+            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE TRIGGER {text}"))).execute(&mut *connection).await.map_err(failed())?;
+        }
+    }
+    Ok(wrong.into_iter().map(|(name, _)| name).collect())
+}
+
 // Four statements, because an OR would keep the indexes from being used.
-const OLDEST: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+pub(crate) const OLDEST: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
 const NEWEST: &str = "SELECT * FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
 const OLDEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
 const NEWEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
@@ -224,9 +241,9 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn append_audit(&self, by: &Author, deed: Deed<'_>) -> Result<u64, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let sequence = append(&mut transaction, by, &deed).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(sequence)
     }
 
@@ -251,27 +268,5 @@ impl Store {
         let records = rows.into_iter().map(Row::record).collect::<Result<Vec<_>, _>>()?;
         let next = has_more.then(|| records.last().map(|record| record.sequence)).flatten();
         Ok(AuditPage { records, next })
-    }
-
-    /// Goes through the whole chain and says which row is the first that does not fit.
-    ///
-    /// # Errors
-    /// See [`StoreError`]; a row that does not fit is no error, it is what this is for.
-    pub async fn verify_audit(&self) -> Result<ChainReport, StoreError> {
-        let (mut rows, mut head) = (0_i64, GENESIS.to_vec());
-        loop {
-            let batch = sqlx::query_as(OLDEST).bind(rows).bind(i64::from(VERIFY_BATCH)).fetch_all(&self.pool).await;
-            let batch: Vec<Row> = batch.map_err(step("reading the audit"))?;
-            if batch.is_empty() {
-                return Ok(ChainReport { rows: rows.unsigned_abs(), head: hexadecimal(&head), fault: None });
-            }
-            for row in batch {
-                if let Some(detail) = row.fault(rows + 1, &head) {
-                    let fault = ChainFault { sequence: row.sequence.unsigned_abs(), detail: detail.to_owned() };
-                    return Ok(ChainReport { rows: rows.unsigned_abs(), head: hexadecimal(&head), fault: Some(fault) });
-                }
-                (rows, head) = (row.sequence, row.hash);
-            }
-        }
     }
 }

@@ -82,8 +82,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn duty_done(&self, sequence: i64) -> Result<(), StoreError> {
-        let delete = sqlx::query("DELETE FROM duty WHERE sequence = ?").bind(sequence).execute(&self.pool).await;
-        delete.map_err(step("noting what was forgotten")).map(drop)
+        let delete = sqlx::query("DELETE FROM duty WHERE sequence = ?").bind(sequence);
+        self.database.execute(delete, "noting what was forgotten").await.map(drop)
     }
 }
 

@@ -1,9 +1,15 @@
 //! What can go wrong with the store, by step.
 
-use std::path::PathBuf;
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use ipnet::IpNet;
 use policy::household::Id;
+
+use crate::condition::FailureReason;
 
 /// A step of the store that failed; what was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -32,22 +38,100 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The folder of the file cannot be made.
-    #[error("creating {path}")]
+    #[error("the folder {path} cannot be made")]
     Folder {
         /// The folder.
         path: PathBuf,
         /// The system's reason.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The file is no database, is damaged, or was written by a newer version.
-    #[error("opening the store {url}: it is damaged, no database, or of a newer version; it was left as it is")]
+    /// There is no store, and this is not what makes one.
+    #[error(
+        "there is no store at {path}{}; `ox-protect serve` makes one, and store.url says where it is (relative to the configuration file)",
+        if *is_empty { ": the file is empty" } else { "" }
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Whether there is a file without anything in it.
+        is_empty: bool,
+    },
+    /// A folder or a device where the file should be.
+    #[error("{path} is no file")]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The system refuses the file, or files beside it.
+    #[error("{path} cannot be read and written by this process, which needs that of the store, its folder and the files beside it")]
+    Access {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite could not open the file.
+    #[error("opening the store {path}: {fault}; it was left as it is")]
     Open {
-        /// The store.
-        url: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: OpenFault,
         /// The engine's reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another daemon has it.
+    #[error("another `ox-protect serve`{} has the store {path} open; one store has one daemon",
+        process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The other one.
+        process: Option<u32>,
+    },
+    /// A node that had a store has none.
+    #[error(
+        "the store {path} is {}, but {evidence} shows that this node had one, with households, keys and orders. Put the file back, or a copy of \
+        it; or begin anew, without all of these: `ox-protect serve --new-store`",
+        if *is_empty { "empty" } else { "missing" }
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// Whether there is a file without anything in it.
+        is_empty: bool,
+        /// What shows that there was one.
+        evidence: String,
+    },
+    /// A new store is wanted where there is one.
+    #[error("{path} is a store already; `--new-store` begins one where there is none: move the file away, or start without it")]
+    AlreadyThere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store is not the one that this node had.
+    #[error(
+        "the store {path} has the identity {found}, but {marker} says that this node's store is {expected}: it is another node's, or another \
+        store was made in its place. Put the right file there, or remove {marker} where the change is meant"
+    )]
+    OtherNode {
+        /// The file.
+        path: PathBuf,
+        /// Its identity.
+        found: String,
+        /// The identity that was expected.
+        expected: String,
+        /// The file that says so.
+        marker: PathBuf,
+    },
+    /// The file was removed, replaced or cut short while it was open.
+    #[error("nothing is written any more: {detail}; put it back, or stop the program, restore the store and start")]
+    Vanished {
+        /// What happened.
+        detail: String,
     },
     /// A statement failed.
     #[error("{step}")]
@@ -85,14 +169,96 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A key or a signed head that cannot be used.
+    #[error("{path}: {detail}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// No randomness for a key.
     #[error("drawing a key")]
-    Random(#[source] std::io::Error),
+    Random(#[source] io::Error),
+}
+
+/// Why SQLite could not open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFault {
+    /// It begins otherwise than a database does.
+    NotADatabase,
+    /// It begins as a database does and does not go on so.
+    Damaged,
+    /// There is no room for the journal.
+    Full,
+    /// Another process holds its lock.
+    Busy,
+    /// The system failed to read or write it.
+    Io,
+    /// Its tables are not those that this version expects.
+    Tables,
+}
+
+impl fmt::Display for OpenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotADatabase => "it is no SQLite database",
+            Self::Damaged => "it is damaged",
+            Self::Full => "its file system has no room left",
+            Self::Busy => "another process holds its lock",
+            Self::Io => "the system cannot read or write it",
+            Self::Tables => "its tables are not those of this version",
+        })
+    }
+}
+
+/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); none where SQLite is not the cause.
+pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+impl StoreError {
+    /// Says why a file could not be opened. SQLite has one word for many causes, so the system is asked where that is so.
+    pub(crate) fn opening(path: &Path, error: sqlx::Error) -> Self {
+        let fault = match primary_code(&error) {
+            Some(26) => OpenFault::NotADatabase,
+            Some(11) => OpenFault::Damaged,
+            Some(13) => OpenFault::Full,
+            Some(5 | 6) => OpenFault::Busy,
+            Some(1) => OpenFault::Tables,
+            _ => match crate::file::may_write(path) {
+                Err(error) => return error,
+                Ok(()) if crate::file::has_little_room(path) => OpenFault::Full,
+                Ok(()) => OpenFault::Io,
+            },
+        };
+        Self::Open { path: path.to_owned(), fault, source: error.into() }
+    }
+
+    /// Whether the program is about to end and has closed the store.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Database { source: sqlx::Error::PoolClosed, .. })
+    }
+}
+
+/// Statements of this process that failed by a file's fault.
+static FILE_FAULTS: AtomicU64 = AtomicU64::new(0);
+
+/// How many statements of this process have failed by a file's fault.
+pub(crate) fn file_faults() -> u64 {
+    FILE_FAULTS.load(Ordering::Relaxed)
 }
 
 /// Names the step at which the engine failed.
 pub(crate) fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { step, source }
+    move |source| {
+        if FailureReason::of(&source).is_some() {
+            FILE_FAULTS.fetch_add(1, Ordering::Relaxed);
+        }
+        StoreError::Database { step, source }
+    }
 }
 
 /// Why a change of a household, a feed or a mandate did not happen.

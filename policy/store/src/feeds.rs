@@ -105,7 +105,7 @@ impl Store {
         after: Option<&Value>,
         show: impl Fn(&Value) -> Value + Send,
     ) -> Result<FeedChanged, ChangeError<E>> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let row = sqlx::query_as("SELECT * FROM feed WHERE name = ?").bind(name).fetch_optional(&mut *transaction).await;
         let row: Option<Row> = row.map_err(step("reading a feed"))?;
         let version = row.as_ref().map_or(0, |row| row.version);
@@ -130,7 +130,7 @@ impl Store {
         let subject = format!("feed:{name}");
         let deed = Deed { action, subject: &subject, before: shown_before.as_ref(), after: shown_after.as_ref() };
         append(&mut transaction, by, &deed).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(FeedChanged { version: (version + 1).unsigned_abs(), is_new })
     }
 }

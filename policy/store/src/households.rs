@@ -133,7 +133,7 @@ impl Store {
     /// # Errors
     /// See [`ChangeError`]; a household that is there already is a version that is not 0. Nothing is changed then.
     pub async fn add_all(&self, households: impl IntoIterator<Item = Household>) -> Result<(), ChangeError<Infallible>> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         for mut household in households {
             let there = sqlx::query("SELECT version FROM household WHERE id = ?").bind(household.id.as_str());
             if let Some(row) = there.fetch_optional(&mut *transaction).await.map_err(step("reading a household"))? {
@@ -146,7 +146,7 @@ impl Store {
                 claim(&mut transaction, &household.id, *network).await?;
             }
         }
-        Ok(transaction.commit().await.map_err(step("committing a change"))?)
+        Ok(transaction.commit().await?)
     }
 
     /// Changes one household, and writes down who did it, in one transaction. `change` gets what is there and returns what shall be there instead; it
@@ -177,7 +177,7 @@ impl Store {
         expected: Option<u64>,
         change: impl FnOnce(Option<Household>) -> Result<Change, E> + Send,
     ) -> Result<Changed, ChangeError<E>> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let row = sqlx::query("SELECT id, version, document FROM household WHERE id = ?").bind(id.as_str());
         let row = row.fetch_optional(&mut *transaction).await.map_err(step("reading a household"))?;
         let version = row.as_ref().map_or(Ok(0), |row| row.try_get::<i64, _>("version")).map_err(step("reading a household"))?;
@@ -224,7 +224,7 @@ impl Store {
             None => None,
         };
         tell(&mut transaction, by, id, told_before, after.as_ref().map(plain)).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Changed { household: after, version: version.unsigned_abs(), is_new, allowed })
     }
 }

@@ -187,7 +187,7 @@ impl Store {
         let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
         let NewKey { role, household, device, label } = new;
         let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let mut notices = Vec::new();
         if let Some(id) = &key.household {
             let household = household_of_key(&mut transaction, id).await?.ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
@@ -206,7 +206,7 @@ impl Store {
             queue(&mut transaction, notice).await?;
         }
         tell(&mut transaction, by, "create", &key).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok((secret, key))
     }
 
@@ -244,7 +244,7 @@ impl Store {
         id: &str,
         tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<Option<Key>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
         let row = query.fetch_optional(&mut *transaction).await.map_err(step("looking up a key"))?;
         let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
@@ -258,7 +258,7 @@ impl Store {
                 queue(&mut transaction, notice).await?;
             }
         }
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Some(key))
     }
 

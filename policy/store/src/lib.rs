@@ -5,11 +5,13 @@
 //! - `mandates`: what is ordered, beside the feeds.
 //! - `choices`: what households chose, counted; `requests`: what children ask for.
 //! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
-//! - `audit`: who did what, in a chain of hashes.
+//! - `audit`: who did what, in a chain of hashes; [`heads`]: signatures over it; `chain`: who keeps them; `verification`: whether all fits.
 //! - `keys`: who may do what; `in_force`: which keys still may.
 //! - `retries`: writes that may come twice.
 //! - [`activity`]: what homes asked for, counted, in a file of its own.
 //! - `duties`: what of that is to be forgotten.
+//! - `database`: how a file is opened, read and written; [`condition`]: whether it can be; `file`: the file itself, and who has it.
+//! - `identity`: which store this is, and that a node had one.
 //! - [`error`]: what can go wrong.
 //!
 //! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
@@ -17,11 +19,17 @@
 
 pub mod activity;
 mod audit;
+mod chain;
 mod choices;
+pub mod condition;
+mod database;
 mod duties;
 pub mod error;
 mod feeds;
+mod file;
+pub mod heads;
 mod households;
+mod identity;
 mod in_force;
 mod keys;
 mod mandates;
@@ -30,22 +38,35 @@ mod past;
 mod reports;
 mod requests;
 mod retries;
+mod verification;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use sqlx::{
-    ConnectOptions, Connection, SqlitePool,
-    migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    SqliteConnection, SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
 pub use activity::Activity;
-pub use audit::{AuditPage, Author, ChainFault, ChainReport, Deed, Order, Record};
+pub use audit::{AuditPage, Author, Deed, Order, Record};
+pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
+pub use condition::{FailureReason, Health, WriteFailure};
 pub use duties::{Duty, OpenDuty};
-pub use error::{ChangeError, KeyError, StoreError};
+pub use error::{ChangeError, KeyError, OpenFault, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
+pub use file::Lock;
+pub use heads::SignedHead;
 pub use households::{Batch, Change, Changed, Page, Position};
+pub use identity::Home;
 pub use in_force::{Revocations, fingerprint};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
@@ -53,6 +74,16 @@ pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
 pub use requests::{Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState};
 pub use retries::{Attempt, Begun, Kept};
+pub use verification::{ChainFault, ChainReport};
+
+use crate::{
+    chain::{Chain, NextHead},
+    database::{Database, Kind, Writing},
+    error::step,
+    file::{Content, beside, file_of},
+    heads::Signer,
+    identity::{KEY_SUFFIX, Markers},
+};
 
 /// How long a statement waits for another process on the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,36 +92,93 @@ const CONNECTIONS_MAX: u32 = 4;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
+const KIND: Kind = Kind { table: "household", migrations: &MIGRATIONS, options };
+
+fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    // WAL's usual NORMAL would lose acknowledged writes with the power.
+    options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT)
+}
+
 /// The store of one node.
 #[derive(Debug, Clone)]
 pub struct Store {
+    database: Database,
+    /// For readers; what is written goes through [`Self::begin`].
     pool: SqlitePool,
+    chain: Arc<Chain>,
     /// Tells what this process began from what one before it did.
     maker: Arc<str>,
+    /// Attempts that did nothing, and that the file would not forget.
+    unforgotten: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 impl Store {
-    /// Opens the store, makes it where it is not there, and brings its tables up to date.
+    /// Opens the store, makes it where it is not there, and brings its tables up to date. Neither markers nor a key are looked for: a daemon
+    /// opens its store by [`Self::serve`].
     ///
     /// # Errors
     /// See [`StoreError`]; a file that is no store of ours is left as it is.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let path = ready(url, "household").await?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // WAL's usual NORMAL would lose acknowledged writes with the power.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await;
-        let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
-        bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
-        Ok(Self { pool, maker: keys::random_hex(8)?.into() })
+        Self::with(Database::open(url, &KIND, true).await?, Chain::default())
     }
 
-    /// Whether there is a store already, so that who only reads need not make one.
+    /// Opens the store of a node for a command beside the daemon, or without it. Makes none.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Missing`] where there is none.
+    pub async fn open_existing(home: &Home<'_>) -> Result<Self, StoreError> {
+        let path = file_of(home.url)?;
+        let database = Database::open(home.url, &KIND, false).await?;
+        let (store, since) = identity(&database).await?;
+        let markers = Markers::of(path, home.lists);
+        check_identity(path, &store, &markers)?;
+        let signer = Signer::read(&beside(path, KEY_SUFFIX))?;
+        Self::with(database, Chain::new(store, since, signer, markers))
+    }
+
+    /// Opens the store of a node for its daemon. It is made where this is the node's first start: nothing in `evidence` is there, no marker, no
+    /// journal without its database; or where the operator says that it `is_new`. What does not fit in the audit is returned.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is not the one that this node had.
+    pub async fn serve(home: &Home<'_>, is_new: bool, evidence: &[&Path]) -> Result<(Self, Findings), StoreError> {
+        let path = file_of(home.url)?;
+        let markers = Markers::of(path, home.lists);
+        let (content, marked) = (database::look(home.url, &KIND).await?, markers.read()?);
+        match content {
+            Content::Filled if is_new => return Err(StoreError::AlreadyThere { path: path.to_owned() }),
+            Content::Filled => {}
+            _ if is_new => markers.put_aside()?,
+            Content::Missing | Content::Empty => {
+                let (journal, key) = (beside(path, "-wal"), beside(path, KEY_SUFFIX));
+                let others = [journal.as_path(), key.as_path()].into_iter().chain(evidence.iter().copied());
+                if let Some(evidence) = marked.iter().map(|(path, _)| *path).chain(others).find(|path| path.exists()) {
+                    let (is_empty, evidence) = (content == Content::Empty, evidence.display().to_string());
+                    return Err(StoreError::Lost { path: path.to_owned(), is_empty, evidence });
+                }
+            }
+        }
+        let database = Database::open(home.url, &KIND, true).await?;
+        let (store, since) = identity(&database).await?;
+        check_identity(path, &store, &markers)?;
+        file::make_folder(&home.lists.join("-"))?;
+        let key = beside(path, KEY_SUFFIX);
+        let signer = match Signer::read(&key)? {
+            Some(signer) => signer,
+            None => Signer::make(&key, path)?,
+        };
+        file::tighten(&key);
+        let store = Self::with(database, Chain::new(store, since, Some(signer), markers))?;
+        let findings = store.guard_audit().await?;
+        Ok((store, findings))
+    }
+
+    fn with(database: Database, chain: Chain) -> Result<Self, StoreError> {
+        let (pool, maker) = (database.pool().clone(), keys::random_hex(8)?.into());
+        Ok(Self { database, pool, chain: Arc::new(chain), maker, unforgotten: Arc::default() })
+    }
+
+    /// Whether there is a store already, so that a reader need not make one.
     #[must_use]
     pub fn is_there(url: &str) -> bool {
         file_of(url).is_ok_and(Path::exists)
@@ -104,57 +192,71 @@ impl Store {
         keys::random_hex(12)
     }
 
+    /// Whether the file can be written.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health(self.database.clone())
+    }
+
     /// Closes it in order, so that the journal is folded in.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.database.close().await;
+    }
+
+    /// Begins a change, under the database's write lock.
+    pub(crate) async fn begin(&self) -> Result<AuditedWrite<'_>, StoreError> {
+        let mut writing = self.database.begin("beginning a change").await?;
+        let is_after_loss = self.chain.check(&mut writing).await?;
+        Ok(AuditedWrite { writing, chain: &self.chain, is_after_loss })
     }
 }
 
-/// The file that a URL names.
-fn file_of(url: &str) -> Result<&Path, StoreError> {
-    let (scheme, path) = url.split_once(':').unwrap_or((url, ""));
-    if scheme != "sqlite" {
-        return Err(StoreError::Engine { scheme: scheme.to_owned() });
-    }
-    let path = path.strip_prefix("//").unwrap_or(path);
-    // SQLite's `:memory:` would be another database in each connection.
-    if path.is_empty() || path.starts_with(':') { Err(StoreError::NoFile(url.to_owned())) } else { Ok(Path::new(path)) }
+/// A change under way: all of it is done by [`Self::commit`], and nothing without that.
+pub(crate) struct AuditedWrite<'s> {
+    writing: Writing<'s>,
+    chain: &'s Chain,
+    is_after_loss: bool,
 }
 
-/// The file that a URL names, in a folder that is there; it has `table`, or nothing yet.
-async fn ready<'a>(url: &'a str, table: &str) -> Result<&'a Path, StoreError> {
-    let path = file_of(url)?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
-    }
-    // Opening for real sets the journal's mode, which writes: so the file is looked at first.
-    match is_ours(path, table).await {
-        Ok(true) => Ok(path),
-        Ok(false) => Err(StoreError::Foreign { path: path.to_owned() }),
-        Err(error) => Err(StoreError::Open { url: url.to_owned(), source: error.into() }),
+impl AuditedWrite<'_> {
+    /// Puts the change on disk, and covers what it wrote into the audit by a signed head.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        let head: Option<NextHead> = self.chain.next(&mut self.writing, self.is_after_loss).await?;
+        self.writing.commit("committing a change").await?;
+        if let Some(head) = head {
+            self.chain.keep(head);
+        }
+        Ok(())
     }
 }
 
-/// Brings a store's tables up to date.
-async fn bring_up_to_date(pool: &SqlitePool, migrations: &Migrator, url: &str, path: &Path) -> Result<(), StoreError> {
-    migrations.run(pool).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
-        error => StoreError::Open { url: url.to_owned(), source: error.into() },
-    })
+impl Deref for AuditedWrite<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.writing
+    }
 }
 
-/// Whether a file is a store of ours with this table, or nothing yet. Reads and never writes.
-async fn is_ours(path: &Path, table: &str) -> Result<bool, sqlx::Error> {
-    // A file without octets is one whose maker died before the first page.
-    if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
-        return Ok(true);
+impl DerefMut for AuditedWrite<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.writing
     }
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
-    let mut connection = options.connect().await?;
-    let query = "SELECT count(*), coalesce(sum(name = ?), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
-        FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'";
-    let (tables, named, ours): (i64, i64, i64) = sqlx::query_as(query).bind(table).fetch_one(&mut connection).await?;
-    connection.close().await?;
-    // Ours from the first migration on; before it there is nothing, or the migrations' own table.
-    Ok(ours == 0 || (named == 1 && tables > ours))
+}
+
+/// The identity of a store, and since when it has it.
+async fn identity(database: &Database) -> Result<(String, Timestamp), StoreError> {
+    let row = sqlx::query_as("SELECT id, since FROM identity").fetch_one(database.pool()).await;
+    let (id, since): (String, i64) = row.map_err(step("reading the identity of the store"))?;
+    Ok((id, notices::second(since)))
+}
+
+/// Whether all markers name this store.
+fn check_identity(path: &Path, store: &str, markers: &Markers) -> Result<(), StoreError> {
+    match markers.read()?.into_iter().find(|(_, marker)| marker.store != store) {
+        None => Ok(()),
+        Some((marker, says)) => {
+            Err(StoreError::OtherNode { path: path.to_owned(), found: store.to_owned(), expected: says.store, marker: marker.to_owned() })
+        }
+    }
 }

@@ -130,7 +130,7 @@ impl Store {
         expected: Option<u64>,
         after: Option<&Mandate>,
     ) -> Result<MandateChanged, ChangeError<E>> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?").bind(id.as_str()).fetch_optional(&mut *transaction).await;
         let row: Option<Row> = row.map_err(step("reading a mandate"))?;
         let version = row.as_ref().map_or(0, |row| row.version);
@@ -158,7 +158,7 @@ impl Store {
         };
         let subject = format!("mandate:{id}");
         append(&mut transaction, by, &Deed { action, subject: &subject, before: before.as_ref(), after: document.as_ref() }).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(MandateChanged { stored: written.mandate()?, version: (version + 1).unsigned_abs(), is_new })
     }
 }

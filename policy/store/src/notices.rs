@@ -98,6 +98,21 @@ pub(crate) async fn queue(connection: &mut SqliteConnection, notice: &NewNotice)
     Ok(())
 }
 
+/// Puts a message to the operator alone into the outbox: it is no household's.
+pub(crate) async fn queue_for_operator(
+    connection: &mut SqliteConnection,
+    id: &str,
+    at: Timestamp,
+    document: &Value,
+    channel: &'static str,
+) -> Result<(), StoreError> {
+    let insert = sqlx::query("INSERT INTO notice (id, household, at, document) VALUES (?, '', ?, ?)").bind(id).bind(at.as_second());
+    let inserted = insert.bind(document.to_string()).execute(&mut *connection).await.map_err(step("queueing a notice"))?;
+    let insert = sqlx::query("INSERT INTO delivery (notice, channel, recipient, state, attempts, due) VALUES (?, ?, NULL, 'queued', 0, ?)");
+    let insert = insert.bind(inserted.last_insert_rowid()).bind(channel).bind(at.as_second());
+    insert.execute(connection).await.map(drop).map_err(step("queueing a notice"))
+}
+
 impl Store {
     /// What is to be delivered by now over a channel, the longest waiting first.
     ///
@@ -134,7 +149,7 @@ impl Store {
         };
         let update = "UPDATE delivery SET state = ?, due = ?, error = ?, attempts = attempts + 1 WHERE notice = ? AND channel = ?";
         let update = sqlx::query(update).bind(state).bind(next).bind(error).bind(due.sequence).bind(&due.channel);
-        update.execute(&self.pool).await.map(drop).map_err(step("settling a notice"))
+        self.database.execute(update, "settling a notice").await.map(drop)
     }
 
     /// How many wait, how many were given up, and since when the oldest one waits.
@@ -155,7 +170,7 @@ impl Store {
     pub async fn forget_notices(&self, before: Timestamp) -> Result<(), StoreError> {
         let delete = "DELETE FROM notice WHERE at < ? AND NOT EXISTS
             (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND state <> 'delivered')";
-        sqlx::query(delete).bind(before.as_second()).execute(&self.pool).await.map(drop).map_err(step("forgetting notices"))
+        self.database.execute(sqlx::query(delete).bind(before.as_second()), "forgetting notices").await.map(drop)
     }
 
     /// What the maker of a key calls it; nothing for whoever acts without one.

@@ -146,7 +146,7 @@ impl Store {
         at: Timestamp,
         due: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let count = sqlx::query_as("SELECT count(*) FROM report WHERE outcome IS NULL").fetch_one(&mut *transaction).await;
         let (open,): (i64,) = count.map_err(step("counting reports"))?;
         if open >= i64::from(REPORTS_OPEN_MAX) {
@@ -156,7 +156,7 @@ impl Store {
         let insert = sqlx::query_as(insert).bind(crate::keys::random_hex(8)?).bind(name.to_string()).bind(reason).bind(contact);
         let insert = insert.bind(at.as_second()).bind(due.as_second());
         let row: Row = insert.fetch_one(&mut *transaction).await.map_err(step("storing a report"))?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Some(row.report(at)))
     }
 
@@ -208,7 +208,7 @@ impl Store {
         due: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let before = sqlx::query_as("SELECT * FROM report WHERE id = ?").bind(id).fetch_optional(&mut *transaction).await;
         let before: Option<Row> = before.map_err(step("reading a report"))?;
         let Some(before) = before.map(|row| row.report(now)) else { return Ok(None) };
@@ -223,7 +223,7 @@ impl Store {
         let told = |report: &Report| json!({ "name": report.name, "state": report.state, "override_until": report.override_until });
         let (subject, was, is) = (format!("report:{id}"), told(&before), told(&after));
         append(&mut transaction, by, &Deed { action: "answer", subject: &subject, before: Some(&was), after: Some(&is) }).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(Some(after))
     }
 
@@ -233,7 +233,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn forget_reporters(&self, before: Timestamp) -> Result<(), StoreError> {
         let update = sqlx::query("UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?").bind(before.as_second());
-        update.execute(&self.pool).await.map(drop).map_err(step("forgetting who reported"))
+        self.database.execute(update, "forgetting who reported").await.map(drop)
     }
 
     /// Names that are never blocked because somebody reported them, each with the times from when and until when.

@@ -176,7 +176,7 @@ impl Store {
     /// # Errors
     /// See [`RequestError`].
     pub async fn add_request(&self, household: &Id, device: &Id, asked: Asked, now: Timestamp) -> Result<(Request, bool), RequestError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
         forget.execute(&mut *transaction).await.map_err(step("forgetting requests"))?;
         // Inside the transaction: of two that come at once the second one finds the first.
@@ -207,7 +207,7 @@ impl Store {
         let insert = insert.bind(&request.id).bind(household.as_str()).bind(device.as_str()).bind(request.state.as_str());
         let insert = insert.bind(at.as_second()).bind(document);
         insert.execute(&mut *transaction).await.map_err(step("storing a request"))?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok((request, true))
     }
 
@@ -239,9 +239,9 @@ impl Store {
     /// # Errors
     /// See [`ChangeError`]; one that was answered before is settled.
     pub async fn deny_request<E>(&self, household: &Id, id: &str, with: &Answer) -> Result<Request, ChangeError<E>> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
         Ok(request)
     }
 }

@@ -7,6 +7,11 @@
 //! The beginning is on disk before anything is done. So a write whose process died in the middle is known as one of which nobody knows
 //! how far it came.
 
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError},
+};
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
@@ -23,6 +28,8 @@ const ANSWERS_MAX: i64 = 10_000;
 const OCTETS_MAX: i64 = 16 << 20;
 /// A principal's bounds are looked after once in so many beginnings, because counting takes longer than beginning.
 const COUNT_EVERY: i64 = 64;
+/// Attempts that are held in memory because the file would not forget them: a full disk lasts long, and clients try again.
+const UNFORGOTTEN_MAX: usize = 10_000;
 /// Old rows that one beginning takes along.
 const EXPIRED_AT_A_TIME: i64 = 64;
 
@@ -42,6 +49,10 @@ impl Attempt {
     #[must_use]
     pub fn new(principal: String, key: String, target: &[&[u8]], request: &[&[u8]], is_repeatable: bool) -> Self {
         Self { principal, key, target: digest(target), request: digest(request), is_repeatable }
+    }
+
+    fn name(&self) -> (String, String) {
+        (self.principal.clone(), self.key.clone())
     }
 }
 
@@ -90,26 +101,28 @@ impl Store {
     /// See [`StoreError`].
     pub async fn begin_once(&self, attempt: &Attempt) -> Result<Begun, StoreError> {
         let now = Timestamp::now().as_second();
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning a change"))?;
+        let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
         let known = "SELECT target, request, maker, status, headers, body, secret_of FROM idempotency WHERE principal = ? AND key = ?";
         let known = sqlx::query(known).bind(&attempt.principal).bind(&attempt.key);
         let known = known.fetch_optional(&mut *transaction).await.map_err(step("looking up an answer"))?;
         if let Some(row) = known {
             let begun = self.known(attempt, &row).map_err(step("reading an answer"))?;
-            if begun != Begun::Lost || !attempt.is_repeatable {
+            let is_forgotten = self.unforgotten().contains(&attempt.name());
+            if !is_forgotten && (begun != Begun::Lost || !attempt.is_repeatable) {
                 return Ok(begun);
             }
         }
         let insert = "INSERT INTO idempotency (principal, key, target, request, maker, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-            ON CONFLICT (principal, key) DO UPDATE SET maker = ?5, at = ?6";
+            ON CONFLICT (principal, key) DO UPDATE SET target = ?3, request = ?4, maker = ?5, at = ?6";
         let insert = sqlx::query(insert).bind(&attempt.principal).bind(&attempt.key).bind(&attempt.target).bind(&attempt.request);
         let insert = insert.bind(&*self.maker).bind(now);
         let inserted = insert.execute(&mut *transaction).await.map_err(step("beginning a write"))?;
         if inserted.last_insert_rowid() % COUNT_EVERY == 0 {
             bound(&mut transaction, &attempt.principal).await?;
         }
-        transaction.commit().await.map_err(step("committing a change"))?;
+        transaction.commit().await?;
+        self.unforgotten().remove(&attempt.name());
         Ok(Begun::Fresh)
     }
 
@@ -141,7 +154,7 @@ impl Store {
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(kept.status));
         let update = update.bind(headers).bind(&kept.body);
-        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+        self.database.execute(update, "keeping an answer").await.map(drop)
     }
 
     /// Keeps that a write was answered with the secret of a key, and not the secret.
@@ -151,7 +164,7 @@ impl Store {
     pub async fn keep_secret(&self, attempt: &Attempt, status: u16, key: &str) -> Result<(), StoreError> {
         let update = "UPDATE idempotency SET status = ?3, secret_of = ?4 WHERE principal = ?1 AND key = ?2";
         let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(status)).bind(key);
-        update.execute(&self.pool).await.map(drop).map_err(step("keeping an answer"))
+        self.database.execute(update, "keeping an answer").await.map(drop)
     }
 
     /// Forgets that a write was tried: it may be tried again.
@@ -160,7 +173,19 @@ impl Store {
     /// See [`StoreError`].
     pub async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?").bind(&attempt.principal).bind(&attempt.key);
-        delete.execute(&self.pool).await.map(drop).map_err(step("forgetting a write"))
+        let forgotten = self.database.execute(delete, "forgetting a write").await.map(drop);
+        if forgotten.is_err() {
+            // Nothing was done, so the next one with this name begins anew, also where the disk was full for this line.
+            let mut unforgotten = self.unforgotten();
+            if unforgotten.len() < UNFORGOTTEN_MAX {
+                unforgotten.insert(attempt.name());
+            }
+        }
+        forgotten
+    }
+
+    fn unforgotten(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+        self.unforgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

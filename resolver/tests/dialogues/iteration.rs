@@ -12,7 +12,13 @@ use tokio::time::sleep;
 
 use super::script::*;
 
-/// The lines of those who were asked at an address.
+/// What a server was asked that is asked again more plainly, such as one that refuses.
+fn distinct(mut asked: Vec<String>) -> Vec<String> {
+    asked.dedup();
+    asked
+}
+
+/// What was asked at an address.
 fn at(asked: &[String], address: &str) -> Vec<String> {
     let mine = asked.iter().filter_map(|line| line.strip_prefix(address)?.strip_prefix(' '));
     mine.map(str::to_owned).collect()
@@ -35,7 +41,7 @@ async fn ttls(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) ->
 
 #[tokio::test(start_paused = true)]
 async fn the_root_is_asked_who_serves_it_once_a_ttl() {
-    let (recursor, script) = recursor(usual(1));
+    let (recursor, script) = in_small_letters(usual(1));
     for name in ["www.example.com", "a.net", "a.org"] {
         ask(&recursor, name, RecordType::A).await;
     }
@@ -253,7 +259,7 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     script.serve(DEAD, says(&[]));
     assert_eq!(ask(&first, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
     let asked = script.asked();
-    assert_eq!(at(&asked, DEAD), ["www.example.com. A"]);
+    assert_eq!(distinct(at(&asked, DEAD)), ["www.example.com. A"]);
     assert_eq!(at(&asked, TLD), ["example.com. A"], "recursion shows no more of the name than it must");
     // All fail: each is tried once.
     for server in [FIRST, SECOND] {
@@ -261,12 +267,12 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     }
     assert_eq!(ask(&first, "short.example.com", RecordType::A).await, format!("{:?}", Failure::Useless));
     let asked = script.asked();
-    assert_eq!(at(&asked, DEAD), ["short.example.com. A"], "{asked:?}");
+    assert_eq!(distinct(at(&asked, DEAD)), ["short.example.com. A"], "{asked:?}");
     // Another forwarder behind it sees the whole name as well.
     let (second, script) = recursor_with(usual(15), |settings| settings.fixed = vec![dead(), fixed(".", FIRST, Role::Forwarder, false)]);
     script.serve(DEAD, says(&[]));
     assert_eq!(ask(&second, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
-    assert_eq!(script.asked(), [DEAD, FIRST].map(|server| format!("{server} www.example.com. A")));
+    assert_eq!(distinct(script.asked()), [DEAD, FIRST].map(|server| format!("{server} www.example.com. A")));
 }
 
 /// Zones one in another, so many, each on a server of its own.
@@ -383,7 +389,7 @@ async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
     for (what, lines, ipv6, expected, looked_up) in cases {
         let script = served_from_elsewhere(19, lines);
         script.serve("2001:db8::4", says(&[("www.guest.com. A", "NOERROR aa\nan www.guest.com. 60 A 192.0.2.1")]));
-        let (recursor, script) = recursor_with(script, |settings| settings.ipv6 = ipv6);
+        let (recursor, script) = recursor_with(script, |settings| (settings.ipv6, settings.case_randomisation) = (ipv6, false));
         assert_eq!(ask(&recursor, "www.guest.com", RecordType::A).await, expected, "{what}");
         assert_eq!(at(&script.asked(), FIRST), looked_up, "{what}");
     }

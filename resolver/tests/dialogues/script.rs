@@ -302,6 +302,11 @@ pub fn recursor(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
     recursor_with(script, |_| {})
 }
 
+/// The same where all letters are small: what a server denies is asked once.
+pub fn in_small_letters(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) {
+    recursor_with(script, |settings| settings.case_randomisation = false)
+}
+
 /// The same under other settings.
 pub fn recursor_with(script: Script, change: impl FnOnce(&mut Settings)) -> (Recursor<Arc<Script>>, Arc<Script>) {
     let script = Arc::new(script);

@@ -44,14 +44,14 @@ impl Activity {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
         self.waiting().keep(household, days, now);
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to forget"))?;
+        let mut transaction = self.database.begin("beginning to forget").await?;
         let delete = "DELETE FROM activity WHERE household = ?1 AND (?2 = 0 OR min(until, hour + 1 + 24 * ?2) <= ?3)";
         let delete = sqlx::query(delete).bind(household.as_str()).bind(i64::from(days)).bind(hour_of(now));
         let deleted = delete.execute(&mut *transaction).await.map_err(step("forgetting counts"))?;
         let shorten = "UPDATE activity SET until = hour + 1 + 24 * ?2 WHERE household = ?1 AND until > hour + 1 + 24 * ?2";
         let shorten = sqlx::query(shorten).bind(household.as_str()).bind(i64::from(days));
         shorten.execute(&mut *transaction).await.map_err(step("shortening how long counts are kept"))?;
-        transaction.commit().await.map_err(step("forgetting counts"))?;
+        transaction.commit("forgetting counts").await?;
         self.fold(is_unfolded || deleted.rows_affected() > 0).await
     }
 
@@ -72,7 +72,7 @@ impl Activity {
             let last = sqlx::query_as(LAST).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).fetch_optional(&self.pool).await;
             let last: Option<(String, i64)> = last.map_err(step("looking for what is kept too long"))?;
             let bound = sqlx::query(BOUND).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).bind(i64::from(days));
-            bound.execute(&self.pool).await.map_err(step("shortening how long counts are kept"))?;
+            self.database.execute(bound, "shortening how long counts are kept").await?;
             let Some(last) = last else { return Ok(()) };
             (household, hour) = last;
         }
@@ -88,7 +88,7 @@ impl Activity {
         self.waiting().forget(household, &what, now);
         let is_changed = if what == Forgotten::All {
             let delete = sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
-            delete.execute(&self.pool).await.map_err(step("forgetting counts"))?.rows_affected() > 0
+            self.database.execute(delete, "forgetting counts").await?.rows_affected() > 0
         } else {
             self.thin_out(household, &what).await?
         };
@@ -112,7 +112,7 @@ impl Activity {
             let _turn = self.turn.write().await;
             let is_unfolded = self.unfold();
             let due = sqlx::query(DUE).bind(hour_of(now)).bind(batch.cast_signed());
-            let rows = due.execute(&self.pool).await.map_err(step("deleting counts whose time is over"))?.rows_affected();
+            let rows = self.database.execute(due, "deleting counts whose time is over").await?.rows_affected();
             deleted += rows;
             if rows < batch {
                 self.fold(is_unfolded || rows > 0).await?;
@@ -123,7 +123,7 @@ impl Activity {
 
     /// Takes something out of all rows of a household, or of none; says whether anything was there of it.
     async fn thin_out(&self, household: &Id, what: &Forgotten) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to forget"))?;
+        let mut transaction = self.database.begin("beginning to forget").await?;
         let select = "SELECT hour, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour > ? ORDER BY hour LIMIT ?";
         let (mut is_changed, mut behind) = (false, i64::MIN);
         loop {
@@ -147,7 +147,7 @@ impl Activity {
                 change.execute(&mut *transaction).await.map_err(step("forgetting counts"))?;
             }
         }
-        transaction.commit().await.map_err(step("forgetting counts"))?;
+        transaction.commit("forgetting counts").await?;
         Ok(is_changed)
     }
 
@@ -185,7 +185,7 @@ impl<'a> Ahead<'a> {
     /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in a second. There is something only where a clock was
     /// ahead, so it is looked after the opening, and when the clock was set back.
     async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let Activity { pool, turn, is_unfolded, .. } = self.activity;
+        let Activity { database, pool, turn, is_unfolded, .. } = self.activity;
         let (mut deleted, mut after) = (0, String::new());
         loop {
             let households = sqlx::query_scalar(HOUSEHOLDS).bind(&after).bind(BATCH_ROWS_MAX as i64).fetch_all(pool).await;
@@ -197,7 +197,7 @@ impl<'a> Ahead<'a> {
                 let _turn = turn.write().await;
                 let was_unfolded = self.activity.unfold();
                 let ahead = sqlx::query(BEHIND).bind(&list).bind(last_hour(now)).bind(BATCH_ROWS_MAX as i64);
-                let rows = ahead.execute(pool).await.map_err(step("deleting counts of hours to come"))?.rows_affected();
+                let rows = database.execute(ahead, "deleting counts of hours to come").await?.rows_affected();
                 is_unfolded.store(was_unfolded || rows > 0, Ordering::Relaxed);
                 deleted += rows;
                 if rows < BATCH_ROWS_MAX as u64 {

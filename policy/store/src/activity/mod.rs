@@ -41,7 +41,7 @@ use policy::household::Id;
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 use tokio::sync::RwLock;
 
@@ -49,7 +49,11 @@ pub use counts::{
     Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told,
 };
 
-use crate::{CONNECTIONS_MAX, StoreError, bring_up_to_date, ready};
+use crate::{
+    StoreError,
+    condition::Health,
+    database::{Database, Kind},
+};
 use waiting::Waiting;
 
 /// How long counts wait in memory: a household that asks all the time is written once in five minutes, and a crash takes no more.
@@ -79,9 +83,26 @@ const MARGIN: usize = (PAGE_SIZE as usize - 12) * 64 / 255 - 23;
 /// policy store, and one of the two stores is never taken for the other.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/activity");
 
+const KIND: Kind = Kind { table: "activity", migrations: &MIGRATIONS, options };
+
+fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        // Counts may go with the power. That something is gone is synced nevertheless, because the journal is folded in after it.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .page_size(PAGE_SIZE)
+        // Four megabytes, as with pages of the usual size.
+        .pragma("wal_autocheckpoint", "4000")
+        // What is deleted is overwritten, on every connection, and nothing is laid aside in files that nobody overwrites.
+        .pragma("secure_delete", "ON")
+        .pragma("temp_store", "MEMORY")
+}
+
 /// What homes asked for, as counts by hour: only of those that want it, and no longer than they want it.
 #[derive(Debug)]
 pub struct Activity {
+    database: Database,
+    /// For readers.
     pool: SqlitePool,
     turn: RwLock<()>,
     waiting: Mutex<Waiting>,
@@ -108,25 +129,16 @@ impl Activity {
     /// # Errors
     /// See [`StoreError`]; a file that is no such store of ours is left as it is.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let path = ready(url, "activity").await?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // Counts may go with the power. That something is gone is synced nevertheless, because the journal is folded in after it.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
-            .page_size(PAGE_SIZE)
-            // Four megabytes, as with pages of the usual size.
-            .pragma("wal_autocheckpoint", "4000")
-            // What is deleted is overwritten, on every connection, and nothing is laid aside in files that nobody overwrites.
-            .pragma("secure_delete", "ON")
-            .pragma("temp_store", "MEMORY");
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await;
-        let pool = pool.map_err(|error| StoreError::Open { url: url.to_owned(), source: error.into() })?;
-        bring_up_to_date(&pool, &MIGRATIONS, url, path).await?;
+        let database = Database::open(url, &KIND, true).await?;
+        let pool = database.pool().clone();
         // A crash may have left a journal with what was deleted before it.
-        Ok(Self { pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
+        Ok(Self { database, pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
+    }
+
+    /// Whether the file can be written.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health(self.database.clone())
     }
 
     /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which forgetting happens: it says whether the household still wants
@@ -158,7 +170,7 @@ impl Activity {
         if let Err(error) = self.write_all(Timestamp::MIN).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of what homes asked for were not written");
         }
-        self.pool.close().await;
+        self.database.close().await;
     }
 
     /// Never held while anything is waited for.

@@ -1,10 +1,13 @@
 //! From memory into the file.
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection, Transaction};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Activity, BATCH_ROWS_MAX, read_row, waiting::Entry};
-use crate::error::{StoreError, step};
+use crate::{
+    database::Writing,
+    error::{StoreError, step},
+};
 
 /// Rows of one statement. Adding them up between two statements takes a thread of the runtime a millisecond or so.
 const STATEMENT_ROWS: usize = 100;
@@ -44,7 +47,7 @@ impl Activity {
                 return failed.map_or(Ok(written), Err);
             }
             // Where nothing can be begun, the others need not wait for the same.
-            let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(step("beginning to write counts"))?;
+            let transaction = self.database.begin("beginning to write counts").await?;
             match self.write_batch(taken, transaction).await {
                 Ok(()) => written += count,
                 Err(error) => failed = failed.or(Some(error)),
@@ -52,7 +55,7 @@ impl Activity {
         }
     }
 
-    async fn write_batch(&self, mut taken: Taken<'_>, mut transaction: Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+    async fn write_batch(&self, mut taken: Taken<'_>, mut transaction: Writing<'_>) -> Result<(), StoreError> {
         let mut dropped = 0;
         for entries in taken.entries.chunks(STATEMENT_ROWS) {
             dropped = add(&mut transaction, entries).await?.saturating_add(dropped);
@@ -60,7 +63,7 @@ impl Activity {
         // Whoever is stopped from here on may have written it: better lost than counted twice. A commit that goes on without us still has the file's
         // write lock, so that whoever forgets next finds what it wrote.
         let entries = std::mem::take(&mut taken.entries);
-        let committed = transaction.commit().await.map_err(step("writing counts"));
+        let committed = transaction.commit("writing counts").await;
         match committed {
             Ok(()) => self.waiting().add_dropped(dropped),
             Err(_) => taken.entries = entries,

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use hickory_proto::rr::RData;
+use hickory_proto::rr::{RData, rdata};
 
 use crate::recursor::{Settings, surroundings::Reception, wire::Expected};
 
@@ -138,7 +138,7 @@ fn a_remembered_failure_answers_all_but_renewals() {
 fn in_its_last_tenth_what_is_known_is_not_enough_for_a_renewal() {
     let (recursor, name) = (recursor(), Name::parse("www.example").unwrap());
     let proto = crate::recurse::proto_name(name.borrow());
-    let record = Record::from_rdata(proto.clone(), 100, RData::CNAME(hickory_proto::rr::rdata::CNAME(proto)));
+    let record = Record::from_rdata(proto.clone(), 100, RData::CNAME(rdata::CNAME(proto)));
     let set = RrSet { owner: name.clone(), record_type: TYPE_CNAME, records: vec![record] };
     recursor.rrsets.keep(set, Rank::Answer, Duration::MAX, Duration::ZERO);
     for (second, renews, is_known) in [(89, true, true), (90, true, false), (90, false, true), (99, false, true), (100, false, false)] {

@@ -1,0 +1,257 @@
+//! A file of SQLite, opened: readers share a pool, and every write goes through [`Database::begin`].
+//!
+//! ```text
+//! begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged
+//! ```
+//!
+//! - A connection goes back to the pool only outside of a transaction. SQLite ends a transaction by itself on some errors (no room, I/O, no
+//!   memory, `RAISE(ROLLBACK)`, `ON CONFLICT ROLLBACK`: `https://sqlite.org/lang_transaction.html`, section 3); the driver goes on counting it, and
+//!   would refuse every `BEGIN` on that connection from then on. Such a connection is closed, and the next write opens another one.
+//! - One connection stays open and idle, the anchor. So the journal is one file from the opening to the closing, and a journal that was removed
+//!   is noticed.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use sqlx::{
+    ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::{MigrateError, Migrator},
+    query::Query,
+    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult},
+};
+
+use crate::{
+    BUSY_TIMEOUT, CONNECTIONS_MAX,
+    condition::Condition,
+    error::{StoreError, file_faults, step},
+    file::{self, Content, OpenFiles},
+};
+
+/// What makes a file one store and not the other.
+pub(crate) struct Kind {
+    /// A table that it has from its first migration on.
+    pub table: &'static str,
+    /// Its migrations.
+    pub migrations: &'static Migrator,
+    /// What its connections are set to.
+    pub options: fn(SqliteConnectOptions) -> SqliteConnectOptions,
+}
+
+/// An opened file.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pool: SqlitePool,
+    condition: Arc<Condition>,
+    anchor: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
+}
+
+/// Looks what a file holds of a kind, and refuses what is no such store. Reads and never writes.
+pub(crate) async fn look(url: &str, kind: &Kind) -> Result<Content, StoreError> {
+    let path = file::file_of(url)?;
+    let content = file::look(path)?;
+    if content != Content::Filled {
+        return Ok(content);
+    }
+    let failed = |error| StoreError::opening(path, error);
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let mut connection = options.connect().await.map_err(failed)?;
+    let query = "SELECT count(*), coalesce(sum(name = ?), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
+        FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'";
+    let (tables, named, ours): (i64, i64, i64) = sqlx::query_as(query).bind(kind.table).fetch_one(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    match (ours, named) {
+        // Before the first migration there is nothing, or the migrations' own table.
+        (0, _) => Ok(Content::Empty),
+        (_, 1) if tables > ours => Ok(Content::Filled),
+        _ => Err(StoreError::Foreign { path: path.to_owned() }),
+    }
+}
+
+impl Database {
+    /// Opens a file, and brings its tables up to date. Where there is nothing, it is made if `makes`.
+    pub(crate) async fn open(url: &str, kind: &Kind, makes: bool) -> Result<Self, StoreError> {
+        let path = file::file_of(url)?;
+        if makes {
+            file::make_folder(path)?;
+        }
+        // Before SQLite reads a single page: it would say of each of these that it cannot open the file.
+        let content = file::look(path)?;
+        match content {
+            Content::Missing if makes => file::make_file(path)?,
+            Content::Missing | Content::Empty if !makes => {
+                return Err(StoreError::Missing { path: path.to_owned(), is_empty: content == Content::Empty });
+            }
+            _ => {}
+        }
+        file::may_write(path)?;
+        // Opening for real sets the journal's mode, which writes: so the file is looked at first.
+        if look(url, kind).await? == Content::Empty && !makes {
+            return Err(StoreError::Missing { path: path.to_owned(), is_empty: true });
+        }
+        if makes {
+            file::tighten(path);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            // A connection that is opened later finds the file that was opened first, or none.
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .foreign_keys(true);
+        let options = (kind.options)(options);
+        let mut anchor = options.connect().await.map_err(|error| StoreError::opening(path, error))?;
+        kind.migrations.run(&mut anchor).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::opening(path, error),
+            error => StoreError::Open { path: path.to_owned(), fault: crate::error::OpenFault::Tables, source: error.into() },
+        })?;
+        let condition = Arc::new(Condition::new(path));
+        let files = OpenFiles::of(path).map_err(|source| StoreError::Access { path: path.to_owned(), source })?;
+        condition.files.set(files).expect("nothing else sets it");
+        let pool = pool(&condition).connect_lazy_with(options);
+        Ok(Self { pool, condition, anchor: Arc::new(Some(anchor).into()) })
+    }
+
+    /// For readers; what is written goes through [`Self::begin`].
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Begins a write: it has the file's write lock until it is committed or dropped, which undoes it.
+    pub(crate) async fn begin(&self, what: &'static str) -> Result<Writing<'_>, StoreError> {
+        self.condition.check()?;
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let transaction = begun.inspect_err(|error| self.condition.failed(error)).map_err(step(what))?;
+        Ok(Writing { condition: &self.condition, transaction: Some(transaction), faults: file_faults() })
+    }
+
+    /// Writes by one statement.
+    pub(crate) async fn execute(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        what: &'static str,
+    ) -> Result<SqliteQueryResult, StoreError> {
+        let mut writing = self.begin(what).await?;
+        let done = query.execute(&mut *writing).await.map_err(step(what))?;
+        writing.commit(what).await?;
+        Ok(done)
+    }
+
+    /// Closes it in order, the anchor last, so that the journal is folded in.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+        if let Some(anchor) = self.anchor.lock().await.take()
+            && let Err(error) = anchor.close().await
+        {
+            tracing::warn!(file = %self.condition.path.display(), %error, "the file could not be closed in order");
+        }
+    }
+}
+
+fn pool(condition: &Arc<Condition>) -> SqlitePoolOptions {
+    let condition = Arc::clone(condition);
+    SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        // A connection does not age, and the file that it has open may be the only one there is.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |_, _| {
+            let condition = Arc::clone(&condition);
+            // What was just opened by its path may be another file.
+            Box::pin(async move { condition.check().map_err(|error| sqlx::Error::Configuration(error.into())) })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // The rollback of what was not committed stands in the connection's queue; the ping comes behind it.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
+}
+
+/// A write under way.
+pub(crate) struct Writing<'d> {
+    condition: &'d Condition,
+    transaction: Option<Transaction<'static, Sqlite>>,
+    /// Of all files, when it began.
+    faults: u64,
+}
+
+impl Writing<'_> {
+    /// Puts it on disk. It is acknowledged only where the files are there before and after.
+    pub(crate) async fn commit(mut self, what: &'static str) -> Result<(), StoreError> {
+        self.condition.check()?;
+        let transaction = self.transaction.take().expect(THERE);
+        transaction.commit().await.inspect_err(|error| self.condition.failed(error)).map_err(step(what))?;
+        self.condition.check()?;
+        self.condition.worked();
+        Ok(())
+    }
+}
+
+const THERE: &str = "a transaction is there until it is committed";
+
+impl Deref for Writing<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        self.transaction.as_ref().expect(THERE)
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        self.transaction.as_mut().expect(THERE)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        // Another file may have failed meanwhile; then this one is looked at in vain.
+        if self.transaction.is_some() && self.faults != file_faults() {
+            self.condition.doubt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_transaction_the_engine_ended_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/store.db", folder.path().display());
+        let database = Database::open(&url, &crate::KIND, true).await.unwrap();
+        // Each connection has a bound of its own that makes the engine say that the disk is full; a new one has none.
+        let mut all = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let mut connection = database.pool().acquire().await.unwrap();
+            sqlx::query("PRAGMA max_page_count = 1").execute(&mut *connection).await.unwrap();
+            all.push(connection);
+        }
+        drop(all);
+        let mut full = 0;
+        for _ in 0..CONNECTIONS_MAX + 1 {
+            let write = sqlx::query("INSERT INTO probe (one, filler) VALUES (1, randomblob(1000000)) ON CONFLICT DO NOTHING");
+            match database.execute(write, "testing").await {
+                Ok(_) => break,
+                Err(StoreError::Database { source, .. }) => {
+                    assert_eq!(crate::error::primary_code(&source), Some(13), "{source}");
+                    full += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!((1..=CONNECTIONS_MAX).contains(&full), "{full}");
+        for number in 0..CONNECTIONS_MAX * 2 {
+            database.begin("testing").await.unwrap().commit("testing").await.unwrap_or_else(|error| panic!("{number}: {error}"));
+        }
+        database.close().await;
+    }
+}
