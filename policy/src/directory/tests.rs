@@ -162,6 +162,25 @@ fn an_entry_that_leads_to_another_cell_is_passed_over_and_told_of() {
 }
 
 #[test]
+fn a_search_that_met_a_change_begins_again_and_no_other_does() {
+    let directory = holding(&[household("a", &["192.0.2.0/24"], &[])]);
+    let looks = std::cell::Cell::new(0);
+    let search = |says: bool, moves: bool| {
+        looks.set(0);
+        let found = directory.search(address(LINE), |_, _| {
+            looks.set(looks.get() + 1);
+            directory.moves.fetch_add(u64::from(moves), Ordering::Relaxed);
+            says.then_some(())
+        });
+        (found.is_some(), looks.get())
+    };
+    assert_eq!(search(true, false), (true, 1));
+    // A cell that says no, or a move meanwhile: as often as a search begins at most.
+    assert_eq!(search(false, false), (false, 4));
+    assert_eq!(search(true, true), (true, 4));
+}
+
+#[test]
 fn a_reader_of_before_a_change_finds_the_lines_that_came_with_it() {
     let directory = holding(&[household("first", &["192.0.2.0/24"], &[])]);
     let reader = directory.reader(Moment::FIRST);

@@ -249,14 +249,39 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
     };
     // A record of 16 octets and the place of its TTL.
     let plain = |count: u8| owned.octets() as u64 + 12 + 12 + 18 * u64::from(count) + 200;
+    let listed = size_of::<(Name, Classification)>() as u64 + 80;
     for count in [0, 1, 15, 16] {
         assert_eq!(weigh(of_addresses(count)), plain(count), "{count}");
     }
-    assert_eq!(weigh(of_addresses(17)), plain(17) + LISTED_ADDRESS_OCTETS as u64);
-    assert_eq!(weigh(of_addresses(40)), plain(40) + 24 * LISTED_ADDRESS_OCTETS as u64);
+    assert_eq!(weigh(of_addresses(17)), plain(17) + listed);
+    assert_eq!(weigh(of_addresses(40)), plain(40) + 24 * listed);
     let alias = answered(&[(5, 60, b"\x01b\x04test\0")], 60, 0);
     let behind = 8 + size_of::<Name>() + size_of::<Classification>();
     assert_eq!(weigh(alias), owned.octets() as u64 + 12 + 12 + 22 + behind as u64 + 200);
+}
+
+#[test]
+fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
+    let taxonomy = policy::category::Taxonomy::shipped();
+    let lists = std::sync::Arc::new(Blocklist::empty(&taxonomy));
+    let asker = policy::directory::Directory::new(policy::rules::OperatorDefaults::default()).unknown_line();
+    let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
+        let (verdict, hop) = entry.judge(&asker, Name::parse(name).unwrap().borrow(), lists, true, Transport::Udp);
+        (verdict.is_block(), hop)
+    };
+    let entry = answered(&[(1, 60, &address(1))], 60, 0);
+    assert_eq!(entry.unlisted.load(Ordering::Relaxed), u64::MAX, "nobody has looked");
+    for _ in 0..2 {
+        assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
+        assert_eq!((entry.unlisted.load(Ordering::Relaxed), entry.listed.load().is_none()), (lists.stamp(), true));
+    }
+    let document = policy::mandates::Document { name: Some("a.test".to_owned()), basis: "court-order".to_owned(), ..Default::default() };
+    let mandate = Arc::new(policy::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
+    let ordered = lists.ordered(&Arc::new(policy::mandates::Mandates::of(vec![mandate])));
+    assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));
+    assert_eq!(entry.listed.load().as_ref().map(|listed| listed.stamp), Some(ordered.stamp()));
+    assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
+    assert_eq!(judge(&entry, "a.test", &ordered), (true, 0), "each under its own lists");
 }
 
 #[test]
@@ -333,7 +358,7 @@ fn an_entry_is_about_its_name_type_and_class_and_about_no_other() {
 fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
     let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
     let packet = |name: &str, record_type: u8| [&[7; 12], Name::parse(name).unwrap().borrow().wire(), &[0, record_type, 0, 1]].concat();
-    for (name, first) in [("a.test", 0x11), ("b.test", 0x22)] {
+    for (name, first) in [("a.test", 0x13), ("b.test", 0x22)] {
         let name = Name::parse(name).unwrap();
         let entry = Entry { octets: vec![first; 40].into(), ..Entry::blank() };
         cache.insert(key(&name).to_owned(), Arc::new(entry));
@@ -342,9 +367,9 @@ fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
     }
     let touched = |packets: &[Vec<u8>]| window.touch(packets.iter().map(Vec::as_slice));
     let [a, b] = ["a.test", "b.test"].map(|name| packet(name, 1));
-    assert_eq!((touched(&[]), touched(&[a.clone()]), touched(&[a.clone(), b.clone()])), (0, 0x11, 0x11 ^ 0x22));
+    assert_eq!((touched(&[]), touched(&[a.clone()]), touched(&[a.clone(), b.clone()])), (0, 0x13, 0x13 ^ 0x22));
     assert_eq!(touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]), 0x22, "what is no query, and what is not here");
     let many: Vec<Vec<u8>> = (0..63).map(|_| a.clone()).chain([b.clone(), b.clone(), b.clone()]).collect();
-    assert_eq!(touched(&many), 0x11 ^ 0x22, "as many as there is room for");
+    assert_eq!(touched(&many), 0x13 ^ 0x22, "as many as there is room for");
     assert_eq!(Window::none().touch([a.as_slice()].into_iter()), 0);
 }
