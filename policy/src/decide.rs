@@ -25,7 +25,7 @@ pub struct Asker {
     standards: Standards,
     own: Option<Own>,
     /// Whom the query asserts to be from, against what its source address proves: see [`judge`].
-    asserted: Option<Box<Asker>>,
+    asserted: Option<Box<Self>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

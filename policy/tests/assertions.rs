@@ -79,6 +79,9 @@ fn category(slug: &str) -> CategorySet {
     TAXONOMY.find(slug).into_iter().collect()
 }
 
+/// What the three documents say, what the lists say of the name and of its chain, and the layer that decides.
+type Case<'c> = ([&'c Value; 3], Classification, &'c [(Name, Classification)], Layer);
+
 #[test]
 fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
     let gambling = Classification { choice: category("gambling"), ..Classification::NOTHING };
@@ -92,7 +95,7 @@ fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
     let bypass = json!({ "bypass": set(json!({ "state": "allow" })) });
     let nothing = json!({});
     let (block_own, allow_own) = (own("block"), own("allow"));
-    let cases: [([&Value; 3], Classification, &[(Name, Classification)], Layer); 6] = [
+    let cases: [Case<'_>; 6] = [
         ([&block, &nothing, &nothing], gambling, &[], Layer::Category),
         ([&block, &nothing, &nothing], plain, &bets, Layer::Category),
         ([&block_own, &nothing, &nothing], plain, &[], Layer::DeviceDeny),
