@@ -14,10 +14,10 @@ use api::{
     explain::{Line, Sight},
     notices::of_key,
 };
-use blocklist_loader::{Outcome, Plan, build, generations, newest, past, share};
+use blocklist_loader::{Gate, Outcome, Plan, build, generations, newest, past, share, verdict};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header,
+    artefact::{ArtefactError, Header},
     blocklist::Blocklist,
     builder::fold,
     category::Taxonomy,
@@ -208,7 +208,10 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 
 fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ListsCommand::Build { config, force, json, plan, taxonomy } => {
+        ListsCommand::Build { config, force, json, plan, taxonomy, background } => {
+            if background {
+                lists::lower_priority();
+            }
             if plan.is_some() {
                 let (plan, taxonomy) = read_plan(taxonomy)?;
                 return build_lists(&plan, &taxonomy, json);
@@ -229,6 +232,9 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
                 return print_json(lists.header());
             }
             print(&show(lists.header(), lists.octets() as u64))?;
+            for refused in verdict::refusals(&checked.plan(), lists.header()) {
+                print(&format!("{}: version {} was refused ({}): {}", refused.feed, refused.version, refused.gate, refused.reason))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         ListsCommand::Rollback { config, generation } => runtime()?.block_on(roll_back(&load(&config)?, generation)),
@@ -242,7 +248,10 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        ListsCommand::Fold { directory, generation, taxonomy } => {
+        ListsCommand::Fold { directory, generation, taxonomy, background } => {
+            if background {
+                lists::lower_priority();
+            }
             let taxonomy = read_taxonomy(taxonomy)?;
             let lists = generations::open(&directory, generation, &taxonomy)?;
             let written = fold(&lists, &generations::path_of(&directory, generation))?;
@@ -276,8 +285,8 @@ fn read_taxonomy(path: Option<PathBuf>) -> anyhow::Result<Taxonomy> {
 /// Makes an earlier generation live again: a new one that repeats it. A daemon on the same folder finds it within a second. The audit has
 /// it before it is done, as it has what the API does.
 async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCode> {
-    let plan = checked.plan();
     let store = Store::open_existing(&stores::home(checked)).await?;
+    let plan = lists::defined(checked, &store).await?.plan;
     // A build under way would take the number that comes next.
     let _lock = generations::lock(&plan.directory).context("waiting for a build to end")?;
     let live = lists::open_newest(&plan, &checked.taxonomy)?.context("no lists were built yet: ox-protect lists build")?;
@@ -292,13 +301,15 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
     };
     tell("rollback", json!({ "generation": live.generation() }), json!({ "generation": to })).await?;
     let generation = newest(&plan.directory)?.first().map_or(0, |artefact| artefact.generation) + 1;
-    let mut delta = past::repeat(&plan.directory, &live, &then, generation, Timestamp::now());
+    let mut delta = past::repeat(&plan.directory, (&live, &then), &plan.feeds, generation, Timestamp::now());
     delta.write()?;
-    let difference = json!(lists::difference(live.generation(), generation, past::differences(&live, &then, AUDITED_NAMES_MAX)));
+    let repeated = then.with(std::slice::from_ref(&delta), &checked.taxonomy)?;
+    let difference = json!(lists::difference(live.generation(), generation, past::differences(&live, &repeated, AUDITED_NAMES_MAX)));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
     tell("rollback_done", json!({ "generation": live.generation() }), after).await?;
     store.close().await;
-    let held: Vec<&str> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str()).collect();
+    let held = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.as_str());
+    let held: Vec<&str> = held.chain(delta.header.held_back.iter().map(String::as_str)).collect();
     print(&format!("generation {generation} repeats {to}; held until they are approved to go on: {}", held.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -321,24 +332,35 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
 }
 
 fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<ExitCode> {
-    let previous = lists::open_newest(plan, taxonomy)?;
-    let outcome = build(plan, taxonomy, previous.as_deref(), Timestamp::now())?;
+    let built = lists::open_newest(plan, taxonomy).and_then(|previous| Ok(build(plan, taxonomy, previous.as_deref(), Timestamp::now())?));
     if json {
-        return print_json(&outcome);
+        // Who reads this is another process, which has to know why.
+        let failed = |error: anyhow::Error| Outcome::Failed { gate: gate_of(&error), detail: format!("{error:#}") };
+        return print_json(&built.unwrap_or_else(failed));
     }
-    match outcome {
-        Outcome::Unchanged { generation } => println!("nothing changed; generation {generation} stays"),
+    let refused = match built? {
+        Outcome::Unchanged { generation, refused } => {
+            println!("nothing changed; generation {generation} stays");
+            refused
+        }
         Outcome::Built(built) => {
             print(&show(&built.written.header, built.written.octets))?;
-            for refused in &built.refused {
-                eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
-            }
-            if !built.refused.is_empty() {
-                return Ok(ExitCode::FAILURE);
-            }
+            built.refused
         }
+        Outcome::Failed { detail, .. } => bail!("{detail}"),
+    };
+    for refused in &refused {
+        eprintln!("feed {:?} was refused: {}; it goes on with {} entries", refused.feed, refused.reason, refused.carried);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether it was the disk that refused.
+fn gate_of(error: &anyhow::Error) -> Gate {
+    let is_disk = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<std::io::Error>() || matches!(cause.downcast_ref(), Some(ArtefactError::Fst { .. }))
+    };
+    if error.chain().any(is_disk) { Gate::Disk } else { Gate::Build }
 }
 
 fn show(header: &Header, octets: u64) -> String {
@@ -359,7 +381,6 @@ fn show(header: &Header, octets: u64) -> String {
         let counts = [report.entries, report.paths, report.bad, report.unsupported, report.public_suffixes, report.unmapped];
         let [entries, paths, bad, unsupported, suffixes, unmapped] = counts.map(|count| count.to_string());
         text += &row([&feed.name, &feed.format, &entries, &paths, &bad, &unsupported, &suffixes, &unmapped]);
-        text += &feed.refused.as_ref().map(|refused| format!("  refused: {}", refused.detail)).unwrap_or_default();
         text += "\n";
         for complaint in &report.samples {
             text += &format!("    {}:{}: {}: {}\n", complaint.file, complaint.line, complaint.reason, complaint.text);

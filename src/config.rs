@@ -7,6 +7,7 @@ mod blocks;
 mod differences;
 mod effect;
 mod history;
+mod lists;
 mod networks;
 mod reports;
 
@@ -16,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use blocklist_loader::{Feed, Plan, share};
+use blocklist_loader::{Feed, Plan};
 use ipnet::IpNet;
 use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ pub use self::{
     blocks::{BlockedAnswerKind, BlockedBy},
     differences::differences,
     history::History,
+    lists::Lists,
     reports::Reports,
 };
 
@@ -147,29 +149,6 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         Self { url: "sqlite:data/ox-protect.db".to_owned(), audit_head_interval_s: 600 }
-    }
-}
-
-/// `[lists]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lists {
-    /// The folder of the artefacts.
-    pub directory: PathBuf,
-    /// How many whole generations are kept, with the deltas between them.
-    pub keep: usize,
-    /// Names of the operator's own, which no feed may block: the portal, the API, the landing page.
-    pub own_names: Vec<Name>,
-    /// One of so many queries is counted by its name; 0 none.
-    pub query_sample: u32,
-    /// Where nodes share what one of them builds; absent shares nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<share::Settings>,
-}
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self { directory: "data/lists".into(), keep: 3, own_names: Vec::new(), query_sample: 64, share: None }
     }
 }
 
@@ -440,6 +419,9 @@ impl Config {
             }
         };
         root(&mut self.lists.directory);
+        if let Some(folder) = &mut self.lists.api_folder {
+            root(folder);
+        }
         root(&mut self.policy.taxonomy);
         root(&mut self.recursion.root_hints);
         root(&mut self.recursion.tls_authorities);
@@ -499,16 +481,12 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
     value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
     blocks::check(dns)?;
-    if let Some(share) = &lists.share {
-        share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string()))?;
-    }
+    lists::check(lists)?;
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
     history::check(&config.history)?;
     reports::check(&config.reports)?;
     api::check(&config.api)?;
     effect::check(config)?;
-    value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
-    value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
     value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
     let interval = store.audit_head_interval_s;
     value("store.audit_head_interval_s", (10..=86_400).contains(&interval), "10 to 86400")?;

@@ -18,7 +18,6 @@ use api::{
     tokens::Tokens,
 };
 use async_trait::async_trait;
-use blocklist_loader::Feed;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use metrics::gauge;
@@ -175,6 +174,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
         wakes: Arc::clone(&wakes),
         directory: checked.config.lists.directory.clone(),
         base: checked.base.clone(),
+        bounds: checked.config.lists.bounds(),
         taxonomy: Arc::clone(&taxonomy),
         yesterday: sampling::yesterday(&sample),
         hits: sampling::hits(&engine),
@@ -269,29 +269,14 @@ impl Node {
 
 /// What lists are to be kept: the feeds of the configuration, and those that were defined over the API.
 async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Store, board: &Board) -> anyhow::Result<lists::Settings> {
-    let mut plan = checked.plan();
-    let mut of_api = Vec::new();
-    for stored in store.feeds().await? {
-        let defined = match stored {
-            Ok(stored) => serde_json::from_value::<Feed>(stored.document).map_err(|error| format!("feed {:?}: {error}", stored.name)),
-            Err(error) => Err(error.to_string()),
-        };
-        match defined {
-            // The configuration wins: it is what the operator sees first.
-            Ok(feed) if plan.feeds.iter().any(|configured| configured.name == feed.name) => {
-                tracing::warn!(feed = feed.name, "a feed defined over the API has the name of one in the configuration, and is left out");
-            }
-            Ok(feed) => {
-                of_api.push(feed.name.clone());
-                plan.feeds.push(feed);
-            }
-            Err(error) => tracing::error!(error, "a feed defined over the API cannot be read and is left out"),
-        }
+    let defined = lists::defined(checked, store).await?;
+    Keeper::define_all(board, &defined.plan);
+    for (feed, error) in &defined.barred {
+        board.bar(feed, &error.to_string(), jiff::Timestamp::now());
     }
-    Keeper::define_all(board, &plan, &of_api);
     let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
     let share = checked.config.lists.share.clone();
-    Ok(lists::Settings { plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
+    Ok(lists::Settings { plan: defined.plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
 }
 
 /// Tells the feeds of the NOTIFY of a primary, or of one of these senders.

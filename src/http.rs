@@ -80,7 +80,7 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// One connection, from its first octet to its last.
 async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, mut end: watch::Receiver<()>) {
-    // Answers are small and complete; waiting for more of them helps nobody. Where it cannot be set, they are slower.
+    // Answers are small and complete, so the kernel need not wait for more of them (Nagle). Where it cannot be set, they are slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, mut request) = (router.clone(), request.map(Body::new));

@@ -150,6 +150,9 @@ enum ListsCommand {
         /// The taxonomy of that plan.
         #[arg(long, hide = true, value_name = "FILE", requires = "plan")]
         taxonomy: Option<PathBuf>,
+        /// Give way to everything else on this machine.
+        #[arg(long, hide = true)]
+        background: bool,
     },
     /// Show the newest generation: feeds, counts, what was not understood.
     Show {
@@ -195,6 +198,9 @@ enum ListsCommand {
         /// The taxonomy, if it is not the shipped one.
         #[arg(long, value_name = "FILE")]
         taxonomy: Option<PathBuf>,
+        /// Give way to everything else on this machine.
+        #[arg(long, hide = true)]
+        background: bool,
     },
     /// Check artefacts from the first to the last octet.
     Verify {

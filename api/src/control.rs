@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use policy::{artefact::FeedReport, blocklist::Blocklist, listing::Tier};
+use policy::{
+    artefact::{FeedReport, Refused},
+    blocklist::Blocklist,
+    listing::Tier,
+};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -73,6 +77,8 @@ pub trait ListControl: Send + Sync {
 pub struct Refusal {
     /// The key that is wrong, where it is about one.
     pub field: Option<String>,
+    /// The problem's code: `definition`, or what a definition of the API must not name.
+    pub code: &'static str,
     /// What is wrong and what would be right.
     pub message: String,
 }
@@ -112,6 +118,8 @@ pub enum Origin {
     Config,
     /// The API.
     Api,
+    /// Another node, or a configuration that is not this node's: it is in the lists, and cannot be changed here.
+    Elsewhere,
 }
 
 /// How a feed is.
@@ -126,7 +134,7 @@ pub enum Condition {
     Held,
     /// Nothing was fetched yet.
     Waiting,
-    /// The last fetch brought nothing; what was fetched before is live.
+    /// The last fetch brought nothing, or what it brought could not be built; what was there before is live.
     Failing,
 }
 
@@ -330,6 +338,8 @@ pub struct RolledBack {
 /// What stands in front of the base, and how the last build went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayState {
+    /// Versions that gates stopped, by feed.
+    pub refused: BTreeMap<String, Refused>,
     /// Entries in the overlay.
     pub entries: u64,
     /// Memory of the overlay, in octets.

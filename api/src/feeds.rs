@@ -228,6 +228,10 @@ fn refuse_configured(state: Option<&FeedState>) -> Result<(), Problem> {
         Some(FeedState { origin: Origin::Config, name, .. }) => {
             Err(Problem::conflict("configured", format!("the configuration defines {name:?}; it is changed there")))
         }
+        Some(FeedState { origin: Origin::Elsewhere, name, .. }) => Err(Problem::conflict(
+            "elsewhere",
+            format!("{name:?} is in the lists and is not defined on this node; it is changed where it is"),
+        )),
         _ => Ok(()),
     }
 }
@@ -242,8 +246,8 @@ async fn define(context: &Context, by: &Author, name: &str, expected: Option<u64
             format!("{key} is hidden and nothing is known to stand there, or it would go to another address: give it"),
         )
     })?;
-    let definition = context.lists_control.check_definition(definition).await.map_err(|Refusal { field, message }| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "definition", veil::sentence(&message)).with_field(field)
+    let definition = context.lists_control.check_definition(definition).await.map_err(|Refusal { field, code, message }| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, veil::sentence(&message)).with_field(field)
     })?;
     let changed = context.store.change_feed(by, name, expected, Some(&definition), veil::definition).await?;
     context.lists_control.define(name, definition, changed.is_new).await;

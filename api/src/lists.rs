@@ -63,12 +63,12 @@ pub struct Lists {
 pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Lists> {
     let lists = context.lists.current();
     let (swaps, last_swap) = context.lists.swaps();
-    let OverlayState { entries: overlay_entries, bytes: overlay_bytes, base_generation, parent, last_error } =
+    let OverlayState { refused, entries: overlay_entries, bytes: overlay_bytes, base_generation, parent, last_error } =
         context.lists_control.overlay();
     let header = lists.header();
     let shown = |feed: &FeedSummary| FeedSummary {
         source: veil::address(&feed.source),
-        refused: feed.refused.clone().map(|refused| Refused { detail: veil::sentence(&refused.detail), ..refused }),
+        refused: refused.get(&feed.name).cloned().map(|refused| Refused { detail: veil::sentence(&refused.detail), ..refused }),
         ..feed.clone()
     };
     Json(Lists {
@@ -85,7 +85,7 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
         swaps,
         last_swap_ms: last_swap.as_secs_f64() * 1e3,
         last_error: last_error.as_deref().map(veil::sentence),
-        feeds: header.feeds.iter().map(shown).collect(),
+        feeds: header.feeds.iter().filter(|feed| !feed.withdrawn).map(shown).collect(),
     })
 }
 

@@ -159,7 +159,7 @@ struct Inner {
     source: Box<dyn KeySet>,
     keys: RwLock<Arc<Keys>>,
     asked: Mutex<Asked>,
-    /// Whoever reads the keys holds it.
+    /// Held by the task that reads the keys.
     reading: tokio::sync::Mutex<()>,
     /// Tokens of peers that fail too often are verified one at a time.
     turn: Semaphore,

@@ -135,7 +135,7 @@ pub fn propose(
 /// A feed's summary in lists, if it was defined there as it is now.
 fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedSummary)> {
     let mut summaries = (0..).zip(&lists.header().feeds);
-    summaries.find(|(_, summary)| summary.name == feed.name && summary.definition == feed.definition())
+    summaries.find(|(_, summary)| summary.name == feed.name && !summary.withdrawn && summary.definition == feed.definition())
 }
 
 fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {

@@ -3,6 +3,7 @@
 //! A definition is checked once, when the configuration is read, with an error that says which words would be right.
 //! Whether the source exists is not asked here: a missing file refuses its feed, it does not stop the program.
 
+mod bounds;
 mod transport;
 
 use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
@@ -15,12 +16,14 @@ use policy::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub(crate) use bounds::open_within;
+pub use bounds::{Bounds, OutOfBounds};
 pub use transport::{Matching, Secret, Tsig, TsigAlgorithm};
 
 use crate::source::hexadecimal;
 
 /// Raised whenever the same file would now be read differently: entries read the old way are then read again.
-const READING_VERSION: u32 = 1;
+const READING_VERSION: u32 = 2;
 /// The longest name of a feed, in octets: it stands in URLs, in metrics and in every explanation.
 const FEED_NAME_OCTETS_MAX: usize = 64;
 /// The slug that `categories` gives to codes of known clean names.
@@ -117,6 +120,9 @@ pub struct Feed {
     /// The age of the last successful fetch that is an alarm, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u32>,
+    /// What it may reach, where it was defined over the API; none where the configuration defines it. No definition can say this itself.
+    #[serde(skip)]
+    pub bounds: Option<Bounds>,
 }
 
 fn choice() -> Tier {
@@ -334,6 +340,7 @@ impl Feed {
             must_match: Vec::new(),
             must_not_match: Vec::new(),
             max_age_s: None,
+            bounds: None,
         }
     }
 
@@ -427,6 +434,23 @@ impl Feed {
     /// Digest of all that decides how the sources are read, as the artefact keeps it. How they are fetched, and what is
     /// asked of them before they are taken, changes nothing in what they mean.
     pub(crate) fn definition(&self) -> String {
+        self.definition_of(READING_VERSION)
+    }
+
+    /// Whether a digest is that of this definition, read by this version of the program or by an earlier one.
+    pub(crate) fn was_defined_so(&self, digest: &str) -> bool {
+        (1..=READING_VERSION).any(|version| self.definition_of(version) == digest)
+    }
+
+    /// Digest of what a version of it is asked before it is taken.
+    pub(crate) fn demands(&self, own_names: &[Name]) -> String {
+        let Self { max_shrink_percent, max_growth_percent, must_match, must_not_match, .. } = self;
+        let own: Vec<String> = own_names.iter().map(ToString::to_string).collect();
+        let json = serde_json::to_vec(&(max_shrink_percent, max_growth_percent, must_match, must_not_match, own)).expect("plain data");
+        hexadecimal(&Sha256::new().chain_update(self.definition()).chain_update(json).finalize())
+    }
+
+    fn definition_of(&self, reading_version: u32) -> String {
         let plain = Self::new(self.name.clone(), self.source.clone(), self.format);
         let meaning = Self {
             scope: self.scope,
@@ -440,7 +464,7 @@ impl Feed {
             ..plain
         };
         let json = serde_json::to_vec(&meaning).expect("a feed is plain data");
-        hexadecimal(&Sha256::new().chain_update(READING_VERSION.to_be_bytes()).chain_update(json).finalize())
+        hexadecimal(&Sha256::new().chain_update(reading_version.to_be_bytes()).chain_update(json).finalize())
     }
 
     fn fault(&self, taxonomy: &Taxonomy) -> Result<(), FeedFault> {

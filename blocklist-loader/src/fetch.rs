@@ -56,6 +56,17 @@ impl Fetcher {
         }
     }
 
+    /// Whether the disk takes as much as the feed's content has now, and a mebibyte: after it refused, there is no use in asking a provider
+    /// before that.
+    pub async fn has_room(&self) -> bool {
+        let spool = match self {
+            Self::Http(list) => list.spool().clone(),
+            Self::CategoryFeed(feed) => feed.spool().clone(),
+            Self::Transfer(transfer) => transfer.spool().clone(),
+        };
+        tokio::task::spawn_blocking(move || spool.has_room()).await.unwrap_or(true)
+    }
+
     /// How long to wait before the next fetch, where that is not for the definition alone to say: a zone has its refresh,
     /// and its retry after a failure.
     #[must_use]

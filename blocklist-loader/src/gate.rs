@@ -74,6 +74,10 @@ pub enum Gate {
     Format,
     /// Our own disk refused, or the source changed while it was read.
     Disk,
+    /// Our own build could not start, or did not come to its end.
+    Build,
+    /// A definition of the API names what it must not; nothing is read.
+    Definition,
     /// Nothing in it.
     Empty,
     /// Too many rows that hold no entry.
@@ -105,6 +109,8 @@ impl Gate {
             Self::Tsig => "tsig",
             Self::Format => "format",
             Self::Disk => "disk",
+            Self::Build => "build",
+            Self::Definition => "definition",
             Self::Empty => "empty",
             Self::BadRows => "bad-rows",
             Self::Shrink => "shrink",

@@ -17,6 +17,7 @@
 //! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
+//! - [`verdict`]: what became of content that did not become live.
 //! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
 //! - [`changes`]: changed rows into the next generation, without a build; [`past`]: the way back.
 //! - [`generations`]: the artefacts in their folder.
@@ -39,10 +40,11 @@ mod spool;
 #[cfg(test)]
 mod testing;
 mod unpack;
+pub mod verdict;
 pub mod watch;
 
-pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building};
-pub use feed::{Feed, FeedError, FeedFault, Format, Matching, Secret, Tsig, TsigAlgorithm};
+pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building, waiting};
+pub use feed::{Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm};
 pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
 pub use gate::{Gate, Stop};
 pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};

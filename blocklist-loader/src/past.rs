@@ -17,6 +17,7 @@ use policy::{
 };
 
 use crate::{
+    feed::Feed,
     generations::{delta_path, newest, path_of},
     review::shown,
 };
@@ -25,14 +26,35 @@ use crate::{
 /// whole goes back as quickly.
 const RESTORED_MAX: usize = 1 << 20;
 
-/// A generation that repeats another one, under a new number. Feeds whose versions differ from those of `live` are held.
+/// A generation that repeats another one, under a new number, of the feeds that are defined now. Feeds are held whose versions differ from
+/// those of `live` or that were defined otherwise then; those that are defined no longer say nothing, and those that were not defined then
+/// are held back.
 #[must_use]
-pub fn repeat(directory: &Path, live: &Blocklist, then: &Blocklist, generation: u64, now: jiff::Timestamp) -> Delta {
-    let feeds = then.header().feeds.iter().map(|feed| {
-        let is_taken_back = live.header().feeds.iter().any(|now| now.name == feed.name && now.version != feed.version);
-        FeedSummary { held: feed.held || is_taken_back, refused: None, ..feed.clone() }
+pub fn repeat(directory: &Path, (live, then): (&Blocklist, &Blocklist), defined: &[Feed], generation: u64, now: jiff::Timestamp) -> Delta {
+    let feed_of = |summary: &FeedSummary| defined.iter().find(|feed| feed.name == summary.name).filter(|_| !summary.withdrawn);
+    let feeds = then.header().feeds.iter().map(|summary| {
+        let Some(feed) = feed_of(summary) else {
+            return FeedSummary { withdrawn: true, held: false, refused: None, ..summary.clone() };
+        };
+        let is_other = |now: &FeedSummary| now.name == summary.name && now.version != summary.version;
+        let held = summary.held || !feed.was_defined_so(&summary.definition) || live.header().feeds.iter().any(is_other);
+        // What is held goes on as it was until it is let go on, or until it is defined otherwise after this.
+        let definition = if held { feed.definition() } else { summary.definition.clone() };
+        FeedSummary { held, definition, refused: None, ..summary.clone() }
     });
-    let header = Header { generation, parent: Some(then.generation()), built_at: now, feeds: feeds.collect(), ..then.header().clone() };
+    let feeds: Vec<FeedSummary> = feeds.collect();
+    let is_there = |feed: &&Feed| feeds.iter().any(|summary| summary.name == feed.name && !summary.withdrawn);
+    let gone = feeds.iter().zip(&then.header().feeds).filter(|(now, then)| now.withdrawn && !then.withdrawn);
+    let entries_gone: u64 = gone.map(|(now, _)| now.report.entries + now.report.paths).sum();
+    let header = Header {
+        generation,
+        parent: Some(then.generation()),
+        built_at: now,
+        held_back: defined.iter().filter(|feed| !is_there(feed)).map(|feed| feed.name.clone()).collect(),
+        feeds,
+        entries: then.header().entries.saturating_sub(entries_gone),
+        ..then.header().clone()
+    };
     Delta { path: delta_path(directory, generation), header, changes: Vec::new(), sha256: String::new() }
 }
 
@@ -41,7 +63,12 @@ pub fn repeat(directory: &Path, live: &Blocklist, then: &Blocklist, generation: 
 #[must_use]
 pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str, generation: u64, now: jiff::Timestamp) -> Option<Delta> {
     let place = |lists: &Blocklist| {
-        lists.header().feeds.iter().position(|summary| summary.name == feed).and_then(|place| u16::try_from(place).ok())
+        lists
+            .header()
+            .feeds
+            .iter()
+            .position(|summary| summary.name == feed && !summary.withdrawn)
+            .and_then(|place| u16::try_from(place).ok())
     };
     let (place, then_place) = (place(live)?, place(then)?);
     let mut answers: Vec<Records> = Vec::new();
@@ -98,7 +125,9 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
     }
     let mut feeds = live.header().feeds.clone();
     let old = &then.header().feeds[usize::from(then_place)];
-    feeds[usize::from(place)] = FeedSummary { held: true, refused: None, ..old.clone() };
+    // As the feed is defined now, or the next build would take the difference for a new definition and read it anew.
+    let definition = feeds[usize::from(place)].definition.clone();
+    feeds[usize::from(place)] = FeedSummary { held: true, refused: None, definition, ..old.clone() };
     let header = Header {
         generation,
         parent: Some(live.generation()),
@@ -119,7 +148,8 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
 /// # Errors
 /// The folder cannot be listed.
 pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
-    let versions = |header: &Header| header.feeds.iter().map(|feed| (feed.name.clone(), feed.version.clone())).collect::<Vec<_>>();
+    let defined = |header: &Header| header.feeds.iter().filter(|feed| !feed.withdrawn).cloned().collect::<Vec<_>>();
+    let versions = |header: &Header| defined(header).into_iter().map(|feed| (feed.name, feed.version)).collect::<Vec<_>>();
     let (now, mut since, mut parent) = (versions(live), live.generation, live.parent);
     // From the last repetition of this content back to where it began.
     while let Some(header) = parent.and_then(|parent| header_of(directory, parent)).filter(|header| versions(header) == now) {
@@ -133,7 +163,8 @@ pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
 /// # Errors
 /// The folder cannot be listed.
 pub fn before_feed(directory: &Path, live: &Header, now: &FeedSummary) -> io::Result<Option<u64>> {
-    let is_another = |feed: &FeedSummary| feed.name == now.name && feed.version != now.version && !feed.version.is_empty();
+    let is_another =
+        |feed: &FeedSummary| feed.name == now.name && feed.version != now.version && !feed.version.is_empty() && !feed.withdrawn;
     search(directory, now.generation.min(live.generation), |header| header.feeds.iter().any(is_another))
 }
 

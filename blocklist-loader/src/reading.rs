@@ -15,9 +15,13 @@ use crate::{
     feed::{Feed, Format},
     fetch::{VERSION_DIGITS, version_of},
     gate::{Gate, Stop},
-    parse::{self, category_feed, rpz},
+    parse::{
+        self,
+        adblock::{self, TakenAway},
+        category_feed, rpz,
+    },
     rows::{Rows, Take},
-    source::{self, Found, SourceError, hexadecimal},
+    source::{self, Found, SourceError, SourceFile, hexadecimal},
     spool::Content,
     unpack::UnpackError,
 };
@@ -98,6 +102,19 @@ pub(crate) fn read_feed(
     Ok(reading)
 }
 
+/// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked for before any rule is read.
+fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceError> {
+    let mut rules = TakenAway::new();
+    for file in files {
+        source::read(file, feed.format, feed.octets_max(), &mut Sha256::new(), |found| {
+            if let Found::Line(line) = found {
+                rules.extend(adblock::bad_filter(line));
+            }
+        })?;
+    }
+    Ok(rules)
+}
+
 fn read_files(
     feed: &Feed,
     directory: &Path,
@@ -106,7 +123,15 @@ fn read_files(
     hash: &mut Sha256,
 ) -> Result<(), SourceError> {
     let (mut complained, is_about_categories) = (String::new(), feed.is_about_categories());
-    for file in source::files(feed, directory)? {
+    let files = source::files(feed, directory)?;
+    if feed.format == Format::Adblock {
+        rows.take_away(taken_away(feed, &files)?);
+    }
+    for file in files {
+        // The folder's name says which category its rows have.
+        if !feed.categories.is_empty() {
+            hash.update(&file.folder);
+        }
         let mut parser = parse::parser(feed.format, file.holds);
         source::read(&file, feed.format, feed.octets_max(), hash, |found| match found {
             Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),

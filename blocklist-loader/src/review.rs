@@ -20,7 +20,7 @@ use policy::{
 };
 
 use crate::{
-    feed::Feed,
+    feed::{Feed, open_within},
     source,
     spool::{self, folder_of},
 };
@@ -80,7 +80,14 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
         // Folders of one feed hold files of one name.
         let kept = folder.join(CONTENT).join(format!("{place:04}-{name}"));
         // Files of a spool never change, so a second name for them is as good as a copy.
-        if !feed.is_fetched() || std::fs::hard_link(&path, &kept).is_err() {
+        if !feed.is_fetched() {
+            match open_within(&path, feed.within()) {
+                Ok(mut from) => drop(io::copy(&mut from, &mut File::create(&kept)?)?),
+                // A feed of the API that leads elsewhere was refused for it; nothing of that is kept.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+            }
+        } else if std::fs::hard_link(&path, &kept).is_err() {
             std::fs::copy(&path, &kept)?;
         }
     }

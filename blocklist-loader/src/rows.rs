@@ -12,6 +12,8 @@ use policy::{
     suffix::{Suffix, public_suffix},
 };
 
+use crate::parse::adblock::TakenAway;
+
 /// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
 const SAMPLES_OF_A_KIND: u8 = 5;
 /// The longest path that is told apart from others, in octets; servers refuse longer ones.
@@ -97,6 +99,8 @@ pub(crate) struct Rows<'a> {
     samples: [u8; 4],
     take: &'a mut Take<'a>,
     failed: Option<ArtefactError>,
+    /// Rules of adblockers that other rows of the feed take away.
+    taken_away: TakenAway,
 }
 
 impl<'a> Rows<'a> {
@@ -110,7 +114,18 @@ impl<'a> Rows<'a> {
             samples: [0; 4],
             take,
             failed: None,
+            taken_away: TakenAway::new(),
         }
+    }
+
+    /// Rows of these rules say nothing.
+    pub(crate) fn take_away(&mut self, rules: TakenAway) {
+        self.taken_away = rules;
+    }
+
+    /// Whether a rule is one of those. Its identity is asked for only where there are some.
+    pub(crate) fn is_taken_away(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
+        !self.taken_away.is_empty() && self.taken_away.contains(&identity())
     }
 
     /// The rows that follow are of this file and this category.
@@ -225,6 +240,17 @@ impl<'a> Rows<'a> {
     pub(crate) fn unsupported(&mut self, row: &[u8], reason: &str) {
         self.report.unsupported += 1;
         self.complain(Kind::Unsupported, row, &reason);
+    }
+
+    /// A row that excepts a name in a way outside our subset of the format. It is counted as such, and the name is excepted as a whole, so
+    /// that no other row blocks it.
+    pub(crate) fn unsupported_exception(&mut self, row: &[u8], name: &[u8], claim: Claim, reason: &str) {
+        self.unsupported(row, reason);
+        let Some(category) = self.category else { return };
+        let mut buffer = NameBuffer::new();
+        if let Ok(name) = buffer.parse(name) {
+            self.give(Said { name, path: None, category, claim, records: None });
+        }
     }
 
     /// A row that holds no name where one must stand.

@@ -11,7 +11,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    feed::{Feed, Format},
+    feed::{Feed, Format, open_within},
     fetch::category,
     spool,
     unpack::{self, UnpackError, Unpacked},
@@ -41,6 +41,8 @@ pub(crate) struct SourceFile {
     /// The folder that holds it, whose name `categories` maps.
     pub(crate) folder: String,
     pub(crate) holds: Holds,
+    /// The folder that it must lie in, wherever links lead; absent: anywhere.
+    pub(crate) within: Option<PathBuf>,
 }
 
 /// What reading a file comes upon, in order.
@@ -96,12 +98,16 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
     }
     let source = Path::new(&feed.source);
     let metadata = look_at(source)?;
-    match (metadata.is_dir(), feed.format) {
-        (true, Format::Squidguard) => squidguard_files(source),
-        (true, _) => folder_files(source),
-        (false, _) if metadata.is_file() => Ok(vec![file_at(source.to_owned(), name_of(source), Holds::Names)]),
-        (false, _) => Err(SourceError::NotAFile(source.to_owned())),
+    let mut files = match (metadata.is_dir(), feed.format) {
+        (true, Format::Squidguard) => squidguard_files(source)?,
+        (true, _) => folder_files(source)?,
+        (false, _) if metadata.is_file() => vec![file_at(source.to_owned(), name_of(source), Holds::Names)],
+        (false, _) => return Err(SourceError::NotAFile(source.to_owned())),
+    };
+    for file in &mut files {
+        file.within = feed.within().map(Path::to_owned);
     }
+    Ok(files)
 }
 
 /// The list in its spool, called as its provider calls it.
@@ -109,7 +115,7 @@ fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, Source
     let content = content(feed, directory);
     let file = spool::whole_file(&content).map_err(|source| SourceError::Io { step: "looking at", path: content, source })?;
     let path = file.ok_or(SourceError::NotFetched)?;
-    Ok(vec![SourceFile { path, label: published_name(&feed.source), folder: String::new(), holds: Holds::Names }])
+    Ok(vec![SourceFile { path, label: published_name(&feed.source), folder: String::new(), holds: Holds::Names, within: None }])
 }
 
 /// The last part of a URL's path.
@@ -160,7 +166,7 @@ fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, Source
 
 fn file_at(path: PathBuf, label: String, holds: Holds) -> SourceFile {
     let folder = path.parent().map(name_of).unwrap_or_default();
-    SourceFile { path, label, folder, holds }
+    SourceFile { path, label, folder, holds, within: None }
 }
 
 fn children(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
@@ -240,7 +246,8 @@ pub(crate) fn read(
     mut visit: impl FnMut(Found<'_>),
 ) -> Result<(), SourceError> {
     let path = &file.path;
-    let opened = File::open(path).map_err(|source| SourceError::Io { step: "opening", path: path.clone(), source })?;
+    let opened = open_within(path, file.within.as_deref());
+    let opened = opened.map_err(|source| SourceError::Io { step: "opening", path: path.clone(), source })?;
     let mut raw = Hashing { file: opened, hash };
     let unpacked = unpack::unpack(&mut raw, &file.label, octets_max, |Unpacked { reader, is_archive }| match (is_archive, format) {
         (true, Format::Squidguard) => read_archive(path, reader, &mut visit),

@@ -37,6 +37,8 @@ const BUFFER_OCTETS: usize = 256 << 10;
 const ROW_OCTETS_MAX: u64 = 1 << 20;
 /// More deltas than this are folded into the snapshot: every read opens all of them.
 const DELTAS_MAX: u64 = 256;
+/// What the disk must take beside the content that there is before a fetch is worth while, in octets.
+const PROBE_OCTETS: u64 = 1 << 20;
 /// Deltas larger than this part of the snapshot are folded into it: every read holds them in memory.
 const DELTA_PART_MAX: u64 = 4;
 /// How often a reader that was overtaken by a writer looks again. A writer that is faster every time is none of ours.
@@ -194,6 +196,20 @@ impl Spool {
         self.commit(&Manifest { deltas, delta_octets, content, state: serde_json::to_value(state)?, ..manifest })?;
         unwanted.is_wanted = true;
         Ok(())
+    }
+
+    /// Whether the disk takes as much again as the content has, by writing it.
+    pub(crate) fn has_room(&self) -> bool {
+        let octets = Manifest::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets) + PROBE_OCTETS;
+        let path = content_of(&self.folder).join(format!("writing-{}", WRITERS.fetch_add(1, Ordering::Relaxed)));
+        let probe = Unwanted { path, is_wanted: false };
+        let written = File::create(&probe.path).and_then(|mut file| {
+            io::copy(&mut io::repeat(0).take(octets), &mut file)?;
+            file.sync_all()
+        });
+        // The state is committed by way of a file of its own.
+        let state = File::create(self.folder.join(STATE_ASIDE)).and_then(|mut file| file.write_all(&[0; 4096]));
+        written.is_ok() && state.is_ok()
     }
 
     /// Whether reading the deltas has become a burden.

@@ -11,7 +11,7 @@ use policy::{
 use serde_json::json;
 
 use crate::{
-    build::{Built, Outcome, Plan, build},
+    build::{Built, Outcome, Plan, RefusedFeed, build},
     changes::{ChangeError, Changed, Proposal, propose},
     feed::{Feed, Format},
     fetch::RowChange,
@@ -71,6 +71,14 @@ impl World {
         let Outcome::Built(built) = outcome else { panic!("nothing was built") };
         let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
         (*built, lists)
+    }
+
+    /// A build that finds nothing to be made live, and what it refused.
+    pub(crate) fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
+        let outcome = build(&self.plan, &self.taxonomy, Some(live), self.now).unwrap();
+        let Outcome::Unchanged { generation, refused } = outcome else { panic!("something was built") };
+        assert_eq!(generation, live.generation());
+        refused
     }
 
     /// What changed becomes a delta, which nobody has written yet.

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use blocklist_loader::{Built, Feed, Format, Need, Outcome, Plan, build, needs_building, newest};
+use blocklist_loader::{
+    Bounds, Built, Feed, Format, Need, Outcome, Plan, RefusedFeed, build, needs_building, newest, past, verdict, waiting,
+};
 use policy::{
     artefact::{FeedSummary, Header},
     blocklist::Blocklist,
@@ -58,6 +60,15 @@ impl House {
         (*built, lists)
     }
 
+    /// What is refused, where nothing new may come of it.
+    fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
+        let files = || newest(&self.plan.directory).unwrap();
+        let before = files();
+        let Outcome::Unchanged { generation, refused } = self.try_build(Some(live)) else { panic!("something was built") };
+        assert_eq!((generation, files()), (live.generation(), before), "the folder holds what it held");
+        refused
+    }
+
     fn categories(&self, lists: &Blocklist, name: &str) -> Vec<String> {
         let classification = lists.classify(Name::parse(name).unwrap().borrow());
         self.taxonomy.slugs(classification.choice).into_iter().map(str::to_owned).collect()
@@ -89,25 +100,209 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
         assert_eq!((built.refused[0].feed.as_str(), built.refused[0].carried), ("gambling", 1));
         assert!(built.refused[0].reason.contains(reason), "{}", built.refused[0].reason);
         let told = summary(second.header(), "gambling");
-        assert_eq!(told.refused.as_ref().map(|refused| &refused.detail), Some(&built.refused[0].reason));
+        assert_eq!(told.refused, None, "an artefact says what is live");
+        assert_eq!(verdict::refusals(&house.plan, second.header())[0].reason, built.refused[0].reason);
         assert_eq!(told.report, summary(first.header(), "gambling").report);
         assert_eq!(house.categories(&second, "www.bets.example"), ["gambling"]);
         assert!(house.categories(&second, "ads.example").is_empty());
         assert_eq!(house.categories(&second, "more.ads.example"), ["ads"]);
 
         // What was refused is not tried again until it changes, and is carried over again and again.
-        assert!(matches!(house.try_build(Some(&second)), Outcome::Unchanged { generation: 2 }));
+        assert_eq!(needs_building(&house.plan, Some(second.header())), Need::Nothing);
+        assert_eq!(house.unchanged(&second)[0].reason, built.refused[0].reason);
         std::fs::remove_file(house.path("gambling")).unwrap();
-        let (built, third) = house.build(Some(&second));
-        assert!(built.refused[0].reason.contains("No such file"), "{}", built.refused[0].reason);
-        assert_eq!(house.categories(&third, "bets.example"), ["gambling"]);
+        let refused = house.unchanged(&second);
+        assert!(refused[0].reason.contains("No such file"), "{}", refused[0].reason);
 
         house.write("gambling", "other.example\n");
-        let (built, fourth) = house.build(Some(&third));
-        assert!(built.refused.is_empty() && summary(fourth.header(), "gambling").refused.is_none());
-        assert!(house.categories(&fourth, "bets.example").is_empty());
-        assert_eq!(house.categories(&fourth, "other.example"), ["gambling"]);
+        let (built, third) = house.build(Some(&second));
+        assert!(built.refused.is_empty() && verdict::refusals(&house.plan, third.header()).is_empty());
+        assert!(house.categories(&third, "bets.example").is_empty());
+        assert_eq!(house.categories(&third, "other.example"), ["gambling"]);
     }
+}
+
+#[test]
+fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
+    let house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let (_, live) = house.build(None);
+    for page in 0..12 {
+        house.write("gambling", format!("<html>{page}</html>\n").repeat(9));
+        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Content, "page {page} is a new one");
+        assert_eq!(waiting(&house.plan, live.header()), ["gambling"]);
+        let refused = house.unchanged(&live);
+        assert_eq!((refused.len(), refused[0].gate.as_str(), refused[0].carried), (1, "bad-rows", 1), "page {page}");
+        // Neither another look nor a restart reads it again; it is still known.
+        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Nothing);
+        assert_eq!(house.unchanged(&live), refused);
+        assert_eq!(verdict::refusals(&house.plan, live.header()), refused);
+        assert!(waiting(&house.plan, live.header()).is_empty());
+    }
+    // The good one comes back: the same lists, and nothing is refused any more.
+    house.write("gambling", "bets.example\n");
+    assert_eq!(house.unchanged(&live), []);
+    assert!(verdict::refusals(&house.plan, live.header()).is_empty());
+    // Another feed goes on beside a refused one.
+    house.write("gambling", "");
+    assert_eq!(house.unchanged(&live).len(), 1);
+    house.write("ads", "more.ads.example\n");
+    let (built, next) = house.build(Some(&live));
+    assert_eq!((built.refused.len(), built.refused[0].carried, next.generation()), (1, 1, 2));
+    assert_eq!(verdict::refusals(&house.plan, next.header()).len(), 1);
+    assert_eq!(house.categories(&next, "bets.example"), ["gambling"]);
+}
+
+#[test]
+fn content_that_is_only_touched_makes_no_generation() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    house.write("folders/jeux/domains", "game.example\n");
+    house.write("folders/paris/domains", "game.example\n");
+    house = house.with("ads", Format::Squidguard, "");
+    house.plan.feeds[1].source = house.path("folders").to_string_lossy().into_owned();
+    house.plan.feeds[1].category = None;
+    house.plan.feeds[1].categories = [("jeux", "games"), ("paris", "gambling")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    let (_, live) = house.build(None);
+    for _ in 0..3 {
+        house.write("gambling", "bets.example\n");
+        house.write("folders/jeux/domains", "game.example\n");
+        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Content);
+        assert_eq!(house.unchanged(&live), []);
+        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Nothing);
+    }
+    // The same rows under another folder's name are other entries.
+    std::fs::remove_dir_all(house.path("folders/paris")).unwrap();
+    house.build(Some(&live));
+}
+
+#[test]
+fn what_is_asked_of_a_version_decides_anew_when_it_changes() {
+    let many: String = (0..20).map(|number| format!("n{number}.example\n")).collect();
+    let mut house = House::new().with("gambling", Format::Domains, &many);
+    let (_, live) = house.build(None);
+    house.write("gambling", "n1.example\n");
+    let refused = house.unchanged(&live);
+    assert_eq!(refused[0].gate.as_str(), "shrink");
+    house.plan.approved = [("gambling".to_owned(), refused[0].version.clone())].into();
+    let mut approved = House::new();
+    std::mem::swap(&mut approved.plan, &mut house.plan);
+    let (built, _) = approved.build(Some(&live));
+    assert!(built.refused.is_empty(), "an operator lets it through");
+    std::mem::swap(&mut approved.plan, &mut house.plan);
+    house.plan.approved.clear();
+    house.write("gambling", "n2.example\n");
+    assert_eq!(house.unchanged(&live).len(), 1);
+    house.plan.feeds[0].max_shrink_percent = 0;
+    let (built, _) = house.build(Some(&live));
+    assert!(built.refused.is_empty(), "it may be as small as it likes now");
+}
+
+#[test]
+fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
+    let mut house = House::new();
+    house.write("secret", "secret.example\n");
+    house.write("api/own", "own.example\n");
+    std::os::unix::fs::symlink(house.path("secret"), house.path("api/link")).unwrap();
+    house = house.with("gambling", Format::Domains, "");
+    house.plan.feeds[0].source = house.path("api").to_string_lossy().into_owned();
+    let bounds = |folder: &str| Bounds { folder: Some(house.path(folder)), allow_private: false };
+    house.plan.bounds = [("gambling".to_owned(), bounds("api"))].into();
+    // The plan's feeds do not carry it themselves, as where they came over a pipe.
+    let (built, lists) = house.build(None);
+    assert!(built.refused[0].reason.contains("leads out of lists.api_folder"), "{}", built.refused[0].reason);
+    assert!(house.categories(&lists, "secret.example").is_empty());
+    let kept: Vec<_> = std::fs::read_dir(house.plan.directory.join("feeds/gambling/refused/content")).unwrap().collect();
+    assert_eq!(kept.len(), 1, "what lies outside is not kept for review: {kept:?}");
+    std::fs::remove_file(house.path("api/link")).unwrap();
+    let (built, lists) = house.build(Some(&lists));
+    assert!(built.refused.is_empty());
+    assert_eq!(house.categories(&lists, "own.example"), ["gambling"]);
+}
+
+#[test]
+fn a_feed_whose_definition_is_barred_goes_on_with_the_entries_it_had() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let (_, first) = house.build(None);
+    house.plan.barred = ["gambling".to_owned()].into();
+    house.write("gambling", "secret.example\n");
+    assert_eq!(needs_building(&house.plan, Some(first.header())), Need::Nothing);
+    house.write("ads", "more.example\n");
+    let (built, second) = house.build(Some(&first));
+    assert!(built.refused.is_empty());
+    assert_eq!(house.categories(&second, "bets.example"), ["gambling"]);
+    assert!(house.categories(&second, "secret.example").is_empty());
+    let (_, anew) = House::build(&house, None);
+    assert!(house.categories(&anew, "secret.example").is_empty(), "nothing is read of it, ever");
+}
+
+/// Lists that were gone back to, as they are opened again.
+fn back(house: &House, live: &Blocklist, then: &Blocklist) -> std::sync::Arc<Blocklist> {
+    let generation = live.generation() + 1;
+    let mut delta = past::repeat(&house.plan.directory, (live, then), &house.plan.feeds, generation, jiff::Timestamp::UNIX_EPOCH);
+    delta.write().unwrap();
+    blocklist_loader::generations::open(&house.plan.directory, generation, &house.taxonomy).unwrap()
+}
+
+#[test]
+fn a_deleted_feed_stays_deleted_in_lists_that_had_it() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let (_, first) = house.build(None);
+    house.plan.feeds.remove(0);
+    house.write("ads", "more.ads.example\n");
+    let (_, second) = house.build(Some(&first));
+    let back = back(&house, &second, &first);
+    assert!(house.categories(&back, "bets.example").is_empty());
+    assert_eq!(house.categories(&back, "ads.example"), ["ads"]);
+    assert_eq!((summary(back.header(), "ads").held, back.header().entries), (true, 1));
+    let mut names = Vec::new();
+    back.for_each_name(|key, _| names.push(key.to_vec()));
+    assert_eq!(names.len(), 1, "it is not among the names either");
+    assert_eq!(needs_building(&house.plan, Some(back.header())), Need::Nothing, "and that needs no build");
+    house.plan.force = true;
+    let (_, built) = house.build(Some(&back));
+    assert!(!built.header().feeds.iter().any(|feed| feed.name == "gambling") && summary(built.header(), "ads").held);
+    assert_eq!(house.categories(&built, "ads.example"), ["ads"]);
+}
+
+#[test]
+fn a_feed_that_came_later_stays_out_until_it_is_let_go_on() {
+    let mut house = House::new().with("ads", Format::Domains, "ads.example\n");
+    let (_, first) = house.build(None);
+    house = house.with("gambling", Format::Domains, "bets.example\n");
+    let (_, second) = house.build(Some(&first));
+    let back = back(&house, &second, &first);
+    assert_eq!(back.header().held_back, ["gambling"]);
+    assert!(house.categories(&back, "bets.example").is_empty());
+    assert_eq!(needs_building(&house.plan, Some(back.header())), Need::Nothing);
+    house.write("ads", "other.ads.example\n");
+    house.plan.force = true;
+    let (_, built) = house.build(Some(&back));
+    house.plan.force = false;
+    assert!(house.categories(&built, "bets.example").is_empty() && summary(built.header(), "gambling").held);
+    for lists in [back, built] {
+        house.plan.released = vec!["gambling".to_owned()];
+        let (_, released) = house.build(Some(&lists));
+        assert_eq!(house.categories(&released, "bets.example"), ["gambling"]);
+        assert!(!summary(released.header(), "gambling").held);
+    }
+}
+
+#[test]
+fn a_feed_that_was_defined_otherwise_goes_back_and_is_held_as_it_was() {
+    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
+    let (_, first) = house.build(None);
+    house.plan.feeds[0].category = Some("ads".to_owned());
+    let (_, second) = house.build(Some(&first));
+    assert_eq!(house.categories(&second, "bets.example"), ["ads"]);
+    let back = back(&house, &second, &first);
+    house.plan.force = true;
+    let (_, built) = house.build(Some(&back));
+    for lists in [&back, &built] {
+        assert_eq!(house.categories(lists, "bets.example"), ["gambling"]);
+        assert!(summary(lists.header(), "gambling").held);
+    }
+    // Defined otherwise after that, it is what is defined.
+    house.plan.feeds[0].category = Some("games".to_owned());
+    assert_eq!(house.categories(&house.build(Some(&built)).1, "bets.example"), ["games"]);
 }
 
 #[test]
@@ -162,7 +357,7 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
     assert!(built.written.path.ends_with("generation-0000000001.oxl"));
     assert_eq!(needs_building(&house.plan, None), Need::Definitions);
     assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);
-    assert!(matches!(house.try_build(Some(&lists)), Outcome::Unchanged { generation: 1 }));
+    assert!(matches!(house.try_build(Some(&lists)), Outcome::Unchanged { generation: 1, .. }));
 
     house.write("beside", "not.a.source\n");
     assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);

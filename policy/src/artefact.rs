@@ -47,6 +47,9 @@ pub struct Header {
     pub built_at: jiff::Timestamp,
     /// The feeds, in the order by which marks name them.
     pub feeds: Vec<FeedSummary>,
+    /// Feeds that were defined when these lists were gone back to and that they do not have: they stay out until they are let go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<String>,
     /// The categories' slugs, in the order by which marks name them.
     pub categories: Vec<String>,
     /// When entries came, by the place that [`crate::listing::Mark::arrival`] names: the oldest first. The first place stands for its time and all before.
@@ -74,6 +77,7 @@ impl Header {
             parent: None,
             built_at,
             feeds: Vec::new(),
+            held_back: Vec::new(),
             categories: Vec::new(),
             arrivals: Vec::new(),
             answers: Vec::new(),
@@ -141,7 +145,10 @@ pub struct FeedSummary {
     /// Whether an operator rolled the feed back, and it stays until he lets it go on.
     #[serde(default)]
     pub held: bool,
-    /// What was refused, if the newest version was; the entries are then those of the version before.
+    /// Whether the feed was no longer defined when these lists were gone back to: its entries stand in the file and say nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
+    /// What was refused, if the newest version was; the entries are then those of the version before. Lists of this version do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// What was understood of it and what was not.
@@ -165,6 +172,7 @@ impl FeedSummary {
             generation: 0,
             read_at: jiff::Timestamp::UNIX_EPOCH,
             held: false,
+            withdrawn: false,
             refused: None,
             report: FeedReport::default(),
         }

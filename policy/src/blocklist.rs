@@ -79,7 +79,8 @@ pub struct Match<'a> {
 
 /// What a header says of feeds and categories, translated once.
 struct Translation {
-    feeds: Vec<(Tier, bool)>,
+    /// Tier, whether it is most specific, and whether it was withdrawn.
+    feeds: Vec<(Tier, bool, bool)>,
     categories: Vec<CategoryId>,
 }
 
@@ -90,17 +91,22 @@ impl Translation {
             category.ok_or_else(|| ArtefactError::UnknownCategory { path: path.to_owned(), slug: slug.clone() })
         };
         Ok(Self {
-            feeds: header.feeds.iter().map(|feed: &FeedSummary| (feed.tier, feed.most_specific)).collect(),
+            feeds: header.feeds.iter().map(|feed: &FeedSummary| (feed.tier, feed.most_specific, feed.withdrawn)).collect(),
             categories: header.categories.iter().map(category).collect::<Result<_, _>>()?,
         })
     }
 
     fn set(&self, marks: &[Mark]) -> MarkSet {
         let running = |&mark: &Mark| {
-            let (tier, most_specific) = self.feeds[usize::from(mark.feed)];
-            RunningMark { mark, tier, category: self.categories.get(usize::from(mark.category)).copied(), most_specific }
+            let (tier, most_specific, withdrawn) = self.feeds[usize::from(mark.feed)];
+            (!withdrawn).then(|| RunningMark {
+                mark,
+                tier,
+                category: self.categories.get(usize::from(mark.category)).copied(),
+                most_specific,
+            })
         };
-        let marks: Box<[RunningMark]> = marks.iter().map(running).collect();
+        let marks: Box<[RunningMark]> = marks.iter().filter_map(running).collect();
         MarkSet { is_ranked: marks.iter().any(|mark| mark.mark.polarity == Polarity::Allow || mark.most_specific), marks }
     }
 }
@@ -108,7 +114,8 @@ impl Translation {
 /// An artefact in memory.
 struct Base {
     generation: u64,
-    sets: Box<[MarkSet]>,
+    /// How many sets of marks its names lead to.
+    sets: usize,
     fst: Fst<FstOctets>,
     answers: usize,
 }
@@ -121,6 +128,7 @@ pub struct Blocklist {
     lists_stamp: u64,
     stamp: u64,
     base: Arc<Base>,
+    base_sets: Arc<[MarkSet]>,
     overlay: Arc<Overlay>,
     overlay_sets: Arc<Vec<MarkSet>>,
     answers: Arc<Vec<Records>>,
@@ -145,10 +153,10 @@ impl Blocklist {
         let header = Header { fst_octets: octets.len() as u64, ..Header::of(0, Timestamp::UNIX_EPOCH) };
         let range = 0..octets.len();
         let fst = Fst::new(FstOctets { octets, range }).expect("just built");
-        Self::on(Base { generation: 0, sets: Box::default(), fst, answers: 0 }, header, String::new(), 0, taxonomy)
+        Self::on((Base { generation: 0, sets: 0, fst, answers: 0 }, Arc::new([])), header, String::new(), 0, taxonomy)
     }
 
-    fn on(base: Base, mut header: Header, sha256: String, stamp: u64, taxonomy: &Taxonomy) -> Self {
+    fn on((base, base_sets): (Base, Arc<[MarkSet]>), mut header: Header, sha256: String, stamp: u64, taxonomy: &Taxonomy) -> Self {
         let answers = Arc::new(std::mem::take(&mut header.answers));
         let mut lists = Self {
             header,
@@ -156,6 +164,7 @@ impl Blocklist {
             lists_stamp: stamp,
             stamp,
             base: Arc::new(base),
+            base_sets,
             overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers,
@@ -175,7 +184,7 @@ impl Blocklist {
         let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
         let contents = artefact::read(path)?;
         let translation = Translation::of(&contents.header, path, taxonomy)?;
-        let sets: Box<[MarkSet]> = contents.mark_sets.iter().map(|marks| translation.set(marks)).collect();
+        let sets: Arc<[MarkSet]> = contents.mark_sets.iter().map(|marks| translation.set(marks)).collect();
         let fst = Fst::new(FstOctets { octets: contents.octets, range: contents.fst });
         // The walk believes every address in it, so it must be whole in itself, not only as our own writer hashed it.
         let fst = fst.and_then(|fst| fst.verify().map(|()| fst)).map_err(|_| damaged("its transducer cannot be read"))?;
@@ -185,9 +194,9 @@ impl Blocklist {
         if sets.len() >= OF_OVERLAY as usize {
             return Err(damaged("it has more sets of marks than names"));
         }
-        let base = Base { generation: contents.header.generation, sets, fst, answers: contents.header.answers.len() };
+        let base = Base { generation: contents.header.generation, sets: sets.len(), fst, answers: contents.header.answers.len() };
         let stamp = stamp_of(&contents.sha256);
-        Ok(Arc::new(Self::on(base, contents.header, contents.sha256, stamp, taxonomy)))
+        Ok(Arc::new(Self::on((base, sets), contents.header, contents.sha256, stamp, taxonomy)))
     }
 
     /// These lists with deltas applied in their order: the base is shared, the overlay is a new one.
@@ -202,6 +211,7 @@ impl Blocklist {
             lists_stamp: self.lists_stamp,
             stamp: self.stamp,
             base: Arc::clone(&self.base),
+            base_sets: Arc::clone(&self.base_sets),
             overlay: Arc::default(),
             overlay_sets: Arc::default(),
             answers: Arc::clone(&self.answers),
@@ -242,11 +252,18 @@ impl Blocklist {
             if !delta.header.answers.is_empty() {
                 Arc::make_mut(&mut next.answers).extend(delta.header.answers.iter().cloned());
             }
-            next.header = Header { answers: Vec::new(), arrivals, fst_octets: self.header.fst_octets, ..delta.header.clone() };
+            let mut feeds = delta.header.feeds.clone();
+            // What was withdrawn once is so in all that continues it.
+            feeds.iter_mut().zip(&next.header.feeds).for_each(|(feed, before)| feed.withdrawn |= before.withdrawn);
+            next.header = Header { feeds, answers: Vec::new(), arrivals, fst_octets: self.header.fst_octets, ..delta.header.clone() };
             next.sha256.clone_from(&delta.sha256);
         }
         let path = deltas.last().map(|delta| delta.path.clone()).unwrap_or_default();
         let translation = Translation::of(&next.header, &path, taxonomy)?;
+        if self.header.feeds.iter().zip(&next.header.feeds).any(|(before, now)| before.withdrawn != now.withdrawn) {
+            let marks = |set: &MarkSet| set.marks.iter().map(|mark| mark.mark).collect::<Vec<_>>();
+            next.base_sets = self.base_sets.iter().map(|set| translation.set(&marks(set))).collect();
+        }
         next.overlay_sets = Arc::new(sets.iter().map(|set| translation.set(set)).collect());
         next.overlay = Arc::new(overlay);
         next.lists_stamp = if next.sha256.is_empty() { 0 } else { stamp_of(&next.sha256) };
@@ -266,6 +283,7 @@ impl Blocklist {
             lists_stamp: self.lists_stamp,
             stamp: self.lists_stamp ^ mandates.stamp(),
             base: Arc::clone(&self.base),
+            base_sets: Arc::clone(&self.base_sets),
             overlay: Arc::clone(&self.overlay),
             overlay_sets: Arc::clone(&self.overlay_sets),
             answers: Arc::clone(&self.answers),
@@ -413,15 +431,13 @@ impl Blocklist {
     pub fn marks(&self, key: &[u8]) -> Vec<Mark> {
         let set = match self.overlay.get(key) {
             Some(place) => Some(place | OF_OVERLAY),
-            None => {
-                self.base.fst.get(key).and_then(|set| u32::try_from(set.value()).ok()).filter(|&set| (set as usize) < self.base.sets.len())
-            }
+            None => self.base.fst.get(key).and_then(|set| u32::try_from(set.value()).ok()).filter(|&set| (set as usize) < self.base.sets),
         };
         set.map(|set| self.set(set).marks.iter().map(|mark| mark.mark).collect()).unwrap_or_default()
     }
 
     fn set(&self, number: u32) -> &MarkSet {
-        if number & OF_OVERLAY == 0 { &self.base.sets[number as usize] } else { &self.overlay_sets[(number & !OF_OVERLAY) as usize] }
+        if number & OF_OVERLAY == 0 { &self.base_sets[number as usize] } else { &self.overlay_sets[(number & !OF_OVERLAY) as usize] }
     }
 
     fn for_each_mark(&self, hits: &[(u8, u32)], name: NameRef<'_>, mut visit: impl FnMut(u8, RunningMark)) {
@@ -519,7 +535,7 @@ impl Base {
                 let set = output.cat(node.final_output()).value();
                 // The artefact was verified, so the set exists; a wrong one would be no set rather than a panic.
                 if let Ok(set) = u32::try_from(set)
-                    && (set as usize) < self.sets.len()
+                    && (set as usize) < self.sets
                 {
                     hits.0[hits.1] = (u8::try_from(depth + 1).expect("at most 127 labels"), set);
                     hits.1 += 1;

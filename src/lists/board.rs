@@ -10,7 +10,10 @@ use api::control::{Alarm, Condition, EventKind, FeedState, ListEvent, Origin, Re
 use blocklist_loader::{Feed, Gate};
 use jiff::Timestamp;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use policy::{artefact::FeedSummary, blocklist::Blocklist};
+use policy::{
+    artefact::{FeedSummary, Refused},
+    blocklist::Blocklist,
+};
 use tokio::sync::broadcast;
 
 /// Events that a slow reader may be behind.
@@ -23,10 +26,34 @@ struct Entry {
     origin: Origin,
     /// When the source was last asked with success.
     fetched_at: Option<Timestamp>,
+    /// What is wrong with the source, or with the version that is refused.
     alarm: Option<Alarm>,
     refused: Option<RefusedVersion>,
+    /// Why what came of it could not be built; it is tried again.
+    build: Option<Alarm>,
+    /// Why it is not read at all.
+    barred: Option<Alarm>,
     failures: BTreeMap<Gate, u64>,
     is_stale: bool,
+}
+
+impl Entry {
+    /// What stands most in the way.
+    fn foremost(&self) -> Option<&Alarm> {
+        self.barred.as_ref().or(self.build.as_ref()).or(self.alarm.as_ref())
+    }
+
+    fn count(&mut self, gate: Gate) {
+        counter!("ox_protect_feed_failures_total", "feed" => self.feed.name.clone(), "gate" => gate.as_str()).increment(1);
+        *self.failures.entry(gate).or_default() += 1;
+    }
+
+    /// What is wrong with it, as gauges.
+    fn show(&self) {
+        let flag = |is_so: bool| f64::from(u8::from(is_so));
+        gauge!("ox_protect_feed_refused", "feed" => self.feed.name.clone()).set(flag(self.refused.is_some()));
+        gauge!("ox_protect_feed_alarm", "feed" => self.feed.name.clone()).set(flag(self.foremost().is_some()));
+    }
 }
 
 /// The feeds, and who listens.
@@ -51,14 +78,26 @@ impl Board {
 
     /// Takes a feed in, or its new definition.
     pub fn define(&self, feed: &Feed, origin: Origin) {
-        let entry =
-            Entry { feed: feed.clone(), origin, fetched_at: None, alarm: None, refused: None, failures: BTreeMap::new(), is_stale: false };
+        let entry = Entry {
+            feed: feed.clone(),
+            origin,
+            fetched_at: None,
+            alarm: None,
+            refused: None,
+            build: None,
+            barred: None,
+            failures: BTreeMap::new(),
+            is_stale: false,
+        };
+        entry.show();
         self.entries().insert(feed.name.clone(), entry);
     }
 
     /// Forgets a feed.
     pub fn remove(&self, name: &str) {
-        self.entries().remove(name);
+        if let Some(entry) = self.entries().remove(name) {
+            Entry { alarm: None, refused: None, build: None, barred: None, ..entry }.show();
+        }
     }
 
     /// Who defined a feed; none where nobody did.
@@ -87,6 +126,7 @@ impl Board {
             entry.fetched_at = Some(now);
             // What a gate of sense stopped is still stopped.
             entry.alarm = entry.refused.as_ref().map(alarm_of);
+            entry.show();
         }
     }
 
@@ -100,8 +140,7 @@ impl Board {
             let is_same = |alarm: &Alarm| alarm.gate == gate.as_str() && alarm.version == version;
             let since = entry.alarm.as_ref().filter(|alarm| is_same(alarm)).map(|alarm| alarm.since);
             if since.is_none() || refused.is_none() {
-                counter!("ox_protect_feed_failures_total", "feed" => name.to_owned(), "gate" => gate.as_str()).increment(1);
-                *entry.failures.entry(gate).or_default() += 1;
+                entry.count(gate);
             }
             let (gate_word, detail, at) = (gate.to_string(), detail.to_owned(), since.unwrap_or(now));
             match refused {
@@ -113,6 +152,7 @@ impl Board {
                 }
                 None => entry.alarm = Some(Alarm { gate: gate_word, detail, since: at, version }),
             }
+            entry.show();
             since.is_none()
         };
         if is_news {
@@ -123,11 +163,77 @@ impl Board {
         }
     }
 
+    /// What came of these feeds could not be built. Counted each time, told once for as long as the reason stays the same.
+    pub fn not_built(&self, feeds: &[String], gate: Gate, detail: &str, now: Timestamp) {
+        let mut news = Vec::new();
+        for name in feeds {
+            let mut entries = self.entries();
+            let Some(entry) = entries.get_mut(name) else { continue };
+            entry.count(gate);
+            let since = entry.build.as_ref().filter(|alarm| alarm.gate == gate.as_str()).map(|alarm| alarm.since);
+            entry.build = Some(Alarm { gate: gate.to_string(), detail: detail.to_owned(), since: since.unwrap_or(now), version: None });
+            entry.show();
+            if since.is_none() {
+                news.push(name);
+            }
+        }
+        for name in news {
+            tracing::error!(feed = name, gate = gate.as_str(), detail, "a feed could not be built; it goes on with the entries it had");
+            let told = ListEvent {
+                gate: Some(gate.to_string()),
+                detail: Some(detail.to_owned()),
+                ..event(EventKind::FeedFailing, Some(name), now)
+            };
+            self.tell(told);
+        }
+    }
+
+    /// A build came to its end: what is refused is what it says, and nothing waits for a build.
+    pub fn built(&self, refused: &[&str], generation: u64, now: Timestamp) {
+        let mut over = Vec::new();
+        for entry in self.entries().values_mut() {
+            entry.build = None;
+            if entry.refused.is_some() && !refused.contains(&entry.feed.name.as_str()) {
+                let was = entry.refused.take().map(|refused| refused.version);
+                entry.alarm = entry.alarm.take().filter(|alarm| alarm.version.is_none() || alarm.version != was);
+                over.push(entry.feed.name.clone());
+            }
+            entry.show();
+        }
+        for name in over {
+            self.tell(ListEvent { generation: Some(generation), ..event(EventKind::FeedLive, Some(&name), now) });
+        }
+    }
+
+    /// A feed is not read, because its definition names what it must not.
+    pub fn bar(&self, name: &str, detail: &str, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(name) {
+            entry.count(Gate::Definition);
+            entry.barred = Some(Alarm { gate: Gate::Definition.to_string(), detail: detail.to_owned(), since: now, version: None });
+            entry.show();
+        }
+        tracing::error!(feed = name, gate = Gate::Definition.as_str(), detail, "a feed is not read; it goes on with the entries it had");
+    }
+
+    /// What is refused at the moment, by feed.
+    pub fn refusals(&self) -> BTreeMap<String, Refused> {
+        let of = |refused: RefusedVersion| Refused {
+            version: refused.version,
+            gate: refused.gate,
+            detail: refused.detail,
+            entries: refused.entries.unwrap_or(0),
+            at: refused.at,
+        };
+        let entries = self.entries();
+        entries.iter().filter_map(|(name, entry)| Some((name.clone(), of(entry.refused.clone()?)))).collect()
+    }
+
     /// A version is live: nothing waits any more.
     pub fn live(&self, name: &str, version: &str, generation: u64, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(name) {
             entry.refused = None;
             entry.alarm = None;
+            entry.show();
         }
         self.tell(ListEvent {
             version: Some(version.to_owned()),
@@ -162,10 +268,15 @@ impl Board {
     /// Feeds as they are now.
     pub fn states(&self, lists: &Blocklist, hits: &BTreeMap<String, u64>, now: Timestamp) -> Vec<FeedState> {
         let entries = self.entries();
-        let summary = |name: &str| lists.header().feeds.iter().find(|feed| feed.name == name);
-        let own = entries.values().map(|entry| state(entry, summary(&entry.feed.name), hits, self.age(entry, now)));
-        // What another node built of feeds that this one does not define.
-        let shared = lists.header().feeds.iter().filter(|feed| !entries.contains_key(&feed.name));
+        let header = lists.header();
+        let summary = |name: &str| header.feeds.iter().find(|feed| feed.name == name && !feed.withdrawn);
+        let is_held = |name: &str| summary(name).map_or_else(|| header.held_back.iter().any(|held| held == name), |summary| summary.held);
+        let own = entries.values().map(|entry| {
+            let name = &entry.feed.name;
+            state(entry, summary(name), is_held(name), hits, self.age(entry, now))
+        });
+        // What another node, or another configuration, built of feeds that this one does not define.
+        let shared = header.feeds.iter().filter(|feed| !entries.contains_key(&feed.name) && !feed.withdrawn);
         own.chain(shared.map(|summary| shared_state(summary, hits))).collect()
     }
 
@@ -212,13 +323,13 @@ fn event(kind: EventKind, feed: Option<&str>, at: Timestamp) -> ListEvent {
     ListEvent { at, kind, feed: feed.map(str::to_owned), version: None, generation: None, gate: None, detail: None }
 }
 
-fn state(entry: &Entry, summary: Option<&FeedSummary>, hits: &BTreeMap<String, u64>, age: Option<(u64, u64)>) -> FeedState {
+fn state(entry: &Entry, summary: Option<&FeedSummary>, is_held: bool, hits: &BTreeMap<String, u64>, age: Option<(u64, u64)>) -> FeedState {
     let feed = &entry.feed;
     let version = summary.map(|summary| summary.version.clone()).filter(|version| !version.is_empty());
-    let condition = match summary {
-        Some(summary) if summary.held => Condition::Held,
+    let condition = match entry.foremost() {
+        _ if is_held => Condition::Held,
         _ if entry.refused.is_some() => Condition::Refused,
-        _ if entry.alarm.is_some() => Condition::Failing,
+        Some(_) => Condition::Failing,
         _ if version.is_none() => Condition::Waiting,
         _ => Condition::Live,
     };
@@ -238,7 +349,7 @@ fn state(entry: &Entry, summary: Option<&FeedSummary>, hits: &BTreeMap<String, u
         is_stale: entry.is_stale,
         entries: summary.map_or(0, |summary| summary.report.entries),
         report: summary.map(|summary| summary.report.clone()).unwrap_or_default(),
-        alarm: entry.alarm.clone(),
+        alarm: entry.foremost().cloned(),
         refused: entry.refused.clone(),
         failures: entry.failures.iter().map(|(gate, count)| (gate.to_string(), *count)).collect(),
         hits: hits.get(&feed.name).copied().unwrap_or(0),
@@ -266,7 +377,7 @@ fn shared_state(summary: &FeedSummary, hits: &BTreeMap<String, u64>) -> FeedStat
         source: summary.source.clone(),
         format: summary.format.clone(),
         tier: summary.tier,
-        origin: Origin::Config,
+        origin: Origin::Elsewhere,
         state: condition,
         version: Some(summary.version.clone()).filter(|version| !version.is_empty()),
         generation: Some(summary.generation),
@@ -293,6 +404,7 @@ fn describe() {
     describe_gauge!("ox_protect_feed_generation", "The generation in which a feed's live version came");
     describe_gauge!("ox_protect_feed_version", "A feed's live version: serial, sequence, or the beginning of its SHA-256 as a number");
     describe_gauge!("ox_protect_feed_refused", "1 while a version of a feed waits for an operator");
+    describe_gauge!("ox_protect_feed_alarm", "1 while a feed has an alarm: see GET /v1/feeds/{name}");
     describe_gauge!("ox_protect_feed_held", "1 while a feed is held at an earlier version");
     describe_gauge!("ox_protect_list_generation", "The generation of the lists that is live");
     describe_gauge!("ox_protect_list_names", "Distinct names in the lists");

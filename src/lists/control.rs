@@ -10,7 +10,7 @@ use api::control::{
     RolledBack, Touched, TouchedName, WhatIf,
 };
 use async_trait::async_trait;
-use blocklist_loader::{Feed, generations, newest, past, review};
+use blocklist_loader::{Bounds, Feed, generations, newest, past, review};
 use jiff::Timestamp;
 use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists, name::Name};
 use serde_json::Value;
@@ -42,6 +42,8 @@ pub struct Control {
     pub directory: std::path::PathBuf,
     /// The folder that relative sources are seen from.
     pub base: std::path::PathBuf,
+    /// What definitions of the API may name.
+    pub bounds: Bounds,
     /// The taxonomy.
     pub taxonomy: Arc<Taxonomy>,
     /// What was asked yesterday.
@@ -84,20 +86,26 @@ impl ListControl for Control {
             // A key that is missing or unknown is named in the sentence, between backticks; of any other it is known where it stands.
             let (path, message) = (error.path().to_string(), error.inner().to_string());
             let field = if path == "." { message.split('`').nth(1).map(str::to_owned) } else { Some(path) };
-            Refusal { field, message }
+            Refusal { field, code: "definition", message }
         })?;
         let feed = feed.rooted(&self.base);
+        self.bounds.check(&feed).map_err(|error| Refusal {
+            field: Some(error.field().to_owned()),
+            code: error.code(),
+            message: error.to_string(),
+        })?;
         feed.check(&self.taxonomy).map_err(|error| {
             let message = error.fault.to_string();
             let field = message.split([' ', ':']).next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-            Refusal { field: field.map(str::to_owned), message }
+            Refusal { field: field.map(str::to_owned), code: "definition", message }
         })?;
-        serde_json::to_value(&feed).map_err(|error| Refusal { field: None, message: error.to_string() })
+        serde_json::to_value(&feed).map_err(|error| Refusal { field: None, code: "definition", message: error.to_string() })
     }
 
     async fn define(&self, name: &str, definition: Value, _is_new: bool) {
         match serde_json::from_value::<Feed>(definition) {
             Ok(feed) => {
+                let feed = Feed { bounds: Some(self.bounds.clone()), ..feed };
                 self.board.define(&feed, Origin::Api);
                 let _ = self.act(|reply| Act::Define { feed: Box::new(feed), reply }).await;
             }
@@ -177,6 +185,7 @@ impl ListControl for Control {
             base_generation: lists.base_generation(),
             parent: lists.header().parent,
             last_error: self.board.last_error(),
+            refused: self.board.refusals(),
         }
     }
 
@@ -213,7 +222,7 @@ fn state(kept: &generations::Artefact, live: u64) -> Option<GenerationState> {
         bytes,
         sha256: artefact::sha256_of(&kept.path).ok()?,
         is_live: kept.generation == live,
-        versions: header.feeds.into_iter().map(|feed| (feed.name, feed.version)).collect(),
+        versions: header.feeds.into_iter().filter(|feed| !feed.withdrawn).map(|feed| (feed.name, feed.version)).collect(),
     })
 }
 

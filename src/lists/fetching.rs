@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,8 +19,6 @@ use tokio::{
 
 use super::{Act, board::Board};
 
-/// How long the start of a node waits for a feed of which nothing is there yet.
-const FIRST_FETCH_MAX: Duration = Duration::from_secs(30);
 /// Between two times that a source is asked, however often somebody says that it has changed.
 const APART_MIN: Duration = Duration::from_millis(200);
 /// After a failure the next attempt comes after this, doubled each time, or after the feed's interval if that is longer.
@@ -28,6 +27,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const LOOKED_UP_EVERY: Duration = Duration::from_secs(60);
 /// Beyond this the wait is not doubled any more.
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// The same where our own disk refused: what stood in the way is gone when somebody makes room, and a provider is asked again only then.
+const DISK_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Who is to be woken by whose NOTIFY.
 #[derive(Default)]
@@ -66,7 +67,9 @@ impl Wakes {
     }
 
     /// Asks a feed from now on, in place of what was asked under its name.
-    pub fn start(&self, feed: &Feed, plan: &Plan, acts: &mpsc::Sender<Act>, board: &Arc<Board>) {
+    ///
+    /// `first` is told when it was asked once, whatever came of that.
+    pub fn start(&self, feed: &Feed, plan: &Plan, acts: &mpsc::Sender<Act>, board: &Arc<Board>, first: Option<oneshot::Sender<()>>) {
         self.stop(&feed.name);
         if !feed.is_fetched() {
             return;
@@ -77,10 +80,16 @@ impl Wakes {
         let zone = Name::parse(zone).ok();
         let primary = Arc::new(Primary::of(host));
         let known = Arc::clone(&primary);
-        let followed = follow(feed.clone(), plan.directory.clone(), Arc::clone(&wake), acts.clone(), Arc::clone(board));
+        let following = Following {
+            feed: feed.clone(),
+            directory: plan.directory.clone(),
+            wake: Arc::clone(&wake),
+            acts: acts.clone(),
+            board: Arc::clone(board),
+        };
         let follow = async move {
             // What a name leads to may change, so it is looked up again all the time.
-            tokio::join!(followed, known.look_up());
+            tokio::join!(following.follow(first), known.look_up());
         };
         let task = tokio::spawn(follow);
         self.wakes().insert(feed.name.clone(), Wake { zone, primary, wake, task });
@@ -136,44 +145,82 @@ impl Primary {
     }
 }
 
-/// Asks one feed for ever.
-async fn follow(feed: Feed, directory: std::path::PathBuf, wake: Arc<Notify>, acts: mpsc::Sender<Act>, board: Arc<Board>) {
-    let mut fetcher = None;
-    let mut failures = 0;
-    loop {
-        let began = tokio::time::Instant::now();
-        let result = fetch(&feed, &directory, &mut fetcher).await;
-        failures = if result.is_ok() { 0 } else { failures + 1 };
-        let wait = match &result {
-            Ok(_) => fetcher.as_ref().and_then(Fetcher::interval).or_else(|| feed.interval()).unwrap_or(RETRY_MAX),
-            Err(_) => {
-                feed.interval().unwrap_or(RETRY_MIN).min(RETRY_MAX).max(RETRY_MIN * 2_u32.saturating_pow(failures.min(8))).min(RETRY_MAX)
+/// The asking of one feed.
+struct Following {
+    feed: Feed,
+    directory: PathBuf,
+    wake: Arc<Notify>,
+    acts: mpsc::Sender<Act>,
+    board: Arc<Board>,
+}
+
+impl Following {
+    /// Asks for ever.
+    async fn follow(self, mut first: Option<oneshot::Sender<()>>) {
+        let Self { feed, board, .. } = &self;
+        let mut fetcher = None;
+        let mut failures = 0;
+        loop {
+            let began = tokio::time::Instant::now();
+            let result = fetch(feed, &self.directory, &mut fetcher).await;
+            failures = if result.is_ok() { 0 } else { failures + 1 };
+            let is_of_disk = result.as_ref().is_err_and(|error| error.gate == Gate::Disk);
+            let wait = match &result {
+                Ok(_) => fetcher.as_ref().and_then(Fetcher::interval).or_else(|| feed.interval()).unwrap_or(RETRY_MAX),
+                Err(_) => feed
+                    .interval()
+                    .unwrap_or(RETRY_MIN)
+                    .min(RETRY_MAX)
+                    .max(RETRY_MIN * 2_u32.saturating_pow(failures.min(8)))
+                    .min(RETRY_MAX),
+            };
+            let has_changed = !matches!(result, Ok(Fetched::Unchanged) | Err(_));
+            match &result {
+                Ok(_) => board.fetched(&feed.name, Timestamp::now()),
+                Err(error) => board.stopped(&feed.name, error.gate, &crate::config::causes(error), None, Timestamp::now()),
             }
-        };
-        let has_changed = !matches!(result, Ok(Fetched::Unchanged) | Err(_));
-        match result {
-            Ok(Fetched::Unchanged) => board.fetched(&feed.name, Timestamp::now()),
-            Ok(fetched) => {
-                board.fetched(&feed.name, Timestamp::now());
+            if let Some(first) = first.take() {
+                let _ = first.send(());
+            }
+            if let Ok(fetched @ (Fetched::Replaced { .. } | Fetched::Changed { .. })) = result {
                 // The next version is fetched when this one has been dealt with: rows continue what is live.
                 let (done, is_done) = oneshot::channel();
-                if acts.send(Act::Fetched { feed: feed.name.clone(), fetched, done }).await.is_err() {
+                if self.acts.send(Act::Fetched { feed: feed.name.clone(), fetched, done }).await.is_err() {
                     return;
                 }
                 let _ = is_done.await;
             }
-            Err(error) => board.stopped(&feed.name, error.gate, &crate::config::causes(&error), None, Timestamp::now()),
+            if has_changed
+                && let Some(fetcher) = &mut fetcher
+                && let Err(error) = fetcher.tidy().await
+            {
+                tracing::warn!(feed = feed.name, error = crate::config::causes(&error), "the spool could not be tidied");
+            }
+            if is_of_disk {
+                self.wait_for_room(fetcher.as_ref(), failures).await;
+            } else {
+                // A tenth more or less, so that nodes that started together do not ask together.
+                let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
+                let _ = tokio::time::timeout(wait, self.wake.notified()).await;
+            }
+            tokio::time::sleep_until(began + APART_MIN).await;
         }
-        if has_changed
-            && let Some(fetcher) = &mut fetcher
-            && let Err(error) = fetcher.tidy().await
-        {
-            tracing::warn!(feed = feed.name, error = crate::config::causes(&error), "the spool could not be tidied");
+    }
+
+    /// Waits until the disk takes as much again as it refused, and looks ever less often, as it does after failures on end; an operator who
+    /// refreshes the feed has it asked at once.
+    async fn wait_for_room(&self, fetcher: Option<&Fetcher>, failures: u32) {
+        let mut wait = (RETRY_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8))).min(DISK_RETRY_MAX);
+        loop {
+            if tokio::time::timeout(wait, self.wake.notified()).await.is_ok() {
+                return;
+            }
+            match fetcher {
+                Some(fetcher) if !fetcher.has_room().await => wait = (wait * 2).min(DISK_RETRY_MAX),
+                // Opening the spool asks nobody, and says whether it can be.
+                _ => return,
+            }
         }
-        // A tenth more or less, so that nodes that started together do not ask together.
-        let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
-        let _ = tokio::time::timeout(wait, wake.notified()).await;
-        tokio::time::sleep_until(began + APART_MIN).await;
     }
 }
 
@@ -187,23 +234,6 @@ async fn fetch(feed: &Feed, directory: &std::path::Path, fetcher: &mut Option<Fe
         Some(fetcher) => fetcher.fetch().await,
         None => Ok(Fetched::Unchanged),
     }
-}
-
-/// Asks every feed of which nothing is there yet, all at once, and waits for a while: the first lists of a node shall not be empty
-/// because its first build was quicker than its providers.
-pub async fn fetch_first(plan: &Plan, board: &Board) {
-    let asked = plan.feeds.iter().filter(|feed| feed.is_fetched()).map(|feed| async move {
-        let result = tokio::time::timeout(FIRST_FETCH_MAX, fetch(feed, &plan.directory, &mut None)).await;
-        match result {
-            Ok(Ok(_)) => board.fetched(&feed.name, Timestamp::now()),
-            Ok(Err(error)) => board.stopped(&feed.name, error.gate, &crate::config::causes(&error), None, Timestamp::now()),
-            Err(_) => {
-                let detail = format!("its source did not answer within {FIRST_FETCH_MAX:?}; the node starts without it");
-                board.stopped(&feed.name, Gate::Time, &detail, None, Timestamp::now());
-            }
-        }
-    });
-    futures_util::future::join_all(asked).await;
 }
 
 #[cfg(test)]

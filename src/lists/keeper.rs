@@ -1,6 +1,7 @@
 //! The one task that decides what is live.
 
 mod back;
+mod builds;
 
 use std::{
     path::PathBuf,
@@ -11,15 +12,15 @@ use std::{
 use anyhow::Context;
 use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
-    Feed, Fetched, Need, Outcome, Plan, RowChange, Watcher,
+    Feed, Fetched, Gate, Need, Outcome, Plan, RefusedFeed, RowChange, Watcher,
     changes::{self, ChangeError, Changed},
-    generations, needs_building, newest,
+    generations, needs_building, newest, review,
     share::Role,
+    verdict,
 };
 use jiff::Timestamp;
-use metrics::counter;
 use policy::{
-    artefact::{FeedSummary, Header},
+    artefact::{FeedSummary, Header, Refused},
     blocklist::Blocklist,
     category::Taxonomy,
     live::LiveLists,
@@ -29,19 +30,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, board::Board, child, fetching::Wakes, sharing::Outbox, swap};
+use super::{Settings, board::Board, child::Failure, fetching::Wakes, sharing::Outbox, swap};
 
-/// Names in the overlay, as a part of the base's, beyond which it is folded: with a fiftieth of five million its filter lies in a core's
-/// own cache, and a lookup takes at most a twentieth longer than without (`benches/deltas.rs`).
-const FOLD_PART: u64 = 50;
-/// Smaller overlays are never folded: they cost nothing.
-const FOLD_NAMES_MIN: usize = 50_000;
-/// Deltas on end beyond which they are folded, so that a start opens no more files than this.
-const FOLD_CHAIN: u64 = 500;
-/// Times of arrival beyond which lists are built anew, well before their table is full (65,535).
-const ARRIVALS_MAX: usize = 50_000;
 /// How soon a feed whose rows cannot be applied is read as a whole again.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
+/// How long the first start of a node waits for its feeds: with a build of what came, it answers within five seconds.
+const FIRST_FETCH_MAX: Duration = Duration::from_secs(4);
 /// How often the folder is looked into for what others put there, and ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Rows that wait for a build to end; beyond, the next build reads them.
@@ -79,8 +73,8 @@ struct Meanwhile {
 
 /// What a child brings back.
 enum Brought {
-    Built(anyhow::Result<Outcome>),
-    Folded(anyhow::Result<()>),
+    Built(Result<Outcome, Failure>),
+    Folded(Result<(), Failure>),
 }
 
 /// Keeps the lists of a node.
@@ -106,6 +100,12 @@ pub struct Keeper {
     /// Another build is wanted when this one is done, and not before.
     again: bool,
     not_before: Option<tokio::time::Instant>,
+    /// Builds on end that failed.
+    failures: u32,
+    /// No fold before this.
+    no_fold_before: Option<tokio::time::Instant>,
+    /// Whether the feeds are asked already.
+    asks: bool,
     meanwhile: Vec<Meanwhile>,
     /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
     next: Waiting,
@@ -148,6 +148,9 @@ impl Keeper {
             builds: false,
             again: false,
             not_before: None,
+            failures: 0,
+            no_fold_before: None,
+            asks: false,
             meanwhile: Vec::new(),
             next: Waiting::default(),
             under_way: Waiting::default(),
@@ -166,24 +169,20 @@ impl Keeper {
         Arc::clone(&self.wakes)
     }
 
-    /// Builds once, before anything else runs.
-    pub async fn build_now(&mut self) {
-        let plan = self.next_plan();
-        let result = child::build(&plan, &self.taxonomy_path, child::Node::Starts).await;
-        self.built(result).await;
-    }
-
     /// Shows what is live.
     pub fn show_live(&self) {
         swap::show(&self.live);
-        self.tell_of_refusals(&self.live.current().header().feeds);
+        if !self.follows {
+            self.tell_of_refusals();
+        }
     }
 
     /// Keeps the lists until the process ends.
     pub async fn run(mut self) {
         if !self.follows {
-            for feed in &self.plan.feeds {
-                self.wakes.start(feed, &self.plan, &self.sender, &self.board);
+            self.again |= self.waits_for_a_build().await;
+            if !self.asks {
+                self.ask_feeds();
             }
             self.watch_files();
         }
@@ -197,11 +196,7 @@ impl Keeper {
                 },
                 brought = async { self.child.as_mut().expect("polled only while there is one").await }, if self.child.is_some() => {
                     self.child = None;
-                    match brought {
-                        Ok(Brought::Built(result)) => self.built(result).await,
-                        Ok(Brought::Folded(result)) => self.folded(result).await,
-                        Err(error) => tracing::error!(%error, "work on the lists was lost"),
-                    }
+                    self.brought(brought).await;
                 }
                 _ = tick.tick() => self.look_around().await,
             }
@@ -246,20 +241,71 @@ impl Keeper {
                 let _ = reply.send(result.is_ok());
             }
             Act::Define { feed, reply } => {
-                self.plan.feeds.retain(|other| other.name != feed.name);
-                self.wakes.start(&feed, &self.plan, &self.sender, &self.board);
-                self.plan.feeds.push(*feed);
-                self.watch_files();
-                self.again = true;
+                self.define(*feed);
                 let _ = reply.send(());
             }
             Act::Remove { feed, reply } => {
                 self.wakes.stop(&feed);
                 self.plan.feeds.retain(|other| other.name != feed);
+                self.plan.bounds.remove(&feed);
+                self.plan.barred.remove(&feed);
                 self.again = true;
                 let _ = reply.send(());
             }
         }
+    }
+
+    /// Takes a definition of the API in, at the place that it has after a restart too: behind those of the configuration, by name.
+    fn define(&mut self, feed: Feed) {
+        self.wakes.start(&feed, &self.plan, &self.sender, &self.board, None);
+        self.plan.barred.remove(&feed.name);
+        self.plan.bounds.insert(feed.name.clone(), feed.bounds.clone().unwrap_or_default());
+        let bounds = &self.plan.bounds;
+        let comes_after = |other: &Feed| bounds.contains_key(&other.name) && other.name > feed.name;
+        match self.plan.feeds.iter().position(|other| other.name == feed.name) {
+            Some(place) => self.plan.feeds[place] = feed,
+            None => {
+                let place = self.plan.feeds.iter().position(comes_after).unwrap_or(self.plan.feeds.len());
+                self.plan.feeds.insert(place, feed);
+            }
+        }
+        self.watch_files();
+        self.again = true;
+    }
+
+    /// Asks all feeds from now on.
+    fn ask_feeds(&mut self) {
+        self.asks = true;
+        for feed in self.plan.feeds.iter().filter(|feed| !self.plan.barred.contains(&feed.name)) {
+            self.wakes.start(feed, &self.plan, &self.sender, &self.board, None);
+        }
+    }
+
+    /// Asks all feeds from now on, and waits for a while until each was asked once: the first lists of a node shall not be empty because
+    /// its first build was quicker than its providers.
+    pub async fn ask_first(&mut self) {
+        self.asks = true;
+        let mut asked = Vec::new();
+        for feed in self.plan.feeds.iter().filter(|feed| feed.is_fetched() && !self.plan.barred.contains(&feed.name)) {
+            let (first, is_asked) = oneshot::channel();
+            self.wakes.start(feed, &self.plan, &self.sender, &self.board, Some(first));
+            asked.push((feed.name.clone(), is_asked));
+        }
+        let until = tokio::time::Instant::now() + FIRST_FETCH_MAX;
+        for (name, is_asked) in asked {
+            if tokio::time::timeout_at(until, is_asked).await.is_err() {
+                let detail =
+                    format!("its source did not answer within {FIRST_FETCH_MAX:?}; the node starts without it, and goes on asking");
+                self.board.stopped(&name, Gate::Time, &detail, None, Timestamp::now());
+            }
+        }
+    }
+
+    /// Whether anything differs from what is live: a daemon that ended between fetching and building has more in its spools.
+    async fn waits_for_a_build(&self) -> bool {
+        let (plan, lists) = (self.plan.clone(), self.live.current());
+        let looked = tokio::task::spawn_blocking(move || needs_building(&plan, Some(lists.header())) != Need::Nothing);
+        looked.await.unwrap_or(true)
     }
 
     /// Whether a file differs from what it was when it was read. What is fetched is not asked: its spool may be a step ahead of rows that
@@ -279,7 +325,8 @@ impl Keeper {
         let sender = self.sender.clone();
         // A full queue is being worked on; the watcher looks again in a while whatever happens.
         let wake = move || drop(sender.try_send(Act::Files));
-        match Watcher::start(self.plan.feeds.clone(), wake) {
+        let feeds = self.plan.feeds.iter().filter(|feed| !self.plan.barred.contains(&feed.name)).cloned().collect();
+        match Watcher::start(feeds, wake) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => tracing::error!(error = crate::config::causes(&error), "list files are not watched"),
         }
@@ -307,39 +354,6 @@ impl Keeper {
         self.highest
     }
 
-    /// A plan with a number for what comes of it.
-    fn next_plan(&mut self) -> Plan {
-        let generation = Some(self.next_generation());
-        Plan { generation, ..self.plan.clone() }
-    }
-
-    /// Starts what whole lists need, one at a time: a build first, then a fold.
-    fn start_child(&mut self) {
-        // Who follows gets whole artefacts from who builds.
-        if self.child.is_some() || self.follows {
-            return;
-        }
-        if self.again && self.not_before.is_none_or(|at| at <= tokio::time::Instant::now()) {
-            (self.again, self.builds, self.not_before) = (false, true, None);
-            self.under_way = std::mem::take(&mut self.next);
-            let (plan, taxonomy) = (self.next_plan(), self.taxonomy_path.clone());
-            self.child = Some(tokio::spawn(async move { Brought::Built(child::build(&plan, &taxonomy, child::Node::Serves).await) }));
-            return;
-        }
-        let lists = self.live.current();
-        // Only a build makes room in the table of times; with a delta every minute that is once a month.
-        if lists.header().arrivals.len() > ARRIVALS_MAX {
-            (self.again, self.plan.force) = (true, true);
-        }
-        let (overlay, base) = (lists.overlay_size().0, lists.header().names);
-        let chain = lists.generation().saturating_sub(lists.base_generation());
-        if overlay > FOLD_NAMES_MIN.max(usize::try_from(base / FOLD_PART).unwrap_or(usize::MAX)) || chain > FOLD_CHAIN && overlay > 0 {
-            self.builds = false;
-            let (directory, generation, taxonomy) = (self.plan.directory.clone(), lists.generation(), self.taxonomy_path.clone());
-            self.child = Some(tokio::spawn(async move { Brought::Folded(child::fold(&directory, generation, &taxonomy).await) }));
-        }
-    }
-
     /// Applies changed rows to what is live.
     async fn apply(&mut self, changed: &Meanwhile) {
         let began = Instant::now();
@@ -354,9 +368,19 @@ impl Keeper {
             }
             Err(ChangeError::Stopped(stop, proposal)) => {
                 self.board.stopped(&feed.name, stop.gate, &stop.detail, Some((&changed.version, proposal.entries)), Timestamp::now());
-                let (directory, version) = (self.plan.directory.clone(), changed.version.clone());
+                let (plan, version) = (self.plan.clone(), changed.version.clone());
+                let refused = Refused {
+                    version: version.clone(),
+                    gate: stop.gate.to_string(),
+                    detail: stop.detail,
+                    entries: proposal.entries,
+                    at: Timestamp::now(),
+                };
                 let kept = tokio::task::spawn_blocking(move || {
-                    blocklist_loader::review::keep_changes(&directory, &feed, &version, &proposal.changes)
+                    if let Some(summary) = lists.header().feeds.iter().find(|summary| summary.name == feed.name) {
+                        verdict::keep_refusal(&plan, &feed, summary, refused)?;
+                    }
+                    review::keep_changes(&plan.directory, &feed, &version, &proposal.changes)
                 });
                 if let Ok(Err(error)) = kept.await {
                     tracing::warn!(%error, "the refused version could not be kept for review");
@@ -368,7 +392,9 @@ impl Keeper {
                 if !is_held {
                     self.again = true;
                     let soon = tokio::time::Instant::now() + REBUILD_AFTER;
-                    self.not_before = self.board.refused(&feed.name).map(|_| self.not_before.unwrap_or(soon));
+                    let is_refused = self.board.refused(&feed.name).is_some();
+                    // A build that failed is not tried again the sooner for it.
+                    self.not_before = self.not_before.or(is_refused.then_some(soon)).filter(|_| is_refused || self.failures > 0);
                 }
             }
             Err(error) => {
@@ -397,101 +423,6 @@ impl Keeper {
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(ChangeError::NotContinued))
     }
 
-    /// A build has ended.
-    async fn built(&mut self, result: anyhow::Result<Outcome>) {
-        self.plan.force = false;
-        let meanwhile = std::mem::take(&mut self.meanwhile);
-        let result = match result {
-            Ok(Outcome::Built(built)) => {
-                let refused = built.refused.clone();
-                self.adopt(built.written.header.generation, meanwhile).await.map(|()| refused)
-            }
-            Ok(Outcome::Unchanged { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        };
-        let error = result.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(error) = &error {
-            counter!("ox_protect_list_build_failures_total").increment(1);
-            tracing::error!(error, "the lists could not be renewed; the last good generation stays");
-        }
-        let now = Timestamp::now();
-        let refused = result.unwrap_or_default();
-        let lists = self.live.current();
-        let summaries = &lists.header().feeds;
-        for refusal in &refused {
-            let summary = summaries.iter().find(|feed| feed.name == refusal.feed);
-            let entries = summary.and_then(|feed| feed.refused.as_ref()).map_or(0, |refused| refused.entries);
-            self.board.stopped(&refusal.feed, refusal.gate, &refusal.reason, Some((&refusal.version, entries)), now);
-        }
-        let Waiting { approvals, fetched } = std::mem::take(&mut self.under_way);
-        for (feed, reply) in approvals {
-            let approved = self.plan.approved.remove(&feed);
-            self.plan.released.retain(|released| *released != feed);
-            let refusal = refused.iter().find(|refused| refused.feed == feed);
-            let result = match (&error, refusal) {
-                (Some(error), _) => Err(ActError::Failed(error.clone())),
-                // The provider was quicker than the operator.
-                (None, Some(refusal)) if approved.as_ref().is_some_and(|approved| *approved != refusal.version) => {
-                    Err(ActError::AnotherVersion { waiting: refusal.version.clone() })
-                }
-                (None, Some(refusal)) => Err(ActError::Failed(refusal.reason.clone())),
-                (None, None) => {
-                    self.board.say(EventKind::FeedApproved, Some(&feed), lists.generation(), None, now);
-                    Ok(())
-                }
-            };
-            let _ = reply.send(result);
-        }
-        // A build that changed nothing leaves what was refused before it refused.
-        let still = summaries.iter().filter_map(|feed| Some(format!("{}: {}", feed.name, feed.refused.as_ref()?.detail)));
-        let refusals: Vec<String> = still.collect();
-        self.board.set_last_error(error.or_else(|| (!refusals.is_empty()).then(|| refusals.join("; "))));
-        for done in fetched {
-            let _ = done.send(());
-        }
-        self.prune().await;
-    }
-
-    /// Makes a generation live that was built aside, with the rows that came meanwhile.
-    async fn adopt(&mut self, generation: u64, meanwhile: Vec<Meanwhile>) -> anyhow::Result<()> {
-        let began = Instant::now();
-        let before = self.live.current();
-        let mut next = self.open(generation).await?;
-        for changed in meanwhile {
-            // Rows that the build has read already do not continue what it read.
-            if let Some(feed) = self.plan.feeds.iter().find(|feed| feed.name == changed.feed).cloned() {
-                match self.propose(&next, &feed, &changed).await {
-                    Ok(more) => next = more,
-                    Err(ChangeError::NotContinued) => {}
-                    Err(error) => {
-                        tracing::warn!(
-                            feed = feed.name,
-                            error = crate::config::causes(&error),
-                            "rows that came meanwhile are read by another build"
-                        );
-                        self.again = true;
-                    }
-                }
-            }
-        }
-        let (generation, names, bytes) = (next.generation(), next.header().names, next.octets());
-        let feeds = next.header().feeds.clone();
-        self.install(next, began);
-        tracing::info!(generation, names, bytes, "new lists are live");
-        let now = Timestamp::now();
-        for feed in &feeds {
-            let was = before.header().feeds.iter().find(|before| before.name == feed.name);
-            if feed.held && was.is_some_and(|was| !was.held) {
-                self.board.say(EventKind::FeedHeld, Some(&feed.name), generation, None, now);
-            }
-            if feed.refused.is_none() && was.is_none_or(|was| was.version != feed.version || was.refused.is_some() || was.held != feed.held)
-            {
-                self.board.live(&feed.name, &feed.version, generation, now);
-            }
-        }
-        Ok(())
-    }
-
     /// Makes lists live, and tells the other nodes.
     pub(super) fn install(&self, next: Arc<Blocklist>, began: Instant) {
         swap::install(&self.live, next, began);
@@ -502,24 +433,6 @@ impl Keeper {
         let (directory, taxonomy) = (self.plan.directory.clone(), Arc::clone(&self.taxonomy));
         let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
         Ok(opened.context("opening a generation")??)
-    }
-
-    /// A fold has ended: the same content, in one artefact.
-    async fn folded(&mut self, result: anyhow::Result<()>) {
-        let began = Instant::now();
-        let generation = self.live.load().generation();
-        let opened = match result {
-            Ok(()) => self.open(generation).await,
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(next) => {
-                tracing::info!(generation, base = next.base_generation(), "the overlay was folded into a new base");
-                self.install(next, began);
-                self.prune().await;
-            }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the overlay could not be folded; it goes on growing"),
-        }
     }
 
     async fn prune(&self) {
@@ -549,6 +462,7 @@ impl Keeper {
             match self.adopt(newest, Vec::new()).await {
                 Ok(()) => {
                     tracing::info!(generation = newest, "a generation from elsewhere is live");
+                    self.tell_of_refusals();
                     // What continues something older than what was live takes that back.
                     if let Some(to) = self.live.current().header().parent.filter(|to| *to < before) {
                         self.outbox.withdraw(to + 1..=before);
@@ -564,21 +478,17 @@ impl Keeper {
         }
     }
 
-    /// Refusals that a restart finds in what is live.
-    fn tell_of_refusals(&self, feeds: &[FeedSummary]) {
-        for feed in feeds {
-            if let Some(refused) = &feed.refused
-                && let Ok(gate) = serde_json::from_value(refused.gate.clone().into())
-            {
-                self.board.stopped(&feed.name, gate, &refused.detail, Some((&refused.version, refused.entries)), refused.at);
-            }
+    /// Refusals that a restart finds.
+    fn tell_of_refusals(&self) {
+        for RefusedFeed { feed, version, gate, reason, entries, at, .. } in verdict::refusals(&self.plan, self.live.current().header()) {
+            self.board.stopped(&feed, gate, &reason, Some((&version, entries)), at);
         }
     }
 
     /// Puts the feeds on the board.
-    pub fn define_all(board: &Board, plan: &Plan, of_api: &[String]) {
+    pub fn define_all(board: &Board, plan: &Plan) {
         for feed in &plan.feeds {
-            board.define(feed, if of_api.contains(&feed.name) { Origin::Api } else { Origin::Config });
+            board.define(feed, if plan.bounds.contains_key(&feed.name) { Origin::Api } else { Origin::Config });
         }
     }
 }

@@ -15,6 +15,7 @@
 mod board;
 mod child;
 mod control;
+mod defined;
 mod fetching;
 mod keeper;
 mod sharing;
@@ -23,6 +24,7 @@ mod swap;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -32,10 +34,15 @@ use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists
 
 pub use self::{
     board::Board,
+    child::lower_priority,
     control::{Control, Hits, Yesterday, difference},
+    defined::defined,
     fetching::Wakes,
     keeper::{Act, Keeper},
 };
+
+/// How long a node that has last good lists waits at its start for those of feeds that are defined otherwise.
+const OTHER_FEEDS_MAX: Duration = Duration::from_secs(5);
 
 /// What the keeping of lists is given.
 pub struct Settings {
@@ -71,8 +78,9 @@ pub fn open_at(directory: &Path, taxonomy: &Taxonomy, at: Timestamp) -> anyhow::
     then.map(|then| generations::open(directory, then.generation, taxonomy)).transpose().map_err(Into::into)
 }
 
-/// Opens the newest generation. Where there is none, or the feeds are defined otherwise by now, builds first: a query is never answered
-/// before its lists are there. Feeds that were never fetched are asked before that, once. A node that follows takes what is published.
+/// Opens the newest generation: a query is never answered before lists are there. Where there are none, the feeds are asked first, for a
+/// while, and what came is built, however long that takes. Where the feeds are defined otherwise than the last good lists, a build is waited
+/// for, for a while, and no provider is. A node that follows takes what is published.
 pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Keeper, Arc<LiveLists>)> {
     let mut newest = open_newest(&settings.plan, &settings.taxonomy)?;
     let share = settings.share.clone();
@@ -82,17 +90,20 @@ pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Kee
         newest = open_newest(&settings.plan, &settings.taxonomy)?;
     }
     let is_of_other_feeds = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header)) == Need::Definitions;
-    let needs_build = is_of_other_feeds && follower.is_none();
+    let (needs_build, has_lists) = (is_of_other_feeds && follower.is_none(), newest.is_some());
     let live = Arc::new(LiveLists::new(newest.unwrap_or_else(|| Arc::new(Blocklist::empty(&settings.taxonomy)))));
-    if needs_build {
-        fetching::fetch_first(&settings.plan, &board).await;
-    }
     let directory = settings.plan.directory.clone();
     let mut keeper = Keeper::new(settings, Arc::clone(&board), Arc::clone(&live))?;
-    if needs_build {
-        keeper.build_now().await;
-    } else {
-        keeper.show_live();
+    match (needs_build, has_lists) {
+        (true, false) => {
+            keeper.ask_first().await;
+            keeper.build_now().await;
+        }
+        (true, true) => {
+            keeper.show_live();
+            keeper.build_within(OTHER_FEEDS_MAX).await;
+        }
+        (false, _) => keeper.show_live(),
     }
     // Generation 0 is no lists at all: whoever answered under it would let everything through.
     if live.load().generation() == 0 {

@@ -32,13 +32,12 @@ pub fn show(live: &LiveLists) {
     gauge!("ox_protect_list_bytes").set(lists.octets() as f64);
     gauge!("ox_protect_list_overlay_names").set(lists.overlay_size().0 as f64);
     gauge!("ox_protect_list_built_timestamp_seconds").set(header.built_at.as_second() as f64);
-    for feed in &header.feeds {
+    for feed in header.feeds.iter().filter(|feed| !feed.withdrawn) {
         let name = feed.name.clone();
         gauge!("ox_protect_feed_entries", "feed" => name.clone()).set(count(feed.report.entries));
         gauge!("ox_protect_feed_bad_lines", "feed" => name.clone()).set(count(feed.report.bad));
         gauge!("ox_protect_feed_generation", "feed" => name.clone()).set(count(feed.generation));
         gauge!("ox_protect_feed_version", "feed" => name.clone()).set(number(&feed.version));
-        gauge!("ox_protect_feed_refused", "feed" => name.clone()).set(f64::from(u8::from(feed.refused.is_some())));
         gauge!("ox_protect_feed_held", "feed" => name).set(f64::from(u8::from(feed.held)));
     }
 }

@@ -8,6 +8,8 @@ use crate::world::{Events, Provider, Switch::*, World, eventually};
 
 const LIVE_WITHIN: Duration = Duration::from_secs(60);
 const FREE: &str = "192.0.2.77";
+/// The providers of a closed world are at loopback addresses.
+const PRIVATE: &str = "[lists]\napi_allow_private = true\n";
 
 fn definition(provider: &Provider, path: &str) -> Value {
     json!({
@@ -28,7 +30,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
     let provider = Provider::open();
     provider.publish("/one.txt", "one.bets.example\n");
     provider.publish("/two.txt", "two.bets.example\n");
-    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).listing("violence", "fight.example").start().await;
+    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).listing("violence", "fight.example").config(PRIVATE).start().await;
     for slug in ["gambling", "adult", "violence"] {
         world.toggle("home", slug, Block).await;
     }
@@ -88,7 +90,7 @@ async fn a_feed_made_by_the_api_is_fetched_and_outlives_a_restart() {
 #[tokio::test]
 async fn an_unusable_feed_definition_is_refused_with_the_wrong_field() {
     let provider = Provider::open();
-    let world = World::with_zone("a.example. 60 A 192.0.2.1").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("a.example. 60 A 192.0.2.1").listing("gambling", "bets.example").config(PRIVATE).start().await;
     let with = |key: &str, value: Value| {
         let mut definition = definition(&provider, "/one.txt");
         definition[key] = value;

@@ -69,7 +69,7 @@ async fn every_action_is_on_the_wire(home: &Line) {
 }
 
 async fn a_zone_is_followed_by_notify(kind: Kind) {
-    let world = World::with_zone(SITE).config("[dns]\nworkers = 1\n").start().await;
+    let world = World::with_zone(SITE).config("[dns]\nworkers = 1\n[lists]\napi_allow_private = true\n").start().await;
     let (home, port) = (world.line("127.0.7.9"), world.daemon.doors().dns().port());
     let zone = Zone { serial: 7, rows: rules() };
     let mut primary = tokio::task::block_in_place(|| Primary::telling(port, kind, zone));

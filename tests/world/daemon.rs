@@ -23,6 +23,9 @@ use toml::Table;
 
 use super::{doors::Doors, footprint::Footprint, patience::eventually, settings::dns_addresses};
 
+/// The program's copy in a folder.
+const COPY: &str = "ox-protect";
+
 /// How long a start may take: unoptimised, on a busy machine, with all real lists.
 const READY_WITHIN: Duration = Duration::from_secs(600);
 
@@ -173,6 +176,13 @@ impl Drop for Daemon {
     }
 }
 
+/// A copy of the program for this folder alone, which a test may replace while it runs. Where there is one, a daemon in the folder is it.
+pub fn copy_program(folder: &Path) -> PathBuf {
+    let copy = folder.join(COPY);
+    fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy).unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+    copy
+}
+
 /// Runs the program with these arguments until it ends: `ox-protect check`, `explain`, `lists`, …
 pub fn ox_protect(arguments: &[&str]) -> Output {
     program().args(arguments).stdin(Stdio::null()).output().expect("cargo built the executable")
@@ -180,7 +190,10 @@ pub fn ox_protect(arguments: &[&str]) -> Output {
 
 /// The executable, with nothing of the tester's own settings.
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ox-protect"));
+    without_own_settings(Command::new(env!("CARGO_BIN_EXE_ox-protect")))
+}
+
+fn without_own_settings(mut program: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OX_PROTECT_")) {
         program.env_remove(name);
     }
@@ -189,7 +202,9 @@ fn program() -> Command {
 
 fn spawn(folder: &Path, environment: &[(String, String)], said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::UnboundedReceiver<String>) {
     let complaints = File::options().create(true).append(true).open(folder.join("stderr.log"));
-    let mut child = program()
+    let copy = folder.join(COPY);
+    let program = if copy.exists() { without_own_settings(Command::new(copy)) } else { program() };
+    let mut child = { program }
         .arg("serve")
         .arg("--config")
         .arg(config_file(folder))

@@ -15,7 +15,7 @@ use super::{
     api::{Api, Switch},
     behaviour::Behaviour,
     clock::Clock,
-    daemon::Daemon,
+    daemon::{Daemon, copy_program},
     feed::{self, Feed},
     internet::Internet,
     line::{Line, line},
@@ -47,6 +47,7 @@ pub struct Draft {
     households: Option<Vec<(String, String)>>,
     settings: Vec<String>,
     clock: Option<String>,
+    copied: Option<String>,
 }
 
 impl World {
@@ -57,7 +58,7 @@ impl World {
 
     /// Begins with an Internet.
     pub fn draft(internet: Internet) -> Draft {
-        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new(), clock: None }
+        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new(), clock: None, copied: None }
     }
 
     /// Begins with an Internet in which every name has this address, by forwarding: thousands of names need no walk from the root.
@@ -161,6 +162,11 @@ impl Draft {
         self
     }
 
+    /// Runs a copy of the program that lies in the world's folder, with this search path: the test may replace it while it runs.
+    pub fn copied(self, path: &str) -> Self {
+        Self { copied: Some(path.to_owned()), ..self }
+    }
+
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
     pub fn clock(mut self, time: &str) -> Self {
         self.clock = Some(time.to_owned());
@@ -176,7 +182,11 @@ impl Draft {
         }
         let settings = settings(folder.path(), self.internet.port(), &self.feeds, &self.settings);
         let clock = self.clock.map(|time| Clock::new(folder.path(), &time));
-        let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
+        let mut environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
+        if let Some(path) = self.copied {
+            copy_program(folder.path());
+            environment.push(("PATH".to_owned(), path));
+        }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
         let api = Api::new(daemon.doors().clone(), &daemon.key());
         let world = World { daemon, api, internet: self.internet, elsewhere: self.elsewhere, clock, folder };

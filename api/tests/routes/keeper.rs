@@ -104,7 +104,7 @@ impl Keeper {
 
     fn act(&self, asked: String) -> Result<(), ActError> {
         let panics = std::mem::take(&mut self.state().panics);
-        assert!(!panics, "what nobody may see");
+        assert!(!panics, "what the caller must not see");
         let mut state = self.state();
         state.asked.push(asked);
         state.fails_with.take().map_or(Ok(()), Err)
@@ -127,7 +127,11 @@ impl ListControl for Keeper {
 
     async fn check_definition(&self, mut definition: Value) -> Result<Value, Refusal> {
         if definition["source"].as_str().is_none_or(str::is_empty) {
-            return Err(Refusal { field: Some("source".to_owned()), message: "source is empty; name a file or a folder".to_owned() });
+            return Err(Refusal {
+                field: Some("source".to_owned()),
+                code: "definition",
+                message: "source is empty; name a file or a folder".to_owned(),
+            });
         }
         definition["tier"] = "choice".into();
         Ok(definition)
@@ -211,7 +215,7 @@ impl ListControl for Keeper {
 
     fn overlay(&self) -> OverlayState {
         let last_error = Some("bets: no answer from https://ox:hunter2@lists.example/bets".to_owned());
-        OverlayState { entries: 10, bytes: 1_000, base_generation: 5, parent: Some(6), last_error }
+        OverlayState { entries: 10, bytes: 1_000, base_generation: 5, parent: Some(6), last_error, refused: Default::default() }
     }
 
     fn subscribe(&self) -> broadcast::Receiver<ListEvent> {

@@ -30,7 +30,7 @@ async fn a_handler_that_panics_is_a_counted_500_and_the_node_goes_on() {
     let path = "/v1/explain?name=panic.example";
     let answer = world.get(path).await;
     answer.is_problem(500, "panicked");
-    assert!(!answer.text.contains("what nobody may see"), "{}", answer.text);
+    assert!(!answer.text.contains("what the caller must not see"), "{}", answer.text);
     world.get(path).await.is_problem(500, "panicked");
     assert_eq!(counted("handler"), before + 2);
     world.get("/v1/explain?name=a.example").await.ok();

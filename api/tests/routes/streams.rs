@@ -17,7 +17,7 @@ const EVENTS: &str = "/v1/households/home/events";
 /// The end of a stream is told long before; a test that waits for it for ever says so.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A stream that somebody listens to.
+/// A stream that a test listens to.
 pub struct Listener(BodyDataStream);
 
 impl Listener {

@@ -99,7 +99,7 @@ struct DataPath(Arc<LiveLists>);
 #[async_trait]
 impl Explainer for DataPath {
     async fn explain(&self, asker: Asker, name: Name, _: u16, lists: Option<Arc<Blocklist>>) -> Explained {
-        assert_ne!(name.to_string(), "panic.example", "what nobody may see");
+        assert_ne!(name.to_string(), "panic.example", "what the caller must not see");
         let lists = lists.unwrap_or_else(|| self.0.current());
         let mut names = vec![name.clone()];
         if name.to_string() == "leads.example" {

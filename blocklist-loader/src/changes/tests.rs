@@ -133,6 +133,29 @@ impl Published {
     }
 }
 
+#[test]
+fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
+    let world = World::of([World::codes(&[("1", "gambling")])]);
+    world.publish(0, 1, ["a.example\t1"]);
+    let (_, lists) = world.build(None);
+    // Lists of an earlier version of the program say so in their header.
+    let refused = policy::artefact::Refused {
+        version: "0".to_owned(),
+        gate: "shrink".to_owned(),
+        detail: "too small".to_owned(),
+        entries: 1,
+        at: world.now,
+    };
+    let mut header = lists.header().clone();
+    header.feeds[0].refused = Some(refused);
+    let header = Header { generation: 2, parent: Some(1), ..header };
+    let path = generations::delta_path(&world.plan.directory, 2);
+    let told = world.apply(&lists, Delta { path, header, changes: Vec::new(), sha256: String::new() });
+    assert!(told.header().feeds[0].refused.is_some());
+    let next = world.change(&told, 0, 2, &changes(&["+b.example\t1"]));
+    assert_eq!((next.header().feeds[0].version.as_str(), &next.header().feeds[0].refused), ("2", &None));
+}
+
 /// Two feeds whose rows change, and one that speaks of the same names.
 fn world(scope: Scope, tier: Tier, matching: Matching) -> World {
     let category = |category: &str| (tier == Tier::Choice).then(|| category.to_owned());
@@ -274,7 +297,10 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let proposed = propose(&world.plan, &lists, Changed { feed: &feed, ..changed }, (2, &path), world.now);
     assert!(matches!(proposed, Err(ChangeError::NotContinued)));
     // Nor a feed that is held.
-    let held = crate::past::repeat(&world.plan.directory, &world.change(&lists, 0, 6, &rows), &lists, 3, world.now);
+    let held = {
+        let second = world.change(&lists, 0, 6, &rows);
+        crate::past::repeat(&world.plan.directory, (&second, &lists), &world.plan.feeds, 3, world.now)
+    };
     assert!(held.header.feeds[0].held);
     let held = world.apply(&lists, held);
     assert!(matches!(world.propose(&held, 0, 7, &rows), Err(ChangeError::NotContinued)));

@@ -51,8 +51,8 @@ impl Secret {
     }
 
     /// The words, where the configuration itself holds them.
-    fn literal(&self) -> Option<&str> {
-        (!self.0.starts_with(ENVIRONMENT) && !self.0.starts_with(FILE)).then_some(&*self.0)
+    pub(super) fn literal(&self) -> Option<&str> {
+        (!is_reference(&self.0)).then_some(&*self.0)
     }
 
     pub(crate) fn rooted(self, base: &Path) -> Self {
@@ -61,6 +61,11 @@ impl Secret {
             None => self,
         }
     }
+}
+
+/// Whether a text says where on this machine a secret is.
+pub(super) fn is_reference(text: &str) -> bool {
+    text.starts_with(ENVIRONMENT) || text.starts_with(FILE)
 }
 
 impl fmt::Debug for Secret {

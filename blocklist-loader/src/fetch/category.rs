@@ -28,7 +28,7 @@ use super::{
     manifest::{Codes, Files, Manifest, Published, Route},
 };
 use crate::{
-    feed::Feed,
+    feed::{Feed, open_within},
     parse::category_feed::Row,
     source::hexadecimal,
     spool::{self, RowKey, SnapshotWriter, Spool},
@@ -66,7 +66,8 @@ struct State {
 /// Where a feed is published.
 enum Place {
     Http(Box<Client>),
-    Folder(PathBuf),
+    /// A folder, and the one that its files must lie in, wherever links lead.
+    Folder(PathBuf, Option<PathBuf>),
 }
 
 /// Follows one feed.
@@ -115,7 +116,7 @@ impl CategoryFeed {
         };
         let place = match is_remote {
             true => Place::Http(Box::new(Client::new(&Feed { source: base, ..feed.clone() })?)),
-            false => Place::Folder(PathBuf::from(base)),
+            false => Place::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
         };
         Ok(Self {
             place,
@@ -234,9 +235,9 @@ impl CategoryFeed {
                 Answer::Content(response, _) => client::store(response, octets_max, hashing).await?,
                 Answer::NotModified => return Err(FetchError::new(Gate::Transport, format!("{} came without content", published.file))),
             },
-            Place::Folder(folder) => {
-                let path = folder.join(&published.file);
-                let copied = tokio::task::spawn_blocking(move || copy(&path, octets_max, hashing));
+            Place::Folder(folder, within) => {
+                let (path, within) = (folder.join(&published.file), within.clone());
+                let copied = tokio::task::spawn_blocking(move || copy(&path, within.as_deref(), octets_max, hashing));
                 copied.await.map_err(|error| disk(io::Error::other(error)))??
             }
         };
@@ -287,9 +288,9 @@ impl CategoryFeed {
                     Ok(Some((client::store(response, DOCUMENT_OCTETS_MAX, Vec::new()).await?, validators)))
                 }
             },
-            Place::Folder(folder) => {
+            Place::Folder(folder, within) => {
                 let hashing = Hashing { file: Vec::new(), hash: Sha256::new(), octets: 0 };
-                let copied = copy(&folder.join(name), DOCUMENT_OCTETS_MAX, hashing)?;
+                let copied = copy(&folder.join(name), within.as_deref(), DOCUMENT_OCTETS_MAX, hashing)?;
                 Ok(Some((copied.file, Validators::default())))
             }
         }
@@ -336,9 +337,9 @@ fn sha256(octets: &[u8]) -> String {
     hexadecimal(&Sha256::digest(octets))
 }
 
-fn copy<W: Write>(path: &Path, octets_max: u64, mut to: Hashing<W>) -> Result<Hashing<W>, FetchError> {
+fn copy<W: Write>(path: &Path, within: Option<&Path>, octets_max: u64, mut to: Hashing<W>) -> Result<Hashing<W>, FetchError> {
     let failed = |error| FetchError::because(Gate::Transport, format!("reading {}", path.display()), error);
-    let from = File::open(path).map_err(failed)?;
+    let from = open_within(path, within).map_err(failed)?;
     io::copy(&mut from.take(octets_max + 1), &mut to).map_err(failed)?;
     if to.octets > octets_max {
         return Err(FetchError::new(Gate::Size, format!("{} has more than {octets_max} octets", path.display())));

@@ -96,6 +96,10 @@ impl HttpList {
         Ok(Fetched::Replaced { version })
     }
 
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
     /// Whether it is what was published: by its checksum, its signature, and its own packing.
     async fn check(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, FetchError> {
         if let Some(url) = &self.checksum {

@@ -104,7 +104,11 @@ impl Transfer {
     /// What the first of them did wrong; the details name them all. The spool holds what it held before.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         self.key = self.settings.key()?;
-        let bounds = Bounds { until: Instant::now() + self.settings.timeout, octets: self.settings.octets_max };
+        let bounds = Bounds {
+            until: Instant::now() + self.settings.timeout,
+            octets: self.settings.octets_max,
+            public_only: self.settings.public_only,
+        };
         let mut failure: Option<FetchError> = None;
         for step in 0..self.settings.primaries.len() {
             let place = (self.preferred + step) % self.settings.primaries.len();

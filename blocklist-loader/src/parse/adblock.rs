@@ -5,40 +5,136 @@
 //! ||name^      deny, the name and all below it         @@||name^    allow, likewise
 //! |name^       deny, the name alone                    @@|name^     allow, likewise
 //! …^$important beats the rules of this feed that are not
+//! @@…^|        the same as @@…^: behind a host name nothing follows
+//! …$badfilter  takes away the very rule that stands before it, wherever in the feed that is
 //! ```
+//!
+//! An exception that says more than we can express is counted as unsupported, and its name is excepted as a whole: no rule of the feed
+//! blocks what its author let through.
+
+use std::collections::HashSet;
 
 use policy::listing::{Polarity, Scope};
 
+use super::before_comment;
 use crate::rows::{Claim, Rows};
+
+/// The modifier that takes a rule away.
+const BAD_FILTER: &[u8] = b"badfilter";
+/// The modifier that ranks a rule above others.
+const IMPORTANT: &[u8] = b"important";
+/// Modifiers of exceptions that are about what a page looks like, or about the requests of a page, and not about requests to the name.
+const OF_PAGES: [&[u8]; 11] = [
+    b"elemhide",
+    b"ehide",
+    b"generichide",
+    b"ghide",
+    b"specifichide",
+    b"shide",
+    b"genericblock",
+    b"urlblock",
+    b"jsinject",
+    b"content",
+    b"extension",
+];
 
 pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     if is_comment(row) {
         return;
     }
-    let (polarity, rule) = match row.strip_prefix(b"@@") {
-        Some(rule) => (Polarity::Allow, rule),
-        None => (Polarity::Deny, row),
-    };
-    let (scope, rule) = match (rule.strip_prefix(b"||"), rule.strip_prefix(b"|")) {
-        (Some(rule), _) => (Scope::Subtree, rule),
-        (None, Some(rule)) => (Scope::Exact, rule),
-        (None, None) => return rows.unsupported(row, "begins with neither || nor |"),
-    };
-    let (pattern, important) = match rule.strip_suffix(b"$important") {
-        Some(pattern) => (pattern, true),
-        None => (rule, false),
-    };
-    if pattern.contains(&b'$') {
-        return rows.unsupported(row, "a modifier other than $important");
+    let rule = before_comment(row);
+    let Rule { polarity, pattern, modifiers } = Rule::parse(rule);
+    // What it takes away was read before, see `bad_filters`.
+    if modifiers.contains(&BAD_FILTER) || rows.is_taken_away(|| Rule::parse(rule).identity()) {
+        return;
     }
-    let Some(name) = pattern.strip_suffix(b"^") else {
-        return rows.unsupported(row, "does not end in ^");
+    let (scope, rest) = match (pattern.strip_prefix(b"||"), pattern.strip_prefix(b"|")) {
+        (Some(rest), _) => (Scope::Subtree, rest),
+        (None, Some(rest)) => (Scope::Exact, rest),
+        (None, None) => return unsupported(row, (polarity, Scope::Subtree, pattern), &modifiers, rows, "begins with neither || nor |"),
+    };
+    let important = modifiers == [IMPORTANT];
+    if !important && !modifiers.is_empty() {
+        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "a modifier other than $important");
+    }
+    // Of a rule that blocks, `^|` may mean the root page alone.
+    let name = rest.strip_suffix(b"^").or_else(|| rest.strip_suffix(b"^|").filter(|_| polarity == Polarity::Allow));
+    let Some(name) = name else {
+        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "does not end in ^");
     };
     // Octets beyond ASCII may be an internationalised name; whether they are is decided where names are read.
-    if !name.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(octet) || !octet.is_ascii()) {
-        return rows.unsupported(row, "a pattern, not a name");
+    if !name.iter().copied().all(is_of_a_name) {
+        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "a pattern, not a name");
     }
     rows.entry(row, name, Claim { polarity, important, ..Claim::deny(scope) });
+}
+
+/// The rules that the rows of a feed take away, by their identity.
+pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
+    let row = row.trim_ascii();
+    if !row.windows(BAD_FILTER.len()).any(|window| window.eq_ignore_ascii_case(BAD_FILTER)) || is_comment(row) {
+        return None;
+    }
+    let mut rule = Rule::parse(before_comment(row));
+    let all = rule.modifiers.len();
+    rule.modifiers.retain(|modifier| *modifier != BAD_FILTER);
+    (rule.modifiers.len() < all).then(|| rule.identity())
+}
+
+/// Rules that are taken away, by their identity.
+pub(crate) type TakenAway = HashSet<Box<[u8]>>;
+
+/// A rule in its parts.
+struct Rule<'r> {
+    polarity: Polarity,
+    pattern: &'r [u8],
+    modifiers: Vec<&'r [u8]>,
+}
+
+impl<'r> Rule<'r> {
+    /// No name has a `$`, so the modifiers begin at the first one.
+    fn parse(rule: &'r [u8]) -> Self {
+        let (polarity, rule) = match rule.strip_prefix(b"@@") {
+            Some(rule) => (Polarity::Allow, rule),
+            None => (Polarity::Deny, rule),
+        };
+        let dollar = rule.iter().position(|&octet| octet == b'$');
+        let (pattern, modifiers) = dollar.map_or((rule, None), |at| (&rule[..at], Some(&rule[at + 1..])));
+        let modifiers = modifiers.map(|modifiers| modifiers.split(|&octet| octet == b',').map(<[u8]>::trim_ascii).collect());
+        Self { polarity, pattern, modifiers: modifiers.unwrap_or_default() }
+    }
+
+    /// The same for the same rule, in whatever case and with its modifiers in whatever order.
+    fn identity(mut self) -> Box<[u8]> {
+        self.modifiers.sort_unstable();
+        let polarity = if self.polarity == Polarity::Allow { "@@" } else { "" };
+        [polarity.as_bytes(), self.pattern, b"$", &self.modifiers.join(&b',')].concat().to_ascii_lowercase().into()
+    }
+}
+
+/// Counts a rule that is not of our subset; of an exception, its name is let through.
+fn unsupported(row: &[u8], (polarity, scope, rest): (Polarity, Scope, &[u8]), modifiers: &[&[u8]], rows: &mut Rows<'_>, reason: &str) {
+    let is_of_pages = !modifiers.is_empty() && modifiers.iter().all(|modifier| OF_PAGES.contains(modifier));
+    match leading_name(rest).filter(|_| polarity == Polarity::Allow && !is_of_pages) {
+        Some(name) => {
+            let important = modifiers.contains(&IMPORTANT);
+            rows.unsupported_exception(row, name, Claim { important, ..Claim::allow(scope) }, reason);
+        }
+        None => rows.unsupported(row, reason),
+    }
+}
+
+/// The whole name that a pattern begins with, behind a scheme, where it begins with one.
+fn leading_name(pattern: &[u8]) -> Option<&[u8]> {
+    let pattern = [&b"http://"[..], b"https://", b"://"].iter().find_map(|scheme| pattern.strip_prefix(*scheme)).unwrap_or(pattern);
+    let end = pattern.iter().position(|&octet| !is_of_a_name(octet)).unwrap_or(pattern.len());
+    let (name, behind) = pattern.split_at(end);
+    let ends = behind.first().is_none_or(|octet| b"^/|:?*".contains(octet));
+    (ends && name.contains(&b'.') && !name.ends_with(b".")).then_some(name)
+}
+
+fn is_of_a_name(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-_.".contains(&octet) || !octet.is_ascii()
 }
 
 /// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and its kin look like comments and are rules for browsers.
@@ -91,9 +187,20 @@ mod tests {
             "||a.example^$third-party,important",
             "||a.example^$denyallow=b.example",
             "||a.example^$important$important",
+            "||a.example^$important,important",
             "||a.example^|",
-            "@@a.example",
             "@@@@||a.example^",
+            "@@||a.*.example^",
+            "@@/regex[0-9]/",
+            "@@||a.example^$elemhide",
+            "@@||a.example^$generichide,specifichide",
+            "||a.example^#comment",
+            "||a.example^ ! comment",
+            "||a.example^ ; comment",
+            "a.example#@#.banner",
+            "a.example#?#div",
+            "a.example#$#body { margin: 0 }",
+            "a.example#comment",
             "/banner[0-9]+/",
             "-banner-",
             "##.banner",
@@ -104,6 +211,62 @@ mod tests {
             "||a.example^ ||b.example^",
         ] {
             check(Adblock, rule, "", counts(0).unsupported(1));
+        }
+    }
+
+    #[test]
+    fn a_comment_begins_with_a_hash_after_white_space() {
+        check(Adblock, "||a.example^ # why\n@@||b.example^\t#why\n", "subtree a.example, allow subtree b.example", counts(2));
+    }
+
+    #[test]
+    fn an_exception_that_ends_at_its_host_is_an_exception() {
+        check(Adblock, "@@||a.example^|\n@@|b.example^|\n", "allow subtree a.example, allow exact b.example", counts(2));
+        check(Adblock, "@@||a.example^|$important\n", "important allow subtree a.example", counts(1));
+    }
+
+    #[test]
+    fn a_name_whose_exception_says_more_is_let_through_as_a_whole() {
+        for rule in [
+            "@@||a.example^$third-party",
+            "@@||a.example^$script,domain=b.example",
+            "@@||a.example/path",
+            "@@||a.example/path^$image",
+            "@@||a.example",
+            "@@||a.example|",
+            "@@||a.example:8080^",
+            "@@||a.example*",
+            "@@a.example",
+            "@@://a.example^",
+            "@@||a.example^$dnstype=AAAA",
+        ] {
+            check(Adblock, rule, "allow subtree a.example", counts(0).unsupported(1));
+        }
+        check(Adblock, "@@|https://a.example^\n@@|a.example/\n", "allow exact a.example, allow exact a.example", counts(0).unsupported(2));
+        check(Adblock, "@@||a.example^$important,third-party\n", "important allow subtree a.example", counts(0).unsupported(1));
+    }
+
+    #[test]
+    fn a_bad_filter_takes_away_the_very_rule_it_names() {
+        let both_ways = |rule: &str, filter: &str, entries: &str, count: u64| {
+            check(Adblock, format!("{rule}\n{filter}\n||z.example^\n"), entries, counts(count));
+            check(Adblock, format!("{filter}\n{rule}\n||z.example^\n"), entries, counts(count));
+        };
+        both_ways("||a.example^", "||a.example^$badfilter", "subtree z.example", 1);
+        both_ways("||A.Example^", "||a.example^$badfilter # why", "subtree z.example", 1);
+        both_ways("@@||a.example^", "@@||a.example^$badfilter", "subtree z.example", 1);
+        both_ways("||a.example^$important", "||a.example^$badfilter,important", "subtree z.example", 1);
+        both_ways("@@||a.example^$script,third-party", "@@||a.example^$third-party,script,badfilter", "subtree z.example", 1);
+        // Another rule about the same name stays.
+        for (rule, filter) in [
+            ("||a.example^", "||a.example^$important,badfilter"),
+            ("||a.example^", "@@||a.example^$badfilter"),
+            ("||a.example^", "||b.a.example^$badfilter"),
+            ("||a.example^", "|a.example^$badfilter"),
+            ("||a.example^", "! ||a.example^$badfilter"),
+        ] {
+            let text = format!("{filter}\n{rule}\n");
+            check(Adblock, text, "subtree a.example", counts(1));
         }
     }
 

@@ -1,12 +1,26 @@
-//! The options of dnsmasq that make a domain and all below it answer nothing: `address=/name/SINK`, `local=/name/`,
-//! `server=/name/`. An option that sends a domain somewhere else is not a listing.
+//! The options of dnsmasq about a domain and all below it. Those that answer nothing list it: `address=/name/SINK`, `local=/name/`,
+//! `server=/name/`. `server=/name/#` gives it back to the usual servers: an exception. As in dnsmasq, the longest domain speaks for a name,
+//! dots before it are dropped, `*.name` is what is below the name, and several domains may stand in one option.
 
-use policy::listing::Scope;
+use policy::listing::{Polarity, Scope};
 
+use super::{before_comment, is_own_machine};
 use crate::rows::{Claim, Rows};
 
 /// Where an `address` points that points nowhere. Absent means NXDOMAIN, `#` both unspecified addresses.
 const SINKS: [&[u8]; 6] = [b"", b"#", b"0.0.0.0", b"::", b"127.0.0.1", b"::1"];
+/// The server that is the usual ones.
+const USUAL_SERVERS: &[u8] = b"#";
+
+/// What an option does with its domains.
+enum Deed {
+    /// Answers nothing.
+    Lists,
+    /// Resolves as if no option were there.
+    Excepts,
+    /// Has another answer or another server for them, which we have not; neither blocks.
+    SendsElsewhere,
+}
 
 pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let option = before_comment(row);
@@ -17,34 +31,48 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         return rows.unsupported(row, "an option that lists no name");
     };
     let (key, value) = (option[..equals].trim_ascii_end(), option[equals + 1..].trim_ascii_start());
-    let sinks: &[&[u8]] = match key {
-        b"address" => &SINKS,
-        b"local" | b"server" => &SINKS[..1],
-        _ => return rows.unsupported(row, "an option that lists no name"),
-    };
+    if !matches!(key, b"address" | b"local" | b"server") {
+        return rows.unsupported(row, "an option that lists no name");
+    }
     let names_and_target = value
         .strip_prefix(b"/")
         .and_then(|value| value.iter().rposition(|&octet| octet == b'/').map(|at| (&value[..at], &value[at + 1..])));
     let Some((names, target)) = names_and_target else {
         return rows.unsupported(row, "names no domain between slashes");
     };
-    if !sinks.contains(&target) {
-        return rows.unsupported(row, "sends the domain elsewhere, which is not a listing");
-    }
-    // `//` is every name without a dot and `#` every name at all: rules about the network, not about a domain.
-    if names.split(|&octet| octet == b'/').any(|name| matches!(name, b"" | b"#") || name.contains(&b'*')) {
-        return rows.unsupported(row, "a pattern, not a name");
-    }
-    for name in names.split(|&octet| octet == b'/') {
-        rows.entry(row, name, Claim::deny(Scope::Subtree));
+    let deed = match key {
+        b"address" if SINKS.contains(&target) => Deed::Lists,
+        b"address" => Deed::SendsElsewhere,
+        _ if target.is_empty() => Deed::Lists,
+        _ if target == USUAL_SERVERS => Deed::Excepts,
+        _ => Deed::SendsElsewhere,
+    };
+    for domain in names.split(|&octet| octet == b'/') {
+        one(row, domain, &deed, rows);
     }
 }
 
-/// Here `#` also is a sink, so a comment begins at the start of the line or after white space.
-fn before_comment(row: &[u8]) -> &[u8] {
-    let starts = |at: usize| row[at] == b'#' && (at == 0 || row[at - 1].is_ascii_whitespace());
-    let end = (0..row.len()).find(|&at| starts(at)).unwrap_or(row.len());
-    row[..end].trim_ascii_end()
+fn one(row: &[u8], domain: &[u8], deed: &Deed, rows: &mut Rows<'_>) {
+    let domain = &domain[domain.iter().take_while(|&&octet| octet == b'.').count()..];
+    // `//` is every name without a dot and `#` every name at all: rules about the network, not about a domain.
+    if matches!(domain, b"" | b"#" | b"*") {
+        return rows.unsupported(row, "a pattern, not a name");
+    }
+    let (scope, name) = match domain.strip_prefix(b"*") {
+        None => (Scope::Subtree, domain),
+        Some(rest) => match rest.strip_prefix(b".") {
+            Some(name) => (Scope::Descendants, name),
+            // `*name` is also every name that ends in these letters.
+            None if matches!(deed, Deed::Lists) => return rows.unsupported(row, "a pattern, not a name"),
+            None => return rows.unsupported_exception(row, rest, Claim::allow(Scope::Subtree), "a pattern, not a name"),
+        },
+    };
+    let claim = Claim { polarity: if matches!(deed, Deed::Lists) { Polarity::Deny } else { Polarity::Allow }, ..Claim::deny(scope) };
+    match deed {
+        Deed::Lists if is_own_machine(name) => {}
+        Deed::Lists | Deed::Excepts => rows.entry(row, name, claim),
+        Deed::SendsElsewhere => rows.unsupported_exception(row, name, claim, "sends the domain elsewhere, which is not a listing"),
+    }
 }
 
 #[cfg(test)]
@@ -73,25 +101,68 @@ mod tests {
     }
 
     #[test]
+    fn dots_before_a_domain_are_dropped() {
+        for option in ["address=/.a.example/127.0.0.1", "address=/..a.example/#", "server=/.a.example/", "local=/.a.example/"] {
+            check(Dnsmasq, option, "subtree a.example", counts(1));
+        }
+        check(Dnsmasq, "address=/.a.example/.b.example/0.0.0.0\n", "subtree a.example, subtree b.example", counts(2));
+        check(Dnsmasq, "server=/.a.example/#\n", "allow subtree a.example", counts(1));
+    }
+
+    #[test]
+    fn a_star_is_what_is_below_the_domain() {
+        check(Dnsmasq, "address=/*.a.example/\nlocal=/*.b.example/\n", "descendants a.example, descendants b.example", counts(2));
+        check(Dnsmasq, "address=/*a.example/\naddress=/*/\naddress=/a.*.example/#\n", "", counts(0).unsupported(2).bad(1));
+    }
+
+    #[test]
+    fn a_domain_of_the_usual_servers_is_an_exception() {
+        check(
+            Dnsmasq,
+            "address=/a.example/0.0.0.0\nserver=/good.a.example/#\nlocal=/b.example/c.example/# # why\nserver=/*.d.example/#\n",
+            "subtree a.example, allow subtree good.a.example, allow subtree b.example, allow subtree c.example, allow descendants d.example",
+            counts(5),
+        );
+    }
+
+    #[test]
+    fn a_domain_that_is_sent_elsewhere_is_counted_and_not_blocked() {
+        for option in
+            ["address=/a.example/192.0.2.1", "server=/a.example/192.0.2.1#5353", "local=/a.example/192.0.2.1", "server=/*a.example/#"]
+        {
+            check(Dnsmasq, option, "allow subtree a.example", counts(0).unsupported(1));
+        }
+    }
+
+    #[test]
+    fn the_own_names_of_a_machine_are_no_entries() {
+        check(Dnsmasq, "address=/localhost/127.0.0.1\naddress=/localhost.localdomain/a.example/::1\n", "subtree a.example", counts(1));
+    }
+
+    #[test]
     fn an_option_that_does_something_else_is_counted() {
         for option in [
-            "address=/a.example/192.0.2.1",
-            "server=/a.example/192.0.2.1",
-            "server=/a.example/#",
-            "local=/a.example/#",
             "server=192.0.2.1",
             "address=/#/0.0.0.0",
             "address=//0.0.0.0",
-            "address=/*.a.example/",
+            "address=/./0.0.0.0",
             "address=a.example",
             "address=/a.example",
             "cache-size=1000",
             "no-resolv",
             "a.example",
             "=/a.example/",
+            "! a.example",
+            "a.example##.banner",
         ] {
             check(Dnsmasq, option, "", counts(0).unsupported(1));
         }
+        check(
+            Dnsmasq,
+            "address=/a.example##.banner/#\naddress=/a.example/#why\n",
+            "allow subtree a.example",
+            counts(0).unsupported(1).bad(1),
+        );
     }
 
     #[test]

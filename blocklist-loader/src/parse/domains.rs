@@ -1,4 +1,4 @@
-//! One name a line; `#` begins a comment, also after the name. What a bare name covers is the configuration's word.
+//! One name a line; `#` begins a comment at the start of the row or after white space. What a bare name covers is the configuration's word.
 //!
 //! A row that is an IPv4 address is taken as the name it also is. Published lists hold hundreds of them; some programs do
 //! ask for an address as if it were a name, and then the list's word holds; nobody else is touched, since no such
@@ -6,12 +6,12 @@
 
 use policy::listing::Scope;
 
-use super::before_comment;
+use super::{is_own_machine, names_of};
 use crate::rows::{Claim, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
-    let name = before_comment(row);
-    if name.is_empty() {
+    let name = names_of(row);
+    if name.is_empty() || is_own_machine(name) {
         return;
     }
     if name.iter().any(u8::is_ascii_whitespace) {
@@ -28,7 +28,8 @@ mod tests {
     #[test]
     fn one_name_a_line_with_comments_anywhere() {
         check(Domains, "a.example\nB.Example.\n", "subtree a.example, subtree b.example", counts(2));
-        check(Domains, "# head\n\n  a.example   # why\nb.example#why\n#\n", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "# head\n\n  a.example   # why\nb.example\t#why\n#\n", "subtree a.example, subtree b.example", counts(2));
+        check(Domains, "! head\n; head\n//head\n!\na.example\n", "subtree a.example", counts(1));
         check(Domains, "a.example\r\nb.example\r\n", "subtree a.example, subtree b.example", counts(2));
         check(Domains, "\u{feff}a.example\nb.example", "subtree a.example, subtree b.example", counts(2));
         check(Domains, "bücher.example\n_dmarc.a.example\n", "subtree xn--bcher-kva.example, subtree _dmarc.a.example", counts(2));
@@ -45,6 +46,43 @@ mod tests {
         check(Domains, b"# caf\xe9\na.example\n", "subtree a.example", counts(1));
         check(Domains, format!("{}.example\n", "x".repeat(64)), "", counts(0).bad(1));
         check(Domains, "abcdefg.".repeat(40), "", counts(0).bad(1));
+    }
+
+    #[test]
+    fn a_rule_for_browsers_lists_nothing_and_is_counted() {
+        for row in
+            ["shop.example##.banner", "shop.example#@#.x", "shop.example#?#div", "shop.example#$#a{}", "shop.example#why", "a.example# why"]
+        {
+            check(Domains, row, "", counts(0).bad(1));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_name_without_a_hash_is_no_comment() {
+        for row in ["a.example ; why", "a.example // why", "a.example ! why", "a.example$third-party", "a.example;why"] {
+            check(Domains, row, "", counts(0).bad(1));
+        }
+    }
+
+    #[test]
+    fn a_url_a_port_and_a_network_are_no_names() {
+        for row in [
+            "https://a.example/",
+            "a.example:8080",
+            "a.example/path",
+            "a.example?x",
+            "user@a.example",
+            "2001:db8::1",
+            "[::1]",
+            "192.0.2.0/24",
+        ] {
+            check(Domains, row, "", counts(0).bad(1));
+        }
+    }
+
+    #[test]
+    fn the_own_names_of_a_machine_are_no_entries() {
+        check(Domains, "localhost\nLOCALHOST.localdomain\nlocalhost4.localdomain4.\na.example\n", "subtree a.example", counts(1));
     }
 
     #[test]

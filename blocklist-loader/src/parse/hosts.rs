@@ -1,31 +1,15 @@
-//! The syntax of `/etc/hosts`: an address, then names; `#` begins a comment. Which address does not matter. The names
-//! that such a file holds for its own machine's sake are not entries.
+//! The syntax of `/etc/hosts`: an address, then names; `#` begins a comment at the start of the row or after white space. Which address
+//! does not matter. The names that such a file holds for its own machine's sake are not entries, whatever address they have.
 
 use std::net::IpAddr;
 
 use policy::listing::Scope;
 
-use super::{before_comment, words};
+use super::{is_own_machine, names_of, starts_comment_row, words};
 use crate::rows::{Claim, Rows};
 
-/// What the head of a hosts file says of the machine itself, over the common systems.
-const OWN_NAMES: [&str; 12] = [
-    "localhost",
-    "localhost.localdomain",
-    "local",
-    "broadcasthost",
-    "ip6-localhost",
-    "ip6-loopback",
-    "ip6-localnet",
-    "ip6-mcastprefix",
-    "ip6-allnodes",
-    "ip6-allrouters",
-    "ip6-allhosts",
-    "0.0.0.0",
-];
-
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
-    let mut words = words(before_comment(row));
+    let mut words = words(names_of(row));
     let Some(address) = words.next() else {
         return;
     };
@@ -37,7 +21,12 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         return rows.bad(row, &"an address without a name");
     }
     for name in names {
-        if !OWN_NAMES.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name)) {
+        // What follows may be prose, whose words are names too.
+        if name.contains(&b'#') || starts_comment_row(name) {
+            return rows.bad(row, &"a comment begins with # after white space; nothing is taken from here on");
+        }
+        // `0.0.0.0 0.0.0.0` stands in many heads: an address that is listed as its own name.
+        if name != address && !is_own_machine(name) {
             rows.entry(row, name, Claim::deny(scope));
         }
     }
@@ -72,8 +61,38 @@ mod tests {
 
     #[test]
     fn the_machine_s_own_names_are_not_entries() {
-        let head = "127.0.0.1 localhost LOCALHOST.localdomain\n127.0.0.1 local\n255.255.255.255 broadcasthost\n::1 ip6-localhost ip6-loopback\nfe80::1%lo0 localhost\nff00::0 ip6-localnet ip6-mcastprefix\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\nff02::3 ip6-allhosts\n0.0.0.0 0.0.0.0\n";
-        check(Hosts, head, "", counts(0));
+        let heads = [
+            "127.0.0.1 localhost LOCALHOST.localdomain\n127.0.0.1 local\n255.255.255.255 broadcasthost\n::1 ip6-localhost ip6-loopback\nfe80::1%lo0 localhost\nff00::0 ip6-localnet ip6-mcastprefix\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\nff02::3 ip6-allhosts\n0.0.0.0 0.0.0.0\n",
+            "127.0.0.1   localhost localhost.localdomain localhost4 localhost4.localdomain4\n::1 localhost localhost.localdomain localhost6 localhost6.localdomain6\n",
+            "::1 localhost ipv6-localhost ipv6-loopback\nfe00::0 ipv6-localnet\nff00::0 ipv6-mcastprefix\nff02::1 ipv6-allnodes\n",
+            "0.0.0.0 localhost. localhost6.localdomain6.\n192.0.2.7 Localhost4 ip6-localhost\n127.0.0.1 loopback\n127.0.0.1 127.0.0.1\n",
+        ];
+        for head in heads {
+            check(Hosts, head, "", counts(0));
+        }
+        // Each name of a row by itself, and nothing that only resembles one.
+        check(
+            Hosts,
+            "127.0.0.1 localhost a.example localhost4 b.example\n127.0.0.1 localhost.example\n",
+            "subtree a.example, subtree b.example, subtree localhost.example",
+            counts(3),
+        );
+    }
+
+    #[test]
+    fn a_comment_begins_with_a_hash_after_white_space() {
+        check(Hosts, "# head\n! head\n; head\n// head\n0.0.0.0 a.example # b.example\n", "subtree a.example", counts(1));
+        for row in
+            ["0.0.0.0 shop.example##.banner", "0.0.0.0 shop.example#@#.x", "0.0.0.0 shop.example#why b.example", "0.0.0.0 // b.example"]
+        {
+            check(Hosts, row, "", counts(0).bad(1));
+        }
+        check(
+            Hosts,
+            "0.0.0.0 a.example ; not b.example\n0.0.0.0 c.example // b.example\n",
+            "subtree a.example, subtree c.example",
+            counts(2).bad(2),
+        );
     }
 
     #[test]

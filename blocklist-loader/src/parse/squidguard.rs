@@ -3,11 +3,11 @@
 
 use policy::listing::Scope;
 
-use super::before_comment;
+use super::names_of;
 use crate::rows::{Claim, Rows};
 
 pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
-    let name = before_comment(row);
+    let name = names_of(row);
     if name.is_empty() {
         return;
     }
@@ -75,6 +75,8 @@ mod tests {
         check((Squidguard, "exact"), "a.example\n", "exact a.example", counts(1));
         check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(2).bad(1));
         check(Squidguard, "a..example\na.example b.example\n", "", counts(0).bad(2));
+        check(Squidguard, "shop.example##.banner\na.example#why\na.example ; why\na.example:80\n", "", counts(0).bad(4));
+        check(Squidguard, "! head\n; head\n// head\na.example\t# why\n", "subtree a.example", counts(1));
     }
 
     #[test]
@@ -91,5 +93,6 @@ mod tests {
         );
         check_urls("webring.example/cgi?ring=a;b c\nredirect.example/?to=http://other.example\n", "", counts(0).paths(2));
         check_urls("# note\nhttp://\na b\n", "", counts(0).bad(2));
+        check_urls("a.example/#!page\nb.example##.banner\n", "", counts(0).paths(2));
     }
 }

@@ -10,7 +10,7 @@ use policy::{
 use proptest::prelude::*;
 use sha2::Sha256;
 
-use super::{category_feed, line, parser, rpz};
+use super::{adblock, category_feed, line, parser, rpz};
 use crate::{
     feed::{Feed, Format},
     rows::{Claim, Rows, Said},
@@ -74,8 +74,11 @@ fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl 
     };
     let mut rows = Rows::new(true, &mut take);
     rows.enter("list", Some(0));
+    if format == Format::Adblock {
+        rows.take_away(text.split(|&octet| octet == b'\n').filter_map(adblock::bad_filter).collect());
+    }
     let parser = parser(format, holds);
-    let file = SourceFile { path: file.path().to_owned(), label: "domains".to_owned(), folder: String::new(), holds };
+    let file = SourceFile { path: file.path().to_owned(), label: "domains".to_owned(), folder: String::new(), holds, within: None };
     let mut found = |found: Found<'_>| {
         if let Found::Line(text) = found {
             line(parser, text, scope, &mut rows);
@@ -127,6 +130,10 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
             "@@",
             "^",
             "$important",
+            "$badfilter",
+            "transparent",
+            "server=/",
+            "##",
             "*.",
             ".",
             "/",

@@ -1,12 +1,12 @@
-//! `*.name` a line; `#` begins a comment. Programs disagree whether the name itself is meant, so the configuration says.
+//! `*.name` a line; `#` begins a comment at the start of the row or after white space. Programs disagree whether the name itself is meant, so the configuration says.
 
 use policy::listing::Scope;
 
-use super::before_comment;
+use super::names_of;
 use crate::rows::{Claim, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
-    let pattern = before_comment(row);
+    let pattern = names_of(row);
     if pattern.is_empty() {
         return;
     }
@@ -30,6 +30,8 @@ mod tests {
     #[test]
     fn a_row_without_its_star_is_bad() {
         check(Wildcard, "a.example\n*a.example\n*.\n*.*.a.example\n* .a.example\n*.a.example b\n", "", counts(0).bad(6));
+        check(Wildcard, "*.a.example#why\n*.shop.example##.banner\n*.a.example ; why\n*.a.example:80\n", "", counts(0).bad(4));
+        check(Wildcard, "! head\n; head\n// head\n", "", counts(0));
         check(Wildcard, "*.com\n*.co.uk\n", "exact co.uk", counts(1).public_suffixes(2));
     }
 }

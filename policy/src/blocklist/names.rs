@@ -65,7 +65,7 @@ impl Names<'_> {
                     std::mem::swap(&mut self.key, key);
                     let value = *value;
                     self.step_base();
-                    u32::try_from(value).ok().filter(|&set| (set as usize) < self.lists.base.sets.len())
+                    u32::try_from(value).ok().filter(|&set| (set as usize) < self.lists.base.sets)
                 }
             };
             self.marks.clear();

@@ -14,7 +14,7 @@ impl Keeper {
     pub(super) fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
         let lists = self.live.current();
         let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
-        let is_held = summary.is_some_and(|summary| summary.held);
+        let is_held = summary.is_some_and(|summary| summary.held) || lists.header().held_back.contains(&feed);
         let refused = self.board.refused(&feed);
         match refused {
             _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
@@ -58,8 +58,9 @@ impl Keeper {
         }
         let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
         let generation = self.next_generation();
-        let delta = past::repeat(&self.plan.directory, &live, &then, generation, Timestamp::now());
-        let held: Vec<String> = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone()).collect();
+        let delta = past::repeat(&self.plan.directory, (&live, &then), &self.plan.feeds, generation, Timestamp::now());
+        let held = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone());
+        let held: Vec<String> = held.chain(delta.header.held_back.iter().cloned()).collect();
         self.install_delta(then, delta, began).await?;
         // Nodes that wait before they take something new shall not take what was taken back, nor stay on it.
         self.outbox.withdraw(to + 1..=live.generation());
@@ -73,7 +74,7 @@ impl Keeper {
         if !self.plan.feeds.iter().any(|known| known.name == feed) {
             return Err(ActError::UnknownFeed);
         }
-        let summary = |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed).cloned();
+        let summary = |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed && !summary.withdrawn).cloned();
         let now = summary(&live).ok_or(ActError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
@@ -83,7 +84,7 @@ impl Keeper {
         if summary(&then).is_none_or(|then| then.version == now.version) {
             return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
         }
-        let is_other = |summary: &&FeedSummary| summary.name != feed;
+        let is_other = |summary: &&FeedSummary| summary.name != feed && !summary.withdrawn;
         let others = |lists: &Blocklist| {
             lists.header().feeds.iter().filter(is_other).map(|summary| (summary.name.clone(), summary.version.clone())).collect::<Vec<_>>()
         };
@@ -91,7 +92,7 @@ impl Keeper {
         let directory = self.plan.directory.clone();
         // Where nothing else has changed since, all of that generation is what is wanted.
         let (base, delta) = if others(&live) == others(&then) {
-            let delta = past::repeat(&directory, &live, &then, generation, Timestamp::now());
+            let delta = past::repeat(&directory, (&live, &then), &self.plan.feeds, generation, Timestamp::now());
             (then, delta)
         } else {
             let (live, name) = (Arc::clone(&live), feed.to_owned());

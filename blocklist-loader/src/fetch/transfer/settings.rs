@@ -31,6 +31,8 @@ pub struct Settings {
     pub(super) timeout: Duration,
     /// None: as often as the zone says.
     pub(super) interval: Option<Duration>,
+    /// Whether only primaries of the public Internet are asked.
+    pub(super) public_only: bool,
 }
 
 /// What a transfer may cost if nothing else is said, in octets.
@@ -43,6 +45,8 @@ impl Settings {
     pub(crate) fn of(feed: &Feed) -> Result<Self, FetchError> {
         let mut settings = Self::new(&feed.source)?.bounded(feed.octets_max(), Duration::from_secs(feed.timeout_s.into()));
         settings.interval = feed.interval();
+        // A primary of the configuration is as often as not one of the operator's own network.
+        settings.public_only = feed.bounds.is_some() && !feed.allow_private;
         settings.tsig = feed.tsig.as_ref().map(|tsig| (tsig.name.clone(), tsig.algorithm.as_str().to_owned(), tsig.secret.clone()));
         settings.key().map(|_| settings)
     }
@@ -63,7 +67,15 @@ impl Settings {
     pub fn new(source: &str) -> Result<Self, FetchError> {
         let (primary, zone) = parse_source(source)
             .ok_or_else(|| fault(Gate::Format, format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE")))?;
-        Ok(Self { primaries: vec![primary], zone, tsig: None, octets_max: OCTETS_MAX, timeout: TIMEOUT, interval: None })
+        Ok(Self {
+            primaries: vec![primary],
+            zone,
+            tsig: None,
+            octets_max: OCTETS_MAX,
+            timeout: TIMEOUT,
+            interval: None,
+            public_only: false,
+        })
     }
 
     /// Also asks these, `HOST` or `HOST:PORT`, where the one of the source does not answer.

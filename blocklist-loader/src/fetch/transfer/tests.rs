@@ -12,6 +12,7 @@ use domain::rdata::{Cname, Soa};
 use proptest::prelude::*;
 
 use super::*;
+use crate::feed::{Feed, Format};
 
 type Bytes = bytes::Bytes;
 /// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a number.
@@ -247,6 +248,22 @@ async fn a_primary_that_says_anything_at_all_changes_nothing() {
             let error = transfer.fetch().await.unwrap_err();
             assert!(matches!(error.gate, Gate::Transport | Gate::Format | Gate::Tsig), "{error}");
             assert_eq!((transfer.serial(), transfer.interval()), (None, FIRST_RETRY));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
+    let source = answering(Vec::new());
+    for source in [source.replace("127.0.0.1", "localhost"), source] {
+        for (allow_private, is_asked) in [(false, false), (true, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let bounds = Some(crate::Bounds { allow_private: true, folder: None });
+            let feed = Feed { bounds, allow_private, timeout_s: 20, ..Feed::new("zone", &source, Format::Rpz) };
+            let mut transfer = Transfer::new(Settings::of(&feed).unwrap(), folder.path()).unwrap();
+            let error = transfer.fetch().await.unwrap_err();
+            let said = format!("{error} {}", error.source.as_ref().map(ToString::to_string).unwrap_or_default());
+            assert_ne!(said.contains("is not an address of the public Internet"), is_asked, "{source}: {said}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 use super::fault;
-use crate::fetch::{FetchError, Gate};
+use crate::fetch::{FetchError, Gate, NotPublic, is_public};
 
 /// The longest silence in the middle of a transfer. A primary that prepares a large zone takes seconds before its first
 /// message, and none between two of them.
@@ -44,6 +45,8 @@ pub(super) struct Bounds {
     pub(super) until: Instant,
     /// Octets that may come over one connection.
     pub(super) octets: u64,
+    /// Whether only primaries of the public Internet are connected to.
+    pub(super) public_only: bool,
 }
 
 /// What is asked of a primary.
@@ -67,6 +70,16 @@ pub(super) struct Conversation {
     signatures: Option<ClientSequence<Arc<Key>>>,
 }
 
+/// Connects to a host at an address of the public Internet, if it has one.
+async fn connect_public(primary: &str) -> io::Result<TcpStream> {
+    let all: Vec<SocketAddr> = tokio::net::lookup_host(primary).await?.collect();
+    let public: Vec<SocketAddr> = all.iter().copied().filter(|address| is_public(address.ip())).collect();
+    match all.first() {
+        Some(address) if public.is_empty() => Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic(address.ip()))),
+        _ => TcpStream::connect(&public[..]).await,
+    }
+}
+
 impl Conversation {
     /// Connects and asks.
     pub(super) async fn open(
@@ -78,7 +91,7 @@ impl Conversation {
     ) -> Result<Self, FetchError> {
         let (message, id, signatures) = question(zone, key, asked)?;
         let stream = within(bounds.until, async {
-            let mut stream = TcpStream::connect(primary).await?;
+            let mut stream = if bounds.public_only { connect_public(primary).await? } else { TcpStream::connect(primary).await? };
             stream.set_nodelay(true)?;
             stream.write_all(&message).await?;
             Ok(stream)
