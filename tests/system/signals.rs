@@ -18,8 +18,10 @@ async fn said(world: &World, what: &str) {
 async fn no_signal_ends_the_node_that_is_not_meant_to() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     let home = world.line("127.0.7.9");
-    let named = ["HUP", "USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "POLL", "STKFLT", "XFSZ", "WINCH", "URG", "CHLD", "CONT"];
-    for signal in named.into_iter().map(str::to_owned).chain((34..64).map(|number| number.to_string())) {
+    let named = ["HUP", "USR1", "USR2", "PIPE", "ALRM", "VTALRM", "PROF", "XFSZ", "WINCH", "URG", "CHLD", "CONT"];
+    // STKFLT and IO have no name in every shell.
+    let numbered = [16, 29].into_iter().chain(34..64).map(|number: u32| number.to_string());
+    for signal in named.into_iter().map(str::to_owned).chain(numbered) {
         world.daemon.signal(&signal);
         assert_eq!(home.ask("a.example. A").await, "192.0.2.1", "after SIG{signal}");
     }

@@ -95,7 +95,8 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
     let not_ready = world.api.get("/readyz").await;
     assert!(not_ready.problem() == "store_not_writable" && not_ready.text.contains("full"), "{}", not_ready.text);
     assert_eq!((world.api.get("/readyz/dns").await.status, world.api.get("/healthz").await.status), (200, 200));
-    assert_eq!(world.api.metric_of("ox_protect_store_writable", &[("store", "policy")]).await, 0.0);
+    let metric = async || world.api.metric_of("ox_protect_store_writable", &[("store", "policy")]).await;
+    eventually("the metric says so", NOTICED_WITHIN, async || metric().await == 0.0).await;
     events.heard("store_failing", &[]).await;
     assert_eq!(world.line("127.0.7.9").ask("bets.example. A").await, "blocked: gambling");
     disk.make_room();
@@ -104,7 +105,7 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
     }
     eventually("the node is ready again", NOTICED_WITHIN, async || world.api.get("/readyz").await.status == 200).await;
     events.heard("store_writable", &[]).await;
-    assert_eq!(world.api.metric_of("ox_protect_store_writable", &[("store", "policy")]).await, 1.0);
+    eventually("the metric says so", NOTICED_WITHIN, async || metric().await == 1.0).await;
     world.toggle("home", "gambling", Allow).await;
     assert_eq!(world.line("127.0.7.9").ask("bets.example. A").await, "192.0.2.7");
     assert!(world.daemon.terminate().await.success());
