@@ -336,7 +336,9 @@ fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<E
     if json {
         // Who reads this is another process, which has to know why.
         let failed = |error: anyhow::Error| Outcome::Failed { gate: gate_of(&error), detail: format!("{error:#}") };
-        return print_json(&built.unwrap_or_else(failed));
+        let outcome = built.unwrap_or_else(failed);
+        let printed = print_json(&outcome)?;
+        return Ok(if matches!(outcome, Outcome::Failed { .. }) { ExitCode::FAILURE } else { printed });
     }
     let refused = match built? {
         Outcome::Unchanged { generation, refused } => {

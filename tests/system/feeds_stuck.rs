@@ -1,6 +1,12 @@
 //! What stands in the way on our own side: a disk that refuses, a program that was replaced, a provider that is silent when the node starts.
 
-use std::{net::Ipv4Addr, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs::Permissions,
+    net::Ipv4Addr,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -118,6 +124,20 @@ async fn lists_are_built_by_the_running_program_whatever_lies_under_its_name() {
     std::fs::remove_file(&program).unwrap();
     world.relist("gambling", "three.bets.example");
     is_live(&world, "gambling", "three.bets.example").await;
+}
+
+#[tokio::test]
+async fn a_build_that_cannot_start_is_an_alarm_and_is_tried_again() {
+    let world = everywhere().listing("gambling", "one.bets.example").copied("/nowhere").start().await;
+    world.toggle("home", "gambling", Block).await;
+    // A program that none may run, the tester included.
+    let may_run = |mode: u32| std::fs::set_permissions(world.folder().join("ox-protect"), Permissions::from_mode(mode)).unwrap();
+    may_run(0o644);
+    world.relist("gambling", "two.bets.example");
+    has_alarm(&world, "gambling", "build").await;
+    assert_eq!(world.line("127.0.7.9").ask("one.bets.example. A").await, "blocked: gambling", "the last good list goes on");
+    may_run(0o755);
+    is_live(&world, "gambling", "two.bets.example").await;
 }
 
 #[tokio::test]

@@ -30,7 +30,10 @@ async fn a_client_of_no_household_is_refused_until_it_has_one() {
 
 #[tokio::test]
 async fn a_notify_is_taken_from_the_primary_or_a_named_sender_alone() {
-    let world = World::with_zone("site.example. 60 A 192.0.2.7").config("[dns]\nnotify_from = [\"127.0.5.0/24\"]\n").start().await;
+    let world = World::with_zone("site.example. 60 A 192.0.2.7")
+        .config("[dns]\nnotify_from = [\"127.0.5.0/24\"]\n[lists]\napi_allow_private = true\n")
+        .start()
+        .await;
     let code = async |from: &str| world.line(from).send(NOTIFY).await.unwrap()[3] & 0x0f;
     assert_eq!(code("127.0.0.1").await, REFUSED, "no such zone is followed");
     // Nobody answers there, which changes nothing of who may say that the zone has changed.

@@ -123,7 +123,7 @@ async fn other_options_change_nothing_wherever_they_stand_and_however_often() {
         (15, b"\0\0"),
         (15, b"\0\x11"),
     ];
-    for code in 0..others.len() {
+    for (code, value) in others {
         for mac_at in 0..3 {
             let mut message = query("bets.own. A");
             let options = message.edns.as_mut().unwrap().options_mut();
@@ -131,13 +131,12 @@ async fn other_options_change_nothing_wherever_they_stand_and_however_often() {
                 if place == mac_at {
                     options.insert(EdnsOption::Unknown(65_001, LAPTOP.as_bytes().to_vec()));
                 } else {
-                    let (code, value) = others[code];
                     options.insert(EdnsOption::Unknown(code, value.to_vec()));
                 }
             }
             let reply = world.answer("127.0.7.9", Transport::Udp, &message.to_vec().unwrap()).await;
             let reply = hickory_proto::op::Message::from_vec(&reply).unwrap();
-            assert_eq!(in_words(&reply), "192.0.2.7", "{:?}, the MAC address at {mac_at}", others[code]);
+            assert_eq!(in_words(&reply), "192.0.2.7", "{code} {value:?}, the MAC address at {mac_at}");
             assert_eq!(reply.edns.unwrap().options().options.len(), 0, "nothing is sent back");
         }
     }
