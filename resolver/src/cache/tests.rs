@@ -263,7 +263,7 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
 #[test]
 fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
     let taxonomy = policy::category::Taxonomy::shipped();
-    let lists = std::sync::Arc::new(Blocklist::empty(&taxonomy));
+    let lists = Arc::new(Blocklist::empty(&taxonomy));
     let asker = policy::directory::Directory::new(policy::rules::OperatorDefaults::default()).unknown_line();
     let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
         let (verdict, hop) = entry.judge(&asker, Name::parse(name).unwrap().borrow(), lists, true, Transport::Udp);
@@ -367,7 +367,7 @@ fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
     }
     let touched = |packets: &[Vec<u8>]| window.touch(packets.iter().map(Vec::as_slice));
     let [a, b] = ["a.test", "b.test"].map(|name| packet(name, 1));
-    assert_eq!((touched(&[]), touched(&[a.clone()]), touched(&[a.clone(), b.clone()])), (0, 0x13, 0x13 ^ 0x22));
+    assert_eq!((touched(&[]), touched(std::slice::from_ref(&a)), touched(&[a.clone(), b.clone()])), (0, 0x13, 0x13 ^ 0x22));
     assert_eq!(touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]), 0x22, "what is no query, and what is not here");
     let many: Vec<Vec<u8>> = (0..63).map(|_| a.clone()).chain([b.clone(), b.clone(), b.clone()]).collect();
     assert_eq!(touched(&many), 0x13 ^ 0x22, "as many as there is room for");
