@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A connection that says nothing for so long is one that will say nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sends octets and reads until the listener closes.
 async fn say(address: SocketAddr, octets: &[u8]) -> String {

@@ -192,10 +192,22 @@ async fn nobody_but_the_operator_can_tell_a_confidential_order_from_another() {
     let page = async || world.api.get("/metrics").await.ok().text;
     let is_of_verdicts = |line: &&str| line.starts_with("ox_protect_mandate") || line.starts_with("ox_protect_verdicts");
     let orders = |page: &str| page.lines().filter(is_of_verdicts).map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    // What workers count is published a moment later, on a busy machine several: before and after, it is waited for until nothing moves.
+    let settled = async || {
+        let mut last = std::collections::BTreeSet::new();
+        let is_still = async || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let before = std::mem::replace(&mut last, orders(&page().await));
+            before == last && last.iter().any(|line| line.starts_with("ox_protect_mandate_hits_total"))
+        };
+        eventually("the counts are still", PATIENCE, is_still).await;
+        last
+    };
     let change = async |question: &str| {
-        let before = orders(&page().await);
+        let before = settled().await;
         ask(&home, question).await;
-        let after = orders(&page().await);
+        eventually("it is counted", PATIENCE, async || orders(&page().await) != before).await;
+        let after = settled().await;
         after.difference(&before).map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let counted = change("secret.example. A").await;

@@ -221,7 +221,9 @@ async fn who_is_let_in_and_what_is_taken_away_is_told_by_mail_in_lines_of_ours()
     world.api.delete("/v1/households/home/networks/127.0.7.0%2F24").await.ok();
     world.api.delete("/v1/households/home").await.ok();
     let kinds = |notices: &[Value]| notices.iter().map(|notice| notice["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(kinds(&hook.wait_for(3).await), ["key", "network", "household_deleted"]);
+    // One that could not be delivered at once comes after the next.
+    let kinds: std::collections::BTreeSet<_> = kinds(&hook.wait_for(3).await).into_iter().collect();
+    assert_eq!(kinds, ["household_deleted", "key", "network"].map(str::to_owned).into());
     assert_eq!(second.get("/v1/households/home").await.status, 401, "a key ends with its household");
     let mails = mailbox.wait_for(3).await;
     for (subject, words) in [

@@ -15,7 +15,7 @@ use crate::world::{World, author};
 const HOME: &str = "/v1/households/home";
 const EVENTS: &str = "/v1/households/home/events";
 /// The end of a stream is told long before; a test that waits for it for ever says so.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A stream that a test listens to.
 pub struct Listener(BodyDataStream);
