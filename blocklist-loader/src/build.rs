@@ -216,8 +216,10 @@ fn has_changed(plan: &Plan, feed: &Feed, summary: &FeedSummary) -> bool {
     if refused.is_some_and(|refused| plan.approved.get(&feed.name) == Some(&refused.version)) {
         return true;
     }
-    let now = fingerprint(feed, &plan.directory);
-    now != summary.fingerprint && verdict.is_none_or(|verdict| verdict.fingerprint != now)
+    // A verdict is on what was read last, which may be other content than what is live. Where the live content comes back, it is read once more, and
+    // what was said of the other is no longer true.
+    let read_last = verdict.as_ref().map_or(&summary.fingerprint, |verdict| &verdict.fingerprint);
+    *read_last != fingerprint(feed, &plan.directory)
 }
 
 /// Builds the next generation, if it would be another one. `previous` is what refused and held feeds go on with.
