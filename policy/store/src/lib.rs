@@ -85,8 +85,8 @@ use crate::{
     identity::{KEY_SUFFIX, Markers},
 };
 
-/// How long a statement waits for another process on the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a statement waits for another writer of the same file. A disk that is busy with other work may hold one up for many seconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers beside the one writer: SQLite gives each a thread.
 const CONNECTIONS_MAX: u32 = 4;
 
