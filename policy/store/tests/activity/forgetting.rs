@@ -276,9 +276,16 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
                 std::thread::yield_now();
             }
         }
-        activity.expire(now).await.unwrap();
-        // Either it was not forgotten, or it is gone.
-        assert_eq!(place.finds(NAME) > 0, asked(&activity, "home", now).await > 0, "{patience}");
+        // Either it was not forgotten, or it is gone. What was given up may still end behind the first of these, and then the next one clears up.
+        let mut is_so = false;
+        for _ in 0..10 {
+            activity.expire(now).await.unwrap();
+            is_so = (place.finds(NAME) > 0) == (asked(&activity, "home", now).await > 0);
+            if is_so {
+                break;
+            }
+        }
+        assert!(is_so, "{patience}");
         activity.forget(&id("home"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
     }
 }
