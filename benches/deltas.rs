@@ -1,9 +1,11 @@
-//! What do deltas cost: until one is live, on every lookup while there are many, in memory, and when all is built anew?
+//! What do deltas cost: until one is live, on every lookup while there are many, in memory, and
+//! when all is built anew?
 //!
-//! Five million generated names are the base; a delta has 10,000 entries: half of them new names, a quarter names that are listed no more,
-//! a quarter names that are listed otherwise. Building and folding are done by children, and a fold begins when the program would begin it
-//! and is live when the next delta has come meanwhile, so that this process is one that serves. Each line says what it must be. Not
-//! measured: fetching, and making a delta of a provider's rows.
+//! Five million generated names are the base; a delta has 10,000 entries: half of them new names, a
+//! quarter names that are listed no more, a quarter names that are listed otherwise. Building and
+//! folding are done by children, and a fold begins when the program would begin it and is live when
+//! the next delta has come meanwhile, so that this process is one that serves. Each line says what
+//! it must be. Not measured: fetching, and making a delta of a provider's rows.
 
 use std::{
     fmt::Display,
@@ -31,7 +33,8 @@ const BASE: u64 = 5_000_000;
 const LARGE: u64 = 10_000_000;
 const DELTAS: u64 = 100;
 const ENTRIES: u64 = 10_000;
-/// The part of the base's names beyond which an overlay is folded: the program's (`src/lists/keeper.rs`).
+/// The part of the base's names beyond which an overlay is folded: the program's
+/// (`src/lists/keeper.rs`).
 const FOLD_PART: u64 = 50;
 /// Names asked in a round, and rounds.
 const ASKED: u64 = 100_000;
@@ -39,9 +42,13 @@ const ROUNDS: usize = 31;
 
 const TLDS: [&str; 6] = ["com", "net", "org", "co.uk", "de", "info"];
 
-/// A name that looks like one: syllables by a multiplicative hash of its number. The same as in `lists.rs`.
+/// A name that looks like one: syllables by a multiplicative hash of its number. The same as in
+/// `lists.rs`.
 fn name(number: u64) -> Name {
-    const SYLLABLES: [&str; 16] = ["ba", "cor", "de", "fin", "ga", "hol", "ki", "lam", "mo", "net", "pra", "qu", "rus", "sel", "ti", "win"];
+    const SYLLABLES: [&str; 16] = [
+        "ba", "cor", "de", "fin", "ga", "hol", "ki", "lam", "mo", "net", "pra", "qu", "rus", "sel",
+        "ti", "win",
+    ];
     let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut text = String::new();
     for _ in 0..4 {
@@ -51,7 +58,8 @@ fn name(number: u64) -> Name {
     Name::parse(&format!("{text}{number}.{}", TLDS[(bits % 6) as usize])).expect("a name")
 }
 
-/// A listed name that no delta touches, one that some delta touches, and one that is nowhere, by their numbers.
+/// A listed name that no delta touches, one that some delta touches, and one that is nowhere, by
+/// their numbers.
 fn untouched(number: u64) -> Name {
     name(number * (BASE / ASKED) / 10 * 10)
 }
@@ -70,22 +78,34 @@ fn say(question: &str, figures: impl Display, bar: &str) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["build", count, folder] => build_in_child(count.parse().expect("a number"), Path::new(folder)),
-        ["fold", folder, generation] => fold_in_child(Path::new(folder), generation.parse().expect("a number")),
+        ["build", count, folder] => {
+            build_in_child(count.parse().expect("a number"), Path::new(folder))
+        }
+        ["fold", folder, generation] => {
+            fold_in_child(Path::new(folder), generation.parse().expect("a number"))
+        }
         _ => ask_all(),
     }
 }
 
 fn ask_all() {
-    let (folder, large) = (tempfile::tempdir().expect("a temporary folder"), tempfile::tempdir().expect("another"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let large = tempfile::tempdir().expect("another");
     child(&["build", &BASE.to_string()], folder.path());
     let lists = folder.path().join("lists");
     let fullest = how_soon_and_how_much_memory(&lists);
     how_fast_are_lookups(&lists, fullest);
     let built = child(&["build", &LARGE.to_string()], large.path());
-    say(&format!("How long are {LARGE} names built anew?"), built, "< 60 s of one core");
+    say(
+        &format!("How long are {LARGE} names built anew?"),
+        built,
+        "< 60 s of one core",
+    );
 }
 
 /// What a delta takes until it is live, by the clock and by the scheduler.
@@ -109,15 +129,24 @@ fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
     let more = || resident().saturating_sub(before);
     let (mut alone, mut beside): (Vec<Cost>, Vec<Cost>) = Default::default();
     let mut most = Memory::default();
-    let (mut fullest, mut folds) = ((0, 0, 0), Vec::new());
+    let mut fullest = (0, 0, 0);
+    let mut folds = Vec::new();
     let mut fold: Option<Child> = None;
     for generation in 2..2 + DELTAS {
         let mut delta = delta(&live.current(), folder, generation);
-        let (began, cpu) = (Instant::now(), cpu());
+        let began = Instant::now();
+        let cpu = cpu();
         delta.write().expect("the folder is ours");
-        let next = live.current().with(&[delta], &taxonomy).expect("our own delta fits");
+        let next = live
+            .current()
+            .with(&[delta], &taxonomy)
+            .expect("our own delta fits");
         drop(live.install(next));
-        let costs = if fold.is_some() { &mut beside } else { &mut alone };
+        let costs = if fold.is_some() {
+            &mut beside
+        } else {
+            &mut alone
+        };
         costs.push((began.elapsed(), self::cpu() - cpu));
         let (names, octets) = live.load().overlay_size();
         most.overlaid = most.overlaid.max(more());
@@ -133,14 +162,24 @@ fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
             drop(live.install(next));
             most.after = most.after.max(more());
         } else if names as u64 > live.load().header().names / FOLD_PART {
-            fold = Some(spawn(&["fold", &folder.display().to_string(), &generation.to_string()], Path::new("")));
+            fold = Some(spawn(
+                &[
+                    "fold",
+                    &folder.display().to_string(),
+                    &generation.to_string(),
+                ],
+                Path::new(""),
+            ));
         }
     }
     let after = more();
     let first = alone[0];
-    let (alone, beside) = (ordered(alone), ordered(beside));
+    let alone = ordered(alone);
+    let beside = ordered(beside);
     say(
-        &format!("How soon is a delta of {ENTRIES} on {BASE} names live, written to disk, applied and swapped in?"),
+        &format!(
+            "How soon is a delta of {ENTRIES} on {BASE} names live, written to disk, applied and swapped in?"
+        ),
         format!(
             "wall and CPU: the first {first:.1?}, of {DELTAS} on end the median {:.1?}, the worst {:.1?}; of {} while a fold was under way the median {:.1?}, the worst {:.1?}",
             alone[alone.len() / 2],
@@ -151,8 +190,15 @@ fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
         ),
         "< 1 s; < 600 ms of CPU",
     );
-    let part = |octets: u64, artefact: u64| format!("{} MiB ({:.2} x)", mib(octets), octets as f64 / artefact as f64);
-    let (first_artefact, last_artefact) = (size(folder, 1), size(folder, live.load().base_generation()));
+    let part = |octets: u64, artefact: u64| {
+        format!(
+            "{} MiB ({:.2} x)",
+            mib(octets),
+            octets as f64 / artefact as f64
+        )
+    };
+    let first_artefact = size(folder, 1);
+    let last_artefact = size(folder, live.load().base_generation());
     let (names, octets, generation) = fullest;
     say(
         &format!(
@@ -180,7 +226,9 @@ fn how_soon_and_how_much_memory(folder: &Path) -> u64 {
 fn how_fast_are_lookups(folder: &Path, fullest: u64) {
     let taxonomy = Taxonomy::shipped();
     let before = open(folder, 1, &taxonomy);
-    let deltas: Vec<Delta> = (2..=fullest).map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written")).collect();
+    let deltas: Vec<Delta> = (2..=fullest)
+        .map(|at| Delta::read(&generations::delta_path(folder, at)).expect("just written"))
+        .collect();
     let overlaid = before.with(&deltas, &taxonomy).expect("our own deltas fit");
     drop(deltas);
     let last = open(folder, 1 + DELTAS, &taxonomy);
@@ -202,7 +250,10 @@ fn how_fast_are_lookups(folder: &Path, fullest: u64) {
                 let place = (place + round) % 4;
                 let lists = [&before, &overlaid, &folded, &last][place];
                 let began = Instant::now();
-                let listed = asked.iter().filter(|name| !lists.classify(name.borrow()).choice.is_empty()).count();
+                let listed = asked
+                    .iter()
+                    .filter(|name| !lists.classify(name.borrow()).choice.is_empty())
+                    .count();
                 rounds[place].push(began.elapsed().as_nanos() as f64 / asked.len() as f64);
                 std::hint::black_box(listed);
             }
@@ -246,26 +297,48 @@ fn delta(lists: &Blocklist, folder: &Path, generation: u64) -> Delta {
     let mut arrivals = lists.header().arrivals.clone();
     arrivals.push(now);
     let arrival = u16::try_from(arrivals.len() - 1).expect("few deltas");
-    let (new, old) = (ENTRIES / 2, ENTRIES / 4);
+    let new = ENTRIES / 2;
+    let old = ENTRIES / 4;
     let place = generation - 2;
     let change = |name: Name, marks: &[Mark]| {
         let mut key = Vec::new();
         name.borrow().write_key(&mut key);
         (key.into_boxed_slice(), marks.to_vec())
     };
-    let (listed, otherwise) = (Mark::deny(0, 0, Scope::Subtree), Mark::deny(0, 0, Scope::Exact));
+    let listed = Mark::deny(0, 0, Scope::Subtree);
+    let otherwise = Mark::deny(0, 0, Scope::Exact);
     let [listed, otherwise] = [listed, otherwise].map(|mark| [Mark { arrival, ..mark }]);
-    let mut changes: Vec<_> = (place * new..(place + 1) * new).map(|number| change(name(BASE + number), &listed)).collect();
-    changes.extend((place * old * 2..(place * 2 + 1) * old).map(|number| change(touched(number), &[])));
-    changes.extend(((place * 2 + 1) * old..(place * 2 + 2) * old).map(|number| change(touched(number), &otherwise)));
+    let mut changes: Vec<_> = (place * new..(place + 1) * new)
+        .map(|number| change(name(BASE + number), &listed))
+        .collect();
+    changes.extend(
+        (place * old * 2..(place * 2 + 1) * old).map(|number| change(touched(number), &[])),
+    );
+    changes.extend(
+        ((place * 2 + 1) * old..(place * 2 + 2) * old)
+            .map(|number| change(touched(number), &otherwise)),
+    );
     changes.sort_unstable();
-    let header = Header { generation, parent: Some(generation - 1), built_at: now, arrivals, ..lists.header().clone() };
-    Delta { path: generations::delta_path(folder, generation), header, changes, sha256: String::new() }
+    let header = Header {
+        generation,
+        parent: Some(generation - 1),
+        built_at: now,
+        arrivals,
+        ..lists.header().clone()
+    };
+    Delta {
+        path: generations::delta_path(folder, generation),
+        header,
+        changes,
+        sha256: String::new(),
+    }
 }
 
 /// Of an artefact, in octets.
 fn size(folder: &Path, generation: u64) -> u64 {
-    std::fs::metadata(generations::path_of(folder, generation)).expect("just written").len()
+    std::fs::metadata(generations::path_of(folder, generation))
+        .expect("just written")
+        .len()
 }
 
 fn open(folder: &Path, generation: u64, taxonomy: &Taxonomy) -> Arc<Blocklist> {
@@ -280,11 +353,17 @@ fn child(arguments: &[&str], folder: &Path) -> String {
 /// Starts it, behind whoever serves.
 fn spawn(arguments: &[&str], folder: &Path) -> Child {
     let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(std::env::current_exe().expect("this program")).args(arguments);
+    command
+        .args(["-n", "19"])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(arguments);
     if folder != Path::new("") {
         command.arg(folder);
     }
-    command.stdout(Stdio::piped()).spawn().expect("a child of this program")
+    command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child of this program")
 }
 
 fn end(child: Child) -> String {
@@ -296,13 +375,26 @@ fn end(child: Child) -> String {
 fn build_in_child(count: u64, folder: &Path) {
     let source = folder.join("names.txt");
     let mut file = BufWriter::new(File::create(&source).expect("the folder is ours"));
-    (0..count).try_for_each(|number| writeln!(file, "{}", name(number))).expect("the folder is ours");
+    (0..count)
+        .try_for_each(|number| writeln!(file, "{}", name(number)))
+        .expect("the folder is ours");
     drop(file);
-    let feed = format!("name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"ads\"", source.display());
+    let feed = format!(
+        "name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"ads\"",
+        source.display()
+    );
     let feed: Feed = toml::from_str(&feed).expect("a feed of ours");
-    let plan = Plan { feeds: vec![feed], directory: folder.join("lists"), force: true, ..Plan::default() };
-    let (began, cpu) = (Instant::now(), cpu());
-    let Ok(Outcome::Built(built)) = build(&plan, &Taxonomy::shipped(), None, jiff::Timestamp::now()) else {
+    let plan = Plan {
+        feeds: vec![feed],
+        directory: folder.join("lists"),
+        force: true,
+        ..Plan::default()
+    };
+    let began = Instant::now();
+    let cpu = cpu();
+    let Ok(Outcome::Built(built)) =
+        build(&plan, &Taxonomy::shipped(), None, jiff::Timestamp::now())
+    else {
         panic!("our own list is built");
     };
     assert_eq!(built.written.path, generations::path_of(&plan.directory, 1));
@@ -310,20 +402,35 @@ fn build_in_child(count: u64, folder: &Path) {
 }
 
 fn fold_in_child(folder: &Path, generation: u64) {
-    let (began, cpu) = (Instant::now(), cpu());
-    let written = fold(&open(folder, generation, &Taxonomy::shipped()), &generations::path_of(folder, generation));
+    let began = Instant::now();
+    let cpu = cpu();
+    let written = fold(
+        &open(folder, generation, &Taxonomy::shipped()),
+        &generations::path_of(folder, generation),
+    );
     tell(began, cpu, written.expect("the folder is ours").octets);
 }
 
 fn tell(began: Instant, since: Duration, artefact: u64) {
-    let (took, cpu, peak) = (began.elapsed(), cpu() - since, memory("VmHWM:"));
-    println!("{took:.2?}, {cpu:.2?} of CPU, {} MiB at most, for an artefact of {} MiB", mib(peak), mib(artefact));
+    let took = began.elapsed();
+    let cpu = cpu() - since;
+    let peak = memory("VmHWM:");
+    println!(
+        "{took:.2?}, {cpu:.2?} of CPU, {} MiB at most, for an artefact of {} MiB",
+        mib(peak),
+        mib(artefact)
+    );
 }
 
 /// What the scheduler has given to this thread, which does all the work.
 fn cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
-    Duration::from_nanos(text.split(' ').next().and_then(|first| first.parse().ok()).expect("it begins with nanoseconds"))
+    Duration::from_nanos(
+        text.split(' ')
+            .next()
+            .and_then(|first| first.parse().ok())
+            .expect("it begins with nanoseconds"),
+    )
 }
 
 fn resident() -> u64 {
@@ -333,8 +440,15 @@ fn resident() -> u64 {
 /// In octets.
 fn memory(what: &str) -> u64 {
     let text = std::fs::read_to_string(PathBuf::from("/proc/self/status")).expect("Linux tells it");
-    let line = text.lines().find_map(|line| line.strip_prefix(what)).expect("Linux tells it");
-    line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") << 10
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(what))
+        .expect("Linux tells it");
+    line.split_whitespace()
+        .next()
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("a number")
+        << 10
 }
 
 fn mib(octets: u64) -> u64 {

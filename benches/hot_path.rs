@@ -1,9 +1,10 @@
-//! How many instructions does a query cost, stage by stage? Counted by valgrind and so the same on a noisy machine; each has a
-//! limit, so that a regression fails.
+//! How many instructions does a query cost, stage by stage? Counted by valgrind and so the same on
+//! a noisy machine; each has a limit, so that a regression fails.
 //!
 //! Needs valgrind and gungraun-runner: `make bench-counts` installs them.
 //!
-//! Not measured: the kernel, cache misses, and contention between cores. Those are `benches/peers/`.
+//! Not measured: the kernel, cache misses, and contention between cores. Those are
+//! `benches/peers/`.
 
 // The harness makes public functions of the benches, and there is nobody to read about them.
 #![allow(missing_docs)]
@@ -16,7 +17,9 @@ use std::{
 
 use async_trait::async_trait;
 use blocklist_loader::{Feed, Outcome, Plan, build};
-use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
 use policy::{
     blocklist::{Blocklist, Classification},
     category::Taxonomy,
@@ -59,7 +62,8 @@ impl Recursion for Nowhere {
     }
 }
 
-/// An engine with lists, households and a warm cache, the packets to ask it, and the buffer it writes into.
+/// An engine with lists, households and a warm cache, the packets to ask it, and the buffer it
+/// writes into.
 struct Bed {
     engine: Arc<Engine>,
     desk: Desk,
@@ -75,20 +79,36 @@ impl Bed {
         let defaults = OperatorDefaults::default();
         let directory = Arc::new(Directory::new(defaults));
         for number in 0..HOUSEHOLDS {
-            let mut household = Household::new(format!("home-{number}").parse().expect("an identifier"));
+            let mut household =
+                Household::new(format!("home-{number}").parse().expect("an identifier"));
             household.preset = Some("strict".to_owned());
             let line = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
             household.networks = [line.into()].into();
-            let value = History { days: 7, names: true, unknown_devices: true };
-            household.history = (line == COUNTED).then(|| Set { value, set_by: String::new(), set_at: jiff::Timestamp::UNIX_EPOCH });
-            directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
+            let value = History {
+                days: 7,
+                names: true,
+                unknown_devices: true,
+            };
+            household.history = (line == COUNTED).then(|| Set {
+                value,
+                set_by: String::new(),
+                set_at: jiff::Timestamp::UNIX_EPOCH,
+            });
+            directory.install(HouseholdRules::compile(
+                &household,
+                &taxonomy,
+                defaults,
+                jiff::Timestamp::UNIX_EPOCH,
+            ));
         }
         let records = format!("{ANSWERED}. 3600 IN A 192.0.2.1\n{BLOCKED}. 3600 IN A 192.0.2.2\n");
         let engine = Arc::new(Engine::new(Parts {
             directory: Arc::clone(&directory),
             lists: Arc::new(LiveLists::new(Arc::clone(&lists))),
             taxonomy,
-            recursion: Arc::new(LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours")),
+            recursion: Arc::new(
+                LocalRecords::new(&records, Arc::new(Nowhere)).expect("records of ours"),
+            ),
             allow_from: Vec::new(),
             trusted_peers: Vec::new(),
             snoop_from: Vec::new(),
@@ -99,22 +119,35 @@ impl Bed {
             cache_octets: 1 << 20,
             resolutions_max: 16,
             waiting_per_client_max: 16,
-            stale: Stale { longer: Duration::ZERO, client_patience: Duration::ZERO },
+            stale: Stale {
+                longer: Duration::ZERO,
+                client_patience: Duration::ZERO,
+            },
             renews: false,
             sample_every: 64,
             on_notify: None,
         }));
         let desk = engine.desk();
-        let mut bed = Self { engine, desk, directory, lists, reply: Vec::with_capacity(4096) };
+        let mut bed = Self {
+            engine,
+            desk,
+            directory,
+            lists,
+            reply: Vec::with_capacity(4096),
+        };
         for packet in [packet(ANSWERED), packet(BLOCKED)] {
             bed.warm(&packet);
         }
         bed
     }
 
-    /// Resolves what is not in the cache yet; the second round also settles what is done once a thread.
+    /// Resolves what is not in the cache yet; the second round also settles what is done once a
+    /// thread.
     fn warm(&mut self, packet: &[u8]) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
         for _ in 0..2 {
             if let Step::Miss(miss) = self.answer(packet, LINE) {
                 runtime.block_on(self.engine.finish(miss, &mut self.reply));
@@ -124,19 +157,40 @@ impl Bed {
 
     fn answer(&mut self, packet: &[u8], line: IpAddr) -> Step {
         let turn = self.engine.turn();
-        self.engine.answer(&turn, packet, line, Transport::Udp, &mut self.desk, &mut self.reply)
+        self.engine.answer(
+            &turn,
+            packet,
+            line,
+            Transport::Udp,
+            &mut self.desk,
+            &mut self.reply,
+        )
     }
 }
 
 fn lists(taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let source = folder.path().join("names.txt");
-    std::fs::write(&source, (0..LISTED).map(|number| format!("name{number}.example\n")).collect::<String>()).expect("the folder is ours");
-    let feed =
-        format!("name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"", source.display());
+    std::fs::write(
+        &source,
+        (0..LISTED)
+            .map(|number| format!("name{number}.example\n"))
+            .collect::<String>(),
+    )
+    .expect("the folder is ours");
+    let feed = format!(
+        "name = \"f\"\nsource = \"{}\"\nformat = \"domains\"\nscope = \"subtree\"\ncategory = \"gambling\"",
+        source.display()
+    );
     let feed: Feed = toml::from_str(&feed).expect("a feed of ours");
-    let plan = Plan { feeds: vec![feed], directory: folder.path().join("lists"), force: true, ..Plan::default() };
-    let Ok(Outcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH) else {
+    let plan = Plan {
+        feeds: vec![feed],
+        directory: folder.path().join("lists"),
+        force: true,
+        ..Plan::default()
+    };
+    let Ok(Outcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH)
+    else {
         panic!("our own list is built");
     };
     Blocklist::open(&built.written.path, taxonomy).expect("just built")
@@ -159,8 +213,9 @@ fn named(name: &str) -> (Bed, Name) {
     (Bed::new(), Name::parse(name).expect("a name"))
 }
 
-/// Instructions above which a bench fails: about a tenth more than was counted when it was last set. The index of the households has a new
-/// seed in each run, and so another way to the one that asks: some fifty instructions up or down.
+/// Instructions above which a bench fails: about a tenth more than was counted when it was last
+/// set. The index of the households has a new seed in each run, and so another way to the one that
+/// asks: some fifty instructions up or down.
 fn limit(instructions: u64) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)]));
@@ -177,14 +232,21 @@ fn parse(packet: Vec<u8>) -> Vec<u8> {
 #[library_benchmark(config = limit(560))]
 #[bench::a_household_by_its_address(Bed::new())]
 fn identify(bed: Bed) -> Bed {
-    std::hint::black_box(bed.directory.identify(LINE, None, false, Moment::FIRST).source);
+    std::hint::black_box(
+        bed.directory
+            .identify(LINE, None, false, Moment::FIRST)
+            .source,
+    );
     bed
 }
 
 #[library_benchmark(config = limit(620))]
 #[bench::a_mask(named(BLOCKED))]
 fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
-    let asker = bed.directory.identify(LINE, None, false, Moment::FIRST).asker;
+    let asker = bed
+        .directory
+        .identify(LINE, None, false, Moment::FIRST)
+        .asker;
     std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }
@@ -213,5 +275,15 @@ fn answer_and_count((mut bed, packet): (Bed, Vec<u8>)) -> (Bed, Vec<u8>) {
     (bed, packet)
 }
 
-library_benchmark_group!(name = hot_path, benchmarks = [parse, identify, judge, walk_the_lists, answer, answer_and_count]);
+library_benchmark_group!(
+    name = hot_path,
+    benchmarks = [
+        parse,
+        identify,
+        judge,
+        walk_the_lists,
+        answer,
+        answer_and_count
+    ]
+);
 main!(library_benchmark_groups = hot_path);

@@ -1,7 +1,9 @@
-//! The aggregator: what households want counted of their queries goes from the workers' rings into their activity, and those who listen in a
-//! household hear of what was blocked, and of a device that has gone silent.
+//! The aggregator: what households want counted of their queries goes from the workers' rings into
+//! their activity, and those who listen in a household hear of what was blocked, and of a device
+//! that has gone silent.
 //!
-//! Nothing here holds a query up. What a ring, the counts in memory or a listener cannot take is lost and counted.
+//! Nothing here holds a query up. What a ring, the counts in memory or a listener cannot take is
+//! lost and counted.
 
 use std::{
     cmp::Reverse,
@@ -38,12 +40,13 @@ use crate::ending::Ending;
 const TAKE_EVERY: Duration = Duration::from_millis(100);
 /// How often it is looked for devices that have gone silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked for counts that have waited long enough to be written, and for what is over.
+/// How often it is looked for counts that have waited long enough to be written, and for what is
+/// over.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// How long a node that ends goes on writing.
 const END_MAX: Duration = Duration::from_secs(10);
-/// Different names that are held of a household in a second, and those of them that who listens hears of: what else happens must not be lost
-/// behind them.
+/// Different names that are held of a household in a second, and those of them that who listens
+/// hears of: what else happens must not be lost behind them.
 const BLOCKS_MAX: usize = 200;
 const BLOCKS_TOLD_MAX: usize = 8;
 
@@ -57,22 +60,37 @@ struct Words {
 
 impl Words {
     fn of(context: &Context) -> Self {
-        let ways = [("doh", Sign::Doh), ("vpn", Sign::Vpn), ("proxy", Sign::Proxy)];
+        let ways = [
+            ("doh", Sign::Doh),
+            ("vpn", Sign::Vpn),
+            ("proxy", Sign::Proxy),
+        ];
         Self {
-            slugs: context.taxonomy.categories().iter().map(|category| category.slug.as_str().into()).collect(),
+            slugs: context
+                .taxonomy
+                .categories()
+                .iter()
+                .map(|category| category.slug.as_str().into())
+                .collect(),
             ways: ways.map(|(slug, sign)| (context.taxonomy.find(slug), sign)),
         }
     }
 
     fn slugs(&self, categories: CategorySet) -> Vec<Arc<str>> {
-        categories.iter().map(|category| Arc::clone(&self.slugs[category.index()])).collect()
+        categories
+            .iter()
+            .map(|category| Arc::clone(&self.slugs[category.index()]))
+            .collect()
     }
 
     fn sign(&self, special: Special, listed: CategorySet) -> Option<Sign> {
         if special == Special::Relay {
             return Some(Sign::Relay);
         }
-        self.ways.iter().find(|(category, _)| category.is_some_and(|category| listed.contains(category))).map(|(_, sign)| *sign)
+        self.ways
+            .iter()
+            .find(|(category, _)| category.is_some_and(|category| listed.contains(category)))
+            .map(|(_, sign)| *sign)
     }
 }
 
@@ -93,7 +111,11 @@ struct Aggregator {
 
 impl Aggregator {
     fn of(context: &Context) -> Self {
-        Self { words: Words::of(context), watch: Watch::new(context.history.silent_after), blocks: BTreeMap::new() }
+        Self {
+            words: Words::of(context),
+            watch: Watch::new(context.history.silent_after),
+            blocks: BTreeMap::new(),
+        }
     }
 }
 
@@ -101,7 +123,8 @@ impl Aggregator {
 pub async fn run(context: Arc<Context>, engine: Arc<Engine>, ending: Ending) {
     let mut tick = tokio::time::interval(TAKE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut aggregator, mut looked) = (Aggregator::of(&context), Instant::now());
+    let mut aggregator = Aggregator::of(&context);
+    let mut looked = Instant::now();
     while ending.tick(&mut tick).await {
         aggregator = take(&context, &engine, aggregator).await;
         if looked.elapsed() >= LOOK_EVERY {
@@ -133,33 +156,73 @@ async fn take(context: &Arc<Context>, engine: &Engine, aggregator: Aggregator) -
 
 /// Counts queries for their households, as far as these still want it.
 fn count(context: &Context, heard: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
-    let Aggregator { words, watch, blocks } = &mut aggregator;
+    let Aggregator {
+        words,
+        watch,
+        blocks,
+    } = &mut aggregator;
     let lists = context.lists.current();
     let mut told = Vec::with_capacity(heard.len());
-    for Heard { rules, device, at, layer, categories, name } in heard {
-        let (Ok(household), Some(at)) = (rules.id().parse::<Id>(), at.timestamp()) else { continue };
-        let device: Option<Id> = device.and_then(|place| rules.device_id(place)).and_then(|id| id.parse().ok());
+    for Heard {
+        rules,
+        device,
+        at,
+        layer,
+        categories,
+        name,
+    } in heard
+    {
+        let (Ok(household), Some(at)) = (rules.id().parse::<Id>(), at.timestamp()) else {
+            continue;
+        };
+        let device: Option<Id> = device
+            .and_then(|place| rules.device_id(place))
+            .and_then(|id| id.parse().ok());
         let name = name.borrow();
         let listed = lists.classify(name);
         let about = listed.choice.union(listed.security);
-        let blocked =
-            layer.blocks().then(|| Blocked { layer: layer.as_str(), categories: words.slugs(categories), name: Some(name.to_owned()) });
-        let sign = words.sign(listed.special, about).filter(|_| blocked.is_none());
-        let mut query = Told { household, device, at, days: 0, categories: words.slugs(about), blocked, sign };
+        let blocked = layer.blocks().then(|| Blocked {
+            layer: layer.as_str(),
+            categories: words.slugs(categories),
+            name: Some(name.to_owned()),
+        });
+        let sign = words
+            .sign(listed.special, about)
+            .filter(|_| blocked.is_none());
+        let mut query = Told {
+            household,
+            device,
+            at,
+            days: 0,
+            categories: words.slugs(about),
+            blocked,
+            sign,
+        };
         if !is_wanted(context, &mut query) {
             continue;
         }
         if let Some(device) = &query.device {
             watch.heard(&query.household, device, sign, at);
         }
-        if let Some(name) = query.blocked.as_ref().and_then(|blocked| blocked.name.clone())
+        if let Some(name) = query
+            .blocked
+            .as_ref()
+            .and_then(|blocked| blocked.name.clone())
             && context.happenings.listens(&query.household)
         {
             let of_household = blocks.entry(query.household.clone()).or_default();
-            let (key, is_room) = ((query.device.clone(), name), of_household.len() < BLOCKS_MAX);
+            let key = (query.device.clone(), name);
+            let is_room = of_household.len() < BLOCKS_MAX;
             match of_household.get_mut(&key) {
                 Some(block) => block.count += 1,
-                None if is_room => drop(of_household.insert(key, Block { count: 1, layer, categories })),
+                None if is_room => drop(of_household.insert(
+                    key,
+                    Block {
+                        count: 1,
+                        layer,
+                        categories,
+                    },
+                )),
                 None => {}
             }
         }
@@ -172,26 +235,45 @@ fn count(context: &Context, heard: Vec<Heard>, mut aggregator: Aggregator) -> Ag
     aggregator
 }
 
-/// Tells those who listen what was blocked in the last second, the most often blocked names of each household.
+/// Tells those who listen what was blocked in the last second, the most often blocked names of each
+/// household.
 fn tell_blocks(context: &Context, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>) {
     for (household, blocks) in blocks {
         let mut blocks: Vec<_> = blocks.into_iter().collect();
         blocks.sort_by_key(|(_, block)| Reverse(block.count));
-        for ((device, name), Block { count, layer, categories }) in blocks.into_iter().take(BLOCKS_TOLD_MAX) {
+        for (
+            (device, name),
+            Block {
+                count,
+                layer,
+                categories,
+            },
+        ) in blocks.into_iter().take(BLOCKS_TOLD_MAX)
+        {
             let body = json!({
                 "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": context.taxonomy.slugs(categories),
                 "at": Timestamp::now(),
             });
-            context.happenings.tell(&household, Happening::block(device, body));
+            context
+                .happenings
+                .tell(&household, Happening::block(device, body));
         }
     }
 }
 
-/// Whether a query is still to be counted, and what of it: what was switched off since it was heard is not counted any more.
+/// Whether a query is still to be counted, and what of it: what was switched off since it was heard
+/// is not counted any more.
 fn is_wanted(context: &Context, told: &mut Told) -> bool {
-    let Some(rules) = context.directory.household(&told.household) else { return false };
-    let device = told.device.as_ref().map(|device| rules.device_by_id(device));
-    let (Some(kept), true) = (rules.kept(), device.is_none_or(|place| place.is_some())) else { return false };
+    let Some(rules) = context.directory.household(&told.household) else {
+        return false;
+    };
+    let device = told
+        .device
+        .as_ref()
+        .map(|device| rules.device_by_id(device));
+    let (Some(kept), true) = (rules.kept(), device.is_none_or(|place| place.is_some())) else {
+        return false;
+    };
     told.days = history::days_kept(context, &rules);
     if let Some(blocked) = told.blocked.as_mut().filter(|_| !kept.names) {
         blocked.name = None;
@@ -199,35 +281,65 @@ fn is_wanted(context: &Context, told: &mut Told) -> bool {
     told.days > 0 && rules.is_recorded(device.flatten())
 }
 
-/// Tells of a silent device, unless the sign that it gave was forgotten since, or nobody may know of it any more.
+/// Tells of a silent device, unless the sign that it gave was forgotten since, or nobody may know
+/// of it any more.
 async fn tell_silent(context: &Context, household: &Id, device: Id, silence: Silence) {
-    let (Some(activity), Some(rules)) = (&context.activity, context.directory.household(household)) else { return };
-    if !rules.device_by_id(&device).is_some_and(|place| rules.is_recorded(Some(place))) {
+    let (Some(activity), Some(rules)) = (&context.activity, context.directory.household(household))
+    else {
+        return;
+    };
+    if !rules
+        .device_by_id(&device)
+        .is_some_and(|place| rules.is_recorded(Some(place)))
+    {
         return;
     }
     let now = Timestamp::now();
     let from = silence.since - context.history.silent_after;
-    let hours = activity.read(household, Some(&Some(device.clone())), from, now, now).await.unwrap_or_default();
-    if hours.iter().flat_map(|hour| hour.devices.values()).any(|counts| counts.sign.is_some()) {
-        let body = json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": now });
-        context.happenings.tell(household, Happening::of_device("silent", device, body));
+    let hours = activity
+        .read(household, Some(&Some(device.clone())), from, now, now)
+        .await
+        .unwrap_or_default();
+    if hours
+        .iter()
+        .flat_map(|hour| hour.devices.values())
+        .any(|counts| counts.sign.is_some())
+    {
+        let body =
+            json!({ "device": device, "since": silence.since, "sign": silence.sign, "at": now });
+        context
+            .happenings
+            .tell(household, Happening::of_device("silent", device, body));
     }
 }
 
-/// Writes what was counted, takes away what is over, and does what changes of households owe, until the node ends.
+/// Writes what was counted, takes away what is over, and does what changes of households owe, until
+/// the node ends.
 pub async fn keep(context: Arc<Context>, ending: Ending) {
-    let Some(activity) = &context.activity else { return };
+    let Some(activity) = &context.activity else {
+        return;
+    };
     let mut tick = tokio::time::interval(WRITE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut is_bounded, mut dropped) = (false, 0);
+    let mut is_bounded = false;
+    let mut dropped = 0;
     while ending.tick(&mut tick).await {
         let now = Timestamp::now();
         if !is_bounded {
             // What households chose when the operator allowed more.
-            is_bounded = say(activity.bound(context.history.days_max).await, "activity could not be shortened to history.days_max yet");
+            is_bounded = say(
+                activity.bound(context.history.days_max).await,
+                "activity could not be shortened to history.days_max yet",
+            );
         }
-        say(activity.write(now).await, "activity could not be written, and waits in memory");
-        say(activity.expire(now).await, "activity that is over could not be taken away yet");
+        say(
+            activity.write(now).await,
+            "activity could not be written, and waits in memory",
+        );
+        say(
+            activity.expire(now).await,
+            "activity that is over could not be taken away yet",
+        );
         history::fulfil(&context, None).await;
         counter!("ox_protect_activity_crowded_total").increment(activity.dropped() - dropped);
         dropped = activity.dropped();
@@ -236,15 +348,18 @@ pub async fn keep(context: Arc<Context>, ending: Ending) {
 
 /// Says what went wrong; whether nothing did.
 fn say<T>(done: Result<T, StoreError>, what: &str) -> bool {
-    done.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "{what}")).is_ok()
+    done.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "{what}"))
+        .is_ok()
 }
 
-/// The last thing a node does with it: what was heard is counted, and what was counted is written, as far as that takes no longer than a
-/// supervisor waits.
+/// The last thing a node does with it: what was heard is counted, and what was counted is written,
+/// as far as that takes no longer than a supervisor waits.
 pub async fn end(context: &Arc<Context>, engine: &Engine) {
     let _ = take(context, engine, Aggregator::of(context)).await;
     if let Some(activity) = &context.activity
-        && tokio::time::timeout(END_MAX, activity.close()).await.is_err()
+        && tokio::time::timeout(END_MAX, activity.close())
+            .await
+            .is_err()
     {
         tracing::warn!("some of what was counted last was not written in time");
     }

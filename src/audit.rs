@@ -1,5 +1,6 @@
-//! The audit's signed heads, carried out of the machine: into the log and to the operator's webhook, every few minutes while something is written,
-//! and at the end. And the command that compares them with the rows.
+//! The audit's signed heads, carried out of the machine: into the log and to the operator's
+//! webhook, every few minutes while something is written, and at the end. And the command that
+//! compares them with the rows.
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
@@ -12,7 +13,9 @@ use policy_store::{Author, Findings, Home, SignedHead, Store};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{AuditCommand, commands::print, config::Checked, config::causes, ending::Ending, lists::Board};
+use crate::{
+    AuditCommand, commands::print, config::Checked, config::causes, ending::Ending, lists::Board,
+};
 
 /// How often it is looked whether something was noticed, or enough was written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +37,8 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// Tells what was noticed at the start, verifies the whole audit once, then announces heads until the node ends.
+    /// Tells what was noticed at the start, verifies the whole audit once, then announces heads
+    /// until the node ends.
     pub async fn run(&self, findings: Findings, ending: Ending) {
         describe_gauge!(
             "ox_protect_audit_whole",
@@ -59,14 +63,16 @@ impl Announcer {
         }
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut at, mut announced) = (Instant::now(), 0);
+        let mut at = Instant::now();
+        let mut announced = 0;
         while ending.tick(&mut tick).await {
             if self.store.take_audit_loss() {
                 gauge!("ox_protect_audit_whole").set(0.0);
                 self.tell("rows that were signed are missing or changed; `ox-protect audit verify` says which");
             }
             let newest = self.store.newest_row();
-            let is_time = at.elapsed() >= self.every || newest.saturating_sub(announced) >= ROWS_MAX;
+            let is_time =
+                at.elapsed() >= self.every || newest.saturating_sub(announced) >= ROWS_MAX;
             if is_time && newest != announced {
                 self.announce().await;
                 (at, announced) = (Instant::now(), newest);
@@ -77,7 +83,14 @@ impl Announcer {
     /// Announces the newest head, unless it was.
     pub async fn announce(&self) {
         let document = |id: &str, head: &SignedHead| {
-            let SignedHead { store, sequence, hash, at, key, .. } = head;
+            let SignedHead {
+                store,
+                sequence,
+                hash,
+                at,
+                key,
+                ..
+            } = head;
             json!({
                 "id": id, "kind": "audit_head", "at": at, "store": store, "sequence": sequence, "hash": hash, "key": key,
                 "head": head.to_string(),
@@ -86,37 +99,67 @@ impl Announcer {
         match self.store.announce_head(self.channel, document).await {
             Ok(Some(head)) => tracing::info!(sequence = head.sequence, %head, "head of the audit"),
             Ok(None) => {}
-            Err(error) => tracing::error!(error = causes(&error), "the head of the audit could not be announced"),
+            Err(error) => tracing::error!(
+                error = causes(&error),
+                "the head of the audit could not be announced"
+            ),
         }
     }
 
     fn tell(&self, detail: &str) {
         tracing::error!(detail, "the audit does not fit");
-        self.board.say(EventKind::AuditBroken, None, self.lists.load().generation(), Some(detail.to_owned()), Timestamp::now());
+        self.board.say(
+            EventKind::AuditBroken,
+            None,
+            self.lists.load().generation(),
+            Some(detail.to_owned()),
+            Timestamp::now(),
+        );
     }
 }
 
 /// Runs `ox-protect audit …`.
 pub async fn run_command(command: AuditCommand, checked: &Checked) -> anyhow::Result<ExitCode> {
-    let home = Home { url: &checked.config.store.url, lists: &checked.config.lists.directory };
+    let home = Home {
+        url: &checked.config.store.url,
+        lists: &checked.config.lists.directory,
+    };
     let store = Store::open_existing(&home).await?;
     let done = match command {
-        AuditCommand::Verify { head, key, json, .. } => verify(&store, &head, key.as_deref(), json).await,
+        AuditCommand::Verify {
+            head, key, json, ..
+        } => verify(&store, &head, key.as_deref(), json).await,
         AuditCommand::Head { .. } => match store.signed_head()? {
             Some(head) => print(&head.to_string()).map(|()| ExitCode::SUCCESS),
-            None => Err(anyhow::anyhow!("no head of the audit was signed yet: a running daemon signs each change")),
+            None => Err(anyhow::anyhow!(
+                "no head of the audit was signed yet: a running daemon signs each change"
+            )),
         },
-        AuditCommand::Acknowledge { note, .. } => acknowledge(&store, &note).await.map(|()| ExitCode::SUCCESS),
+        AuditCommand::Acknowledge { note, .. } => {
+            acknowledge(&store, &note).await.map(|()| ExitCode::SUCCESS)
+        }
     };
     store.close().await;
     done
 }
 
-async fn verify(store: &Store, elsewhere: &[String], key: Option<&str>, is_json: bool) -> anyhow::Result<ExitCode> {
-    let heads: Vec<Vec<SignedHead>> = elsewhere.iter().map(|given| read_heads(given)).collect::<Result<_, _>>()?;
+async fn verify(
+    store: &Store,
+    elsewhere: &[String],
+    key: Option<&str>,
+    is_json: bool,
+) -> anyhow::Result<ExitCode> {
+    let heads: Vec<Vec<SignedHead>> = elsewhere
+        .iter()
+        .map(|given| read_heads(given))
+        .collect::<Result<_, _>>()?;
     let heads = heads.concat();
     let report = store.verify_audit_with(&heads, key).await?;
-    let code = if report.fault.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if report.fault.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
     if is_json {
         let mut told: Value = serde_json::to_value(&report)?;
         told["is_whole"] = report.fault.is_none().into();
@@ -124,12 +167,25 @@ async fn verify(store: &Store, elsewhere: &[String], key: Option<&str>, is_json:
         print(&serde_json::to_string_pretty(&told)?)?;
         return Ok(code);
     }
-    let signed = report.signed.map_or_else(|| "no signed head is known".to_owned(), |row| format!("signed up to row {row}"));
-    let given = if heads.is_empty() { String::new() } else { format!(", {} of them given", heads.len()) };
-    print(&format!("{} rows fit, the last one with hash {}; {signed}{given}", report.rows, report.head))?;
+    let signed = report.signed.map_or_else(
+        || "no signed head is known".to_owned(),
+        |row| format!("signed up to row {row}"),
+    );
+    let given = if heads.is_empty() {
+        String::new()
+    } else {
+        format!(", {} of them given", heads.len())
+    };
+    print(&format!(
+        "{} rows fit, the last one with hash {}; {signed}{given}",
+        report.rows, report.head
+    ))?;
     match report.fault {
         None => print("the audit is whole")?,
-        Some(fault) => eprintln!("the audit is broken at row {}: {}", fault.sequence, fault.detail),
+        Some(fault) => eprintln!(
+            "the audit is broken at row {}: {}",
+            fault.sequence, fault.detail
+        ),
     }
     Ok(code)
 }
@@ -138,7 +194,8 @@ async fn verify(store: &Store, elsewhere: &[String], key: Option<&str>, is_json:
 fn read_heads(given: &str) -> anyhow::Result<Vec<SignedHead>> {
     let mut heads = SignedHead::find_all(given);
     if heads.is_empty() {
-        let text = std::fs::read(Path::new(given)).with_context(|| format!("{given:?} is no signed head, and as a file"))?;
+        let text = std::fs::read(Path::new(given))
+            .with_context(|| format!("{given:?} is no signed head, and as a file"))?;
         heads = SignedHead::find_all(&String::from_utf8_lossy(&text));
     }
     if heads.is_empty() {
@@ -148,11 +205,17 @@ fn read_heads(given: &str) -> anyhow::Result<Vec<SignedHead>> {
 }
 
 async fn acknowledge(store: &Store, note: &str) -> anyhow::Result<()> {
-    let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
+    let by = Author {
+        actor: "command line".to_owned(),
+        role: "operator".to_owned(),
+    };
     let heads = store.acknowledge_heads(&by, note).await?;
     if heads.is_empty() {
         return print("all heads that are kept fit the rows; there is nothing to acknowledge");
     }
     let rows: Vec<String> = heads.iter().map(|head| head.sequence.to_string()).collect();
-    print(&format!("acknowledged, and written into the audit: heads of row {}", rows.join(", ")))
+    print(&format!(
+        "acknowledged, and written into the audit: heads of row {}",
+        rows.join(", ")
+    ))
 }

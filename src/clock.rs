@@ -1,8 +1,9 @@
-//! The keeper of the time: households for whom the clock has changed something are compiled anew, so that the data path finds what holds
-//! at its first look, and knows what comes after it.
+//! The keeper of the time: households for whom the clock has changed something are compiled anew,
+//! so that the data path finds what holds at its first look, and knows what comes after it.
 //!
-//! Nothing depends on it being in time. A record says what comes behind its next change, so a million bedtimes at half past nine are all
-//! true at that second, and are compiled one by one while their lines go on asking.
+//! Nothing depends on it being in time. A record says what comes behind its next change, so a
+//! million bedtimes at half past nine are all true at that second, and are compiled one by one
+//! while their lines go on asking.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! The configuration: read once, checked as a whole, and refused with the line and the words that would be right.
+//! The configuration: read once, checked as a whole, and refused with the line and the words that
+//! would be right.
 //!
 //! `configs/default.toml` is its reference and the embedded default; a test holds the two together.
 
@@ -148,7 +149,10 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/ox-protect.db".to_owned(), audit_head_interval_s: 600 }
+        Self {
+            url: "sqlite:data/ox-protect.db".to_owned(),
+            audit_head_interval_s: 600,
+        }
     }
 }
 
@@ -160,16 +164,22 @@ pub struct Policy {
     pub default_preset: String,
     /// A taxonomy document; empty is the shipped one.
     pub taxonomy: PathBuf,
-    /// Whether canary names (`use-application-dns.net`) are answered negatively where filtering is on, so that browsers keep to this
-    /// resolver.
+    /// Whether canary names (`use-application-dns.net`) are answered negatively where filtering is
+    /// on, so that browsers keep to this resolver.
     pub refuse_canary: bool,
-    /// Whether the names of private relays are, so that devices say that the relay is not available in this network.
+    /// Whether the names of private relays are, so that devices say that the relay is not available
+    /// in this network.
     pub refuse_private_relay: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_preset: "off".to_owned(), taxonomy: PathBuf::new(), refuse_canary: true, refuse_private_relay: true }
+        Self {
+            default_preset: "off".to_owned(),
+            taxonomy: PathBuf::new(),
+            refuse_canary: true,
+            refuse_private_relay: true,
+        }
     }
 }
 
@@ -231,7 +241,8 @@ pub struct Recursion {
     pub forward: Vec<Zone>,
     /// Zones whose authorities are given.
     pub stub: Vec<Zone>,
-    /// Certificates that vouch for servers asked over TLS, a PEM file; empty is what the system trusts.
+    /// Certificates that vouch for servers asked over TLS, a PEM file; empty is what the system
+    /// trusts.
     pub tls_authorities: PathBuf,
     /// Records this node answers itself; empty is none.
     pub local_records: PathBuf,
@@ -311,7 +322,10 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -335,7 +349,9 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Read(path, error) => write!(f, "reading {}: {error}", path.display()),
             Self::Parse(file, error) => write!(f, "{file}: {error}"),
-            Self::Environment(variable, error) => write!(f, "environment variable {variable}: {error}"),
+            Self::Environment(variable, error) => {
+                write!(f, "environment variable {variable}: {error}")
+            }
             Self::Value(key, error) => write!(f, "{key}: {error}"),
             Self::Feed(error) => write!(f, "{error}"),
         }
@@ -366,23 +382,46 @@ impl Checked {
     /// What the loader is to build.
     pub fn plan(&self) -> Plan {
         let lists = &self.config.lists;
-        let (feeds, directory) = (self.config.feeds.clone(), lists.directory.clone());
-        Plan { feeds, directory, own_names: lists.own_names.clone(), ..Plan::default() }
+        let feeds = self.config.feeds.clone();
+        let directory = lists.directory.clone();
+        Plan {
+            feeds,
+            directory,
+            own_names: lists.own_names.clone(),
+            ..Plan::default()
+        }
     }
 }
 
-/// Reads a configuration file, or the embedded default, lets the environment override keys, and checks the whole.
-pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Checked, ConfigError> {
+/// Reads a configuration file, or the embedded default, lets the environment override keys, and
+/// checks the whole.
+pub fn load(
+    path: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Checked, ConfigError> {
     let (text, name, base) = match path {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-            (text, path.display().to_string(), path.parent().unwrap_or(Path::new("")).to_owned())
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+            (
+                text,
+                path.display().to_string(),
+                path.parent().unwrap_or(Path::new("")).to_owned(),
+            )
         }
-        None => (EMBEDDED.to_owned(), "the embedded configuration".to_owned(), PathBuf::new()),
+        None => (
+            EMBEDDED.to_owned(),
+            "the embedded configuration".to_owned(),
+            PathBuf::new(),
+        ),
     };
     let config = parse(&text, &name)?;
     let checked = check(override_by(config, &text, environment)?.rooted(&base))?;
-    Ok(Checked { is_embedded: path.is_none(), base, ..checked })
+    Ok(Checked {
+        is_embedded: path.is_none(),
+        base,
+        ..checked
+    })
 }
 
 fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
@@ -390,22 +429,44 @@ fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
 }
 
 /// The file is sound by now, so whatever fails here is the variable's fault.
-fn override_by(config: Config, text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+fn override_by(
+    config: Config,
+    text: &str,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
     let ours = environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
     let (mut variables, others): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name.contains("__"));
-    others.iter().try_for_each(|(name, _)| effect::check_variable(name))?;
+    others
+        .iter()
+        .try_for_each(|(name, _)| effect::check_variable(name))?;
     variables.sort();
-    let (mut config, mut table) = (config, text.parse::<toml::Table>().expect("it was read a moment ago"));
+    let mut config = config;
+    let mut table = text
+        .parse::<toml::Table>()
+        .expect("it was read a moment ago");
     for (variable, value) in variables {
         let failed = |error: String| ConfigError::Environment(variable.clone(), error);
         let path = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
         let (section, key) = path.split_once("__").expect("filtered above");
-        let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
-        let section = section.as_table_mut().ok_or_else(|| failed("this section cannot be overridden".to_owned()))?;
+        let section = table
+            .entry(section)
+            .or_insert_with(|| toml::Table::new().into());
+        let section = section
+            .as_table_mut()
+            .ok_or_else(|| failed("this section cannot be overridden".to_owned()))?;
         // A value that is no TOML, such as a bare path, is a string.
-        let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-        section.insert(key.to_owned(), parsed.unwrap_or_else(|| value.clone().into()));
-        config = table.clone().try_into().map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
+        let parsed = format!("value = {value}")
+            .parse::<toml::Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"));
+        section.insert(
+            key.to_owned(),
+            parsed.unwrap_or_else(|| value.clone().into()),
+        );
+        config = table
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
     }
     Ok(config)
 }
@@ -430,7 +491,11 @@ impl Config {
             self.store.url = format!("sqlite:{}", base.join(path).display());
         }
         self.history = self.history.rooted(base, &self.store.url);
-        self.feeds = self.feeds.into_iter().map(|feed| feed.rooted(base)).collect();
+        self.feeds = self
+            .feeds
+            .into_iter()
+            .map(|feed| feed.rooted(base))
+            .collect();
         self.lists.share = self.lists.share.map(|share| share.rooted(base));
         self.notices = self.notices.rooted(base);
         self.api.oidc = self.api.oidc.map(|settings| oidc::rooted(settings, base));
@@ -440,23 +505,42 @@ impl Config {
 
 fn check(config: Config) -> Result<Checked, ConfigError> {
     check_ranges(&config)?;
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error));
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
+    };
     let taxonomy = match config.policy.taxonomy.as_os_str().is_empty() {
         true => Taxonomy::shipped(),
-        false => Taxonomy::parse(&read(&config.policy.taxonomy)?).map_err(|error| ConfigError::Value("policy.taxonomy", causes(&error)))?,
+        false => Taxonomy::parse(&read(&config.policy.taxonomy)?)
+            .map_err(|error| ConfigError::Value("policy.taxonomy", causes(&error)))?,
     };
-    let preset = taxonomy.preset(&config.policy.default_preset).ok_or_else(|| {
-        let known: Vec<&str> = taxonomy.presets().map(|(preset, _)| preset.slug.as_str()).collect();
-        ConfigError::Value("policy.default_preset", format!("{:?} is no preset; one of {}", config.policy.default_preset, known.join(", ")))
-    })?;
+    let preset = taxonomy
+        .preset(&config.policy.default_preset)
+        .ok_or_else(|| {
+            let known: Vec<&str> = taxonomy
+                .presets()
+                .map(|(preset, _)| preset.slug.as_str())
+                .collect();
+            ConfigError::Value(
+                "policy.default_preset",
+                format!(
+                    "{:?} is no preset; one of {}",
+                    config.policy.default_preset,
+                    known.join(", ")
+                ),
+            )
+        })?;
     Feed::check_all(&config.feeds, &taxonomy).map_err(ConfigError::Feed)?;
     let hints = match config.recursion.root_hints.as_os_str().is_empty() {
         true => resolver::recursor::ROOT_HINTS.to_owned(),
         false => read(&config.recursion.root_hints)?,
     };
-    let roots = resolver::recursor::parse_hints(&hints).map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
+    let roots = resolver::recursor::parse_hints(&hints)
+        .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let warnings = networks::warnings(&config.dns);
-    let refused = Refused { canary: config.policy.refuse_canary, relay: config.policy.refuse_private_relay };
+    let refused = Refused {
+        canary: config.policy.refuse_canary,
+        relay: config.policy.refuse_private_relay,
+    };
     Ok(Checked {
         defaults: OperatorDefaults { preset, refused },
         config,
@@ -469,17 +553,53 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
 }
 
 fn check_ranges(config: &Config) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
-    let Config { dns, lists, recursion, store, .. } = config;
-    value("dns.listen", !dns.listen.is_empty(), "at least one address is needed")?;
+    let value = |key, is_good: bool, error: &str| {
+        if is_good {
+            Ok(())
+        } else {
+            Err(ConfigError::Value(key, error.to_owned()))
+        }
+    };
+    let Config {
+        dns,
+        lists,
+        recursion,
+        store,
+        ..
+    } = config;
+    value(
+        "dns.listen",
+        !dns.listen.is_empty(),
+        "at least one address is needed",
+    )?;
     value("dns.workers", dns.workers <= 256, "0 to 256")?;
     value("dns.batch", (1..=1024).contains(&dns.batch), "1 to 1024")?;
-    value("dns.server_id", dns.server_id.len() <= 255, "at most 255 octets, RFC 1035 section 3.3")?;
-    value("dns.cache_mib", (1..=1_048_576).contains(&dns.cache_mib), "1 to 1048576")?;
-    value("dns.resolutions_max", (1..=1_000_000).contains(&dns.resolutions_max), "1 to 1000000")?;
-    value("dns.waiting_per_client_max", (1..=1_000_000).contains(&dns.waiting_per_client_max), "1 to 1000000")?;
+    value(
+        "dns.server_id",
+        dns.server_id.len() <= 255,
+        "at most 255 octets, RFC 1035 section 3.3",
+    )?;
+    value(
+        "dns.cache_mib",
+        (1..=1_048_576).contains(&dns.cache_mib),
+        "1 to 1048576",
+    )?;
+    value(
+        "dns.resolutions_max",
+        (1..=1_000_000).contains(&dns.resolutions_max),
+        "1 to 1000000",
+    )?;
+    value(
+        "dns.waiting_per_client_max",
+        (1..=1_000_000).contains(&dns.waiting_per_client_max),
+        "1 to 1000000",
+    )?;
     let needs_landing = dns.blocked_answer == BlockedAnswerKind::Landing;
-    value("dns.landing", !needs_landing || !dns.landing.is_empty(), "blocked_answer = \"landing\" needs at least one address")?;
+    value(
+        "dns.landing",
+        !needs_landing || !dns.landing.is_empty(),
+        "blocked_answer = \"landing\" needs at least one address",
+    )?;
     blocks::check(dns)?;
     lists::check(lists)?;
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
@@ -487,26 +607,87 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     reports::check(&config.reports)?;
     api::check(&config.api)?;
     effect::check(config)?;
-    value("store.url", store.url.starts_with("sqlite:"), "this version keeps households in SQLite: sqlite:PATH")?;
+    value(
+        "store.url",
+        store.url.starts_with("sqlite:"),
+        "this version keeps households in SQLite: sqlite:PATH",
+    )?;
     let interval = store.audit_head_interval_s;
-    value("store.audit_head_interval_s", (10..=86_400).contains(&interval), "10 to 86400")?;
-    value("recursion.authority_port", recursion.authority_port != 0, "1 to 65535")?;
-    value("recursion.ipv4", recursion.ipv4 || recursion.ipv6, "IPv4 and IPv6 are both off")?;
+    value(
+        "store.audit_head_interval_s",
+        (10..=86_400).contains(&interval),
+        "10 to 86400",
+    )?;
+    value(
+        "recursion.authority_port",
+        recursion.authority_port != 0,
+        "1 to 65535",
+    )?;
+    value(
+        "recursion.ipv4",
+        recursion.ipv4 || recursion.ipv6,
+        "IPv4 and IPv6 are both off",
+    )?;
     let leads_somewhere = |zones: &[Zone]| zones.iter().all(|zone| !zone.to.is_empty());
-    value("recursion.forward", leads_somewhere(&recursion.forward), "each zone needs at least one address in `to`")?;
-    value("recursion.stub", leads_somewhere(&recursion.stub), "each zone needs at least one address in `to`")?;
-    let mut fixed: Vec<&Name> = recursion.forward.iter().chain(&recursion.stub).map(|zone| &zone.zone).collect();
+    value(
+        "recursion.forward",
+        leads_somewhere(&recursion.forward),
+        "each zone needs at least one address in `to`",
+    )?;
+    value(
+        "recursion.stub",
+        leads_somewhere(&recursion.stub),
+        "each zone needs at least one address in `to`",
+    )?;
+    let mut fixed: Vec<&Name> = recursion
+        .forward
+        .iter()
+        .chain(&recursion.stub)
+        .map(|zone| &zone.zone)
+        .collect();
     fixed.sort();
-    value("recursion.stub", fixed.windows(2).all(|pair| pair[0] != pair[1]), "a zone stands once, in `forward` or in `stub`")?;
+    value(
+        "recursion.stub",
+        fixed.windows(2).all(|pair| pair[0] != pair[1]),
+        "a zone stands once, in `forward` or in `stub`",
+    )?;
     let is_ordered = recursion.ttl_min_s <= recursion.ttl_max_s && recursion.ttl_max_s <= 604_800;
     value("recursion.ttl_max_s", is_ordered, "ttl_min_s to 604800")?;
-    value("recursion.ttl_min_s", recursion.ttl_min_s <= 3_600, "0 to 3600: more would keep what its owner has changed")?;
-    value("recursion.ttl_negative_max_s", recursion.ttl_negative_max_s <= 86_400, "0 to 86400")?;
-    value("recursion.serve_stale_s", recursion.serve_stale_s <= 604_800, "0 to 604800, RFC 8767 section 5")?;
-    value("recursion.stale_client_timeout_ms", recursion.stale_client_timeout_ms <= 10_000, "0 to 10000")?;
-    value("recursion.cache_mib", (1..=1_048_576).contains(&recursion.cache_mib), "1 to 1048576")?;
-    value("recursion.waiting_per_zone_max", (1..=1_000_000).contains(&recursion.waiting_per_zone_max), "1 to 1000000")?;
-    value("recursion.queries_per_server_max", (1..=1_000_000).contains(&recursion.queries_per_server_max), "1 to 1000000")
+    value(
+        "recursion.ttl_min_s",
+        recursion.ttl_min_s <= 3_600,
+        "0 to 3600: more would keep what its owner has changed",
+    )?;
+    value(
+        "recursion.ttl_negative_max_s",
+        recursion.ttl_negative_max_s <= 86_400,
+        "0 to 86400",
+    )?;
+    value(
+        "recursion.serve_stale_s",
+        recursion.serve_stale_s <= 604_800,
+        "0 to 604800, RFC 8767 section 5",
+    )?;
+    value(
+        "recursion.stale_client_timeout_ms",
+        recursion.stale_client_timeout_ms <= 10_000,
+        "0 to 10000",
+    )?;
+    value(
+        "recursion.cache_mib",
+        (1..=1_048_576).contains(&recursion.cache_mib),
+        "1 to 1048576",
+    )?;
+    value(
+        "recursion.waiting_per_zone_max",
+        (1..=1_000_000).contains(&recursion.waiting_per_zone_max),
+        "1 to 1000000",
+    )?;
+    value(
+        "recursion.queries_per_server_max",
+        (1..=1_000_000).contains(&recursion.queries_per_server_max),
+        "1 to 1000000",
+    )
 }
 
 /// An error with its causes, on one line.

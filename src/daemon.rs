@@ -1,4 +1,5 @@
-//! The daemon: the only place that knows every crate. It puts the parts together, says when each is ready, and ends in order.
+//! The daemon: the only place that knows every crate. It puts the parts together, says when each is
+//! ready, and ends in order.
 
 use std::{
     io::Write,
@@ -23,8 +24,8 @@ use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
-    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
-    register::Register,
+    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory,
+    explain::Explained, live::LiveLists, name::Name, register::Register,
 };
 use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
@@ -60,7 +61,8 @@ use crate::{
 /// Histogram bounds for resolutions, in seconds: from a cached delegation to the longest patience.
 const RESOLUTION_BUCKETS_S: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0];
 
-/// How often the workers' counters are added up. A worker's ring holds what it can block in this time.
+/// How often the workers' counters are added up. A worker's ring holds what it can block in this
+/// time.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a daemon that ends waits for what is under way: requests, tasks, writes.
@@ -127,37 +129,70 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
         tracing::warn!("{warning}");
     }
     let mut stores = stores::open(checked, how.new_store).await?;
-    let (store, activity) = (stores.store.clone(), stores.activity.clone());
+    let store = stores.store.clone();
+    let activity = stores.activity.clone();
     let post = Arc::new(Post::new(&store, &checked.config.notices)?);
     let directory = Arc::new(Directory::new(checked.defaults));
-    let households = api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
+    let households =
+        api::apply::load_all(&store, &directory, &checked.taxonomy, checked.defaults).await?;
     let taxonomy = Arc::new(checked.taxonomy.clone());
     let board = Board::new();
     let settings = list_settings(checked, &taxonomy, &store, &board).await?;
     let (keeper, live) = lists::start(settings, Arc::clone(&board)).await?;
     let mandates = orders::start(&store, &live).await?;
     let recursor = Arc::new(recursor(checked)?);
-    let engine =
-        Arc::new(engine(checked, &directory, &live, Arc::clone(&recursor), Some(on_notify(&keeper, &checked.config.dns.notify_from)))?);
-    tracing::info!(households, generation = live.load().generation(), "rules and lists are in place");
+    let engine = Arc::new(engine(
+        checked,
+        &directory,
+        &live,
+        Arc::clone(&recursor),
+        Some(on_notify(&keeper, &checked.config.dns.notify_from)),
+    )?);
+    tracing::info!(
+        households,
+        generation = live.load().generation(),
+        "rules and lists are in place"
+    );
 
-    // All doors are bound before one is opened: what cannot be had is said before anything is promised.
+    // All doors are bound before one is opened: what cannot be had is said before anything is
+    // promised.
     let api_listener = tokio::net::TcpListener::bind(checked.config.api.listen).await;
-    let api_listener = api_listener.with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
+    let api_listener = api_listener
+        .with_context(|| format!("listening on {} (API)", checked.config.api.listen))?;
     let workers = match checked.config.dns.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let bound = checked.config.dns.listen.iter().map(|address| listen::bind(*address, workers)).collect::<Result<Vec<_>, _>>()?;
+    let bound = checked
+        .config
+        .dns
+        .listen
+        .iter()
+        .map(|address| listen::bind(*address, workers))
+        .collect::<Result<Vec<_>, _>>()?;
 
     if store.has_no_key().await? {
-        let by = Author { actor: "first start".to_owned(), role: "operator".to_owned() };
-        let (secret, _) = store.create_key(&by, NewKey::operator("made at the first start")).await?;
+        let by = Author {
+            actor: "first start".to_owned(),
+            role: "operator".to_owned(),
+        };
+        let (secret, _) = store
+            .create_key(&by, NewKey::operator("made at the first start"))
+            .await?;
         say(&format!("operator key: {secret}"))?;
     }
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let dns = &checked.config.dns;
-    listen::serve(bound, &engine, Workers { count: workers, pinned: dns.pin_workers, batch: dns.batch }).context("starting the workers")?;
+    listen::serve(
+        bound,
+        &engine,
+        Workers {
+            count: workers,
+            pinned: dns.pin_workers,
+            batch: dns.batch,
+        },
+    )
+    .context("starting the workers")?;
     for address in addresses {
         say(&format!("dns ready on {address}"))?;
     }
@@ -166,7 +201,8 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let sample = sampling::open(checked)?;
     tokio::spawn(sampling::run(Arc::clone(&engine), Arc::clone(&sample)));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let (wakes, acts) = (keeper.wakes(), keeper.sender.clone());
+    let wakes = keeper.wakes();
+    let acts = keeper.sender.clone();
     let control = lists::Control {
         acts: acts.clone(),
         board: Arc::clone(&board),
@@ -202,45 +238,91 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let (trigger, ending) = ending::pair();
     let mut tasks = JoinSet::new();
     tasks.spawn(clock::run(Arc::clone(&context), ending.clone()));
-    tasks.spawn(activity::run(Arc::clone(&context), Arc::clone(&engine), ending.clone()));
+    tasks.spawn(activity::run(
+        Arc::clone(&context),
+        Arc::clone(&engine),
+        ending.clone(),
+    ));
     tasks.spawn(activity::keep(Arc::clone(&context), ending.clone()));
     tasks.spawn(notices::run(Arc::clone(&post), ending.clone()));
-    let healths = [("policy", Some(store.health())), ("history", context.activity.as_ref().map(|activity| activity.health()))];
+    let healths = [
+        ("policy", Some(store.health())),
+        (
+            "history",
+            context.activity.as_ref().map(|activity| activity.health()),
+        ),
+    ];
     for (name, health) in healths {
         if let Some(health) = health {
-            tasks.spawn(health::run(name, health, Arc::clone(&board), Arc::clone(&live), ending.clone()));
+            tasks.spawn(health::run(
+                name,
+                health,
+                Arc::clone(&board),
+                Arc::clone(&live),
+                ending.clone(),
+            ));
         }
     }
-    let (announcing, findings) = (Arc::clone(&announcer), std::mem::take(&mut stores.findings));
+    let announcing = Arc::clone(&announcer);
+    let findings = std::mem::take(&mut stores.findings);
     tasks.spawn(async move { announcing.run(findings, ending).await });
     let address = api_listener.local_addr()?;
-    // Keys in force are known before the first request, so that none of them waits for what its address did.
+    // Keys in force are known before the first request, so that none of them waits for what its
+    // address did.
     context.limits.learn(&store).await?;
     let (api_ends, ended) = watch::channel(());
-    let api = tokio::spawn(http::serve(api_listener, api::router(Arc::clone(&context)), ended));
+    let api = tokio::spawn(http::serve(
+        api_listener,
+        api::router(Arc::clone(&context)),
+        ended,
+    ));
     tokio::spawn(keeper.run());
     say(&format!("api ready on http://{address}"))?;
-    Ok(Node { context, engine, sample, board, post, announcer, wakes, acts, is_ready, api_ends, api, trigger, tasks, _stores: stores })
+    Ok(Node {
+        context,
+        engine,
+        sample,
+        board,
+        post,
+        announcer,
+        wakes,
+        acts,
+        is_ready,
+        api_ends,
+        api,
+        trigger,
+        tasks,
+        _stores: stores,
+    })
 }
 
 impl Node {
-    /// Looks at the configuration file, says what a restart would change, and has all feeds asked. What runs goes on as it is.
+    /// Looks at the configuration file, says what a restart would change, and has all feeds asked.
+    /// What runs goes on as it is.
     async fn reload(&self, running: &Checked, path: Option<&Path>) {
         match config::load(path, std::env::vars()) {
-            Err(error) => tracing::error!(%error, "SIGHUP: the configuration cannot be used; the node goes on with the one that it has"),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: the configuration cannot be used; the node goes on with the one that it has")
+            }
             Ok(new) => {
                 let changed = config::differences(&running.config, &new.config).join(", ");
                 if changed.is_empty() {
                     tracing::info!("SIGHUP: the configuration is the one that runs");
                 } else {
-                    tracing::warn!(changed, "SIGHUP: the configuration is sound; these keys differ from what runs, and need a restart");
+                    tracing::warn!(
+                        changed,
+                        "SIGHUP: the configuration is sound; these keys differ from what runs, and need a restart"
+                    );
                 }
             }
         }
         let asked = self.wakes.wake_all();
         // The keeper is busy when its queue is full, and looks at the files after that anyway.
         let _ = self.acts.try_send(lists::Act::Files);
-        tracing::info!(asked, "SIGHUP: feeds are asked now, and list files looked at");
+        tracing::info!(
+            asked,
+            "SIGHUP: feeds are asked now, and list files looked at"
+        );
     }
 
     /// Ends in order: no new request, then no task, then no write, then the stores are closed.
@@ -255,9 +337,21 @@ impl Node {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(END_MAX, ended).await;
         self.tasks.shutdown().await;
-        // A write whose client is gone goes on by itself. None begins behind these locks, which are held to the end.
-        let Context { writes, list_writes, mandate_writes, .. } = &*self.context;
-        let writers = async { (writes.lock().await, list_writes.lock().await, mandate_writes.lock().await) };
+        // A write whose client is gone goes on by itself. None begins behind these locks, which are
+        // held to the end.
+        let Context {
+            writes,
+            list_writes,
+            mandate_writes,
+            ..
+        } = &*self.context;
+        let writers = async {
+            (
+                writes.lock().await,
+                list_writes.lock().await,
+                mandate_writes.lock().await,
+            )
+        };
         let _none_begins = tokio::time::timeout(END_MAX, writers).await;
         sampling::end(&self.engine, &self.sample).await;
         activity::end(&self.context, &self.engine).await;
@@ -267,34 +361,59 @@ impl Node {
     }
 }
 
-/// What lists are to be kept: the feeds of the configuration, and those that were defined over the API.
-async fn list_settings(checked: &Checked, taxonomy: &Arc<Taxonomy>, store: &Store, board: &Board) -> anyhow::Result<lists::Settings> {
+/// What lists are to be kept: the feeds of the configuration, and those that were defined over the
+/// API.
+async fn list_settings(
+    checked: &Checked,
+    taxonomy: &Arc<Taxonomy>,
+    store: &Store,
+    board: &Board,
+) -> anyhow::Result<lists::Settings> {
     let defined = lists::defined(checked, store).await?;
     Keeper::define_all(board, &defined.plan);
     for (feed, error) in &defined.barred {
         board.bar(feed, &error.to_string(), jiff::Timestamp::now());
     }
-    let (keep, taxonomy_path) = (checked.config.lists.keep, checked.config.policy.taxonomy.clone());
+    let keep = checked.config.lists.keep;
+    let taxonomy_path = checked.config.policy.taxonomy.clone();
     let share = checked.config.lists.share.clone();
-    Ok(lists::Settings { plan: defined.plan, keep, taxonomy_path, taxonomy: Arc::clone(taxonomy), share })
+    Ok(lists::Settings {
+        plan: defined.plan,
+        keep,
+        taxonomy_path,
+        taxonomy: Arc::clone(taxonomy),
+        share,
+    })
 }
 
 /// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
 fn on_notify(keeper: &Keeper, senders: &[IpNet]) -> OnNotify {
-    let (wakes, senders) = (keeper.wakes(), Networks::of(senders));
+    let wakes = keeper.wakes();
+    let senders = Networks::of(senders);
     Arc::new(move |zone, peer| wakes.notified(&zone, peer, senders.contains(peer)))
 }
 
-/// Takes as many file descriptors as this process may have: each resolution under way holds a socket or two, and the usual soft
-/// limit of 1,024 is for programs of another age.
+/// Takes as many file descriptors as this process may have: each resolution under way holds a
+/// socket or two, and the usual soft limit of 1,024 is for programs of another age.
 fn raise_descriptors(resolutions_max: usize) {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
-    let available = if is_raised { limit.maximum } else { limit.current };
+    let available = if is_raised {
+        limit.maximum
+    } else {
+        limit.current
+    };
     let wanted = 2 * resolutions_max as u64;
     if available.is_some_and(|available| available < wanted) {
-        tracing::warn!(available, wanted, "few file descriptors: resolutions will fail under load; raise the limit (ulimit -n)");
+        tracing::warn!(
+            available,
+            wanted,
+            "few file descriptors: resolutions will fail under load; raise the limit (ulimit -n)"
+        );
     }
 }
 
@@ -316,7 +435,9 @@ fn say(line: &str) -> std::io::Result<()> {
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let buckets = PrometheusBuilder::new().set_buckets(&RESOLUTION_BUCKETS_S).context("bounds of histograms")?;
+    let buckets = PrometheusBuilder::new()
+        .set_buckets(&RESOLUTION_BUCKETS_S)
+        .context("bounds of histograms")?;
     buckets.install_recorder().context("installing the metrics")
 }
 
@@ -328,7 +449,8 @@ pub fn engine(
     recursor: Arc<Recursor<Internet>>,
     on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
-    let (dns, recursive) = (&checked.config.dns, &checked.config.recursion);
+    let dns = &checked.config.dns;
+    let recursive = &checked.config.recursion;
     Ok(Engine::new(Parts {
         directory: Arc::clone(directory),
         lists: Arc::clone(lists),
@@ -354,10 +476,15 @@ pub fn engine(
     }))
 }
 
-/// Zones that the operator sends to servers of the operator's choice: they may lead into private networks. The root is none of them,
-/// because it is the Internet's.
+/// Zones that the operator sends to servers of the operator's choice: they may lead into private
+/// networks. The root is none of them, because it is the Internet's.
 fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
-    config.forward.iter().chain(&config.stub).map(|zone| zone.zone.clone()).filter(|zone| *zone != Name::root())
+    config
+        .forward
+        .iter()
+        .chain(&config.stub)
+        .map(|zone| zone.zone.clone())
+        .filter(|zone| *zone != Name::root())
 }
 
 /// The recursor, set up but not asked yet.
@@ -383,37 +510,65 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
         case_randomisation: config.case_randomisation,
         cookies: config.cookies,
         private_addresses: config.private_addresses.clone(),
-        private_domains: config.private_domains.iter().cloned().chain(own_zones(config)).collect(),
+        private_domains: config
+            .private_domains
+            .iter()
+            .cloned()
+            .chain(own_zones(config))
+            .collect(),
         hardens_glue: config.harden_glue,
-        fixed: forward.chain(config.stub.iter().map(fixed(sift::Role::Authority))).collect(),
+        fixed: forward
+            .chain(config.stub.iter().map(fixed(sift::Role::Authority)))
+            .collect(),
         cache_octets: config.cache_mib << 20,
-        ttl: TtlBounds { min_s: config.ttl_min_s, max_s: config.ttl_max_s, negative_max_s: config.ttl_negative_max_s },
+        ttl: TtlBounds {
+            min_s: config.ttl_min_s,
+            max_s: config.ttl_max_s,
+            negative_max_s: config.ttl_negative_max_s,
+        },
         questions_per_zone_max: config.waiting_per_zone_max,
         queries_per_server_max: config.queries_per_server_max,
         ..Settings::with_roots(checked.roots.clone())
     };
-    let authorities = Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let authorities =
+        Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
     let internet = Internet::new(authorities).context("recursion.tls_authorities")?;
     Recursor::new(settings, internet).context("recursion")
 }
 
 /// Local records in front of special names in front of recursion.
-pub fn recursion(checked: &Checked, recursor: Arc<Recursor<Internet>>) -> anyhow::Result<Arc<dyn Recursion>> {
+pub fn recursion(
+    checked: &Checked,
+    recursor: Arc<Recursor<Internet>>,
+) -> anyhow::Result<Arc<dyn Recursion>> {
     let config = &checked.config.recursion;
     let mut routes: Arc<dyn Recursion> = recursor;
     if config.special_zones {
-        let fixed: Vec<Name> = config.forward.iter().chain(&config.stub).map(|zone| zone.zone.clone()).collect();
+        let fixed: Vec<Name> = config
+            .forward
+            .iter()
+            .chain(&config.stub)
+            .map(|zone| zone.zone.clone())
+            .collect();
         routes = Arc::new(SpecialNames::new(routes, &fixed));
     }
     if config.local_records.as_os_str().is_empty() {
         return Ok(routes);
     }
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    };
     match read(&config.local_records) {
-        Ok(text) => Ok(Arc::new(
-            LocalRecords::new(&text, routes).with_context(|| format!("recursion.local_records = {}", config.local_records.display()))?,
-        )),
-        // The embedded default names a file of the repository; elsewhere there is nothing to answer locally.
+        Ok(text) => Ok(Arc::new(LocalRecords::new(&text, routes).with_context(
+            || {
+                format!(
+                    "recursion.local_records = {}",
+                    config.local_records.display()
+                )
+            },
+        )?)),
+        // The embedded default names a file of the repository; elsewhere there is nothing to answer
+        // locally.
         Err(error) if checked.is_embedded => {
             tracing::warn!("{error:#}; its names are not answered here");
             Ok(routes)
@@ -426,7 +581,13 @@ struct DataPath(Arc<Engine>);
 
 #[async_trait]
 impl api::Explainer for DataPath {
-    async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
+    async fn explain(
+        &self,
+        asker: Asker,
+        name: Name,
+        record_type: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> Explained {
         self.0.explain(asker, name, record_type, lists).await
     }
 }
@@ -434,7 +595,10 @@ impl api::Explainer for DataPath {
 /// Where the public asks.
 fn desk(reports: &Reports) -> api::reports::Desk {
     let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
-    api::reports::Desk::new(answer_within, NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN))
+    api::reports::Desk::new(
+        answer_within,
+        NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN),
+    )
 }
 
 /// What a running daemon consists of.
@@ -451,9 +615,16 @@ struct Running<'d> {
     post: Arc<Post>,
 }
 
-/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key of ours need not wait for them.
+/// Whoever reads the tokens of the OIDC provider. Its keys are read beside the start: who has a key
+/// of ours need not wait for them.
 fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
-    let tokens = checked.config.api.oidc.as_ref().map(oidc::tokens).transpose()?;
+    let tokens = checked
+        .config
+        .api
+        .oidc
+        .as_ref()
+        .map(oidc::tokens)
+        .transpose()?;
     if let Some(tokens) = tokens.clone() {
         tokio::spawn(async move { tokens.refresh().await });
     }
@@ -462,7 +633,10 @@ fn oidc_tokens(checked: &Checked) -> anyhow::Result<Option<Tokens>> {
 
 fn history_limits(history: &config::History) -> api::history::Limits {
     let silent_after = SignedDuration::from_mins(history.silent_after_min.into());
-    api::history::Limits { days_max: history.days_max, silent_after }
+    api::history::Limits {
+        days_max: history.days_max,
+        silent_after,
+    }
 }
 
 fn limits(api: &config::Api) -> Limits {
@@ -475,10 +649,29 @@ fn limits(api: &config::Api) -> Limits {
     .with_open(rate(api.open_per_s, api.open_burst))
 }
 
-fn api_context(running: &Running<'_>, metrics: PrometheusHandle, is_ready: &Arc<AtomicBool>, tokens: Option<Tokens>) -> Arc<Context> {
-    let Running { checked, store, activity, directory, engine, recursor, lists, mandates, control, post } = running;
-    let (counted, households, ready) = (Arc::clone(engine), Arc::clone(directory), Arc::clone(is_ready));
-    let (recursor, ordered) = (Arc::clone(recursor), Arc::clone(mandates));
+fn api_context(
+    running: &Running<'_>,
+    metrics: PrometheusHandle,
+    is_ready: &Arc<AtomicBool>,
+    tokens: Option<Tokens>,
+) -> Arc<Context> {
+    let Running {
+        checked,
+        store,
+        activity,
+        directory,
+        engine,
+        recursor,
+        lists,
+        mandates,
+        control,
+        post,
+    } = running;
+    let counted = Arc::clone(engine);
+    let households = Arc::clone(directory);
+    let ready = Arc::clone(is_ready);
+    let recursor = Arc::clone(recursor);
+    let ordered = Arc::clone(mandates);
     let render_metrics = move || {
         counted.recorder.publish();
         let (octets, entries) = counted.cache_usage();

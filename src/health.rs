@@ -1,5 +1,5 @@
-//! Whether the stores can be written: looked at every few seconds, and at once after a write that failed; told as a metric, an event and a line in
-//! the log. Queries are answered all the same.
+//! Whether the stores can be written: looked at every few seconds, and at once after a write that
+//! failed; told as a metric, an event and a line in the log. Queries are answered all the same.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,30 +18,53 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const APART_MIN: Duration = Duration::from_secs(1);
 
 /// Watches one store until the node ends. `store` is `policy` or `history`.
-pub async fn run(store: &'static str, health: Health, board: Arc<Board>, lists: Arc<LiveLists>, ending: Ending) {
+pub async fn run(
+    store: &'static str,
+    health: Health,
+    board: Arc<Board>,
+    lists: Arc<LiveLists>,
+    ending: Ending,
+) {
     describe_gauge!(
         "ox_protect_store_writable",
         "1 while writes to a store work, 0 while they fail: no room, read-only, I/O, the file gone"
     );
     let mut was = None;
     loop {
-        let (looked, failure) = (Instant::now(), health.look().await);
-        gauge!("ox_protect_store_writable", "store" => store).set(f64::from(u8::from(failure.is_none())));
+        let looked = Instant::now();
+        let failure = health.look().await;
+        gauge!("ox_protect_store_writable", "store" => store)
+            .set(f64::from(u8::from(failure.is_none())));
         let reason = failure.as_ref().map(|failure| failure.reason);
         if reason != was {
             was = reason;
             let (kind, detail) = match &failure {
                 Some(failure) => {
-                    let (reason, detail) = (failure.reason.as_str(), &failure.detail);
-                    tracing::error!(store, reason, detail, "the store cannot be written; queries are answered, changes are refused");
-                    (EventKind::StoreFailing, format!("{store}: {reason}: {detail}"))
+                    let reason = failure.reason.as_str();
+                    let detail = &failure.detail;
+                    tracing::error!(
+                        store,
+                        reason,
+                        detail,
+                        "the store cannot be written; queries are answered, changes are refused"
+                    );
+                    (
+                        EventKind::StoreFailing,
+                        format!("{store}: {reason}: {detail}"),
+                    )
                 }
                 None => {
                     tracing::info!(store, "the store can be written again");
                     (EventKind::StoreWritable, store.to_owned())
                 }
             };
-            board.say(kind, None, lists.load().generation(), Some(detail), Timestamp::now());
+            board.say(
+                kind,
+                None,
+                lists.load().generation(),
+                Some(detail),
+                Timestamp::now(),
+            );
         }
         tokio::select! {
             () = ending.begun() => return,

@@ -43,7 +43,8 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigArgument,
-        /// Begin with an empty store on a node that had one, and lost it: without its households, keys and orders.
+        /// Begin with an empty store on a node that had one, and lost it: without its households,
+        /// keys and orders.
         #[arg(long)]
         new_store: bool,
     },
@@ -103,11 +104,13 @@ enum Command {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Compare all rows with each other and with the signed heads; the status is 1 where something does not fit.
+    /// Compare all rows with each other and with the signed heads; the status is 1 where something
+    /// does not fit.
     Verify {
         #[command(flatten)]
         config: ConfigArgument,
-        /// A signed head that was kept elsewhere, or a file that holds some, such as a log. May be given several times.
+        /// A signed head that was kept elsewhere, or a file that holds some, such as a log. May be
+        /// given several times.
         #[arg(long, value_name = "HEAD|FILE")]
         head: Vec<String>,
         /// The public key that heads must be signed with, hexadecimal; without it this node's own.
@@ -122,7 +125,8 @@ enum AuditCommand {
         #[command(flatten)]
         config: ConfigArgument,
     },
-    /// Say why signed heads do not fit the rows, for example after a backup was restored. The audit keeps the note.
+    /// Say why signed heads do not fit the rows, for example after a backup was restored. The audit
+    /// keeps the note.
     Acknowledge {
         #[command(flatten)]
         config: ConfigArgument,
@@ -162,7 +166,8 @@ enum ListsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Make an earlier generation live again, as a new one: at once where a daemon runs on the same folder.
+    /// Make an earlier generation live again, as a new one: at once where a daemon runs on the same
+    /// folder.
     Rollback {
         #[command(flatten)]
         config: ConfigArgument,
@@ -181,7 +186,8 @@ enum ListsCommand {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Make the pair of keys with which nodes share lists: lists.key for the publisher, lists.pub for all others.
+    /// Make the pair of keys with which nodes share lists: lists.key for the publisher, lists.pub
+    /// for all others.
     Keygen {
         /// The folder for both.
         directory: PathBuf,

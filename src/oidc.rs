@@ -21,41 +21,89 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Says what is wrong with the settings: the key, and what would be right.
 pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
-    let good = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err((key, error.to_owned())) };
-    good("api.oidc.issuer", !settings.issuer.is_empty(), "the issuer as it stands in the tokens")?;
-    good("api.oidc.audience", !settings.audience.is_empty(), "the audience as it stands in the tokens")?;
-    good("api.oidc.leeway_s", settings.leeway_s <= LEEWAY_S_MAX, "0 to 60")?;
-    good("api.oidc.roles", !settings.roles.is_empty(), "at least one role")?;
-    let claims = [&settings.role_claim, &settings.household_claim, &settings.device_claim];
-    good("api.oidc.role_claim", claims.iter().all(|claim| !claim.is_empty()), "each claim has a name")?;
+    let good = |key, is_good: bool, error: &str| {
+        if is_good {
+            Ok(())
+        } else {
+            Err((key, error.to_owned()))
+        }
+    };
+    good(
+        "api.oidc.issuer",
+        !settings.issuer.is_empty(),
+        "the issuer as it stands in the tokens",
+    )?;
+    good(
+        "api.oidc.audience",
+        !settings.audience.is_empty(),
+        "the audience as it stands in the tokens",
+    )?;
+    good(
+        "api.oidc.leeway_s",
+        settings.leeway_s <= LEEWAY_S_MAX,
+        "0 to 60",
+    )?;
+    good(
+        "api.oidc.roles",
+        !settings.roles.is_empty(),
+        "at least one role",
+    )?;
+    let claims = [
+        &settings.role_claim,
+        &settings.household_claim,
+        &settings.device_claim,
+    ];
+    good(
+        "api.oidc.role_claim",
+        claims.iter().all(|claim| !claim.is_empty()),
+        "each claim has a name",
+    )?;
     match url(&settings.jwks) {
-        None => good("api.oidc.jwks", !settings.jwks.is_empty(), "an https address or a file"),
+        None => good(
+            "api.oidc.jwks",
+            !settings.jwks.is_empty(),
+            "an https address or a file",
+        ),
         Some(Err(error)) => Err(("api.oidc.jwks", format!("{:?}: {error}", settings.jwks))),
         Some(Ok(url)) => {
             let is_secure = url.scheme() == "https" || settings.allow_private;
-            good("api.oidc.jwks", is_secure, "http is for closed networks: https, or allow_private = true")
+            good(
+                "api.oidc.jwks",
+                is_secure,
+                "http is for closed networks: https, or allow_private = true",
+            )
         }
     }
 }
 
 /// The address, where it is one and no file.
 fn url(jwks: &str) -> Option<Result<Url, String>> {
-    (jwks.starts_with("https://") || jwks.starts_with("http://")).then(|| Url::parse(jwks).map_err(|error| error.to_string()))
+    (jwks.starts_with("https://") || jwks.starts_with("http://"))
+        .then(|| Url::parse(jwks).map_err(|error| error.to_string()))
 }
 
 /// Resolves a relative path against the folder of the configuration.
 pub fn rooted(settings: Settings, base: &Path) -> Settings {
     match url(&settings.jwks) {
-        None if !settings.jwks.is_empty() => Settings { jwks: base.join(&settings.jwks).display().to_string(), ..settings },
+        None if !settings.jwks.is_empty() => Settings {
+            jwks: base.join(&settings.jwks).display().to_string(),
+            ..settings
+        },
         _ => settings,
     }
 }
 
 /// Whoever reads the provider's tokens, by settings that were checked.
 pub fn tokens(settings: &Settings) -> anyhow::Result<Tokens> {
-    let source: Box<dyn KeySet> = match url(&settings.jwks).transpose().map_err(anyhow::Error::msg)? {
+    let source: Box<dyn KeySet> = match url(&settings.jwks)
+        .transpose()
+        .map_err(anyhow::Error::msg)?
+    {
         Some(url) => Box::new(Server::new(url, settings.allow_private)?),
-        None => Box::new(File { path: settings.jwks.clone().into(), seen: Mutex::default() }),
+        None => Box::new(File {
+            path: settings.jwks.clone().into(),
+            seen: Mutex::default(),
+        }),
     };
     Ok(Tokens::new(settings.clone(), source))
 }
@@ -81,14 +129,19 @@ impl KeySet for File {
         let failed = |error: std::io::Error| format!("reading {}: {error}", self.path.display());
         let octets = tokio::fs::metadata(&self.path).await.map_err(failed)?.len();
         if octets > OCTETS_MAX as u64 {
-            return Err(format!("{} has more than {OCTETS_MAX} octets", self.path.display()));
+            return Err(format!(
+                "{} has more than {OCTETS_MAX} octets",
+                self.path.display()
+            ));
         }
         tokio::fs::read_to_string(&self.path).await.map_err(failed)
     }
 
     fn has_changed(&self) -> bool {
         // A file that is gone for a moment is one that is being replaced.
-        self.state().is_some_and(|state| *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(state))
+        self.state().is_some_and(|state| {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(state)
+        })
     }
 }
 
@@ -101,18 +154,39 @@ struct Server {
 impl Server {
     fn new(url: Url, allow_private: bool) -> anyhow::Result<Self> {
         // What stands in the address itself is asked for without a resolver.
-        let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        let address = url
+            .host_str()
+            .and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
         if let Some(address) = address.filter(|address| !allow_private && !is_public(*address)) {
-            anyhow::bail!("api.oidc.jwks: {address} is not an address of the public Internet; allow_private = true would allow it");
+            anyhow::bail!(
+                "api.oidc.jwks: {address} is not an address of the public Internet; allow_private = true would allow it"
+            );
         }
-        let builder = Client::builder().no_proxy().referer(false).redirect(redirect::Policy::none());
-        let builder = builder.timeout(PATIENCE).user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
-        let builder = if allow_private { builder } else { builder.dns_resolver(PublicOnly) };
-        Ok(Self { client: builder.build()?, url })
+        let builder = Client::builder()
+            .no_proxy()
+            .referer(false)
+            .redirect(redirect::Policy::none());
+        let builder = builder
+            .timeout(PATIENCE)
+            .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
+        let builder = if allow_private {
+            builder
+        } else {
+            builder.dns_resolver(PublicOnly)
+        };
+        Ok(Self {
+            client: builder.build()?,
+            url,
+        })
     }
 
     async fn ask(&self) -> Result<String, reqwest::Error> {
-        let mut response = self.client.get(self.url.clone()).send().await?.error_for_status()?;
+        let mut response = self
+            .client
+            .get(self.url.clone())
+            .send()
+            .await?
+            .error_for_status()?;
         let mut octets = Vec::new();
         while let Some(piece) = response.chunk().await? {
             octets.extend_from_slice(&piece);
@@ -129,7 +203,13 @@ impl Server {
 impl KeySet for Server {
     async fn read(&self) -> Result<String, String> {
         let causes = |error: reqwest::Error| crate::config::causes(&error.without_url());
-        self.ask().await.map_err(|error| format!("{}: {}", self.url.origin().ascii_serialization(), causes(error)))
+        self.ask().await.map_err(|error| {
+            format!(
+                "{}: {}",
+                self.url.origin().ascii_serialization(),
+                causes(error)
+            )
+        })
     }
 
     fn has_changed(&self) -> bool {

@@ -1,4 +1,5 @@
-//! The sample of what is asked for: taken from the workers, and written down every few minutes, at the end of a day (UTC) and at the end.
+//! The sample of what is asked for: taken from the workers, and written down every few minutes, at
+//! the end of a day (UTC) and at the end.
 
 use std::{
     sync::Arc,
@@ -22,19 +23,31 @@ const WRITE_EVERY: Duration = Duration::from_secs(300);
 /// Goes on with what this node counted before, in the folder of the lists.
 pub fn open(checked: &Checked) -> anyhow::Result<Arc<QuerySample>> {
     let lists = &checked.config.lists;
-    let sample = QuerySample::open(lists.directory.clone(), lists.query_sample, Timestamp::now());
+    let sample = QuerySample::open(
+        lists.directory.clone(),
+        lists.query_sample,
+        Timestamp::now(),
+    );
     Ok(Arc::new(sample.context("reading the sample of queries")?))
 }
 
 /// What was asked yesterday; of a node that was not there yesterday, what was asked today.
 pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
     let sample = Arc::clone(sample);
-    Arc::new(move || match sample.yesterday(Timestamp::now()).map(Iterator::collect::<Vec<_>>) {
-        Ok(names) if !names.is_empty() => names,
-        Ok(_) => sample.today(),
-        Err(error) => {
-            tracing::warn!(error = causes(&error), "yesterday's sample of queries cannot be read");
-            Vec::new()
+    Arc::new(move || {
+        match sample
+            .yesterday(Timestamp::now())
+            .map(Iterator::collect::<Vec<_>>)
+        {
+            Ok(names) if !names.is_empty() => names,
+            Ok(_) => sample.today(),
+            Err(error) => {
+                tracing::warn!(
+                    error = causes(&error),
+                    "yesterday's sample of queries cannot be read"
+                );
+                Vec::new()
+            }
         }
     })
 }
@@ -74,6 +87,9 @@ async fn write(sample: &Arc<QuerySample>) {
     let sample = Arc::clone(sample);
     let written = tokio::task::spawn_blocking(move || sample.write(Timestamp::now())).await;
     if let Ok(Err(error)) = written {
-        tracing::warn!(error = causes(&error), "the sample of queries could not be written");
+        tracing::warn!(
+            error = causes(&error),
+            "the sample of queries could not be written"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The stores of a node at its start: whether this is the node's first start, which process has them, and that they are opened.
+//! The stores of a node at its start: whether this is the node's first start, which process has
+//! them, and that they are opened.
 
 use std::{
     fs,
@@ -13,7 +14,8 @@ use policy_store::{Activity, Findings, Home, Lock, Store};
 
 use crate::config::{Checked, causes};
 
-/// In the folder of the lists: they were built by a command before the first start, so they do not show that there was a store.
+/// In the folder of the lists: they were built by a command before the first start, so they do not
+/// show that there was a store.
 const BUILT_AHEAD: &str = "built-before-first-start";
 
 /// The stores of a daemon.
@@ -22,7 +24,8 @@ pub struct Stores {
     pub store: Store,
     /// What does not fit in its audit.
     pub findings: Findings,
-    /// The file of what households want counted. Without it everything else goes on: no count is worth an answer.
+    /// The file of what households want counted. Without it everything else goes on: no count is
+    /// worth an answer.
     pub activity: Option<Arc<Activity>>,
     /// Held as long as the daemon lives.
     _locks: Vec<Lock>,
@@ -30,7 +33,10 @@ pub struct Stores {
 
 /// Where this node keeps what belongs to its store.
 pub fn home(checked: &Checked) -> Home<'_> {
-    Home { url: &checked.config.store.url, lists: &checked.config.lists.directory }
+    Home {
+        url: &checked.config.store.url,
+        lists: &checked.config.lists.directory,
+    }
 }
 
 /// Opens the stores for a daemon; `is_new` lets a node begin anew that lost its store.
@@ -39,11 +45,20 @@ pub async fn open(checked: &Checked, is_new: bool) -> anyhow::Result<Stores> {
     let mut locks = vec![Lock::take(&checked.config.store.url)?];
     let history = file_of(&checked.config.history.url);
     let lists = built_lists(checked)?;
-    let evidence: Vec<&Path> = lists.as_deref().into_iter().chain([history.as_path()]).collect();
+    let evidence: Vec<&Path> = lists
+        .as_deref()
+        .into_iter()
+        .chain([history.as_path()])
+        .collect();
     let (store, findings) = Store::serve(&home(checked), is_new, &evidence).await?;
     let _only_needed_until_now = fs::remove_file(checked.config.lists.directory.join(BUILT_AHEAD));
     let activity = open_activity(checked, &mut locks).await;
-    Ok(Stores { store, findings, activity, _locks: locks })
+    Ok(Stores {
+        store,
+        findings,
+        activity,
+        _locks: locks,
+    })
 }
 
 async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<Activity>> {
@@ -55,13 +70,19 @@ async fn open_activity(checked: &Checked, locks: &mut Vec<Lock>) -> Option<Arc<A
     let opened = opened.await;
     gauge!("ox_protect_history_available").set(f64::from(u8::from(opened.is_ok())));
     let said = "households' activity cannot be opened; nothing is counted until the program starts with a file that can be (history.url)";
-    opened.inspect_err(|error| tracing::error!(error = causes(error), "{said}")).ok().map(Arc::new)
+    opened
+        .inspect_err(|error| tracing::error!(error = causes(error), "{said}"))
+        .ok()
+        .map(Arc::new)
 }
 
-/// Root can read every file of the machine, and so can what takes over a process of root. Containers run as root, so it is allowed.
+/// Root can read every file of the machine, and so can what takes over a process of root.
+/// Containers run as root, so it is allowed.
 fn warn_of_root() {
     if rustix::process::geteuid().is_root() {
-        tracing::warn!("running as root: give the service a user of its own, and ports below 1024 by CAP_NET_BIND_SERVICE");
+        tracing::warn!(
+            "running as root: give the service a user of its own, and ports below 1024 by CAP_NET_BIND_SERVICE"
+        );
     }
 }
 

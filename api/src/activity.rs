@@ -1,4 +1,5 @@
-//! What a household's devices asked for, as counts: as far as the household wants it kept, and never what an order blocks.
+//! What a household's devices asked for, as counts: as far as the household wants it kept, and
+//! never what an order blocks.
 
 use std::{
     cmp::Reverse,
@@ -35,7 +36,8 @@ use crate::{
 /// Names in an answer, where the request does not say and at most.
 const TOP: usize = 20;
 const TOP_MAX: usize = 1_000;
-/// Different names, by device, that are added up for an answer; what is more is counted in `blocked_names_more`.
+/// Different names, by device, that are added up for an answer; what is more is counted in
+/// `blocked_names_more`.
 const NAMES_MAX: usize = 20_000;
 /// Answers that are added up at a time.
 pub const SEATS: usize = 4;
@@ -47,7 +49,8 @@ pub const SEATS: usize = 4;
 pub struct Which {
     /// Of this device alone.
     device: Option<String>,
-    /// From the hour (UTC) of this instant on; as far back as anything is kept where nothing is said.
+    /// From the hour (UTC) of this instant on; as far back as anything is kept where nothing is
+    /// said.
     #[param(format = DateTime)]
     from: Option<String>,
     /// Until this instant; now where nothing is said.
@@ -67,8 +70,8 @@ pub struct WhatOf {
     device: Option<String>,
 }
 
-/// Counts by device, category and hour, and the names most often blocked, as far as the household wants them kept. A child sees its own
-/// device's.
+/// Counts by device, category and hour, and the names most often blocked, as far as the household
+/// wants them kept. A child sees its own device's.
 #[utoipa::path(get, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), Which),
     responses((status = 200, description = "the counts", body = shapes::activity::Activity), (status = 404, description = "no such household or device"),
         (status = 422, description = "a value cannot be used")))]
@@ -79,45 +82,82 @@ pub async fn get(
     Asked(which): Asked<Which>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let asked: Option<Id> = which.device.as_deref().map(|device| segment("device", device)).transpose()?;
+    let asked: Option<Id> = which
+        .device
+        .as_deref()
+        .map(|device| segment("device", device))
+        .transpose()?;
     let device = asked.or_else(|| principal.device.clone());
     principal.must_see(Some(&id), device.as_ref())?;
     let top = which.top.unwrap_or(TOP);
     if top > TOP_MAX {
         return Err(Problem::value("top", "limit", format!("0 to {TOP_MAX}")));
     }
-    let instant = |field: &'static str, text: &Option<String>| -> Result<Option<Timestamp>, Problem> {
+    let instant = |field: &'static str,
+                   text: &Option<String>|
+     -> Result<Option<Timestamp>, Problem> {
         let wrong = |_| Problem::value(field, "time", "an instant such as 2026-11-21T16:02:00Z");
-        text.as_deref().map(|text| text.parse().map_err(wrong)).transpose()
+        text.as_deref()
+            .map(|text| text.parse().map_err(wrong))
+            .transpose()
     };
-    let (from, to) = (instant("from", &which.from)?, instant("to", &which.to)?);
+    let from = instant("from", &which.from)?;
+    let to = instant("to", &which.to)?;
     let now = Timestamp::now();
     if principal.household.is_none() {
         // Who is not of the family leaves a trace.
-        let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
-        let deed = Deed { action: "read", subject: &subject, before: None, after: Some(&what) };
+        let subject = format!("activity:{id}");
+        let what = json!({ "device": device });
+        let deed = Deed {
+            action: "read",
+            subject: &subject,
+            before: None,
+            after: Some(&what),
+        };
         context.store.append_audit(&principal.author, deed).await?;
     }
-    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
-    if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
+    let household = context
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
+    if let Some(device) = device
+        .as_ref()
+        .filter(|device| !household.devices.contains_key(*device))
+    {
         return Err(unknown_device(device));
     }
-    let days = household.kept().map_or(0, |kept| kept.days.min(context.history.days_max));
+    let days = household
+        .kept()
+        .map_or(0, |kept| kept.days.min(context.history.days_max));
     let to = to.unwrap_or(now);
     let view = View {
         household: &household,
         device: device.as_ref(),
         is_childs: principal.device.is_some(),
-        hours: (from.map_or(Timestamp::MIN, |from| from.checked_sub(SignedDuration::from_mins(60)).unwrap_or(Timestamp::MIN)), to),
+        hours: (
+            from.map_or(Timestamp::MIN, |from| {
+                from.checked_sub(SignedDuration::from_mins(60))
+                    .unwrap_or(Timestamp::MIN)
+            }),
+            to,
+        ),
         now,
         silent_after: context.history.silent_after,
     };
     let mut sum = Sum::default();
-    if let Some(begin) = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok().filter(|_| days > 0) {
+    if let Some(begin) = now
+        .checked_sub(SignedDuration::from_hours(24 * i64::from(days)))
+        .ok()
+        .filter(|_| days > 0)
+    {
         let activity = history::opened(&context)?;
-        // A few at a time: what is kept of ninety days is more than anybody may have read for them as often as they like.
+        // A few at a time: what is kept of ninety days is more than anybody may have read for them
+        // as often as they like.
         let _seat = context.activity_seats.acquire().await;
-        activity.visit(&id, None, begin, now, now, |hour| sum.add(&view, hour)).await?;
+        activity
+            .visit(&id, None, begin, now, now, |hour| sum.add(&view, hour))
+            .await?;
     } else {
         history::opened(&context)?;
     }
@@ -129,8 +169,8 @@ pub async fn get(
     Ok(Json(shown).into_response())
 }
 
-/// Forgets what was asked for: of one device, or all of it. It is gone from the disk when this is answered; what is asked from the next
-/// second on is counted as before.
+/// Forgets what was asked for: of one device, or all of it. It is gone from the disk when this is
+/// answered; what is asked from the next second on is counted as before.
 #[utoipa::path(delete, path = "/v1/households/{id}/activity", tag = "activity", params(("id" = String, Path), WhatOf),
     responses((status = 200, description = "forgotten", body = shapes::activity::ActivityForgotten), (status = 404, description = "no such household or device")))]
 pub async fn delete(
@@ -140,16 +180,48 @@ pub async fn delete(
     Asked(what): Asked<WhatOf>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let device: Option<Id> = what.device.as_deref().map(|device| segment("device", device)).transpose()?;
-    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
-    if let Some(device) = device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
+    let device: Option<Id> = what
+        .device
+        .as_deref()
+        .map(|device| segment("device", device))
+        .transpose()?;
+    let household = context
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
+    if let Some(device) = device
+        .as_ref()
+        .filter(|device| !household.devices.contains_key(*device))
+    {
         return Err(unknown_device(device));
     }
-    history::opened(&context)?.forget(&id, device.clone().map_or(Forgotten::All, Forgotten::Device), Timestamp::now()).await?;
+    history::opened(&context)?
+        .forget(
+            &id,
+            device.clone().map_or(Forgotten::All, Forgotten::Device),
+            Timestamp::now(),
+        )
+        .await?;
     // Not in the household's own rows: those say what its document was.
-    let (subject, what) = (format!("activity:{id}"), json!({ "device": device }));
-    context.store.append_audit(&author, Deed { action: "forget", subject: &subject, before: None, after: Some(&what) }).await?;
-    Ok(with_version(household.version, Json(json!({ "device": device, "version": household.version })).into_response()))
+    let subject = format!("activity:{id}");
+    let what = json!({ "device": device });
+    context
+        .store
+        .append_audit(
+            &author,
+            Deed {
+                action: "forget",
+                subject: &subject,
+                before: None,
+                after: Some(&what),
+            },
+        )
+        .await?;
+    Ok(with_version(
+        household.version,
+        Json(json!({ "device": device, "version": household.version })).into_response(),
+    ))
 }
 
 /// What of it somebody may see.
@@ -166,10 +238,15 @@ struct View<'v> {
 }
 
 impl View<'_> {
-    /// Whether what is kept of a device may be shown: a device that is not to be counted any more is not.
+    /// Whether what is kept of a device may be shown: a device that is not to be counted any more
+    /// is not.
     fn may_show(&self, device: Option<&Id>) -> bool {
         match device {
-            Some(id) => self.household.devices.get(id).is_some_and(|device| self.household.records(Some(device))),
+            Some(id) => self
+                .household
+                .devices
+                .get(id)
+                .is_some_and(|device| self.household.records(Some(device))),
             None => self.household.records(None),
         }
     }
@@ -199,17 +276,33 @@ impl Sum {
         let is_asked = hour.hour > view.hours.0 && hour.hour < view.hours.1;
         let has_names = view.household.kept().is_some_and(|history| history.names);
         let mut of_hour = Counted::default();
-        for (device, counts) in hour.devices.into_iter().filter(|(device, _)| view.may_show(device.as_ref())) {
+        for (device, counts) in hour
+            .devices
+            .into_iter()
+            .filter(|(device, _)| view.may_show(device.as_ref()))
+        {
             let last = self.last.entry(device.clone()).or_default();
             last.asked = last.asked.max(counts.last);
-            last.sign = counts.sign.map(|given| (given.kind, given.at)).or(last.sign);
-            if !is_asked || view.device.is_some_and(|only| Some(only) != device.as_ref()) {
+            last.sign = counts
+                .sign
+                .map(|given| (given.kind, given.at))
+                .or(last.sign);
+            if !is_asked
+                || view
+                    .device
+                    .is_some_and(|only| Some(only) != device.as_ref())
+            {
                 continue;
             }
-            let count = Counted { asked: counts.asked, blocked: counts.blocked };
+            let count = Counted {
+                asked: counts.asked,
+                blocked: counts.blocked,
+            };
             add(&mut of_hour, count);
             add(self.devices.entry(device.clone()).or_default(), count);
-            counts.categories.into_iter().for_each(|(category, count)| add(self.categories.entry(category).or_default(), count));
+            counts.categories.into_iter().for_each(|(category, count)| {
+                add(self.categories.entry(category).or_default(), count)
+            });
             self.names_more = self.names_more.saturating_add(counts.names_more);
             for (name, blocked) in counts.names.into_iter().filter(|_| has_names) {
                 let is_room = self.names.len() < NAMES_MAX;
@@ -220,26 +313,40 @@ impl Sum {
                         there.insert(BlockedName { count, ..blocked });
                     }
                     Entry::Vacant(place) if is_room => drop(place.insert(blocked)),
-                    Entry::Vacant(_) => self.names_more = self.names_more.saturating_add(blocked.count),
+                    Entry::Vacant(_) => {
+                        self.names_more = self.names_more.saturating_add(blocked.count)
+                    }
                 }
             }
         }
         add(&mut self.all, of_hour);
         if of_hour.asked > 0 {
-            self.hours.push(json!({ "hour": hour.hour, "asked": of_hour.asked, "blocked": of_hour.blocked }));
+            self.hours.push(
+                json!({ "hour": hour.hour, "asked": of_hour.asked, "blocked": of_hour.blocked }),
+            );
         }
     }
 
     fn show(self, view: &View<'_>, top: usize) -> Value {
         let devices = self.show_devices(view);
         let mut categories: Vec<(Arc<str>, Counted)> = self.categories.into_iter().collect();
-        categories.sort_by(|(a, of_a), (b, of_b)| (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b)));
+        categories.sort_by(|(a, of_a), (b, of_b)| {
+            (of_b.asked, of_b.blocked, a).cmp(&(of_a.asked, of_a.blocked, b))
+        });
         let categories: Vec<Value> =
             categories.iter().map(|(slug, count)| json!({ "category": slug, "asked": count.asked, "blocked": count.blocked })).collect();
         let mut names: Vec<_> = self.names.into_iter().collect();
         // Equally often: by name, as they come.
         names.sort_by_key(|(_, blocked)| Reverse(blocked.count));
-        let name = |((name, device), BlockedName { count, layer, categories, last }): ((Box<str>, DeviceKey), BlockedName)| json!({ "name": name, "device": device, "count": count, "layer": layer, "categories": categories, "last": last });
+        let name = |(
+            (name, device),
+            BlockedName {
+                count,
+                layer,
+                categories,
+                last,
+            },
+        ): ((Box<str>, DeviceKey), BlockedName)| json!({ "name": name, "device": device, "count": count, "layer": layer, "categories": categories, "last": last });
         json!({
             "asked": self.all.asked,
             "blocked": self.all.blocked,
@@ -251,13 +358,24 @@ impl Sum {
         })
     }
 
-    /// Every device that is counted, with when it asked last: also one that did not ask in the hours that are shown.
+    /// Every device that is counted, with when it asked last: also one that did not ask in the
+    /// hours that are shown.
     fn show_devices(&self, view: &View<'_>) -> Vec<Value> {
-        let shown = self.last.iter().filter(|(device, _)| view.device.is_none_or(|only| Some(only) == device.as_ref()));
+        let shown = self
+            .last
+            .iter()
+            .filter(|(device, _)| view.device.is_none_or(|only| Some(only) == device.as_ref()));
         let row = |(device, last): (&DeviceKey, &Last)| {
-            let others = self.last.iter().filter(|(other, _)| *other != device && !view.is_childs).filter_map(|(_, last)| last.asked).max();
+            let others = self
+                .last
+                .iter()
+                .filter(|(other, _)| *other != device && !view.is_childs)
+                .filter_map(|(_, last)| last.asked)
+                .max();
             // Many devices at once are never silent as one.
-            let silence = device.as_ref().and_then(|_| Silence::of(last.asked, last.sign, others, view.now, view.silent_after));
+            let silence = device.as_ref().and_then(|_| {
+                Silence::of(last.asked, last.sign, others, view.now, view.silent_after)
+            });
             let count = self.devices.get(device).copied().unwrap_or_default();
             json!({
                 "device": device,

@@ -4,9 +4,10 @@
 //! authorise, validate -> [a turn: audit "what shall be" -> do it -> where it failed: audit "…_failed"] -> answer
 //! ```
 //!
-//! A change of what is stored is written down in the transaction that makes it. An act on the running node has no transaction, so it is
-//! written down before it is done: a crash may leave a row for something that did not happen, never the other way round. All of it runs in
-//! a task of its own, because a client that goes away takes its handler with it.
+//! A change of what is stored is written down in the transaction that makes it. An act on the
+//! running node has no transaction, so it is written down before it is done: a crash may leave a
+//! row for something that did not happen, never the other way round. All of it runs in a task of
+//! its own, because a client that goes away takes its handler with it.
 
 use std::{future::Future, sync::Arc};
 
@@ -22,7 +23,8 @@ use crate::{
     veil,
 };
 
-/// Names each way in the audit of a rollback: enough to see what it did, little enough to keep for ever.
+/// Names each way in the audit of a rollback: enough to see what it did, little enough to keep for
+/// ever.
 const AUDITED_NAMES_MAX: usize = 1_000;
 
 /// Does something in its turn, to the end, whether the client waits or not.
@@ -48,7 +50,11 @@ pub struct Act {
 impl Act {
     /// An act on a feed.
     pub fn on_feed(by: Author, action: &'static str, feed: &str) -> Self {
-        Self { by, action, subject: format!("feed:{feed}") }
+        Self {
+            by,
+            action,
+            subject: format!("feed:{feed}"),
+        }
     }
 
     /// Writes the act down, does it, and writes down where it failed.
@@ -64,20 +70,38 @@ impl Act {
             Ok(done) => Ok(done),
             Err(error) => {
                 let problem = Problem::from(error);
-                self.tell(context, "_failed", None, Some(json!({ "code": problem.code(), "detail": problem.detail() }))).await?;
+                self.tell(
+                    context,
+                    "_failed",
+                    None,
+                    Some(json!({ "code": problem.code(), "detail": problem.detail() })),
+                )
+                .await?;
                 Err(problem)
             }
         }
     }
 
-    async fn tell(&self, context: &Context, suffix: &str, before: Option<Value>, after: Option<Value>) -> Result<(), Problem> {
+    async fn tell(
+        &self,
+        context: &Context,
+        suffix: &str,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) -> Result<(), Problem> {
         let action = format!("{}{suffix}", self.action);
-        let deed = Deed { action: &action, subject: &self.subject, before: before.as_ref(), after: after.as_ref() };
+        let deed = Deed {
+            action: &action,
+            subject: &self.subject,
+            before: before.as_ref(),
+            after: after.as_ref(),
+        };
         context.store.append_audit(&self.by, deed).await?;
         Ok(())
     }
 
-    /// Rolls back, answers as soon as it is live, and then writes down which names came and went: that takes longer than going back may.
+    /// Rolls back, answers as soon as it is live, and then writes down which names came and went:
+    /// that takes longer than going back may.
     pub async fn rolled_back<F: Future<Output = Result<RolledBack, ActError>> + Send>(
         self,
         context: &Arc<Context>,
@@ -94,7 +118,11 @@ impl Act {
             if let Ok(rolled) = result.as_ref().map(RolledBack::clone) {
                 panics::spawn("the audit of a rollback", async move {
                     if let Err(problem) = self.tell_difference(&context, &rolled).await {
-                        tracing::error!(?problem, subject = self.subject, "what a rollback did is not in the audit; that it was done is");
+                        tracing::error!(
+                            ?problem,
+                            subject = self.subject,
+                            "what a rollback did is not in the audit; that it was done is"
+                        );
                     }
                 });
             }
@@ -104,12 +132,23 @@ impl Act {
     }
 
     async fn tell_difference(&self, context: &Context, rolled: &RolledBack) -> Result<(), Problem> {
-        let difference = match context.lists_control.diff(rolled.from, rolled.live, AUDITED_NAMES_MAX).await {
+        let difference = match context
+            .lists_control
+            .diff(rolled.from, rolled.live, AUDITED_NAMES_MAX)
+            .await
+        {
             Ok(difference) => json!(difference),
             Err(error) => json!({ "error": Problem::from(error).detail() }),
         };
-        let after = json!({ "generation": rolled.live, "content_of": rolled.to, "difference": difference });
-        self.tell(context, "_done", Some(json!({ "generation": rolled.from })), Some(after)).await
+        let after =
+            json!({ "generation": rolled.live, "content_of": rolled.to, "difference": difference });
+        self.tell(
+            context,
+            "_done",
+            Some(json!({ "generation": rolled.from })),
+            Some(after),
+        )
+        .await
     }
 }
 
@@ -117,23 +156,41 @@ impl From<ActError> for Problem {
     fn from(error: ActError) -> Self {
         match error {
             ActError::UnknownFeed => Self::not_found("unknown_feed", "there is no such feed"),
-            ActError::NothingRefused => Self::conflict("nothing_refused", "no version of this feed waits for an approval"),
-            ActError::AnotherVersion { waiting } => {
-                Self::conflict("another_version", format!("the version that waits is {waiting}; look at it first"))
-                    .with_field("version".to_owned())
+            ActError::NothingRefused => Self::conflict(
+                "nothing_refused",
+                "no version of this feed waits for an approval",
+            ),
+            ActError::AnotherVersion { waiting } => Self::conflict(
+                "another_version",
+                format!("the version that waits is {waiting}; look at it first"),
+            )
+            .with_field("version".to_owned()),
+            ActError::NotApprovable { gate } => Self::conflict(
+                "not_approvable",
+                format!(
+                    "the gate {gate} is not one that can be opened: what came is not what was sent"
+                ),
+            ),
+            ActError::UnknownGeneration(number) => Self::not_found(
+                "unknown_generation",
+                format!("generation {number} is not kept"),
+            ),
+            ActError::NotKept(at) => Self::not_found(
+                "not_kept",
+                format!("no lists are kept that were live at {at}"),
+            )
+            .with_field("at".to_owned()),
+            ActError::NothingBefore(detail) => {
+                Self::conflict("nothing_before", veil::sentence(&detail))
             }
-            ActError::NotApprovable { gate } => {
-                Self::conflict("not_approvable", format!("the gate {gate} is not one that can be opened: what came is not what was sent"))
-            }
-            ActError::UnknownGeneration(number) => Self::not_found("unknown_generation", format!("generation {number} is not kept")),
-            ActError::NotKept(at) => {
-                Self::not_found("not_kept", format!("no lists are kept that were live at {at}")).with_field("at".to_owned())
-            }
-            ActError::NothingBefore(detail) => Self::conflict("nothing_before", veil::sentence(&detail)),
             ActError::Failed(detail) => {
                 let detail = veil::sentence(&detail);
                 tracing::error!(detail, "a step on the lists failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "lists_failed", format!("what is live stays: {detail}"))
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "lists_failed",
+                    format!("what is live stays: {detail}"),
+                )
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The shapes of answers about requests, choices and reports, for the OpenAPI document alone; see `shapes.rs`.
+//! The shapes of answers about requests, choices and reports, for the OpenAPI document alone; see
+//! `shapes.rs`.
 
 #![expect(dead_code, reason = "shapes for the document")]
 
@@ -69,10 +70,12 @@ pub struct Requests {
     requests: Vec<Request>,
 }
 
-/// Something that happened in a household: a request or its answer with all that they have, or a change.
+/// Something that happened in a household: a request or its answer with all that they have, or a
+/// change.
 #[derive(ToSchema)]
 pub struct HouseholdEvent {
-    /// `request`, `answer`, `change`, `block`, `silent`, or `lost` with how many; the last without a number to a child.
+    /// `request`, `answer`, `change`, `block`, `silent`, or `lost` with how many; the last without
+    /// a number to a child.
     kind: String,
     /// When, RFC 3339.
     #[schema(format = DateTime)]

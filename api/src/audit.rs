@@ -44,7 +44,10 @@ pub struct AuditPage {
 
 /// A row of the audit.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of the store's record, for the document")]
+#[expect(
+    dead_code,
+    reason = "the shape of the store's record, for the document"
+)]
 struct AuditRecord {
     /// 1 for the first, then one more each time.
     sequence: u64,
@@ -55,8 +58,8 @@ struct AuditRecord {
     actor: String,
     /// In which role.
     role: String,
-    /// What: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with `_failed` where it was not done, with `_done` where the
-    /// outcome is told in a row of its own.
+    /// What: `create`, `change`, `delete`, `revoke`, `refresh`, `approve`, `rollback`; with
+    /// `_failed` where it was not done, with `_done` where the outcome is told in a row of its own.
     action: String,
     /// To what: `household:ID`, `key:ID`, `feed:NAME`, `mandate:ID` or `lists`.
     subject: String,
@@ -73,15 +76,26 @@ struct AuditRecord {
 /// Who did what, when, with what was so before and after.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Pages),
     responses((status = 200, description = "a page", body = AuditPage), (status = 422, description = "a value cannot be used")))]
-pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(pages): Asked<Pages>) -> Result<Json<AuditPage>, Problem> {
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Asked(pages): Asked<Pages>,
+) -> Result<Json<AuditPage>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
     let after = pages.cursor.as_deref().map(str::parse).transpose();
-    let after = after.map_err(|_| Problem::value("cursor", "cursor", "a cursor is `next` of the page before"))?;
-    let page = context.store.audit(pages.subject.as_deref(), pages.order, after, limit).await?;
-    Ok(Json(AuditPage { records: page.records, next: page.next.map(|next| next.to_string()) }))
+    let after = after
+        .map_err(|_| Problem::value("cursor", "cursor", "a cursor is `next` of the page before"))?;
+    let page = context
+        .store
+        .audit(pages.subject.as_deref(), pages.order, after, limit)
+        .await?;
+    Ok(Json(AuditPage {
+        records: page.records,
+        next: page.next.map(|next| next.to_string()),
+    }))
 }
 
 /// What the verification of the chain found.
@@ -91,11 +105,13 @@ pub struct Verified {
     is_whole: bool,
     /// Rows that fit, counted from the first.
     rows: u64,
-    /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that nothing before it is missing.
+    /// Hash of the last row that fits, hexadecimal. Kept elsewhere, it proves later that nothing
+    /// before it is missing.
     head: String,
     /// The last row that a signed head covers; none where no head is known.
     signed: Option<u64>,
-    /// The newest signed head, as one word. Kept elsewhere, it proves later that no row up to it was changed or taken away.
+    /// The newest signed head, as one word. Kept elsewhere, it proves later that no row up to it
+    /// was changed or taken away.
     signed_head: Option<String>,
     /// The first row that does not fit; none where all do.
     fault: Option<Misfit>,
@@ -110,11 +126,30 @@ pub struct Misfit {
     detail: String,
 }
 
-/// Whether the audit is as it was written: names the first row that does not fit the chain, its signed heads, or the database's own protection.
+/// Whether the audit is as it was written: names the first row that does not fit the chain, its
+/// signed heads, or the database's own protection.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit", responses((status = 200, description = "what was found", body = Verified)))]
-pub async fn verify(State(context): State<Arc<Context>>, _reader: Reader) -> Result<Json<Verified>, Problem> {
+pub async fn verify(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+) -> Result<Json<Verified>, Problem> {
     let signed_head = context.store.signed_head()?.map(|head| head.to_string());
-    let ChainReport { rows, head, signed, fault } = context.store.verify_audit().await?;
-    let fault = fault.map(|fault| Misfit { sequence: fault.sequence, detail: fault.detail });
-    Ok(Json(Verified { is_whole: fault.is_none(), rows, head, signed, signed_head, fault }))
+    let ChainReport {
+        rows,
+        head,
+        signed,
+        fault,
+    } = context.store.verify_audit().await?;
+    let fault = fault.map(|fault| Misfit {
+        sequence: fault.sequence,
+        detail: fault.detail,
+    });
+    Ok(Json(Verified {
+        is_whole: fault.is_none(),
+        rows,
+        head,
+        signed,
+        signed_head,
+        fault,
+    }))
 }

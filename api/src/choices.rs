@@ -18,14 +18,21 @@ pub struct Layout {
     by: Option<String>,
 }
 
-/// How many households were asked, what they chose, how many are undecided, and what the undecided receive.
+/// How many households were asked, what they chose, how many are undecided, and what the undecided
+/// receive.
 #[utoipa::path(get, path = "/v1/reports/choice", tag = "reports", params(Layout),
     responses((status = 200, description = "the figures", body = asking_shapes::ChoiceReport), (status = 422, description = "a value cannot be used")))]
-pub async fn report(State(context): State<Arc<Context>>, _reader: Reader, Asked(layout): Asked<Layout>) -> Result<Json<Value>, Problem> {
+pub async fn report(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Asked(layout): Asked<Layout>,
+) -> Result<Json<Value>, Problem> {
     if layout.by.as_deref().is_some_and(|by| by != "day") {
         return Err(Problem::value("by", "by", "day, or nothing"));
     }
-    let (mut on, mut off, mut undecided) = (0, 0, 0);
+    let mut on = 0;
+    let mut off = 0;
+    let mut undecided = 0;
     let mut channels: BTreeMap<String, [i64; 2]> = BTreeMap::new();
     let mut receive: BTreeMap<Option<String>, i64> = BTreeMap::new();
     for count in context.store.choices().await? {
@@ -35,17 +42,31 @@ pub async fn report(State(context): State<Arc<Context>>, _reader: Reader, Asked(
             _ => {
                 undecided += count.households;
                 // A preset that the taxonomy no longer has decides nothing.
-                let preset = count.preset.filter(|slug| context.taxonomy.preset(slug).is_some());
+                let preset = count
+                    .preset
+                    .filter(|slug| context.taxonomy.preset(slug).is_some());
                 *receive.entry(preset).or_default() += count.households;
                 continue;
             }
         };
         *(if place == 0 { &mut on } else { &mut off }) += count.households;
-        channels.entry(count.chosen_by.unwrap_or_else(|| "unknown".to_owned())).or_default()[place] += count.households;
+        channels
+            .entry(count.chosen_by.unwrap_or_else(|| "unknown".to_owned()))
+            .or_default()[place] += count.households;
     }
-    let blocks = |slug: &str| context.taxonomy.preset(slug).map(|set| context.taxonomy.slugs(set)).unwrap_or_default();
+    let blocks = |slug: &str| {
+        context
+            .taxonomy
+            .preset(slug)
+            .map(|set| context.taxonomy.slugs(set))
+            .unwrap_or_default()
+    };
     let shown = |(preset, households): (&Option<String>, &i64)| {
-        let (slug, by) = preset.as_deref().map_or((&*context.default_preset, "operator"), |slug| (slug, "household"));
+        let (slug, by) = preset
+            .as_deref()
+            .map_or((&*context.default_preset, "operator"), |slug| {
+                (slug, "household")
+            });
         json!({ "preset": slug, "set_by": by, "blocks": blocks(slug), "households": households })
     };
     let mut report = json!({
@@ -60,7 +81,13 @@ pub async fn report(State(context): State<Arc<Context>>, _reader: Reader, Asked(
     });
     if layout.by.is_some() {
         let day = |day: policy_store::ChoiceDay| json!({ "day": day.day, "on": day.chose_on, "off": day.chose_off });
-        report["by_day"] = context.store.choices_by_day().await?.into_iter().map(day).collect();
+        report["by_day"] = context
+            .store
+            .choices_by_day()
+            .await?
+            .into_iter()
+            .map(day)
+            .collect();
     }
     Ok(Json(report))
 }

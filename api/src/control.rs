@@ -1,8 +1,9 @@
 //! What the API asks of whoever keeps the lists, and in which words it is told.
 //!
-//! The daemon implements [`ListControl`]; this crate knows neither formats nor fetching. A definition of a feed passes through as JSON
-//! and comes back canonical, or refused with the field that is wrong. Everything here is data that goes out as it stands, but for
-//! secrets, which `veil` takes out on the way.
+//! The daemon implements [`ListControl`]; this crate knows neither formats nor fetching. A
+//! definition of a feed passes through as JSON and comes back canonical, or refused with the field
+//! that is wrong. Everything here is data that goes out as it stands, but for secrets, which `veil`
+//! takes out on the way.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,11 +33,12 @@ pub trait ListControl: Send + Sync {
     /// Checks a definition and makes it canonical. All that can be refused is refused here.
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal>;
 
-    /// Takes a definition that was checked and is stored. It cannot be refused any more: what goes wrong from now on is the feed's
-    /// state. [`Self::feed`] knows the feed when this returns.
+    /// Takes a definition that was checked and is stored. It cannot be refused any more: what goes
+    /// wrong from now on is the feed's state. [`Self::feed`] knows the feed when this returns.
     async fn define(&self, name: &str, definition: Value, is_new: bool);
 
-    /// Takes a feed away, and its entries out of the lists. [`Self::feed`] no longer knows it when this returns.
+    /// Takes a feed away, and its entries out of the lists. [`Self::feed`] no longer knows it when
+    /// this returns.
     async fn remove(&self, name: &str);
 
     /// Has the source asked now. Returns when that is under way, not when it is done.
@@ -45,30 +47,38 @@ pub trait ListControl: Send + Sync {
     /// What the refused version, or the one that a held feed does not take, would change.
     async fn what_if(&self, name: &str) -> Result<WhatIf, ActError>;
 
-    /// Lets the refused version through, which has this name; without a name, lets a held feed go on. Live when this returns.
+    /// Lets the refused version through, which has this name; without a name, lets a held feed go
+    /// on. Live when this returns.
     async fn approve(&self, name: &str, version: Option<&str>, by: &str) -> Result<(), ActError>;
 
-    /// Gives a feed the entries that it had in a generation, by default in the last one in which they were others, and holds it.
-    /// Live when this returns.
-    async fn roll_back_feed(&self, name: &str, to: Option<u64>, by: &str) -> Result<RolledBack, ActError>;
+    /// Gives a feed the entries that it had in a generation, by default in the last one in which
+    /// they were others, and holds it. Live when this returns.
+    async fn roll_back_feed(
+        &self,
+        name: &str,
+        to: Option<u64>,
+        by: &str,
+    ) -> Result<RolledBack, ActError>;
 
     /// The generations that are kept, newest first.
     async fn generations(&self) -> Result<Vec<GenerationState>, ActError>;
 
-    /// The lists as they were at a time: the last generation that was built before it, where it is kept.
+    /// The lists as they were at a time: the last generation that was built before it, where it is
+    /// kept.
     async fn at(&self, at: Timestamp) -> Result<Arc<Blocklist>, ActError>;
 
     /// What differs between two kept generations, with at most `limit` names each way.
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError>;
 
-    /// Makes a kept generation live again, by default the one before the live one, and holds the feeds that it takes back. Live when
-    /// this returns.
+    /// Makes a kept generation live again, by default the one before the live one, and holds the
+    /// feeds that it takes back. Live when this returns.
     async fn roll_back(&self, to: Option<u64>, by: &str) -> Result<RolledBack, ActError>;
 
     /// What `/v1/lists` says beside the artefact's own header.
     fn overlay(&self) -> OverlayState;
 
-    /// Events from now on. The stream of a client ends when the sender is dropped, as the daemon does when it ends.
+    /// Events from now on. The stream of a client ends when the sender is dropped, as the daemon
+    /// does when it ends.
     fn subscribe(&self) -> broadcast::Receiver<ListEvent>;
 }
 
@@ -95,7 +105,8 @@ pub enum ActError {
         /// The one that does.
         waiting: String,
     },
-    /// The gate that stopped the version is one that nobody can open: what came is not what was sent.
+    /// The gate that stopped the version is one that nobody can open: what came is not what was
+    /// sent.
     NotApprovable {
         /// The gate.
         gate: String,
@@ -118,7 +129,8 @@ pub enum Origin {
     Config,
     /// The API.
     Api,
-    /// Another node, or a configuration that is not this node's: it is in the lists, and cannot be changed here.
+    /// Another node, or a configuration that is not this node's: it is in the lists, and cannot be
+    /// changed here.
     Elsewhere,
 }
 
@@ -134,7 +146,8 @@ pub enum Condition {
     Held,
     /// Nothing was fetched yet.
     Waiting,
-    /// The last fetch brought nothing, or what it brought could not be built; what was there before is live.
+    /// The last fetch brought nothing, or what it brought could not be built; what was there before
+    /// is live.
     Failing,
 }
 
@@ -216,7 +229,8 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// Entries in it, where it could be read.
     pub entries: Option<u64>,
-    /// Whether an operator may let it through. What came damaged or from somebody else never goes through.
+    /// Whether an operator may let it through. What came damaged or from somebody else never goes
+    /// through.
     pub may_be_approved: bool,
 }
 

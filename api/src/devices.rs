@@ -49,15 +49,18 @@ pub struct DeviceBody {
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     identifiers: Option<Vec<Identifier>>,
-    /// Whether its queries may appear in the household's activity. `false` also forgets those that do; back to `true` only the account's holder
-    /// brings it.
+    /// Whether its queries may appear in the household's activity. `false` also forgets those that
+    /// do; back to `true` only the account's holder brings it.
     #[serde(default)]
     log: Option<bool>,
 }
 
 impl DeviceBody {
     fn check(&mut self) -> Result<(), Problem> {
-        let texts = [("name", self.name.as_ref()), ("kind", self.kind.as_ref().and_then(Option::as_ref))];
+        let texts = [
+            ("name", self.name.as_ref()),
+            ("kind", self.kind.as_ref().and_then(Option::as_ref)),
+        ];
         for (field, text) in texts {
             check_name(field, text, NAME_OCTETS_MAX)?;
         }
@@ -73,11 +76,25 @@ impl DeviceBody {
                 Identifier::CpeId(_) => "cpe_id",
             };
             // Taken in silence, the device would have other rules than its family believes.
-            let detail = format!("no query is told from others by {unbuilt} in this version; use mac or address");
-            return Err(Problem::value(&format!("identifiers[{place}].{unbuilt}"), "not_built", detail));
+            let detail = format!(
+                "no query is told from others by {unbuilt} in this version; use mac or address"
+            );
+            return Err(Problem::value(
+                &format!("identifiers[{place}].{unbuilt}"),
+                "not_built",
+                detail,
+            ));
         }
-        if self.identifiers.as_ref().is_some_and(|identifiers| identifiers.len() > IDENTIFIERS_MAX) {
-            return Err(Problem::value("identifiers", "limit", format!("a device has at most {IDENTIFIERS_MAX} identifiers")));
+        if self
+            .identifiers
+            .as_ref()
+            .is_some_and(|identifiers| identifiers.len() > IDENTIFIERS_MAX)
+        {
+            return Err(Problem::value(
+                "identifiers",
+                "limit",
+                format!("a device has at most {IDENTIFIERS_MAX} identifiers"),
+            ));
         }
         Ok(())
     }
@@ -85,25 +102,42 @@ impl DeviceBody {
     /// Says whether the device is new.
     fn apply(self, household: &mut Household, id: &Id) -> Result<bool, Problem> {
         for identifier in self.identifiers.iter().flatten() {
-            let owner = household.devices.iter().find(|(other, device)| *other != id && device.identifiers.contains(identifier));
+            let owner = household
+                .devices
+                .iter()
+                .find(|(other, device)| *other != id && device.identifiers.contains(identifier));
             if let Some((owner, _)) = owner {
                 let detail = format!("{} belongs to device {owner}", json!(identifier));
-                return Err(Problem::conflict("identifier_taken", detail).with_field("identifiers".to_owned()));
+                return Err(Problem::conflict("identifier_taken", detail)
+                    .with_field("identifiers".to_owned()));
             }
         }
         let is_new = !household.devices.contains_key(id);
         if is_new && household.devices.len() >= DEVICES_MAX {
-            return Err(Problem::value("device", "limit", format!("a household has at most {DEVICES_MAX} devices")));
+            return Err(Problem::value(
+                "device",
+                "limit",
+                format!("a household has at most {DEVICES_MAX} devices"),
+            ));
         }
-        let device = household.devices.entry(id.clone()).or_insert_with(|| Device {
-            name: id.to_string(),
-            kind: None,
-            person: None,
-            identifiers: Vec::new(),
-            log: true,
-            settings: Settings::default(),
-        });
-        let Self { name, kind, person, identifiers, log } = self;
+        let device = household
+            .devices
+            .entry(id.clone())
+            .or_insert_with(|| Device {
+                name: id.to_string(),
+                kind: None,
+                person: None,
+                identifiers: Vec::new(),
+                log: true,
+                settings: Settings::default(),
+            });
+        let Self {
+            name,
+            kind,
+            person,
+            identifiers,
+            log,
+        } = self;
         device.name = name.map_or_else(|| std::mem::take(&mut device.name), Text::into_string);
         device.kind = kind.map_or_else(|| device.kind.take(), |kind| kind.map(Text::into_string));
         device.person = person.unwrap_or_else(|| device.person.take());
@@ -115,7 +149,10 @@ impl DeviceBody {
 
 /// 404 for a device.
 pub fn unknown_device(id: &Id) -> Problem {
-    Problem::not_found("unknown_device", format!("the household has no device {id}"))
+    Problem::not_found(
+        "unknown_device",
+        format!("the household has no device {id}"),
+    )
 }
 
 /// Makes a device, or changes what is given of it; its switches and own names stay.
@@ -131,19 +168,30 @@ pub async fn put(
     IfMatch(expected): IfMatch,
     Body(mut body): Body<DeviceBody>,
 ) -> Result<Response, Problem> {
-    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    let id: Id = segment("id", &id)?;
+    let device: Id = segment("device", &device)?;
     body.check()?;
     let name = device.clone();
     let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
-        let was_left_alone = household.devices.get(&name).is_some_and(|device| !device.log);
+        let was_left_alone = household
+            .devices
+            .get(&name)
+            .is_some_and(|device| !device.log);
         if was_left_alone && body.log == Some(true) && principal.role == Role::SecondParent {
             return Err(forbidden(principal.role).with_field("log".to_owned()));
         }
         body.apply(household, &name)
     })
     .await?;
-    let household = changed.household.as_ref().expect("a change of a device deletes no household");
-    Ok(written(&changed, made_or_changed(is_new), shown(household, &device).expect("it was put there")))
+    let household = changed
+        .household
+        .as_ref()
+        .expect("a change of a device deletes no household");
+    Ok(written(
+        &changed,
+        made_or_changed(is_new),
+        shown(household, &device).expect("it was put there"),
+    ))
 }
 
 /// A device as it is shown: with its identifier, and the version of its household.
@@ -162,8 +210,13 @@ pub async fn get(
     _viewer: Viewer,
     Segments((id, device)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
-    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
-    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
+    let id: Id = segment("id", &id)?;
+    let device: Id = segment("device", &device)?;
+    let household = context
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
     let shown = shown(&household, &device).ok_or_else(|| unknown_device(&device))?;
     Ok(with_version(household.version, Json(shown).into_response()))
 }
@@ -177,9 +230,14 @@ pub async fn delete(
     Segments((id, device)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    let id: Id = segment("id", &id)?;
+    let device: Id = segment("device", &device)?;
     let (changed, ()) = change_existing(&context, &author, id, expected, move |household| {
-        household.devices.remove(&device).map(drop).ok_or_else(|| unknown_device(&device))
+        household
+            .devices
+            .remove(&device)
+            .map(drop)
+            .ok_or_else(|| unknown_device(&device))
     })
     .await?;
     Ok(written(&changed, StatusCode::OK, json!({})))

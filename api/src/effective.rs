@@ -1,7 +1,9 @@
-//! What holds for a household or one of its devices at this moment, who set it, and when it changes by itself.
+//! What holds for a household or one of its devices at this moment, who set it, and when it changes
+//! by itself.
 //!
-//! What holds is read from the very rules that the data path asks; who set it, from the document of the same version. When something
-//! changes is found by compiling the document for the instants to come.
+//! What holds is read from the very rules that the data path asks; who set it, from the document of
+//! the same version. When something changes is found by compiling the document for the instants to
+//! come.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -57,17 +59,32 @@ pub async fn of_device(
     _member: Member,
     Segments((id, device)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
-    let (id, device): (Id, Id) = (segment("id", &id)?, segment("device", &device)?);
+    let id: Id = segment("id", &id)?;
+    let device: Id = segment("device", &device)?;
     effective(&context, &id, Some(&device)).await
 }
 
 async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Response, Problem> {
     let (household, rules) = read_with_rules(context, id).await?;
-    let place = device.map(|device| rules.device_by_id(device).ok_or_else(|| unknown_device(device))).transpose()?;
-    let line = Line { household, rules, device: place, at: Timestamp::now() };
+    let place = device
+        .map(|device| {
+            rules
+                .device_by_id(device)
+                .ok_or_else(|| unknown_device(device))
+        })
+        .transpose()?;
+    let line = Line {
+        household,
+        rules,
+        device: place,
+        at: Timestamp::now(),
+    };
     let view = View {
         context,
-        setters: Setters { line: &line, taxonomy: &context.taxonomy },
+        setters: Setters {
+            line: &line,
+            taxonomy: &context.taxonomy,
+        },
         now: line.asker(),
         changes: Changes::of(context, &line),
     };
@@ -80,8 +97,12 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     shown["time_zone"] = json!(line.household.time_zone);
     shown["at"] = json!(line.at);
     shown["history"] = history::shown(context, Some(&line.household));
-    shown["recorded"] = json!(line.rules.is_recorded(place) && history::days_kept(context, &line.rules) > 0);
-    Ok(with_version(line.household.version, Json(shown).into_response()))
+    shown["recorded"] =
+        json!(line.rules.is_recorded(place) && history::days_kept(context, &line.rules) > 0);
+    Ok(with_version(
+        line.household.version,
+        Json(shown).into_response(),
+    ))
 }
 
 /// When what holds ends to hold.
@@ -92,22 +113,39 @@ struct Changes {
 
 impl Changes {
     fn of(context: &Context, line: &Line) -> Self {
-        let compile = |at| Arc::new(HouseholdRules::compile(&line.household, &context.taxonomy, context.defaults, at));
+        let compile = |at| {
+            Arc::new(HouseholdRules::compile(
+                &line.household,
+                &context.taxonomy,
+                context.defaults,
+                at,
+            ))
+        };
         let asker = |rules: &Arc<HouseholdRules>, at| Asker::of(rules, line.device, Moment::of(at));
         let mut rules = compile(line.at);
         let now = asker(&rules, line.at);
-        let mut found = Self { categories: Vec::new(), paused: None };
+        let mut found = Self {
+            categories: Vec::new(),
+            paused: None,
+        };
         let mut seen = CategorySet::EMPTY;
         for _ in 0..LOOKS_MAX {
-            let Some(at) = rules.until().timestamp().filter(|at| *at < line.at + AHEAD) else { break };
+            let Some(at) = rules.until().timestamp().filter(|at| *at < line.at + AHEAD) else {
+                break;
+            };
             rules = compile(at);
             let then = asker(&rules, at);
-            let is_other = now.blocked().without(then.blocked()).union(then.blocked().without(now.blocked())).without(seen);
+            let is_other = now
+                .blocked()
+                .without(then.blocked())
+                .union(then.blocked().without(now.blocked()))
+                .without(seen);
             if !is_other.is_empty() {
                 seen = seen.union(is_other);
                 found.categories.push((at, is_other));
             }
-            if found.paused.is_none() && then.standards().is_paused() != now.standards().is_paused() {
+            if found.paused.is_none() && then.standards().is_paused() != now.standards().is_paused()
+            {
                 found.paused = Some(at);
             }
         }
@@ -145,8 +183,14 @@ impl View<'_> {
 
     /// A value, with who set it.
     fn with_setter(&self, mut value: Value, setter: Option<Setter>) -> Value {
-        if let (Value::Object(value), Some(Value::Object(setter))) = (&mut value, setter.map(|setter| json!(setter))) {
-            value.extend(setter.into_iter().map(|(key, said)| (renamed(&key).to_owned(), said)));
+        if let (Value::Object(value), Some(Value::Object(setter))) =
+            (&mut value, setter.map(|setter| json!(setter)))
+        {
+            value.extend(
+                setter
+                    .into_iter()
+                    .map(|(key, said)| (renamed(&key).to_owned(), said)),
+            );
         }
         value
     }
@@ -154,14 +198,31 @@ impl View<'_> {
     fn categories(&self) -> Value {
         let mut shown = Map::new();
         for category in self.context.taxonomy.categories() {
-            let id = self.context.taxonomy.find(&category.slug).expect("it is in the taxonomy");
+            let id = self
+                .context
+                .taxonomy
+                .find(&category.slug)
+                .expect("it is in the taxonomy");
             let set: CategorySet = std::iter::once(id).collect();
             let is_blocked = self.now.blocked().contains(id);
-            let setter =
-                if is_blocked { self.setters.blocks(set) } else { self.setters.allows(set).unwrap_or_else(|| self.setters.preset()) };
-            let next = self.changes.categories.iter().find(|(_, changed)| changed.contains(id)).map(|(at, _)| *at);
+            let setter = if is_blocked {
+                self.setters.blocks(set)
+            } else {
+                self.setters
+                    .allows(set)
+                    .unwrap_or_else(|| self.setters.preset())
+            };
+            let next = self
+                .changes
+                .categories
+                .iter()
+                .find(|(_, changed)| changed.contains(id))
+                .map(|(at, _)| *at);
             let state = if is_blocked { "block" } else { "allow" };
-            shown.insert(category.slug.clone(), self.with_setter(json!({ "state": state, "next_change": next }), Some(setter)));
+            shown.insert(
+                category.slug.clone(),
+                self.with_setter(json!({ "state": state, "next_change": next }), Some(setter)),
+            );
         }
         shown.into()
     }
@@ -171,7 +232,10 @@ impl View<'_> {
         let shown: BTreeMap<&str, Value> = engines
             .map(|(engine, place)| {
                 let level = json!({ "level": self.now.standards().level(place) });
-                (engine.slug.as_str(), self.with_setter(level, self.setters.safe_search(&engine.slug)))
+                (
+                    engine.slug.as_str(),
+                    self.with_setter(level, self.setters.safe_search(&engine.slug)),
+                )
             })
             .collect();
         json!(shown)
@@ -180,7 +244,10 @@ impl View<'_> {
     fn grants(&self) -> Value {
         let mut shown = Vec::new();
         for (layer, settings) in self.line().levels() {
-            let running = settings.grants.iter().filter(|(_, grant)| grant.value.until > self.line().at);
+            let running = settings
+                .grants
+                .iter()
+                .filter(|(_, grant)| grant.value.until > self.line().at);
             shown.extend(running.map(|(id, grant)| {
                 let mut grant = json!(grant);
                 (grant["id"], grant["layer"]) = (json!(id), json!(layer));
@@ -196,10 +263,13 @@ impl View<'_> {
         for (layer, settings) in self.line().levels() {
             shown.extend(settings.schedules.iter().map(|(id, set)| {
                 let running = set.value.running(&zone, self.line().at);
-                let next = running.map(|(_, until)| until).or_else(|| set.value.next_begin(&zone, self.line().at));
+                let next = running
+                    .map(|(_, until)| until)
+                    .or_else(|| set.value.next_begin(&zone, self.line().at));
                 let mut schedule = json!(set);
                 (schedule["id"], schedule["layer"]) = (json!(id), json!(layer));
-                (schedule["running"], schedule["next_change"]) = (json!(running.is_some()), json!(next));
+                (schedule["running"], schedule["next_change"]) =
+                    (json!(running.is_some()), json!(next));
                 schedule
             }));
         }

@@ -1,6 +1,7 @@
 //! What happens to the lists, told as it happens: server-sent events.
 //!
-//! A client that reads too slowly loses the oldest events and is told how many; nobody waits for it.
+//! A client that reads too slowly loses the oldest events and is told how many; nobody waits for
+//! it.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -25,8 +26,9 @@ use crate::{
 /// How often a silent stream says that it is alive: below the minute after which proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events of feeds and lists, and alarms of the stores, from now on. Each event's name is its `kind`; one named `lost` says how many a slow reader missed. A stream
-/// ends at once with the key or the token that opened it.
+/// Events of feeds and lists, and alarms of the stores, from now on. Each event's name is its
+/// `kind`; one named `lost` says how many a slow reader missed. A stream ends at once with the key
+/// or the token that opened it.
 #[utoipa::path(get, path = "/v1/events", tag = "lists",
     responses((status = 200, description = "server-sent events", content_type = "text/event-stream", body = ListEvent),
         (status = 429, description = "too many streams: `streams_limit`")))]
@@ -37,8 +39,9 @@ pub async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let seat = Streams::take(&context, &principal, None)?;
     let listener = (context.lists_control.subscribe(), seat);
-    let stream =
-        stream::unfold(listener, |(mut events, mut seat)| async move { Some((Ok(next(&mut events, &mut seat).await?), (events, seat))) });
+    let stream = stream::unfold(listener, |(mut events, mut seat)| async move {
+        Some((Ok(next(&mut events, &mut seat).await?), (events, seat)))
+    });
     Ok(Sse::new(panics::ended_by(stream)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
@@ -51,7 +54,10 @@ async fn next(events: &mut Receiver<ListEvent>, seat: &mut Seat) -> Option<Event
     };
     let (name, data) = match heard {
         Ok(event) => {
-            let event = ListEvent { detail: event.detail.as_deref().map(veil::sentence), ..event };
+            let event = ListEvent {
+                detail: event.detail.as_deref().map(veil::sentence),
+                ..event
+            };
             (event.kind.as_str(), json!(event))
         }
         Err(RecvError::Lagged(lost)) => ("lost", json!({ "lost": lost })),

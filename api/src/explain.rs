@@ -1,4 +1,5 @@
-//! Why a name is blocked or not: the data path's verdict, put into words and traced to who set what.
+//! Why a name is blocked or not: the data path's verdict, put into words and traced to who set
+//! what.
 
 use std::sync::Arc;
 
@@ -47,8 +48,9 @@ pub struct Question {
     household: Option<String>,
     /// Its device that asks.
     device: Option<String>,
-    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the name leads to is looked up now,
-    /// and the names that categories bring themselves are the running taxonomy's.
+    /// A past time, RFC 3339: by the household, the lists and the orders of that time. What the
+    /// name leads to is looked up now, and the names that categories bring themselves are the
+    /// running taxonomy's.
     #[param(format = DateTime)]
     at: Option<String>,
 }
@@ -88,7 +90,9 @@ impl Line {
     /// The device and its identifier, where it is known.
     #[must_use]
     pub fn device(&self) -> Option<(&Id, &Device)> {
-        self.household.devices.get_key_value(self.rules.device_id(self.device?)?)
+        self.household
+            .devices
+            .get_key_value(self.rules.device_id(self.device?)?)
     }
 }
 
@@ -103,7 +107,8 @@ pub struct Explanation {
     verdict: &'static str,
     /// The layer that decided.
     layer: &'static str,
-    /// How the deciding entry wants the name answered; `policy` is the operator's way, and `proxied` a host of which paths are listed.
+    /// How the deciding entry wants the name answered; `policy` is the operator's way, and
+    /// `proxied` a host of which paths are listed.
     action: &'static str,
     /// One sentence to read out.
     reason: String,
@@ -158,7 +163,8 @@ pub enum Sight {
     Family,
 }
 
-/// Which name decided: 0 is the one asked for, the others are its chain's, then its listed addresses.
+/// Which name decided: 0 is the one asked for, the others are its chain's, then its listed
+/// addresses.
 #[derive(Debug, Serialize)]
 struct Hop {
     index: usize,
@@ -199,8 +205,18 @@ struct Ede {
 
 /// Reads a time that has been.
 fn past_time(text: &str) -> Result<Timestamp, Problem> {
-    let at: Timestamp = text.parse().map_err(|error| Problem::value("at", "time", format!("{text:?} is no RFC 3339 time: {error}")))?;
-    if at > Timestamp::now() { Err(Problem::value("at", "future", "a time that has been")) } else { Ok(at) }
+    let at: Timestamp = text.parse().map_err(|error| {
+        Problem::value(
+            "at",
+            "time",
+            format!("{text:?} is no RFC 3339 time: {error}"),
+        )
+    })?;
+    if at > Timestamp::now() {
+        Err(Problem::value("at", "future", "a time that has been"))
+    } else {
+        Ok(at)
+    }
 }
 
 /// Record types by the names people use; any other by number.
@@ -226,7 +242,10 @@ const TYPES: [(&str, u16); 16] = [
 /// Reads a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
 pub fn record_type(text: &str) -> Option<u16> {
     let upper = text.to_ascii_uppercase();
-    let known = TYPES.iter().find(|(mnemonic, _)| *mnemonic == upper).map(|&(_, number)| number);
+    let known = TYPES
+        .iter()
+        .find(|(mnemonic, _)| *mnemonic == upper)
+        .map(|&(_, number)| number);
     known.or_else(|| upper.strip_prefix("TYPE").unwrap_or(&upper).parse().ok())
 }
 
@@ -234,10 +253,14 @@ fn mnemonic(record_type: u16) -> String {
     TYPES
         .iter()
         .find(|(_, number)| *number == record_type)
-        .map_or_else(|| format!("TYPE{record_type}"), |(mnemonic, _)| (*mnemonic).to_owned())
+        .map_or_else(
+            || format!("TYPE{record_type}"),
+            |(mnemonic, _)| (*mnemonic).to_owned(),
+        )
 }
 
-/// What a query would be answered, and why. The verdict comes from the function that answers queries.
+/// What a query would be answered, and why. The verdict comes from the function that answers
+/// queries.
 #[utoipa::path(get, path = "/v1/explain", tag = "explain", params(Question),
     responses((status = 200, description = "the explanation", body = shapes::Explanation), (status = 404, description = "no such household or device")))]
 pub async fn explain(
@@ -245,15 +268,32 @@ pub async fn explain(
     Anyone(principal): Anyone,
     Asked(question): Asked<Question>,
 ) -> Result<Json<Explanation>, Problem> {
-    let household: Option<Id> = question.household.as_deref().map(|id| segment("household", id)).transpose()?;
-    let device: Option<Id> = question.device.as_deref().map(|device| segment("device", device)).transpose()?;
+    let household: Option<Id> = question
+        .household
+        .as_deref()
+        .map(|id| segment("household", id))
+        .transpose()?;
+    let device: Option<Id> = question
+        .device
+        .as_deref()
+        .map(|device| segment("device", device))
+        .transpose()?;
     principal.must_see(household.as_ref(), device.as_ref())?;
-    let name = Name::parse(&question.name).map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
+    let name = Name::parse(&question.name)
+        .map_err(|error| Problem::value("name", "name", format!("{:?}: {error}", question.name)))?;
     let text = question.record_type.as_deref().unwrap_or("A");
-    let record_type = record_type(text).ok_or_else(|| Problem::value("type", "record_type", format!("{text:?} is no record type")))?;
+    let record_type = record_type(text).ok_or_else(|| {
+        Problem::value("type", "record_type", format!("{text:?} is no record type"))
+    })?;
     let past = question.at.as_deref().map(past_time).transpose()?;
     let line = match &household {
-        None if device.is_some() => return Err(Problem::value("household", "missing", "a device is one of a household")),
+        None if device.is_some() => {
+            return Err(Problem::value(
+                "household",
+                "missing",
+                "a device is one of a household",
+            ));
+        }
         None => None,
         Some(id) => {
             let (household, rules, at) = match past {
@@ -262,33 +302,76 @@ pub async fn explain(
                     (household, rules, Timestamp::now())
                 }
                 Some(at) => {
-                    let household = context.store.household_at(id, at).await?.ok_or_else(|| unknown_household(id))?;
-                    let rules = HouseholdRules::compile(&household, &context.taxonomy, context.defaults, at);
+                    let household = context
+                        .store
+                        .household_at(id, at)
+                        .await?
+                        .ok_or_else(|| unknown_household(id))?;
+                    let rules = HouseholdRules::compile(
+                        &household,
+                        &context.taxonomy,
+                        context.defaults,
+                        at,
+                    );
                     (household, Arc::new(rules), at)
                 }
             };
             let place = match &device {
-                Some(device) => Some(rules.device_by_id(device).ok_or_else(|| unknown_device(device))?),
+                Some(device) => Some(
+                    rules
+                        .device_by_id(device)
+                        .ok_or_else(|| unknown_device(device))?,
+                ),
                 None => None,
             };
-            Some(Line { household, rules, device: place, at })
+            Some(Line {
+                household,
+                rules,
+                device: place,
+                at,
+            })
         }
     };
-    let sight = if principal.household.is_some() { Sight::Family } else { Sight::Whole };
-    let asker = line.as_ref().map_or_else(|| context.directory.unknown_line(), Line::asker);
+    let sight = if principal.household.is_some() {
+        Sight::Family
+    } else {
+        Sight::Whole
+    };
+    let asker = line
+        .as_ref()
+        .map_or_else(|| context.directory.unknown_line(), Line::asker);
     let lists = match past {
         Some(at) => {
             let mandates = context.store.mandates_at(at).await?;
-            Some(context.mandates.at(&context.lists_control.at(at).await?, mandates, at))
+            Some(
+                context
+                    .mandates
+                    .at(&context.lists_control.at(at).await?, mandates, at),
+            )
         }
         None => None,
     };
-    let explained = context.explainer.explain(asker, name.clone(), record_type, lists).await;
-    Ok(Json(compose(&explained, record_type, line.as_ref(), &context.taxonomy, sight)))
+    let explained = context
+        .explainer
+        .explain(asker, name.clone(), record_type, lists)
+        .await;
+    Ok(Json(compose(
+        &explained,
+        record_type,
+        line.as_ref(),
+        &context.taxonomy,
+        sight,
+    )))
 }
 
 /// Puts an explanation together; the command line prints the same.
-pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, taxonomy: &Taxonomy, sight: Sight) -> Explanation {
+pub fn compose(
+    explained: &Explained,
+    record_type: u16,
+    line: Option<&Line>,
+    taxonomy: &Taxonomy,
+    sight: Sight,
+) -> Explanation {
     let verdict = explained.verdict;
     let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
     // What an order is about, where it is not what was asked for, is the order's to tell.
@@ -301,32 +384,75 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
     }
     // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
     let is_of_paths = |action| action == Action::Proxied;
-    let decisive = found.iter().filter(|found| found.counts && found.mark.polarity == Polarity::Deny).rfind(|found| {
-        verdict.feed == Some(found.mark.feed)
-            && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
-            && (verdict.categories.is_empty() || found.category.is_some_and(|category| verdict.categories.contains(category)))
-    });
+    let decisive = found
+        .iter()
+        .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
+        .rfind(|found| {
+            verdict.feed == Some(found.mark.feed)
+                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
+                && (verdict.categories.is_empty()
+                    || found
+                        .category
+                        .is_some_and(|category| verdict.categories.contains(category)))
+        });
     let bundled = explained.lists.bundled(name.borrow());
     // A feed that lists it for what is blocked speaks before a bundle.
     let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
-    let of_bundle = bundled.iter().rfind(|bundled| is_of_bundle && !bundled.categories.intersection(verdict.categories).is_empty());
-    let categories: Vec<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-    let mandate = verdict.ordered().and_then(|ordered| explained.lists.mandates().get(ordered));
-    let grounds = Grounds { explained, line, taxonomy, feed: decisive.map(|found| feed_name(header, found)), mandate, is_hidden };
+    let of_bundle = bundled.iter().rfind(|bundled| {
+        is_of_bundle
+            && !bundled
+                .categories
+                .intersection(verdict.categories)
+                .is_empty()
+    });
+    let categories: Vec<String> = taxonomy
+        .slugs(verdict.categories)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mandate = verdict
+        .ordered()
+        .and_then(|ordered| explained.lists.mandates().get(ordered));
+    let grounds = Grounds {
+        explained,
+        line,
+        taxonomy,
+        feed: decisive.map(|found| feed_name(header, found)),
+        mandate,
+        is_hidden,
+    };
     let whole = mandate.filter(|_| !is_hidden);
     let (entry, source, scope) = if let Some(found) = decisive {
-        (Some(shown(found.entry)), Some(Source::Feed), Some(found.mark.scope))
+        (
+            Some(shown(found.entry)),
+            Some(Source::Feed),
+            Some(found.mark.scope),
+        )
     } else if let Some(bundled) = of_bundle {
-        (Some(bundled.entry.to_string()), Some(Source::Bundle), Some(Scope::Subtree))
+        (
+            Some(bundled.entry.to_string()),
+            Some(Source::Bundle),
+            Some(Scope::Subtree),
+        )
     } else if let Some((entry, own)) = grounds.own_entry() {
-        (Some(entry.to_string()), Some(Source::OwnList), Some(own.value.scope))
+        (
+            Some(entry.to_string()),
+            Some(Source::OwnList),
+            Some(own.value.scope),
+        )
     } else if let Some(mandate) = whole {
-        (Some(mandate.target.to_string()), Some(Source::Mandate), mandate.target.scope())
+        (
+            Some(mandate.target.to_string()),
+            Some(Source::Mandate),
+            mandate.target.scope(),
+        )
     } else {
         (None, None, None)
     };
     // Addresses stand there because they are listed or ordered, so a family is shown names alone.
-    let chain = explained.names[1..].iter().filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
+    let chain = explained.names[1..]
+        .iter()
+        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
     let setter = grounds.setter();
     Explanation {
         name: explained.names[0].to_string(),
@@ -335,7 +461,11 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         device: line.and_then(Line::device).map(|(id, _)| id.clone()),
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
-        action: if is_hidden { Action::Policy.as_str() } else { verdict.action.as_str() },
+        action: if is_hidden {
+            Action::Policy.as_str()
+        } else {
+            verdict.action.as_str()
+        },
         reason: grounds.reason(setter.as_ref()),
         category: categories.first().cloned(),
         categories,
@@ -351,19 +481,31 @@ pub fn compose(explained: &Explained, record_type: u16, line: Option<&Line>, tax
         }),
         generation: header.generation,
         setter,
-        hop: Hop { index: hop, name: shown(name.borrow()) },
+        hop: Hop {
+            index: hop,
+            name: shown(name.borrow()),
+        },
         chain: chain.map(|name| shown(name.borrow())).collect(),
         matches: matched(header, &found, &bundled, taxonomy),
         answer: Answer {
             rcode: explained.answer.rcode.clone(),
             records: explained.answer.records.clone(),
-            ede: explained.answer.error.clone().map(|(code, text)| Ede { code, text }),
+            ede: explained
+                .answer
+                .error
+                .clone()
+                .map(|(code, text)| Ede { code, text }),
         },
     }
 }
 
 /// The entries of feeds, then those of bundles, one for each category.
-fn matched(header: &Header, found: &[Match<'_>], bundled: &[Bundled<'_>], taxonomy: &Taxonomy) -> Vec<Matched> {
+fn matched(
+    header: &Header,
+    found: &[Match<'_>],
+    bundled: &[Bundled<'_>],
+    taxonomy: &Taxonomy,
+) -> Vec<Matched> {
     let slug = |category| taxonomy.category(category).slug.clone();
     let of_feed = |found: &Match<'_>| Matched {
         entry: shown(found.entry),
@@ -389,7 +531,12 @@ fn matched(header: &Header, found: &[Match<'_>], bundled: &[Bundled<'_>], taxono
         counts: true,
         since: None,
     };
-    let of_bundles = bundled.iter().flat_map(|bundled| bundled.categories.iter().map(|category| of_bundle(bundled.entry, category)));
+    let of_bundles = bundled.iter().flat_map(|bundled| {
+        bundled
+            .categories
+            .iter()
+            .map(|category| of_bundle(bundled.entry, category))
+    });
     found.iter().map(of_feed).chain(of_bundles).collect()
 }
 
@@ -401,7 +548,9 @@ fn word(value: &impl Serialize) -> Value {
 /// A name; where it stands for addresses, those: one, or a network.
 pub fn shown(name: NameRef<'_>) -> String {
     match prefix_of_name(name) {
-        Some(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+        Some(network) if network.prefix_len() == network.max_prefix_len() => {
+            network.addr().to_string()
+        }
         Some(network) => network.to_string(),
         None => name.to_string(),
     }

@@ -1,6 +1,7 @@
 //! Feeds: how each is, and what an operator does about it.
 //!
-//! A feed of the configuration is changed there and only looked after here; a feed of the API is defined here and kept in the store.
+//! A feed of the configuration is changed there and only looked after here; a feed of the API is
+//! defined here and kept in the store.
 
 use std::sync::Arc;
 
@@ -60,7 +61,12 @@ impl FeedView {
         let revision = stored.as_ref().map(|stored| stored.version);
         let updated = stored.map(|stored| (stored.updated_at, stored.updated_by));
         let (updated_at, updated_by) = updated.unzip();
-        Self { state, revision, updated_at, updated_by }
+        Self {
+            state,
+            revision,
+            updated_at,
+            updated_by,
+        }
     }
 
     fn answer(self, status: StatusCode) -> Response {
@@ -84,13 +90,17 @@ pub struct FeedPage {
 
 /// A definition: the keys of a `[[feeds]]` table, see the reference configuration.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of what passes through, for the document; the loader knows every key")]
+#[expect(
+    dead_code,
+    reason = "the shape of what passes through, for the document; the loader knows every key"
+)]
 struct FeedDefinition {
     /// How people and programs call it; where it stands in the path it may be left out.
     name: Option<String>,
     /// A file, a folder, `http(s)://…` or `rpz://HOST:PORT/ZONE`.
     source: String,
-    /// `domains`, `hosts`, `wildcard`, `adblock`, `dnsmasq`, `unbound`, `squidguard`, `rpz` or `category-feed`.
+    /// `domains`, `hosts`, `wildcard`, `adblock`, `dnsmasq`, `unbound`, `squidguard`, `rpz` or
+    /// `category-feed`.
     format: String,
     /// What a bare name means: `exact`, `subtree` or `descendants`.
     scope: Option<String>,
@@ -133,52 +143,92 @@ pub struct Pages {
 /// All feeds: state, age, generation, counts, and what is wrong with each.
 #[utoipa::path(get, path = "/v1/feeds", tag = "feeds", params(Pages),
     responses((status = 200, description = "a page", body = FeedPage), (status = 422, description = "a value cannot be used")))]
-pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(pages): Asked<Pages>) -> Result<Json<FeedPage>, Problem> {
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Asked(pages): Asked<Pages>,
+) -> Result<Json<FeedPage>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
     let mut states = context.lists_control.feeds().await;
     states.sort_by(|left, right| left.name.cmp(&right.name));
-    states.retain(|state| pages.cursor.as_ref().is_none_or(|cursor| state.name > *cursor));
+    states.retain(|state| {
+        pages
+            .cursor
+            .as_ref()
+            .is_none_or(|cursor| state.name > *cursor)
+    });
     let has_more = states.len() > limit;
     states.truncate(limit);
-    let next = has_more.then(|| states.last().map(|state| state.name.clone())).flatten();
+    let next = has_more
+        .then(|| states.last().map(|state| state.name.clone()))
+        .flatten();
     // One that cannot be read is shown without what the store knows of it; the log says why.
     let stored = context.store.feeds().await?.into_iter().filter_map(|feed| {
-        feed.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a stored feed cannot be read")).ok()
+        feed.inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a stored feed cannot be read"
+            )
+        })
+        .ok()
     });
     let mut stored: Vec<StoredFeed> = stored.collect();
-    let mut of = |name: &str| stored.iter().position(|feed| feed.name == name).map(|place| stored.swap_remove(place));
+    let mut of = |name: &str| {
+        stored
+            .iter()
+            .position(|feed| feed.name == name)
+            .map(|place| stored.swap_remove(place))
+    };
     let feeds = states.into_iter().map(|state| {
         let stored = of(&state.name);
         FeedView::new(state, stored)
     });
-    Ok(Json(FeedPage { feeds: feeds.collect(), next }))
+    Ok(Json(FeedPage {
+        feeds: feeds.collect(),
+        next,
+    }))
 }
 
 /// One feed.
 #[utoipa::path(get, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "the feed", body = FeedView), (status = 404, description = "there is none")))]
-pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(name): Segments<String>) -> Result<Response, Problem> {
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Segments(name): Segments<String>,
+) -> Result<Response, Problem> {
     Ok(view(&context, &name).await?.answer(StatusCode::OK))
 }
 
-/// Defines a feed that is not there yet. It is fetched, goes through the gates and becomes live by itself.
+/// Defines a feed that is not there yet. It is fetched, goes through the gates and becomes live by
+/// itself.
 #[utoipa::path(post, path = "/v1/feeds", tag = "feeds", request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 409, description = "there is one of that name"),
         (status = 422, description = "the definition cannot be used")))]
-pub async fn post(State(context): State<Arc<Context>>, Operator(by): Operator, Body(definition): Body<Value>) -> Result<Response, Problem> {
+pub async fn post(
+    State(context): State<Arc<Context>>,
+    Operator(by): Operator,
+    Body(definition): Body<Value>,
+) -> Result<Response, Problem> {
     let name = definition.get("name").and_then(Value::as_str);
-    let name = name.ok_or_else(|| Problem::value("name", "missing", "a feed needs a name"))?.to_owned();
+    let name = name
+        .ok_or_else(|| Problem::value("name", "missing", "a feed needs a name"))?
+        .to_owned();
     let made = in_turn(&context, move |context| async move {
         if context.lists_control.feed(&name).await.is_some() {
-            return Err(Problem::conflict("exists", format!("there is a feed {name:?} already")).with_field("name".to_owned()));
+            return Err(
+                Problem::conflict("exists", format!("there is a feed {name:?} already"))
+                    .with_field("name".to_owned()),
+            );
         }
         define(&context, &by, &name, None, definition).await
     });
     let (view, _) = made.await?;
-    let location = HeaderValue::from_str(&format!("/v1/feeds/{}", path_segment(&view.state.name))).expect("it is escaped");
+    let location = HeaderValue::from_str(&format!("/v1/feeds/{}", path_segment(&view.state.name)))
+        .expect("it is escaped");
     let mut response = view.answer(StatusCode::CREATED);
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
@@ -187,14 +237,16 @@ pub async fn post(State(context): State<Arc<Context>>, Operator(by): Operator, B
 /// Everything but unreserved characters escaped (RFC 3986, section 2.3).
 fn path_segment(name: &str) -> String {
     let escape = |octet: u8| match octet {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(octet).to_string()
+        }
         _ => format!("%{octet:02X}"),
     };
     name.bytes().map(escape).collect()
 }
 
-/// Defines a feed, or defines it otherwise. The whole definition is given; a secret that is sent back as `(hidden)` stays what it was, as
-/// long as the addresses stay what they were.
+/// Defines a feed, or defines it otherwise. The whole definition is given; a secret that is sent
+/// back as `(hidden)` stays what it was, as long as the addresses stay what they were.
 #[utoipa::path(put, path = "/v1/feeds/{name}", tag = "feeds", params(("name" = String, Path)), request_body = FeedDefinition,
     responses((status = 201, description = "defined", body = FeedView), (status = 200, description = "changed", body = FeedView),
         (status = 409, description = "the configuration defines it"), (status = 412, description = "another version"),
@@ -209,13 +261,23 @@ pub async fn put(
     match definition.get("name") {
         None => definition["name"] = name.as_str().into(),
         Some(given) if *given == name.as_str() => {}
-        Some(_) => return Err(Problem::value("name", "name", "the path has another name; a feed is not renamed")),
+        Some(_) => {
+            return Err(Problem::value(
+                "name",
+                "name",
+                "the path has another name; a feed is not renamed",
+            ));
+        }
     }
     let written = in_turn(&context, move |context| async move {
         let now = context.lists_control.feed(&name).await;
         refuse_configured(now.as_ref())?;
         if precondition.is_there && now.is_none() {
-            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is no such feed"));
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                "there is no such feed",
+            ));
         }
         define(&context, &by, &name, precondition.version, definition).await
     });
@@ -225,19 +287,36 @@ pub async fn put(
 
 fn refuse_configured(state: Option<&FeedState>) -> Result<(), Problem> {
     match state {
-        Some(FeedState { origin: Origin::Config, name, .. }) => {
-            Err(Problem::conflict("configured", format!("the configuration defines {name:?}; it is changed there")))
-        }
-        Some(FeedState { origin: Origin::Elsewhere, name, .. }) => Err(Problem::conflict(
+        Some(FeedState {
+            origin: Origin::Config,
+            name,
+            ..
+        }) => Err(Problem::conflict(
+            "configured",
+            format!("the configuration defines {name:?}; it is changed there"),
+        )),
+        Some(FeedState {
+            origin: Origin::Elsewhere,
+            name,
+            ..
+        }) => Err(Problem::conflict(
             "elsewhere",
-            format!("{name:?} is in the lists and is not defined on this node; it is changed where it is"),
+            format!(
+                "{name:?} is in the lists and is not defined on this node; it is changed where it is"
+            ),
         )),
         _ => Ok(()),
     }
 }
 
 /// Checks, stores with its audit in one transaction, and takes into use. Whether it is new.
-async fn define(context: &Context, by: &Author, name: &str, expected: Option<u64>, definition: Value) -> Result<(FeedView, bool), Problem> {
+async fn define(
+    context: &Context,
+    by: &Author,
+    name: &str,
+    expected: Option<u64>,
+    definition: Value,
+) -> Result<(FeedView, bool), Problem> {
     let before = context.store.feed(name).await?;
     let definition = veil::lift(definition, before.as_ref().map(|before| &before.document)).map_err(|key| {
         Problem::value(
@@ -246,11 +325,32 @@ async fn define(context: &Context, by: &Author, name: &str, expected: Option<u64
             format!("{key} is hidden and nothing is known to stand there, or it would go to another address: give it"),
         )
     })?;
-    let definition = context.lists_control.check_definition(definition).await.map_err(|Refusal { field, code, message }| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, veil::sentence(&message)).with_field(field)
-    })?;
-    let changed = context.store.change_feed(by, name, expected, Some(&definition), veil::definition).await?;
-    context.lists_control.define(name, definition, changed.is_new).await;
+    let definition = context
+        .lists_control
+        .check_definition(definition)
+        .await
+        .map_err(
+            |Refusal {
+                 field,
+                 code,
+                 message,
+             }| {
+                Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    code,
+                    veil::sentence(&message),
+                )
+                .with_field(field)
+            },
+        )?;
+    let changed = context
+        .store
+        .change_feed(by, name, expected, Some(&definition), veil::definition)
+        .await?;
+    context
+        .lists_control
+        .define(name, definition, changed.is_new)
+        .await;
     Ok((view(context, name).await?, changed.is_new))
 }
 
@@ -266,12 +366,18 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     let gone = in_turn(&context, move |context| async move {
         refuse_configured(Some(&state(&*context.lists_control, &name).await?))?;
-        let changed = context.store.change_feed(&by, &name, expected, None, veil::definition).await?;
+        let changed = context
+            .store
+            .change_feed(&by, &name, expected, None, veil::definition)
+            .await?;
         context.lists_control.remove(&name).await;
         Ok(changed.version)
     });
     let revision = gone.await?;
-    Ok(with_version(revision, Json(json!({ "revision": revision })).into_response()))
+    Ok(with_version(
+        revision,
+        Json(json!({ "revision": revision })).into_response(),
+    ))
 }
 
 /// Has the source asked now, whatever its schedule says.
@@ -286,7 +392,9 @@ pub async fn refresh(
         let control = &*context.lists_control;
         let now = state(control, &name).await?;
         let before = json!({ "version": now.version, "fetched_at": now.fetched_at });
-        Act::on_feed(by, "refresh", &name).done(&context, Some(before), None, control.refresh(&name)).await?;
+        Act::on_feed(by, "refresh", &name)
+            .done(&context, Some(before), None, control.refresh(&name))
+            .await?;
         view(&context, &name).await
     });
     Ok(asked.await?.answer(StatusCode::ACCEPTED))
@@ -316,23 +424,43 @@ pub async fn approve(
         let control = &*context.lists_control;
         let now = state(control, &name).await?;
         let version = match &now.refused {
-            Some(refused) if body.version.as_ref().is_some_and(|version| *version != refused.version) => {
-                return Err(AnotherVersion { waiting: refused.version.clone() }.into());
+            Some(refused)
+                if body
+                    .version
+                    .as_ref()
+                    .is_some_and(|version| *version != refused.version) =>
+            {
+                return Err(AnotherVersion {
+                    waiting: refused.version.clone(),
+                }
+                .into());
             }
-            Some(refused) if !refused.may_be_approved => return Err(NotApprovable { gate: refused.gate.clone() }.into()),
+            Some(refused) if !refused.may_be_approved => {
+                return Err(NotApprovable {
+                    gate: refused.gate.clone(),
+                }
+                .into());
+            }
             Some(refused) => Some(refused.version.clone()),
             None if now.state == Condition::Held => body.version,
             // An alarm about no version: nothing came that could be let through.
             None => {
-                let gate = now.alarm.filter(|alarm| alarm.version.is_none()).map(|alarm| alarm.gate);
-                return Err(gate.map_or(NothingRefused, |gate| NotApprovable { gate }).into());
+                let gate = now
+                    .alarm
+                    .filter(|alarm| alarm.version.is_none())
+                    .map(|alarm| alarm.gate);
+                return Err(gate
+                    .map_or(NothingRefused, |gate| NotApprovable { gate })
+                    .into());
             }
         };
         let before = json!({ "state": now.state, "version": now.version, "refused": FeedView::new(now, None).state.refused });
         let after = json!({ "version": version });
         let actor = by.actor.clone();
         let approving = control.approve(&name, version.as_deref(), &actor);
-        Act::on_feed(by, "approve", &name).done(&context, Some(before), Some(after), approving).await?;
+        Act::on_feed(by, "approve", &name)
+            .done(&context, Some(before), Some(after), approving)
+            .await?;
         view(&context, &name).await
     });
     Ok(approved.await?.answer(StatusCode::OK))
@@ -352,11 +480,17 @@ pub async fn rollback(
     let to = body.generation;
     let before = json!({ "generation": context.lists.load().generation(), "version": now.version });
     let act = Act::on_feed(by, "rollback", &name);
-    let doing = move |context: Arc<Context>, by: String| async move { context.lists_control.roll_back_feed(&name, to, &by).await };
-    Ok(Json(act.rolled_back(&context, before, json!({ "generation": to }), doing).await?))
+    let doing = move |context: Arc<Context>, by: String| async move {
+        context.lists_control.roll_back_feed(&name, to, &by).await
+    };
+    Ok(Json(
+        act.rolled_back(&context, before, json!({ "generation": to }), doing)
+            .await?,
+    ))
 }
 
-/// What the version that waits would change: names by category, and what of yesterday's queries it would have touched.
+/// What the version that waits would change: names by category, and what of yesterday's queries it
+/// would have touched.
 #[utoipa::path(get, path = "/v1/feeds/{name}/what-if", tag = "feeds", params(("name" = String, Path)),
     responses((status = 200, description = "what would change", body = WhatIf), (status = 404, description = "there is no such feed"),
         (status = 409, description = "no version waits")))]

@@ -1,6 +1,8 @@
-//! What an explanation adds to the verdict: who set what decided, and one sentence for somebody on the telephone.
+//! What an explanation adds to the verdict: who set what decided, and one sentence for somebody on
+//! the telephone.
 //!
-//! The verdict itself is the data path's and is not made here; the household's document only says whose it was.
+//! The verdict itself is the data path's and is not made here; the household's document only says
+//! whose it was.
 
 use policy::{
     category::{CategorySet, Taxonomy},
@@ -48,7 +50,10 @@ impl<'a> Grounds<'a> {
     }
 
     fn setters(&self) -> Option<Setters<'a>> {
-        Some(Setters { line: self.line?, taxonomy: self.taxonomy })
+        Some(Setters {
+            line: self.line?,
+            taxonomy: self.taxonomy,
+        })
     }
 
     /// The entry of an own list that decided.
@@ -61,7 +66,10 @@ impl<'a> Grounds<'a> {
             _ => return None,
         };
         let (entry, _) = line.rules.names(whose)?.find(self.name().borrow())?;
-        let (_, settings) = line.levels().into_iter().find(|(word, _)| Some(*word) == self.own_level())?;
+        let (_, settings) = line
+            .levels()
+            .into_iter()
+            .find(|(word, _)| Some(*word) == self.own_level())?;
         settings.names.get_key_value(&entry.to_owned())
     }
 
@@ -75,14 +83,18 @@ impl<'a> Grounds<'a> {
         }
     }
 
-    /// The nearest one that says what was decided, from the device up to the operator. An allow by default has one only where
-    /// a switch or a schedule allows what the name is listed for.
+    /// The nearest one that says what was decided, from the device up to the operator. An allow by
+    /// default has one only where a switch or a schedule allows what the name is listed for.
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
             Layer::Mandatory if self.is_hidden => None,
-            Layer::Mandatory if let Some(mandate) = self.mandate => Some(Setter::new("mandate", mandate.id.to_string())),
+            Layer::Mandatory if let Some(mandate) = self.mandate => {
+                Some(Setter::new("mandate", mandate.id.to_string()))
+            }
             Layer::NeverBlock if self.feed.is_none() => Some(Setter::new("operator", "override")),
-            Layer::Mandatory | Layer::NeverBlock | Layer::Security => Some(Setter::new("feed", self.feed.clone()?)),
+            Layer::Mandatory | Layer::NeverBlock | Layer::Security => {
+                Some(Setter::new("feed", self.feed.clone()?))
+            }
             Layer::DeviceAllow
             | Layer::PersonAllow
             | Layer::HouseholdAllow
@@ -95,8 +107,13 @@ impl<'a> Grounds<'a> {
                 Some(setters) => Some(setters.blocks(self.explained.verdict.categories)),
                 None => Some(Setter::of_operator()),
             },
-            Layer::Bypass => Some(self.setters().map_or_else(Setter::of_operator, |setters| setters.bypass())),
-            Layer::SafeSearch | Layer::SafeSearchDeny => self.setters()?.safe_search(&self.engine()?.slug),
+            Layer::Bypass => Some(
+                self.setters()
+                    .map_or_else(Setter::of_operator, |setters| setters.bypass()),
+            ),
+            Layer::SafeSearch | Layer::SafeSearchDeny => {
+                self.setters()?.safe_search(&self.engine()?.slug)
+            }
             Layer::Default if self.is_off() => None,
             Layer::Default => self.setters()?.allows(self.listed()),
         }
@@ -105,7 +122,9 @@ impl<'a> Grounds<'a> {
     /// The search engine whose safe search decided.
     fn engine(&self) -> Option<&'static Engine> {
         match Specials::shipped().find(self.name().borrow()) {
-            Special::Search(engine) | Special::SearchClosed(engine) => Specials::shipped().engines().get(usize::from(engine)),
+            Special::Search(engine) | Special::SearchClosed(engine) => {
+                Specials::shipped().engines().get(usize::from(engine))
+            }
             Special::None | Special::Canary | Special::Relay => None,
         }
     }
@@ -126,11 +145,16 @@ impl<'a> Grounds<'a> {
     }
 
     fn is_off(&self) -> bool {
-        self.household().is_some_and(|household| household.filtering == Filtering::Off)
+        self.household()
+            .is_some_and(|household| household.filtering == Filtering::Off)
     }
 
     fn titles(&self, categories: CategorySet) -> String {
-        categories.iter().map(|id| self.taxonomy.category(id).title.as_str()).collect::<Vec<_>>().join(", ")
+        categories
+            .iter()
+            .map(|id| self.taxonomy.category(id).title.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// One plain sentence.
@@ -144,36 +168,75 @@ impl<'a> Grounds<'a> {
         let titles = self.titles(self.explained.verdict.categories);
         match self.layer() {
             Layer::Mandatory => {
-                let basis = self.mandate.map(|mandate| format!(" ({})", mandate.basis.title())).unwrap_or_default();
+                let basis = self
+                    .mandate
+                    .map(|mandate| format!(" ({})", mandate.basis.title()))
+                    .unwrap_or_default();
                 format!("{asked} is blocked by order{basis}{because_of}; nobody can lift this.")
             }
-            Layer::NeverBlock => format!("{asked} is on the operator's list of names that are never blocked{}.", self.trouble()),
-            Layer::DeviceAllow => format!("{asked} is allowed by this device's own list{}.", self.trouble()),
-            Layer::PersonAllow => format!("{asked} is allowed by this person's own list{}.", self.trouble()),
-            Layer::Grant => format!("{asked} is open for a while{}{}.", self.hours(setter), self.trouble()),
-            Layer::PersonDeny => format!("{asked} is blocked by this person's own list{because_of}."),
-            Layer::Paused => {
-                format!("the Internet is off for this {}{}.", setter.map_or("household", |setter| setter.layer), self.hours(setter))
+            Layer::NeverBlock => format!(
+                "{asked} is on the operator's list of names that are never blocked{}.",
+                self.trouble()
+            ),
+            Layer::DeviceAllow => format!(
+                "{asked} is allowed by this device's own list{}.",
+                self.trouble()
+            ),
+            Layer::PersonAllow => format!(
+                "{asked} is allowed by this person's own list{}.",
+                self.trouble()
+            ),
+            Layer::Grant => format!(
+                "{asked} is open for a while{}{}.",
+                self.hours(setter),
+                self.trouble()
+            ),
+            Layer::PersonDeny => {
+                format!("{asked} is blocked by this person's own list{because_of}.")
             }
-            Layer::Bypass => format!("{asked} is answered so that software keeps to this filter{because_of}."),
+            Layer::Paused => {
+                format!(
+                    "the Internet is off for this {}{}.",
+                    setter.map_or("household", |setter| setter.layer),
+                    self.hours(setter)
+                )
+            }
+            Layer::Bypass => {
+                format!("{asked} is answered so that software keeps to this filter{because_of}.")
+            }
             Layer::SafeSearch => {
                 let whose = setter.map_or("household", |setter| setter.layer);
-                format!("{asked} leads to its safe search{because_of}, as set for this {whose}{}.", self.although())
+                format!(
+                    "{asked} leads to its safe search{because_of}, as set for this {whose}{}.",
+                    self.although()
+                )
             }
             Layer::SafeSearchDeny => {
-                let (whose, title) = (setter.map_or("household", |setter| setter.layer), self.engine().map_or("", |engine| &engine.title));
+                let whose = setter.map_or("household", |setter| setter.layer);
+                let title = self.engine().map_or("", |engine| &engine.title);
                 format!(
                     "{asked} is blocked{because_of}: {title} has no safe search there, which is set for this {whose}{}.",
                     self.although()
                 )
             }
-            Layer::HouseholdAllow => format!("{asked} is allowed by the household's own list{}.", self.trouble()),
-            Layer::DeviceDeny => format!("{asked} is blocked by this device's own list{because_of}."),
-            Layer::HouseholdDeny => format!("{asked} is blocked by the household's own list{because_of}."),
-            Layer::Security => format!("{asked} is blocked for everybody's security ({titles}){because_of}."),
+            Layer::HouseholdAllow => format!(
+                "{asked} is allowed by the household's own list{}.",
+                self.trouble()
+            ),
+            Layer::DeviceDeny => {
+                format!("{asked} is blocked by this device's own list{because_of}.")
+            }
+            Layer::HouseholdDeny => {
+                format!("{asked} is blocked by the household's own list{because_of}.")
+            }
+            Layer::Security => {
+                format!("{asked} is blocked for everybody's security ({titles}){because_of}.")
+            }
             Layer::Category => {
                 let by = match setter.map(|setter| setter.layer) {
-                    Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => "which a schedule blocks at this hour",
+                    Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => {
+                        "which a schedule blocks at this hour"
+                    }
                     Some("person") => "which somebody blocked for this person",
                     Some("device") => "which somebody blocked for this device",
                     Some("household") => "which somebody blocked for this household",
@@ -182,7 +245,11 @@ impl<'a> Grounds<'a> {
                 };
                 format!("{asked} is blocked as {titles}, {by}{because_of}.")
             }
-            Layer::Default => format!("{asked} is not blocked: {}{}.", self.why_not(setter), self.trouble()),
+            Layer::Default => format!(
+                "{asked} is not blocked: {}{}.",
+                self.why_not(setter),
+                self.trouble()
+            ),
         }
     }
 
@@ -191,9 +258,15 @@ impl<'a> Grounds<'a> {
         let until = setter.and_then(|setter| setter.until).zip(self.household());
         until.map_or_else(String::new, |(until, household)| {
             let until = until.to_zoned(zone(household));
-            let schedule =
-                setter.and_then(|setter| setter.schedule.as_ref()).map_or_else(String::new, |id| format!(" by the schedule {id}"));
-            format!("{schedule} until {:02}:{:02} on {}", until.hour(), until.minute(), until.date())
+            let schedule = setter
+                .and_then(|setter| setter.schedule.as_ref())
+                .map_or_else(String::new, |id| format!(" by the schedule {id}"));
+            format!(
+                "{schedule} until {:02}:{:02} on {}",
+                until.hour(),
+                until.minute(),
+                until.date()
+            )
         })
     }
 
@@ -202,13 +275,21 @@ impl<'a> Grounds<'a> {
         let titles = self.titles(self.listed());
         match setter.map(|setter| setter.layer) {
             _ if titles.is_empty() => "it is on no list".to_owned(),
-            _ if self.is_off() => format!("it is listed as {titles}, but this household chose no filtering"),
+            _ if self.is_off() => {
+                format!("it is listed as {titles}, but this household chose no filtering")
+            }
             Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => {
                 format!("it is listed as {titles}, which a schedule allows at this hour")
             }
-            Some("device") => format!("it is listed as {titles}, which somebody allowed for this device"),
-            Some("person") => format!("it is listed as {titles}, which somebody allowed for this person"),
-            Some(_) => format!("it is listed as {titles}, which somebody allowed for this household"),
+            Some("device") => {
+                format!("it is listed as {titles}, which somebody allowed for this device")
+            }
+            Some("person") => {
+                format!("it is listed as {titles}, which somebody allowed for this person")
+            }
+            Some(_) => {
+                format!("it is listed as {titles}, which somebody allowed for this household")
+            }
             None => format!("it is listed as {titles}, which is not blocked here"),
         }
     }

@@ -1,4 +1,5 @@
-//! What holds for a time: schedules, grants and pauses, in each place. They begin and end by the clock, with nobody acting.
+//! What holds for a time: schedules, grants and pauses, in each place. They begin and end by the
+//! clock, with nobody acting.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,7 +8,9 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use policy::{
     household::{Id, SCHEDULES_MAX, Settings},
     name::Name,
-    schedule::{ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule},
+    schedule::{
+        ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule,
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -63,25 +66,60 @@ fn all_days() -> BTreeSet<Day> {
 
 impl ScheduleBody {
     fn read(self, context: &Context) -> Result<Schedule, Problem> {
-        let Self { days, from, to, block, allow, pause, except } = self;
+        let Self {
+            days,
+            from,
+            to,
+            block,
+            allow,
+            pause,
+            except,
+        } = self;
         for (field, slugs) in [("block", &block), ("allow", &allow)] {
-            if let Some(slug) = slugs.iter().find(|slug| context.taxonomy.find(slug).is_none()) {
-                return Err(Problem::value(field, "unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories")));
+            if let Some(slug) = slugs
+                .iter()
+                .find(|slug| context.taxonomy.find(slug).is_none())
+            {
+                return Err(Problem::value(
+                    field,
+                    "unknown_category",
+                    format!("{slug:?} is not in the taxonomy, see /v1/categories"),
+                ));
             }
         }
         if let Some(slug) = block.intersection(&allow).next() {
-            return Err(Problem::value("allow", "contradiction", format!("{slug:?} cannot be blocked and allowed at once")));
+            return Err(Problem::value(
+                "allow",
+                "contradiction",
+                format!("{slug:?} cannot be blocked and allowed at once"),
+            ));
         }
         if days.is_empty() {
             return Err(Problem::value("days", "empty", "name at least one day"));
         }
         if !pause && block.is_empty() && allow.is_empty() {
-            return Err(Problem::value("block", "empty", "a schedule blocks, allows or pauses something"));
+            return Err(Problem::value(
+                "block",
+                "empty",
+                "a schedule blocks, allows or pauses something",
+            ));
         }
         if except.len() > EXCEPTIONS_MAX {
-            return Err(Problem::value("except", "limit", format!("at most {EXCEPTIONS_MAX} dates")));
+            return Err(Problem::value(
+                "except",
+                "limit",
+                format!("at most {EXCEPTIONS_MAX} dates"),
+            ));
         }
-        Ok(Schedule { days, from, to, block, allow, pause, except })
+        Ok(Schedule {
+            days,
+            from,
+            to,
+            block,
+            allow,
+            pause,
+            except,
+        })
     }
 }
 
@@ -97,7 +135,8 @@ pub async fn put_schedule(
     IfMatch(expected): IfMatch,
     Body(body): Body<ScheduleBody>,
 ) -> Result<Response, Problem> {
-    let (name, schedule): (Id, Schedule) = (place.item("name")?, body.read(&context)?);
+    let name: Id = place.item("name")?;
+    let schedule: Schedule = body.read(&context)?;
     let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {
         let said = json!({ "schedule": name, "days": schedule.days, "from": schedule.from, "to": schedule.to });
@@ -120,9 +159,15 @@ pub async fn delete_schedule(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let name: Id = place.item("name")?;
-    let change = place.change(&context, &author, expected, move |settings| match settings.schedules.remove(&name) {
+    let change = place.change(&context, &author, expected, move |settings| match settings
+        .schedules
+        .remove(&name)
+    {
         Some(_) => Ok((StatusCode::OK, json!({}))),
-        None => Err(Problem::not_found("unknown_schedule", format!("there is no schedule {name} here"))),
+        None => Err(Problem::not_found(
+            "unknown_schedule",
+            format!("there is no schedule {name} here"),
+        )),
     });
     change.await
 }
@@ -148,12 +193,20 @@ pub struct GrantBody {
 impl GrantBody {
     fn read(&self, context: &Context) -> Result<Granted, Problem> {
         if !(1..=GRANT_MINUTES_MAX).contains(&self.minutes) {
-            return Err(Problem::value("minutes", "limit", format!("1 to {GRANT_MINUTES_MAX} minutes")));
+            return Err(Problem::value(
+                "minutes",
+                "limit",
+                format!("1 to {GRANT_MINUTES_MAX} minutes"),
+            ));
         }
         match (&self.category, &self.domain, self.everything) {
             (Some(slug), None, None) => match context.taxonomy.find(slug) {
                 Some(_) => Ok(Granted::Category(slug.clone())),
-                None => Err(Problem::value("category", "unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories"))),
+                None => Err(Problem::value(
+                    "category",
+                    "unknown_category",
+                    format!("{slug:?} is not in the taxonomy, see /v1/categories"),
+                )),
             },
             (None, Some(domain), None) => {
                 let name: Name = own_name(domain)?;
@@ -161,7 +214,11 @@ impl GrantBody {
                 Ok(Granted::Domain(name))
             }
             (None, None, Some(true)) => Ok(Granted::Everything(true)),
-            _ => Err(Problem::value("category", "one_of", "one of category, domain and \"everything\": true")),
+            _ => Err(Problem::value(
+                "category",
+                "one_of",
+                "one of category, domain and \"everything\": true",
+            )),
         }
     }
 }
@@ -177,9 +234,14 @@ pub async fn post_grant(
     IfMatch(expected): IfMatch,
     Body(body): Body<GrantBody>,
 ) -> Result<Response, Problem> {
-    let (what, minutes, actor) = (body.read(&context)?, body.minutes, author.actor.clone());
+    let what = body.read(&context)?;
+    let minutes = body.minutes;
+    let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {
-        let grant = Grant { what, until: Timestamp::now() + SignedDuration::from_mins(minutes.into()) };
+        let grant = Grant {
+            what,
+            until: Timestamp::now() + SignedDuration::from_mins(minutes.into()),
+        };
         let mut said = json!(grant);
         said["grant"] = json!(open(settings, grant, &actor)?);
         Ok((StatusCode::CREATED, said))
@@ -192,10 +254,19 @@ pub fn open(settings: &mut Settings, grant: Grant, actor: &str) -> Result<Id, Pr
     let now = Timestamp::now();
     settings.grants.retain(|_, grant| grant.value.until > now);
     if settings.grants.len() >= SCHEDULES_MAX {
-        return Err(Problem::conflict("limit", format!("at most {SCHEDULES_MAX} grants run in one place")));
+        return Err(Problem::conflict(
+            "limit",
+            format!("at most {SCHEDULES_MAX} grants run in one place"),
+        ));
     }
-    let mut ids = (1..).map(|number: u32| format!("g{number}").parse::<Id>().expect("a letter and digits"));
-    let id = ids.find(|id| !settings.grants.contains_key(id)).expect("numbers do not end");
+    let mut ids = (1..).map(|number: u32| {
+        format!("g{number}")
+            .parse::<Id>()
+            .expect("a letter and digits")
+    });
+    let id = ids
+        .find(|id| !settings.grants.contains_key(id))
+        .expect("numbers do not end");
     settings.grants.insert(id.clone(), set_by(grant, actor));
     Ok(id)
 }
@@ -210,9 +281,15 @@ pub async fn delete_grant(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let id: Id = place.item("grant")?;
-    let change = place.change(&context, &author, expected, move |settings| match settings.grants.remove(&id) {
+    let change = place.change(&context, &author, expected, move |settings| match settings
+        .grants
+        .remove(&id)
+    {
         Some(_) => Ok((StatusCode::OK, json!({}))),
-        None => Err(Problem::not_found("unknown_grant", format!("there is no grant {id} here"))),
+        None => Err(Problem::not_found(
+            "unknown_grant",
+            format!("there is no grant {id} here"),
+        )),
     });
     change.await
 }
@@ -259,16 +336,39 @@ pub async fn put_pause(
 ) -> Result<Response, Problem> {
     let now = Timestamp::now();
     let until = match body {
-        PauseBody { until: Some(until), minutes: None } => until,
+        PauseBody {
+            until: Some(until),
+            minutes: None,
+        } => until,
         // Counted in minutes before it is added to a time: the calendar ends.
-        PauseBody { until: None, minutes: Some(minutes) } if !(1..=PAUSE_MINUTES_MAX).contains(&minutes) => {
-            return Err(Problem::value("minutes", "limit", format!("1 to {PAUSE_MINUTES_MAX} minutes")));
+        PauseBody {
+            until: None,
+            minutes: Some(minutes),
+        } if !(1..=PAUSE_MINUTES_MAX).contains(&minutes) => {
+            return Err(Problem::value(
+                "minutes",
+                "limit",
+                format!("1 to {PAUSE_MINUTES_MAX} minutes"),
+            ));
         }
-        PauseBody { until: None, minutes: Some(minutes) } => now + SignedDuration::from_mins(minutes.into()),
-        _ => return Err(Problem::value("until", "one_of", "one of until and minutes")),
+        PauseBody {
+            until: None,
+            minutes: Some(minutes),
+        } => now + SignedDuration::from_mins(minutes.into()),
+        _ => {
+            return Err(Problem::value(
+                "until",
+                "one_of",
+                "one of until and minutes",
+            ));
+        }
     };
     if until <= now || until > now + SignedDuration::from_mins(PAUSE_MINUTES_MAX.into()) {
-        return Err(Problem::value("until", "limit", format!("a time to come, within {PAUSE_DAYS_MAX} days")));
+        return Err(Problem::value(
+            "until",
+            "limit",
+            format!("a time to come, within {PAUSE_DAYS_MAX} days"),
+        ));
     }
     let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {

@@ -49,11 +49,20 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Store(error) => error.into(),
-            KeyError::Unfit { field: "label", detail } => Self::value("label", "limit", detail),
+            KeyError::Unfit {
+                field: "label",
+                detail,
+            } => Self::value("label", "limit", detail),
             KeyError::Unfit { field, detail } => Self::value(field, field, detail),
             KeyError::NoHousehold(id) => unknown_household(&id),
-            KeyError::NoDevice(id) => Self::value("device", "unknown_device", format!("the household has no device {id}")),
-            KeyError::TooMany => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", error.to_string()),
+            KeyError::NoDevice(id) => Self::value(
+                "device",
+                "unknown_device",
+                format!("the household has no device {id}"),
+            ),
+            KeyError::TooMany => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit", error.to_string())
+            }
         }
     }
 }
@@ -61,7 +70,11 @@ impl From<KeyError> for Problem {
 /// The keys of a household, without their secrets; those that were revoked lately among them.
 #[utoipa::path(get, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)),
     responses((status = 200, description = "the keys", body = shapes::Keys), (status = 404, description = "no such household")))]
-pub async fn list(State(context): State<Arc<Context>>, _viewer: Viewer, Segments(id): Segments<String>) -> Result<Json<Value>, Problem> {
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _viewer: Viewer,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
     if context.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
@@ -70,8 +83,8 @@ pub async fn list(State(context): State<Arc<Context>>, _viewer: Viewer, Segments
     Ok(Json(json!({ "keys": keys })))
 }
 
-/// Makes a key for a parent or for a child's device. Its secret is answered here and never again. Of a parent's key the holder of the
-/// account is told.
+/// Makes a key for a parent or for a child's device. Its secret is answered here and never again.
+/// Of a parent's key the holder of the account is told.
 #[utoipa::path(post, path = "/v1/households/{id}/keys", tag = "keys", params(("id" = String, Path)), request_body = KeyBody,
     responses((status = 201, description = "made", body = shapes::NewKey), (status = 404, description = "no such household")))]
 pub async fn post(
@@ -82,19 +95,35 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     if !body.role.is_of_household() {
-        return Err(Problem::value("role", "role", "a household's key is one of a parent, second-parent or child"));
+        return Err(Problem::value(
+            "role",
+            "role",
+            "a household's key is one of a parent, second-parent or child",
+        ));
     }
-    let new = NewKey::new(body.role, Some(id), body.device, body.label.unwrap_or_default().into_string())?;
+    let new = NewKey::new(
+        body.role,
+        Some(id),
+        body.device,
+        body.label.unwrap_or_default().into_string(),
+    )?;
     let label = context.store.label_of(&author.actor).await?;
-    let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
-    let (secret, key) = context.store.create_key_and_tell(&author, new, tell).await?;
+    let tell = |key: &Key, household: &Household| {
+        of_key(context.notices, &author, label.as_deref(), household, key)
+    };
+    let (secret, key) = context
+        .store
+        .create_key_and_tell(&author, new, tell)
+        .await?;
     if let Some(fingerprint) = fingerprint(&secret) {
         context.limits.known.add_key(fingerprint);
     }
     let mut answer = json!(key);
     answer["secret"] = secret.into();
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(SecretOf(key.id));
     Ok(response)
 }
@@ -103,7 +132,8 @@ pub async fn post(
 #[derive(Debug, Clone)]
 pub struct SecretOf(pub String);
 
-/// Revokes a key: it opens nothing from the next request on, and its streams end. Of a parent's key the holder of the account is told.
+/// Revokes a key: it opens nothing from the next request on, and its streams end. Of a parent's key
+/// the holder of the account is told.
 #[utoipa::path(delete, path = "/v1/households/{id}/keys/{key}", tag = "keys", params(("id" = String, Path), ("key" = String, Path)),
     responses((status = 200, description = "revoked", body = shapes::Key), (status = 404, description = "no such household, or it has no such key in force")))]
 pub async fn delete(
@@ -116,10 +146,20 @@ pub async fn delete(
         return Err(unknown_household(&id));
     }
     let label = context.store.label_of(&author.actor).await?;
-    let tell = |key: &Key, household: &Household| of_key(context.notices, &author, label.as_deref(), household, key);
-    let revoked = context.store.revoke_key_and_tell(&author, Some(&id), &key, tell).await?;
+    let tell = |key: &Key, household: &Household| {
+        of_key(context.notices, &author, label.as_deref(), household, key)
+    };
+    let revoked = context
+        .store
+        .revoke_key_and_tell(&author, Some(&id), &key, tell)
+        .await?;
     if let Some(key) = &revoked {
-        context.happenings.streams.end_of(&format!("key:{}", key.id));
+        context
+            .happenings
+            .streams
+            .end_of(&format!("key:{}", key.id));
     }
-    revoked.map(Json).ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
+    revoked
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("unknown_key", "the household has no such key in force"))
 }

@@ -1,26 +1,34 @@
 //! REST: what people and programs switch, and the questions they ask.
 //!
-//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]: how often; `known`: whose rate it is.
+//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]:
+//!   how often; `known`: whose rate it is.
 //! - `retries`: writes that may come twice.
-//! - [`message`]: what is refused whatever it asks for; `request`: what a request carries, read strictly.
+//! - [`message`]: what is refused whatever it asks for; `request`: what a request carries, read
+//!   strictly.
 //! - [`panics`]: what of ours went wrong.
 //! - [`apply`]: a write from the first to the last step.
 //! - `households`, `people`, `devices`: who there is; `keys`: who may write.
-//! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a time.
-//! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in words.
-//! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them is written down.
+//! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a
+//!   time.
+//! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in
+//!   words.
+//! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them
+//!   is written down.
 //! - `mandates`: what is ordered, and that no household allows it.
-//! - `requests`: what children ask for; `happenings`: what a family hears as it happens; [`notices`]: what the account's holder is told.
+//! - `requests`: what children ask for; `happenings`: what a family hears as it happens;
+//!   [`notices`]: what the account's holder is told.
 //! - [`history`]: what a household wants kept of what it asks for; `activity`: what is.
 //! - `choices`: what households chose; [`reports`], `check`: what the public says and asks.
 //! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
-//! - `audit`, `events`: what was done, and what happens; `streams`: how many listen, and until when.
+//! - `audit`, `events`: what was done, and what happens; `streams`: how many listen, and until
+//!   when.
 //! - `service`: taxonomy, health, metrics.
 //! - [`problem`]: what a refused request is answered with.
-//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no type here; `reference`: how it is served.
+//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no
+//!   type here; `reference`: how it is served.
 //!
-//! The OpenAPI document is generated from the same handlers that the router calls. This crate opens no socket and knows no
-//! DNS message; what it needs of the running node comes in a [`Context`].
+//! The OpenAPI document is generated from the same handlers that the router calls. This crate opens
+//! no socket and knows no DNS message; what it needs of the running node comes in a [`Context`].
 
 pub mod activity;
 mod acts;
@@ -72,26 +80,35 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use policy::{
-    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory, explain::Explained, live::LiveLists, name::Name,
-    register::Register, rules::OperatorDefaults,
+    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory,
+    explain::Explained, live::LiveLists, name::Name, register::Register, rules::OperatorDefaults,
 };
 use policy_store::{Activity, Store};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens};
+use crate::{
+    control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens,
+};
 
 /// Somebody who can say what a query would be answered: the data path itself.
 #[async_trait]
 pub trait Explainer: Send + Sync {
     /// Judges and answers one question as the data path does, by the live lists or by others.
-    async fn explain(&self, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained;
+    async fn explain(
+        &self,
+        asker: Asker,
+        name: Name,
+        record_type: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> Explained;
 }
 
 /// What the API needs of the running node.
 pub struct Context {
     /// Households and keys.
     pub store: Store,
-    /// What households want counted of what they ask for; none where its file could not be opened: counts are worth no answer.
+    /// What households want counted of what they ask for; none where its file could not be opened:
+    /// counts are worth no answer.
     pub activity: Option<Arc<Activity>>,
     /// Those who have it added up for them take turns here.
     pub activity_seats: tokio::sync::Semaphore,
@@ -107,7 +124,8 @@ pub struct Context {
     pub lists: Arc<LiveLists>,
     /// All mandates, and which are in force.
     pub mandates: Arc<Register>,
-    /// Names that nothing blocks here unless somebody means it: the operator's, and those that certificates are checked at.
+    /// Names that nothing blocks here unless somebody means it: the operator's, and those that
+    /// certificates are checked at.
     pub own_names: Vec<Name>,
     /// Whoever keeps the lists.
     pub lists_control: Arc<dyn ListControl>,
@@ -143,7 +161,11 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(service::categories))
         .routes(routes!(service::presets))
         .routes(routes!(households::list))
-        .routes(routes!(households::put, households::get, households::delete))
+        .routes(routes!(
+            households::put,
+            households::get,
+            households::delete
+        ))
         .routes(routes!(households::put_network, households::delete_network))
         .routes(routes!(people::put, people::get, people::delete))
         .routes(routes!(devices::put, devices::get, devices::delete))
@@ -196,11 +218,23 @@ pub fn router(context: Arc<Context>) -> Router {
     let (router, document) = routes.split_for_parts();
     router
         // Only what is routed can be done twice.
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&context), retries::once))
-        .route(reference::PATH, reference::serve(document::complete(document)))
-        .fallback(|| async { Problem::not_found("unknown_route", "there is nothing here; see /openapi.json") })
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(&context),
+            retries::once,
+        ))
+        .route(
+            reference::PATH,
+            reference::serve(document::complete(document)),
+        )
+        .fallback(|| async {
+            Problem::not_found("unknown_route", "there is nothing here; see /openapi.json")
+        })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method; see /openapi.json")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "this route has no such method; see /openapi.json",
+            )
         })
         .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
         .layer(middleware::from_fn(message::read_strictly))

@@ -1,8 +1,10 @@
-//! How often somebody may ask: each principal by itself, and before anybody is known, failures by peer.
+//! How often somebody may ask: each principal by itself, and before anybody is known, failures by
+//! peer.
 //!
-//! Only who fails is counted by address, before anything is looked up. A key in force always opens, also from an address from which
-//! somebody else guesses: behind one there may be a thousand homes, or the portal. What makes that possible is in `known`. What needs no
-//! key and is large is counted by address, too.
+//! Only who fails is counted by address, before anything is looked up. A key in force always opens,
+//! also from an address from which somebody else guesses: behind one there may be a thousand homes,
+//! or the portal. What makes that possible is in `known`. What needs no key and is large is counted
+//! by address, too.
 
 use std::{
     hash::Hash,
@@ -46,17 +48,29 @@ impl Limits {
     /// For the principals of families; for operators and auditors; for failures to say who one is.
     #[must_use]
     pub fn new(family: Rate, operator: Rate, failures: Rate) -> Self {
-        let (family, operator, failures) = (Counters::new(family), Counters::new(operator), Counters::new(failures));
-        Self { family, operator, failures, ..Self::default() }
+        let family = Counters::new(family);
+        let operator = Counters::new(operator);
+        let failures = Counters::new(failures);
+        Self {
+            family,
+            operator,
+            failures,
+            ..Self::default()
+        }
     }
 
-    /// The same, with a rate for each peer of the documents that need no key: `/openapi.json` and `/metrics`.
+    /// The same, with a rate for each peer of the documents that need no key: `/openapi.json` and
+    /// `/metrics`.
     #[must_use]
     pub fn with_open(self, open: Rate) -> Self {
-        Self { open: Counters::new(open), ..self }
+        Self {
+            open: Counters::new(open),
+            ..self
+        }
     }
 
-    /// Reads which keys are in force, so that they open from the first request on, whatever their address did before.
+    /// Reads which keys are in force, so that they open from the first request on, whatever their
+    /// address did before.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -66,7 +80,11 @@ impl Limits {
 
     /// Counts a request of a principal, or says how long it must wait.
     pub(crate) fn ask(&self, actor: &str, is_of_household: bool) -> Result<(), Duration> {
-        let counters = if is_of_household { &self.family } else { &self.operator };
+        let counters = if is_of_household {
+            &self.family
+        } else {
+            &self.operator
+        };
         counters.count(actor.to_owned())
     }
 
@@ -107,16 +125,25 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         let period = Duration::from_secs(1).checked_div(rate.per_s);
         let quota = period.and_then(Quota::with_period);
         let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
-        let limiter = quota.map(|quota| RateLimiter::hashmap_with_clock(quota.allow_burst(burst), MonotonicClock));
-        Self { limiter, begun: Instant::now(), swept_ms: AtomicU64::new(0) }
+        let limiter = quota
+            .map(|quota| RateLimiter::hashmap_with_clock(quota.allow_burst(burst), MonotonicClock));
+        Self {
+            limiter,
+            begun: Instant::now(),
+            swept_ms: AtomicU64::new(0),
+        }
     }
 
     fn count(&self, key: K) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
         if limiter.len() >= COUNTERS_MAX && !self.sweep(limiter) {
             return Err(Duration::from_secs(1));
         }
-        limiter.check_key(&key).map_err(|not_until| not_until.wait_time_from(Instant::now()))
+        limiter
+            .check_key(&key)
+            .map_err(|not_until| not_until.wait_time_from(Instant::now()))
     }
 
     /// Takes away what is full again. Whether there is room now.
@@ -124,7 +151,12 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let swept = self.swept_ms.load(Ordering::Relaxed);
         let is_due = now.saturating_sub(swept) >= SWEEP_EVERY_MS || swept == 0;
-        if is_due && self.swept_ms.compare_exchange(swept, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if is_due
+            && self
+                .swept_ms
+                .compare_exchange(swept, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
@@ -138,31 +170,54 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_one_must_wait_each_for_itself() {
-        let limits = Limits::new(Rate { per_s: 1, burst: 3 }, Rate::default(), Rate { per_s: 1, burst: 1 });
+        let limits = Limits::new(
+            Rate { per_s: 1, burst: 3 },
+            Rate::default(),
+            Rate { per_s: 1, burst: 1 },
+        );
         for _ in 0..3 {
             assert_eq!(limits.ask("key:a", true), Ok(()));
         }
         // One more is let through for each second that passed meanwhile.
-        let wait = (0..1_000).find_map(|_| limits.ask("key:a", true).err()).unwrap();
+        let wait = (0..1_000)
+            .find_map(|_| limits.ask("key:a", true).err())
+            .unwrap();
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
         assert_eq!(limits.ask("key:b", true), Ok(()));
         for _ in 0..10_000 {
-            assert_eq!(limits.ask("key:operator", false), Ok(()), "none is set for operators");
+            assert_eq!(
+                limits.ask("key:operator", false),
+                Ok(()),
+                "none is set for operators"
+            );
         }
         let fail = |peer: &str| limits.fail(peer.parse().unwrap());
-        assert!(fail("2001:db8::1").is_ok() && (0..1_000).any(|_| fail("2001:db8::2").is_err()), "one home, one network");
+        assert!(
+            fail("2001:db8::1").is_ok() && (0..1_000).any(|_| fail("2001:db8::2").is_err()),
+            "one home, one network"
+        );
         assert!(fail("2001:db8:0:1::1").is_ok() && fail("192.0.2.1").is_ok());
-        assert!((0..1_000).any(|_| fail("::ffff:192.0.2.1").is_err()), "the same address in another spelling");
+        assert!(
+            (0..1_000).any(|_| fail("::ffff:192.0.2.1").is_err()),
+            "the same address in another spelling"
+        );
     }
 
     #[test]
     fn counters_have_a_bound_and_go_when_nobody_asks() {
-        let counters = Counters::new(Rate { per_s: 1_000_000, burst: 1 });
+        let counters = Counters::new(Rate {
+            per_s: 1_000_000,
+            burst: 1,
+        });
         for number in 0..COUNTERS_MAX {
             assert_eq!(counters.count(number), Ok(()));
         }
         std::thread::yield_now();
-        assert_eq!(counters.count(COUNTERS_MAX), Ok(()), "the first are long full again");
+        assert_eq!(
+            counters.count(COUNTERS_MAX),
+            Ok(()),
+            "the first are long full again"
+        );
         assert!(counters.limiter.as_ref().unwrap().len() < COUNTERS_MAX);
         let slow = Counters::new(Rate { per_s: 1, burst: 1 });
         for number in 0..2 * COUNTERS_MAX {

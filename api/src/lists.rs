@@ -63,12 +63,21 @@ pub struct Lists {
 pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Lists> {
     let lists = context.lists.current();
     let (swaps, last_swap) = context.lists.swaps();
-    let OverlayState { refused, entries: overlay_entries, bytes: overlay_bytes, base_generation, parent, last_error } =
-        context.lists_control.overlay();
+    let OverlayState {
+        refused,
+        entries: overlay_entries,
+        bytes: overlay_bytes,
+        base_generation,
+        parent,
+        last_error,
+    } = context.lists_control.overlay();
     let header = lists.header();
     let shown = |feed: &FeedSummary| FeedSummary {
         source: veil::address(&feed.source),
-        refused: refused.get(&feed.name).cloned().map(|refused| Refused { detail: veil::sentence(&refused.detail), ..refused }),
+        refused: refused.get(&feed.name).cloned().map(|refused| Refused {
+            detail: veil::sentence(&refused.detail),
+            ..refused
+        }),
         ..feed.clone()
     };
     Json(Lists {
@@ -85,7 +94,12 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
         swaps,
         last_swap_ms: last_swap.as_secs_f64() * 1e3,
         last_error: last_error.as_deref().map(veil::sentence),
-        feeds: header.feeds.iter().filter(|feed| !feed.withdrawn).map(shown).collect(),
+        feeds: header
+            .feeds
+            .iter()
+            .filter(|feed| !feed.withdrawn)
+            .map(shown)
+            .collect(),
     })
 }
 
@@ -99,8 +113,13 @@ pub struct Generations {
 /// The generations that are kept, newest first: to each of them a rollback leads.
 #[utoipa::path(get, path = "/v1/lists/generations", tag = "lists",
     responses((status = 200, description = "what is kept", body = Generations)))]
-pub async fn generations(State(context): State<Arc<Context>>, _reader: Reader) -> Result<Json<Generations>, Problem> {
-    Ok(Json(Generations { generations: context.lists_control.generations().await? }))
+pub async fn generations(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+) -> Result<Json<Generations>, Problem> {
+    Ok(Json(Generations {
+        generations: context.lists_control.generations().await?,
+    }))
 }
 
 /// Between which generations.
@@ -128,10 +147,18 @@ pub async fn diff(
 ) -> Result<Json<Difference>, Problem> {
     let limit = between.limit.unwrap_or(SAMPLE);
     if !(1..=SAMPLE_MAX).contains(&limit) {
-        return Err(Problem::value("limit", "limit", format!("1 to {SAMPLE_MAX}")));
+        return Err(Problem::value(
+            "limit",
+            "limit",
+            format!("1 to {SAMPLE_MAX}"),
+        ));
     }
-    let to = between.to.unwrap_or_else(|| context.lists.load().generation());
-    Ok(Json(context.lists_control.diff(between.from, to, limit).await?))
+    let to = between
+        .to
+        .unwrap_or_else(|| context.lists.load().generation());
+    Ok(Json(
+        context.lists_control.diff(between.from, to, limit).await?,
+    ))
 }
 
 /// Where to go back to.
@@ -143,7 +170,8 @@ pub struct RollbackBody {
     pub generation: Option<u64>,
 }
 
-/// Makes a kept generation live again, without compiling anything. The feeds that it takes back stay so until each is approved to go on.
+/// Makes a kept generation live again, without compiling anything. The feeds that it takes back
+/// stay so until each is approved to go on.
 #[utoipa::path(post, path = "/v1/lists/rollback", tag = "lists", request_body = RollbackBody,
     responses((status = 200, description = "live", body = RolledBack), (status = 404, description = "the generation is not kept"),
         (status = 409, description = "there is nothing to go back to"), (status = 422, description = "a value cannot be used")))]
@@ -153,8 +181,15 @@ pub async fn rollback(
     Body(body): Body<RollbackBody>,
 ) -> Result<Json<RolledBack>, Problem> {
     let to = body.generation;
-    let (before, after) = (json!({ "generation": context.lists.load().generation() }), json!({ "generation": to }));
-    let act = Act { by, action: "rollback", subject: "lists".to_owned() };
-    let doing = move |context: Arc<Context>, by: String| async move { context.lists_control.roll_back(to, &by).await };
+    let before = json!({ "generation": context.lists.load().generation() });
+    let after = json!({ "generation": to });
+    let act = Act {
+        by,
+        action: "rollback",
+        subject: "lists".to_owned(),
+    };
+    let doing = move |context: Arc<Context>, by: String| async move {
+        context.lists_control.roll_back(to, &by).await
+    };
     Ok(Json(act.rolled_back(&context, before, after, doing).await?))
 }

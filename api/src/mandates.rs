@@ -1,4 +1,5 @@
-//! Mandates: what is ordered by name or by address, from when until when. The operator writes them; he and his auditors read them.
+//! Mandates: what is ordered by name or by address, from when until when. The operator writes them;
+//! he and his auditors read them.
 
 use std::sync::Arc;
 
@@ -51,9 +52,26 @@ pub struct MandateView {
 
 impl MandateView {
     fn new(stored: StoredMandate) -> Self {
-        let StoredMandate { mandate, version, created_at, created_by, updated_at, updated_by } = stored;
-        let (state, document) = (mandate.phase(Timestamp::now()), mandate.document());
-        Self { id: mandate.id, version, state, document, created_at, created_by, updated_at, updated_by }
+        let StoredMandate {
+            mandate,
+            version,
+            created_at,
+            created_by,
+            updated_at,
+            updated_by,
+        } = stored;
+        let state = mandate.phase(Timestamp::now());
+        let document = mandate.document();
+        Self {
+            id: mandate.id,
+            version,
+            state,
+            document,
+            created_at,
+            created_by,
+            updated_at,
+            updated_by,
+        }
     }
 
     fn answer(self, status: StatusCode) -> Response {
@@ -82,13 +100,17 @@ pub struct Pages {
 
 /// A mandate to write. Either a name or an address.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of the policy's document, for the document")]
+#[expect(
+    dead_code,
+    reason = "the shape of the policy's document, for the document"
+)]
 struct MandateBody {
     /// The name, as A-labels.
     name: Option<String>,
     /// An address of answers, or a network in CIDR notation.
     address: Option<String>,
-    /// What a name covers: `exact`, `subtree` (which is also what is meant where nothing is said) or `descendants`.
+    /// What a name covers: `exact`, `subtree` (which is also what is meant where nothing is said)
+    /// or `descendants`.
     scope: Option<String>,
     /// `court-order`, `sanctions`, `iwf`, `regulator` or `police`.
     basis: String,
@@ -118,29 +140,59 @@ fn unknown_mandate(id: &Id) -> Problem {
 /// All mandates, those to come and those that are over among them.
 #[utoipa::path(get, path = "/v1/mandates", tag = "mandates", params(Pages),
     responses((status = 200, description = "a page", body = shapes::MandatePage), (status = 422, description = "a value cannot be used")))]
-pub async fn list(State(context): State<Arc<Context>>, _reader: Reader, Asked(pages): Asked<Pages>) -> Result<Json<Page>, Problem> {
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Asked(pages): Asked<Pages>,
+) -> Result<Json<Page>, Problem> {
     let limit = pages.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
-    let page = context.store.mandates(pages.cursor.as_deref(), limit).await?;
+    let page = context
+        .store
+        .mandates(pages.cursor.as_deref(), limit)
+        .await?;
     let readable = |read: Result<StoredMandate, _>| {
-        read.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "a stored mandate cannot be read")).ok()
+        read.inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a stored mandate cannot be read"
+            )
+        })
+        .ok()
     };
-    let mandates = page.mandates.into_iter().filter_map(readable).map(MandateView::new).collect();
-    Ok(Json(Page { mandates, next: page.next }))
+    let mandates = page
+        .mandates
+        .into_iter()
+        .filter_map(readable)
+        .map(MandateView::new)
+        .collect();
+    Ok(Json(Page {
+        mandates,
+        next: page.next,
+    }))
 }
 
 /// One mandate.
 #[utoipa::path(get, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)),
     responses((status = 200, description = "the mandate", body = shapes::Mandate), (status = 404, description = "there is none")))]
-pub async fn get(State(context): State<Arc<Context>>, _reader: Reader, Segments(id): Segments<String>) -> Result<Response, Problem> {
+pub async fn get(
+    State(context): State<Arc<Context>>,
+    _reader: Reader,
+    Segments(id): Segments<String>,
+) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let stored = context.store.mandate(&id).await?.ok_or_else(|| unknown_mandate(&id))?;
+    let stored = context
+        .store
+        .mandate(&id)
+        .await?
+        .ok_or_else(|| unknown_mandate(&id))?;
     Ok(MandateView::new(stored).answer(StatusCode::OK))
 }
 
-/// Writes a mandate, the whole of it. It holds from the next query on, or from its time on, with nobody acting.
+/// Writes a mandate, the whole of it. It holds from the next query on, or from its time on, with
+/// nobody acting.
 #[utoipa::path(put, path = "/v1/mandates/{id}", tag = "mandates", params(("id" = String, Path)), request_body = MandateBody,
     responses((status = 201, description = "written", body = shapes::Mandate), (status = 200, description = "changed", body = shapes::Mandate),
         (status = 412, description = "another version"), (status = 422, description = "a value cannot be used, or covers too much")))]
@@ -153,17 +205,32 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     // Not where a stored mandate is read: an order holds whatever stands in its reference.
-    let reference = document.reference.as_deref().unwrap_or_default().parse::<Text>();
+    let reference = document
+        .reference
+        .as_deref()
+        .unwrap_or_default()
+        .parse::<Text>();
     reference.map_err(|error| Problem::value("reference", "text", error.to_string()))?;
-    let mandate = Mandate::read(id.clone(), document).map_err(|error| Problem::value(error.field, "mandate", error.message))?;
+    let mandate = Mandate::read(id.clone(), document)
+        .map_err(|error| Problem::value(error.field, "mandate", error.message))?;
     if !mandate.force {
         refuse_too_much(&context, &mandate.target)?;
     }
     let written = in_turn(&context, move |context| async move {
-        if precondition.is_there && precondition.version.is_none() && context.store.mandate(&id).await?.is_none() {
-            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is none"));
+        if precondition.is_there
+            && precondition.version.is_none()
+            && context.store.mandate(&id).await?.is_none()
+        {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                "there is none",
+            ));
         }
-        let changed = context.store.change_mandate(&by, &id, precondition.version, Some(&mandate)).await?;
+        let changed = context
+            .store
+            .change_mandate(&by, &id, precondition.version, Some(&mandate))
+            .await?;
         context.mandates.put(mandate, Timestamp::now());
         Ok(changed)
     });
@@ -183,16 +250,27 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let gone = in_turn(&context, move |context| async move {
-        context.store.mandate(&id).await?.ok_or_else(|| unknown_mandate(&id))?;
-        let changed = context.store.change_mandate(&by, &id, expected, None).await?;
+        context
+            .store
+            .mandate(&id)
+            .await?
+            .ok_or_else(|| unknown_mandate(&id))?;
+        let changed = context
+            .store
+            .change_mandate(&by, &id, expected, None)
+            .await?;
         context.mandates.remove(&id, Timestamp::now());
         Ok(changed.version)
     });
     let version = gone.await?;
-    Ok(with_version(version, Json(serde_json::json!({ "version": version })).into_response()))
+    Ok(with_version(
+        version,
+        Json(serde_json::json!({ "version": version })).into_response(),
+    ))
 }
 
-/// Does something to the mandates in its turn, so that what is stored last is live last, whether the client waits or not.
+/// Does something to the mandates in its turn, so that what is stored last is live last, whether
+/// the client waits or not.
 pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> + Send>(
     context: &Arc<Context>,
     work: impl FnOnce(Arc<Context>) -> F + Send + 'static,
@@ -205,26 +283,46 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
     panics::of_task(done.await)?
 }
 
-/// What no order means, and somebody may write all the same: a part of the Internet, or this service itself.
+/// What no order means, and somebody may write all the same: a part of the Internet, or this
+/// service itself.
 fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
-    let refuse = |field: &str, code, why: String| Err(Problem::value(field, code, format!("{why}; \"force\": true takes it")));
+    let refuse = |field: &str, code, why: String| {
+        Err(Problem::value(
+            field,
+            code,
+            format!("{why}; \"force\": true takes it"),
+        ))
+    };
     match target {
-        Target::Name(name, _) if is_at_or_above_suffix(name.borrow()) => {
-            refuse("name", "public_suffix", format!("{name} is a public suffix, or above one: all below it belongs to strangers"))
-        }
+        Target::Name(name, _) if is_at_or_above_suffix(name.borrow()) => refuse(
+            "name",
+            "public_suffix",
+            format!("{name} is a public suffix, or above one: all below it belongs to strangers"),
+        ),
         Target::Name(name, _) => {
-            let is_own = |own: &&policy::name::Name| target.covers(own.borrow()) || name.borrow().is_within(own.borrow());
+            let is_own = |own: &&policy::name::Name| {
+                target.covers(own.borrow()) || name.borrow().is_within(own.borrow())
+            };
             match context.own_names.iter().find(is_own) {
-                Some(own) => refuse("name", "own_name", format!("{own} is a name that is never blocked here")),
+                Some(own) => refuse(
+                    "name",
+                    "own_name",
+                    format!("{own} is a name that is never blocked here"),
+                ),
                 None => Ok(()),
             }
         }
-        Target::Addresses(network) if target.is_too_wide() => refuse("address", "too_wide", format!("{network} is a part of the Internet")),
+        Target::Addresses(network) if target.is_too_wide() => refuse(
+            "address",
+            "too_wide",
+            format!("{network} is a part of the Internet"),
+        ),
         Target::Addresses(_) => Ok(()),
     }
 }
 
-/// Refuses to allow what is blocked by order. It says no more than that to anybody: not by which order, nor whether by a confidential one.
+/// Refuses to allow what is blocked by order. It says no more than that to anybody: not by which
+/// order, nor whether by a confidential one.
 pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Problem> {
     match context.lists.load().classify(name).mandatory {
         true => Err(ordered()),
@@ -234,5 +332,8 @@ pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Proble
 
 /// 409 for what is blocked by order.
 pub fn ordered() -> Problem {
-    Problem::conflict("mandatory", "this name is blocked by order; nobody can allow it")
+    Problem::conflict(
+        "mandatory",
+        "this name is blocked by order; nobody can allow it",
+    )
 }

@@ -1,7 +1,8 @@
 //! What of a request is refused before any route sees it, whatever it asks for.
 //!
-//! A refusal is chosen where a lenient reading would guess: a header that may stand once stands twice, octets that are no text. How a
-//! message is framed, and its `Host`, is the listener's to judge.
+//! A refusal is chosen where a lenient reading would guess: a header that may stand once stands
+//! twice, octets that are no text. How a message is framed, and its `Host`, is the listener's to
+//! judge.
 
 use axum::{
     extract::Request,
@@ -26,8 +27,11 @@ const ONCE: [HeaderName; 7] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
 ];
-/// The methods of RFC 9110, section 9, PATCH (RFC 5789) and QUERY: known, whether a route has them or not, so that these answer 405.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+/// The methods of RFC 9110, section 9, PATCH (RFC 5789) and QUERY: known, whether a route has them
+/// or not, so that these answer 405.
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+];
 
 /// Stands before all routes.
 pub async fn read_strictly(request: Request, next: Next) -> Response {
@@ -41,24 +45,52 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > TARGET_OCTETS_MAX {
         let detail = format!("a request target has at most {TARGET_OCTETS_MAX} octets");
-        return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail));
+        return Err(Problem::new(
+            StatusCode::URI_TOO_LONG,
+            "uri_too_long",
+            detail,
+        ));
     }
     // A colon, a space and the end of the line.
-    let octets: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let octets: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     if octets > HEADER_OCTETS_MAX {
         let detail = format!("all headers together have at most {HEADER_OCTETS_MAX} octets");
-        return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", detail));
+        return Err(Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            detail,
+        ));
     }
     if !METHODS.contains(&method.as_str()) {
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "method_unknown", "a method of HTTP that nothing here has"));
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "method_unknown",
+            "a method of HTTP that nothing here has",
+        ));
     }
-    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+    if let Some(name) = ONCE
+        .iter()
+        .find(|name| headers.get_all(*name).iter().nth(1).is_some())
+    {
         let detail = format!("the header {name} stands more than once");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "header_twice", detail).with_field(name.to_string()));
+        return Err(
+            Problem::new(StatusCode::BAD_REQUEST, "header_twice", detail)
+                .with_field(name.to_string()),
+        );
     }
-    for (code, text) in [("path", uri.path()), ("query", uri.query().unwrap_or_default())] {
+    for (code, text) in [
+        ("path", uri.path()),
+        ("query", uri.query().unwrap_or_default()),
+    ] {
         if !is_text(text) {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, code, format!("the {code} is no percent-encoded UTF-8")));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                code,
+                format!("the {code} is no percent-encoded UTF-8"),
+            ));
         }
     }
     Ok(())
@@ -76,8 +108,14 @@ fn is_text(text: &str) -> bool {
             octets.push(octet);
             continue;
         }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
-        let (Some(high), Some(low)) = (digit(), digit()) else { return false };
+        let mut digit = || {
+            rest.next()
+                .and_then(|digit| char::from(digit).to_digit(16))
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return false;
+        };
         octets.push(high << 4 | low);
     }
     std::str::from_utf8(&octets).is_ok()
@@ -92,7 +130,17 @@ mod tests {
         for good in ["", "/v1/a%2Fb", "/%c3%a9%E2%82%AC", "name=%00", "100%25"] {
             assert!(is_text(good), "{good}");
         }
-        for bad in ["%", "%2", "%zz", "%2g", "/%ff", "%c3", "%c3%28", "%ed%a0%80", "a%"] {
+        for bad in [
+            "%",
+            "%2",
+            "%zz",
+            "%2g",
+            "/%ff",
+            "%c3",
+            "%c3%28",
+            "%ed%a0%80",
+            "a%",
+        ] {
             assert!(!is_text(bad), "{bad}");
         }
     }

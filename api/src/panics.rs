@@ -1,4 +1,5 @@
-//! Panics of handlers, of the tasks that they start and of streams: a 500 with a code, logged and counted. Nothing else ends with them.
+//! Panics of handlers, of the tasks that they start and of streams: a 500 with a code, logged and
+//! counted. Nothing else ends with them.
 //!
 //! What a panic says goes to the log alone: it may name what the caller must not see.
 
@@ -20,7 +21,10 @@ const COUNTER: &str = "ox_protect_api_panics_total";
 
 /// Names the counter, and shows it before the first panic.
 pub fn describe() {
-    metrics::describe_counter!(COUNTER, "Panics of API handlers, of their tasks and of event streams, each answered 500 or ended");
+    metrics::describe_counter!(
+        COUNTER,
+        "Panics of API handlers, of their tasks and of event streams, each answered 500 or ended"
+    );
     for place in ["handler", "task", "stream"] {
         metrics::counter!(COUNTER, "place" => place).increment(0);
     }
@@ -39,7 +43,11 @@ pub async fn caught(request: Request, next: Next) -> Response {
 pub fn of_task<T>(joined: Result<T, JoinError>) -> Result<T, Problem> {
     joined.map_err(|error| match error.try_into_panic() {
         Ok(panic) => told("task", "a task of a handler", panic.as_ref()),
-        Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "the program ends; the change may not have been made"),
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ending",
+            "the program ends; the change may not have been made",
+        ),
     })
 }
 
@@ -55,14 +63,30 @@ pub fn spawn(what: &'static str, work: impl Future<Output = ()> + Send + 'static
 /// A stream that ends where it panics.
 pub fn ended_by<S: Stream>(stream: S) -> impl Stream<Item = S::Item> {
     let items = AssertUnwindSafe(stream).catch_unwind();
-    let told =
-        |item: Result<S::Item, Box<dyn Any + Send>>| item.map_err(|panic| drop(told("stream", "a stream of events", panic.as_ref())));
-    items.map(told).take_while(|item| std::future::ready(item.is_ok())).flat_map(stream::iter)
+    let told = |item: Result<S::Item, Box<dyn Any + Send>>| {
+        item.map_err(|panic| drop(told("stream", "a stream of events", panic.as_ref())))
+    };
+    items
+        .map(told)
+        .take_while(|item| std::future::ready(item.is_ok()))
+        .flat_map(stream::iter)
 }
 
 fn told(place: &'static str, what: &str, panic: &(dyn Any + Send)) -> Problem {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(place, what, panic = said.unwrap_or("without a message"), "a panic of the API was caught");
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(
+        place,
+        what,
+        panic = said.unwrap_or("without a message"),
+        "a panic of the API was caught"
+    );
     metrics::counter!(COUNTER, "place" => place).increment(1);
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", "this node failed in a way that it should not; the operator's log says how")
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "panicked",
+        "this node failed in a way that it should not; the operator's log says how",
+    )
 }

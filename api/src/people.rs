@@ -1,4 +1,5 @@
-//! The people of a household: whose devices are whose, so that what is set for a daughter is set once.
+//! The people of a household: whose devices are whose, so that what is set for a daughter is set
+//! once.
 
 use std::sync::Arc;
 
@@ -39,13 +40,20 @@ pub struct PersonBody {
 
 /// 404 for a person.
 pub fn unknown_person(id: &Id) -> Problem {
-    Problem::not_found("unknown_person", format!("the household has no person {id}"))
+    Problem::not_found(
+        "unknown_person",
+        format!("the household has no person {id}"),
+    )
 }
 
-/// A person as they are shown: with their identifier, their devices, and the version of the household.
+/// A person as they are shown: with their identifier, their devices, and the version of the
+/// household.
 fn shown(household: &Household, id: &Id) -> Option<Value> {
     let mut shown = json!(household.people.get(id)?);
-    let devices = household.devices.iter().filter(|(_, device)| device.person.as_ref() == Some(id));
+    let devices = household
+        .devices
+        .iter()
+        .filter(|(_, device)| device.person.as_ref() == Some(id));
     shown["id"] = json!(id);
     shown["devices"] = json!(devices.map(|(device, _)| device).collect::<Vec<_>>());
     shown["version"] = json!(household.version);
@@ -64,22 +72,37 @@ pub async fn put(
     IfMatch(expected): IfMatch,
     Body(PersonBody { name }): Body<PersonBody>,
 ) -> Result<Response, Problem> {
-    let (id, person): (Id, Id) = (segment("id", &id)?, segment("person", &person)?);
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
     check_name("name", name.as_ref(), NAME_OCTETS_MAX)?;
     let whose = person.clone();
     let change = move |household: &mut Household| {
         let is_new = !household.people.contains_key(&whose);
         if is_new && household.people.len() >= PEOPLE_MAX {
-            return Err(Problem::value("person", "limit", format!("a household has at most {PEOPLE_MAX} people")));
+            return Err(Problem::value(
+                "person",
+                "limit",
+                format!("a household has at most {PEOPLE_MAX} people"),
+            ));
         }
         let entry = household.people.entry(whose.clone());
-        let person = entry.or_insert_with(|| Person { name: whose.to_string(), settings: Settings::default() });
+        let person = entry.or_insert_with(|| Person {
+            name: whose.to_string(),
+            settings: Settings::default(),
+        });
         person.name = name.map_or_else(|| std::mem::take(&mut person.name), Text::into_string);
         Ok(is_new)
     };
     let (changed, is_new) = change_existing(&context, &author, id, expected, change).await?;
-    let household = changed.household.as_ref().expect("a change of a person deletes no household");
-    Ok(written(&changed, made_or_changed(is_new), shown(household, &person).expect("they were put there")))
+    let household = changed
+        .household
+        .as_ref()
+        .expect("a change of a person deletes no household");
+    Ok(written(
+        &changed,
+        made_or_changed(is_new),
+        shown(household, &person).expect("they were put there"),
+    ))
 }
 
 /// A person with what is set for them, and their devices.
@@ -90,8 +113,13 @@ pub async fn get(
     _viewer: Viewer,
     Segments((id, person)): Segments<(String, String)>,
 ) -> Result<Response, Problem> {
-    let (id, person): (Id, Id) = (segment("id", &id)?, segment("person", &person)?);
-    let household = context.store.household(&id).await?.ok_or_else(|| unknown_household(&id))?;
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
+    let household = context
+        .store
+        .household(&id)
+        .await?
+        .ok_or_else(|| unknown_household(&id))?;
     let shown = shown(&household, &person).ok_or_else(|| unknown_person(&person))?;
     Ok(with_version(household.version, Json(shown).into_response()))
 }
@@ -105,10 +133,17 @@ pub async fn delete(
     Segments((id, person)): Segments<(String, String)>,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let (id, person): (Id, Id) = (segment("id", &id)?, segment("person", &person)?);
+    let id: Id = segment("id", &id)?;
+    let person: Id = segment("person", &person)?;
     let change = move |household: &mut Household| {
-        household.people.remove(&person).ok_or_else(|| unknown_person(&person))?;
-        let theirs = household.devices.values_mut().filter(|device| device.person.as_ref() == Some(&person));
+        household
+            .people
+            .remove(&person)
+            .ok_or_else(|| unknown_person(&person))?;
+        let theirs = household
+            .devices
+            .values_mut()
+            .filter(|device| device.person.as_ref() == Some(&person));
         theirs.for_each(|device| device.person = None);
         Ok(())
     };

@@ -1,5 +1,5 @@
-//! Where something is set: for a household, for one of its people, or for one of its devices. The three are alike, so one handler serves
-//! all of them.
+//! Where something is set: for a household, for one of its people, or for one of its devices. The
+//! three are alike, so one handler serves all of them.
 
 use std::sync::Arc;
 
@@ -50,7 +50,10 @@ enum Of {
 
 impl Place {
     /// What is set there, as the path names it.
-    pub fn item<T: std::str::FromStr<Err: std::fmt::Display>>(&self, field: &str) -> Result<T, Problem> {
+    pub fn item<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        field: &str,
+    ) -> Result<T, Problem> {
         segment(field, self.item.as_deref().unwrap_or_default())
     }
 
@@ -58,12 +61,21 @@ impl Place {
     pub fn settings<'h>(&self, household: &'h mut Household) -> Result<&'h mut Settings, Problem> {
         match &self.of {
             Of::Household => Ok(&mut household.settings),
-            Of::Person(id) => household.people.get_mut(id).map(|person| &mut person.settings).ok_or_else(|| unknown_person(id)),
-            Of::Device(id) => household.devices.get_mut(id).map(|device| &mut device.settings).ok_or_else(|| unknown_device(id)),
+            Of::Person(id) => household
+                .people
+                .get_mut(id)
+                .map(|person| &mut person.settings)
+                .ok_or_else(|| unknown_person(id)),
+            Of::Device(id) => household
+                .devices
+                .get_mut(id)
+                .map(|device| &mut device.settings)
+                .ok_or_else(|| unknown_device(id)),
         }
     }
 
-    /// Changes the settings of this place; `edit` says with which status that is answered, and what is said of it.
+    /// Changes the settings of this place; `edit` says with which status that is answered, and what
+    /// is said of it.
     pub async fn change(
         self,
         context: &Arc<Context>,
@@ -73,7 +85,8 @@ impl Place {
     ) -> Result<Response, Problem> {
         let household = self.household.clone();
         let change = move |household: &mut Household| edit(self.settings(household)?);
-        let (changed, (status, said)) = change_existing(context, author, household, expected, change).await?;
+        let (changed, (status, said)) =
+            change_existing(context, author, household, expected, change).await?;
         Ok(written(&changed, status, said))
     }
 }
@@ -83,8 +96,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let segments = RawPathParams::from_request_parts(parts, state).await;
-        let segments = segments.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))?;
-        let (mut household, mut of, mut item) = (None, Of::Household, None);
+        let segments = segments.map_err(|rejection| {
+            Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text())
+        })?;
+        let mut household = None;
+        let mut of = Of::Household;
+        let mut item = None;
         for (key, text) in &segments {
             match key {
                 "id" => household = Some(segment(key, text)?),
@@ -93,8 +110,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
                 _ => item = Some(text.to_owned()),
             }
         }
-        let household = household.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "path", "this route has no household"))?;
-        Ok(Self { household, of, item })
+        let household = household.ok_or_else(|| {
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "path",
+                "this route has no household",
+            )
+        })?;
+        Ok(Self {
+            household,
+            of,
+            item,
+        })
     }
 }
 
@@ -107,8 +134,13 @@ pub fn in_each_place<S: Clone + Send + Sync + 'static>(
     for (plural, word) in OTHERS {
         let mut elsewhere = Paths::new();
         for (path, item) in &paths.paths {
-            let rest = path.strip_prefix(HOUSEHOLD).expect("what is set is set in a household");
-            elsewhere.paths.insert(format!("{HOUSEHOLD}/{plural}/{{{word}}}{rest}"), moved(item, word));
+            let rest = path
+                .strip_prefix(HOUSEHOLD)
+                .expect("what is set is set in a household");
+            elsewhere.paths.insert(
+                format!("{HOUSEHOLD}/{plural}/{{{word}}}{rest}"),
+                moved(item, word),
+            );
         }
         router = router.routes((schemas.clone(), elsewhere, methods.clone()));
     }
@@ -118,12 +150,34 @@ pub fn in_each_place<S: Clone + Send + Sync + 'static>(
 /// A description of the same for a person or a device.
 fn moved(item: &PathItem, word: &str) -> PathItem {
     let mut item = item.clone();
-    for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
-        operation.operation_id = operation.operation_id.as_ref().map(|id| format!("{id}_of_{word}"));
-        let parameter = ParameterBuilder::new().name(word).parameter_in(ParameterIn::Path).required(Required::True);
-        let text = utoipa::openapi::schema::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String).build();
-        operation.parameters.get_or_insert_default().insert(0, parameter.schema(Some(text)).build().into());
-        operation.summary = operation.summary.as_ref().map(|summary| format!("{} For a {word}.", summary.trim_end()));
+    for operation in [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        operation.operation_id = operation
+            .operation_id
+            .as_ref()
+            .map(|id| format!("{id}_of_{word}"));
+        let parameter = ParameterBuilder::new()
+            .name(word)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True);
+        let text = utoipa::openapi::schema::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .build();
+        operation
+            .parameters
+            .get_or_insert_default()
+            .insert(0, parameter.schema(Some(text)).build().into());
+        operation.summary = operation
+            .summary
+            .as_ref()
+            .map(|summary| format!("{} For a {word}.", summary.trim_end()));
     }
     item
 }

@@ -19,8 +19,8 @@
 //!                                 * in their own household
 //! ```
 //!
-//! The guards read `{id}` and `{device}` of the path themselves. Who belongs to one household learns nothing of another, not even
-//! whether it is there: whatever they ask of it, it is unknown.
+//! The guards read `{id}` and `{device}` of the path themselves. Who belongs to one household
+//! learns nothing of another, not even whether it is there: whatever they ask of it, it is unknown.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -75,13 +75,18 @@ impl Principal {
         Ok(principal)
     }
 
-    /// Refuses what is not this principal's to see: another household, or of a child another device. `None` is everybody's line.
+    /// Refuses what is not this principal's to see: another household, or of a child another
+    /// device. `None` is everybody's line.
     pub fn must_see(&self, household: Option<&Id>, device: Option<&Id>) -> Result<(), Problem> {
-        let Some(own) = &self.household else { return Ok(()) };
+        let Some(own) = &self.household else {
+            return Ok(());
+        };
         match household {
             Some(household) if household != own => Err(unknown_household(household)),
             None => Err(forbidden(self.role).with_field("household".to_owned())),
-            _ if self.device.is_some() && self.device.as_ref() != device => Err(forbidden(self.role).with_field("device".to_owned())),
+            _ if self.device.is_some() && self.device.as_ref() != device => {
+                Err(forbidden(self.role).with_field("device".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -89,18 +94,32 @@ impl Principal {
 
 /// 403: the role is not one that may do this.
 pub fn forbidden(role: Role) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "role", format!("the role {role} may not do this"))
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "role",
+        format!("the role {role} may not do this"),
+    )
 }
 
-/// Whoever is at the other end of the connection: what a header says of that may be anybody's invention.
+/// Whoever is at the other end of the connection: what a header says of that may be anybody's
+/// invention.
 pub fn peer(parts: &Parts) -> IpAddr {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
+    parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
 async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Problem> {
     let Some(secret) = bearer(parts) else {
-        context.limits.fail(peer(parts)).map_err(Problem::too_often)?;
-        return Err(unauthorized("key_missing", "send the key as Authorization: Bearer KEY"));
+        context
+            .limits
+            .fail(peer(parts))
+            .map_err(Problem::too_often)?;
+        return Err(unauthorized(
+            "key_missing",
+            "send the key as Authorization: Bearer KEY",
+        ));
     };
     match context.tokens.as_ref().filter(|_| Tokens::is_token(secret)) {
         Some(tokens) => of_token(secret, tokens, peer(parts), context).await,
@@ -110,7 +129,12 @@ async fn authenticate(parts: &Parts, context: &Context) -> Result<Principal, Pro
 
 /// What stands behind `Authorization: Bearer`.
 fn bearer(parts: &Parts) -> Option<&str> {
-    let (scheme, secret) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let (scheme, secret) = parts
+        .headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
@@ -118,9 +142,11 @@ fn unauthorized(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, code, detail)
 }
 
-/// Who has a key. One that is not known costs its peer a failure before the store is asked; one that is known costs its own rate.
+/// Who has a key. One that is not known costs its peer a failure before the store is asked; one
+/// that is known costs its own rate.
 async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
-    let (limits, known) = (&context.limits, &context.limits.known);
+    let limits = &context.limits;
+    let known = &context.limits.known;
     let wrong = || unauthorized("key_wrong", "this key is not in force");
     let Some(fingerprint) = fingerprint(secret) else {
         limits.fail(peer).map_err(Problem::too_often)?;
@@ -133,17 +159,32 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
     }
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
-        Some(actor) => limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?,
+        Some(actor) => limits
+            .ask(&actor.name, actor.is_of_household)
+            .map_err(Problem::too_often)?,
         None if is_known => {}
         None => limits.fail(peer).map_err(Problem::too_often)?,
     }
     let key = context.store.authenticate(secret).await?;
     let is_in_force = key.is_some();
     let of_key = |key: Key| {
-        let author = Author { actor: format!("key:{}", key.id), role: key.role.to_string() };
-        Principal { author, role: key.role, household: key.household, device: key.device, expires_at: None, signed_by: None }
+        let author = Author {
+            actor: format!("key:{}", key.id),
+            role: key.role.to_string(),
+        };
+        Principal {
+            author,
+            role: key.role,
+            household: key.household,
+            device: key.device,
+            expires_at: None,
+            signed_by: None,
+        }
     };
-    if let Some(principal) = key.map(of_key).filter(|principal| is_somewhere(principal, context)) {
+    if let Some(principal) = key
+        .map(of_key)
+        .filter(|principal| is_somewhere(principal, context))
+    {
         if actor.is_none() {
             admitted(&principal, fingerprint, context)?;
         }
@@ -158,14 +199,23 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
     Err(wrong())
 }
 
-/// Who has a token. To know whether it opens, its signature must be verified: for peers whose failures are used up, one at a time.
-async fn of_token(token: &str, tokens: &Tokens, peer: IpAddr, context: &Context) -> Result<Principal, Problem> {
-    let (limits, known) = (&context.limits, &context.limits.known);
+/// Who has a token. To know whether it opens, its signature must be verified: for peers whose
+/// failures are used up, one at a time.
+async fn of_token(
+    token: &str,
+    tokens: &Tokens,
+    peer: IpAddr,
+    context: &Context,
+) -> Result<Principal, Problem> {
+    let limits = &context.limits;
+    let known = &context.limits.known;
     let fingerprint = known.fingerprint(token);
     let actor = known.actor(fingerprint);
     let failures = match &actor {
         Some(actor) => {
-            limits.ask(&actor.name, actor.is_of_household).map_err(Problem::too_often)?;
+            limits
+                .ask(&actor.name, actor.is_of_household)
+                .map_err(Problem::too_often)?;
             Ok(())
         }
         None => limits.fail(peer),
@@ -180,18 +230,29 @@ async fn of_token(token: &str, tokens: &Tokens, peer: IpAddr, context: &Context)
         Ok(_) => "the token's household or device is not here".to_owned(),
         Err(Refused::Wrong(detail)) => detail.to_owned(),
         Err(Refused::Unavailable(wait)) => {
-            return Err(Problem::later("provider_unavailable", "the keys of the OIDC provider cannot be read now; ask again", wait));
+            return Err(Problem::later(
+                "provider_unavailable",
+                "the keys of the OIDC provider cannot be read now; ask again",
+                wait,
+            ));
         }
     };
     known.forget(fingerprint);
-    let failures = if actor.is_some() { limits.fail(peer) } else { failures };
+    let failures = if actor.is_some() {
+        limits.fail(peer)
+    } else {
+        failures
+    };
     failures.map_err(Problem::too_often)?;
     Err(unauthorized("token_wrong", refused))
 }
 
 /// Counts a request of a principal that was not known before, and knows it from now on.
 fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Result<(), Problem> {
-    let actor = Actor { name: principal.author.actor.as_str().into(), is_of_household: principal.household.is_some() };
+    let actor = Actor {
+        name: principal.author.actor.as_str().into(),
+        is_of_household: principal.household.is_some(),
+    };
     let counted = context.limits.ask(&actor.name, actor.is_of_household);
     context.limits.known.remember(fingerprint, actor);
     counted.map_err(Problem::too_often)
@@ -199,9 +260,16 @@ fn admitted(principal: &Principal, fingerprint: u64, context: &Context) -> Resul
 
 /// Whether the household and the device of a principal are there.
 pub fn is_somewhere(principal: &Principal, context: &Context) -> bool {
-    let Some(household) = &principal.household else { return true };
-    let Some(rules) = context.directory.household(household) else { return false };
-    principal.device.as_ref().is_none_or(|device| rules.device_by_id(device).is_some())
+    let Some(household) = &principal.household else {
+        return true;
+    };
+    let Some(rules) = context.directory.household(household) else {
+        return false;
+    };
+    principal
+        .device
+        .as_ref()
+        .is_none_or(|device| rules.device_by_id(device).is_some())
 }
 
 /// Lets in who has one of these roles and is at home where the path leads.
@@ -215,7 +283,10 @@ async fn admit(parts: &mut Parts, context: &Context, roles: &[Role]) -> Result<P
     }
     let is_reading = matches!(parts.method, Method::GET | Method::HEAD);
     let is_elsewhere = principal.device.is_some() && device.is_some() && principal.device != device;
-    match roles.contains(&principal.role) && !is_elsewhere && (is_reading || principal.role != Role::Auditor) {
+    match roles.contains(&principal.role)
+        && !is_elsewhere
+        && (is_reading || principal.role != Role::Auditor)
+    {
         true => Ok(principal),
         false => Err(forbidden(principal.role)),
     }
@@ -223,12 +294,24 @@ async fn admit(parts: &mut Parts, context: &Context, roles: &[Role]) -> Result<P
 
 /// The household and the device that a path leads to.
 async fn place(parts: &mut Parts) -> Result<(Option<Id>, Option<Id>), Problem> {
-    if !parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().starts_with(OF_HOUSEHOLD)) {
+    if !parts
+        .extensions
+        .get::<MatchedPath>()
+        .is_some_and(|path| path.as_str().starts_with(OF_HOUSEHOLD))
+    {
         return Ok((None, None));
     }
     let segments = RawPathParams::from_request_parts(parts, &()).await;
-    let segments = segments.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))?;
-    let named = |name: &str| segments.iter().find(|(key, _)| *key == name).map(|(_, text)| segment(name, text)).transpose();
+    let segments = segments.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text())
+    })?;
+    let named = |name: &str| {
+        segments
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, text)| segment(name, text))
+            .transpose()
+    };
     Ok((named("id")?, named("device")?))
 }
 
@@ -270,8 +353,8 @@ guard! {
     Viewer: &[Role::Operator, Role::Auditor, Role::Parent, Role::SecondParent]
 }
 guard! {
-    /// Who belongs to this household, a child too, and those who may read it. Where the path names no device, the handler looks at the
-    /// principal's own.
+    /// Who belongs to this household, a child too, and those who may read it. Where the path names
+    /// no device, the handler looks at the principal's own.
     Member: &Role::ALL, Principal: |principal: Principal| principal
 }
 guard! {

@@ -1,7 +1,8 @@
-//! What a refused request is answered with: `application/problem+json` (RFC 9457) with a stable `code`.
+//! What a refused request is answered with: `application/problem+json` (RFC 9457) with a stable
+//! `code`.
 //!
-//! Status codes are chosen here and nowhere below. What an operator must look into is logged; the caller learns that it
-//! happened and no more.
+//! Status codes are chosen here and nowhere below. What an operator must look into is logged; the
+//! caller learns that it happened and no more.
 
 use std::time::Duration;
 
@@ -26,12 +27,21 @@ pub struct Problem {
 impl Problem {
     /// A refusal with a status, a code that stays, and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after_s: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            retry_after_s: None,
+        }
     }
 
     /// 422: understood, but a value cannot be used.
     pub fn value(field: &str, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail) }
+        Self {
+            field: Some(field.to_owned()),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+        }
     }
 
     /// 404 for something a household does not have.
@@ -47,15 +57,24 @@ impl Problem {
     /// 429: asked too often; come back after this time.
     pub fn too_often(wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let refusal =
-            Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests; Retry-After says in how many seconds to come back");
-        Self { retry_after_s: Some(seconds.max(1)), ..refusal }
+        let refusal = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate",
+            "too many requests; Retry-After says in how many seconds to come back",
+        );
+        Self {
+            retry_after_s: Some(seconds.max(1)),
+            ..refusal
+        }
     }
 
     /// 503: not now; come back after this time.
     pub fn later(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Self { retry_after_s: Some(seconds.max(1)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+        Self {
+            retry_after_s: Some(seconds.max(1)),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+        }
     }
 
     /// The HTTP status.
@@ -83,14 +102,23 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_closed() {
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "this node is about to end; ask again");
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ending",
+                "this node is about to end; ask again",
+            );
         }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
         if matches!(error, StoreError::Vanished { .. }) {
-            let detail = "the store was removed or replaced under the running node; nothing was changed";
+            let detail =
+                "the store was removed or replaced under the running node; nothing was changed";
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_vanished", detail);
         }
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", "the change could not be stored; nothing was changed")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "store_failed",
+            "the change could not be stored; nothing was changed",
+        )
     }
 }
 
@@ -100,14 +128,26 @@ impl From<ChangeError<Self>> for Problem {
             ChangeError::Store(error) => error.into(),
             ChangeError::Refused(problem) => problem,
             ChangeError::Settled => Self::conflict("answered", "the request was answered before"),
-            ChangeError::Version { expected: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "exists", "it exists already"),
-            ChangeError::Version { current: 0, .. } => Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "there is none"),
-            ChangeError::Version { current, .. } => {
-                Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", format!("the version is {current}"))
-            }
-            ChangeError::NetworkTaken { network, owner } => {
-                Self::conflict("network_taken", format!("{network} belongs to household {owner}")).with_field("cidr".to_owned())
-            }
+            ChangeError::Version { expected: 0, .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "exists",
+                "it exists already",
+            ),
+            ChangeError::Version { current: 0, .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                "there is none",
+            ),
+            ChangeError::Version { current, .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                format!("the version is {current}"),
+            ),
+            ChangeError::NetworkTaken { network, owner } => Self::conflict(
+                "network_taken",
+                format!("{network} belongs to household {owner}"),
+            )
+            .with_field("cidr".to_owned()),
         }
     }
 }
@@ -135,12 +175,18 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.to_json())).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

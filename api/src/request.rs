@@ -28,19 +28,26 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
         let segments = Path::<T>::from_request_parts(parts, state).await;
         segments
             .map(|Path(segments)| Self(segments))
-            .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text()))
+            .map_err(|rejection| {
+                Problem::new(StatusCode::BAD_REQUEST, "path", rejection.body_text())
+            })
     }
 }
 
 /// Reads a path segment.
 pub fn segment<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|error: T::Err| Problem::value(field, "identifier", error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| Problem::value(field, "identifier", error.to_string()))
 }
 
 /// Refuses a text that is longer than it may be, in octets.
 pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), Problem> {
     match text {
-        Some(text) if text.octets() > max => Err(Problem::value(field, "limit", format!("at most {max} octets"))),
+        Some(text) if text.octets() > max => Err(Problem::value(
+            field,
+            "limit",
+            format!("at most {max} octets"),
+        )),
         _ => Ok(()),
     }
 }
@@ -48,9 +55,11 @@ pub fn check_length(field: &str, text: Option<&Text>, max: usize) -> Result<(), 
 /// Refuses a name that is longer than it may be, or that shows nothing.
 pub fn check_name(field: &str, name: Option<&Text>, max: usize) -> Result<(), Problem> {
     match name {
-        Some(name) if name.is_blank() || name.octets() > max => {
-            Err(Problem::value(field, "limit", format!("1 to {max} octets, not all of them white space")))
-        }
+        Some(name) if name.is_blank() || name.octets() > max => Err(Problem::value(
+            field,
+            "limit",
+            format!("1 to {max} octets, not all of them white space"),
+        )),
         _ => Ok(()),
     }
 }
@@ -64,28 +73,41 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(query)| Self(query)).map_err(|rejection| {
-            // axum says "FIELD: reason" behind its own words, and "reason" alone where no field is at fault.
+            // axum says "FIELD: reason" behind its own words, and "reason" alone where no field is
+            // at fault.
             let text = rejection.body_text();
-            let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            let (path, reason) = text.split_once(": ").filter(|(path, _)| !path.contains(' ')).unwrap_or(("", text));
+            let text = text
+                .strip_prefix("Failed to deserialize query string: ")
+                .unwrap_or(&text);
+            let (path, reason) = text
+                .split_once(": ")
+                .filter(|(path, _)| !path.contains(' '))
+                .unwrap_or(("", text));
             Problem::new(StatusCode::BAD_REQUEST, "query", text).with_field(field(path, reason))
         })
     }
 }
 
-/// The field that a complaint of serde is about. One that is missing or unknown stands only in the message.
+/// The field that a complaint of serde is about. One that is missing or unknown stands only in the
+/// message.
 fn field(path: &str, message: &str) -> Option<String> {
-    let named =
-        ["missing field `", "unknown field `", "duplicate field `"].iter().find_map(|words| message.strip_prefix(words)?.split('`').next());
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|words| message.strip_prefix(words)?.split('`').next());
     // serde_path_to_error writes "." for the whole and "?" for a part it has no word for.
     let parent = Some(path.trim_end_matches(['.', '?'])).filter(|path| !path.is_empty());
     match (parent, named) {
-        (Some(parent), Some(named)) if parent != named && !parent.ends_with(&format!(".{named}")) => Some(format!("{parent}.{named}")),
+        (Some(parent), Some(named))
+            if parent != named && !parent.ends_with(&format!(".{named}")) =>
+        {
+            Some(format!("{parent}.{named}"))
+        }
         (parent, named) => parent.or(named).map(str::to_owned),
     }
 }
 
-/// A JSON body. An empty one reads as `{}`, so that a household can be made without saying anything of it.
+/// A JSON body. An empty one reads as `{}`, so that a household can be made without saying anything
+/// of it.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -93,46 +115,79 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         // What is packed is unpacked by nothing here (RFC 9110, section 8.4).
-        let coding = request.headers().get(header::CONTENT_ENCODING).filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let coding = request
+            .headers()
+            .get(header::CONTENT_ENCODING)
+            .filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         if coding.is_some() {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "the body must come as it is, not packed"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content_encoding",
+                "the body must come as it is, not packed",
+            ));
         }
-        let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().to_owned());
-        let octets = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            status @ StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(status, "too_large", format!("a body has at most {BODY_OCTETS_MAX} octets"))
-            }
-            status => Problem::new(status, "body", "the body could not be read"),
-        })?;
+        let content_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap_or_default().to_owned());
+        let octets =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| match rejection.status() {
+                    status @ StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                        status,
+                        "too_large",
+                        format!("a body has at most {BODY_OCTETS_MAX} octets"),
+                    ),
+                    status => Problem::new(status, "body", "the body could not be read"),
+                })?;
         let octets: &[u8] = if octets.is_empty() { b"{}" } else { &octets };
         if content_type.is_some_and(|kind| !is_json(&kind, octets)) {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "the body must be application/json"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media_type",
+                "the body must be application/json",
+            ));
         }
         // serde would read an array as a body too, its fields in the order of the code.
         if !octets.trim_ascii_start().starts_with(b"{") {
-            return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
-                Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", "the body must be a JSON object"),
-                Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
-            });
+            return Err(
+                match serde_json::from_slice::<serde::de::IgnoredAny>(octets) {
+                    Ok(_) => Problem::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        "body",
+                        "the body must be a JSON object",
+                    ),
+                    Err(error) => Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()),
+                },
+            );
         }
-        // A name that stands twice in an object is one that two programs read in two ways (RFC 8259, section 4).
+        // A name that stands twice in an object is one that two programs read in two ways (RFC
+        // 8259, section 4).
         if let Err(error) = serde_json::from_slice::<Unique>(octets)
             && let Some(member) = twice(&error)
         {
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", error.to_string()).with_field(member));
+            return Err(
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body", error.to_string())
+                    .with_field(member),
+            );
         }
         let mut reader = serde_json::Deserializer::from_slice(octets);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let field = field(&error.path().to_string(), &error.inner().to_string());
             let text = error.inner().to_string();
             let (status, code) = match error.inner().classify() {
-                serde_json::error::Category::Data if text.contains(REFUSAL) => (StatusCode::UNPROCESSABLE_ENTITY, "text"),
+                serde_json::error::Category::Data if text.contains(REFUSAL) => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "text")
+                }
                 serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "body"),
                 _ => (StatusCode::BAD_REQUEST, "json"),
             };
             Problem::new(status, code, text).with_field(field)
         })?;
-        reader.end().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
+        reader
+            .end()
+            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "json", error.to_string()))?;
         Ok(Self(value))
     }
 }
@@ -145,7 +200,14 @@ const TWICE: &str = "duplicate field `";
 
 /// The member that a complaint says to stand twice.
 fn twice(error: &serde_json::Error) -> Option<String> {
-    Some(error.to_string().strip_prefix(TWICE)?.rsplit_once('`')?.0.to_owned())
+    Some(
+        error
+            .to_string()
+            .strip_prefix(TWICE)?
+            .rsplit_once('`')?
+            .0
+            .to_owned(),
+    )
 }
 
 impl<'de> Deserialize<'de> for Unique {
@@ -205,9 +267,17 @@ impl<'de> Visitor<'de> for Unique {
 
 /// Whether a body counts as JSON.
 fn is_json(content_type: &str, octets: &[u8]) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // `curl -d` says that it sends a form where nobody tells it otherwise; an object is no form, so it is taken for what it is.
-    let is_curl = || kind == "application/x-www-form-urlencoded" && octets.trim_ascii_start().starts_with(b"{");
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    // `curl -d` says that it sends a form where nobody tells it otherwise; an object is no form, so
+    // it is taken for what it is.
+    let is_curl = || {
+        kind == "application/x-www-form-urlencoded" && octets.trim_ascii_start().starts_with(b"{")
+    };
     kind == "application/json" || kind.ends_with("+json") || is_curl()
 }
 
@@ -228,9 +298,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Precondition {
     }
 }
 
-/// What the writer of a part of a household believes the household's version to be. `If-None-Match` would be about the
-/// part, which has no version of its own, so it is refused rather than misunderstood. `If-Match: *` adds nothing here: a
-/// household that is not there has no parts, and is 404 first (RFC 9110, section 13.2.1).
+/// What the writer of a part of a household believes the household's version to be. `If-None-Match`
+/// would be about the part, which has no version of its own, so it is refused rather than
+/// misunderstood. `If-Match: *` adds nothing here: a household that is not there has no parts, and
+/// is 404 first (RFC 9110, section 13.2.1).
 pub struct IfMatch(pub Option<u64>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
@@ -239,7 +310,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         if parts.headers.contains_key(header::IF_NONE_MATCH) {
             let detail = "only the PUT of a household takes If-None-Match";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field("If-None-Match".to_owned()));
+            return Err(
+                Problem::new(StatusCode::BAD_REQUEST, "precondition", detail)
+                    .with_field("If-None-Match".to_owned()),
+            );
         }
         read_precondition(&parts.headers).map(|precondition| Self(precondition.version))
     }
@@ -252,26 +326,54 @@ const NO_VERSION: u64 = u64::MAX;
 fn is_tag(text: &str) -> bool {
     let tag = text.strip_prefix("W/").unwrap_or(text);
     let inside = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    inside.is_some_and(|inside| inside.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'"'))
+    inside.is_some_and(|inside| {
+        inside
+            .bytes()
+            .all(|octet| octet.is_ascii_graphic() && octet != b'"')
+    })
 }
 
 fn read_precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
-    let wrong = |field: &str, detail: &str| Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field(field.to_owned());
-    match (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH)) {
+    let wrong = |field: &str, detail: &str| {
+        Problem::new(StatusCode::BAD_REQUEST, "precondition", detail).with_field(field.to_owned())
+    };
+    match (
+        headers.get(header::IF_MATCH),
+        headers.get(header::IF_NONE_MATCH),
+    ) {
         (None, None) => Ok(Precondition::default()),
-        (None, Some(value)) if value.as_bytes() == b"*" => Ok(Precondition { version: Some(0), is_there: false }),
-        (None, Some(_)) => Err(wrong("If-None-Match", "a write takes If-None-Match: * alone")),
+        (None, Some(value)) if value.as_bytes() == b"*" => Ok(Precondition {
+            version: Some(0),
+            is_there: false,
+        }),
+        (None, Some(_)) => Err(wrong(
+            "If-None-Match",
+            "a write takes If-None-Match: * alone",
+        )),
         (Some(_), Some(_)) => Err(wrong("If-None-Match", "either If-Match or If-None-Match")),
-        (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition { version: None, is_there: true }),
+        (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition {
+            version: None,
+            is_there: true,
+        }),
         (Some(value), None) => {
             let text = value.to_str().unwrap_or_default().trim();
             if !is_tag(text) {
-                return Err(wrong("If-Match", "an ETag of ours is one version in quotes"));
+                return Err(wrong(
+                    "If-Match",
+                    "an ETag of ours is one version in quotes",
+                ));
             }
             let number = text.trim_matches('"');
-            // `parse` alone would read "+7". Any other entity tag is none that anything here has had.
-            let version = number.parse().ok().filter(|version: &u64| *version > 0 && version.to_string() == number);
-            Ok(Precondition { version: Some(version.unwrap_or(NO_VERSION)), is_there: true })
+            // `parse` alone would read "+7". Any other entity tag is none that anything here has
+            // had.
+            let version = number
+                .parse()
+                .ok()
+                .filter(|version: &u64| *version > 0 && version.to_string() == number);
+            Ok(Precondition {
+                version: Some(version.unwrap_or(NO_VERSION)),
+                is_there: true,
+            })
         }
     }
 }

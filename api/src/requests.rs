@@ -12,7 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use policy::{
     blocklist::Classification,
     decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
-    household::{Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState, Switch},
+    household::{
+        Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState, Switch,
+    },
     listing::Scope,
     moment::Moment,
     name::Name,
@@ -26,7 +28,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{Beside, change_beside, made_or_changed, set_by, unknown_household, with_version, written},
+    apply::{
+        Beside, change_beside, made_or_changed, set_by, unknown_household, with_version, written,
+    },
     asking_shapes,
     devices::unknown_device,
     happenings::Happening,
@@ -75,7 +79,8 @@ pub struct AnswerBody {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10080)]
     minutes: Option<u32>,
-    /// `domain` for the name and all below it, which is meant where nothing is said, or `category` for all for which it is blocked.
+    /// `domain` for the name and all below it, which is meant where nothing is said, or `category`
+    /// for all for which it is blocked.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     scope: What,
@@ -117,26 +122,46 @@ impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Store(error) => error.into(),
-            RequestError::TooManyOpen | RequestError::TooManyToday => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "requests_limit", error.to_string())
-            }
+            RequestError::TooManyOpen | RequestError::TooManyToday => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "requests_limit",
+                error.to_string(),
+            ),
         }
     }
 }
 
-/// What a device gets for a name: the data path's own verdict on it, and on what its addresses come by.
-async fn verdict_for(context: &Context, asker: &Asker, name: &Name, listed: &Classification) -> PolicyVerdict {
+/// What a device gets for a name: the data path's own verdict on it, and on what its addresses come
+/// by.
+async fn verdict_for(
+    context: &Context,
+    asker: &Asker,
+    name: &Name,
+    listed: &Classification,
+) -> PolicyVerdict {
     let own = decide(asker, name.borrow(), listed);
     if own.is_block() {
         return own;
     }
-    let explain = |record_type| context.explainer.explain(asker.clone(), name.clone(), record_type, None);
+    let explain = |record_type| {
+        context
+            .explainer
+            .explain(asker.clone(), name.clone(), record_type, None)
+    };
     let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
-    [four.verdict, six.verdict].into_iter().find(|verdict| verdict.is_block()).unwrap_or(own)
+    [four.verdict, six.verdict]
+        .into_iter()
+        .find(|verdict| verdict.is_block())
+        .unwrap_or(own)
 }
 
 /// Refuses to ask for what no answer would open, or for what is open.
-fn refuse_pointless(asker: &Asker, name: &Name, listed: &Classification, verdict: PolicyVerdict) -> Result<(), Problem> {
+fn refuse_pointless(
+    asker: &Asker,
+    name: &Name,
+    listed: &Classification,
+    verdict: PolicyVerdict,
+) -> Result<(), Problem> {
     let standards = asker.standards();
     let is_closed = match listed.special {
         Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
@@ -145,17 +170,24 @@ fn refuse_pointless(asker: &Asker, name: &Name, listed: &Classification, verdict
     if verdict.layer == Layer::Mandatory {
         Err(ordered())
     } else if is_closed && !standards.unlocks_search() {
-        let detail = format!("{name} is blocked by safe search, which an answer does not lift; the level of safe search does");
+        let detail = format!(
+            "{name} is blocked by safe search, which an answer does not lift; the level of safe search does"
+        );
         Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
     } else if !verdict.is_block() {
-        Err(Problem::conflict("not_blocked", format!("{name} is not blocked for this device")).with_field("name".to_owned()))
+        Err(Problem::conflict(
+            "not_blocked",
+            format!("{name} is not blocked for this device"),
+        )
+        .with_field("name".to_owned()))
     } else {
         Ok(())
     }
 }
 
-/// Asks for a name that is blocked. The parents hear of it at once. What the device asked for before, by this name or by one above it, and
-/// was not answered, is not asked again: that request is returned with 200, and nobody hears of it twice.
+/// Asks for a name that is blocked. The parents hear of it at once. What the device asked for
+/// before, by this name or by one above it, and was not answered, is not asked again: that request
+/// is returned with 200, and nobody hears of it twice.
 #[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
     responses((status = 201, description = "asked", body = asking_shapes::Request),
         (status = 200, description = "asked before, and not answered yet: the open request", body = asking_shapes::Request),
@@ -171,33 +203,61 @@ pub async fn post(
     let id: Id = segment("id", &id)?;
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
     let device = match (&principal.device, body.device) {
-        (Some(own), Some(device)) if *own != device => return Err(forbidden(principal.role).with_field("device".to_owned())),
+        (Some(own), Some(device)) if *own != device => {
+            return Err(forbidden(principal.role).with_field("device".to_owned()));
+        }
         (Some(own), _) => own.clone(),
         (None, Some(device)) => device,
         (None, None) => return Err(Problem::value("device", "device", "say for which device")),
     };
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     refuse_ordered(&context, name.borrow())?;
-    let rules = context.directory.household(&id).ok_or_else(|| unknown_household(&id))?;
-    let place = rules.device_by_id(&device).ok_or_else(|| unknown_device(&device))?;
+    let rules = context
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
+    let place = rules
+        .device_by_id(&device)
+        .ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
     let asker = Asker::of(&rules, Some(place), Moment::of(now));
     let listed = context.lists.load().classify(name.borrow());
     let verdict = verdict_for(&context, &asker, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
-    let blocked = listed.choice.intersection(asker.blocked()).union(listed.security).union(verdict.categories);
-    let mut categories: Vec<String> = context.taxonomy.slugs(blocked).into_iter().map(str::to_owned).collect();
+    let blocked = listed
+        .choice
+        .intersection(asker.blocked())
+        .union(listed.security)
+        .union(verdict.categories);
+    let mut categories: Vec<String> = context
+        .taxonomy
+        .slugs(blocked)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     if let Some(told) = body.category.filter(|_| categories.is_empty()) {
         if context.taxonomy.find(&told).is_none() {
-            return Err(Problem::value("category", "unknown_category", format!("{told:?} is not in the taxonomy, see /v1/categories")));
+            return Err(Problem::value(
+                "category",
+                "unknown_category",
+                format!("{told:?} is not in the taxonomy, see /v1/categories"),
+            ));
         }
         categories.push(told);
     }
     let reason = body.reason.map(Text::into_string);
-    let asked = AskedFor { name, categories, reason, asked_by: principal.author.actor, answer: None };
+    let asked = AskedFor {
+        name,
+        categories,
+        reason,
+        asked_by: principal.author.actor,
+        answer: None,
+    };
     let (request, is_new) = context.store.add_request(&id, &device, asked, now).await?;
     if is_new {
-        context.happenings.tell(&id, Happening::of_device("request", device, json!(request)));
+        context
+            .happenings
+            .tell(&id, Happening::of_device("request", device, json!(request)));
     }
     Ok((made_or_changed(is_new), Json(request)).into_response())
 }
@@ -214,7 +274,10 @@ pub async fn list(
     if context.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
-    let requests = context.store.requests(&id, principal.device.as_ref(), Timestamp::now()).await?;
+    let requests = context
+        .store
+        .requests(&id, principal.device.as_ref(), Timestamp::now())
+        .await?;
     Ok(Json(json!({ "requests": requests })))
 }
 
@@ -232,14 +295,35 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     check_length("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
-    if body.minutes.is_some_and(|minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes)) {
-        return Err(Problem::value("minutes", "limit", format!("1 to {GRANT_MINUTES_MAX} minutes")));
+    if body
+        .minutes
+        .is_some_and(|minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes))
+    {
+        return Err(Problem::value(
+            "minutes",
+            "limit",
+            format!("1 to {GRANT_MINUTES_MAX} minutes"),
+        ));
     }
-    let rules = context.directory.household(&id).ok_or_else(|| unknown_household(&id))?;
+    let rules = context
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
     let now = Timestamp::now();
     let unknown = || Problem::not_found("unknown_request", "the household has no such request");
-    let Request { id: number, device, asked, .. } = context.store.request(&id, &request, now).await?.ok_or_else(unknown)?;
-    let until = body.minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into()));
+    let Request {
+        id: number,
+        device,
+        asked,
+        ..
+    } = context
+        .store
+        .request(&id, &request, now)
+        .await?
+        .ok_or_else(unknown)?;
+    let until = body
+        .minutes
+        .map(|minutes| now + SignedDuration::from_mins(minutes.into()));
     let is_allowed = body.answer == Verdict::Allow;
     let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
     let answer = Answer {
@@ -254,43 +338,88 @@ pub async fn put(
     if !is_allowed {
         if let Some(expected) = expected.filter(|expected| *expected != rules.version()) {
             let detail = format!("the version is {}, not {expected}", rules.version());
-            return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail));
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                detail,
+            ));
         }
-        let denied = context.store.deny_request(&id, &number, &answer).await.map_err(Problem::from)?;
-        context.happenings.tell(&id, Happening::of_device("answer", device, json!(denied)));
+        let denied = context
+            .store
+            .deny_request(&id, &number, &answer)
+            .await
+            .map_err(Problem::from)?;
+        context
+            .happenings
+            .tell(&id, Happening::of_device("answer", device, json!(denied)));
         let mut said = json!(denied);
         said["version"] = json!(rules.version());
         return Ok(with_version(rules.version(), Json(said).into_response()));
     }
     refuse_ordered(&context, asked.name.borrow())?;
     if body.scope == What::Category && asked.categories.is_empty() {
-        return Err(Problem::value("scope", "scope", "the name is blocked for no category; allow it as a domain"));
+        return Err(Problem::value(
+            "scope",
+            "scope",
+            "the name is blocked for no category; allow it as a domain",
+        ));
     }
-    let (scope, whose, actor, of) = (body.scope, body.whose, author.actor.clone(), device.clone());
+    let scope = body.scope;
+    let whose = body.whose;
+    let actor = author.actor.clone();
+    let of = device.clone();
     let edit = move |household: Option<Household>| {
-        let mut household = household.ok_or_else(|| Problem::not_found("unknown_household", "there is no such household"))?;
+        let mut household = household
+            .ok_or_else(|| Problem::not_found("unknown_household", "there is no such household"))?;
         let settings = settings_of(&mut household, &of, whose)?;
-        allow(settings, &asked.name, &asked.categories, scope, until, &actor)?;
+        allow(
+            settings,
+            &asked.name,
+            &asked.categories,
+            scope,
+            until,
+            &actor,
+        )?;
         Ok((Some(household), ()))
     };
-    let beside = Beside { allows: Some((number, answer)), ..Beside::default() };
-    let (changed, ()) = change_beside(&context, &author, id.clone(), expected, beside, edit).await?;
+    let beside = Beside {
+        allows: Some((number, answer)),
+        ..Beside::default()
+    };
+    let (changed, ()) =
+        change_beside(&context, &author, id.clone(), expected, beside, edit).await?;
     let allowed = json!(changed.allowed);
-    context.happenings.tell(&id, Happening::of_device("answer", device, allowed.clone()));
+    context
+        .happenings
+        .tell(&id, Happening::of_device("answer", device, allowed.clone()));
     Ok(written(&changed, StatusCode::OK, allowed))
 }
 
 /// Where an answer is set.
-fn settings_of<'h>(household: &'h mut Household, device: &Id, whose: Whose) -> Result<&'h mut Settings, Problem> {
+fn settings_of<'h>(
+    household: &'h mut Household,
+    device: &Id,
+    whose: Whose,
+) -> Result<&'h mut Settings, Problem> {
     if whose == Whose::Household {
         return Ok(&mut household.settings);
     }
-    let of = household.devices.get_mut(device).ok_or_else(|| unknown_device(device))?;
+    let of = household
+        .devices
+        .get_mut(device)
+        .ok_or_else(|| unknown_device(device))?;
     if whose == Whose::Device {
         return Ok(&mut of.settings);
     }
-    let person = of.person.clone().ok_or_else(|| Problem::value("whose", "person", "the device is nobody's"))?;
-    household.people.get_mut(&person).map(|person| &mut person.settings).ok_or_else(|| unknown_person(&person))
+    let person = of
+        .person
+        .clone()
+        .ok_or_else(|| Problem::value("whose", "person", "the device is nobody's"))?;
+    household
+        .people
+        .get_mut(&person)
+        .map(|person| &mut person.settings)
+        .ok_or_else(|| unknown_person(&person))
 }
 
 fn allow(
@@ -302,20 +431,56 @@ fn allow(
     actor: &str,
 ) -> Result<(), Problem> {
     match (scope, until) {
-        (What::Domain, Some(until)) => open(settings, Grant { what: Granted::Domain(name.clone()), until }, actor).map(drop),
-        (What::Category, Some(until)) => {
-            categories.iter().try_for_each(|slug| open(settings, Grant { what: Granted::Category(slug.clone()), until }, actor).map(drop))
-        }
+        (What::Domain, Some(until)) => open(
+            settings,
+            Grant {
+                what: Granted::Domain(name.clone()),
+                until,
+            },
+            actor,
+        )
+        .map(drop),
+        (What::Category, Some(until)) => categories.iter().try_for_each(|slug| {
+            open(
+                settings,
+                Grant {
+                    what: Granted::Category(slug.clone()),
+                    until,
+                },
+                actor,
+            )
+            .map(drop)
+        }),
         (What::Domain, None) => {
-            settings.names.insert(name.clone(), set_by(OwnName { state: SwitchState::Allow, scope: Scope::Subtree }, actor));
+            settings.names.insert(
+                name.clone(),
+                set_by(
+                    OwnName {
+                        state: SwitchState::Allow,
+                        scope: Scope::Subtree,
+                    },
+                    actor,
+                ),
+            );
             if settings.names.len() > OWN_NAMES_MAX {
-                return Err(Problem::conflict("limit", format!("an own list has at most {OWN_NAMES_MAX} names")));
+                return Err(Problem::conflict(
+                    "limit",
+                    format!("an own list has at most {OWN_NAMES_MAX} names"),
+                ));
             }
             Ok(())
         }
         (What::Category, None) => {
             for slug in categories {
-                settings.categories.insert(slug.clone(), set_by(Switch { state: SwitchState::Allow }, actor));
+                settings.categories.insert(
+                    slug.clone(),
+                    set_by(
+                        Switch {
+                            state: SwitchState::Allow,
+                        },
+                        actor,
+                    ),
+                );
             }
             Ok(())
         }

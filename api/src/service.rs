@@ -39,23 +39,49 @@ pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str,
     match context.store.health().failure() {
         None => Ok(ready),
         Some(failure) => {
-            // The reason is a word: paths and the engine's sentence are the operator's, and stand in the log and in the event.
-            let detail = format!("queries are answered; changes are not taken: the store cannot be written ({})", failure.reason.as_str());
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_not_writable", detail))
+            // The reason is a word: paths and the engine's sentence are the operator's, and stand
+            // in the log and in the event.
+            let detail = format!(
+                "queries are answered; changes are not taken: the store cannot be written ({})",
+                failure.reason.as_str()
+            );
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_not_writable",
+                detail,
+            ))
         }
     }
 }
 
-/// Queries are answered under the lists and rules of this node, whether or not changes are taken: for what decides whether the node gets queries.
+/// Queries are answered under the lists and rules of this node, whether or not changes are taken:
+/// for what decides whether the node gets queries.
 #[utoipa::path(get, path = "/readyz/dns", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
 pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
-    let not_ready = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the listeners are not up yet");
-    if (context.is_ready)() { Ok("ready\n") } else { Err(not_ready()) }
+    let not_ready = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "the listeners are not up yet",
+        )
+    };
+    if (context.is_ready)() {
+        Ok("ready\n")
+    } else {
+        Err(not_ready())
+    }
 }
 
 /// Counters in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
     (status = 429, description = "too many from this address")))]
 pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (context.render_metrics)()).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        (context.render_metrics)(),
+    )
+        .into_response()
 }

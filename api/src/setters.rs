@@ -32,7 +32,13 @@ pub struct Setter {
 
 impl Setter {
     pub fn new(layer: &'static str, by: impl Into<String>) -> Self {
-        Self { layer, by: by.into(), at: None, schedule: None, until: None }
+        Self {
+            layer,
+            by: by.into(),
+            at: None,
+            schedule: None,
+            until: None,
+        }
     }
 
     /// The operator, for those who set nothing.
@@ -41,7 +47,10 @@ impl Setter {
     }
 
     pub fn of<T>(layer: &'static str, set: &Set<T>) -> Self {
-        Self { at: Some(set.set_at), ..Self::new(layer, &*set.set_by) }
+        Self {
+            at: Some(set.set_at),
+            ..Self::new(layer, &*set.set_by)
+        }
     }
 }
 
@@ -60,18 +69,26 @@ impl<'a> Setters<'a> {
     /// Who blocks these categories: a schedule that runs, a switch, the preset, or the operator.
     pub fn blocks(&self, categories: CategorySet) -> Setter {
         let scheduled = self.scheduled(categories, |schedule| &schedule.block);
-        scheduled.or_else(|| self.switch(categories, State::Block)).unwrap_or_else(|| self.preset())
+        scheduled
+            .or_else(|| self.switch(categories, State::Block))
+            .unwrap_or_else(|| self.preset())
     }
 
     /// Who allows them, where somebody does.
     pub fn allows(&self, categories: CategorySet) -> Option<Setter> {
-        self.scheduled(categories, |schedule| &schedule.allow).or_else(|| self.switch(categories, State::Allow))
+        self.scheduled(categories, |schedule| &schedule.allow)
+            .or_else(|| self.switch(categories, State::Allow))
     }
 
     /// What the household starts from.
     pub fn preset(&self) -> Setter {
         // A preset that the taxonomy no longer has decides nothing.
-        let preset = self.line.household.preset.clone().filter(|slug| self.taxonomy.preset(slug).is_some());
+        let preset = self
+            .line
+            .household
+            .preset
+            .clone()
+            .filter(|slug| self.taxonomy.preset(slug).is_some());
         preset.map_or_else(Setter::of_operator, |by| Setter::new("preset", by))
     }
 
@@ -80,26 +97,44 @@ impl<'a> Setters<'a> {
         let opens = |grant: &Grant| match &grant.what {
             Granted::Everything(is_all) => *is_all,
             Granted::Domain(domain) => name.ancestors().any(|ancestor| ancestor == domain.borrow()),
-            Granted::Category(slug) => self.taxonomy.find(slug).is_some_and(|category| listed.contains(category)),
+            Granted::Category(slug) => self
+                .taxonomy
+                .find(slug)
+                .is_some_and(|category| listed.contains(category)),
         };
         self.find(|(word, settings)| {
-            let grant = settings.grants.values().find(|grant| grant.value.until > self.line.at && opens(&grant.value))?;
-            Some(Setter { until: Some(grant.value.until), ..Setter::of(word, grant) })
+            let grant = settings
+                .grants
+                .values()
+                .find(|grant| grant.value.until > self.line.at && opens(&grant.value))?;
+            Some(Setter {
+                until: Some(grant.value.until),
+                ..Setter::of(word, grant)
+            })
         })
     }
 
     /// The nearest pause.
     pub fn paused(&self) -> Option<Setter> {
         let of_level = |(word, settings): (&'static str, &'a Settings)| {
-            let pause = settings.pause.as_ref().filter(|pause| pause.value.until > self.line.at)?;
-            Some(Setter { until: Some(pause.value.until), ..Setter::of(word, pause) })
+            let pause = settings
+                .pause
+                .as_ref()
+                .filter(|pause| pause.value.until > self.line.at)?;
+            Some(Setter {
+                until: Some(pause.value.until),
+                ..Setter::of(word, pause)
+            })
         };
-        self.find(of_level).or_else(|| self.running(|schedule| schedule.pause))
+        self.find(of_level)
+            .or_else(|| self.running(|schedule| schedule.pause))
     }
 
-    /// Who says whether the names by which devices would go around the filter are answered negatively.
+    /// Who says whether the names by which devices would go around the filter are answered
+    /// negatively.
     pub fn bypass(&self) -> Setter {
-        self.find(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?))).unwrap_or_else(Setter::of_operator)
+        self.find(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?)))
+            .unwrap_or_else(Setter::of_operator)
     }
 
     /// Who says whether an allow or a grant also lifts safe search, where somebody does.
@@ -113,7 +148,11 @@ impl<'a> Setters<'a> {
     }
 
     /// The nearest running schedule that says something of one of these categories.
-    fn scheduled(&self, categories: CategorySet, said: fn(&Schedule) -> &BTreeSet<String>) -> Option<Setter> {
+    fn scheduled(
+        &self,
+        categories: CategorySet,
+        said: fn(&Schedule) -> &BTreeSet<String>,
+    ) -> Option<Setter> {
         let slugs = self.taxonomy.slugs(categories);
         self.running(|schedule| slugs.iter().any(|slug| said(schedule).contains(*slug)))
     }
@@ -122,17 +161,26 @@ impl<'a> Setters<'a> {
     fn running(&self, is_it: impl Fn(&Schedule) -> bool) -> Option<Setter> {
         let zone = zone(&self.line.household);
         self.find(|(word, settings)| {
-            settings.schedules.iter().filter(|(_, schedule)| is_it(&schedule.value)).find_map(|(id, schedule)| {
-                let (_, until) = schedule.value.running(&zone, self.line.at)?;
-                Some(Setter { schedule: Some(id.clone()), until: Some(until), ..Setter::of(word, schedule) })
-            })
+            settings
+                .schedules
+                .iter()
+                .filter(|(_, schedule)| is_it(&schedule.value))
+                .find_map(|(id, schedule)| {
+                    let (_, until) = schedule.value.running(&zone, self.line.at)?;
+                    Some(Setter {
+                        schedule: Some(id.clone()),
+                        until: Some(until),
+                        ..Setter::of(word, schedule)
+                    })
+                })
         })
     }
 
     /// The nearest switch of the first category, if it says `state`.
     fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
         let slug = self.taxonomy.slugs(categories).into_iter().next()?;
-        let (layer, set) = self.find(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;
+        let (layer, set) =
+            self.find(|(word, settings)| Some((word, settings.categories.get(slug)?)))?;
         (set.value.state == state).then(|| Setter::of(layer, set))
     }
 }

@@ -1,6 +1,8 @@
-//! The shapes of answers whose types belong to other crates or are put together on the way out, for the OpenAPI document alone.
+//! The shapes of answers whose types belong to other crates or are put together on the way out, for
+//! the OpenAPI document alone.
 //!
-//! Nothing here is ever made. `api/tests/routes/document.rs` holds each against what the routes really answer.
+//! Nothing here is ever made. `api/tests/routes/document.rs` holds each against what the routes
+//! really answer.
 
 #![expect(dead_code, reason = "shapes for the document")]
 

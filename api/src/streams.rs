@@ -1,8 +1,9 @@
 //! Streams of events: how many there may be, and when each must end.
 //!
-//! A stream outlives the request that opened it, so what let it in is looked at again, five times a second, while streams are open:
-//! the end of its token, the provider's key behind the token, its household and device, and revocations by any process, which the
-//! audit holds. One task looks for all streams; an idle node has none.
+//! A stream outlives the request that opened it, so what let it in is looked at again, five times a
+//! second, while streams are open: the end of its token, the provider's key behind the token, its
+//! household and device, and revocations by any process, which the audit holds. One task looks for
+//! all streams; an idle node has none.
 
 use std::{
     collections::HashMap,
@@ -58,7 +59,11 @@ struct Open {
 impl Open {
     /// Whether it may go on, as far as that is known without the store.
     fn may_stay(&self, context: &Context) -> bool {
-        let Principal { expires_at, signed_by, .. } = &self.principal;
+        let Principal {
+            expires_at,
+            signed_by,
+            ..
+        } = &self.principal;
         let is_signed = || match (signed_by, &context.tokens) {
             (Some(key), Some(tokens)) => tokens.has_key(key),
             (signed_by, _) => signed_by.is_none(),
@@ -66,7 +71,10 @@ impl Open {
         expires_at.is_none_or(|at| Timestamp::now() < at)
             && is_signed()
             && is_somewhere(&self.principal, context)
-            && self.household.as_ref().is_none_or(|household| context.directory.household(household).is_some())
+            && self
+                .household
+                .as_ref()
+                .is_none_or(|household| context.directory.household(household).is_some())
     }
 }
 
@@ -79,12 +87,28 @@ impl Seats {
 
 impl Streams {
     /// Gives a principal a place for a stream, where there is one.
-    pub fn take(context: &Arc<Context>, principal: &Principal, household: Option<Id>) -> Result<Seat, Problem> {
+    pub fn take(
+        context: &Arc<Context>,
+        principal: &Principal,
+        household: Option<Id>,
+    ) -> Result<Seat, Problem> {
         let mut seats = context.happenings.streams.seats();
-        let full = |detail: String| Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "streams_limit", detail));
+        let full = |detail: String| {
+            Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "streams_limit",
+                detail,
+            ))
+        };
         let actor = principal.author.actor.clone();
-        if seats.by_actor.get(&actor).is_some_and(|streams| *streams >= STREAMS_PER_PRINCIPAL_MAX) {
-            return full(format!("at most {STREAMS_PER_PRINCIPAL_MAX} streams of one key"));
+        if seats
+            .by_actor
+            .get(&actor)
+            .is_some_and(|streams| *streams >= STREAMS_PER_PRINCIPAL_MAX)
+        {
+            return full(format!(
+                "at most {STREAMS_PER_PRINCIPAL_MAX} streams of one key"
+            ));
         }
         if seats.taken >= STREAMS_MAX {
             return full("too many streams; ask again later".to_owned());
@@ -94,16 +118,30 @@ impl Streams {
         seats.taken += 1;
         *seats.by_actor.entry(actor.clone()).or_default() += 1;
         let (ends, ended) = oneshot::channel();
-        seats.open.insert(number, Open { principal: principal.clone(), household, is_checked: false, _ends: ends });
+        seats.open.insert(
+            number,
+            Open {
+                principal: principal.clone(),
+                household,
+                is_checked: false,
+                _ends: ends,
+            },
+        );
         if !std::mem::replace(&mut seats.is_watched, true) {
             panics::spawn("the end of streams", watch(Arc::clone(context)));
         }
-        Ok(Seat { context: Arc::clone(context), number, actor, ended })
+        Ok(Seat {
+            context: Arc::clone(context),
+            number,
+            actor,
+            ended,
+        })
     }
 
     /// Ends the streams of a principal: its key was revoked.
     pub fn end_of(&self, actor: &str) {
-        self.seats().end(|open| open.principal.author.actor == actor);
+        self.seats()
+            .end(|open| open.principal.author.actor == actor);
     }
 
     /// Ends the streams whose household, device or token is gone.
@@ -119,7 +157,12 @@ impl Streams {
     /// Streams whose key was not looked up yet: their numbers, and the identifiers of the keys.
     fn unchecked(&self) -> Vec<(u64, String)> {
         let of_key = |(number, open): (&u64, &Open)| {
-            let id = open.principal.author.actor.strip_prefix(KEY_ACTOR).filter(|_| !open.is_checked)?;
+            let id = open
+                .principal
+                .author
+                .actor
+                .strip_prefix(KEY_ACTOR)
+                .filter(|_| !open.is_checked)?;
             Some((*number, id.to_owned()))
         };
         self.seats().open.iter().filter_map(of_key).collect()
@@ -173,7 +216,8 @@ impl Drop for Watching {
 /// Looks after all streams while there are any.
 async fn watch(context: Arc<Context>) {
     let watching = Watching(context);
-    let (context, mut audited) = (&watching.0, None);
+    let context = &watching.0;
+    let mut audited = None;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -187,7 +231,10 @@ async fn watch(context: Arc<Context>) {
             }
         }
         if let Err(error) = look_up(context, &mut audited).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "whether keys of open streams were revoked cannot be read");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "whether keys of open streams were revoked cannot be read"
+            );
         }
     }
 }
@@ -198,7 +245,9 @@ async fn look_up(context: &Context, audited: &mut Option<u64>) -> Result<(), Sto
     let revocations = context.store.revocations(*audited).await?;
     *audited = Some(revocations.next);
     if !revocations.actors.is_empty() {
-        streams.seats().end(|open| revocations.actors.contains(&open.principal.author.actor));
+        streams
+            .seats()
+            .end(|open| revocations.actors.contains(&open.principal.author.actor));
     }
     for (number, key) in streams.unchecked() {
         let is_in_force = context.store.is_in_force(&key).await?;

@@ -1,5 +1,6 @@
-//! What is switched: categories, own names, safe search and whether an allow lifts it, and what becomes of names by which devices go around
-//! the filter. For a household, for each of its people and for each of its devices, see [`crate::place`].
+//! What is switched: categories, own names, safe search and whether an allow lifts it, and what
+//! becomes of names by which devices go around the filter. For a household, for each of its people
+//! and for each of its devices, see [`crate::place`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -41,7 +42,8 @@ pub struct OwnNameBody {
     /// `block` or `allow`.
     #[schema(value_type = String)]
     state: SwitchState,
-    /// `exact`, or `subtree` for the name and all below it, which is also what is meant where nothing is said.
+    /// `exact`, or `subtree` for the name and all below it, which is also what is meant where
+    /// nothing is said.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     scope: Option<Scope>,
@@ -51,16 +53,28 @@ pub struct OwnNameBody {
 pub fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
     match context.taxonomy.find(slug) {
         Some(_) => Ok(()),
-        None => Err(Problem::not_found("unknown_category", format!("{slug:?} is not in the taxonomy, see /v1/categories"))
-            .with_field("slug".to_owned())),
+        None => Err(Problem::not_found(
+            "unknown_category",
+            format!("{slug:?} is not in the taxonomy, see /v1/categories"),
+        )
+        .with_field("slug".to_owned())),
     }
 }
 
 /// Reads a name that somebody wants on an own list, or opened for a while.
 pub fn own_name(domain: &str) -> Result<Name, Problem> {
-    let name = Name::parse(domain).map_err(|error| Problem::value("domain", "name", format!("{domain:?}: {error}")))?;
+    let name = Name::parse(domain)
+        .map_err(|error| Problem::value("domain", "name", format!("{domain:?}: {error}")))?;
     // A list that names the root would switch the Internet off, or every protection.
-    if name.borrow().is_root() { Err(Problem::value("domain", "name", "the root is not a name to list")) } else { Ok(name) }
+    if name.borrow().is_root() {
+        Err(Problem::value(
+            "domain",
+            "name",
+            "the root is not a name to list",
+        ))
+    } else {
+        Ok(name)
+    }
 }
 
 /// Blocks or allows a category.
@@ -79,7 +93,9 @@ pub async fn put_category(
     let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {
         let said = json!({ "category": slug, "state": state });
-        settings.categories.insert(slug, set_by(Switch { state }, &actor));
+        settings
+            .categories
+            .insert(slug, set_by(Switch { state }, &actor));
         // A switch is there as long as its category is: setting it makes nothing.
         Ok((StatusCode::OK, said))
     });
@@ -100,7 +116,10 @@ pub async fn delete_category(
     let change = place.change(&context, &author, expected, move |settings| {
         // Inheriting is having no switch, so taking one back that is not there is done already.
         settings.categories.remove(&slug);
-        Ok((StatusCode::OK, json!({ "category": slug, "state": "inherit" })))
+        Ok((
+            StatusCode::OK,
+            json!({ "category": slug, "state": "inherit" }),
+        ))
     });
     change.await
 }
@@ -116,7 +135,8 @@ pub async fn put_name(
     IfMatch(expected): IfMatch,
     Body(OwnNameBody { state, scope }): Body<OwnNameBody>,
 ) -> Result<Response, Problem> {
-    let (name, scope) = (own_name(&place.item::<String>("domain")?)?, scope.unwrap_or(Scope::Subtree));
+    let name = own_name(&place.item::<String>("domain")?)?;
+    let scope = scope.unwrap_or(Scope::Subtree);
     if !is_own_scope(scope) {
         return Err(Problem::value("scope", "scope", "exact or subtree"));
     }
@@ -126,9 +146,16 @@ pub async fn put_name(
     let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {
         let said = json!({ "name": name, "state": state, "scope": scope });
-        let is_new = settings.names.insert(name, set_by(OwnName { state, scope }, &actor)).is_none();
+        let is_new = settings
+            .names
+            .insert(name, set_by(OwnName { state, scope }, &actor))
+            .is_none();
         if settings.names.len() > OWN_NAMES_MAX {
-            return Err(Problem::value("domain", "limit", format!("an own list has at most {OWN_NAMES_MAX} names")));
+            return Err(Problem::value(
+                "domain",
+                "limit",
+                format!("an own list has at most {OWN_NAMES_MAX} names"),
+            ));
         }
         Ok((made_or_changed(is_new), said))
     });
@@ -145,15 +172,22 @@ pub async fn delete_name(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let name = own_name(&place.item::<String>("domain")?)?;
-    let change = place.change(&context, &author, expected, move |settings| match settings.names.remove(&name) {
+    let change = place.change(&context, &author, expected, move |settings| match settings
+        .names
+        .remove(&name)
+    {
         Some(_) => Ok((StatusCode::OK, json!({ "name": name, "state": "inherit" }))),
-        None => Err(Problem::not_found("unknown_name", format!("{name} is not in the list"))),
+        None => Err(Problem::not_found(
+            "unknown_name",
+            format!("{name} is not in the list"),
+        )),
     });
     change.await
 }
 
-/// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google, youtube, bing, duckduckgo, ecosia, pixabay,
-/// yandex, brave, qwant). `null` inherits; an engine that is not named keeps what it has.
+/// Sets the safe search of engines: `off`, `moderate` or `strict` by the engine's name (google,
+/// youtube, bing, duckduckgo, ecosia, pixabay, yandex, brave, qwant). `null` inherits; an engine
+/// that is not named keeps what it has.
 #[utoipa::path(put, path = "/v1/households/{id}/safe-search", tag = "switches", request_body = BTreeMap<String, Option<String>>,
     params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = shapes::SafeSearchWritten), (status = 404, description = "no such place"), (status = 422, description = "no such engine or level")))]
@@ -164,26 +198,46 @@ pub async fn put_safe_search(
     IfMatch(expected): IfMatch,
     Body(levels): Body<BTreeMap<String, Option<SearchLevel>>>,
 ) -> Result<Response, Problem> {
-    if let Some(unknown) = levels.keys().find(|engine| Specials::shipped().engine(engine).is_none()) {
-        let known: Vec<&str> = Specials::shipped().engines().iter().map(|engine| engine.slug.as_str()).collect();
-        return Err(Problem::value(unknown, "unknown_engine", format!("{unknown:?} is no engine; one of {}", known.join(", "))));
+    if let Some(unknown) = levels
+        .keys()
+        .find(|engine| Specials::shipped().engine(engine).is_none())
+    {
+        let known: Vec<&str> = Specials::shipped()
+            .engines()
+            .iter()
+            .map(|engine| engine.slug.as_str())
+            .collect();
+        return Err(Problem::value(
+            unknown,
+            "unknown_engine",
+            format!("{unknown:?} is no engine; one of {}", known.join(", ")),
+        ));
     }
     let actor = author.actor.clone();
     let change = place.change(&context, &author, expected, move |settings| {
         for (engine, level) in levels {
             match level {
-                Some(level) => drop(settings.safe_search.insert(engine, set_by(SafeSearch { level }, &actor))),
+                Some(level) => drop(
+                    settings
+                        .safe_search
+                        .insert(engine, set_by(SafeSearch { level }, &actor)),
+                ),
                 None => drop(settings.safe_search.remove(&engine)),
             }
         }
-        let set: BTreeMap<&String, SearchLevel> = settings.safe_search.iter().map(|(engine, set)| (engine, set.value.level)).collect();
+        let set: BTreeMap<&String, SearchLevel> = settings
+            .safe_search
+            .iter()
+            .map(|(engine, set)| (engine, set.value.level))
+            .collect();
         Ok((StatusCode::OK, json!({ "safe_search": set })))
     });
     change.await
 }
 
-/// Says whether an allow or a grant of a search engine also lifts its safe search: `allow` says that it does. Where nobody says so, what is
-/// opened is still led to the engine's address for families. The holder of the account is told of an `allow`.
+/// Says whether an allow or a grant of a search engine also lifts its safe search: `allow` says
+/// that it does. Where nobody says so, what is opened is still led to the engine's address for
+/// families. The holder of the account is told of an `allow`.
 #[utoipa::path(put, path = "/v1/households/{id}/search-unlock", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = shapes::SearchUnlockWritten), (status = 404, description = "no such place")))]
 pub async fn put_search_unlock(
@@ -217,8 +271,8 @@ pub async fn delete_search_unlock(
     change.await
 }
 
-/// Says what becomes of the names by which software would go around the filter without being asked (canary names, private relays): `block`
-/// answers them negatively, so that it does not.
+/// Says what becomes of the names by which software would go around the filter without being asked
+/// (canary names, private relays): `block` answers them negatively, so that it does not.
 #[utoipa::path(put, path = "/v1/households/{id}/bypass", tag = "switches", request_body = SwitchBody, params(("id" = String, Path)),
     responses((status = 200, description = "set, and true from the next query on", body = shapes::BypassWritten), (status = 404, description = "no such place")))]
 pub async fn put_bypass(

@@ -1,7 +1,9 @@
-//! Secrets do not leave: what is shown of a feed's definition, and how a definition that was shown comes back.
+//! Secrets do not leave: what is shown of a feed's definition, and how a definition that was shown
+//! comes back.
 //!
-//! Hidden are passwords and keys that stand in the definition itself (not references such as `env:NAME`), and in every address what
-//! stands before the host and behind the question mark, where providers put licence keys.
+//! Hidden are passwords and keys that stand in the definition itself (not references such as
+//! `env:NAME`), and in every address what stands before the host and behind the question mark,
+//! where providers put licence keys.
 
 use serde_json::Value;
 
@@ -19,10 +21,15 @@ pub fn definition(document: &Value) -> Value {
 
 fn veil(key: &str, value: &Value) -> Value {
     match value {
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), veil(key, value))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.clone(), veil(key, value)))
+            .collect(),
         Value::Array(items) => items.iter().map(|item| veil(key, item)).collect(),
         Value::String(text) if !SECRET_KEYS.contains(&key) => address(text).into(),
-        Value::String(text) if text.starts_with("env:") || text.starts_with("file:") => text.as_str().into(),
+        Value::String(text) if text.starts_with("env:") || text.starts_with("file:") => {
+            text.as_str().into()
+        }
         _ if SECRET_KEYS.contains(&key) => HIDDEN.into(),
         other => other.clone(),
     }
@@ -30,7 +37,9 @@ fn veil(key: &str, value: &Value) -> Value {
 
 /// An address without user, password and query; other text as it is.
 pub fn address(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
     let (rest, query) = match rest.split_once('?') {
         Some((rest, _)) => (rest, format!("?{HIDDEN}")),
         None => (rest, String::new()),
@@ -42,9 +51,12 @@ pub fn address(text: &str) -> String {
     }
 }
 
-/// A sentence without the secrets of the addresses in it: libraries write whole addresses into their complaints.
+/// A sentence without the secrets of the addresses in it: libraries write whole addresses into
+/// their complaints.
 pub fn sentence(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace).map(address_and_space).collect()
+    text.split_inclusive(char::is_whitespace)
+        .map(address_and_space)
+        .collect()
 }
 
 fn address_and_space(word: &str) -> String {
@@ -52,10 +64,15 @@ fn address_and_space(word: &str) -> String {
     address(bare) + &word[bare.len()..]
 }
 
-/// Puts the secrets back into a definition that was shown, changed and sent again, or names the key whose secret must be given. Whoever
-/// changes an address gives its secrets again: otherwise a definition could be sent back to have its secrets sent to somebody else.
+/// Puts the secrets back into a definition that was shown, changed and sent again, or names the key
+/// whose secret must be given. Whoever changes an address gives its secrets again: otherwise a
+/// definition could be sent back to have its secrets sent to somebody else.
 pub fn lift(shown: Value, before: Option<&Value>) -> Result<Value, String> {
-    let moved = |before: &Value| ADDRESS_KEYS.iter().any(|key| !is_same_address(&shown[key], &before[key]));
+    let moved = |before: &Value| {
+        ADDRESS_KEYS
+            .iter()
+            .any(|key| !is_same_address(&shown[key], &before[key]))
+    };
     let known = before.filter(|before| !moved(before));
     let lifted = lift_value("", shown, known);
     match hidden_key("", &lifted) {
@@ -78,7 +95,11 @@ fn lift_value(key: &str, shown: Value, before: Option<&Value>) -> Value {
             };
             fields.into_iter().map(lift).collect()
         }
-        (Value::String(text), Some(before)) if text.contains(HIDDEN) && veil(key, before) == text.as_str() => before.clone(),
+        (Value::String(text), Some(before))
+            if text.contains(HIDDEN) && veil(key, before) == text.as_str() =>
+        {
+            before.clone()
+        }
         (other, _) => other,
     }
 }
@@ -86,7 +107,9 @@ fn lift_value(key: &str, shown: Value, before: Option<&Value>) -> Value {
 /// The first key whose value still is what stands in the place of a secret.
 fn hidden_key(key: &str, value: &Value) -> Option<String> {
     match value {
-        Value::Object(fields) => fields.iter().find_map(|(key, value)| hidden_key(key, value)),
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(key, value)| hidden_key(key, value)),
         Value::String(text) if text.contains(HIDDEN) => Some(key.to_owned()),
         _ => None,
     }
@@ -107,26 +130,53 @@ mod tests {
         });
         let shown = definition(&kept);
         assert!(!shown.to_string().contains("hunter2"), "{shown}");
-        assert_eq!(shown["source"], "https://(hidden)@lists.example/a@b/list.gz?(hidden)");
-        assert_eq!((&shown["bearer"], &shown["tsig"]), (&json!("env:TOKEN"), &json!({ "name": "key.", "secret": "(hidden)" })));
+        assert_eq!(
+            shown["source"],
+            "https://(hidden)@lists.example/a@b/list.gz?(hidden)"
+        );
+        assert_eq!(
+            (&shown["bearer"], &shown["tsig"]),
+            (
+                &json!("env:TOKEN"),
+                &json!({ "name": "key.", "secret": "(hidden)" })
+            )
+        );
         for key in ["name", "interval_s", "username", "categories", "must_match"] {
             assert_eq!(shown[key], kept[key]);
         }
-        assert_eq!(definition(&json!({ "password": ["hunter2"], "bearer": 7 })).to_string().matches("hunter2").count(), 0);
-        assert_eq!(lift(shown.clone(), Some(&kept)), Ok(kept.clone()), "what was shown can be sent back");
-        let changed =
-            json!({ "name": "bets", "interval_s": 9, "source": shown["source"], "sha256_url": shown["sha256_url"], "bearer": "new" });
+        assert_eq!(
+            definition(&json!({ "password": ["hunter2"], "bearer": 7 }))
+                .to_string()
+                .matches("hunter2")
+                .count(),
+            0
+        );
+        assert_eq!(
+            lift(shown.clone(), Some(&kept)),
+            Ok(kept.clone()),
+            "what was shown can be sent back"
+        );
+        let changed = json!({ "name": "bets", "interval_s": 9, "source": shown["source"], "sha256_url": shown["sha256_url"], "bearer": "new" });
         let lifted = lift(changed, Some(&kept)).unwrap();
-        assert_eq!((&lifted["source"], &lifted["interval_s"], &lifted["bearer"]), (&kept["source"], &json!(9), &json!("new")));
-        assert_eq!(lift(shown, None), Err("password".to_owned()), "there is nothing to put in its place");
+        assert_eq!(
+            (&lifted["source"], &lifted["interval_s"], &lifted["bearer"]),
+            (&kept["source"], &json!(9), &json!("new"))
+        );
+        assert_eq!(
+            lift(shown, None),
+            Err("password".to_owned()),
+            "there is nothing to put in its place"
+        );
     }
 
     #[test]
     fn a_hidden_secret_is_never_sent_to_another_address() {
         let kept = json!({ "source": "https://lists.example/a", "password": "hunter2", "sha256_url": "https://lists.example/sum" });
-        for (key, address) in
-            [("source", "https://thief.example/a"), ("sha256_url", "https://thief.example/a"), ("signature_url", "https://thief.example/a")]
-        {
+        for (key, address) in [
+            ("source", "https://thief.example/a"),
+            ("sha256_url", "https://thief.example/a"),
+            ("signature_url", "https://thief.example/a"),
+        ] {
             let mut sent = definition(&kept);
             sent[key] = address.into();
             assert_eq!(lift(sent, Some(&kept)), Err("password".to_owned()), "{key}");
@@ -138,9 +188,15 @@ mod tests {
     #[test]
     fn a_complaint_keeps_its_words_and_loses_the_secrets_of_its_addresses() {
         let complaint = "no answer from https://ox:hunter2@lists.example/a?k=hunter2 within\n300 s";
-        assert_eq!(sentence(complaint), "no answer from https://(hidden)@lists.example/a?(hidden) within\n300 s");
+        assert_eq!(
+            sentence(complaint),
+            "no answer from https://(hidden)@lists.example/a?(hidden) within\n300 s"
+        );
         assert_eq!(sentence("twice two is four"), "twice two is four");
         assert_eq!(address("/srv/lists/a?b"), "/srv/lists/a?b");
-        assert_eq!(address("rpz://192.0.2.1:53/zone"), "rpz://192.0.2.1:53/zone");
+        assert_eq!(
+            address("rpz://192.0.2.1:53/zone"),
+            "rpz://192.0.2.1:53/zone"
+        );
     }
 }

@@ -1,11 +1,12 @@
-//! The quick way: rows that a provider changed become the next generation, without reading the rest of any feed.
+//! The quick way: rows that a provider changed become the next generation, without reading the rest
+//! of any feed.
 //!
 //! ```text
 //! rows ── the same parsers and the same guard ──> what the feed says of each name now ── gates ──> delta
 //! ```
 //!
-//! What other feeds say of these names stays. Nothing here touches what is in use or writes a file: the caller writes the delta, and
-//! lays it over the lists.
+//! What other feeds say of these names stays. Nothing here touches what is in use or writes a file:
+//! the caller writes the delta, and lays it over the lists.
 
 mod answers;
 mod desk;
@@ -35,7 +36,8 @@ const BAD_ROWS_MIN: u64 = 5;
 /// Why rows did not become a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The lists do not have the version that the rows continue, or hold the feed back: it has to be read as a whole.
+    /// The lists do not have the version that the rows continue, or hold the feed back: it has to
+    /// be read as a whole.
     #[error("the rows do not continue what is live")]
     NotContinued,
     /// A gate stopped them.
@@ -54,7 +56,8 @@ pub enum ChangeError {
 pub struct Proposal {
     /// What it changes.
     pub delta: Delta,
-    /// The names that it would block, and those that it would no longer block, as [`crate::review`] keeps them.
+    /// The names that it would block, and those that it would no longer block, as [`crate::review`]
+    /// keeps them.
     pub changes: Vec<crate::review::Change>,
     /// Entries of the feed then.
     pub entries: u64,
@@ -98,7 +101,13 @@ pub fn propose(
     let has = read.applied_to(&summary.report, &finished);
     let stop = by_rows(read.bad, changed.rows.len() as u64)
         .and_then(|()| by_emptiness(feed, &has))
-        .and_then(|()| by_size(feed, summary.report.entries + summary.report.paths, has.entries + has.paths))
+        .and_then(|()| {
+            by_size(
+                feed,
+                summary.report.entries + summary.report.paths,
+                has.entries + has.paths,
+            )
+        })
         .and_then(|()| desk.sentry(feed, &own).judge())
         .and_then(|()| by_suffixes(feed, &summary.report, &has))
         .and_then(|()| by_own_names(Some(&summary.report), &denied));
@@ -110,7 +119,10 @@ pub fn propose(
         read_at: now,
         fingerprint: source::fingerprint(feed, &plan.directory),
         refused: None,
-        report: FeedReport { own_names: denied.len() as u64, ..has },
+        report: FeedReport {
+            own_names: denied.len() as u64,
+            ..has
+        },
         ..summary.clone()
     };
     let header = Header {
@@ -121,11 +133,21 @@ pub fn propose(
         arrivals: finished.arrivals,
         answers: desk.new_answers(&mut finished.changes),
         names: lists.header().names.saturating_add_signed(finished.names),
-        entries: (lists.header().entries + has.entries + has.paths).saturating_sub(summary.report.entries + summary.report.paths),
+        entries: (lists.header().entries + has.entries + has.paths)
+            .saturating_sub(summary.report.entries + summary.report.paths),
         ..lists.header().clone()
     };
-    let delta = Delta { path: path.to_owned(), header, changes: finished.changes, sha256: String::new() };
-    let proposal = Proposal { delta, changes: finished.told, entries };
+    let delta = Delta {
+        path: path.to_owned(),
+        header,
+        changes: finished.changes,
+        sha256: String::new(),
+    };
+    let proposal = Proposal {
+        delta,
+        changes: finished.told,
+        entries,
+    };
     match stop {
         Ok(()) => Ok(proposal),
         Err(stop) => Err(ChangeError::Stopped(stop, Box::new(proposal))),
@@ -135,19 +157,27 @@ pub fn propose(
 /// A feed's summary in lists, if it was defined there as it is now.
 fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedSummary)> {
     let mut summaries = (0..).zip(&lists.header().feeds);
-    summaries.find(|(_, summary)| summary.name == feed.name && !summary.withdrawn && summary.definition == feed.definition())
+    summaries.find(|(_, summary)| {
+        summary.name == feed.name && !summary.withdrawn && summary.definition == feed.definition()
+    })
 }
 
 fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(Gate::BadRows, format!("{bad} of its {rows} changed rows are bad")));
+        return Err(Stop::new(
+            Gate::BadRows,
+            format!("{bad} of its {rows} changed rows are bad"),
+        ));
     }
     Ok(())
 }
 
 fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Stop> {
     if has.entries + has.paths == 0 && !feed.allow_empty {
-        return Err(Stop::new(Gate::Empty, "no entry would be left; allow_empty = true would take it as empty"));
+        return Err(Stop::new(
+            Gate::Empty,
+            "no entry would be left; allow_empty = true would take it as empty",
+        ));
     }
     Ok(())
 }
@@ -155,7 +185,10 @@ fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Stop> {
 fn by_suffixes(feed: &Feed, had: &FeedReport, has: &FeedReport) -> Result<(), Stop> {
     if has.registry_suffixes > had.registry_suffixes && !feed.force_public_suffixes {
         let new = has.registry_suffixes - had.registry_suffixes;
-        return Err(Stop::new(Gate::PublicSuffix, format!("{new} of its new entries cover a registry's suffix")));
+        return Err(Stop::new(
+            Gate::PublicSuffix,
+            format!("{new} of its new entries cover a registry's suffix"),
+        ));
     }
     Ok(())
 }

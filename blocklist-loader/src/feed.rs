@@ -1,7 +1,8 @@
 //! One feed as the configuration defines it: where it comes from, how to read it, what it is for.
 //!
-//! A definition is checked once, when the configuration is read, with an error that says which words would be right.
-//! Whether the source exists is not asked here: a missing file refuses its feed, it does not stop the program.
+//! A definition is checked once, when the configuration is read, with an error that says which
+//! words would be right. Whether the source exists is not asked here: a missing file refuses its
+//! feed, it does not stop the program.
 
 mod bounds;
 mod transport;
@@ -22,7 +23,8 @@ pub use transport::{Matching, Secret, Tsig, TsigAlgorithm};
 
 use crate::source::hexadecimal;
 
-/// Raised whenever the same file would now be read differently: entries read the old way are then read again.
+/// Raised whenever the same file would now be read differently: entries read the old way are then
+/// read again.
 const READING_VERSION: u32 = 2;
 /// The longest name of a feed, in octets: it stands in URLs, in metrics and in every explanation.
 const FEED_NAME_OCTETS_MAX: usize = 64;
@@ -105,11 +107,18 @@ pub struct Feed {
     /// The key that transfers are signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tsig: Option<Tsig>,
-    /// By how many percent of its entries a version may be smaller than the last good one; 0: by any.
-    #[serde(default = "max_shrink_percent", skip_serializing_if = "is_max_shrink_percent")]
+    /// By how many percent of its entries a version may be smaller than the last good one; 0: by
+    /// any.
+    #[serde(
+        default = "max_shrink_percent",
+        skip_serializing_if = "is_max_shrink_percent"
+    )]
     pub max_shrink_percent: u32,
     /// By how many percent it may be larger; 0: by any.
-    #[serde(default = "max_growth_percent", skip_serializing_if = "is_max_growth_percent")]
+    #[serde(
+        default = "max_growth_percent",
+        skip_serializing_if = "is_max_growth_percent"
+    )]
     pub max_growth_percent: u32,
     /// Names that every good version covers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -120,7 +129,8 @@ pub struct Feed {
     /// The age of the last successful fetch that is an alarm, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u32>,
-    /// What it may reach, where it was defined over the API; none where the configuration defines it. No definition can say this itself.
+    /// What it may reach, where it was defined over the API; none where the configuration defines
+    /// it. No definition can say this itself.
     #[serde(skip)]
     pub bounds: Option<Bounds>,
 }
@@ -133,7 +143,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Defaults that are no zeroes, each with the question whether a value is it: what nobody said is not written either.
+/// Defaults that are no zeroes, each with the question whether a value is it: what nobody said is
+/// not written either.
 macro_rules! defaults {
     ($($name:ident, $is:ident = $value:literal;)*) => {$(
         fn $name() -> u32 {
@@ -220,7 +231,9 @@ pub struct FeedError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FeedFault {
     /// A name that would not survive a URL or a log line.
-    #[error("name must be 1 to {FEED_NAME_OCTETS_MAX} characters, none of them a slash or a control character")]
+    #[error(
+        "name must be 1 to {FEED_NAME_OCTETS_MAX} characters, none of them a slash or a control character"
+    )]
     Name,
     /// Two feeds of one name.
     #[error("name stands twice; every feed needs its own")]
@@ -229,13 +242,17 @@ pub enum FeedFault {
     #[error("source is empty; name a file, a folder, or an address to fetch it from")]
     SourceEmpty,
     /// A source whose scheme nobody speaks.
-    #[error("source {0:?} cannot be fetched; name a file or a folder, or begin with http://, https:// or rpz://")]
+    #[error(
+        "source {0:?} cannot be fetched; name a file or a folder, or begin with http://, https:// or rpz://"
+    )]
     SourceUnknown(String),
     /// A source that begins well and then is no address.
     #[error("source is no address: {0}")]
     SourceMalformed(String),
     /// Credentials where everybody sees them.
-    #[error("source holds a password, which would be shown with it; put it into username and password")]
+    #[error(
+        "source holds a password, which would be shown with it; put it into username and password"
+    )]
     SourceWithCredentials,
     /// A format and a source that do not belong together.
     #[error("format \"{format}\" cannot come from source {source_text:?}; {right}")]
@@ -269,7 +286,9 @@ pub enum FeedFault {
     #[error("credentials are username and password together, or bearer alone")]
     Credentials,
     /// A key that no signature can be checked with.
-    #[error("minisign_key is no public key of minisign: the line of 56 characters in its .pub file")]
+    #[error(
+        "minisign_key is no public key of minisign: the line of 56 characters in its .pub file"
+    )]
     MinisignKey,
     /// A key that no transfer can be signed with.
     #[error("tsig: {0}")]
@@ -283,10 +302,14 @@ pub enum FeedFault {
         name: String,
     },
     /// Nobody says what a bare name means.
-    #[error("scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants")]
+    #[error(
+        "scope is missing: format \"{0}\" does not say what a bare name means; one of exact, subtree, descendants"
+    )]
     ScopeMissing(Format),
     /// The configuration says one thing and the rows another.
-    #[error("scope contradicts format \"{0}\", whose rows say themselves what they cover; leave it out")]
+    #[error(
+        "scope contradicts format \"{0}\", whose rows say themselves what they cover; leave it out"
+    )]
     ScopeContradicts(Format),
     /// Neither `category` nor `categories`.
     #[error("category is missing; name one of the taxonomy's slugs")]
@@ -349,7 +372,10 @@ impl Feed {
     /// # Errors
     /// The first thing that is wrong with it, see [`FeedFault`].
     pub fn check(&self, taxonomy: &Taxonomy) -> Result<(), FeedError> {
-        self.fault(taxonomy).map_err(|fault| FeedError { feed: self.name.clone(), fault })
+        self.fault(taxonomy).map_err(|fault| FeedError {
+            feed: self.name.clone(),
+            fault,
+        })
     }
 
     /// Checks all definitions, and that no two feeds share a name.
@@ -360,7 +386,10 @@ impl Feed {
         for (place, feed) in feeds.iter().enumerate() {
             feed.check(taxonomy)?;
             if feeds[..place].iter().any(|other| other.name == feed.name) {
-                return Err(FeedError { feed: feed.name.clone(), fault: FeedFault::Twice });
+                return Err(FeedError {
+                    feed: feed.name.clone(),
+                    fault: FeedFault::Twice,
+                });
             }
         }
         Ok(())
@@ -374,18 +403,23 @@ impl Feed {
         }
         self.password = self.password.map(|secret| secret.rooted(base));
         self.bearer = self.bearer.map(|secret| secret.rooted(base));
-        self.tsig = self.tsig.map(|tsig| Tsig { secret: tsig.secret.rooted(base), ..tsig });
+        self.tsig = self.tsig.map(|tsig| Tsig {
+            secret: tsig.secret.rooted(base),
+            ..tsig
+        });
         self
     }
 
-    /// Whether a fetcher puts the content into a spool, from which it is then read. A folder with a category feed is
-    /// followed as if it were far away: manifest, sequences and checksums are the same.
+    /// Whether a fetcher puts the content into a spool, from which it is then read. A folder with a
+    /// category feed is followed as if it were far away: manifest, sequences and checksums are the
+    /// same.
     #[must_use]
     pub fn is_fetched(&self) -> bool {
         is_remote(&self.source) || matches!(self.format, Format::CategoryFeed | Format::Rpz)
     }
 
-    /// How often the source is asked. None where the source itself says it: a zone in its SOA record.
+    /// How often the source is asked. None where the source itself says it: a zone in its SOA
+    /// record.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
         let usual = match self.format {
@@ -393,15 +427,20 @@ impl Feed {
             Format::CategoryFeed => Some(CATEGORY_FEED_INTERVAL_S),
             _ => Some(HTTP_INTERVAL_S),
         };
-        self.interval_s.or(usual).map(|seconds| Duration::from_secs(seconds.into()))
+        self.interval_s
+            .or(usual)
+            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The age of the last successful fetch at which there must be an alarm.
     #[must_use]
     pub fn max_age(&self) -> Duration {
-        let interval = self.interval().unwrap_or(Duration::from_secs(HTTP_INTERVAL_S.into()));
+        let interval = self
+            .interval()
+            .unwrap_or(Duration::from_secs(HTTP_INTERVAL_S.into()));
         let usual = (interval * AGE_INTERVALS).max(Duration::from_secs(AGE_S_MIN.into()));
-        self.max_age_s.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
+        self.max_age_s
+            .map_or(usual, |seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The most octets of content, decompressed.
@@ -409,8 +448,8 @@ impl Feed {
         u64::from(self.size_max_mib) << 20
     }
 
-    /// What a bare name in this feed means. squidGuard itself defines a listed domain as the domain and all below it,
-    /// so there alone a missing scope has a meaning.
+    /// What a bare name in this feed means. squidGuard itself defines a listed domain as the domain
+    /// and all below it, so there alone a missing scope has a meaning.
     pub(crate) fn bare_scope(&self) -> Scope {
         self.scope.unwrap_or(Scope::Subtree)
     }
@@ -423,31 +462,55 @@ impl Feed {
     /// The slugs this feed can give, in a stable order.
     pub(crate) fn slugs(&self) -> impl Iterator<Item = &str> {
         let clean = |slug: &&str| self.format == Format::CategoryFeed && *slug == CLEAN;
-        self.category.iter().chain(self.categories.values()).map(String::as_str).filter(move |slug| !clean(slug))
+        self.category
+            .iter()
+            .chain(self.categories.values())
+            .map(String::as_str)
+            .filter(move |slug| !clean(slug))
     }
 
-    /// Whether the feed sorts names into categories, in contrast to orders and names that are never blocked.
+    /// Whether the feed sorts names into categories, in contrast to orders and names that are never
+    /// blocked.
     pub(crate) fn is_about_categories(&self) -> bool {
         self.category.is_some() || !self.categories.is_empty()
     }
 
-    /// Digest of all that decides how the sources are read, as the artefact keeps it. How they are fetched, and what is
-    /// asked of them before they are taken, changes nothing in what they mean.
+    /// Digest of all that decides how the sources are read, as the artefact keeps it. How they are
+    /// fetched, and what is asked of them before they are taken, changes nothing in what they mean.
     pub(crate) fn definition(&self) -> String {
         self.definition_of(READING_VERSION)
     }
 
-    /// Whether a digest is that of this definition, read by this version of the program or by an earlier one.
+    /// Whether a digest is that of this definition, read by this version of the program or by an
+    /// earlier one.
     pub(crate) fn was_defined_so(&self, digest: &str) -> bool {
         (1..=READING_VERSION).any(|version| self.definition_of(version) == digest)
     }
 
     /// Digest of what a version of it is asked before it is taken.
     pub(crate) fn demands(&self, own_names: &[Name]) -> String {
-        let Self { max_shrink_percent, max_growth_percent, must_match, must_not_match, .. } = self;
+        let Self {
+            max_shrink_percent,
+            max_growth_percent,
+            must_match,
+            must_not_match,
+            ..
+        } = self;
         let own: Vec<String> = own_names.iter().map(ToString::to_string).collect();
-        let json = serde_json::to_vec(&(max_shrink_percent, max_growth_percent, must_match, must_not_match, own)).expect("plain data");
-        hexadecimal(&Sha256::new().chain_update(self.definition()).chain_update(json).finalize())
+        let json = serde_json::to_vec(&(
+            max_shrink_percent,
+            max_growth_percent,
+            must_match,
+            must_not_match,
+            own,
+        ))
+        .expect("plain data");
+        hexadecimal(
+            &Sha256::new()
+                .chain_update(self.definition())
+                .chain_update(json)
+                .finalize(),
+        )
     }
 
     fn definition_of(&self, reading_version: u32) -> String {
@@ -464,12 +527,21 @@ impl Feed {
             ..plain
         };
         let json = serde_json::to_vec(&meaning).expect("a feed is plain data");
-        hexadecimal(&Sha256::new().chain_update(reading_version.to_be_bytes()).chain_update(json).finalize())
+        hexadecimal(
+            &Sha256::new()
+                .chain_update(reading_version.to_be_bytes())
+                .chain_update(json)
+                .finalize(),
+        )
     }
 
     fn fault(&self, taxonomy: &Taxonomy) -> Result<(), FeedFault> {
         let name_fits = (1..=FEED_NAME_OCTETS_MAX).contains(&self.name.len());
-        if !name_fits || self.name.contains(|character: char| character == '/' || character.is_control()) {
+        if !name_fits
+            || self
+                .name
+                .contains(|character: char| character == '/' || character.is_control())
+        {
             return Err(FeedFault::Name);
         }
         if self.source.is_empty() {
@@ -478,7 +550,11 @@ impl Feed {
         self.transport_fault()?;
         self.gate_fault()?;
         match self.scope {
-            None if matches!(self.format, Format::Domains | Format::Hosts | Format::Wildcard) => {
+            None if matches!(
+                self.format,
+                Format::Domains | Format::Hosts | Format::Wildcard
+            ) =>
+            {
                 return Err(FeedFault::ScopeMissing(self.format));
             }
             Some(Scope::Exact | Scope::Descendants) if self.format.rows_carry_scope() => {
@@ -489,14 +565,24 @@ impl Feed {
         match (self.category.is_some(), self.categories.is_empty()) {
             (true, false) => return Err(FeedFault::CategoryTwice),
             // An order is not about a category, nor is a name that is never blocked.
-            (false, true) if matches!(self.tier, Tier::Choice | Tier::Security) => return Err(FeedFault::CategoryMissing),
-            (false, false) if !matches!(self.format, Format::Squidguard | Format::CategoryFeed | Format::Rpz) => {
+            (false, true) if matches!(self.tier, Tier::Choice | Tier::Security) => {
+                return Err(FeedFault::CategoryMissing);
+            }
+            (false, false)
+                if !matches!(
+                    self.format,
+                    Format::Squidguard | Format::CategoryFeed | Format::Rpz
+                ) =>
+            {
                 return Err(FeedFault::CategoriesWithoutFolders(self.format));
             }
             _ => {}
         }
         match self.slugs().find(|slug| taxonomy.find(slug).is_none()) {
-            Some(slug) => Err(FeedFault::CategoryUnknown { slug: slug.to_owned(), nearest: nearest(slug, taxonomy) }),
+            Some(slug) => Err(FeedFault::CategoryUnknown {
+                slug: slug.to_owned(),
+                nearest: nearest(slug, taxonomy),
+            }),
             None => Ok(()),
         }
     }
@@ -514,9 +600,18 @@ impl Feed {
                 return Err(FeedFault::Range { key, least, most });
             }
         }
-        let canaries = [("must_match", &self.must_match), ("must_not_match", &self.must_not_match)];
-        for (key, name) in canaries.into_iter().flat_map(|(key, names)| names.iter().map(move |name| (key, name))) {
-            Name::parse(name).map_err(|_| FeedFault::NotAName { key, name: name.clone() })?;
+        let canaries = [
+            ("must_match", &self.must_match),
+            ("must_not_match", &self.must_not_match),
+        ];
+        for (key, name) in canaries
+            .into_iter()
+            .flat_map(|(key, names)| names.iter().map(move |name| (key, name)))
+        {
+            Name::parse(name).map_err(|_| FeedFault::NotAName {
+                key,
+                name: name.clone(),
+            })?;
         }
         Ok(())
     }
@@ -529,10 +624,17 @@ fn is_remote(source: &str) -> bool {
 
 /// The slug that differs least from what was written, if it differs little.
 fn nearest(written: &str, taxonomy: &Taxonomy) -> Option<String> {
-    // Two slips of the finger, or a third of a long word: beyond that a suggestion would only puzzle.
+    // Two slips of the finger, or a third of a long word: beyond that a suggestion would only
+    // puzzle.
     let most = (written.len() / 3).max(2);
-    let distances = taxonomy.categories().iter().map(|category| (distance(written, &category.slug), &category.slug));
-    distances.min().filter(|(distance, _)| *distance <= most).map(|(_, slug)| slug.clone())
+    let distances = taxonomy
+        .categories()
+        .iter()
+        .map(|category| (distance(written, &category.slug), &category.slug));
+    distances
+        .min()
+        .filter(|(distance, _)| *distance <= most)
+        .map(|(_, slug)| slug.clone())
 }
 
 /// Levenshtein's distance, over octets.

@@ -1,6 +1,6 @@
-//! Getting what providers publish. A fetcher verifies transport (octets, checksums, signatures, sizes, times, sequences),
-//! puts the content into its feed's spool in one step, and reports. Whether the content is good for the lists is not
-//! asked here.
+//! Getting what providers publish. A fetcher verifies transport (octets, checksums, signatures,
+//! sizes, times, sequences), puts the content into its feed's spool in one step, and reports.
+//! Whether the content is good for the lists is not asked here.
 
 mod address;
 pub(crate) mod category;
@@ -32,19 +32,26 @@ pub enum Fetcher {
 }
 
 impl Fetcher {
-    /// For a feed that is fetched, whose definition was checked. `directory` is that of the artefacts.
+    /// For a feed that is fetched, whose definition was checked. `directory` is that of the
+    /// artefacts.
     ///
     /// # Errors
     /// The spool cannot be opened, or nothing can be asked at all.
     pub fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
         match feed.format {
-            Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(feed, directory)?))),
-            Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(Settings::of(feed)?, &folder_of(directory, &feed.name))?))),
+            Format::CategoryFeed => Ok(Self::CategoryFeed(Box::new(category::CategoryFeed::new(
+                feed, directory,
+            )?))),
+            Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(
+                Settings::of(feed)?,
+                &folder_of(directory, &feed.name),
+            )?))),
             _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),
         }
     }
 
-    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other threads than the caller's.
+    /// Asks the provider, once. It needs a runtime of tokio; the disk is waited for on other
+    /// threads than the caller's.
     ///
     /// # Errors
     /// See [`FetchError`]. The spool then holds what it held.
@@ -56,32 +63,43 @@ impl Fetcher {
         }
     }
 
-    /// Whether the disk takes as much as the feed's content has now, and a mebibyte: after it refused, there is no use in asking a provider
-    /// before that.
+    /// Whether the disk takes as much as the feed's content has now, and a mebibyte: after it
+    /// refused, there is no use in asking a provider before that.
     pub async fn has_room(&self) -> bool {
         let spool = match self {
             Self::Http(list) => list.spool().clone(),
             Self::CategoryFeed(feed) => feed.spool().clone(),
             Self::Transfer(transfer) => transfer.spool().clone(),
         };
-        tokio::task::spawn_blocking(move || spool.has_room()).await.unwrap_or(true)
+        tokio::task::spawn_blocking(move || spool.has_room())
+            .await
+            .unwrap_or(true)
     }
 
-    /// How long to wait before the next fetch, where that is not for the definition alone to say: a zone has its refresh,
-    /// and its retry after a failure.
+    /// How long to wait before the next fetch, where that is not for the definition alone to say: a
+    /// zone has its refresh, and its retry after a failure.
     #[must_use]
     pub fn interval(&self) -> Option<Duration> {
-        if let Self::Transfer(transfer) = self { Some(transfer.interval()) } else { None }
+        if let Self::Transfer(transfer) = self {
+            Some(transfer.interval())
+        } else {
+            None
+        }
     }
 
     /// The zone whose NOTIFY is about this feed: lower case, no dot at the end.
     #[must_use]
     pub fn zone(&self) -> Option<String> {
-        if let Self::Transfer(transfer) = self { Some(transfer.zone()) } else { None }
+        if let Self::Transfer(transfer) = self {
+            Some(transfer.zone())
+        } else {
+            None
+        }
     }
 
-    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays the same, and so does
-    /// what is built of it. It reads and writes all of it, so it is for after a change is live.
+    /// Makes the spool quick to read again if many changes have piled up in it. Its content stays
+    /// the same, and so does what is built of it. It reads and writes all of it, so it is for after
+    /// a change is live.
     ///
     /// # Errors
     /// The disk refused; the spool then is as it was.
@@ -91,8 +109,18 @@ impl Fetcher {
             Self::CategoryFeed(feed) => feed.spool().clone(),
             Self::Transfer(transfer) => transfer.spool().clone(),
         };
-        let folding = tokio::task::spawn_blocking(move || if spool.should_be_folded() { spool.fold() } else { Ok(()) });
-        folding.await.map_err(io::Error::other).and_then(|folded| folded).map_err(disk)
+        let folding = tokio::task::spawn_blocking(move || {
+            if spool.should_be_folded() {
+                spool.fold()
+            } else {
+                Ok(())
+            }
+        });
+        folding
+            .await
+            .map_err(io::Error::other)
+            .and_then(|folded| folded)
+            .map_err(disk)
     }
 }
 
@@ -117,13 +145,26 @@ pub enum Fetched {
     },
 }
 
-/// What the provider calls the content that a fetcher's state tells of: a sequence number, a serial, or the beginning of a SHA-256.
+/// What the provider calls the content that a fetcher's state tells of: a sequence number, a
+/// serial, or the beginning of a SHA-256.
 pub(crate) fn version_of(state: &serde_json::Value) -> Option<String> {
-    let number = ["sequence", "serial"].iter().find_map(|key| state.get(key)?.as_u64()).map(|number| number.to_string());
-    number.or_else(|| Some(state.get("sha256")?.as_str()?.get(..VERSION_DIGITS)?.to_owned()))
+    let number = ["sequence", "serial"]
+        .iter()
+        .find_map(|key| state.get(key)?.as_u64())
+        .map(|number| number.to_string());
+    number.or_else(|| {
+        Some(
+            state
+                .get("sha256")?
+                .as_str()?
+                .get(..VERSION_DIGITS)?
+                .to_owned(),
+        )
+    })
 }
 
-/// Digits of a SHA-256 that stand for it in a version's name: nobody publishes as many versions as that tells apart.
+/// Digits of a SHA-256 that stand for it in a version's name: nobody publishes as many versions as
+/// that tells apart.
 pub(crate) const VERSION_DIGITS: usize = 16;
 
 /// One row of a feed came or went.
@@ -139,13 +180,19 @@ impl RowChange {
     /// This row came.
     #[must_use]
     pub fn added(row: impl Into<Vec<u8>>) -> Self {
-        Self { added: true, row: row.into() }
+        Self {
+            added: true,
+            row: row.into(),
+        }
     }
 
     /// This row, or the one of this key, went.
     #[must_use]
     pub fn removed(row: impl Into<Vec<u8>>) -> Self {
-        Self { added: false, row: row.into() }
+        Self {
+            added: false,
+            row: row.into(),
+        }
     }
 }
 
@@ -164,11 +211,23 @@ pub struct FetchError {
 
 impl FetchError {
     pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
-        Self { gate, detail: detail.into(), source: None }
+        Self {
+            gate,
+            detail: detail.into(),
+            source: None,
+        }
     }
 
-    pub(crate) fn because(gate: Gate, detail: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { gate, detail: detail.into(), source: Some(source.into()) }
+    pub(crate) fn because(
+        gate: Gate,
+        detail: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            gate,
+            detail: detail.into(),
+            source: Some(source.into()),
+        }
     }
 }
 
@@ -184,7 +243,10 @@ mod tests {
     #[test]
     fn a_fetch_may_run_on_any_thread() {
         fn sendable<T: Send>(_: &T) {}
-        let (feed, folder) = (Feed::new("a", "http://127.0.0.1/a", Format::Domains), tempfile::tempdir().unwrap());
+        let (feed, folder) = (
+            Feed::new("a", "http://127.0.0.1/a", Format::Domains),
+            tempfile::tempdir().unwrap(),
+        );
         let mut fetcher = Fetcher::new(&feed, folder.path()).unwrap();
         sendable(&fetcher.fetch());
         sendable(&fetcher.tidy());

@@ -1,7 +1,9 @@
-//! What a version of a feed must pass before it judges a query: whether it is the list that it was, and whether it would block what
-//! must never be blocked. Transport is the fetchers' affair, syntax the parsers'; here it is about sense.
+//! What a version of a feed must pass before it judges a query: whether it is the list that it was,
+//! and whether it would block what must never be blocked. Transport is the fetchers' affair, syntax
+//! the parsers'; here it is about sense.
 //!
-//! A version that is stopped here can be let through by an operator who has looked at it; one that came damaged cannot.
+//! A version that is stopped here can be let through by an operator who has looked at it; one that
+//! came damaged cannot.
 
 use std::{collections::HashSet, fmt};
 
@@ -17,18 +19,20 @@ use crate::{
     rows::{Claim, Said},
 };
 
-/// Below this many entries a percentage says nothing about a feed that shrinks: a list of four names may lose one.
+/// Below this many entries a percentage says nothing about a feed that shrinks: a list of four
+/// names may lose one.
 const SHRUNK_FROM: u64 = 10;
 /// And nothing about one that grows: a list that somebody has just begun.
 const GROWN_FROM: u64 = 100;
-/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML, another format, half a
-/// download. Published lists have less than one in a thousand.
+/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML,
+/// another format, half a download. Published lists have less than one in a thousand.
 const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many bad rows the share says nothing: a list of four names may have a typing error in one.
+/// Below this many bad rows the share says nothing: a list of four names may have a typing error in
+/// one.
 const BAD_ROWS_MIN: u64 = 5;
 
-/// Names without which nobody can tell whether a certificate was revoked; a list that has one of them is wrong. Those of the authorities
-/// that sign most of the web, and of the platforms' own.
+/// Names without which nobody can tell whether a certificate was revoked; a list that has one of
+/// them is wrong. Those of the authorities that sign most of the web, and of the platforms' own.
 const CERTIFICATE_STATUS: [&str; 18] = [
     "crl.apple.com",
     "ocsp.apple.com",
@@ -88,7 +92,8 @@ pub enum Gate {
     Growth,
     /// A canary name that it must cover and does not, or must not and does.
     Canary,
-    /// An entry that covers a registry's suffix, such as `co.uk`, which the last good version had not.
+    /// An entry that covers a registry's suffix, such as `co.uk`, which the last good version had
+    /// not.
     PublicSuffix,
     /// An entry that covers a name of the operator's own, or one that certificates are checked at.
     OwnNames,
@@ -121,10 +126,20 @@ impl Gate {
         }
     }
 
-    /// Whether an operator may let a version through that this gate stopped: he can judge sense, not missing octets.
+    /// Whether an operator may let a version through that this gate stopped: he can judge sense,
+    /// not missing octets.
     #[must_use]
     pub fn may_be_approved(self) -> bool {
-        matches!(self, Self::Empty | Self::BadRows | Self::Shrink | Self::Growth | Self::Canary | Self::PublicSuffix | Self::OwnNames)
+        matches!(
+            self,
+            Self::Empty
+                | Self::BadRows
+                | Self::Shrink
+                | Self::Growth
+                | Self::Canary
+                | Self::PublicSuffix
+                | Self::OwnNames
+        )
     }
 }
 
@@ -146,33 +161,60 @@ pub struct Stop {
 
 impl Stop {
     pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
-        Self { gate, detail: detail.into() }
+        Self {
+            gate,
+            detail: detail.into(),
+        }
     }
 }
 
-/// Names that are never blocked, whatever lists say: the operator's, and those that certificates are checked at.
+/// Names that are never blocked, whatever lists say: the operator's, and those that certificates
+/// are checked at.
 #[must_use]
 pub fn own_names(configured: &[Name]) -> Vec<Name> {
-    let shipped = CERTIFICATE_STATUS.iter().map(|name| Name::parse(name).expect("our own constants are names"));
+    let shipped = CERTIFICATE_STATUS
+        .iter()
+        .map(|name| Name::parse(name).expect("our own constants are names"));
     shipped.chain(configured.iter().cloned()).collect()
 }
 
 /// Judges by what was counted. `before` is the last good version's report, where there is one.
-pub(crate) fn by_numbers(feed: &Feed, before: Option<&FeedReport>, report: &FeedReport, rows: u64) -> Result<(), Stop> {
-    let (bad, entries) = (report.bad, report.entries + report.paths);
+pub(crate) fn by_numbers(
+    feed: &Feed,
+    before: Option<&FeedReport>,
+    report: &FeedReport,
+    rows: u64,
+) -> Result<(), Stop> {
+    let bad = report.bad;
+    let entries = report.entries + report.paths;
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(Gate::BadRows, format!("{bad} of its {rows} rows are bad: this is not a list in its format")));
+        return Err(Stop::new(
+            Gate::BadRows,
+            format!("{bad} of its {rows} rows are bad: this is not a list in its format"),
+        ));
     }
     if entries == 0 && !feed.allow_empty {
-        let what = if rows == 0 { "it holds no rows".to_owned() } else { format!("none of its {rows} rows gave an entry") };
-        return Err(Stop::new(Gate::Empty, format!("{what}; allow_empty = true would take it as empty")));
+        let what = if rows == 0 {
+            "it holds no rows".to_owned()
+        } else {
+            format!("none of its {rows} rows gave an entry")
+        };
+        return Err(Stop::new(
+            Gate::Empty,
+            format!("{what}; allow_empty = true would take it as empty"),
+        ));
     }
     let Some(before) = before else { return Ok(()) };
     let had = before.entries + before.paths;
     by_size(feed, had, entries)?;
     if report.registry_suffixes > before.registry_suffixes && !feed.force_public_suffixes {
-        let sample = report.samples.iter().find(|complaint| complaint.reason.contains("public suffix"));
-        let sample = sample.map(|complaint| format!(", such as {:?}", complaint.text)).unwrap_or_default();
+        let sample = report
+            .samples
+            .iter()
+            .find(|complaint| complaint.reason.contains("public suffix"));
+        let sample = sample
+            .map(|complaint| format!(", such as {:?}", complaint.text))
+            .unwrap_or_default();
         let detail = format!(
             "{} of its entries cover a registry's suffix{sample}; the last good version had {}",
             report.registry_suffixes, before.registry_suffixes
@@ -184,17 +226,22 @@ pub(crate) fn by_numbers(feed: &Feed, before: Option<&FeedReport>, report: &Feed
 
 /// Judges by how many entries there are now.
 pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
-    let (shrink, growth) = (u64::from(feed.max_shrink_percent), u64::from(feed.max_growth_percent));
+    let shrink = u64::from(feed.max_shrink_percent);
+    let growth = u64::from(feed.max_growth_percent);
     if shrink > 0 && had >= SHRUNK_FROM && has * 100 < had * (100_u64.saturating_sub(shrink)) {
         return Err(Stop::new(
             Gate::Shrink,
-            format!("{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent"),
+            format!(
+                "{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent"
+            ),
         ));
     }
     if growth > 0 && had >= GROWN_FROM && has * 100 > had * (100 + growth) {
         return Err(Stop::new(
             Gate::Growth,
-            format!("{has} entries are more than {had} by over {growth} %, which is its max_growth_percent"),
+            format!(
+                "{has} entries are more than {had} by over {growth} %, which is its max_growth_percent"
+            ),
         ));
     }
     Ok(())
@@ -212,17 +259,35 @@ pub(crate) struct Sentry<'f> {
 impl<'f> Sentry<'f> {
     pub(crate) fn new(feed: &'f Feed, own: &'f [Name]) -> Self {
         // Who lists names that are never blocked may well list the operator's own.
-        let own = if feed.tier == Tier::NeverBlock { &[] } else { own };
-        let mut sentry = Self { feed, own, ancestors: HashSet::new(), heard: Vec::new() };
-        for name in canaries(&feed.must_match).chain(canaries(&feed.must_not_match)).chain(own.iter().cloned()) {
-            sentry.ancestors.extend(name.borrow().ancestors().map(|ancestor| ancestor.wire().into()));
+        let own = if feed.tier == Tier::NeverBlock {
+            &[]
+        } else {
+            own
+        };
+        let mut sentry = Self {
+            feed,
+            own,
+            ancestors: HashSet::new(),
+            heard: Vec::new(),
+        };
+        for name in canaries(&feed.must_match)
+            .chain(canaries(&feed.must_not_match))
+            .chain(own.iter().cloned())
+        {
+            sentry.ancestors.extend(
+                name.borrow()
+                    .ancestors()
+                    .map(|ancestor| ancestor.wire().into()),
+            );
         }
         sentry
     }
 
     /// All names whose entries it wants to hear of.
     pub(crate) fn names(&self) -> impl Iterator<Item = NameRef<'_>> {
-        self.ancestors.iter().filter_map(|wire| NameRef::from_wire(wire).ok())
+        self.ancestors
+            .iter()
+            .filter_map(|wire| NameRef::from_wire(wire).ok())
     }
 
     pub(crate) fn hear(&mut self, said: &Said<'_>) {
@@ -235,26 +300,46 @@ impl<'f> Sentry<'f> {
     pub(crate) fn judge(&self) -> Result<(), Stop> {
         let must = canaries(&self.feed.must_match).find(|name| !self.is_denied(name));
         if let Some(name) = must {
-            return Err(Stop::new(Gate::Canary, format!("it does not cover {name}, which its must_match names")));
+            return Err(Stop::new(
+                Gate::Canary,
+                format!("it does not cover {name}, which its must_match names"),
+            ));
         }
         if let Some(name) = canaries(&self.feed.must_not_match).find(|name| self.is_denied(name)) {
-            return Err(Stop::new(Gate::Canary, format!("it covers {name}, which its must_not_match names")));
+            return Err(Stop::new(
+                Gate::Canary,
+                format!("it covers {name}, which its must_not_match names"),
+            ));
         }
         Ok(())
     }
 
     /// The own names that it would block.
     pub(crate) fn own_names_denied(&self) -> Vec<Name> {
-        self.own.iter().filter(|name| self.is_denied(name)).cloned().collect()
+        self.own
+            .iter()
+            .filter(|name| self.is_denied(name))
+            .cloned()
+            .collect()
     }
 
     /// By the rule of one feed: `$important`, then the deeper entry, then allow before deny.
     fn is_denied(&self, name: &Name) -> bool {
         let covering = self.heard.iter().filter(|(entry, claim)| {
-            name.borrow().is_within(entry.borrow()) && claim.scope.covers(entry == name) && claim.action != Action::Proxied
+            name.borrow().is_within(entry.borrow())
+                && claim.scope.covers(entry == name)
+                && claim.action != Action::Proxied
         });
-        let rank = |(entry, claim): &&(Name, Claim)| (claim.important, entry.borrow().label_count(), claim.polarity == Polarity::Allow);
-        covering.max_by_key(rank).is_some_and(|(_, claim)| claim.polarity == Polarity::Deny)
+        let rank = |(entry, claim): &&(Name, Claim)| {
+            (
+                claim.important,
+                entry.borrow().label_count(),
+                claim.polarity == Polarity::Allow,
+            )
+        };
+        covering
+            .max_by_key(rank)
+            .is_some_and(|(_, claim)| claim.polarity == Polarity::Deny)
     }
 }
 
@@ -268,7 +353,10 @@ pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Resu
     match (before, denied) {
         (None, _) | (_, []) => Ok(()),
         (Some(before), denied) if before.own_names >= denied.len() as u64 => Ok(()),
-        (Some(_), [name, ..]) => Err(Stop::new(Gate::OwnNames, format!("it covers {name}, which is never to be blocked"))),
+        (Some(_), [name, ..]) => Err(Stop::new(
+            Gate::OwnNames,
+            format!("it covers {name}, which is never to be blocked"),
+        )),
     }
 }
 

@@ -1,5 +1,6 @@
-//! The generations in their folder: `generation-0000000042.oxl` is all of one, `generation-0000000043.oxd` is what it changes of its
-//! parent; a generation may have both, which then say the same. A number is never given twice, so a name always means the same octets.
+//! The generations in their folder: `generation-0000000042.oxl` is all of one,
+//! `generation-0000000043.oxd` is what it changes of its parent; a generation may have both, which
+//! then say the same. A number is never given twice, so a name always means the same octets.
 //!
 //! ```text
 //! 40.oxl <- 41.oxd <- 42.oxd <- 43.oxd      43 opens as 42.oxl with one delta: the nearest full artefact is taken
@@ -30,7 +31,8 @@ const WRITING: &str = ".oxl.writing-";
 const WRITING_DELTA: &str = ".oxd.writing-";
 /// Held by the one process that builds.
 const LOCK: &str = "building.lock";
-/// Deltas on end that are followed: a day of one a second. Whoever folds every few hundred never comes near; a longer chain is a mistake.
+/// Deltas on end that are followed: a day of one a second. Whoever folds every few hundred never
+/// comes near; a longer chain is a mistake.
 const CHAIN_MAX: usize = 100_000;
 
 /// How much of a generation a file holds.
@@ -93,7 +95,8 @@ pub enum OpenError {
     TooLong(u64),
 }
 
-/// The generations of a folder, newest first, each once; the full artefact where there is one. A folder that is not there holds none.
+/// The generations of a folder, newest first, each once; the full artefact where there is one. A
+/// folder that is not there holds none.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -107,22 +110,33 @@ pub fn newest(directory: &Path) -> io::Result<Vec<Artefact>> {
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(directory: &Path, generation: u64, taxonomy: &Taxonomy) -> Result<Arc<Blocklist>, OpenError> {
+pub fn open(
+    directory: &Path,
+    generation: u64,
+    taxonomy: &Taxonomy,
+) -> Result<Arc<Blocklist>, OpenError> {
     let mut deltas = Vec::new();
     let mut at = generation;
     let base = loop {
-        let (full, delta) = (path_of(directory, at), delta_path(directory, at));
+        let full = path_of(directory, at);
+        let delta = delta_path(directory, at);
         let is_delta = delta.exists();
         if full.exists() {
             match open_full(&full, at, taxonomy) {
                 Ok(base) => break base,
-                // A folded file is a convenience: where it is damaged, what it was folded from still says the same.
-                Err(error) if is_delta => tracing::warn!(%error, generation = at, "a folded generation cannot be used; its deltas are"),
+                // A folded file is a convenience: where it is damaged, what it was folded from
+                // still says the same.
+                Err(error) if is_delta => {
+                    tracing::warn!(%error, generation = at, "a folded generation cannot be used; its deltas are")
+                }
                 Err(error) => return Err(error),
             }
         }
         if !is_delta {
-            return Err(OpenError::Missing { generation: at, directory: directory.to_owned() });
+            return Err(OpenError::Missing {
+                generation: at,
+                directory: directory.to_owned(),
+            });
         }
         if deltas.len() == CHAIN_MAX {
             return Err(OpenError::TooLong(generation));
@@ -133,21 +147,45 @@ pub fn open(directory: &Path, generation: u64, taxonomy: &Taxonomy) -> Result<Ar
         at = parent;
     };
     deltas.reverse();
-    Ok(if deltas.is_empty() { base } else { base.with(&deltas, taxonomy)? })
+    Ok(if deltas.is_empty() {
+        base
+    } else {
+        base.with(&deltas, taxonomy)?
+    })
 }
 
-fn open_full(path: &Path, generation: u64, taxonomy: &Taxonomy) -> Result<Arc<Blocklist>, OpenError> {
+fn open_full(
+    path: &Path,
+    generation: u64,
+    taxonomy: &Taxonomy,
+) -> Result<Arc<Blocklist>, OpenError> {
     let lists = Blocklist::open(path, taxonomy)?;
     if lists.generation() == generation {
         return Ok(lists);
     }
-    Err(OpenError::Misplaced { path: path.to_owned(), generation: lists.generation(), parent: lists.header().parent })
+    Err(OpenError::Misplaced {
+        path: path.to_owned(),
+        generation: lists.generation(),
+        parent: lists.header().parent,
+    })
 }
 
-/// The parent that the delta of a generation names. Parents are older, so no chain of them comes back to where it was.
-fn parent_of(path: &Path, generation: u64, header: &policy::artefact::Header) -> Result<u64, OpenError> {
-    let misplaced = || OpenError::Misplaced { path: path.to_owned(), generation: header.generation, parent: header.parent };
-    header.parent.filter(|&parent| header.generation == generation && parent < generation).ok_or_else(misplaced)
+/// The parent that the delta of a generation names. Parents are older, so no chain of them comes
+/// back to where it was.
+fn parent_of(
+    path: &Path,
+    generation: u64,
+    header: &policy::artefact::Header,
+) -> Result<u64, OpenError> {
+    let misplaced = || OpenError::Misplaced {
+        path: path.to_owned(),
+        generation: header.generation,
+        parent: header.parent,
+    };
+    header
+        .parent
+        .filter(|&parent| header.generation == generation && parent < generation)
+        .ok_or_else(misplaced)
 }
 
 /// The files that [`open`] would read, the full artefact first. Reads headers only.
@@ -160,19 +198,30 @@ pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenErr
     loop {
         let full = path_of(directory, at);
         if full.exists() {
-            chain.push(Artefact { generation: at, kind: Kind::Full, path: full });
+            chain.push(Artefact {
+                generation: at,
+                kind: Kind::Full,
+                path: full,
+            });
             chain.reverse();
             return Ok(chain);
         }
         let path = delta_path(directory, at);
         if !path.exists() {
-            return Err(OpenError::Missing { generation: at, directory: directory.to_owned() });
+            return Err(OpenError::Missing {
+                generation: at,
+                directory: directory.to_owned(),
+            });
         }
         if chain.len() == CHAIN_MAX {
             return Err(OpenError::TooLong(generation));
         }
         let parent = parent_of(&path, at, &peek(&path)?)?;
-        chain.push(Artefact { generation: at, kind: Kind::Delta, path });
+        chain.push(Artefact {
+            generation: at,
+            kind: Kind::Delta,
+            path,
+        });
         at = parent;
     }
 }
@@ -185,8 +234,8 @@ pub fn prune(directory: &Path, keep: usize) -> io::Result<Vec<Artefact>> {
     prune_around(directory, keep, None)
 }
 
-/// Deletes what is older than the newest `keep` full artefacts, but for what a newer delta or the live generation is opened with; says
-/// which files.
+/// Deletes what is older than the newest `keep` full artefacts, but for what a newer delta or the
+/// live generation is opened with; says which files.
 ///
 /// # Errors
 /// The folder cannot be listed, or a file not deleted.
@@ -196,7 +245,10 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
         return Ok(Vec::new());
     };
     // Newest first: whoever is killed on the way leaves no delta without its parent.
-    let superfluous: Vec<Artefact> = all.into_iter().filter(|artefact| !needed.contains(&artefact.generation)).collect();
+    let superfluous: Vec<Artefact> = all
+        .into_iter()
+        .filter(|artefact| !needed.contains(&artefact.generation))
+        .collect();
     for artefact in &superfluous {
         std::fs::remove_file(&artefact.path)?;
     }
@@ -204,21 +256,42 @@ pub fn prune_around(directory: &Path, keep: usize, live: Option<u64>) -> io::Res
 }
 
 /// The generations that must stay; none where all must.
-fn needed(all: &[Artefact], directory: &Path, keep: usize, live: Option<u64>) -> Option<HashSet<u64>> {
-    let newest_full: Vec<u64> = all.iter().filter(|artefact| artefact.kind == Kind::Full).map(|artefact| artefact.generation).collect();
+fn needed(
+    all: &[Artefact],
+    directory: &Path,
+    keep: usize,
+    live: Option<u64>,
+) -> Option<HashSet<u64>> {
+    let newest_full: Vec<u64> = all
+        .iter()
+        .filter(|artefact| artefact.kind == Kind::Full)
+        .map(|artefact| artefact.generation)
+        .collect();
     let oldest = *newest_full.get(keep.max(1) - 1)?;
     let full: HashSet<u64> = newest_full.into_iter().collect();
     let live = live.filter(|live| all.iter().any(|artefact| artefact.generation == *live));
     // What lies under the live lists must be known, or nothing is known to be superfluous.
     let mut needed: HashSet<u64> = match live {
-        Some(live) => chain(directory, live).ok()?.iter().map(|artefact| artefact.generation).collect(),
+        Some(live) => chain(directory, live)
+            .ok()?
+            .iter()
+            .map(|artefact| artefact.generation)
+            .collect(),
         None => HashSet::new(),
     };
-    for mut at in all.iter().map(|artefact| artefact.generation).filter(|&generation| generation >= oldest) {
-        // Each generation is looked at once, although many chains lead through it; one that cannot be opened needs nobody.
+    for mut at in all
+        .iter()
+        .map(|artefact| artefact.generation)
+        .filter(|&generation| generation >= oldest)
+    {
+        // Each generation is looked at once, although many chains lead through it; one that cannot
+        // be opened needs nobody.
         while needed.insert(at) && !full.contains(&at) {
             let path = delta_path(directory, at);
-            match peek(&path).map_err(OpenError::from).and_then(|header| parent_of(&path, at, &header)) {
+            match peek(&path)
+                .map_err(OpenError::from)
+                .and_then(|header| parent_of(&path, at, &header))
+            {
                 Ok(parent) => at = parent,
                 Err(_) => break,
             }
@@ -231,7 +304,14 @@ fn needed(all: &[Artefact], directory: &Path, keep: usize, live: Option<u64>) ->
 pub(crate) fn kept(directory: &Path, keep: usize, live: u64) -> io::Result<Vec<Artefact>> {
     let all = files(directory)?;
     let needed = needed(&all, directory, keep, Some(live));
-    Ok(all.into_iter().filter(|artefact| needed.as_ref().is_none_or(|needed| needed.contains(&artefact.generation))).collect())
+    Ok(all
+        .into_iter()
+        .filter(|artefact| {
+            needed
+                .as_ref()
+                .is_none_or(|needed| needed.contains(&artefact.generation))
+        })
+        .collect())
 }
 
 /// Where the full artefact of a generation lies.
@@ -250,19 +330,34 @@ pub(crate) fn file_of(directory: &Path, generation: u64, kind: Kind) -> PathBuf 
     directory.join(format!("{PREFIX}{generation:0DIGITS$}{}", kind.suffix()))
 }
 
-/// Makes this process the only one that builds in the folder, for as long as the file lives; waits for another one. What
-/// a builder that was killed left half-written is swept away.
+/// Makes this process the only one that builds in the folder, for as long as the file lives; waits
+/// for another one. What a builder that was killed left half-written is swept away.
 ///
 /// # Errors
 /// The folder refused.
 pub fn lock(directory: &Path) -> io::Result<File> {
-    let lock = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join(LOCK))?;
     lock.lock()?;
     for path in entries(directory)? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // The daemon writes deltas without this lock: only those of processes that are gone are litter.
-        let is_orphan = |pid: &str| pid.parse::<u32>().is_ok_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        if name.contains(WRITING) || name.split_once(WRITING_DELTA).is_some_and(|(_, pid)| is_orphan(pid)) {
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        // The daemon writes deltas without this lock: only those of processes that are gone are
+        // litter.
+        let is_orphan = |pid: &str| {
+            pid.parse::<u32>()
+                .is_ok_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+        };
+        if name.contains(WRITING)
+            || name
+                .split_once(WRITING_DELTA)
+                .is_some_and(|(_, pid)| is_orphan(pid))
+        {
             std::fs::remove_file(path)?;
         }
     }
@@ -273,8 +368,14 @@ pub fn lock(directory: &Path) -> io::Result<File> {
 pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
     let mut files = Vec::new();
     for path in entries(directory)? {
-        let said = path.file_name().and_then(|name| generation_of(name.to_str()?));
-        files.extend(said.map(|(generation, kind)| Artefact { generation, kind, path }));
+        let said = path
+            .file_name()
+            .and_then(|name| generation_of(name.to_str()?));
+        files.extend(said.map(|(generation, kind)| Artefact {
+            generation,
+            kind,
+            path,
+        }));
     }
     files.sort_by(|a, b| b.generation.cmp(&a.generation).then_with(|| a.cmp(b)));
     Ok(files)
@@ -282,14 +383,18 @@ pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
 
 fn generation_of(name: &str) -> Option<(u64, Kind)> {
     let rest = name.strip_prefix(PREFIX)?;
-    let (kind, digits) = [Kind::Full, Kind::Delta].into_iter().find_map(|kind| Some((kind, rest.strip_suffix(kind.suffix())?)))?;
+    let (kind, digits) = [Kind::Full, Kind::Delta]
+        .into_iter()
+        .find_map(|kind| Some((kind, rest.strip_suffix(kind.suffix())?)))?;
     let is_number = digits.len() >= DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
     Some((is_number.then(|| digits.parse().ok())??, kind))
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match std::fs::read_dir(directory) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

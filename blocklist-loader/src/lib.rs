@@ -9,12 +9,14 @@
 //! ```
 //!
 //! - [`feed`]: one `[[feeds]]` table of the configuration, and what can be wrong with it.
-//! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's spool.
+//! - [`fetch`]: gets what providers publish, verifies how it came, and puts it into the feed's
+//!   spool.
 //! - `spool`: what was fetched last, on disk, replaced or changed in one step.
 //! - `source`: which files a feed is, whether they changed, their lines.
 //! - `unpack`: compressed files and archives.
 //! - `parse`: one file a format; a row in, claims out.
-//! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts, complaints.
+//! - `rows`: what parsers say goes through here: canonical names, the public-suffix guard, counts,
+//!   complaints.
 //! - `reading`: one feed from end to end, and the reasons to refuse it.
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
 //! - [`verdict`]: what became of content that did not become live.
@@ -43,8 +45,12 @@ mod unpack;
 pub mod verdict;
 pub mod watch;
 
-pub use build::{BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building, waiting};
-pub use feed::{Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm};
+pub use build::{
+    BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building, waiting,
+};
+pub use feed::{
+    Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm,
+};
 pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
 pub use gate::{Gate, Stop};
 pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};

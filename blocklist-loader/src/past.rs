@@ -1,7 +1,9 @@
-//! The way back, and what lies between: making what was live once live again, and telling what differs between two generations.
+//! The way back, and what lies between: making what was live once live again, and telling what
+//! differs between two generations.
 //!
-//! Nothing is compiled for that. A generation that is to be live again gets a new number and continues the one that it repeats with
-//! no change at all; a single feed that goes back is a delta of what it said then.
+//! Nothing is compiled for that. A generation that is to be live again gets a new number and
+//! continues the one that it repeats with no change at all; a single feed that goes back is a delta
+//! of what it said then.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,46 +24,101 @@ use crate::{
     review::shown,
 };
 
-/// Names that a single feed may change when it goes back; beyond, the overlay would be a second set of lists, and the generation as a
-/// whole goes back as quickly.
+/// Names that a single feed may change when it goes back; beyond, the overlay would be a second set
+/// of lists, and the generation as a whole goes back as quickly.
 const RESTORED_MAX: usize = 1 << 20;
 
-/// A generation that repeats another one, under a new number, of the feeds that are defined now. Feeds are held whose versions differ from
-/// those of `live` or that were defined otherwise then; those that are defined no longer say nothing, and those that were not defined then
-/// are held back.
+/// A generation that repeats another one, under a new number, of the feeds that are defined now.
+/// Feeds are held whose versions differ from those of `live` or that were defined otherwise then;
+/// those that are defined no longer say nothing, and those that were not defined then are held
+/// back.
 #[must_use]
-pub fn repeat(directory: &Path, (live, then): (&Blocklist, &Blocklist), defined: &[Feed], generation: u64, now: jiff::Timestamp) -> Delta {
-    let feed_of = |summary: &FeedSummary| defined.iter().find(|feed| feed.name == summary.name).filter(|_| !summary.withdrawn);
+pub fn repeat(
+    directory: &Path,
+    (live, then): (&Blocklist, &Blocklist),
+    defined: &[Feed],
+    generation: u64,
+    now: jiff::Timestamp,
+) -> Delta {
+    let feed_of = |summary: &FeedSummary| {
+        defined
+            .iter()
+            .find(|feed| feed.name == summary.name)
+            .filter(|_| !summary.withdrawn)
+    };
     let feeds = then.header().feeds.iter().map(|summary| {
         let Some(feed) = feed_of(summary) else {
-            return FeedSummary { withdrawn: true, held: false, refused: None, ..summary.clone() };
+            return FeedSummary {
+                withdrawn: true,
+                held: false,
+                refused: None,
+                ..summary.clone()
+            };
         };
-        let is_other = |now: &FeedSummary| now.name == summary.name && now.version != summary.version;
-        let held = summary.held || !feed.was_defined_so(&summary.definition) || live.header().feeds.iter().any(is_other);
-        // What is held goes on as it was until it is let go on, or until it is defined otherwise after this.
-        let definition = if held { feed.definition() } else { summary.definition.clone() };
-        FeedSummary { held, definition, refused: None, ..summary.clone() }
+        let is_other =
+            |now: &FeedSummary| now.name == summary.name && now.version != summary.version;
+        let held = summary.held
+            || !feed.was_defined_so(&summary.definition)
+            || live.header().feeds.iter().any(is_other);
+        // What is held goes on as it was until it is let go on, or until it is defined otherwise
+        // after this.
+        let definition = if held {
+            feed.definition()
+        } else {
+            summary.definition.clone()
+        };
+        FeedSummary {
+            held,
+            definition,
+            refused: None,
+            ..summary.clone()
+        }
     });
     let feeds: Vec<FeedSummary> = feeds.collect();
-    let is_there = |feed: &&Feed| feeds.iter().any(|summary| summary.name == feed.name && !summary.withdrawn);
-    let gone = feeds.iter().zip(&then.header().feeds).filter(|(now, then)| now.withdrawn && !then.withdrawn);
-    let entries_gone: u64 = gone.map(|(now, _)| now.report.entries + now.report.paths).sum();
+    let is_there = |feed: &&Feed| {
+        feeds
+            .iter()
+            .any(|summary| summary.name == feed.name && !summary.withdrawn)
+    };
+    let gone = feeds
+        .iter()
+        .zip(&then.header().feeds)
+        .filter(|(now, then)| now.withdrawn && !then.withdrawn);
+    let entries_gone: u64 = gone
+        .map(|(now, _)| now.report.entries + now.report.paths)
+        .sum();
     let header = Header {
         generation,
         parent: Some(then.generation()),
         built_at: now,
-        held_back: defined.iter().filter(|feed| !is_there(feed)).map(|feed| feed.name.clone()).collect(),
+        held_back: defined
+            .iter()
+            .filter(|feed| !is_there(feed))
+            .map(|feed| feed.name.clone())
+            .collect(),
         feeds,
         entries: then.header().entries.saturating_sub(entries_gone),
         ..then.header().clone()
     };
-    Delta { path: delta_path(directory, generation), header, changes: Vec::new(), sha256: String::new() }
+    Delta {
+        path: delta_path(directory, generation),
+        header,
+        changes: Vec::new(),
+        sha256: String::new(),
+    }
 }
 
-/// A generation in which one feed says what it said then, and is held. None where that would change too much, or where the feed is not
-/// in both.
+/// A generation in which one feed says what it said then, and is held. None where that would change
+/// too much, or where the feed is not in both.
 #[must_use]
-pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str, generation: u64, now: jiff::Timestamp) -> Option<Delta> {
+pub fn restore(
+    directory: &Path,
+    live: &Blocklist,
+    then: &Blocklist,
+    feed: &str,
+    generation: u64,
+    now: jiff::Timestamp,
+) -> Option<Delta> {
     let place = |lists: &Blocklist| {
         lists
             .header()
@@ -80,15 +137,34 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
         .header()
         .categories
         .iter()
-        .map(|slug| u8::try_from(live.header().categories.iter().position(|other| other == slug)?).ok())
+        .map(|slug| {
+            u8::try_from(
+                live.header()
+                    .categories
+                    .iter()
+                    .position(|other| other == slug)?,
+            )
+            .ok()
+        })
         .collect();
-    let (mut changes, mut entries, mut names) = (Vec::new(), 0_i64, 0_i64);
+    let mut changes = Vec::new();
+    let mut entries = 0_i64;
+    let mut names = 0_i64;
     for (key, all, was) in Both::new(live, then) {
-        let (mine, others): (Vec<Mark>, Vec<Mark>) = all.iter().partition(|mark| mark.feed == place);
+        let (mine, others): (Vec<Mark>, Vec<Mark>) =
+            all.iter().partition(|mark| mark.feed == place);
         let mut back: Vec<Mark> = Vec::new();
         for mark in was.iter().filter(|mark| mark.feed == then_place) {
-            let category = if mark.category == NO_CATEGORY { NO_CATEGORY } else { category_places[usize::from(mark.category)]? };
-            let mut mark = Mark { feed: place, category, ..*mark };
+            let category = if mark.category == NO_CATEGORY {
+                NO_CATEGORY
+            } else {
+                category_places[usize::from(mark.category)]?
+            };
+            let mut mark = Mark {
+                feed: place,
+                category,
+                ..*mark
+            };
             if mark.action == Action::Records {
                 let old = mark.data;
                 mark.data = match places.get(&old) {
@@ -101,13 +177,19 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
                     }
                 };
             }
-            mark.arrival = mine.iter().find(|mine| mine.says_what(&mark)).map_or(arrival, |mine| mine.arrival);
+            mark.arrival = mine
+                .iter()
+                .find(|mine| mine.says_what(&mark))
+                .map_or(arrival, |mine| mine.arrival);
             back.push(mark);
         }
         let is_same = |left: &[Mark], right: &[Mark]| {
             left.len() == right.len()
                 && left.iter().all(|mark| {
-                    right.iter().any(|other| other.says_what(mark) && (mark.action != Action::Proxied || mark.data == other.data))
+                    right.iter().any(|other| {
+                        other.says_what(mark)
+                            && (mark.action != Action::Proxied || mark.data == other.data)
+                    })
                 })
         };
         if is_same(&mine, &back) && !back.iter().any(|mark| mark.action == Action::Records) {
@@ -125,9 +207,15 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
     }
     let mut feeds = live.header().feeds.clone();
     let old = &then.header().feeds[usize::from(then_place)];
-    // As the feed is defined now, or the next build would take the difference for a new definition and read it anew.
+    // As the feed is defined now, or the next build would take the difference for a new definition
+    // and read it anew.
     let definition = feeds[usize::from(place)].definition.clone();
-    feeds[usize::from(place)] = FeedSummary { held: true, refused: None, definition, ..old.clone() };
+    feeds[usize::from(place)] = FeedSummary {
+        held: true,
+        refused: None,
+        definition,
+        ..old.clone()
+    };
     let header = Header {
         generation,
         parent: Some(live.generation()),
@@ -139,20 +227,42 @@ pub fn restore(directory: &Path, live: &Blocklist, then: &Blocklist, feed: &str,
         entries: live.header().entries.saturating_add_signed(entries),
         ..live.header().clone()
     };
-    Some(Delta { path: delta_path(directory, generation), header, changes, sha256: String::new() })
+    Some(Delta {
+        path: delta_path(directory, generation),
+        header,
+        changes,
+        sha256: String::new(),
+    })
 }
 
-/// The newest kept generation that is older than what `live` says and says something else. What was rolled back already is not gone
-/// back to: a rollback of a rollback leads on into the past.
+/// The newest kept generation that is older than what `live` says and says something else. What was
+/// rolled back already is not gone back to: a rollback of a rollback leads on into the past.
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
-    let defined = |header: &Header| header.feeds.iter().filter(|feed| !feed.withdrawn).cloned().collect::<Vec<_>>();
-    let versions = |header: &Header| defined(header).into_iter().map(|feed| (feed.name, feed.version)).collect::<Vec<_>>();
-    let (now, mut since, mut parent) = (versions(live), live.generation, live.parent);
+    let defined = |header: &Header| {
+        header
+            .feeds
+            .iter()
+            .filter(|feed| !feed.withdrawn)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let versions = |header: &Header| {
+        defined(header)
+            .into_iter()
+            .map(|feed| (feed.name, feed.version))
+            .collect::<Vec<_>>()
+    };
+    let now = versions(live);
+    let mut since = live.generation;
+    let mut parent = live.parent;
     // From the last repetition of this content back to where it began.
-    while let Some(header) = parent.and_then(|parent| header_of(directory, parent)).filter(|header| versions(header) == now) {
+    while let Some(header) = parent
+        .and_then(|parent| header_of(directory, parent))
+        .filter(|header| versions(header) == now)
+    {
         (since, parent) = (header.generation, header.parent);
     }
     search(directory, since, |header| versions(header) != now)
@@ -163,18 +273,37 @@ pub fn before(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
 /// # Errors
 /// The folder cannot be listed.
 pub fn before_feed(directory: &Path, live: &Header, now: &FeedSummary) -> io::Result<Option<u64>> {
-    let is_another =
-        |feed: &FeedSummary| feed.name == now.name && feed.version != now.version && !feed.version.is_empty() && !feed.withdrawn;
-    search(directory, now.generation.min(live.generation), |header| header.feeds.iter().any(is_another))
+    let is_another = |feed: &FeedSummary| {
+        feed.name == now.name
+            && feed.version != now.version
+            && !feed.version.is_empty()
+            && !feed.withdrawn
+    };
+    search(directory, now.generation.min(live.generation), |header| {
+        header.feeds.iter().any(is_another)
+    })
 }
 
 fn header_of(directory: &Path, generation: u64) -> Option<Header> {
-    [delta_path(directory, generation), path_of(directory, generation)].iter().find_map(|path| peek(path).ok())
+    [
+        delta_path(directory, generation),
+        path_of(directory, generation),
+    ]
+    .iter()
+    .find_map(|path| peek(path).ok())
 }
 
-fn search(directory: &Path, before: u64, is_it: impl Fn(&Header) -> bool) -> io::Result<Option<u64>> {
-    let mut older = newest(directory)?.into_iter().filter(|artefact| artefact.generation < before);
-    Ok(older.find(|artefact| peek(&artefact.path).is_ok_and(|header| is_it(&header))).map(|artefact| artefact.generation))
+fn search(
+    directory: &Path,
+    before: u64,
+    is_it: impl Fn(&Header) -> bool,
+) -> io::Result<Option<u64>> {
+    let mut older = newest(directory)?
+        .into_iter()
+        .filter(|artefact| artefact.generation < before);
+    Ok(older
+        .find(|artefact| peek(&artefact.path).is_ok_and(|header| is_it(&header)))
+        .map(|artefact| artefact.generation))
 }
 
 /// What one feed says more, or less, of one category.
@@ -213,10 +342,13 @@ pub struct Differences {
 pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Differences {
     type Said = (String, Option<String>, bool);
     let said = |lists: &Blocklist, marks: &[Mark]| -> BTreeSet<Said> {
-        let denies = marks.iter().filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+        let denies = marks
+            .iter()
+            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
         denies
             .map(|mark| {
-                let (feeds, categories) = (&lists.header().feeds, &lists.header().categories);
+                let feeds = &lists.header().feeds;
+                let categories = &lists.header().categories;
                 (
                     feeds[usize::from(mark.feed)].name.clone(),
                     categories.get(usize::from(mark.category)).cloned(),
@@ -227,25 +359,42 @@ pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Difference
     };
     let mut differences = Differences::default();
     for (key, before, after) in Both::new(from, to) {
-        let (before, after) = (said(from, &before), said(to, &after));
+        let before = said(from, &before);
+        let after = said(to, &after);
         for (feed, category, is_path) in after.difference(&before) {
-            differences.moved.entry((feed.clone(), category.clone())).or_default().added += 1;
+            differences
+                .moved
+                .entry((feed.clone(), category.clone()))
+                .or_default()
+                .added += 1;
             if differences.added.len() < limit {
-                differences.added.push(MovedName { name: shown(&key, *is_path), feed: feed.clone(), category: category.clone() });
+                differences.added.push(MovedName {
+                    name: shown(&key, *is_path),
+                    feed: feed.clone(),
+                    category: category.clone(),
+                });
             }
         }
         for (feed, category, is_path) in before.difference(&after) {
-            differences.moved.entry((feed.clone(), category.clone())).or_default().removed += 1;
+            differences
+                .moved
+                .entry((feed.clone(), category.clone()))
+                .or_default()
+                .removed += 1;
             if differences.removed.len() < limit {
-                differences.removed.push(MovedName { name: shown(&key, *is_path), feed: feed.clone(), category: category.clone() });
+                differences.removed.push(MovedName {
+                    name: shown(&key, *is_path),
+                    feed: feed.clone(),
+                    category: category.clone(),
+                });
             }
         }
     }
     differences
 }
 
-/// Walks two lists in step: each key of either, with what each says of it. Keys of which both say the very same are left out where both
-/// lists agree on feeds and categories.
+/// Walks two lists in step: each key of either, with what each says of it. Keys of which both say
+/// the very same are left out where both lists agree on feeds and categories.
 struct Both<'l> {
     left: Side<'l>,
     right: Side<'l>,
@@ -260,22 +409,40 @@ struct Side<'l> {
 
 impl<'l> Side<'l> {
     fn new(lists: &'l Blocklist) -> Self {
-        let mut side = Self { names: lists.names(), at: None };
+        let mut side = Self {
+            names: lists.names(),
+            at: None,
+        };
         side.step();
         side
     }
 
     fn step(&mut self) -> Option<(Vec<u8>, Vec<Mark>)> {
-        let next = self.names.next().map(|(key, marks)| (key.to_vec(), marks.to_vec()));
+        let next = self
+            .names
+            .next()
+            .map(|(key, marks)| (key.to_vec(), marks.to_vec()));
         std::mem::replace(&mut self.at, next)
     }
 }
 
 impl<'l> Both<'l> {
     fn new(left: &'l Blocklist, right: &'l Blocklist) -> Self {
-        let names = |lists: &Blocklist| lists.header().feeds.iter().map(|feed| feed.name.clone()).collect::<Vec<_>>();
-        let comparable = names(left) == names(right) && left.header().categories == right.header().categories;
-        Self { left: Side::new(left), right: Side::new(right), comparable }
+        let names = |lists: &Blocklist| {
+            lists
+                .header()
+                .feeds
+                .iter()
+                .map(|feed| feed.name.clone())
+                .collect::<Vec<_>>()
+        };
+        let comparable =
+            names(left) == names(right) && left.header().categories == right.header().categories;
+        Self {
+            left: Side::new(left),
+            right: Side::new(right),
+            comparable,
+        }
     }
 }
 
@@ -291,17 +458,27 @@ impl Iterator for Both<'_> {
                 (None, Some(_)) => std::cmp::Ordering::Greater,
             };
             let (key, left, right) = match order {
-                std::cmp::Ordering::Less => self.left.step().map(|(key, marks)| (key, marks, Vec::new()))?,
-                std::cmp::Ordering::Greater => self.right.step().map(|(key, marks)| (key, Vec::new(), marks))?,
+                std::cmp::Ordering::Less => self
+                    .left
+                    .step()
+                    .map(|(key, marks)| (key, marks, Vec::new()))?,
+                std::cmp::Ordering::Greater => self
+                    .right
+                    .step()
+                    .map(|(key, marks)| (key, Vec::new(), marks))?,
                 std::cmp::Ordering::Equal => {
                     let (key, left) = self.left.step()?;
                     (key, left, self.right.step()?.1)
                 }
             };
-            let is_plain = |mark: &Mark| mark.action != Action::Records && mark.action != Action::Proxied;
+            let is_plain =
+                |mark: &Mark| mark.action != Action::Records && mark.action != Action::Proxied;
             let says_the_same = self.comparable
                 && left.len() == right.len()
-                && left.iter().zip(&right).all(|(left, right)| is_plain(left) && left.says_what(right));
+                && left
+                    .iter()
+                    .zip(&right)
+                    .all(|(left, right)| is_plain(left) && left.says_what(right));
             if !says_the_same {
                 return Some((key, left, right));
             }

@@ -1,7 +1,8 @@
 //! One feed from end to end: all its files, all its rows, and whether the result can be trusted.
 //!
-//! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had before go on. The rules
-//! here ask only whether this is the list it claims to be; whether its content is sane is a later gate's question.
+//! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had
+//! before go on. The rules here ask only whether this is the list it claims to be; whether its
+//! content is sane is a later gate's question.
 
 use std::path::Path;
 
@@ -38,12 +39,22 @@ pub(crate) enum Refusal {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         let gate = match &refusal {
-            Refusal::Source(SourceError::Io { .. } | SourceError::NotAFile(_) | SourceError::NotAFolder(_) | SourceError::NotFetched) => {
-                Gate::Transport
-            }
-            Refusal::Source(SourceError::Unpack { source: UnpackError::TooLarge(_), .. }) => Gate::Size,
+            Refusal::Source(
+                SourceError::Io { .. }
+                | SourceError::NotAFile(_)
+                | SourceError::NotAFolder(_)
+                | SourceError::NotFetched,
+            ) => Gate::Transport,
+            Refusal::Source(SourceError::Unpack {
+                source: UnpackError::TooLarge(_),
+                ..
+            }) => Gate::Size,
             Refusal::Source(SourceError::Unpack { .. }) => Gate::Compression,
-            Refusal::Source(SourceError::Binary { .. } | SourceError::LineTooLong { .. } | SourceError::Archive(_)) => Gate::Format,
+            Refusal::Source(
+                SourceError::Binary { .. }
+                | SourceError::LineTooLong { .. }
+                | SourceError::Archive(_),
+            ) => Gate::Format,
             Refusal::Changed => Gate::Disk,
         };
         Self::new(gate, refusal.to_string())
@@ -61,8 +72,8 @@ pub(crate) struct Reading {
     pub(crate) refused: Option<Refusal>,
 }
 
-/// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given counts only if the feed is
-/// not refused in the end.
+/// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given
+/// counts only if the feed is not refused in the end.
 ///
 /// # Errors
 /// Those of `take`; everything that is wrong with the feed is in the [`Reading`].
@@ -77,7 +88,9 @@ pub(crate) fn read_feed(
     let mut hash = Sha256::new();
     let content = source::content(feed, directory);
     let read = match feed.format {
-        Format::CategoryFeed => category_feed::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
+        Format::CategoryFeed => {
+            category_feed::read(feed, &content, place_of, &mut rows, &mut hash).map(Some)
+        }
         Format::Rpz => rpz::read(feed, &content, place_of, &mut rows, &mut hash).map(Some),
         _ => read_files(feed, directory, place_of, &mut rows, &mut hash).map(|()| None),
     };
@@ -87,8 +100,13 @@ pub(crate) fn read_feed(
     let count = rows.rows();
     let mut report = rows.report;
     report.sha256 = hexadecimal(&hash.finalize());
-    let mut reading =
-        Reading { version: report.sha256[..VERSION_DIGITS].to_owned(), report, fingerprint: before, rows: count, refused: None };
+    let mut reading = Reading {
+        version: report.sha256[..VERSION_DIGITS].to_owned(),
+        report,
+        fingerprint: before,
+        rows: count,
+        refused: None,
+    };
     match read {
         Err(error) => reading.refused = Some(error.into()),
         // What was read of a spool is of one moment, whatever was written to it meanwhile.
@@ -96,21 +114,30 @@ pub(crate) fn read_feed(
             reading.version = version_of(&state).unwrap_or(reading.version);
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
         }
-        Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => reading.refused = Some(Refusal::Changed),
+        Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => {
+            reading.refused = Some(Refusal::Changed)
+        }
         Ok(None) => {}
     }
     Ok(reading)
 }
 
-/// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked for before any rule is read.
+/// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked
+/// for before any rule is read.
 fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceError> {
     let mut rules = TakenAway::new();
     for file in files {
-        source::read(file, feed.format, feed.octets_max(), &mut Sha256::new(), |found| {
-            if let Found::Line(line) = found {
-                rules.extend(adblock::bad_filter(line));
-            }
-        })?;
+        source::read(
+            file,
+            feed.format,
+            feed.octets_max(),
+            &mut Sha256::new(),
+            |found| {
+                if let Found::Line(line) = found {
+                    rules.extend(adblock::bad_filter(line));
+                }
+            },
+        )?;
     }
     Ok(rules)
 }
@@ -122,7 +149,8 @@ fn read_files(
     rows: &mut Rows<'_>,
     hash: &mut Sha256,
 ) -> Result<(), SourceError> {
-    let (mut complained, is_about_categories) = (String::new(), feed.is_about_categories());
+    let mut complained = String::new();
+    let is_about_categories = feed.is_about_categories();
     let files = source::files(feed, directory)?;
     if feed.format == Format::Adblock {
         rows.take_away(taken_away(feed, &files)?);
@@ -133,18 +161,34 @@ fn read_files(
             hash.update(&file.folder);
         }
         let mut parser = parse::parser(feed.format, file.holds);
-        source::read(&file, feed.format, feed.octets_max(), hash, |found| match found {
-            Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
-            Found::File(label, folder, holds) => {
-                parser = parse::parser(feed.format, holds);
-                let slug = feed.category.as_ref().or_else(|| feed.categories.get(folder));
-                rows.enter(label, if is_about_categories { slug.map(|slug| place_of(slug)) } else { Some(NO_CATEGORY) });
-                if is_about_categories && slug.is_none() && folder != complained {
-                    rows.complain_unmapped(folder);
-                    folder.clone_into(&mut complained);
+        source::read(
+            &file,
+            feed.format,
+            feed.octets_max(),
+            hash,
+            |found| match found {
+                Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
+                Found::File(label, folder, holds) => {
+                    parser = parse::parser(feed.format, holds);
+                    let slug = feed
+                        .category
+                        .as_ref()
+                        .or_else(|| feed.categories.get(folder));
+                    rows.enter(
+                        label,
+                        if is_about_categories {
+                            slug.map(|slug| place_of(slug))
+                        } else {
+                            Some(NO_CATEGORY)
+                        },
+                    );
+                    if is_about_categories && slug.is_none() && folder != complained {
+                        rows.complain_unmapped(folder);
+                        folder.clone_into(&mut complained);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
     }
     Ok(())
 }

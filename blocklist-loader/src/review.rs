@@ -1,4 +1,5 @@
-//! What an operator judges a refused version by: a copy of it, and by name what it would block and what it would no longer block.
+//! What an operator judges a refused version by: a copy of it, and by name what it would block and
+//! what it would no longer block.
 //!
 //! ```text
 //! feeds/<name>/refused/version       which version the rest is about
@@ -45,7 +46,11 @@ pub struct Change {
 ///
 /// # Errors
 /// The files cannot be read.
-pub fn changes(directory: &Path, feed: &str, mut visit: impl FnMut(Change)) -> io::Result<Option<String>> {
+pub fn changes(
+    directory: &Path,
+    feed: &str,
+    mut visit: impl FnMut(Change),
+) -> io::Result<Option<String>> {
     let folder = folder_of(directory, feed).join(FOLDER);
     let version = match std::fs::read_to_string(folder.join(VERSION)) {
         Ok(version) => version,
@@ -56,14 +61,24 @@ pub fn changes(directory: &Path, feed: &str, mut visit: impl FnMut(Change)) -> i
         let line = line?;
         let mut cells = line.splitn(3, '\t');
         if let (Some(sign), Some(slug), Some(name)) = (cells.next(), cells.next(), cells.next()) {
-            visit(Change { blocked: sign == "+", category: (slug != "-").then(|| slug.to_owned()), name: name.to_owned() });
+            visit(Change {
+                blocked: sign == "+",
+                category: (slug != "-").then(|| slug.to_owned()),
+                name: name.to_owned(),
+            });
         }
     }
     Ok(Some(version))
 }
 
-/// Keeps a refused version in the place of the one kept before. The version's name is written last: what has none is not complete.
-pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+/// Keeps a refused version in the place of the one kept before. The version's name is written last:
+/// what has none is not complete.
+pub(crate) fn keep(
+    directory: &Path,
+    feed: &Feed,
+    version: &str,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = folder_of(directory, &feed.name).join(FOLDER);
     if std::fs::read_to_string(folder.join(VERSION)).is_ok_and(|kept| kept == version) {
         return Ok(());
@@ -74,16 +89,23 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
     }
     let mut out = BufWriter::new(File::create(folder.join(CHANGES))?);
     write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    out.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()?;
     for (place, path) in content(directory, feed).into_iter().enumerate() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         // Folders of one feed hold files of one name.
         let kept = folder.join(CONTENT).join(format!("{place:04}-{name}"));
         // Files of a spool never change, so a second name for them is as good as a copy.
         if !feed.is_fetched() {
             match open_within(&path, feed.within()) {
                 Ok(mut from) => drop(io::copy(&mut from, &mut File::create(&kept)?)?),
-                // A feed of the API that leads elsewhere was refused for it; nothing of that is kept.
+                // A feed of the API that leads elsewhere was refused for it; nothing of that is
+                // kept.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
@@ -98,12 +120,27 @@ pub(crate) fn keep(directory: &Path, feed: &Feed, version: &str, write: impl FnO
 ///
 /// # Errors
 /// The disk refused.
-pub fn keep_changes(directory: &Path, feed: &Feed, version: &str, changes: &[Change]) -> io::Result<()> {
+pub fn keep_changes(
+    directory: &Path,
+    feed: &Feed,
+    version: &str,
+    changes: &[Change],
+) -> io::Result<()> {
     keep(directory, feed, version, |out| {
-        changes.iter().try_for_each(|Change { blocked, category, name }| {
-            let sign = if *blocked { '+' } else { '-' };
-            writeln!(out, "{sign}\t{}\t{name}", category.as_deref().unwrap_or("-"))
-        })
+        changes.iter().try_for_each(
+            |Change {
+                 blocked,
+                 category,
+                 name,
+             }| {
+                let sign = if *blocked { '+' } else { '-' };
+                writeln!(
+                    out,
+                    "{sign}\t{}\t{name}",
+                    category.as_deref().unwrap_or("-")
+                )
+            },
+        )
     })
 }
 
@@ -112,29 +149,45 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
     if feed.is_fetched() {
         return spool::files(&source::content(feed, directory)).unwrap_or_default();
     }
-    source::files(feed, directory).map(|files| files.into_iter().map(|file| file.path).collect()).unwrap_or_default()
+    source::files(feed, directory)
+        .map(|files| files.into_iter().map(|file| file.path).collect())
+        .unwrap_or_default()
 }
 
-/// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its categories.
+/// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its
+/// categories.
 pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
 
-/// Names of a feed as they came: entries in the order of their keys, the feed's place among them, the slugs of its categories.
+/// Names of a feed as they came: entries in the order of their keys, the feed's place among them,
+/// the slugs of its categories.
 pub(crate) type Now<'n> = (&'n [(&'n [u8], Mark)], u16, &'n [String]);
 
 /// What a feed says of one key: the slug of a category, and whether it is about a path.
 type Said = BTreeSet<(String, bool)>;
 
-/// Writes what differs between the names of one feed before and now, both in the order of their keys.
-pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_>) -> io::Result<()> {
+/// Writes what differs between the names of one feed before and now, both in the order of their
+/// keys.
+pub(crate) fn write_changes(
+    out: &mut dyn Write,
+    before: Before<'_>,
+    now: Now<'_>,
+) -> io::Result<()> {
     let ((names, old_place, old_slugs), (entries, place, slugs)) = (before, now);
     let slug = |slugs: &[String], category: u8| match category {
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed = |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
-        let denies = marks.filter(|mark| Some(mark.feed) == feed && mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
-        denies.map(|mark| (slug(slugs, mark.category), mark.action == Action::Path)).collect()
-    };
+    let listed =
+        |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
+            let denies = marks.filter(|mark| {
+                Some(mark.feed) == feed
+                    && mark.polarity == Polarity::Deny
+                    && mark.action != Action::Proxied
+            });
+            denies
+                .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
+                .collect()
+        };
     let mut names = names.filter(|_| old_place.is_some());
     let mut old: Option<(Vec<u8>, Said)> = None;
     let mut advance = |old: &mut Option<(Vec<u8>, Said)>| {
@@ -151,16 +204,33 @@ pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_
     let mut at = 0;
     let nothing = Said::new();
     loop {
-        let key = match (old.as_ref().map(|(key, _)| key.as_slice()), entries.get(at).map(|(key, _)| *key)) {
+        let key = match (
+            old.as_ref().map(|(key, _)| key.as_slice()),
+            entries.get(at).map(|(key, _)| *key),
+        ) {
             (None, None) => return Ok(()),
             (Some(old), Some(new)) => old.min(new).to_vec(),
             (Some(key), None) | (None, Some(key)) => key.to_vec(),
         };
-        let same = entries[at..].iter().take_while(|(new, _)| *new == key.as_slice()).count();
-        let has = listed(&mut entries[at..at + same].iter().map(|(_, mark)| mark), Some(place), slugs);
+        let same = entries[at..]
+            .iter()
+            .take_while(|(new, _)| *new == key.as_slice())
+            .count();
+        let has = listed(
+            &mut entries[at..at + same].iter().map(|(_, mark)| mark),
+            Some(place),
+            slugs,
+        );
         let is_old = old.as_ref().is_some_and(|(old, _)| *old == key);
-        let had = old.as_ref().filter(|_| is_old).map_or(&nothing, |(_, said)| said);
-        for (sign, (slug, is_path)) in had.difference(&has).map(|said| ('-', said)).chain(has.difference(had).map(|said| ('+', said))) {
+        let had = old
+            .as_ref()
+            .filter(|_| is_old)
+            .map_or(&nothing, |(_, said)| said);
+        for (sign, (slug, is_path)) in had
+            .difference(&has)
+            .map(|said| ('-', said))
+            .chain(has.difference(had).map(|said| ('+', said)))
+        {
             writeln!(out, "{sign}\t{slug}\t{}", shown(&key, *is_path))?;
         }
         at += same;
@@ -173,9 +243,16 @@ pub(crate) fn write_changes(out: &mut dyn Write, before: Before<'_>, now: Now<'_
 /// A key for people: a name, or a host and its path.
 pub(crate) fn shown(key: &[u8], is_path: bool) -> String {
     if !is_path {
-        return name_of_key(key).map(|name| name.to_string()).unwrap_or_default();
+        return name_of_key(key)
+            .map(|name| name.to_string())
+            .unwrap_or_default();
     }
     let (host, path) = policy::key::split_path(key);
-    let host = name_of_key(host).map(|name| name.to_string()).unwrap_or_default();
-    format!("{host}{}", String::from_utf8_lossy(&path).replace(['\t', '\n', '\r'], " "))
+    let host = name_of_key(host)
+        .map(|name| name.to_string())
+        .unwrap_or_default();
+    format!(
+        "{host}{}",
+        String::from_utf8_lossy(&path).replace(['\t', '\n', '\r'], " ")
+    )
 }

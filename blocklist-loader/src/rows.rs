@@ -1,5 +1,6 @@
-//! What parsers say about rows goes through here: names become canonical, public suffixes are guarded, everything that
-//! is not taken is counted, and the first few of each kind are kept for the person who mends the feed.
+//! What parsers say about rows goes through here: names become canonical, public suffixes are
+//! guarded, everything that is not taken is counted, and the first few of each kind are kept for
+//! the person who mends the feed.
 
 use std::fmt::Display;
 
@@ -14,7 +15,8 @@ use policy::{
 
 use crate::parse::adblock::TakenAway;
 
-/// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out another.
+/// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out
+/// another.
 const SAMPLES_OF_A_KIND: u8 = 5;
 /// The longest path that is told apart from others, in octets; servers refuse longer ones.
 const PATH_OCTETS_MAX: usize = 8_192;
@@ -33,12 +35,20 @@ pub(crate) struct Claim {
 impl Claim {
     /// Lists a name, in the plainest way.
     pub(crate) fn deny(scope: Scope) -> Self {
-        Self { scope, polarity: Polarity::Deny, important: false, action: Action::Policy }
+        Self {
+            scope,
+            polarity: Polarity::Deny,
+            important: false,
+            action: Action::Policy,
+        }
     }
 
     /// Excepts a name.
     pub(crate) fn allow(scope: Scope) -> Self {
-        Self { polarity: Polarity::Allow, ..Self::deny(scope) }
+        Self {
+            polarity: Polarity::Allow,
+            ..Self::deny(scope)
+        }
     }
 }
 
@@ -71,8 +81,18 @@ impl Said<'_> {
 
     /// The same as an artefact writes it, but for the place of its records.
     pub(crate) fn mark(&self, feed: u16) -> Mark {
-        let Claim { scope, polarity, important, action } = self.claim;
-        Mark { polarity, important, action, ..Mark::deny(feed, self.category, scope) }
+        let Claim {
+            scope,
+            polarity,
+            important,
+            action,
+        } = self.claim;
+        Mark {
+            polarity,
+            important,
+            action,
+            ..Mark::deny(feed, self.category, scope)
+        }
     }
 }
 
@@ -91,7 +111,8 @@ enum Kind {
 /// The rows of one feed, as they are understood.
 pub(crate) struct Rows<'a> {
     pub(crate) report: FeedReport,
-    /// Where the format has nowhere else to put it: the category of the file at hand, `None` where it has none.
+    /// Where the format has nowhere else to put it: the category of the file at hand, `None` where
+    /// it has none.
     category: Option<u8>,
     file: String,
     line: u64,
@@ -153,7 +174,15 @@ impl<'a> Rows<'a> {
 
     /// Rows that held something, understood or not.
     pub(crate) fn rows(&self) -> u64 {
-        let FeedReport { entries, paths, unsupported, bad, public_suffixes, unmapped, .. } = &self.report;
+        let FeedReport {
+            entries,
+            paths,
+            unsupported,
+            bad,
+            public_suffixes,
+            unmapped,
+            ..
+        } = &self.report;
         entries + paths + unsupported + bad + public_suffixes + unmapped
     }
 
@@ -163,13 +192,28 @@ impl<'a> Rows<'a> {
     }
 
     /// The same for a row that brings the records to answer with.
-    pub(crate) fn entry_with(&mut self, row: &[u8], name: &[u8], claim: Claim, records: Option<&Records>) {
+    pub(crate) fn entry_with(
+        &mut self,
+        row: &[u8],
+        name: &[u8],
+        claim: Claim,
+        records: Option<&Records>,
+    ) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
         let mut buffer = NameBuffer::new();
         match buffer.parse(name) {
-            Ok(name) => self.claim(row, Said { name, path: None, category, claim, records }),
+            Ok(name) => self.claim(
+                row,
+                Said {
+                    name,
+                    path: None,
+                    category,
+                    claim,
+                    records,
+                },
+            ),
             Err(error) => self.bad(row, &error),
         }
     }
@@ -180,7 +224,13 @@ impl<'a> Rows<'a> {
             return self.unmapped();
         };
         for name in names_of_prefix(prefix) {
-            self.give(Said { name: name.borrow(), path: None, category, claim, records });
+            self.give(Said {
+                name: name.borrow(),
+                path: None,
+                category,
+                claim,
+                records,
+            });
         }
         self.report.addresses += 1;
         self.report.entries += 1;
@@ -193,10 +243,22 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         match buffer.parse(host) {
-            Ok(_) if path.len() > PATH_OCTETS_MAX => self.bad(row, &format_args!("the path is longer than {PATH_OCTETS_MAX} octets")),
+            Ok(_) if path.len() > PATH_OCTETS_MAX => self.bad(
+                row,
+                &format_args!("the path is longer than {PATH_OCTETS_MAX} octets"),
+            ),
             Ok(name) => {
-                let claim = Claim { action: Action::Path, ..Claim::deny(Scope::Exact) };
-                self.give(Said { name, path: Some(path), category, claim, records: None });
+                let claim = Claim {
+                    action: Action::Path,
+                    ..Claim::deny(Scope::Exact)
+                };
+                self.give(Said {
+                    name,
+                    path: Some(path),
+                    category,
+                    claim,
+                    records: None,
+                });
                 self.report.paths += 1;
             }
             Err(error) => self.bad(row, &error),
@@ -205,16 +267,26 @@ impl<'a> Rows<'a> {
 
     fn claim(&mut self, row: &[u8], said: Said<'_>) {
         let claim = said.claim;
-        // An exact entry covers one name and an exception only gives back: neither can take strangers down.
+        // An exact entry covers one name and an exception only gives back: neither can take
+        // strangers down.
         let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
         let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
-        self.report.registry_suffixes += u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
-        let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private)) && claim.scope == Scope::Subtree;
+        self.report.registry_suffixes +=
+            u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
+        let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private))
+            && claim.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
             return self.public_suffix(row, &reason);
         }
-        let claim = if is_narrowed { Claim { scope: Scope::Exact, ..claim } } else { claim };
+        let claim = if is_narrowed {
+            Claim {
+                scope: Scope::Exact,
+                ..claim
+            }
+        } else {
+            claim
+        };
         self.give(Said { claim, ..said });
         self.report.entries += 1;
         if is_narrowed {
@@ -242,14 +314,28 @@ impl<'a> Rows<'a> {
         self.complain(Kind::Unsupported, row, &reason);
     }
 
-    /// A row that excepts a name in a way outside our subset of the format. It is counted as such, and the name is excepted as a whole, so
-    /// that no other row blocks it.
-    pub(crate) fn unsupported_exception(&mut self, row: &[u8], name: &[u8], claim: Claim, reason: &str) {
+    /// A row that excepts a name in a way outside our subset of the format. It is counted as such,
+    /// and the name is excepted as a whole, so that no other row blocks it.
+    pub(crate) fn unsupported_exception(
+        &mut self,
+        row: &[u8],
+        name: &[u8],
+        claim: Claim,
+        reason: &str,
+    ) {
         self.unsupported(row, reason);
-        let Some(category) = self.category else { return };
+        let Some(category) = self.category else {
+            return;
+        };
         let mut buffer = NameBuffer::new();
         if let Ok(name) = buffer.parse(name) {
-            self.give(Said { name, path: None, category, claim, records: None });
+            self.give(Said {
+                name,
+                path: None,
+                category,
+                claim,
+                records: None,
+            });
         }
     }
 
@@ -267,11 +353,20 @@ impl<'a> Rows<'a> {
 
     /// A code that `categories` does not map was met; to be said once a code.
     pub(crate) fn complain_unmapped_code(&mut self, code: &str, title: Option<&str>) {
-        let title = title.map(|title| format!(" ({})", printable(title.as_bytes()))).unwrap_or_default();
-        let (file, line, text) = (self.file.clone(), self.line, printable(code.as_bytes()));
+        let title = title
+            .map(|title| format!(" ({})", printable(title.as_bytes())))
+            .unwrap_or_default();
+        let file = self.file.clone();
+        let line = self.line;
+        let text = printable(code.as_bytes());
         // Not bounded as the other kinds are: each says something else. The caller bounds them.
         let reason = format!("categories has no entry for the code {text}{title}");
-        self.report.samples.push(Complaint { file, line, text, reason });
+        self.report.samples.push(Complaint {
+            file,
+            line,
+            text,
+            reason,
+        });
     }
 
     /// A row belongs to no category.
@@ -283,17 +378,30 @@ impl<'a> Rows<'a> {
         let count = &mut self.samples[kind as usize];
         if *count < SAMPLES_OF_A_KIND {
             *count += 1;
-            let (file, line) = (self.file.clone(), self.line);
-            self.report.samples.push(Complaint { file, line, text: printable(row), reason: reason.to_string() });
+            let file = self.file.clone();
+            let line = self.line;
+            self.report.samples.push(Complaint {
+                file,
+                line,
+                text: printable(row),
+                reason: reason.to_string(),
+            });
         }
     }
 }
 
-/// A row as it can be shown: shortened, and with nothing in it that moves a cursor or turns the text around.
+/// A row as it can be shown: shortened, and with nothing in it that moves a cursor or turns the
+/// text around.
 fn printable(row: &[u8]) -> String {
     // A character has at most four octets, so nothing beyond these is shown anyway.
     let text = String::from_utf8_lossy(&row[..row.len().min(SAMPLE_CHARACTERS * 4)]);
     let turns = |character| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    let shown = |character: char| if character.is_control() || turns(character) { char::REPLACEMENT_CHARACTER } else { character };
+    let shown = |character: char| {
+        if character.is_control() || turns(character) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
     text.chars().take(SAMPLE_CHARACTERS).map(shown).collect()
 }

@@ -1,5 +1,5 @@
-//! Sharing: one node builds the lists, all others fetch what it built and check it again. Between them lies a store of objects: a
-//! folder, or S3.
+//! Sharing: one node builds the lists, all others fetch what it built and check it again. Between
+//! them lies a store of objects: a folder, or S3.
 //!
 //! ```text
 //! live                    signature, and below it the manifest that it signs: which generations there are, and which is live
@@ -8,9 +8,10 @@
 //! publish.lock            only in a folder: one publisher at a time
 //! ```
 //!
-//! The store and the way to it are not trusted. The manifest is signed, so nobody else can say what is live; it is numbered, so nobody can
-//! show an old one again; and it names every object by length and SHA-256, so nobody can put other octets in its place. What an attacker can
-//! do is to keep a node where it is, which [`Follower::status`] shows by the manifest's age.
+//! The store and the way to it are not trusted. The manifest is signed, so nobody else can say what
+//! is live; it is numbered, so nobody can show an old one again; and it names every object by
+//! length and SHA-256, so nobody can put other octets in its place. What an attacker can do is to
+//! keep a node where it is, which [`Follower::status`] shows by the manifest's age.
 //!
 //! - `settings`: the table `[lists.share]`.
 //! - `keys`: making them, reading them.
@@ -18,8 +19,8 @@
 //! - `store`: a folder or S3, by the few calls that are needed.
 //! - `publisher` and `follower`: the two sides.
 //!
-//! Time is an argument, and so is chance. Nothing here decides whether lists are good, and nothing swaps: the daemon opens what was
-//! fetched, and says if it refuses it.
+//! Time is an argument, and so is chance. Nothing here decides whether lists are good, and nothing
+//! swaps: the daemon opens what was fetched, and says if it refuses it.
 
 mod follower;
 mod keys;
@@ -131,7 +132,9 @@ pub enum ShareError {
     #[error("the manifest cannot be used: {0}")]
     Format(String),
     /// Two contents of one generation.
-    #[error("generation {generation} has SHA-256 {ours} in {directory}, but {theirs} in the store: two builders gave one number twice")]
+    #[error(
+        "generation {generation} has SHA-256 {ours} in {directory}, but {theirs} in the store: two builders gave one number twice"
+    )]
     Clash {
         /// Which one.
         generation: u64,
@@ -143,7 +146,9 @@ pub enum ShareError {
         theirs: String,
     },
     /// Another publisher is further than we are.
-    #[error("the store is at generation {live} and this node at {ours}: follow it first, or withdraw what is newer")]
+    #[error(
+        "the store is at generation {live} and this node at {ours}: follow it first, or withdraw what is newer"
+    )]
     Overtaken {
         /// What is live by the store.
         live: u64,
@@ -157,7 +162,9 @@ pub enum ShareError {
     #[error("generation {0} cannot be opened by what is published")]
     Unreachable(u64),
     /// More than a manifest holds.
-    #[error("{0} generations are more than a manifest holds: fold deltas into a full artefact, or keep fewer")]
+    #[error(
+        "{0} generations are more than a manifest holds: fold deltas into a full artefact, or keep fewer"
+    )]
     TooMany(usize),
     /// Other publishers were faster, again and again.
     #[error("other publishers changed the manifest {0} times while this one tried")]
@@ -180,7 +187,10 @@ impl ShareError {
     #[must_use]
     pub fn gate(&self) -> Gate {
         match self {
-            Self::Store { .. } | Self::NothingPublished(_) | Self::Missing(_) | Self::Settings(_) => Gate::Transport,
+            Self::Store { .. }
+            | Self::NothingPublished(_)
+            | Self::Missing(_)
+            | Self::Settings(_) => Gate::Transport,
             Self::Slow { .. } => Gate::Time,
             Self::TooLarge { .. } => Gate::Size,
             Self::Truncated { .. } | Self::Digest { .. } => Gate::Checksum,
@@ -204,10 +214,15 @@ fn disk(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ShareError
 
 /// Runs what reads or writes files where it holds nobody up.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("it does not panic and nobody cancels it")
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("it does not panic and nobody cancels it")
 }
 
 /// An error and what is beneath it, in one line.
 fn causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

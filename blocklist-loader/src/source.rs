@@ -1,5 +1,5 @@
-//! The files behind a feed: which they are, whether they changed, and their lines, however they are packed. Knows nothing of
-//! formats but that squidGuard's files have fixed names.
+//! The files behind a feed: which they are, whether they changed, and their lines, however they are
+//! packed. Knows nothing of formats but that squidGuard's files have fixed names.
 
 use std::{
     fs::{File, Metadata},
@@ -17,8 +17,8 @@ use crate::{
     unpack::{self, UnpackError, Unpacked},
 };
 
-/// The longest line, in octets. A hosts line of a hundred names has 25 thousand; a file without line ends is no list,
-/// and must not be read into memory to find that out.
+/// The longest line, in octets. A hosts line of a hundred names has 25 thousand; a file without
+/// line ends is no list, and must not be read into memory to find that out.
 const LINE_OCTETS_MAX: u64 = 1 << 20;
 /// What some editors put in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -57,10 +57,16 @@ pub(crate) enum Found<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error("{step} {path}: {source}")]
-    Io { step: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        step: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{0} is neither a file nor a folder")]
     NotAFile(PathBuf),
-    #[error("{0} is a file; format \"squidguard\" is a folder that holds domains and urls, or folders of them, or a tar archive of that")]
+    #[error(
+        "{0} is a file; format \"squidguard\" is a folder that holds domains and urls, or folders of them, or a tar archive of that"
+    )]
     NotAFolder(PathBuf),
     #[error("{0} is an archive; only format \"squidguard\" is read from archives")]
     Archive(PathBuf),
@@ -91,7 +97,8 @@ pub(crate) fn content(feed: &Feed, directory: &Path) -> PathBuf {
     spool::content_of(&spool::folder_of(directory, &feed.name))
 }
 
-/// The files of a feed, in a stable order: its source, or what was fetched last. `directory` is that of the artefacts.
+/// The files of a feed, in a stable order: its source, or what was fetched last. `directory` is
+/// that of the artefacts.
 pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
     if feed.is_fetched() {
         return fetched_file(feed, directory);
@@ -101,7 +108,9 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
     let mut files = match (metadata.is_dir(), feed.format) {
         (true, Format::Squidguard) => squidguard_files(source)?,
         (true, _) => folder_files(source)?,
-        (false, _) if metadata.is_file() => vec![file_at(source.to_owned(), name_of(source), Holds::Names)],
+        (false, _) if metadata.is_file() => {
+            vec![file_at(source.to_owned(), name_of(source), Holds::Names)]
+        }
         (false, _) => return Err(SourceError::NotAFile(source.to_owned())),
     };
     for file in &mut files {
@@ -113,9 +122,19 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
 /// The list in its spool, called as its provider calls it.
 fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, SourceError> {
     let content = content(feed, directory);
-    let file = spool::whole_file(&content).map_err(|source| SourceError::Io { step: "looking at", path: content, source })?;
+    let file = spool::whole_file(&content).map_err(|source| SourceError::Io {
+        step: "looking at",
+        path: content,
+        source,
+    })?;
     let path = file.ok_or(SourceError::NotFetched)?;
-    Ok(vec![SourceFile { path, label: published_name(&feed.source), folder: String::new(), holds: Holds::Names, within: None }])
+    Ok(vec![SourceFile {
+        path,
+        label: published_name(&feed.source),
+        folder: String::new(),
+        holds: Holds::Names,
+        within: None,
+    }])
 }
 
 /// The last part of a URL's path.
@@ -154,9 +173,15 @@ fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, Source
     for (name, holds) in [("domains", Holds::Names), ("urls", Holds::Urls)] {
         let path = folder.join(name);
         match look_at(&path) {
-            Ok(metadata) if metadata.is_file() => files.push(file_at(path, format!("{prefix}{name}"), holds)),
+            Ok(metadata) if metadata.is_file() => {
+                files.push(file_at(path, format!("{prefix}{name}"), holds))
+            }
             Err(SourceError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(SourceError::Io { step: "looking at", path, source });
+                return Err(SourceError::Io {
+                    step: "looking at",
+                    path,
+                    source,
+                });
             }
             _ => {}
         }
@@ -166,11 +191,21 @@ fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, Source
 
 fn file_at(path: PathBuf, label: String, holds: Holds) -> SourceFile {
     let folder = path.parent().map(name_of).unwrap_or_default();
-    SourceFile { path, label, folder, holds, within: None }
+    SourceFile {
+        path,
+        label,
+        folder,
+        holds,
+        within: None,
+    }
 }
 
 fn children(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let failed = |source| SourceError::Io { step: "listing", path: folder.to_owned(), source };
+    let failed = |source| SourceError::Io {
+        step: "listing",
+        path: folder.to_owned(),
+        source,
+    };
     let mut children = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -183,15 +218,23 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn look_at(path: &Path) -> Result<Metadata, SourceError> {
-    std::fs::metadata(path).map_err(|source| SourceError::Io { step: "looking at", path: path.to_owned(), source })
+    std::fs::metadata(path).map_err(|source| SourceError::Io {
+        step: "looking at",
+        path: path.to_owned(),
+        source,
+    })
 }
 
-/// Digest of what the file system says of a feed's files, without reading them. A feed that cannot be looked at has a
-/// fingerprint too: that of the reason. What is in a spool was digested when it was put there.
+/// Digest of what the file system says of a feed's files, without reading them. A feed that cannot
+/// be looked at has a fingerprint too: that of the reason. What is in a spool was digested when it
+/// was put there.
 pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
     let mut hash = Sha256::new();
     let mut note = |fact: String| {
@@ -199,7 +242,8 @@ pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
         hash.update(fact);
     };
     if feed.is_fetched() {
-        let digest = spool::content_digest(&content(feed, directory)).unwrap_or_else(|error| error.to_string());
+        let digest = spool::content_digest(&content(feed, directory))
+            .unwrap_or_else(|error| error.to_string());
         return fingerprint_of_content(feed, directory, digest);
     }
     match files(feed, directory) {
@@ -207,8 +251,8 @@ pub(crate) fn fingerprint(feed: &Feed, directory: &Path) -> String {
             for file in files {
                 note(file.path.to_string_lossy().into_owned());
                 match look_at(&file.path) {
-                    // The time of change of the inode tells what the time of change of the content may hide: a copy
-                    // that keeps its times, a rename of one file over another.
+                    // The time of change of the inode tells what the time of change of the content
+                    // may hide: a copy that keeps its times, a rename of one file over another.
                     Ok(metadata) => note(format!(
                         "{} {} {}.{} {}.{}",
                         metadata.ino(),
@@ -233,11 +277,15 @@ pub(crate) fn fingerprint_of_content(feed: &Feed, directory: &Path, digest: Stri
     if feed.format == Format::CategoryFeed {
         facts.push(category::codenames(&content(feed, directory)));
     }
-    let hash = facts.iter().fold(Sha256::new(), |hash, fact| hash.chain_update(fact.len().to_be_bytes()).chain_update(fact));
+    let hash = facts.iter().fold(Sha256::new(), |hash, fact| {
+        hash.chain_update(fact.len().to_be_bytes())
+            .chain_update(fact)
+    });
     hexadecimal(&hash.finalize())
 }
 
-/// Reads a file, or all lists in it if it is an archive, as text, a line at a time. All octets go through the hash.
+/// Reads a file, or all lists in it if it is an archive, as text, a line at a time. All octets go
+/// through the hash.
 pub(crate) fn read(
     file: &SourceFile,
     format: Format,
@@ -247,67 +295,116 @@ pub(crate) fn read(
 ) -> Result<(), SourceError> {
     let path = &file.path;
     let opened = open_within(path, file.within.as_deref());
-    let opened = opened.map_err(|source| SourceError::Io { step: "opening", path: path.clone(), source })?;
+    let opened = opened.map_err(|source| SourceError::Io {
+        step: "opening",
+        path: path.clone(),
+        source,
+    })?;
     let mut raw = Hashing { file: opened, hash };
-    let unpacked = unpack::unpack(&mut raw, &file.label, octets_max, |Unpacked { reader, is_archive }| match (is_archive, format) {
-        (true, Format::Squidguard) => read_archive(path, reader, &mut visit),
-        (true, _) => Err(SourceError::Archive(path.clone())),
-        // The folder itself was looked into, so this is all there is.
-        (false, Format::Squidguard) if !matches!(file.label.rsplit('/').next(), Some("domains" | "urls")) => {
-            Err(SourceError::NotAFolder(path.clone()))
-        }
-        (false, _) => {
-            visit(Found::File(&file.label, &file.folder, file.holds));
-            for_each_line(path, reader, |line| visit(Found::Line(line)))
-        }
-    });
+    let unpacked = unpack::unpack(
+        &mut raw,
+        &file.label,
+        octets_max,
+        |Unpacked { reader, is_archive }| match (is_archive, format) {
+            (true, Format::Squidguard) => read_archive(path, reader, &mut visit),
+            (true, _) => Err(SourceError::Archive(path.clone())),
+            // The folder itself was looked into, so this is all there is.
+            (false, Format::Squidguard)
+                if !matches!(file.label.rsplit('/').next(), Some("domains" | "urls")) =>
+            {
+                Err(SourceError::NotAFolder(path.clone()))
+            }
+            (false, _) => {
+                visit(Found::File(&file.label, &file.folder, file.holds));
+                for_each_line(path, reader, |line| visit(Found::Line(line)))
+            }
+        },
+    );
     match unpacked {
         Ok(result) => result,
-        Err(UnpackError::Io(source)) => Err(SourceError::Io { step: "reading", path: path.clone(), source }),
-        Err(source) => Err(SourceError::Unpack { path: path.clone(), source }),
+        Err(UnpackError::Io(source)) => Err(SourceError::Io {
+            step: "reading",
+            path: path.clone(),
+            source,
+        }),
+        Err(source) => Err(SourceError::Unpack {
+            path: path.clone(),
+            source,
+        }),
     }
 }
 
 /// `domains` and `urls` of an archive, wherever in it they are. Paths are labels and lead nowhere.
-fn read_archive(path: &Path, reader: &mut dyn BufRead, visit: &mut impl FnMut(Found<'_>)) -> Result<(), SourceError> {
+fn read_archive(
+    path: &Path,
+    reader: &mut dyn BufRead,
+    visit: &mut impl FnMut(Found<'_>),
+) -> Result<(), SourceError> {
     let read = unpack::for_each_member(reader, |parts, member| {
-        let [folders @ .., name] = parts else { return Ok(()) };
+        let [folders @ .., name] = parts else {
+            return Ok(());
+        };
         let holds = match name.as_str() {
             "domains" => Holds::Names,
             "urls" => Holds::Urls,
             _ => return Ok(()),
         };
-        visit(Found::File(&parts.join("/"), folders.last().map_or("", String::as_str), holds));
+        visit(Found::File(
+            &parts.join("/"),
+            folders.last().map_or("", String::as_str),
+            holds,
+        ));
         let mut member = io::BufReader::new(member);
-        for_each_line(path, &mut member, |line| visit(Found::Line(line))).map_err(MemberError::Source)
+        for_each_line(path, &mut member, |line| visit(Found::Line(line)))
+            .map_err(MemberError::Source)
     });
     read.map_err(|error| match error {
         MemberError::Source(error) => error,
-        MemberError::Archive(source) => SourceError::Unpack { path: path.to_owned(), source: UnpackError::Damaged("tar", source) },
+        MemberError::Archive(source) => SourceError::Unpack {
+            path: path.to_owned(),
+            source: UnpackError::Damaged("tar", source),
+        },
     })
 }
 
 /// Shows each line without its end.
-fn for_each_line(path: &Path, reader: &mut dyn BufRead, mut visit: impl FnMut(&[u8])) -> Result<(), SourceError> {
+fn for_each_line(
+    path: &Path,
+    reader: &mut dyn BufRead,
+    mut visit: impl FnMut(&[u8]),
+) -> Result<(), SourceError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        let length = reader.take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).map_err(|source| SourceError::Io {
-            step: "reading",
-            path: path.to_owned(),
-            source,
-        })?;
+        let length = reader
+            .take(LINE_OCTETS_MAX)
+            .read_until(b'\n', &mut line)
+            .map_err(|source| SourceError::Io {
+                step: "reading",
+                path: path.to_owned(),
+                source,
+            })?;
         if length == 0 {
             break;
         }
         if line.contains(&0) {
-            return Err(SourceError::Binary { path: path.to_owned(), line: number });
+            return Err(SourceError::Binary {
+                path: path.to_owned(),
+                line: number,
+            });
         }
         if length as u64 == LINE_OCTETS_MAX && !line.ends_with(b"\n") {
-            return Err(SourceError::LineTooLong { path: path.to_owned(), line: number });
+            return Err(SourceError::LineTooLong {
+                path: path.to_owned(),
+                line: number,
+            });
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        visit(if number == 1 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text });
+        visit(if number == 1 {
+            text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+        } else {
+            text
+        });
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The spool of a fetched feed: what the build reads in place of the source, and what its fetcher must remember.
+//! The spool of a fetched feed: what the build reads in place of the source, and what its fetcher
+//! must remember.
 //!
 //! ```text
 //! state.json                 names the content that counts, and what the fetcher knows of it: the one point of commitment
@@ -7,10 +8,11 @@
 //! content/delta-7-2          …
 //! ```
 //!
-//! A step writes its file under a name that nobody was told, syncs it, and then replaces `state.json` by one rename.
-//! Before the rename everybody sees the old content with the old state, after it the new content with the new state; what
-//! a killed writer leaves is a file that `state.json` does not name, swept away by the next [`Spool::open`]. Numbers are
-//! not given twice, so a reader in another process either finds all the files it was told of or looks again.
+//! A step writes its file under a name that nobody was told, syncs it, and then replaces
+//! `state.json` by one rename. Before the rename everybody sees the old content with the old state,
+//! after it the new content with the new state; what a killed writer leaves is a file that
+//! `state.json` does not name, swept away by the next [`Spool::open`]. Numbers are not given twice,
+//! so a reader in another process either finds all the files it was told of or looks again.
 
 use std::{
     collections::BTreeMap,
@@ -33,15 +35,19 @@ const CONTENT: &str = "content";
 const FEEDS: &str = "feeds";
 /// How much of a file is in memory at once, in octets.
 const BUFFER_OCTETS: usize = 256 << 10;
-/// The longest row, in octets: the longest record data a zone can have, escaped, has a quarter of it.
+/// The longest row, in octets: the longest record data a zone can have, escaped, has a quarter of
+/// it.
 const ROW_OCTETS_MAX: u64 = 1 << 20;
 /// More deltas than this are folded into the snapshot: every read opens all of them.
 const DELTAS_MAX: u64 = 256;
-/// What the disk must take beside the content that there is before a fetch is worth while, in octets.
+/// What the disk must take beside the content that there is before a fetch is worth while, in
+/// octets.
 const PROBE_OCTETS: u64 = 1 << 20;
-/// Deltas larger than this part of the snapshot are folded into it: every read holds them in memory.
+/// Deltas larger than this part of the snapshot are folded into it: every read holds them in
+/// memory.
 const DELTA_PART_MAX: u64 = 4;
-/// How often a reader that was overtaken by a writer looks again. A writer that is faster every time is none of ours.
+/// How often a reader that was overtaken by a writer looks again. A writer that is faster every
+/// time is none of ours.
 const LOOKS_MAX: u32 = 100;
 
 /// What makes two rows speak of the same thing.
@@ -58,7 +64,12 @@ impl RowKey {
     pub(crate) fn of(self, row: &[u8]) -> &[u8] {
         match self {
             Self::WholeRow => row,
-            Self::UpToTab => &row[..row.iter().position(|&octet| octet == b'\t').unwrap_or(row.len())],
+            Self::UpToTab => {
+                &row[..row
+                    .iter()
+                    .position(|&octet| octet == b'\t')
+                    .unwrap_or(row.len())]
+            }
         }
     }
 }
@@ -84,12 +95,20 @@ static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 impl Manifest<AnyState> {
     fn empty() -> Self {
-        Self { snapshot: 0, snapshot_octets: 0, deltas: 0, delta_octets: 0, content: String::new(), state: AnyState::Null }
+        Self {
+            snapshot: 0,
+            snapshot_octets: 0,
+            deltas: 0,
+            delta_octets: 0,
+            content: String::new(),
+            state: AnyState::Null,
+        }
     }
 
     fn read(folder: &Path) -> io::Result<Self> {
         match std::fs::read(folder.join(STATE)) {
-            Ok(json) => serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::empty()),
             Err(error) => Err(error),
         }
@@ -97,8 +116,13 @@ impl Manifest<AnyState> {
 
     /// The files that count: snapshot, then deltas in order.
     fn files(&self, content: &Path) -> Vec<PathBuf> {
-        let deltas = (1..=self.deltas).map(|number| content.join(delta_name(self.snapshot, number)));
-        (self.snapshot > 0).then(|| content.join(snapshot_name(self.snapshot))).into_iter().chain(deltas).collect()
+        let deltas =
+            (1..=self.deltas).map(|number| content.join(delta_name(self.snapshot, number)));
+        (self.snapshot > 0)
+            .then(|| content.join(snapshot_name(self.snapshot)))
+            .into_iter()
+            .chain(deltas)
+            .collect()
     }
 }
 
@@ -110,11 +134,22 @@ fn delta_name(snapshot: u64, delta: u64) -> String {
     format!("delta-{snapshot}-{delta}")
 }
 
-/// The folder of a feed's spool. Names of feeds are anything people write, so all but the plainest characters are escaped.
+/// The folder of a feed's spool. Names of feeds are anything people write, so all but the plainest
+/// characters are escaped.
 pub(crate) fn folder_of(directory: &Path, feed: &str) -> PathBuf {
-    let is_plain = |place: usize, octet: u8| octet.is_ascii_alphanumeric() || b"_-".contains(&octet) || (octet == b'.' && place > 0);
-    let escape = |(place, octet)| if is_plain(place, octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") };
-    directory.join(FEEDS).join(feed.bytes().enumerate().map(escape).collect::<String>())
+    let is_plain = |place: usize, octet: u8| {
+        octet.is_ascii_alphanumeric() || b"_-".contains(&octet) || (octet == b'.' && place > 0)
+    };
+    let escape = |(place, octet)| {
+        if is_plain(place, octet) {
+            char::from(octet).to_string()
+        } else {
+            format!("%{octet:02X}")
+        }
+    };
+    directory
+        .join(FEEDS)
+        .join(feed.bytes().enumerate().map(escape).collect::<String>())
 }
 
 /// Where in a spool its content lies.
@@ -122,7 +157,8 @@ pub(crate) fn content_of(folder: &Path) -> PathBuf {
     folder.join(CONTENT)
 }
 
-/// The spool of one feed, as its fetcher holds it. There is one writer; readers may be other processes.
+/// The spool of one feed, as its fetcher holds it. There is one writer; readers may be other
+/// processes.
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
     folder: PathBuf,
@@ -133,7 +169,8 @@ impl Spool {
     /// Opens a spool, made if it is not there, and sweeps what a killed writer left.
     ///
     /// # Errors
-    /// The folder refuses. A `state.json` that cannot be read is as one that is not there: everything is fetched anew.
+    /// The folder refuses. A `state.json` that cannot be read is as one that is not there:
+    /// everything is fetched anew.
     pub(crate) fn open(folder: &Path, key: RowKey) -> io::Result<Self> {
         let content = content_of(folder);
         std::fs::create_dir_all(&content)?;
@@ -145,38 +182,62 @@ impl Spool {
             manifest => manifest?,
         };
         sweep(&content, &manifest)?;
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+        })
     }
 
-    /// What the fetcher remembered with the content that counts. None where nothing was fetched yet, and where another
-    /// version of this program wrote what this one does not understand.
+    /// What the fetcher remembered with the content that counts. None where nothing was fetched
+    /// yet, and where another version of this program wrote what this one does not understand.
     pub(crate) fn state<S: DeserializeOwned>(&self) -> Option<S> {
         let manifest = Manifest::read(&self.folder).ok()?;
         // Content that is gone cannot be built on.
-        let is_whole = manifest.files(&content_of(&self.folder)).iter().all(|file| file.is_file());
+        let is_whole = manifest
+            .files(&content_of(&self.folder))
+            .iter()
+            .all(|file| file.is_file());
         is_whole.then(|| serde_json::from_value(manifest.state).ok())?
     }
 
     /// Remembers something else about the same content.
     pub(crate) fn set_state<S: Serialize>(&self, state: &S) -> io::Result<()> {
         let manifest = Manifest::read(&self.folder)?;
-        self.commit(&Manifest { state: serde_json::to_value(state)?, ..manifest })
+        self.commit(&Manifest {
+            state: serde_json::to_value(state)?,
+            ..manifest
+        })
     }
 
     /// Begins a new content.
     pub(crate) fn snapshot(&self) -> io::Result<SnapshotWriter> {
         // A writer that nobody waits for any more may still be there, so no two have one name.
-        let path = content_of(&self.folder).join(format!("writing-{}", WRITERS.fetch_add(1, Ordering::Relaxed)));
+        let path = content_of(&self.folder).join(format!(
+            "writing-{}",
+            WRITERS.fetch_add(1, Ordering::Relaxed)
+        ));
         let file = BufWriter::with_capacity(BUFFER_OCTETS, crash::create(&path)?);
-        let cleanup = Unwanted { path, is_wanted: false };
-        Ok(SnapshotWriter { spool: self.clone(), octets: 0, hash: Sha256::new(), file, cleanup })
+        let cleanup = Unwanted {
+            path,
+            is_wanted: false,
+        };
+        Ok(SnapshotWriter {
+            spool: self.clone(),
+            octets: 0,
+            hash: Sha256::new(),
+            file,
+            cleanup,
+        })
     }
 
     /// Adds what changed since the content that counts.
     pub(crate) fn append<S: Serialize>(&self, rows: &[RowChange], state: &S) -> io::Result<()> {
         let manifest = Manifest::read(&self.folder)?;
         if manifest.snapshot == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "changes of a content that was never fetched"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "changes of a content that was never fetched",
+            ));
         }
         let mut octets = Vec::new();
         for RowChange { added, row } in rows {
@@ -187,38 +248,63 @@ impl Spool {
         }
         let deltas = manifest.deltas + 1;
         let path = content_of(&self.folder).join(delta_name(manifest.snapshot, deltas));
-        let mut unwanted = Unwanted { path, is_wanted: false };
+        let mut unwanted = Unwanted {
+            path,
+            is_wanted: false,
+        };
         let mut file = crash::create(&unwanted.path)?;
         file.write_all(&octets)?;
         crash::sync(&file)?;
-        let content = hexadecimal(&Sha256::new().chain_update(&manifest.content).chain_update(&octets).finalize());
+        let content = hexadecimal(
+            &Sha256::new()
+                .chain_update(&manifest.content)
+                .chain_update(&octets)
+                .finalize(),
+        );
         let delta_octets = manifest.delta_octets + octets.len() as u64;
-        self.commit(&Manifest { deltas, delta_octets, content, state: serde_json::to_value(state)?, ..manifest })?;
+        self.commit(&Manifest {
+            deltas,
+            delta_octets,
+            content,
+            state: serde_json::to_value(state)?,
+            ..manifest
+        })?;
         unwanted.is_wanted = true;
         Ok(())
     }
 
     /// Whether the disk takes as much again as the content has, by writing it.
     pub(crate) fn has_room(&self) -> bool {
-        let octets = Manifest::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets) + PROBE_OCTETS;
-        let path = content_of(&self.folder).join(format!("writing-{}", WRITERS.fetch_add(1, Ordering::Relaxed)));
-        let probe = Unwanted { path, is_wanted: false };
+        let octets = Manifest::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets)
+            + PROBE_OCTETS;
+        let path = content_of(&self.folder).join(format!(
+            "writing-{}",
+            WRITERS.fetch_add(1, Ordering::Relaxed)
+        ));
+        let probe = Unwanted {
+            path,
+            is_wanted: false,
+        };
         let written = File::create(&probe.path).and_then(|mut file| {
             io::copy(&mut io::repeat(0).take(octets), &mut file)?;
             file.sync_all()
         });
         // The state is committed by way of a file of its own.
-        let state = File::create(self.folder.join(STATE_ASIDE)).and_then(|mut file| file.write_all(&[0; 4096]));
+        let state = File::create(self.folder.join(STATE_ASIDE))
+            .and_then(|mut file| file.write_all(&[0; 4096]));
         written.is_ok() && state.is_ok()
     }
 
     /// Whether reading the deltas has become a burden.
     pub(crate) fn should_be_folded(&self) -> bool {
-        Manifest::read(&self.folder)
-            .is_ok_and(|manifest| manifest.deltas > DELTAS_MAX || manifest.delta_octets > manifest.snapshot_octets / DELTA_PART_MAX)
+        Manifest::read(&self.folder).is_ok_and(|manifest| {
+            manifest.deltas > DELTAS_MAX
+                || manifest.delta_octets > manifest.snapshot_octets / DELTA_PART_MAX
+        })
     }
 
-    /// Writes the rows as they stand into one snapshot. The content is the same, and so is its digest.
+    /// Writes the rows as they stand into one snapshot. The content is the same, and so is its
+    /// digest.
     pub(crate) fn fold(&self) -> io::Result<()> {
         let manifest = Manifest::read(&self.folder)?;
         let mut writer = self.snapshot()?;
@@ -299,7 +385,14 @@ impl SnapshotWriter {
         let path = content_of(&self.spool.folder).join(snapshot_name(snapshot));
         crash::rename(&self.cleanup.path, &path)?;
         self.cleanup.path = path;
-        let manifest = Manifest { snapshot, snapshot_octets: self.octets, deltas: 0, delta_octets: 0, content, state };
+        let manifest = Manifest {
+            snapshot,
+            snapshot_octets: self.octets,
+            deltas: 0,
+            delta_octets: 0,
+            content,
+            state,
+        };
         self.spool.commit(&manifest)?;
         self.cleanup.is_wanted = true;
         // What is no longer named is dead weight, no fault: the next start sweeps it again.
@@ -338,7 +431,10 @@ impl Drop for Unwanted {
 
 fn check_row(row: &[u8]) -> io::Result<()> {
     if row.contains(&b'\n') || row.len() as u64 >= ROW_OCTETS_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a row that does not fit a line"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a row that does not fit a line",
+        ));
     }
     Ok(())
 }
@@ -374,9 +470,14 @@ pub(crate) struct Content {
     pub(crate) state: serde_json::Value,
 }
 
-/// All rows as they stand: the snapshot with the deltas applied, in memory proportional to the deltas only. Rows of the
-/// snapshot come first, in its order, then those of the deltas by key. A writer meanwhile changes nothing of what is read.
-pub(crate) fn for_each_row(content: &Path, key: RowKey, visit: &mut dyn FnMut(&[u8])) -> io::Result<Content> {
+/// All rows as they stand: the snapshot with the deltas applied, in memory proportional to the
+/// deltas only. Rows of the snapshot come first, in its order, then those of the deltas by key. A
+/// writer meanwhile changes nothing of what is read.
+pub(crate) fn for_each_row(
+    content: &Path,
+    key: RowKey,
+    visit: &mut dyn FnMut(&[u8]),
+) -> io::Result<Content> {
     let (files, read) = open_all(content)?;
     let mut files = files.into_iter();
     let Some(snapshot) = files.next() else {
@@ -410,10 +511,25 @@ fn open_all(content: &Path) -> io::Result<(Vec<File>, Content)> {
     let mut looks = 0;
     loop {
         let manifest = Manifest::read(folder_above(content))?;
-        match manifest.files(content).iter().map(File::open).collect::<io::Result<Vec<File>>>() {
+        match manifest
+            .files(content)
+            .iter()
+            .map(File::open)
+            .collect::<io::Result<Vec<File>>>()
+        {
             // The writer was faster, and has told of other files by now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => looks += 1,
-            files => return Ok((files?, Content { digest: manifest.content, state: manifest.state })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => {
+                looks += 1
+            }
+            files => {
+                return Ok((
+                    files?,
+                    Content {
+                        digest: manifest.content,
+                        state: manifest.state,
+                    },
+                ));
+            }
         }
     }
 }
@@ -423,7 +539,11 @@ fn for_each_line(file: File, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        match reader.by_ref().take(ROW_OCTETS_MAX + 2).read_until(b'\n', &mut line)? {
+        match reader
+            .by_ref()
+            .take(ROW_OCTETS_MAX + 2)
+            .read_until(b'\n', &mut line)?
+        {
             0 => return Ok(()),
             _ => visit(line.strip_suffix(b"\n").ok_or_else(damaged)?)?,
         }
@@ -431,7 +551,10 @@ fn for_each_line(file: File, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> 
 }
 
 fn damaged() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a line of the spool is no row: the disk lost something")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a line of the spool is no row: the disk lost something",
+    )
 }
 
 /// What changes the disk, step by step, so that tests can end the program between any two of them.
@@ -456,7 +579,11 @@ mod crash {
     }
 
     fn step(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if lives() { act() } else { Err(io::Error::other("crashed")) }
+        if lives() {
+            act()
+        } else {
+            Err(io::Error::other("crashed"))
+        }
     }
 
     pub(super) fn create(path: &Path) -> io::Result<File> {

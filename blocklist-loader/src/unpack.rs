@@ -1,5 +1,5 @@
-//! Compressed files and archives, read as they are unpacked: nothing is written to disk, no more than a bound comes out, and
-//! what is cut short is an error rather than a short list.
+//! Compressed files and archives, read as they are unpacked: nothing is written to disk, no more
+//! than a bound comes out, and what is cut short is an error rather than a short list.
 
 use std::{
     cell::Cell,
@@ -77,10 +77,12 @@ pub(crate) struct Unpacked<'a> {
     pub(crate) is_archive: bool,
 }
 
-/// Unpacks a file and lets `visit` read it. Then all that it left is read as well, because what was cut short shows at the end.
+/// Unpacks a file and lets `visit` read it. Then all that it left is read as well, because what was
+/// cut short shows at the end.
 ///
 /// # Errors
-/// Those of unpacking, which stand above those of the visitor: what was cut short makes no sense either.
+/// Those of unpacking, which stand above those of the visitor: what was cut short makes no sense
+/// either.
 pub(crate) fn unpack<T, E>(
     raw: &mut dyn Read,
     name: &str,
@@ -89,20 +91,35 @@ pub(crate) fn unpack<T, E>(
 ) -> Result<Result<T, E>, UnpackError> {
     let mut raw = BufReader::with_capacity(BUFFER_OCTETS, raw);
     let start = raw.fill_buf().map_err(UnpackError::Io)?;
-    let (packing, named) = (Packing::by_content(start), Packing::by_name(name));
-    // A server may have unpacked a list and left it its name, so what is in a file decides; but something must be in it.
+    let packing = Packing::by_content(start);
+    let named = Packing::by_name(name);
+    // A server may have unpacked a list and left it its name, so what is in a file decides; but
+    // something must be in it.
     if named != Packing::Plain && start.len() < MAGIC_OCTETS {
         return Err(UnpackError::Nothing(named.as_str()));
     }
-    let (is_exceeded, failed) = (Cell::new(false), Cell::new(None));
+    let is_exceeded = Cell::new(false);
+    let failed = Cell::new(None);
     let inner: Box<dyn Read + '_> = match packing {
         Packing::Plain => Box::new(raw),
         Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
         Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
     };
     // A file that is not packed is as large as it looks.
-    let left = if packing == Packing::Plain { u64::MAX } else { octets_max };
-    let bounded = BufReader::with_capacity(BUFFER_OCTETS, Bounded { inner, left, is_exceeded: &is_exceeded, failed: &failed });
+    let left = if packing == Packing::Plain {
+        u64::MAX
+    } else {
+        octets_max
+    };
+    let bounded = BufReader::with_capacity(
+        BUFFER_OCTETS,
+        Bounded {
+            inner,
+            left,
+            is_exceeded: &is_exceeded,
+            failed: &failed,
+        },
+    );
     let result = look_inside(bounded, name, visit);
     if is_exceeded.get() {
         return Err(UnpackError::TooLarge(octets_max));
@@ -114,22 +131,35 @@ pub(crate) fn unpack<T, E>(
     }
 }
 
-fn look_inside<R: Read, T, E>(mut reader: R, name: &str, visit: impl FnOnce(Unpacked<'_>) -> Result<T, E>) -> Result<T, E> {
+fn look_inside<R: Read, T, E>(
+    mut reader: R,
+    name: &str,
+    visit: impl FnOnce(Unpacked<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let mut start = Vec::with_capacity(BLOCK_OCTETS);
     // What fails here fails again for whoever reads on.
-    let _ = reader.by_ref().take(BLOCK_OCTETS as u64).read_to_end(&mut start);
+    let _ = reader
+        .by_ref()
+        .take(BLOCK_OCTETS as u64)
+        .read_to_end(&mut start);
     let name = name.to_ascii_lowercase();
-    let is_named_so = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"].iter().any(|end| name.ends_with(end));
+    let is_named_so = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"]
+        .iter()
+        .any(|end| name.ends_with(end));
     let is_archive = is_named_so || start.get(USTAR).is_some_and(|magic| magic == b"ustar");
     let mut whole: Chain<Cursor<Vec<u8>>, R> = Cursor::new(start).chain(reader);
     let mut buffered = BufReader::with_capacity(BUFFER_OCTETS, &mut whole);
-    let result = visit(Unpacked { reader: &mut buffered, is_archive });
+    let result = visit(Unpacked {
+        reader: &mut buffered,
+        is_archive,
+    });
     // A failure is noted where it happens, below.
     let _ = io::copy(&mut buffered, &mut io::sink());
     result
 }
 
-/// Lets no more than a bound through, and notes what failed, which libraries in between may rewrite.
+/// Lets no more than a bound through, and notes what failed, which libraries in between may
+/// rewrite.
 struct Bounded<'a> {
     inner: Box<dyn Read + 'a>,
     left: u64,
@@ -171,21 +201,34 @@ pub(crate) fn for_each_member<E: From<io::Error>>(
     mut visit: impl FnMut(&[String], &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     let zeroes = Cell::new(0);
-    let mut whole = tar::Archive::new(Zeroes { inner: archive, zeroes: &zeroes });
+    let mut whole = tar::Archive::new(Zeroes {
+        inner: archive,
+        zeroes: &zeroes,
+    });
     // The path of the next member, if headers of its own say it.
     let mut long_path = None;
     for member in whole.entries()?.raw(true) {
         let mut member = member?;
-        let (kind, size) = (member.header().entry_type(), member.size());
+        let kind = member.header().entry_type();
+        let size = member.size();
         if kind.is_gnu_longname() {
-            long_path = Some(read_bounded(&mut member, size, PATH_OCTETS_MAX)?)
-                .map(|path| path.split(|&octet| octet == 0).next().unwrap_or(&[]).to_vec());
+            long_path = Some(read_bounded(&mut member, size, PATH_OCTETS_MAX)?).map(|path| {
+                path.split(|&octet| octet == 0)
+                    .next()
+                    .unwrap_or(&[])
+                    .to_vec()
+            });
         } else if kind.is_pax_local_extensions() {
             long_path = pax_path(&read_bounded(&mut member, size, PAX_OCTETS_MAX)?).or(long_path);
         } else {
-            let path = long_path.take().unwrap_or_else(|| member.path_bytes().into_owned());
+            let path = long_path
+                .take()
+                .unwrap_or_else(|| member.path_bytes().into_owned());
             if kind.is_file() {
-                let mut counted = Counting { inner: &mut member, octets: 0 };
+                let mut counted = Counting {
+                    inner: &mut member,
+                    octets: 0,
+                };
                 visit(&parts(&path), &mut counted)?;
                 io::copy(&mut counted, &mut io::sink())?;
                 if counted.octets != size {
@@ -207,23 +250,36 @@ fn cut_short() -> io::Error {
 
 fn read_bounded(member: &mut dyn Read, size: u64, most: u64) -> io::Result<Vec<u8>> {
     if size > most {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a path in the archive is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a path in the archive is too long",
+        ));
     }
     let mut octets = Vec::new();
     member.read_to_end(&mut octets)?;
-    if octets.len() as u64 == size { Ok(octets) } else { Err(cut_short()) }
+    if octets.len() as u64 == size {
+        Ok(octets)
+    } else {
+        Err(cut_short())
+    }
 }
 
 /// The record `path` of an extended header: lines of `LENGTH KEY=VALUE`.
 fn pax_path(header: &[u8]) -> Option<Vec<u8>> {
     let records = tar::PaxExtensions::new(header);
-    let path = records.filter_map(Result::ok).find(|record| record.key_bytes() == b"path")?;
+    let path = records
+        .filter_map(Result::ok)
+        .find(|record| record.key_bytes() == b"path")?;
     Some(path.value_bytes().to_vec())
 }
 
 fn parts(path: &[u8]) -> Vec<String> {
-    let parts = path.split(|&octet| octet == b'/').map(|part| String::from_utf8_lossy(part).into_owned());
-    parts.filter(|part| !matches!(part.as_str(), "" | "." | "..")).collect()
+    let parts = path
+        .split(|&octet| octet == b'/')
+        .map(|part| String::from_utf8_lossy(part).into_owned());
+    parts
+        .filter(|part| !matches!(part.as_str(), "" | "." | ".."))
+        .collect()
 }
 
 struct Counting<'a> {

@@ -1,6 +1,7 @@
-//! What became of the content of a feed that was read and did not become live: a version that a gate stopped, or the same version in a file
-//! that was only touched. It lies beside the feed's spool and in no artefact, because lists that stay what they were get no new generation;
-//! and it is why content that was judged once is not read again, neither before nor after a restart.
+//! What became of the content of a feed that was read and did not become live: a version that a
+//! gate stopped, or the same version in a file that was only touched. It lies beside the feed's
+//! spool and in no artefact, because lists that stay what they were get no new generation; and it
+//! is why content that was judged once is not read again, neither before nor after a restart.
 //!
 //! ```text
 //! feeds/<name>/verdict.json
@@ -42,8 +43,19 @@ pub struct Verdict {
 
 impl Verdict {
     /// What became of the content that a feed has now.
-    pub(crate) fn of(feed: &Feed, own_names: &[Name], against: &str, fingerprint: String, refused: Option<Refused>) -> Self {
-        Self { fingerprint, demands: feed.demands(own_names), against: against.to_owned(), refused }
+    pub(crate) fn of(
+        feed: &Feed,
+        own_names: &[Name],
+        against: &str,
+        fingerprint: String,
+        refused: Option<Refused>,
+    ) -> Self {
+        Self {
+            fingerprint,
+            demands: feed.demands(own_names),
+            against: against.to_owned(),
+            refused,
+        }
     }
 
     /// Whether it still holds for a feed whose live version is this one.
@@ -84,24 +96,51 @@ pub(crate) fn forget(directory: &Path, feed: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The disk refused.
-pub fn keep_refusal(plan: &Plan, feed: &Feed, live: &FeedSummary, refused: Refused) -> io::Result<()> {
+pub fn keep_refusal(
+    plan: &Plan,
+    feed: &Feed,
+    live: &FeedSummary,
+    refused: Refused,
+) -> io::Result<()> {
     let now = fingerprint(feed, &plan.directory);
-    Verdict::of(feed, &plan.own_names, &live.version, now, Some(refused)).keep(&plan.directory, &feed.name)
+    Verdict::of(feed, &plan.own_names, &live.version, now, Some(refused))
+        .keep(&plan.directory, &feed.name)
 }
 
-/// The versions that gates stopped and that nothing came after, of feeds as they are defined and live now.
+/// The versions that gates stopped and that nothing came after, of feeds as they are defined and
+/// live now.
 #[must_use]
 pub fn refusals(plan: &Plan, live: &Header) -> Vec<RefusedFeed> {
-    let is_it =
-        |feed: &Feed, summary: &FeedSummary| summary.name == feed.name && summary.definition == feed.definition() && !summary.withdrawn;
-    let of = |feed: &Feed| live.feeds.iter().find(|summary| is_it(feed, summary)).and_then(|summary| refusal(plan, feed, summary));
+    let is_it = |feed: &Feed, summary: &FeedSummary| {
+        summary.name == feed.name && summary.definition == feed.definition() && !summary.withdrawn
+    };
+    let of = |feed: &Feed| {
+        live.feeds
+            .iter()
+            .find(|summary| is_it(feed, summary))
+            .and_then(|summary| refusal(plan, feed, summary))
+    };
     plan.feeds.iter().filter_map(of).collect()
 }
 
 /// The version of one feed that a gate stopped and that nothing came after.
 pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
-    let Refused { version, gate, detail, entries, at } = standing(plan, feed, live)?.refused?;
+    let Refused {
+        version,
+        gate,
+        detail,
+        entries,
+        at,
+    } = standing(plan, feed, live)?.refused?;
     let gate: Gate = serde_json::from_value(gate.into()).ok()?;
     let carried = live.report.entries + live.report.paths;
-    Some(RefusedFeed { feed: feed.name.clone(), version, gate, reason: detail, carried, entries, at })
+    Some(RefusedFeed {
+        feed: feed.name.clone(),
+        version,
+        gate,
+        reason: detail,
+        carried,
+        entries,
+        at,
+    })
 }

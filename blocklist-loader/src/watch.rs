@@ -1,4 +1,5 @@
-//! Notices that a source may have changed, and says so; whether it did and what follows is not decided here.
+//! Notices that a source may have changed, and says so; whether it did and what follows is not
+//! decided here.
 //!
 //! ```text
 //! arm every folder -> look at all sources -> differs? say so -> sleep until an event or the next rescan
@@ -6,9 +7,10 @@
 //!        '-------------- wait until it is quiet <---------------------'
 //! ```
 //!
-//! Events only say when to look: which files are sources, and whether one changed, is read off the file system after all
-//! folders are armed anew. So a folder that was deleted, made again or is not there yet needs no case of its own, events
-//! that were lost cost at most a rescan, and a neighbour of a source wakes nobody but this thread.
+//! Events only say when to look: which files are sources, and whether one changed, is read off the
+//! file system after all folders are armed anew. So a folder that was deleted, made again or is not
+//! there yet needs no case of its own, events that were lost cost at most a rescan, and a neighbour
+//! of a source wakes nobody but this thread.
 
 use std::{
     io,
@@ -29,7 +31,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(250);
 /// A writer that never pauses is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often all sources are looked at without any event: network file systems send none, full queues lose some.
+/// How often all sources are looked at without any event: network file systems send none, full
+/// queues lose some.
 const RESCAN: Duration = Duration::from_secs(60);
 
 /// Watches until it is dropped. One thread.
@@ -45,17 +48,24 @@ enum Wake {
 }
 
 impl Watcher {
-    /// Watches the sources of these feeds. `changed` is called on the watcher's thread: once at the start, because what
-    /// happened before is unknown, and then each time a source may have changed.
+    /// Watches the sources of these feeds. `changed` is called on the watcher's thread: once at the
+    /// start, because what happened before is unknown, and then each time a source may have
+    /// changed.
     ///
     /// # Errors
-    /// The system gave no thread. Without events there are still rescans, so that is no error but a log line.
+    /// The system gave no thread. Without events there are still rescans, so that is no error but a
+    /// log line.
     pub fn start(feeds: Vec<Feed>, changed: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let (wake, woken) = channel();
         let events = wake.clone();
         let watch = move || watch(&feeds, &events, &woken, changed);
-        let thread = std::thread::Builder::new().name("list-watcher".to_owned()).spawn(watch)?;
-        Ok(Self { wake, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("list-watcher".to_owned())
+            .spawn(watch)?;
+        Ok(Self {
+            wake,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -69,7 +79,11 @@ impl Drop for Watcher {
 
 fn watch(feeds: &[Feed], events: &Sender<Wake>, woken: &Receiver<Wake>, mut changed: impl FnMut()) {
     // What is fetched is told of by whoever fetches it.
-    let feeds: Vec<Feed> = feeds.iter().filter(|feed| !feed.is_fetched()).cloned().collect();
+    let feeds: Vec<Feed> = feeds
+        .iter()
+        .filter(|feed| !feed.is_fetched())
+        .cloned()
+        .collect();
     let fingerprint = |feed| fingerprint(feed, Path::new(""));
     let mut seen = None;
     loop {
@@ -126,20 +140,28 @@ fn is_only_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-/// The folders to watch: those that are sources, those that hold one, and those that hold a symbolic link on the way to
-/// one. Of what is not there, the nearest ancestor that is.
+/// The folders to watch: those that are sources, those that hold one, and those that hold a
+/// symbolic link on the way to one. Of what is not there, the nearest ancestor that is.
 fn folders(feeds: &[Feed]) -> Vec<(PathBuf, RecursiveMode)> {
     let mut folders = Vec::new();
     for feed in feeds {
         let source = Path::new(&feed.source);
         if source.is_dir() {
             let is_deep = feed.format == Format::Squidguard;
-            folders.push((source.to_owned(), if is_deep { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive }));
+            folders.push((
+                source.to_owned(),
+                if is_deep {
+                    RecursiveMode::Recursive
+                } else {
+                    RecursiveMode::NonRecursive
+                },
+            ));
         }
         let far_end = source.canonicalize().unwrap_or_else(|_| source.to_owned());
         let links = source.ancestors().filter(|path| path.is_symlink());
         for path in [source, &far_end].into_iter().chain(links) {
-            folders.extend(nearest_holder(path).map(|folder| (folder, RecursiveMode::NonRecursive)));
+            folders
+                .extend(nearest_holder(path).map(|folder| (folder, RecursiveMode::NonRecursive)));
         }
     }
     // A folder that is wanted in both ways is watched in the one that sees more.
@@ -150,6 +172,15 @@ fn folders(feeds: &[Feed]) -> Vec<(PathBuf, RecursiveMode)> {
 
 /// The folder that holds this path, or the nearest one above it that exists.
 fn nearest_holder(path: &Path) -> Option<PathBuf> {
-    let holders = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    holders.into_iter().find(|folder| folder.is_dir()).map(Path::to_owned)
+    let holders = path.ancestors().skip(1).map(|folder| {
+        if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }
+    });
+    holders
+        .into_iter()
+        .find(|folder| folder.is_dir())
+        .map(Path::to_owned)
 }

@@ -1,5 +1,5 @@
-//! Promises of fetching lists over HTTP: what was published is what is read, and whatever is wrong on the way stops at a gate
-//! and leaves what was there.
+//! Promises of fetching lists over HTTP: what was published is what is read, and whatever is wrong
+//! on the way stops at a gate and leaves what was there.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 #[allow(dead_code, reason = "the program's own tests use the rest")]
@@ -29,7 +29,11 @@ impl House {
             timeout_s: 60,
             ..Feed::new("gambling", server.url(path), format)
         };
-        Self { server, folder: tempfile::tempdir().unwrap(), feed }
+        Self {
+            server,
+            folder: tempfile::tempdir().unwrap(),
+            feed,
+        }
     }
 
     fn list(page: Page) -> Self {
@@ -52,16 +56,30 @@ impl House {
         self.fetcher().fetch().await
     }
 
-    /// Whether the lists built of what was fetched cover these names; the reason if nothing could be read.
+    /// Whether the lists built of what was fetched cover these names; the reason if nothing could
+    /// be read.
     fn covers(&self, names: &[&str]) -> Result<Vec<bool>, String> {
-        let plan = Plan { feeds: vec![self.feed.clone()], directory: self.folder.path().to_owned(), force: true, ..Plan::default() };
+        let plan = Plan {
+            feeds: vec![self.feed.clone()],
+            directory: self.folder.path().to_owned(),
+            force: true,
+            ..Plan::default()
+        };
         let taxonomy = Taxonomy::shipped();
-        let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!("forced") };
+        let Outcome::Built(built) =
+            build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
+        else {
+            panic!("forced")
+        };
         if let Some(refused) = built.refused.first() {
             return Err(refused.reason.clone());
         }
         let lists = Blocklist::open(&built.written.path, &taxonomy).unwrap();
-        let covers = |name: &&str| !taxonomy.slugs(lists.classify(Name::parse(name).unwrap().borrow()).choice).is_empty();
+        let covers = |name: &&str| {
+            !taxonomy
+                .slugs(lists.classify(Name::parse(name).unwrap().borrow()).choice)
+                .is_empty()
+        };
         Ok(names.iter().map(covers).collect())
     }
 
@@ -75,8 +93,14 @@ impl House {
             text += &format!(": {error}");
             cause = error.source();
         }
-        words.iter().for_each(|word| assert!(text.contains(word), "{word:?} is not in {text:?}"));
-        assert_eq!(self.covers(&["good.example", "bad.example"]), before, "{text}");
+        words
+            .iter()
+            .for_each(|word| assert!(text.contains(word), "{word:?} is not in {text:?}"));
+        assert_eq!(
+            self.covers(&["good.example", "bad.example"]),
+            before,
+            "{text}"
+        );
     }
 }
 
@@ -85,7 +109,10 @@ fn version(text: impl AsRef<[u8]>) -> String {
 }
 
 fn digest(text: impl AsRef<[u8]>) -> String {
-    Sha256::digest(text.as_ref()).iter().map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(text.as_ref())
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
 }
 
 fn gzip(octets: impl AsRef<[u8]>) -> Vec<u8> {
@@ -103,21 +130,57 @@ const OTHER: &str = "good.example\nmore.example\n";
 
 #[tokio::test]
 async fn a_list_is_fetched_once_and_then_only_asked_for() {
-    for (header, value) in [("ETag", "\"1\""), ("Last-Modified", "Sat, 01 Nov 2025 00:00:00 GMT")] {
+    for (header, value) in [
+        ("ETag", "\"1\""),
+        ("Last-Modified", "Sat, 01 Nov 2025 00:00:00 GMT"),
+    ] {
         let house = House::list(Page::of(LIST).with(header, value));
-        assert_eq!(house.covers(&["www.good.example"]), Ok(vec![false]), "nothing was fetched yet, and nothing is refused");
-        assert_eq!(house.fetch().await.unwrap(), Fetched::Replaced { version: version(LIST) });
-        assert_eq!(house.covers(&["www.good.example", "more.example"]), Ok(vec![true, false]));
+        assert_eq!(
+            house.covers(&["www.good.example"]),
+            Ok(vec![false]),
+            "nothing was fetched yet, and nothing is refused"
+        );
+        assert_eq!(
+            house.fetch().await.unwrap(),
+            Fetched::Replaced {
+                version: version(LIST)
+            }
+        );
+        assert_eq!(
+            house.covers(&["www.good.example", "more.example"]),
+            Ok(vec![true, false])
+        );
         // Another start asks as the first one did.
         let mut fetcher = house.fetcher();
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
-        assert_eq!(house.server.requests().iter().map(|request| request.status).collect::<Vec<_>>(), [200, 304]);
+        assert_eq!(
+            house
+                .server
+                .requests()
+                .iter()
+                .map(|request| request.status)
+                .collect::<Vec<_>>(),
+            [200, 304]
+        );
 
-        house.server.put("/list.txt", Page::of(OTHER).with(header, "Sun, 02 Nov 2025 00:00:00 GMT"));
-        assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Replaced { version: version(OTHER) });
-        assert_eq!(house.covers(&["good.example", "more.example"]), Ok(vec![true, true]));
+        house.server.put(
+            "/list.txt",
+            Page::of(OTHER).with(header, "Sun, 02 Nov 2025 00:00:00 GMT"),
+        );
+        assert_eq!(
+            fetcher.fetch().await.unwrap(),
+            Fetched::Replaced {
+                version: version(OTHER)
+            }
+        );
+        assert_eq!(
+            house.covers(&["good.example", "more.example"]),
+            Ok(vec![true, true])
+        );
         // The same octets under another date are the same version, and the date is remembered.
-        house.server.put("/list.txt", Page::of(OTHER).with(header, "\"3\""));
+        house
+            .server
+            .put("/list.txt", Page::of(OTHER).with(header, "\"3\""));
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         assert_eq!(house.server.requests().last().unwrap().status, 304);
@@ -127,16 +190,31 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
 #[tokio::test]
 async fn content_codings_are_taken_off_and_packed_lists_are_read_as_they_are() {
     for (path, page) in [
-        ("/list", Page::of(gzip(LIST)).with("Content-Encoding", "gzip")),
-        ("/list", Page::of(zstd(LIST)).with("Content-Encoding", "zstd")),
+        (
+            "/list",
+            Page::of(gzip(LIST)).with("Content-Encoding", "gzip"),
+        ),
+        (
+            "/list",
+            Page::of(zstd(LIST)).with("Content-Encoding", "zstd"),
+        ),
         ("/list.gz", Page::of(gzip(LIST))),
         ("/list.zst?key=1", Page::of(zstd(LIST))),
-        ("/list.gz", Page::of(gzip(LIST)).with("Content-Encoding", "gzip")),
-        ("/list.gz", Page::of(gzip(gzip(LIST))).with("Content-Encoding", "gzip")),
+        (
+            "/list.gz",
+            Page::of(gzip(LIST)).with("Content-Encoding", "gzip"),
+        ),
+        (
+            "/list.gz",
+            Page::of(gzip(gzip(LIST))).with("Content-Encoding", "gzip"),
+        ),
     ] {
         let house = House::new(path, Format::Domains);
         house.server.put(path, page);
-        assert!(matches!(house.fetch().await.unwrap(), Fetched::Replaced { .. }), "{path}");
+        assert!(
+            matches!(house.fetch().await.unwrap(), Fetched::Replaced { .. }),
+            "{path}"
+        );
         assert_eq!(house.covers(&["good.example"]), Ok(vec![true]), "{path}");
     }
 }
@@ -144,11 +222,16 @@ async fn content_codings_are_taken_off_and_packed_lists_are_read_as_they_are() {
 #[tokio::test]
 async fn an_archive_of_folders_is_read_without_being_unpacked_to_disk() {
     let mut builder = tar::Builder::new(Vec::new());
-    for (path, text) in [("blacklists/gambling/domains", "good.example\n"), ("blacklists/adult/domains", "adult.example\n")] {
+    for (path, text) in [
+        ("blacklists/gambling/domains", "good.example\n"),
+        ("blacklists/adult/domains", "adult.example\n"),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, path, text.as_bytes())
+            .unwrap();
     }
     let archive = builder.into_inner().unwrap();
     let house = House::new("/lists.tar.gz", Format::Squidguard).with(|feed, _| {
@@ -156,43 +239,116 @@ async fn an_archive_of_folders_is_read_without_being_unpacked_to_disk() {
         feed.categories = [("gambling".to_owned(), "gambling".to_owned())].into();
     });
     house.server.put("/lists.tar.gz", Page::of(gzip(&archive)));
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Replaced { version: version(gzip(&archive)) });
-    assert_eq!(house.covers(&["good.example", "adult.example"]), Ok(vec![true, false]));
-    house.server.put("/lists.tar.gz", Page::of(gzip(&archive[..700])));
-    house.stays(&["compression: lists.tar.gz: it is cut short or damaged (tar)"]).await;
+    assert_eq!(
+        house.fetch().await.unwrap(),
+        Fetched::Replaced {
+            version: version(gzip(&archive))
+        }
+    );
+    assert_eq!(
+        house.covers(&["good.example", "adult.example"]),
+        Ok(vec![true, false])
+    );
+    house
+        .server
+        .put("/lists.tar.gz", Page::of(gzip(&archive[..700])));
+    house
+        .stays(&["compression: lists.tar.gz: it is cut short or damaged (tar)"])
+        .await;
 }
 
 #[tokio::test]
 async fn what_a_server_does_wrong_changes_nothing() {
     let big = "x.example\n".repeat(200_000);
-    let house = House::list(Page::of(LIST).with("ETag", "\"1\"")).with(|feed, _| feed.size_max_mib = 1);
+    let house =
+        House::list(Page::of(LIST).with("ETag", "\"1\"")).with(|feed, _| feed.size_max_mib = 1);
     house.fetch().await.unwrap();
     for (page, words) in [
-        (Page { cut_at: Some(9), ..Page::of("bad.example\n") }, &["transport:", "broke off before its answer was complete"][..]),
+        (
+            Page {
+                cut_at: Some(9),
+                ..Page::of("bad.example\n")
+            },
+            &["transport:", "broke off before its answer was complete"][..],
+        ),
         (Page::status(503), &["transport:", "/list.txt answered 503"]),
         (Page::of(&big), &["size:", "has more than 1048576 octets"]),
-        (Page::of(gzip(&big)).with("Content-Encoding", "gzip"), &["size:", "has more than 1048576 octets"]),
-        (Page::of(zstd(&big)).with("Content-Encoding", "zstd"), &["size:", "has more than 1048576 octets"]),
-        (Page::of(gzip(&big)), &["size:", "list.txt: it unpacks to more than 1048576 octets"]),
-        (Page::of(&gzip(OTHER)[..30]).with("Content-Encoding", "gzip"), &["compression:", "is cut short"]),
-        (Page::of(&gzip(OTHER)[..30]), &["compression:", "list.txt: it is cut short or damaged (gzip)"]),
-        (Page::of(&zstd(OTHER)[..20]), &["compression:", "list.txt: it is cut short or damaged (zstd)"]),
-        (Page::of(LIST).with("Content-Encoding", "br"), &["transport:", "content coding \"br\", which was not asked for"]),
-        (Page::redirect("/list.txt"), &["transport:", "more than 5 redirects"]),
-        (Page::redirect("ftp://127.0.0.1/"), &["transport:", "where anybody could answer"]),
-        (Page::status(302), &["transport:", "redirects to no address"]),
-        (Page::redirect("http://127.0.0.1:1/list"), &["transport:", "http://127.0.0.1:1/list could not be connected to"]),
+        (
+            Page::of(gzip(&big)).with("Content-Encoding", "gzip"),
+            &["size:", "has more than 1048576 octets"],
+        ),
+        (
+            Page::of(zstd(&big)).with("Content-Encoding", "zstd"),
+            &["size:", "has more than 1048576 octets"],
+        ),
+        (
+            Page::of(gzip(&big)),
+            &["size:", "list.txt: it unpacks to more than 1048576 octets"],
+        ),
+        (
+            Page::of(&gzip(OTHER)[..30]).with("Content-Encoding", "gzip"),
+            &["compression:", "is cut short"],
+        ),
+        (
+            Page::of(&gzip(OTHER)[..30]),
+            &[
+                "compression:",
+                "list.txt: it is cut short or damaged (gzip)",
+            ],
+        ),
+        (
+            Page::of(&zstd(OTHER)[..20]),
+            &[
+                "compression:",
+                "list.txt: it is cut short or damaged (zstd)",
+            ],
+        ),
+        (
+            Page::of(LIST).with("Content-Encoding", "br"),
+            &[
+                "transport:",
+                "content coding \"br\", which was not asked for",
+            ],
+        ),
+        (
+            Page::redirect("/list.txt"),
+            &["transport:", "more than 5 redirects"],
+        ),
+        (
+            Page::redirect("ftp://127.0.0.1/"),
+            &["transport:", "where anybody could answer"],
+        ),
+        (
+            Page::status(302),
+            &["transport:", "redirects to no address"],
+        ),
+        (
+            Page::redirect("http://127.0.0.1:1/list"),
+            &[
+                "transport:",
+                "http://127.0.0.1:1/list could not be connected to",
+            ],
+        ),
     ] {
         house.server.put("/list.txt", page.with("ETag", "\"2\""));
         house.stays(words).await;
     }
     house.server.put("/list.txt", Page::of(OTHER));
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Replaced { version: version(OTHER) });
+    assert_eq!(
+        house.fetch().await.unwrap(),
+        Fetched::Replaced {
+            version: version(OTHER)
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_go_on_is_left_when_its_time_is_over() {
-    let house = House::list(Page { is_silent: true, ..Page::of(LIST) }).with(|feed, _| feed.timeout_s = 1);
+    let house = House::list(Page {
+        is_silent: true,
+        ..Page::of(LIST)
+    })
+    .with(|feed, _| feed.timeout_s = 1);
     house.stays(&["time:", "took longer than 1 s"]).await;
 }
 
@@ -200,10 +356,17 @@ async fn a_server_that_does_not_go_on_is_left_when_its_time_is_over() {
 async fn five_redirects_lead_to_the_list_and_a_sixth_does_not() {
     let house = House::list(Page::redirect("/1"));
     for hop in 1..=4 {
-        house.server.put(&format!("/{hop}"), Page::redirect(format!("/{}", hop + 1)));
+        house
+            .server
+            .put(&format!("/{hop}"), Page::redirect(format!("/{}", hop + 1)));
     }
     house.server.put("/5", Page::of(LIST));
-    assert_eq!(house.fetch().await.unwrap(), Fetched::Replaced { version: version(LIST) });
+    assert_eq!(
+        house.fetch().await.unwrap(),
+        Fetched::Replaced {
+            version: version(LIST)
+        }
+    );
     house.server.put("/5", Page::redirect("/6"));
     house.server.put("/6", Page::of(OTHER));
     house.stays(&["transport:", "more than 5 redirects"]).await;
@@ -213,11 +376,33 @@ async fn five_redirects_lead_to_the_list_and_a_sixth_does_not() {
 async fn an_address_of_our_own_network_is_only_asked_where_that_is_allowed() {
     let house = House::list(Page::of(LIST));
     let port = house.feed.source.split(':').nth(2).unwrap().to_owned();
-    for (host, address) in [("127.0.0.1", "127.0.0.1"), ("0x7f.1", "127.0.0.1"), ("[::ffff:127.0.0.1]", "::ffff:"), ("localhost", "")] {
-        let feed = Feed { source: format!("http://{host}:{port}"), allow_private: false, ..house.feed.clone() };
-        let error = Fetcher::new(&feed, house.folder.path()).unwrap().fetch().await.unwrap_err().to_string();
-        assert!(error.starts_with("transport:") && error.contains(address), "{error}");
-        assert!(error.contains("is not an address of the public Internet; allow_private = true would allow it"), "{error}");
+    for (host, address) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("[::ffff:127.0.0.1]", "::ffff:"),
+        ("localhost", ""),
+    ] {
+        let feed = Feed {
+            source: format!("http://{host}:{port}"),
+            allow_private: false,
+            ..house.feed.clone()
+        };
+        let error = Fetcher::new(&feed, house.folder.path())
+            .unwrap()
+            .fetch()
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("transport:") && error.contains(address),
+            "{error}"
+        );
+        assert!(
+            error.contains(
+                "is not an address of the public Internet; allow_private = true would allow it"
+            ),
+            "{error}"
+        );
     }
     assert!(house.server.requests().is_empty());
 }
@@ -226,11 +411,25 @@ async fn an_address_of_our_own_network_is_only_asked_where_that_is_allowed() {
 async fn credentials_go_to_the_source_alone_and_are_read_anew_each_time() {
     let other = Server::start();
     other.put("/list", Page::of(LIST));
-    let house = House::list(Page::redirect("/near")).with(|feed, _| feed.bearer = Some(Secret::new("t0ken")));
-    house.server.put("/near", Page::redirect(other.url("/list")));
+    let house = House::list(Page::redirect("/near"))
+        .with(|feed, _| feed.bearer = Some(Secret::new("t0ken")));
+    house
+        .server
+        .put("/near", Page::redirect(other.url("/list")));
     house.fetch().await.unwrap();
-    let told: Vec<_> = house.server.requests().iter().map(|request| request.header("Authorization").map(str::to_owned)).collect();
-    assert_eq!(told, [Some("Bearer t0ken".to_owned()), Some("Bearer t0ken".to_owned())]);
+    let told: Vec<_> = house
+        .server
+        .requests()
+        .iter()
+        .map(|request| request.header("Authorization").map(str::to_owned))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            Some("Bearer t0ken".to_owned()),
+            Some("Bearer t0ken".to_owned())
+        ]
+    );
     assert_eq!(other.requests()[0].header("Authorization"), None);
 
     let house = House::list(Page::of(LIST));
@@ -239,10 +438,15 @@ async fn credentials_go_to_the_source_alone_and_are_read_anew_each_time() {
         feed.username = Some("Aladdin".to_owned());
         feed.password = Some(Secret::new(format!("file:{}", file.display())));
     });
-    house.stays(&["transport:", "credentials: password: reading"]).await;
+    house
+        .stays(&["transport:", "credentials: password: reading"])
+        .await;
     std::fs::write(&file, "open sesame\n").unwrap();
     house.fetch().await.unwrap();
-    assert_eq!(house.server.requests()[0].header("Authorization"), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+    assert_eq!(
+        house.server.requests()[0].header("Authorization"),
+        Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+    );
     house.server.put("/list.txt", Page::status(401));
     let error = house.fetch().await.unwrap_err();
     assert!(!format!("{error:?}").contains("sesame"));
@@ -250,37 +454,63 @@ async fn credentials_go_to_the_source_alone_and_are_read_anew_each_time() {
 
 #[tokio::test]
 async fn a_list_must_have_its_checksum() {
-    let house = House::list(Page::of(LIST)).with(|feed, server| feed.sha256_url = Some(server.url("/SHA256SUMS")));
-    house.stays(&["transport:", "/SHA256SUMS answered 404"]).await;
-    house.server.put("/SHA256SUMS", Page::of(format!("{}  list.txt\n{}  other\n", digest(LIST), digest("x"))));
+    let house = House::list(Page::of(LIST))
+        .with(|feed, server| feed.sha256_url = Some(server.url("/SHA256SUMS")));
+    house
+        .stays(&["transport:", "/SHA256SUMS answered 404"])
+        .await;
+    house.server.put(
+        "/SHA256SUMS",
+        Page::of(format!(
+            "{}  list.txt\n{}  other\n",
+            digest(LIST),
+            digest("x")
+        )),
+    );
     house.fetch().await.unwrap();
     house.server.put("/list.txt", Page::of("bad.example\n"));
     house.stays(&["checksum: the SHA-256 of the list is"]).await;
     house.server.put("/SHA256SUMS", Page::of("<html>"));
-    house.stays(&["checksum:", "holds no SHA-256 of \"list.txt\""]).await;
+    house
+        .stays(&["checksum:", "holds no SHA-256 of \"list.txt\""])
+        .await;
 }
 
 #[tokio::test]
 async fn a_list_must_be_signed_by_the_key_of_its_definition() {
-    let (ours, others) =
-        (minisign::KeyPair::generate_unencrypted_keypair().unwrap(), minisign::KeyPair::generate_unencrypted_keypair().unwrap());
+    let (ours, others) = (
+        minisign::KeyPair::generate_unencrypted_keypair().unwrap(),
+        minisign::KeyPair::generate_unencrypted_keypair().unwrap(),
+    );
     let sign = |pair: &minisign::KeyPair, text: &str| {
-        minisign::sign(None, &pair.sk, Cursor::new(text.as_bytes()), None, None).unwrap().into_string()
+        minisign::sign(None, &pair.sk, Cursor::new(text.as_bytes()), None, None)
+            .unwrap()
+            .into_string()
     };
     let plain = House::list(Page::of(LIST).with("ETag", "\"1\""));
     plain.fetch().await.unwrap();
     let house = plain.with(|feed, _| feed.minisign_key = Some(ours.pk.to_base64()));
     // What was taken unsigned before does not count: it is asked for anew.
-    house.stays(&["transport:", "/list.txt.minisig answered 404"]).await;
+    house
+        .stays(&["transport:", "/list.txt.minisig answered 404"])
+        .await;
     for (signature, words) in [
-        (sign(&others, LIST), "signature: the list is not what was signed by minisign_key"),
-        (sign(&ours, "bad.example\n"), "signature: the list is not what was signed by minisign_key"),
+        (
+            sign(&others, LIST),
+            "signature: the list is not what was signed by minisign_key",
+        ),
+        (
+            sign(&ours, "bad.example\n"),
+            "signature: the list is not what was signed by minisign_key",
+        ),
         ("nonsense".to_owned(), "is no signature of minisign"),
     ] {
         house.server.put("/list.txt.minisig", Page::of(signature));
         house.stays(&[words]).await;
     }
-    house.server.put("/list.txt.minisig", Page::of(sign(&ours, LIST)));
+    house
+        .server
+        .put("/list.txt.minisig", Page::of(sign(&ours, LIST)));
     assert_eq!(house.fetch().await.unwrap(), Fetched::Unchanged);
     assert_eq!(house.fetch().await.unwrap(), Fetched::Unchanged);
     assert_eq!(house.server.requests().last().unwrap().status, 304);
@@ -295,45 +525,120 @@ async fn a_list_must_be_signed_by_the_key_of_its_definition() {
 async fn a_category_feed_over_http_costs_nothing_while_nothing_changed() {
     let house = House::new("/feed/", Format::CategoryFeed).with(|feed, _| {
         feed.category = None;
-        feed.categories = [("1".to_owned(), "gambling".to_owned()), ("3".to_owned(), "none".to_owned())].into();
+        feed.categories = [
+            ("1".to_owned(), "gambling".to_owned()),
+            ("3".to_owned(), "none".to_owned()),
+        ]
+        .into();
     });
     let snapshot = gzip("good.example\t1\nodd.example\t2\nshop.example/bets\t1\n");
     let delta = zstd("more.example\t1\ngood.example\t-\nwww.more.example\t3\n");
     let file = |name: &str, from: Option<u32>, sequence: u32, octets: &[u8]| {
-        let from = from.map(|from| format!("\"from\":\"{from}\",")).unwrap_or_default();
-        format!("{{\"file\":\"{name}\",{from}\"sequence\":{sequence},\"sha256\":\"{}\",\"size\":{}}}", digest(octets), octets.len())
+        let from = from
+            .map(|from| format!("\"from\":\"{from}\","))
+            .unwrap_or_default();
+        format!(
+            "{{\"file\":\"{name}\",{from}\"sequence\":{sequence},\"sha256\":\"{}\",\"size\":{}}}",
+            digest(octets),
+            octets.len()
+        )
     };
-    let manifest =
-        |deltas: &str| format!("{{\"v\":1,\"snapshots\":[{}],\"deltas\":[{deltas}]}}", file("snapshot_7.gz", None, 7, &snapshot));
-    house.server.put("/feed/feed.json", Page::of(manifest("")).with("ETag", "\"7\""));
+    let manifest = |deltas: &str| {
+        format!(
+            "{{\"v\":1,\"snapshots\":[{}],\"deltas\":[{deltas}]}}",
+            file("snapshot_7.gz", None, 7, &snapshot)
+        )
+    };
+    house.server.put(
+        "/feed/feed.json",
+        Page::of(manifest("")).with("ETag", "\"7\""),
+    );
     house.server.put("/feed/snapshot_7.gz", Page::of(&snapshot));
-    house
-        .server
-        .put("/feed/feed-codes.json", Page::of("{\"v\":1,\"codes\":[{\"code\":1,\"title\":\"Bets\"},{\"code\":2,\"title\":\"Odd\"}]}"));
+    house.server.put(
+        "/feed/feed-codes.json",
+        Page::of(
+            "{\"v\":1,\"codes\":[{\"code\":1,\"title\":\"Bets\"},{\"code\":2,\"title\":\"Odd\"}]}",
+        ),
+    );
     let mut fetcher = house.fetcher();
-    assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Replaced { version: "7".to_owned() });
-    assert_eq!(house.covers(&["good.example", "odd.example", "shop.example"]), Ok(vec![true, false, false]));
+    assert_eq!(
+        fetcher.fetch().await.unwrap(),
+        Fetched::Replaced {
+            version: "7".to_owned()
+        }
+    );
+    assert_eq!(
+        house.covers(&["good.example", "odd.example", "shop.example"]),
+        Ok(vec![true, false, false])
+    );
     assert_eq!(house.server.requests().len(), 3);
     for _ in 0..3 {
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         let asked = house.server.requests();
-        assert_eq!((asked.len(), asked[0].path.as_str(), asked[0].status), (1, "/feed/feed.json", 304));
+        assert_eq!(
+            (asked.len(), asked[0].path.as_str(), asked[0].status),
+            (1, "/feed/feed.json", 304)
+        );
     }
 
-    let broken = Page { cut_at: Some(10), ..Page::of(&delta) };
-    for (page, words) in [(Page::status(404), "transport:"), (broken, "transport:"), (Page::of(&delta[1..]), "size:")] {
-        house.server.put("/feed/feed.json", Page::of(manifest(&file("delta_8.zst", Some(7), 8, &delta))).with("ETag", "\"8\""));
+    let broken = Page {
+        cut_at: Some(10),
+        ..Page::of(&delta)
+    };
+    for (page, words) in [
+        (Page::status(404), "transport:"),
+        (broken, "transport:"),
+        (Page::of(&delta[1..]), "size:"),
+    ] {
+        house.server.put(
+            "/feed/feed.json",
+            Page::of(manifest(&file("delta_8.zst", Some(7), 8, &delta))).with("ETag", "\"8\""),
+        );
         house.server.put("/feed/delta_8.zst", page);
-        assert!(fetcher.fetch().await.unwrap_err().to_string().starts_with(words));
-        assert_eq!(house.covers(&["good.example", "more.example"]), Ok(vec![true, false]));
+        assert!(
+            fetcher
+                .fetch()
+                .await
+                .unwrap_err()
+                .to_string()
+                .starts_with(words)
+        );
+        assert_eq!(
+            house.covers(&["good.example", "more.example"]),
+            Ok(vec![true, false])
+        );
     }
     house.server.put("/feed/delta_8.zst", Page::of(&delta));
-    let Fetched::Changed { from, version, rows } = fetcher.fetch().await.unwrap() else { panic!("rows changed") };
+    let Fetched::Changed {
+        from,
+        version,
+        rows,
+    } = fetcher.fetch().await.unwrap()
+    else {
+        panic!("rows changed")
+    };
     assert_eq!((from.as_str(), version.as_str()), ("7", "8"));
-    let rows: Vec<String> =
-        rows.iter().map(|change| format!("{}{}", if change.added { '+' } else { '-' }, String::from_utf8_lossy(&change.row))).collect();
-    assert_eq!(rows, ["+more.example\t1", "-good.example", "+www.more.example\t3"]);
-    assert_eq!(house.covers(&["good.example", "more.example", "www.more.example"]), Ok(vec![false, true, false]));
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|change| {
+            format!(
+                "{}{}",
+                if change.added { '+' } else { '-' },
+                String::from_utf8_lossy(&change.row)
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        ["+more.example\t1", "-good.example", "+www.more.example\t3"]
+    );
+    assert_eq!(
+        house.covers(&["good.example", "more.example", "www.more.example"]),
+        Ok(vec![false, true, false])
+    );
     fetcher.tidy().await.unwrap();
-    assert_eq!(house.covers(&["good.example", "more.example", "www.more.example"]), Ok(vec![false, true, false]));
+    assert_eq!(
+        house.covers(&["good.example", "more.example", "www.more.example"]),
+        Ok(vec![false, true, false])
+    );
 }

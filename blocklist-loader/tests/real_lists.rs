@@ -1,5 +1,6 @@
-//! All lists of `../shared/data`, or of the folder that `OX_PROTECT_DATA` names: they load, whole, and each name of each
-//! list is found again. Where the folder is absent this says so and proves nothing.
+//! All lists of `../shared/data`, or of the folder that `OX_PROTECT_DATA` names: they load, whole,
+//! and each name of each list is found again. Where the folder is absent this says so and proves
+//! nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
@@ -52,9 +53,14 @@ const UT1: [(&str, &str); 36] = [
 
 fn lists() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let lists = std::env::var_os("OX_PROTECT_DATA").map_or_else(beside, PathBuf::from).join("lists");
+    let lists = std::env::var_os("OX_PROTECT_DATA")
+        .map_or_else(beside, PathBuf::from)
+        .join("lists");
     if !lists.is_dir() {
-        eprintln!("NOT RUN: there are no real lists at {}; set OX_PROTECT_DATA to the folder that holds them", lists.display());
+        eprintln!(
+            "NOT RUN: there are no real lists at {}; set OX_PROTECT_DATA to the folder that holds them",
+            lists.display()
+        );
         return None;
     }
     Some(lists)
@@ -65,18 +71,29 @@ fn feed(name: &str, source: &Path, format: Format, category: &str) -> Feed {
     Feed {
         scope: (!carries_scope).then_some(Scope::Subtree),
         category: Some(category.to_owned()),
-        ..Feed::new(name.to_owned(), source.to_string_lossy().into_owned(), format)
+        ..Feed::new(
+            name.to_owned(),
+            source.to_string_lossy().into_owned(),
+            format,
+        )
     }
 }
 
 fn feeds(lists: &Path) -> Vec<Feed> {
     let taxonomy = Taxonomy::shipped();
     let mut feeds = Vec::new();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(lists.join("blocklistproject")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(lists.join("blocklistproject"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     for file in files {
         let slug = file.file_stem().unwrap().to_str().unwrap().to_owned();
-        let category = if taxonomy.find(&slug).is_some() { slug.as_str() } else { "tobacco" };
+        let category = if taxonomy.find(&slug).is_some() {
+            slug.as_str()
+        } else {
+            "tobacco"
+        };
         feeds.push(feed(&slug, &file, Format::Domains, category));
     }
     for (file, format) in [
@@ -89,21 +106,37 @@ fn feeds(lists: &Path) -> Vec<Feed> {
     ] {
         feeds.push(feed(file, &lists.join("hagezi").join(file), format, "ads"));
     }
-    let categories = UT1.iter().map(|&(folder, slug)| (folder.to_owned(), slug.to_owned())).collect();
-    feeds.push(Feed { category: None, categories, ..feed("ut1", &lists.join("ut1"), Format::Squidguard, "") });
+    let categories = UT1
+        .iter()
+        .map(|&(folder, slug)| (folder.to_owned(), slug.to_owned()))
+        .collect();
+    feeds.push(Feed {
+        category: None,
+        categories,
+        ..feed("ut1", &lists.join("ut1"), Format::Squidguard, "")
+    });
     feeds
 }
 
-/// The names of a file as somebody with a pencil would find them: the longest word of a row that is no comment.
+/// The names of a file as somebody with a pencil would find them: the longest word of a row that is
+/// no comment.
 fn naive_names(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap();
-    let rows = text.lines().filter(|row| !row.starts_with(['#', '!']) && !row.is_empty());
-    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    let rows = text
+        .lines()
+        .filter(|row| !row.starts_with(['#', '!']) && !row.is_empty());
+    let is_of_a_name =
+        |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     let longest = |row: &str| {
         let words = row
             .split(|character| !is_of_a_name(character))
             .filter(|word| !matches!(*word, "address" | "server" | "local-zone" | "0.0.0.0"));
-        words.rev().max_by_key(|word| (word.contains('.'), word.len())).unwrap_or_default().trim_matches('.').to_owned()
+        words
+            .rev()
+            .max_by_key(|word| (word.contains('.'), word.len()))
+            .unwrap_or_default()
+            .trim_matches('.')
+            .to_owned()
     };
     rows.map(longest).filter(|name| !name.is_empty()).collect()
 }
@@ -113,13 +146,25 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
     let Some(lists) = lists() else { return };
     let taxonomy = Taxonomy::shipped();
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { feeds: feeds(&lists), directory: folder.path().to_owned(), force: false, ..Plan::default() };
+    let plan = Plan {
+        feeds: feeds(&lists),
+        directory: folder.path().to_owned(),
+        force: false,
+        ..Plan::default()
+    };
     let begun = Instant::now();
-    let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!("nothing was built") };
-    let (took, header) = (begun.elapsed(), &built.written.header);
+    let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
+    else {
+        panic!("nothing was built")
+    };
+    let took = begun.elapsed();
+    let header = &built.written.header;
     let entries: u64 = header.feeds.iter().map(|feed| feed.report.entries).sum();
     let per_name = built.written.octets as f64 / header.names as f64;
-    eprintln!("{entries} entries, {} names, {:?}, {per_name:.2} octets a name", header.names, took);
+    eprintln!(
+        "{entries} entries, {} names, {:?}, {per_name:.2} octets a name",
+        header.names, took
+    );
     assert_eq!(built.refused, []);
     assert!(header.names > 800_000, "{} names", header.names);
     assert!(per_name <= 12.0, "{per_name} octets a name");
@@ -128,7 +173,8 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
     let blocklist = Blocklist::open(&built.written.path, &taxonomy).unwrap();
     eprintln!("opened and verified in {:?}", begun.elapsed());
 
-    let (mut missing, mut bad) = (BTreeSet::new(), BTreeSet::new());
+    let mut missing = BTreeSet::new();
+    let mut bad = BTreeSet::new();
     let mut find = |file: &Path, slug: &str| {
         let category = taxonomy.find(slug).unwrap();
         for text in naive_names(file) {
@@ -154,15 +200,34 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
         let report = &feed.report;
         eprintln!(
             "{:24} lines {:7} entries {:7} paths {:6} unsupported {:3} bad {:3} public suffixes {:4}",
-            feed.name, report.lines, report.entries, report.paths, report.unsupported, report.bad, report.public_suffixes
+            feed.name,
+            report.lines,
+            report.entries,
+            report.paths,
+            report.unsupported,
+            report.bad,
+            report.public_suffixes
         );
-        assert_eq!((report.unsupported, report.unmapped), (0, 0), "{}: {:?}", feed.name, report.samples);
+        assert_eq!(
+            (report.unsupported, report.unmapped),
+            (0, 0),
+            "{}: {:?}",
+            feed.name,
+            report.samples
+        );
         for sample in &report.samples {
-            eprintln!("    {}:{} {} ({})", sample.file, sample.line, sample.text, sample.reason);
+            eprintln!(
+                "    {}:{} {} ({})",
+                sample.file, sample.line, sample.text, sample.reason
+            );
         }
     }
     eprintln!("bad {bad:?}");
-    assert!(bad.len() as u64 >= header.feeds.iter().map(|feed| feed.report.bad).sum(), "a row is bad that the pencil can read");
-    // The guard narrows what stands at a public suffix to the name itself, so even those names are found.
+    assert!(
+        bad.len() as u64 >= header.feeds.iter().map(|feed| feed.report.bad).sum(),
+        "a row is bad that the pencil can read"
+    );
+    // The guard narrows what stands at a public suffix to the name itself, so even those names are
+    // found.
     assert!(missing.is_empty(), "listed, and not found: {missing:?}");
 }

@@ -1,4 +1,5 @@
-//! Promises of the watcher: whatever way a source changes, it is told. No sleeps: each wait ends with the event it is for.
+//! Promises of the watcher: whatever way a source changes, it is told. No sleeps: each wait ends
+//! with the event it is for.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 use std::{
@@ -24,24 +25,35 @@ impl Watched {
         let feed = Feed {
             scope: Some(Scope::Subtree),
             category: Some("ads".to_owned()),
-            ..Feed::new("feed".to_owned(), source.to_string_lossy().into_owned(), format)
+            ..Feed::new(
+                "feed".to_owned(),
+                source.to_string_lossy().into_owned(),
+                format,
+            )
         };
         let (tell, told) = channel();
-        let watcher = Watcher::start(vec![feed], move || tell.send(()).unwrap_or_default()).unwrap();
-        let watched = Self { told, _watcher: watcher };
+        let watcher =
+            Watcher::start(vec![feed], move || tell.send(()).unwrap_or_default()).unwrap();
+        let watched = Self {
+            told,
+            _watcher: watcher,
+        };
         watched.expect("the start");
         watched
     }
 
     fn expect(&self, what: &str) {
-        self.told.recv_timeout(SOON).unwrap_or_else(|_| panic!("not told of {what}"));
+        self.told
+            .recv_timeout(SOON)
+            .unwrap_or_else(|_| panic!("not told of {what}"));
     }
 }
 
 #[test]
 fn a_file_is_watched_through_writes_renames_deletion_and_return() {
     let folder = tempfile::tempdir().unwrap();
-    let (list, aside) = (folder.path().join("list"), folder.path().join("aside"));
+    let list = folder.path().join("list");
+    let aside = folder.path().join("aside");
     fs::write(&list, "a.example\n").unwrap();
     let watched = Watched::new(&list, Format::Domains);
     fs::write(&list, "a.example\nb.example\n").unwrap();
@@ -82,7 +94,11 @@ fn a_squidguard_folder_is_watched_to_its_bottom() {
     fs::create_dir(folder.path().join("games")).unwrap();
     fs::write(folder.path().join("games/domains"), "a.example\n").unwrap();
     let watched = Watched::new(folder.path(), Format::Squidguard);
-    fs::write(folder.path().join("games/domains"), "b.example\nc.example\n").unwrap();
+    fs::write(
+        folder.path().join("games/domains"),
+        "b.example\nc.example\n",
+    )
+    .unwrap();
     watched.expect("a write in a sub-folder");
     fs::create_dir(folder.path().join("chat")).unwrap();
     fs::write(folder.path().join("chat/urls"), "d.example/e\n").unwrap();

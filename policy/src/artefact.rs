@@ -1,5 +1,5 @@
-//! The artefact: all feeds, compiled into one file. The writer stands beside it in [`crate::builder`], what differs between two
-//! generations in [`crate::delta`].
+//! The artefact: all feeds, compiled into one file. The writer stands beside it in
+//! [`crate::builder`], what differs between two generations in [`crate::delta`].
 //!
 //! ```text
 //! 8    magic "OXPLIST\n"
@@ -11,9 +11,10 @@
 //! 32   SHA-256 of everything above
 //! ```
 //!
-//! A file is written aside, synced and renamed, so a reader sees all of it or nothing, and the reader checks the hash and
-//! the whole structure before it believes any of it. Mark sets are few (one for each combination of feeds that list a
-//! name), ordered by how often they occur: small values make a small FST.
+//! A file is written aside, synced and renamed, so a reader sees all of it or nothing, and the
+//! reader checks the hash and the whole structure before it believes any of it. Mark sets are few
+//! (one for each combination of feeds that list a name), ordered by how often they occur: small
+//! values make a small FST.
 
 use std::{
     fs::File,
@@ -29,16 +30,19 @@ use crate::listing::{Action, MARK_OCTETS, Mark, NO_CATEGORY, Records, Scope, Tie
 pub(crate) const MAGIC: &[u8; 8] = b"OXPLIST\n";
 /// Begins a delta, see [`crate::delta`].
 pub(crate) const DELTA_MAGIC: &[u8; 8] = b"OXDELTA\n";
-/// Raised with every change of the format; an artefact of another version is refused and built anew from the feeds.
+/// Raised with every change of the format; an artefact of another version is refused and built anew
+/// from the feeds.
 pub const FORMAT_VERSION: u32 = 2;
 const HASH_OCTETS: usize = 32;
-/// An artefact above this is not one of ours: a bound for what a wrong file can make the reader allocate. In octets.
+/// An artefact above this is not one of ours: a bound for what a wrong file can make the reader
+/// allocate. In octets.
 const ARTEFACT_OCTETS_MAX: u64 = 16 << 30;
 
 /// What an artefact says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Which generation this is: 1 for the first that this installation built, then a higher one each time.
+    /// Which generation this is: 1 for the first that this installation built, then a higher one
+    /// each time.
     pub generation: u64,
     /// The generation that this one was made from, where it was not built of the feeds alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,12 +51,14 @@ pub struct Header {
     pub built_at: jiff::Timestamp,
     /// The feeds, in the order by which marks name them.
     pub feeds: Vec<FeedSummary>,
-    /// Feeds that were defined when these lists were gone back to and that they do not have: they stay out until they are let go on.
+    /// Feeds that were defined when these lists were gone back to and that they do not have: they
+    /// stay out until they are let go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_back: Vec<String>,
     /// The categories' slugs, in the order by which marks name them.
     pub categories: Vec<String>,
-    /// When entries came, by the place that [`crate::listing::Mark::arrival`] names: the oldest first. The first place stands for its time and all before.
+    /// When entries came, by the place that [`crate::listing::Mark::arrival`] names: the oldest
+    /// first. The first place stands for its time and all before.
     #[serde(default)]
     pub arrivals: Vec<jiff::Timestamp>,
     /// What [`crate::listing::Action::Records`] answers; of a delta, what it adds to its parent's.
@@ -60,7 +66,8 @@ pub struct Header {
     pub answers: Vec<Records>,
     /// Distinct names, address prefixes and paths.
     pub names: u64,
-    /// Entries of all feeds; a name that three feeds list counts three times, and one that a feed lists twice in the same way once.
+    /// Entries of all feeds; a name that three feeds list counts three times, and one that a feed
+    /// lists twice in the same way once.
     pub entries: u64,
     /// Length of the mark sets, in octets.
     pub mark_sets_octets: u64,
@@ -96,20 +103,25 @@ impl Header {
     /// Reads one, and checks that marks can name all that it lists.
     pub(crate) fn read(json: &[u8]) -> Result<Self, &'static str> {
         let header: Self = serde_json::from_slice(json).map_err(|_| "its header cannot be read")?;
-        let is_nameable =
-            header.feeds.len() <= 1 << 16 && header.categories.len() <= usize::from(NO_CATEGORY) && header.arrivals.len() <= ARRIVALS_MAX;
-        if is_nameable { Ok(header) } else { Err("its header lists more than marks can name") }
+        let is_nameable = header.feeds.len() <= 1 << 16
+            && header.categories.len() <= usize::from(NO_CATEGORY)
+            && header.arrivals.len() <= ARRIVALS_MAX;
+        if is_nameable {
+            Ok(header)
+        } else {
+            Err("its header lists more than marks can name")
+        }
     }
 
-    /// Whether marks of the one name in the other the same feeds and categories, with the same meaning.
+    /// Whether marks of the one name in the other the same feeds and categories, with the same
+    /// meaning.
     pub(crate) fn is_continued_by(&self, other: &Self) -> bool {
         self.feeds.len() == other.feeds.len()
             && self.categories == other.categories
-            && self
-                .feeds
-                .iter()
-                .zip(&other.feeds)
-                .all(|(one, other)| (&one.name, one.tier, one.most_specific) == (&other.name, other.tier, other.most_specific))
+            && self.feeds.iter().zip(&other.feeds).all(|(one, other)| {
+                (&one.name, one.tier, one.most_specific)
+                    == (&other.name, other.tier, other.most_specific)
+            })
     }
 }
 
@@ -128,12 +140,15 @@ pub struct FeedSummary {
     pub tier: Tier,
     /// Digest of the feed's definition: an entry built under another definition is not carried on.
     pub definition: String,
-    /// Digest of paths, sizes and times of change of the files it was read from: whether it must be read again.
+    /// Digest of paths, sizes and times of change of the files it was read from: whether it must be
+    /// read again.
     pub fingerprint: String,
-    /// Whether a deeper entry replaces what shallower ones of this feed say, instead of adding to it.
+    /// Whether a deeper entry replaces what shallower ones of this feed say, instead of adding to
+    /// it.
     #[serde(default)]
     pub most_specific: bool,
-    /// The version whose entries these are: a zone's serial, a sequence number, or the beginning of a SHA-256.
+    /// The version whose entries these are: a zone's serial, a sequence number, or the beginning of
+    /// a SHA-256.
     #[serde(default)]
     pub version: String,
     /// The generation in which that version came.
@@ -145,10 +160,12 @@ pub struct FeedSummary {
     /// Whether an operator rolled the feed back, and it stays until he lets it go on.
     #[serde(default)]
     pub held: bool,
-    /// Whether the feed was no longer defined when these lists were gone back to: its entries stand in the file and say nothing.
+    /// Whether the feed was no longer defined when these lists were gone back to: its entries stand
+    /// in the file and say nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
-    /// What was refused, if the newest version was; the entries are then those of the version before. Lists of this version do not say it.
+    /// What was refused, if the newest version was; the entries are then those of the version
+    /// before. Lists of this version do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
     /// What was understood of it and what was not.
@@ -210,9 +227,11 @@ pub struct FeedReport {
     pub unsupported: u64,
     /// Rows that hold no name.
     pub bad: u64,
-    /// Subtree entries at a public suffix: refused at a top-level name, narrowed to the name itself at a longer one (`co.uk`).
+    /// Subtree entries at a public suffix: refused at a top-level name, narrowed to the name itself
+    /// at a longer one (`co.uk`).
     pub public_suffixes: u64,
-    /// Of those, how many at a suffix of a registry; such as `github.io`, which is not one, are listed every day.
+    /// Of those, how many at a suffix of a registry; such as `github.io`, which is not one, are
+    /// listed every day.
     #[serde(default)]
     pub registry_suffixes: u64,
     /// Names of the operator's own that its entries cover: excepted from them.
@@ -266,7 +285,9 @@ pub enum ArtefactError {
     #[error("{0} is not a list artefact")]
     NotAnArtefact(PathBuf),
     /// Of another format version.
-    #[error("{path} has format version {version}, this program reads {FORMAT_VERSION}: build the lists again")]
+    #[error(
+        "{path} has format version {version}, this program reads {FORMAT_VERSION}: build the lists again"
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -282,7 +303,9 @@ pub enum ArtefactError {
         what: &'static str,
     },
     /// It names a category that the taxonomy does not have.
-    #[error("{path} names the category {slug:?}, which the taxonomy does not have: build the lists again")]
+    #[error(
+        "{path} names the category {slug:?}, which the taxonomy does not have: build the lists again"
+    )]
     UnknownCategory {
         /// The file.
         path: PathBuf,
@@ -313,9 +336,16 @@ pub struct Written {
     pub octets: u64,
 }
 
-/// Writes a file so that a crash at any instant leaves the old one or the new one: aside, sync, rename, sync the folder.
-pub(crate) fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, ArtefactError>) -> Result<(), ArtefactError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// Writes a file so that a crash at any instant leaves the old one or the new one: aside, sync,
+/// rename, sync the folder.
+pub(crate) fn write_aside(
+    path: &Path,
+    write: impl FnOnce(File) -> Result<File, ArtefactError>,
+) -> Result<(), ArtefactError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".writing-{}", std::process::id()));
     let aside = PathBuf::from(aside);
@@ -324,7 +354,11 @@ pub(crate) fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, 
         .and_then(write)
         .and_then(|file| file.sync_all().map_err(io("syncing", &aside)))
         .and_then(|()| std::fs::rename(&aside, path).map_err(io("renaming to", path)))
-        .and_then(|()| File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("syncing", folder)));
+        .and_then(|()| {
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(io("syncing", folder))
+        });
     if written.is_err() {
         // Best effort: the error that matters is the one above.
         let _ = std::fs::remove_file(&aside);
@@ -334,7 +368,10 @@ pub(crate) fn write_aside(path: &Path, write: impl FnOnce(File) -> Result<File, 
 
 /// A file without a name, on the file system of `path`; gone when closed.
 pub(crate) fn tempfile_beside(path: &Path) -> Result<File, ArtefactError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).map_err(io("creating a temporary file in", folder))
 }
 
@@ -378,28 +415,45 @@ pub(crate) struct Envelope {
     pub(crate) sha256: String,
 }
 
-/// Reads a file that begins with a magic, a version and a length of its header, and ends with the hash of all that.
+/// Reads a file that begins with a magic, a version and a length of its header, and ends with the
+/// hash of all that.
 pub(crate) fn open_envelope(path: &Path, magic: &[u8; 8]) -> Result<Envelope, ArtefactError> {
-    let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
+    let damaged = |what| ArtefactError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
     let octets = read_bounded(path)?;
     if octets.len() < 16 || octets[..8] != *magic {
         return Err(ArtefactError::NotAnArtefact(path.to_owned()));
     }
-    let number = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
+    let number =
+        |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
     if number(8) != FORMAT_VERSION {
-        return Err(ArtefactError::Version { path: path.to_owned(), version: number(8) });
+        return Err(ArtefactError::Version {
+            path: path.to_owned(),
+            version: number(8),
+        });
     }
-    let body_end = octets.len().checked_sub(HASH_OCTETS).ok_or_else(|| damaged("it ends early"))?;
+    let body_end = octets
+        .len()
+        .checked_sub(HASH_OCTETS)
+        .ok_or_else(|| damaged("it ends early"))?;
     let hash = Sha256::digest(&octets[..body_end]);
     if hash[..] != octets[body_end..] {
         return Err(damaged("its hash does not match"));
     }
-    // What follows is what our own writer hashed; it is checked all the same, for a writer can be wrong too.
+    // What follows is what our own writer hashed; it is checked all the same, for a writer can be
+    // wrong too.
     let header = 16..16 + number(12) as usize;
     if header.end > body_end {
         return Err(damaged("its header ends early"));
     }
-    Ok(Envelope { header, body_end, sha256: hexadecimal(&hash), octets })
+    Ok(Envelope {
+        header,
+        body_end,
+        sha256: hexadecimal(&hash),
+        octets,
+    })
 }
 
 /// Writes the envelope around what `write` writes.
@@ -410,10 +464,17 @@ pub(crate) fn write_envelope<W: Write>(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<(W, String)> {
     let json = serde_json::to_vec(header).map_err(std::io::Error::other)?;
-    let mut out = Hashing { inner: file, hash: Sha256::new() };
+    let mut out = Hashing {
+        inner: file,
+        hash: Sha256::new(),
+    };
     out.write_all(magic)?;
     out.write_all(&FORMAT_VERSION.to_be_bytes())?;
-    out.write_all(&u32::try_from(json.len()).map_err(std::io::Error::other)?.to_be_bytes())?;
+    out.write_all(
+        &u32::try_from(json.len())
+            .map_err(std::io::Error::other)?
+            .to_be_bytes(),
+    )?;
     out.write_all(&json)?;
     write(&mut out)?;
     let Hashing { mut inner, hash } = out;
@@ -430,16 +491,33 @@ pub fn hexadecimal(octets: &[u8]) -> String {
 
 /// Reads and verifies all of an artefact.
 pub(crate) fn read(path: &Path) -> Result<Contents, ArtefactError> {
-    let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
-    let Envelope { octets, header: header_range, body_end, sha256 } = open_envelope(path, MAGIC)?;
+    let damaged = |what| ArtefactError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
+    let Envelope {
+        octets,
+        header: header_range,
+        body_end,
+        sha256,
+    } = open_envelope(path, MAGIC)?;
     let header = Header::read(&octets[header_range.clone()]).map_err(damaged)?;
-    let sets_end = header_range.end.saturating_add(usize::try_from(header.mark_sets_octets).unwrap_or(usize::MAX));
+    let sets_end = header_range
+        .end
+        .saturating_add(usize::try_from(header.mark_sets_octets).unwrap_or(usize::MAX));
     let fst_end = sets_end.saturating_add(usize::try_from(header.fst_octets).unwrap_or(usize::MAX));
     if fst_end != body_end {
         return Err(damaged("its sections do not fill it"));
     }
-    let mark_sets = read_mark_sets(&octets[header_range.end..sets_end], &header).ok_or_else(|| damaged("its mark sets cannot be read"))?;
-    Ok(Contents { header, mark_sets, octets, fst: sets_end..fst_end, sha256 })
+    let mark_sets = read_mark_sets(&octets[header_range.end..sets_end], &header)
+        .ok_or_else(|| damaged("its mark sets cannot be read"))?;
+    Ok(Contents {
+        header,
+        mark_sets,
+        octets,
+        fst: sets_end..fst_end,
+        sha256,
+    })
 }
 
 /// The header of an artefact or of a delta, without reading or checking what follows it.
@@ -455,11 +533,19 @@ pub fn peek(path: &Path) -> Result<Header, ArtefactError> {
     }
     let number = |at: usize| u32::from_be_bytes(start[at..at + 4].try_into().expect("four octets"));
     if number(8) != FORMAT_VERSION {
-        return Err(ArtefactError::Version { path: path.to_owned(), version: number(8) });
+        return Err(ArtefactError::Version {
+            path: path.to_owned(),
+            version: number(8),
+        });
     }
     let mut header = Vec::new();
-    file.take(u64::from(number(12))).read_to_end(&mut header).map_err(io("reading", path))?;
-    serde_json::from_slice(&header).map_err(|_| ArtefactError::Damaged { path: path.to_owned(), what: "its header cannot be read" })
+    file.take(u64::from(number(12)))
+        .read_to_end(&mut header)
+        .map_err(io("reading", path))?;
+    serde_json::from_slice(&header).map_err(|_| ArtefactError::Damaged {
+        path: path.to_owned(),
+        what: "its header cannot be read",
+    })
 }
 
 /// The SHA-256 that stands at the end of an artefact or a delta, in hexadecimal, unchecked.
@@ -478,7 +564,10 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ArtefactError> {
     let mut file = File::open(path).map_err(io("opening", path))?;
     let length = file.metadata().map_err(io("measuring", path))?.len();
     if length > ARTEFACT_OCTETS_MAX {
-        return Err(ArtefactError::Damaged { path: path.to_owned(), what: "it is longer than any artefact" });
+        return Err(ArtefactError::Damaged {
+            path: path.to_owned(),
+            what: "it is longer than any artefact",
+        });
     }
     let mut octets = Vec::with_capacity(usize::try_from(length).expect("bounded above"));
     file.read_to_end(&mut octets).map_err(io("reading", path))?;
@@ -493,24 +582,35 @@ fn read_mark_sets(mut octets: &[u8], header: &Header) -> Option<Vec<Vec<Mark>>> 
     Some(sets)
 }
 
-/// Reads the number of marks and that many marks, each of which must name what exists; moves on behind them.
+/// Reads the number of marks and that many marks, each of which must name what exists; moves on
+/// behind them.
 pub(crate) fn read_marks(octets: &mut &[u8], header: &Header, answers: usize) -> Option<Vec<Mark>> {
     let (count, rest) = octets.split_first_chunk::<2>()?;
     let length = usize::from(u16::from_be_bytes(*count)) * MARK_OCTETS;
-    let marks = rest.get(..length)?.as_chunks::<MARK_OCTETS>().0.iter().map(|&mark| {
-        let mark = Mark::from_octets(mark)?;
-        let is_sound = usize::from(mark.feed) < header.feeds.len()
-            && (mark.category == NO_CATEGORY || usize::from(mark.category) < header.categories.len())
-            && (mark.action != Action::Records || (mark.data as usize) < answers);
-        is_sound.then_some(mark)
-    });
+    let marks = rest
+        .get(..length)?
+        .as_chunks::<MARK_OCTETS>()
+        .0
+        .iter()
+        .map(|&mark| {
+            let mark = Mark::from_octets(mark)?;
+            let is_sound = usize::from(mark.feed) < header.feeds.len()
+                && (mark.category == NO_CATEGORY
+                    || usize::from(mark.category) < header.categories.len())
+                && (mark.action != Action::Records || (mark.data as usize) < answers);
+            is_sound.then_some(mark)
+        });
     *octets = &rest[length..];
     marks.collect()
 }
 
 /// Writes marks as [`read_marks`] reads them.
-pub(crate) fn push_marks(octets: &mut Vec<u8>, marks: impl ExactSizeIterator<Item = Mark>) -> Result<(), ArtefactError> {
-    let count = u16::try_from(marks.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "marks of one name"))?;
+pub(crate) fn push_marks(
+    octets: &mut Vec<u8>,
+    marks: impl ExactSizeIterator<Item = Mark>,
+) -> Result<(), ArtefactError> {
+    let count = u16::try_from(marks.len())
+        .map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "marks of one name"))?;
     octets.extend(count.to_be_bytes());
     marks.for_each(|mark| octets.extend(mark.to_octets()));
     Ok(())

@@ -1,11 +1,12 @@
-//! Collects what the feeds say and writes an artefact of it; also writes one of a blocklist with its overlay.
+//! Collects what the feeds say and writes an artefact of it; also writes one of a blocklist with
+//! its overlay.
 //!
 //! ```text
 //! entries ── sort ── names with their marks ── when did each mark come? ── sets by frequency ── header, sets, FST
 //! ```
 //!
-//! Small numbers make a small FST, so the sets that most names have come first. When an entry came is carried over from the lists
-//! before, by walking both in the order of their keys.
+//! Small numbers make a small FST, so the sets that most names have come first. When an entry came
+//! is carried over from the lists before, by walking both in the order of their keys.
 
 use std::{
     cmp::Ordering,
@@ -17,21 +18,25 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    artefact::{ArtefactError, Header, MAGIC, Written, io, push_marks, tempfile_beside, write_aside, write_envelope},
+    artefact::{
+        ArtefactError, Header, MAGIC, Written, io, push_marks, tempfile_beside, write_aside,
+        write_envelope,
+    },
     blocklist::{Blocklist, Names},
     key::{host_of_path, key_of_path},
     listing::{Action, Mark, Records, Scope},
     name::NameRef,
 };
 
-/// Times that a table of arrivals may tell apart when lists are built. Beyond, the older half is told half as exactly; a mark has 16 bits
-/// for it, and a support case needs the minute of last week and the hour of last month.
+/// Times that a table of arrivals may tell apart when lists are built. Beyond, the older half is
+/// told half as exactly; a mark has 16 bits for it, and a support case needs the minute of last
+/// week and the hour of last month.
 const ARRIVALS_MAX: usize = 4096;
 
 /// Collects what the feeds say, then writes it in one go.
 ///
-/// Names lie in one arena, entries are 24 octets each, so ten million names take about half a gigabyte and no
-/// allocation each.
+/// Names lie in one arena, entries are 24 octets each, so ten million names take about half a
+/// gigabyte and no allocation each.
 #[derive(Default)]
 pub struct Builder {
     arena: Vec<u8>,
@@ -55,7 +60,8 @@ impl Answers {
         if let Some(&place) = self.places.get(&records) {
             return Ok(place);
         }
-        let place = u32::try_from(self.all.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
+        let place = u32::try_from(self.all.len())
+            .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
         self.all.push(records.clone());
         self.places.insert(records, place);
         Ok(place)
@@ -63,15 +69,26 @@ impl Answers {
 
     /// One feed answers one name with one set of records, in however many rows they came.
     fn join(&mut self, marks: &mut Vec<Mark>) -> Result<(), ArtefactError> {
-        let is_one_of_several =
-            |mark: &Mark, all: &[Mark]| mark.action == Action::Records && all.iter().filter(|other| other.says_what(mark)).count() > 1;
-        while let Some(mark) = marks.iter().find(|mark| is_one_of_several(mark, marks)).copied() {
+        let is_one_of_several = |mark: &Mark, all: &[Mark]| {
+            mark.action == Action::Records
+                && all.iter().filter(|other| other.says_what(mark)).count() > 1
+        };
+        while let Some(mark) = marks
+            .iter()
+            .find(|mark| is_one_of_several(mark, marks))
+            .copied()
+        {
             let same = marks.iter().filter(|other| other.says_what(&mark));
-            let mut records: Vec<_> = same.flat_map(|other| self.all[other.data as usize].0.iter().cloned()).collect();
+            let mut records: Vec<_> = same
+                .flat_map(|other| self.all[other.data as usize].0.iter().cloned())
+                .collect();
             records.sort();
             records.dedup();
             marks.retain(|other| !other.says_what(&mark));
-            marks.push(Mark { data: self.place(Records(records))?, ..mark });
+            marks.push(Mark {
+                data: self.place(Records(records))?,
+                ..mark
+            });
             marks.sort_unstable();
         }
         Ok(())
@@ -85,7 +102,8 @@ pub struct Checkpoint {
     entries: usize,
 }
 
-/// One name with one mark; the first octets of the key stand here so that sorting seldom touches the arena.
+/// One name with one mark; the first octets of the key stand here so that sorting seldom touches
+/// the arena.
 #[derive(Clone, Copy)]
 struct Entry {
     head: u64,
@@ -130,8 +148,20 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn push_path(&mut self, host: NameRef<'_>, path: &[u8], mark: Mark) -> Result<(), ArtefactError> {
-        self.push_key(&key_of_path(host, path), Mark { action: Action::Path, scope: Scope::Exact, ..mark })
+    pub fn push_path(
+        &mut self,
+        host: NameRef<'_>,
+        path: &[u8],
+        mark: Mark,
+    ) -> Result<(), ArtefactError> {
+        self.push_key(
+            &key_of_path(host, path),
+            Mark {
+                action: Action::Path,
+                scope: Scope::Exact,
+                ..mark
+            },
+        )
     }
 
     /// The place of records that entries answer with, for [`Mark::data`].
@@ -145,10 +175,14 @@ impl Builder {
     /// Where the builder stands, for [`Self::rewind`].
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { arena: self.arena.len(), entries: self.entries.len() }
+        Checkpoint {
+            arena: self.arena.len(),
+            entries: self.entries.len(),
+        }
     }
 
-    /// Forgets what was added since a checkpoint: a feed that turns out bad at its end leaves nothing behind.
+    /// Forgets what was added since a checkpoint: a feed that turns out bad at its end leaves
+    /// nothing behind.
     pub fn rewind(&mut self, checkpoint: &Checkpoint) {
         self.arena.truncate(checkpoint.arena);
         self.entries.truncate(checkpoint.entries);
@@ -157,15 +191,18 @@ impl Builder {
     /// The entries since a checkpoint, in the order of their keys, each once.
     #[must_use]
     pub fn since(&self, checkpoint: &Checkpoint) -> Vec<(&[u8], Mark)> {
-        let mut entries: Vec<(&[u8], Mark)> =
-            self.entries[checkpoint.entries..].iter().map(|entry| (key_of(&self.arena, entry), self.marks[entry.mark as usize])).collect();
+        let mut entries: Vec<(&[u8], Mark)> = self.entries[checkpoint.entries..]
+            .iter()
+            .map(|entry| (key_of(&self.arena, entry), self.marks[entry.mark as usize]))
+            .collect();
         entries.sort_unstable();
         entries.dedup();
         entries
     }
 
     fn room_for(&mut self, mark: Mark) -> Result<(u32, u32), ArtefactError> {
-        let offset = u32::try_from(self.arena.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
+        let offset = u32::try_from(self.arena.len())
+            .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
         // A feed gives one mark millions of times on end; that question is not worth a hash.
         if let Some((last, place)) = self.last_mark
             && last == mark
@@ -175,7 +212,8 @@ impl Builder {
         let place = match self.mark_places.get(&mark) {
             Some(&place) => place,
             None => {
-                let place = u32::try_from(self.marks.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "distinct marks"))?;
+                let place = u32::try_from(self.marks.len())
+                    .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "distinct marks"))?;
                 self.marks.push(mark);
                 self.mark_places.insert(mark, place);
                 place
@@ -193,9 +231,17 @@ impl Builder {
         head[..shared].copy_from_slice(&key[..shared]);
         let Ok(length) = u16::try_from(key.len()) else {
             self.arena.truncate(offset as usize);
-            return Err(ArtefactError::TooMany(usize::from(u16::MAX), "octets of a path"));
+            return Err(ArtefactError::TooMany(
+                usize::from(u16::MAX),
+                "octets of a path",
+            ));
         };
-        self.entries.push(Entry { head: u64::from_be_bytes(head), offset, length, mark });
+        self.entries.push(Entry {
+            head: u64::from_be_bytes(head),
+            offset,
+            length,
+            mark,
+        });
         Ok(())
     }
 
@@ -211,12 +257,18 @@ impl Builder {
         self.entries.is_empty()
     }
 
-    /// Writes the artefact to `path`: aside, synced, renamed. `header`'s counts, lengths, arrivals and answers are filled in here;
-    /// entries that `previous` has, too, keep the time at which they came, all others came when `header` was built.
+    /// Writes the artefact to `path`: aside, synced, renamed. `header`'s counts, lengths, arrivals
+    /// and answers are filled in here; entries that `previous` has, too, keep the time at which
+    /// they came, all others came when `header` was built.
     ///
     /// # Errors
     /// The step that failed; a file that stood at `path` is then untouched.
-    pub fn write(mut self, mut header: Header, previous: Option<&Blocklist>, path: &Path) -> Result<Written, ArtefactError> {
+    pub fn write(
+        mut self,
+        mut header: Header,
+        previous: Option<&Blocklist>,
+        path: &Path,
+    ) -> Result<Written, ArtefactError> {
         header.entries = 0;
         if self.has_paths {
             self.count_paths()?;
@@ -230,36 +282,63 @@ impl Builder {
         let mut at = 0;
         while at < self.entries.len() {
             let key = key_of(&self.arena, &self.entries[at]);
-            let same = self.entries[at..].iter().take_while(|entry| key_of(&self.arena, entry) == key).count();
+            let same = self.entries[at..]
+                .iter()
+                .take_while(|entry| key_of(&self.arena, entry) == key)
+                .count();
             marks.clear();
-            marks.extend(self.entries[at..at + same].iter().map(|entry| self.marks[entry.mark as usize]));
+            marks.extend(
+                self.entries[at..at + same]
+                    .iter()
+                    .map(|entry| self.marks[entry.mark as usize]),
+            );
             marks.dedup();
             self.answers.join(&mut marks)?;
-            // What a feed brought that was rewound, and the parts of what was joined, are not written.
-            for mark in marks.iter_mut().filter(|mark| mark.action == Action::Records) {
+            // What a feed brought that was rewound, and the parts of what was joined, are not
+            // written.
+            for mark in marks
+                .iter_mut()
+                .filter(|mark| mark.action == Action::Records)
+            {
                 mark.data = answers.place(self.answers.all[mark.data as usize].clone())?;
             }
             past.date(key, &mut marks);
-            header.entries += marks.iter().filter(|mark| mark.action != Action::Proxied).count() as u64;
-            names.push((u32::try_from(at).expect("the arena bounds the entries"), sets.place(&marks)));
+            header.entries += marks
+                .iter()
+                .filter(|mark| mark.action != Action::Proxied)
+                .count() as u64;
+            names.push((
+                u32::try_from(at).expect("the arena bounds the entries"),
+                sets.place(&marks),
+            ));
             at += same;
         }
         header.arrivals = past.arrivals();
         header.answers = answers.all;
         header.names = names.len() as u64;
         write_artefact(header, &sets, path, |insert| {
-            names.iter().try_for_each(|&(entry, place)| insert(key_of(&self.arena, &self.entries[entry as usize]), place))
+            names.iter().try_for_each(|&(entry, place)| {
+                insert(key_of(&self.arena, &self.entries[entry as usize]), place)
+            })
         })
     }
 
     fn sort(&mut self) {
-        let (arena, marks) = (&self.arena, &self.marks);
+        let arena = &self.arena;
+        let marks = &self.marks;
         self.entries.sort_unstable_by(|a, b| {
             a.head
                 .cmp(&b.head)
                 .then_with(|| key_of(arena, a).cmp(key_of(arena, b)))
-                // By what they say and not by when they came: the same entries in any order make the same artefact.
-                .then_with(|| if a.mark == b.mark { Ordering::Equal } else { marks[a.mark as usize].cmp(&marks[b.mark as usize]) })
+                // By what they say and not by when they came: the same entries in any order make
+                // the same artefact.
+                .then_with(|| {
+                    if a.mark == b.mark {
+                        Ordering::Equal
+                    } else {
+                        marks[a.mark as usize].cmp(&marks[b.mark as usize])
+                    }
+                })
         });
     }
 
@@ -268,15 +347,25 @@ impl Builder {
         let mut counts: BTreeMap<(&[u8], u16, u8), u32> = BTreeMap::new();
         let mut seen: HashSet<(&[u8], u16, u8)> = HashSet::new();
         for entry in &self.entries {
-            let (key, mark) = (key_of(&self.arena, entry), self.marks[entry.mark as usize]);
+            let key = key_of(&self.arena, entry);
+            let mark = self.marks[entry.mark as usize];
             if mark.action == Action::Path && seen.insert((key, mark.feed, mark.category)) {
-                *counts.entry((host_of_path(key), mark.feed, mark.category)).or_default() += 1;
+                *counts
+                    .entry((host_of_path(key), mark.feed, mark.category))
+                    .or_default() += 1;
             }
         }
         let hosts: Vec<(Vec<u8>, Mark)> = counts
             .into_iter()
             .map(|((host, feed, category), count)| {
-                (host.to_vec(), Mark { action: Action::Proxied, data: count, ..Mark::deny(feed, category, Scope::Exact) })
+                (
+                    host.to_vec(),
+                    Mark {
+                        action: Action::Proxied,
+                        data: count,
+                        ..Mark::deny(feed, category, Scope::Exact)
+                    },
+                )
             })
             .collect();
         for (host, mark) in hosts {
@@ -292,10 +381,12 @@ fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
     &arena[entry.offset as usize..entry.offset as usize + usize::from(entry.length)]
 }
 
-/// Writes lists whose differences lie in an overlay as one artefact of the same generation: the same content in its shortest form.
+/// Writes lists whose differences lie in an overlay as one artefact of the same generation: the
+/// same content in its shortest form.
 ///
-/// While this goes on, more deltas may come, and they name answers by their places in the lists as they were: what no entry is answered
-/// with any more leaves its place empty. Times they name, too, but those are found again by [`Blocklist::with`], so arrivals are thinned.
+/// While this goes on, more deltas may come, and they name answers by their places in the lists as
+/// they were: what no entry is answered with any more leaves its place empty. Times they name, too,
+/// but those are found again by [`Blocklist::with`], so arrivals are thinned.
 ///
 /// # Errors
 /// The step that failed; a file that stood at `path` is then untouched.
@@ -343,7 +434,8 @@ impl Sets {
         let place = match self.places.get(marks) {
             Some(&place) => place,
             None => {
-                let place = u32::try_from(self.counts.len()).expect("fewer sets than entries, and those are below 2^32");
+                let place = u32::try_from(self.counts.len())
+                    .expect("fewer sets than entries, and those are below 2^32");
                 self.places.insert(marks.to_vec(), place);
                 self.counts.push(0);
                 place
@@ -356,13 +448,20 @@ impl Sets {
 
     /// The sets by falling frequency, and where each place is among them.
     fn ranked(&self) -> (Vec<&[Mark]>, Vec<u32>) {
-        let mut order: Vec<(&Vec<Mark>, u32)> = self.places.iter().map(|(set, &place)| (set, place)).collect();
+        let mut order: Vec<(&Vec<Mark>, u32)> = self
+            .places
+            .iter()
+            .map(|(set, &place)| (set, place))
+            .collect();
         order.sort_by_key(|&(_, place)| (std::cmp::Reverse(self.counts[place as usize]), place));
         let mut rank = vec![0; order.len()];
         for (position, &(_, place)) in order.iter().enumerate() {
             rank[place as usize] = u32::try_from(position).expect("places are 32 bits");
         }
-        (order.into_iter().map(|(set, _)| set.as_slice()).collect(), rank)
+        (
+            order.into_iter().map(|(set, _)| set.as_slice()).collect(),
+            rank,
+        )
     }
 }
 
@@ -382,28 +481,54 @@ fn write_artefact(
     }
     header.mark_sets_octets = set_octets.len() as u64;
     write_aside(path, |file| {
-        // The header holds the FST's length, so the FST is built first, in a nameless file beside its place.
-        let fst_error = |source| ArtefactError::Fst { path: path.to_owned(), source };
-        let mut builder = fst::raw::Builder::new(BufWriter::new(tempfile_beside(path)?)).map_err(fst_error)?;
-        names(&mut |key, place| builder.insert(key, u64::from(rank[place as usize])).map_err(fst_error))?;
-        let mut scratch = builder.into_inner().map_err(fst_error)?.into_inner().map_err(|error| io("writing", path)(error.into_error()))?;
+        // The header holds the FST's length, so the FST is built first, in a nameless file beside
+        // its place.
+        let fst_error = |source| ArtefactError::Fst {
+            path: path.to_owned(),
+            source,
+        };
+        let mut builder =
+            fst::raw::Builder::new(BufWriter::new(tempfile_beside(path)?)).map_err(fst_error)?;
+        names(&mut |key, place| {
+            builder
+                .insert(key, u64::from(rank[place as usize]))
+                .map_err(fst_error)
+        })?;
+        let mut scratch = builder
+            .into_inner()
+            .map_err(fst_error)?
+            .into_inner()
+            .map_err(|error| io("writing", path)(error.into_error()))?;
         header.fst_octets = scratch.metadata().map_err(io("measuring", path))?.len();
-        let written = write_envelope(BufWriter::new(file), MAGIC, &header, |out: &mut dyn Write| {
-            out.write_all(&set_octets)?;
-            std::io::Seek::rewind(&mut scratch)?;
-            std::io::copy(&mut scratch, out).map(|_| ())
-        });
+        let written = write_envelope(
+            BufWriter::new(file),
+            MAGIC,
+            &header,
+            |out: &mut dyn Write| {
+                out.write_all(&set_octets)?;
+                std::io::Seek::rewind(&mut scratch)?;
+                std::io::copy(&mut scratch, out).map(|_| ())
+            },
+        );
         let (file, _) = written.map_err(io("writing", path))?;
-        file.into_inner().map_err(|error| io("writing", path)(error.into_error()))
+        file.into_inner()
+            .map_err(|error| io("writing", path)(error.into_error()))
     })?;
-    let octets = std::fs::metadata(path).map_err(io("measuring", path))?.len();
-    Ok(Written { path: path.to_owned(), header, octets })
+    let octets = std::fs::metadata(path)
+        .map_err(io("measuring", path))?
+        .len();
+    Ok(Written {
+        path: path.to_owned(),
+        header,
+        octets,
+    })
 }
 
 /// When entries came, by the lists before.
 struct Past<'l> {
     names: Option<Names<'l>>,
-    /// The key that the walk through the lists before stands at, and its marks as the new lists write them.
+    /// The key that the walk through the lists before stands at, and its marks as the new lists
+    /// write them.
     at: Option<(Vec<u8>, Vec<Mark>)>,
     /// From places in the lists before to those in the new ones.
     feeds: Vec<Option<u16>>,
@@ -420,10 +545,19 @@ impl<'l> Past<'l> {
         let place = |found: Option<usize>| found.and_then(|place| u16::try_from(place).ok());
         let old = previous.map(Blocklist::header);
         let feeds = |old: &Header| {
-            old.feeds.iter().map(|feed| place(header.feeds.iter().position(|new| new.name == feed.name))).collect::<Vec<_>>()
+            old.feeds
+                .iter()
+                .map(|feed| place(header.feeds.iter().position(|new| new.name == feed.name)))
+                .collect::<Vec<_>>()
         };
         let categories = |old: &Header| {
-            let place = |slug| header.categories.iter().position(|new| new == slug).and_then(|place| u8::try_from(place).ok());
+            let place = |slug| {
+                header
+                    .categories
+                    .iter()
+                    .position(|new| new == slug)
+                    .and_then(|place| u8::try_from(place).ok())
+            };
             old.categories.iter().map(place).collect::<Vec<_>>()
         };
         let (arrivals, places) = old.map(|old| thin(&old.arrivals)).unwrap_or_default();
@@ -446,8 +580,13 @@ impl<'l> Past<'l> {
         while self.at.as_ref().is_some_and(|(at, _)| at.as_slice() < key) {
             self.advance();
         }
-        let (arrivals, built_at) = (&mut self.arrivals, self.built_at);
-        let old = self.at.as_ref().filter(|(at, _)| at == key).map_or(&[][..], |(_, marks)| marks);
+        let arrivals = &mut self.arrivals;
+        let built_at = self.built_at;
+        let old = self
+            .at
+            .as_ref()
+            .filter(|(at, _)| at == key)
+            .map_or(&[][..], |(_, marks)| marks);
         for mark in marks {
             mark.arrival = match old.iter().find(|old| old.says_what(mark)) {
                 Some(old) => old.arrival,
@@ -472,9 +611,20 @@ impl<'l> Past<'l> {
                 Some(category) => *category,
                 None => Some(mark.category),
             };
-            if let (Some(Some(feed)), Some(category)) = (self.feeds.get(usize::from(mark.feed)), category) {
-                let arrival = self.places.get(usize::from(mark.arrival)).copied().unwrap_or(0);
-                translated.push(Mark { feed: *feed, category, arrival, ..*mark });
+            if let (Some(Some(feed)), Some(category)) =
+                (self.feeds.get(usize::from(mark.feed)), category)
+            {
+                let arrival = self
+                    .places
+                    .get(usize::from(mark.arrival))
+                    .copied()
+                    .unwrap_or(0);
+                translated.push(Mark {
+                    feed: *feed,
+                    category,
+                    arrival,
+                    ..*mark
+                });
             }
         }
     }
@@ -484,10 +634,12 @@ impl<'l> Past<'l> {
     }
 }
 
-/// Times with room for more, and where each old place is among them. Two that become one have the later time: since then at the latest.
+/// Times with room for more, and where each old place is among them. Two that become one have the
+/// later time: since then at the latest.
 fn thin(arrivals: &[Timestamp]) -> (Vec<Timestamp>, Vec<u16>) {
     let is_full = arrivals.len() >= ARRIVALS_MAX;
-    let (mut kept, mut places) = (Vec::with_capacity(arrivals.len()), Vec::with_capacity(arrivals.len()));
+    let mut kept = Vec::with_capacity(arrivals.len());
+    let mut places = Vec::with_capacity(arrivals.len());
     for (place, &at) in arrivals.iter().enumerate() {
         if is_full && place < arrivals.len() / 2 && place % 2 == 1 {
             *kept.last_mut().expect("an odd place follows one") = at;

@@ -1,12 +1,13 @@
-//! Names that categories bring themselves: a service such as TikTok, the resolvers that browsers go around a filter with. They are part of the
-//! taxonomy, so they are there without a feed, and the same for every generation of the lists.
+//! Names that categories bring themselves: a service such as TikTok, the resolvers that browsers go
+//! around a filter with. They are part of the taxonomy, so they are there without a feed, and the
+//! same for every generation of the lists.
 //!
 //! ```text
 //! taxonomy ── names of each category ──> name -> set of categories ── hangs on the lists, asked while classifying
 //! ```
 //!
-//! A name is its category's with all below it. What a bundle says is said in the choice tier: orders, names that are never blocked and own
-//! lists stand above it, as they do above feeds.
+//! A name is its category's with all below it. What a bundle says is said in the choice tier:
+//! orders, names that are never blocked and own lists stand above it, as they do above feeds.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +37,19 @@ pub struct Bundled<'a> {
 impl Bundles {
     /// The bundles with these names. None of them is a single label.
     pub(crate) fn of(names: &BTreeMap<Name, CategorySet>) -> Self {
-        let mut index = Overlay::default().grown(names.len(), names.keys().map(|name| name.borrow().wire().len()).sum());
+        let mut index = Overlay::default().grown(
+            names.len(),
+            names.keys().map(|name| name.borrow().wire().len()).sum(),
+        );
         for (place, name) in (0..).zip(names.keys()) {
             let mut key = Vec::new();
             name.borrow().write_key(&mut key);
             index.set(&key, place);
         }
-        Self { index, sets: names.values().copied().collect() }
+        Self {
+            index,
+            sets: names.values().copied().collect(),
+        }
     }
 
     /// The categories that bring a name, or a name above it.
@@ -58,7 +65,10 @@ impl Bundles {
     pub(crate) fn entries<'a>(&self, name: NameRef<'a>) -> Vec<Bundled<'a>> {
         let mut found = Vec::new();
         self.walk(&Labels::of(name), |depth, categories| {
-            found.push(Bundled { entry: name.last_labels(usize::from(depth)), categories });
+            found.push(Bundled {
+                entry: name.last_labels(usize::from(depth)),
+                categories,
+            });
         });
         found
     }
@@ -76,12 +86,17 @@ impl Bundles {
     }
 
     fn walk(&self, name: &Labels<'_>, mut visit: impl FnMut(u8, CategorySet)) {
-        self.index.walk(name, self.index.look(name), |depth, place| visit(depth, self.sets[place as usize]));
+        self.index
+            .walk(name, self.index.look(name), |depth, place| {
+                visit(depth, self.sets[place as usize])
+            });
     }
 }
 
 impl std::fmt::Debug for Bundles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bundles").field("names", &self.sets.len()).finish_non_exhaustive()
+        f.debug_struct("Bundles")
+            .field("names", &self.sets.len())
+            .finish_non_exhaustive()
     }
 }

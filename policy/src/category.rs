@@ -1,8 +1,9 @@
 //! What a name can be listed for: categories as data, and sets of them as bits.
 //!
-//! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's bit is
-//! its place in that document and never leaves the process: artefacts, the store and the API speak slugs.
-//! What a category brings itself, names of a service, is compiled into [`crate::bundles`].
+//! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's
+//! bit is its place in that document and never leaves the process: artefacts, the store and the API
+//! speak slugs. What a category brings itself, names of a service, is compiled into
+//! [`crate::bundles`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -105,7 +106,9 @@ impl CategorySet {
 
 impl Extend<CategoryId> for CategorySet {
     fn extend<I: IntoIterator<Item = CategoryId>>(&mut self, categories: I) {
-        categories.into_iter().for_each(|category| self.insert(category));
+        categories
+            .into_iter()
+            .for_each(|category| self.insert(category));
     }
 }
 
@@ -190,7 +193,9 @@ pub enum TaxonomyError {
         name: Name,
     },
     /// A category brings a name below which everything belongs to strangers.
-    #[error("category {category:?} brings {name}, a public suffix: what is below it belongs to many")]
+    #[error(
+        "category {category:?} brings {name}, a public suffix: what is below it belongs to many"
+    )]
     PublicSuffix {
         /// The category that brings it.
         category: String,
@@ -229,7 +234,10 @@ impl Taxonomy {
     /// # Errors
     /// See [`TaxonomyError`].
     pub fn parse(text: &str) -> Result<Self, TaxonomyError> {
-        let Document { presets, categories } = toml::from_str(text).map_err(|error| TaxonomyError::Parse(Box::new(error)))?;
+        let Document {
+            presets,
+            categories,
+        } = toml::from_str(text).map_err(|error| TaxonomyError::Parse(Box::new(error)))?;
         if categories.len() > CATEGORIES_MAX {
             return Err(TaxonomyError::TooMany(categories.len()));
         }
@@ -244,19 +252,29 @@ impl Taxonomy {
             }
             for slug in &category.presets {
                 let preset = presets.iter().position(|preset| preset.slug == *slug);
-                let preset =
-                    preset.ok_or_else(|| TaxonomyError::UnknownPreset { category: category.slug.clone(), preset: slug.clone() })?;
+                let preset = preset.ok_or_else(|| TaxonomyError::UnknownPreset {
+                    category: category.slug.clone(),
+                    preset: slug.clone(),
+                })?;
                 masks[preset].insert(id);
             }
             read_names(category, id, &mut bundled)?;
         }
         for (index, preset) in presets.iter().enumerate() {
             check_slug(&preset.slug)?;
-            if presets[..index].iter().any(|other| other.slug == preset.slug) {
+            if presets[..index]
+                .iter()
+                .any(|other| other.slug == preset.slug)
+            {
                 return Err(TaxonomyError::Twice(preset.slug.clone()));
             }
         }
-        Ok(Self { categories, presets: presets.into_iter().zip(masks).collect(), by_slug, bundles: Arc::new(Bundles::of(&bundled)) })
+        Ok(Self {
+            categories,
+            presets: presets.into_iter().zip(masks).collect(),
+            by_slug,
+            bundles: Arc::new(Bundles::of(&bundled)),
+        })
     }
 
     /// The category with this slug.
@@ -279,13 +297,17 @@ impl Taxonomy {
 
     /// All presets, with the categories that each blocks.
     pub fn presets(&self) -> impl Iterator<Item = (&Preset, CategorySet)> {
-        self.presets.iter().map(|(preset, blocks)| (preset, *blocks))
+        self.presets
+            .iter()
+            .map(|(preset, blocks)| (preset, *blocks))
     }
 
     /// The categories that a preset blocks.
     #[must_use]
     pub fn preset(&self, slug: &str) -> Option<CategorySet> {
-        self.presets().find(|(preset, _)| preset.slug == slug).map(|(_, blocks)| blocks)
+        self.presets()
+            .find(|(preset, _)| preset.slug == slug)
+            .map(|(_, blocks)| blocks)
     }
 
     /// The names that categories bring themselves.
@@ -297,27 +319,49 @@ impl Taxonomy {
     /// The slugs of a set, in order.
     #[must_use]
     pub fn slugs(&self, set: CategorySet) -> Vec<&str> {
-        set.iter().map(|id| self.category(id).slug.as_str()).collect()
+        set.iter()
+            .map(|id| self.category(id).slug.as_str())
+            .collect()
     }
 }
 
 fn check_slug(slug: &str) -> Result<(), TaxonomyError> {
-    let is_slug =
-        (1..=64).contains(&slug.len()) && slug.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
-    if is_slug { Ok(()) } else { Err(TaxonomyError::Slug(slug.to_owned())) }
+    let is_slug = (1..=64).contains(&slug.len())
+        && slug
+            .bytes()
+            .all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
+    if is_slug {
+        Ok(())
+    } else {
+        Err(TaxonomyError::Slug(slug.to_owned()))
+    }
 }
 
 /// Notes the names that a category brings.
-fn read_names(category: &Category, id: CategoryId, bundled: &mut BTreeMap<Name, CategorySet>) -> Result<(), TaxonomyError> {
+fn read_names(
+    category: &Category,
+    id: CategoryId,
+    bundled: &mut BTreeMap<Name, CategorySet>,
+) -> Result<(), TaxonomyError> {
     let slug = || category.slug.clone();
     for text in &category.names {
-        let name = Name::parse(text).map_err(|source| TaxonomyError::Name { category: slug(), name: text.clone(), source })?;
+        let name = Name::parse(text).map_err(|source| TaxonomyError::Name {
+            category: slug(),
+            name: text.clone(),
+            source,
+        })?;
         if public_suffix(name.borrow()).is_some() {
-            return Err(TaxonomyError::PublicSuffix { category: slug(), name });
+            return Err(TaxonomyError::PublicSuffix {
+                category: slug(),
+                name,
+            });
         }
         let categories = bundled.entry(name.clone()).or_default();
         if categories.contains(id) {
-            return Err(TaxonomyError::NameTwice { category: slug(), name });
+            return Err(TaxonomyError::NameTwice {
+                category: slug(),
+                name,
+            });
         }
         categories.insert(id);
     }
@@ -331,56 +375,125 @@ mod tests {
     #[test]
     fn the_shipped_taxonomy_is_sound_and_leaves_room() {
         let taxonomy = Taxonomy::shipped();
-        assert!(taxonomy.categories().len() < CATEGORIES_MAX - 12, "an operator adds some of his own to a copy of it");
+        assert!(
+            taxonomy.categories().len() < CATEGORIES_MAX - 12,
+            "an operator adds some of his own to a copy of it"
+        );
         assert!(taxonomy.preset("off").unwrap().is_empty());
-        let [light, moderate, strict] = ["light", "moderate", "strict"].map(|slug| taxonomy.preset(slug).unwrap());
+        let [light, moderate, strict] =
+            ["light", "moderate", "strict"].map(|slug| taxonomy.preset(slug).unwrap());
         assert!(!light.is_empty());
-        assert_eq!(light.intersection(moderate), light, "moderate blocks all that light blocks");
-        assert_eq!(moderate.intersection(strict), moderate, "strict blocks all that moderate blocks");
+        assert_eq!(
+            light.intersection(moderate),
+            light,
+            "moderate blocks all that light blocks"
+        );
+        assert_eq!(
+            moderate.intersection(strict),
+            moderate,
+            "strict blocks all that moderate blocks"
+        );
     }
 
     #[test]
     fn a_full_taxonomy_of_128_works_and_129_is_refused() {
         let document = |count: usize| {
-            (0..count).map(|index| format!("[[category]]\nslug = \"c{index}\"\ntitle = \"\"\ngroup = \"\"\n")).collect::<String>()
+            (0..count)
+                .map(|index| {
+                    format!("[[category]]\nslug = \"c{index}\"\ntitle = \"\"\ngroup = \"\"\n")
+                })
+                .collect::<String>()
         };
         let full = Taxonomy::parse(&document(128)).unwrap();
-        let all: CategorySet = (0..128).map(|index| full.find(&format!("c{index}")).unwrap()).collect();
+        let all: CategorySet = (0..128)
+            .map(|index| full.find(&format!("c{index}")).unwrap())
+            .collect();
         assert_eq!(all.iter().count(), 128);
         assert_eq!(full.slugs(all)[127], "c127");
-        assert!(matches!(Taxonomy::parse(&document(129)), Err(TaxonomyError::TooMany(129))));
+        assert!(matches!(
+            Taxonomy::parse(&document(129)),
+            Err(TaxonomyError::TooMany(129))
+        ));
     }
 
     #[test]
     fn a_taxonomy_that_contradicts_itself_is_refused() {
-        let category =
-            |slug: &str, presets: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\npresets = [{presets}]\n");
-        assert!(matches!(Taxonomy::parse(&(category("a", "") + &category("a", ""))), Err(TaxonomyError::Twice(_))));
-        assert!(matches!(Taxonomy::parse(&category("A", "")), Err(TaxonomyError::Slug(_))));
-        assert!(matches!(Taxonomy::parse(&category("a", "\"none\"")), Err(TaxonomyError::UnknownPreset { .. })));
-        assert!(matches!(Taxonomy::parse("[[categorie]]"), Err(TaxonomyError::Parse(_))));
+        let category = |slug: &str, presets: &str| {
+            format!(
+                "[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\npresets = [{presets}]\n"
+            )
+        };
+        assert!(matches!(
+            Taxonomy::parse(&(category("a", "") + &category("a", ""))),
+            Err(TaxonomyError::Twice(_))
+        ));
+        assert!(matches!(
+            Taxonomy::parse(&category("A", "")),
+            Err(TaxonomyError::Slug(_))
+        ));
+        assert!(matches!(
+            Taxonomy::parse(&category("a", "\"none\"")),
+            Err(TaxonomyError::UnknownPreset { .. })
+        ));
+        assert!(matches!(
+            Taxonomy::parse("[[categorie]]"),
+            Err(TaxonomyError::Parse(_))
+        ));
     }
 
     #[test]
     fn a_name_that_a_category_cannot_bring_is_refused_with_the_category() {
         let parse = |names: &str| {
-            let category =
-                |slug: &str, names: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n");
+            let category = |slug: &str, names: &str| {
+                format!(
+                    "[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n"
+                )
+            };
             Taxonomy::parse(&(category("first", "\"a.example\"") + &category("second", names)))
         };
         for (names, expected) in [
-            (r#""a b.example""#, "category \"second\" brings \"a b.example\", which cannot be read as a name"),
-            (r#""""#, "category \"second\" brings \"\", which cannot be read as a name"),
-            (r#""*.b.example""#, "category \"second\" brings \"*.b.example\", which cannot be read as a name"),
-            (r#""b.example", "B.Example.""#, "category \"second\" brings the name b.example twice"),
-            (r#"".""#, "category \"second\" brings ., a public suffix: what is below it belongs to many"),
-            (r#""com""#, "category \"second\" brings com, a public suffix: what is below it belongs to many"),
-            (r#""co.uk""#, "category \"second\" brings co.uk, a public suffix: what is below it belongs to many"),
-            (r#""github.io""#, "category \"second\" brings github.io, a public suffix: what is below it belongs to many"),
+            (
+                r#""a b.example""#,
+                "category \"second\" brings \"a b.example\", which cannot be read as a name",
+            ),
+            (
+                r#""""#,
+                "category \"second\" brings \"\", which cannot be read as a name",
+            ),
+            (
+                r#""*.b.example""#,
+                "category \"second\" brings \"*.b.example\", which cannot be read as a name",
+            ),
+            (
+                r#""b.example", "B.Example.""#,
+                "category \"second\" brings the name b.example twice",
+            ),
+            (
+                r#"".""#,
+                "category \"second\" brings ., a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""com""#,
+                "category \"second\" brings com, a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""co.uk""#,
+                "category \"second\" brings co.uk, a public suffix: what is below it belongs to many",
+            ),
+            (
+                r#""github.io""#,
+                "category \"second\" brings github.io, a public suffix: what is below it belongs to many",
+            ),
         ] {
             assert_eq!(parse(names).unwrap_err().to_string(), expected);
         }
         // Several categories may bring the same name; it is one name.
-        assert_eq!(parse(r#""a.example", "www.a.example""#).unwrap().bundles().len(), 2);
+        assert_eq!(
+            parse(r#""a.example", "www.a.example""#)
+                .unwrap()
+                .bundles()
+                .len(),
+            2
+        );
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     special::Special,
 };
 
-/// Listings of one name that are told apart when it is answered and counted; one for each tier and category, and few names have more.
+/// Listings of one name that are told apart when it is answered and counted; one for each tier and
+/// category, and few names have more.
 pub(crate) const LISTINGS_MAX: usize = 4;
 
 /// What the lists say of one name: small, copied, and valid for one generation.
@@ -27,8 +28,8 @@ pub struct Classification {
     pub paths: Paths,
     /// Not of the lists: whether the name is answered in a way of its own.
     pub special: Special,
-    /// The feeds behind it, one for each tier and category, in no order that means anything; where there are too many, those that are
-    /// left are the ones whose word weighs most.
+    /// The feeds behind it, one for each tier and category, in no order that means anything; where
+    /// there are too many, those that are left are the ones whose word weighs most.
     pub listings: [Option<Listing>; LISTINGS_MAX],
 }
 
@@ -71,7 +72,8 @@ impl Listing {
         self.action == Action::Proxied
     }
 
-    /// What it is about; of two, the smaller one weighs more. How the name is answered matters more than whom its paths are counted for.
+    /// What it is about; of two, the smaller one weighs more. How the name is answered matters more
+    /// than whom its paths are counted for.
     fn subject(&self) -> (bool, u8, Option<CategoryId>) {
         let layer = match self.tier {
             Tier::Mandatory => 0,
@@ -83,7 +85,8 @@ impl Listing {
     }
 }
 
-/// Whether an entry is important, and how deep it stands: by that entries of one feed outrank each other.
+/// Whether an entry is important, and how deep it stands: by that entries of one feed outrank each
+/// other.
 pub(crate) type Rank = (bool, u8);
 
 impl Classification {
@@ -94,13 +97,17 @@ impl Classification {
         mandatory: false,
         ordered: None,
         never_block: false,
-        paths: Paths { choice: CategorySet::EMPTY, security: false, mandatory: false },
+        paths: Paths {
+            choice: CategorySet::EMPTY,
+            security: false,
+            mandatory: false,
+        },
         special: Special::None,
         listings: [None; LISTINGS_MAX],
     };
 
-    /// The feed of a tier that lists the name and stands first in the configuration, for one of these categories where it is a question
-    /// of categories.
+    /// The feed of a tier that lists the name and stands first in the configuration, for one of
+    /// these categories where it is a question of categories.
     #[must_use]
     pub fn listing(&self, tier: Tier, categories: Option<CategorySet>) -> Option<Listing> {
         self.find(tier, categories, false)
@@ -113,20 +120,41 @@ impl Classification {
     }
 
     fn find(&self, tier: Tier, categories: Option<CategorySet>, of_paths: bool) -> Option<Listing> {
-        let is_asked = |listing: &Listing| categories.is_none_or(|asked| listing.category.is_some_and(|category| asked.contains(category)));
-        let is_it = |listing: &Listing| listing.tier == tier && listing.is_of_paths() == of_paths && is_asked(listing);
-        self.listings.iter().flatten().copied().filter(is_it).min_by_key(|listing| (listing.feed, listing.category))
+        let is_asked = |listing: &Listing| {
+            categories.is_none_or(|asked| {
+                listing
+                    .category
+                    .is_some_and(|category| asked.contains(category))
+            })
+        };
+        let is_it = |listing: &Listing| {
+            listing.tier == tier && listing.is_of_paths() == of_paths && is_asked(listing)
+        };
+        self.listings
+            .iter()
+            .flatten()
+            .copied()
+            .filter(is_it)
+            .min_by_key(|listing| (listing.feed, listing.category))
     }
 
-    /// What is left of it for a client that came over TCP: entries that ask for no more than that are content.
+    /// What is left of it for a client that came over TCP: entries that ask for no more than that
+    /// are content.
     #[must_use]
     pub fn over_tcp(mut self) -> Self {
         let is_ordered = |listings: &[Option<Listing>]| {
-            listings.iter().flatten().any(|listing| listing.tier == Tier::Mandatory && !listing.is_of_paths())
+            listings
+                .iter()
+                .flatten()
+                .any(|listing| listing.tier == Tier::Mandatory && !listing.is_of_paths())
         };
         let mut is_lifted = false;
         for place in &mut self.listings {
-            let Some(Listing { tier, category, .. }) = place.take_if(|listing| listing.action == Action::TcpOnly) else { continue };
+            let Some(Listing { tier, category, .. }) =
+                place.take_if(|listing| listing.action == Action::TcpOnly)
+            else {
+                continue;
+            };
             match (tier, category) {
                 (Tier::Security, Some(category)) => self.security.remove(category),
                 (Tier::Choice, Some(category)) => self.choice.remove(category),
@@ -139,7 +167,14 @@ impl Classification {
     }
 
     /// Takes in what one entry says. `ranks` are those of the entries that the listings are of.
-    pub(crate) fn note(&mut self, mark: &Mark, tier: Tier, category: Option<CategoryId>, rank: Rank, ranks: &mut [Rank; LISTINGS_MAX]) {
+    pub(crate) fn note(
+        &mut self,
+        mark: &Mark,
+        tier: Tier,
+        category: Option<CategoryId>,
+        rank: Rank,
+        ranks: &mut [Rank; LISTINGS_MAX],
+    ) {
         if mark.action == Action::Proxied {
             match tier {
                 Tier::Mandatory => self.paths.mandatory = true,
@@ -155,22 +190,40 @@ impl Classification {
                 Tier::Choice => self.choice.extend(category),
             }
         }
-        let listing = Listing { feed: mark.feed, tier, category, action: mark.action, data: mark.data };
-        let same = self.listings.iter().position(|place| place.is_none_or(|other| other.subject() == listing.subject()));
+        let listing = Listing {
+            feed: mark.feed,
+            tier,
+            category,
+            action: mark.action,
+            data: mark.data,
+        };
+        let same = self
+            .listings
+            .iter()
+            .position(|place| place.is_none_or(|other| other.subject() == listing.subject()));
         let place = match same {
             Some(place) => {
-                // The feed that stands first in the configuration speaks, and for it the entry of the highest rank, whichever was met first.
-                let is_outspoken = |other: Listing| other.feed < listing.feed || other.feed == listing.feed && ranks[place] >= rank;
+                // The feed that stands first in the configuration speaks, and for it the entry of
+                // the highest rank, whichever was met first.
+                let is_outspoken = |other: Listing| {
+                    other.feed < listing.feed || other.feed == listing.feed && ranks[place] >= rank
+                };
                 if self.listings[place].is_some_and(is_outspoken) {
                     return;
                 }
                 place
             }
-            // There is no room for all. A name that is blocked by order must not lose the order for its categories.
+            // There is no room for all. A name that is blocked by order must not lose the order for
+            // its categories.
             None => {
-                let lightest = (0..LISTINGS_MAX).max_by_key(|&place| self.listings[place].map(|other| other.subject()));
-                let lighter = |&place: &usize| self.listings[place].is_some_and(|other| other.subject() > listing.subject());
-                let Some(place) = lightest.filter(lighter) else { return };
+                let lightest = (0..LISTINGS_MAX)
+                    .max_by_key(|&place| self.listings[place].map(|other| other.subject()));
+                let lighter = |&place: &usize| {
+                    self.listings[place].is_some_and(|other| other.subject() > listing.subject())
+                };
+                let Some(place) = lightest.filter(lighter) else {
+                    return;
+                };
                 place
             }
         };

@@ -1,4 +1,5 @@
-//! What differs between a generation and its parent, by name: for each name that changed, all that is said of it from now on.
+//! What differs between a generation and its parent, by name: for each name that changed, all that
+//! is said of it from now on.
 //!
 //! ```text
 //! 8    magic "OXDELTA\n"; version, length of the header and header as in an artefact: the header is the new generation's
@@ -6,8 +7,8 @@
 //! 32   SHA-256 of everything above
 //! ```
 //!
-//! Entries, not octets: a delta of ten thousand names is half a megabyte in front of any base, is written in milliseconds, and can be
-//! read by whoever asks what changed.
+//! Entries, not octets: a delta of ten thousand names is half a megabyte in front of any base, is
+//! written in milliseconds, and can be read by whoever asks what changed.
 
 use std::{
     io::{BufWriter, Write},
@@ -16,7 +17,8 @@ use std::{
 
 use crate::{
     artefact::{
-        ArtefactError, DELTA_MAGIC, Envelope, Header, Written, io, open_envelope, push_marks, read_marks, write_aside, write_envelope,
+        ArtefactError, DELTA_MAGIC, Envelope, Header, Written, io, open_envelope, push_marks,
+        read_marks, write_aside, write_envelope,
     },
     key::is_key,
     listing::Mark,
@@ -32,8 +34,9 @@ pub struct Delta {
     pub path: PathBuf,
     /// The generation that it leads to; its `parent` is the one that it continues.
     pub header: Header,
-    /// What is said of each of these names from now on. Answers are named by their places: those that the parent's entries are answered
-    /// with, and behind all of the parent's the header's own. The parent may be folded in between, and what it had beside those is gone.
+    /// What is said of each of these names from now on. Answers are named by their places: those
+    /// that the parent's entries are answered with, and behind all of the parent's the header's
+    /// own. The parent may be folded in between, and what it had beside those is gone.
     pub changes: Vec<Change>,
     /// In hexadecimal, once it is written.
     pub sha256: String,
@@ -47,20 +50,35 @@ impl Delta {
     pub fn write(&mut self) -> Result<Written, ArtefactError> {
         let mut body = Vec::new();
         for (key, marks) in &self.changes {
-            let length = u16::try_from(key.len()).map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "octets of a key"))?;
+            let length = u16::try_from(key.len())
+                .map_err(|_| ArtefactError::TooMany(usize::from(u16::MAX), "octets of a key"))?;
             body.extend(length.to_be_bytes());
             body.extend_from_slice(key);
             push_marks(&mut body, marks.iter().copied())?;
         }
-        let (path, header, sha256) = (&self.path, &self.header, &mut self.sha256);
+        let path = &self.path;
+        let header = &self.header;
+        let sha256 = &mut self.sha256;
         write_aside(path, |file| {
-            let written = write_envelope(BufWriter::new(file), DELTA_MAGIC, header, |out: &mut dyn Write| out.write_all(&body));
+            let written = write_envelope(
+                BufWriter::new(file),
+                DELTA_MAGIC,
+                header,
+                |out: &mut dyn Write| out.write_all(&body),
+            );
             let (file, hash) = written.map_err(io("writing", path))?;
             *sha256 = hash;
-            file.into_inner().map_err(|error| io("writing", path)(error.into_error()))
+            file.into_inner()
+                .map_err(|error| io("writing", path)(error.into_error()))
         })?;
-        let octets = std::fs::metadata(path).map_err(io("measuring", path))?.len();
-        Ok(Written { path: path.clone(), header: header.clone(), octets })
+        let octets = std::fs::metadata(path)
+            .map_err(io("measuring", path))?
+            .len();
+        Ok(Written {
+            path: path.clone(),
+            header: header.clone(),
+            octets,
+        })
     }
 
     /// Reads and verifies one.
@@ -68,8 +86,16 @@ impl Delta {
     /// # Errors
     /// What is wrong with the file; nothing of it is used then.
     pub fn read(path: &Path) -> Result<Self, ArtefactError> {
-        let damaged = |what| ArtefactError::Damaged { path: path.to_owned(), what };
-        let Envelope { octets, header: header_range, body_end, sha256 } = open_envelope(path, DELTA_MAGIC)?;
+        let damaged = |what| ArtefactError::Damaged {
+            path: path.to_owned(),
+            what,
+        };
+        let Envelope {
+            octets,
+            header: header_range,
+            body_end,
+            sha256,
+        } = open_envelope(path, DELTA_MAGIC)?;
         let header = Header::read(&octets[header_range.clone()]).map_err(damaged)?;
         if header.parent.is_none() {
             return Err(damaged("it names no parent"));
@@ -78,10 +104,16 @@ impl Delta {
         let mut changes = Vec::new();
         while !rest.is_empty() {
             // Whether the answers are there is known when the parent is.
-            let change = read_change(&mut rest, &header).ok_or_else(|| damaged("its changes cannot be read"))?;
+            let change = read_change(&mut rest, &header)
+                .ok_or_else(|| damaged("its changes cannot be read"))?;
             changes.push(change);
         }
-        Ok(Self { path: path.to_owned(), header, changes, sha256 })
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            changes,
+            sha256,
+        })
     }
 }
 

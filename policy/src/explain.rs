@@ -1,4 +1,5 @@
-//! What an explanation is made of. The verdict in it comes from the data path's own functions, see `resolver`.
+//! What an explanation is made of. The verdict in it comes from the data path's own functions, see
+//! `resolver`.
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
-//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules`] compiles.
+//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules`]
+//! compiles.
 //!
-//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are types of their own.
-//! Who set a switch and when stays beside it, so that every verdict can name them.
+//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are
+//! types of their own. Who set a switch and when stays beside it, so that every verdict can name
+//! them.
 
 use std::{
     borrow::Borrow,
@@ -34,7 +36,8 @@ pub const PEOPLE_MAX: usize = 64;
 /// The most schedules, and the most grants, in one place.
 pub const SCHEDULES_MAX: usize = 32;
 
-/// An identifier that somebody outside chose: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so that it fits into a path.
+/// An identifier that somebody outside chose: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so
+/// that it fits into a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Id(Box<str>);
@@ -49,7 +52,9 @@ impl Id {
 
 /// Not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes")]
+#[error(
+    "{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes"
+)]
 pub struct IdError(String);
 
 impl FromStr for Id {
@@ -60,7 +65,11 @@ impl FromStr for Id {
             && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._~-".contains(&octet))
             // A path segment of dots would be resolved away by a client.
             && !text.bytes().all(|octet| octet == b'.');
-        if is_id { Ok(Self(text.into())) } else { Err(IdError(text.to_owned())) }
+        if is_id {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError(text.to_owned()))
+        }
     }
 }
 
@@ -79,7 +88,9 @@ impl Borrow<str> for Id {
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -101,10 +112,16 @@ impl FromStr for Mac {
         let separator = if text.contains('-') { '-' } else { ':' };
         let mut parts = text.split(separator);
         for octet in &mut octets {
-            let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            let part = parts.next().filter(|part| {
+                part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit())
+            });
             *octet = u8::from_str_radix(part.ok_or_else(error)?, 16).map_err(|_| error())?;
         }
-        if parts.next().is_some() { Err(error()) } else { Ok(Self(octets)) }
+        if parts.next().is_some() {
+            Err(error())
+        } else {
+            Ok(Self(octets))
+        }
     }
 }
 
@@ -123,7 +140,9 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -184,7 +203,8 @@ pub struct SafeSearch {
     pub level: SearchLevel,
 }
 
-/// What can be set for a household, for a person and for a device alike; what is not set is inherited.
+/// What can be set for a household, for a person and for a device alike; what is not set is
+/// inherited.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// Switches by category.
@@ -205,10 +225,12 @@ pub struct Settings {
     /// Safe search by engine, see [`crate::special`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub safe_search: BTreeMap<String, Set<SafeSearch>>,
-    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that it does.
+    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
+    /// it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_unlock: Option<Set<Switch>>,
-    /// Whether the names by which a device would go around the filter without being asked are answered negatively.
+    /// Whether the names by which a device would go around the filter without being asked are
+    /// answered negatively.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Set<Switch>>,
 }
@@ -232,7 +254,8 @@ pub enum Filtering {
     NotAsked,
     /// The household chose filtering.
     On,
-    /// The household chose none: the whole choice tier is off. What the law orders and what the operator's security stops stays.
+    /// The household chose none: the whole choice tier is off. What the law orders and what the
+    /// operator's security stops stays.
     Off,
 }
 
@@ -374,13 +397,17 @@ impl Household {
     /// What is kept, where anything is.
     #[must_use]
     pub fn kept(&self) -> Option<History> {
-        self.history.as_ref().map(|history| history.value).filter(|history| history.days > 0)
+        self.history
+            .as_ref()
+            .map(|history| history.value)
+            .filter(|history| history.days > 0)
     }
 
     /// Whether what a device asks for is counted, or what one asks that nobody named.
     #[must_use]
     pub fn records(&self, device: Option<&Device>) -> bool {
-        self.kept().is_some_and(|history| device.map_or(history.unknown_devices, |device| device.log))
+        self.kept()
+            .is_some_and(|history| device.map_or(history.unknown_devices, |device| device.log))
     }
 }
 
@@ -394,9 +421,19 @@ mod tests {
         for wrong in ["", ".", "..", "a/b", "a b", "é", &"x".repeat(65)] {
             assert!(wrong.parse::<Id>().is_err(), "{wrong:?}");
         }
-        assert_eq!("02:00:5E:00:53:01".parse::<Mac>().unwrap().to_string(), "02:00:5e:00:53:01");
+        assert_eq!(
+            "02:00:5E:00:53:01".parse::<Mac>().unwrap().to_string(),
+            "02:00:5e:00:53:01"
+        );
         assert!("02-00-5e-00-53-01".parse::<Mac>().is_ok());
-        for wrong in ["", "02:00:5e:00:53", "02:00:5e:00:53:01:02", "02:00:5e:00:53:0g", "2:0:5e:0:53:1", "+2:00:5e:00:53:01"] {
+        for wrong in [
+            "",
+            "02:00:5e:00:53",
+            "02:00:5e:00:53:01:02",
+            "02:00:5e:00:53:0g",
+            "2:0:5e:0:53:1",
+            "+2:00:5e:00:53:01",
+        ] {
             assert!(wrong.parse::<Mac>().is_err(), "{wrong:?}");
         }
     }
@@ -405,15 +442,29 @@ mod tests {
     fn a_document_survives_json() {
         let mut household = Household::new("home".parse().unwrap());
         let set_by = "key:1".to_owned();
-        household
-            .settings
-            .categories
-            .insert("gambling".into(), Set { value: Switch { state: State::Block }, set_by, set_at: Timestamp::UNIX_EPOCH });
+        household.settings.categories.insert(
+            "gambling".into(),
+            Set {
+                value: Switch {
+                    state: State::Block,
+                },
+                set_by,
+                set_at: Timestamp::UNIX_EPOCH,
+            },
+        );
         let device = r#"{"name":"iPhone","identifiers":[{"mac":"02:00:5e:00:53:01"},{"address":"192.0.2.7"}],"log":true,
             "names":{"example.com":{"state":"allow","scope":"subtree","set_by":"x","set_at":"1970-01-01T00:00:00Z"}}}"#;
-        household.devices.insert("phone".parse().unwrap(), serde_json::from_str(device).unwrap());
+        household.devices.insert(
+            "phone".parse().unwrap(),
+            serde_json::from_str(device).unwrap(),
+        );
         let json = serde_json::to_string(&household).unwrap();
-        assert!(json.contains(r#""gambling":{"state":"block","set_by":"key:1","set_at":"1970-01-01T00:00:00Z"}"#), "{json}");
+        assert!(
+            json.contains(
+                r#""gambling":{"state":"block","set_by":"key:1","set_at":"1970-01-01T00:00:00Z"}"#
+            ),
+            "{json}"
+        );
         assert_eq!(serde_json::from_str::<Household>(&json).unwrap(), household);
     }
 }

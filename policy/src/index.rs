@@ -5,13 +5,13 @@
 //! entry = fingerprint (32 bits) | slot + 1 (32 bits)        0: nothing was ever here        tombstone: go on
 //! ```
 //!
-//! No key is kept, so an entry proves nothing: the caller looks whether the slot has the key, and takes the next entry where it
-//! has not. Two owners of one key are two entries. The place follows from the fingerprint, so a table grows without any key, in
-//! one pass from the front to the back.
+//! No key is kept, so an entry proves nothing: the caller looks whether the slot has the key, and
+//! takes the next entry where it has not. Two owners of one key are two entries. The place follows
+//! from the fingerprint, so a table grows without any key, in one pass from the front to the back.
 //!
-//! Readers never lock. There is one writer at a time: the directory's lock sees to that. An entry never moves inside its table,
-//! and a larger table holds all of them before it is swapped in, so a reader finds every entry that was there before it began
-//! and is there after it ended.
+//! Readers never lock. There is one writer at a time: the directory's lock sees to that. An entry
+//! never moves inside its table, and a larger table holds all of them before it is swapped in, so a
+//! reader finds every entry that was there before it began and is there after it ended.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -63,7 +63,10 @@ impl<S: BuildHasher> View<'_, S> {
     /// The search for a key.
     pub fn search(&self, key: impl Hash) -> Search {
         let fingerprint = fingerprint(self.hasher, key);
-        Search { fingerprint, first: self.table.first_place(fingerprint) }
+        Search {
+            fingerprint,
+            first: self.table.first_place(fingerprint),
+        }
     }
 
     /// Reads the place where a search begins, whatever is in it.
@@ -84,7 +87,9 @@ impl<S: BuildHasher> View<'_, S> {
                 // Acquire: whoever finds a slot finds the chunk of cells that it lies in.
                 match self.table.entries[places.next()?].load(Ordering::Acquire) {
                     EMPTY => return None,
-                    entry if (entry >> 32) as u32 == search.fingerprint && entry != TOMBSTONE => return Some(entry as u32 - 1),
+                    entry if (entry >> 32) as u32 == search.fingerprint && entry != TOMBSTONE => {
+                        return Some(entry as u32 - 1);
+                    }
                     _ => {}
                 }
             }
@@ -100,12 +105,18 @@ impl Default for Index {
 
 impl<S: BuildHasher> Index<S> {
     pub fn new(hasher: S) -> Self {
-        Self { table: ArcSwap::from_pointee(Table::with_capacity(CAPACITY_MIN)), hasher }
+        Self {
+            table: ArcSwap::from_pointee(Table::with_capacity(CAPACITY_MIN)),
+            hasher,
+        }
     }
 
     /// The index as it is now, for one search.
     pub fn view(&self) -> View<'_, S> {
-        View { table: self.table.load(), hasher: &self.hasher }
+        View {
+            table: self.table.load(),
+            hasher: &self.hasher,
+        }
     }
 
     /// Adds an entry. One writer at a time.
@@ -120,7 +131,9 @@ impl<S: BuildHasher> Index<S> {
 
     /// Takes an entry out that was added. One writer at a time.
     pub fn remove(&self, key: impl Hash, slot: u32) {
-        self.table.load().bury(entry(fingerprint(&self.hasher, key), slot));
+        self.table
+            .load()
+            .bury(entry(fingerprint(&self.hasher, key), slot));
     }
 
     #[cfg(test)]
@@ -139,7 +152,11 @@ fn entry(fingerprint: u32, slot: u32) -> u64 {
 
 impl Table {
     fn with_capacity(capacity: usize) -> Self {
-        Self { entries: (0..capacity).map(|_| AtomicU64::new(EMPTY)).collect(), live: AtomicUsize::new(0), dead: AtomicUsize::new(0) }
+        Self {
+            entries: (0..capacity).map(|_| AtomicU64::new(EMPTY)).collect(),
+            live: AtomicUsize::new(0),
+            dead: AtomicUsize::new(0),
+        }
     }
 
     /// Where a search for a fingerprint begins.
@@ -151,7 +168,13 @@ impl Table {
     fn places(&self, fingerprint: u32) -> impl Iterator<Item = usize> + use<> {
         let capacity = self.entries.len();
         let first = self.first_place(fingerprint);
-        (0..capacity).map(move |step| if first + step < capacity { first + step } else { first + step - capacity })
+        (0..capacity).map(move |step| {
+            if first + step < capacity {
+                first + step
+            } else {
+                first + step - capacity
+            }
+        })
     }
 
     /// Whether four fifths are taken: beyond that a search in vain passes a dozen places and more.
@@ -160,8 +183,9 @@ impl Table {
         (taken + 1) * 5 > self.entries.len() * 4
     }
 
-    /// The same entries without the tombstones, with room: at 13/8 of its entries a table is filled to 0.62, so that one that
-    /// was full of entries has grown by 1.3, and one that was full of tombstones has shrunk or stayed.
+    /// The same entries without the tombstones, with room: at 13/8 of its entries a table is filled
+    /// to 0.62, so that one that was full of entries has grown by 1.3, and one that was full of
+    /// tombstones has shrunk or stayed.
     fn rebuilt(&self) -> Self {
         let live = self.live.load(Ordering::Relaxed);
         let next = Self::with_capacity(CAPACITY_MIN.max(live * 13 / 8));
@@ -180,7 +204,8 @@ impl Table {
             if here == EMPTY || here == TOMBSTONE {
                 self.entries[place].store(entry, Ordering::Release);
                 self.live.fetch_add(1, Ordering::Relaxed);
-                self.dead.fetch_sub(usize::from(here == TOMBSTONE), Ordering::Relaxed);
+                self.dead
+                    .fetch_sub(usize::from(here == TOMBSTONE), Ordering::Relaxed);
                 return;
             }
         }
@@ -229,7 +254,8 @@ mod tests {
 
     use super::*;
 
-    /// Only 200 fingerprints, all at the end of the table: keys collide, and searches go over the end.
+    /// Only 200 fingerprints, all at the end of the table: keys collide, and searches go over the
+    /// end.
     #[derive(Clone, Copy, Default)]
     struct Crowded(u64);
 
@@ -238,7 +264,9 @@ mod tests {
             u64::MAX - ((self.0 % 200) << 32)
         }
         fn write(&mut self, octets: &[u8]) {
-            self.0 = octets.iter().fold(self.0, |hash, octet| hash << 8 | u64::from(*octet));
+            self.0 = octets
+                .iter()
+                .fold(self.0, |hash, octet| hash << 8 | u64::from(*octet));
         }
     }
 
@@ -250,8 +278,16 @@ mod tests {
     }
 
     /// What a caller does: an entry counts where its slot has the key.
-    fn find<S: BuildHasher>(index: &Index<S>, key: u16, slots: &HashMap<u32, BTreeSet<u16>>) -> Vec<u32> {
-        let mut found: Vec<u32> = index.view().slots(key).filter(|slot| slots.get(slot).is_some_and(|keys| keys.contains(&key))).collect();
+    fn find<S: BuildHasher>(
+        index: &Index<S>,
+        key: u16,
+        slots: &HashMap<u32, BTreeSet<u16>>,
+    ) -> Vec<u32> {
+        let mut found: Vec<u32> = index
+            .view()
+            .slots(key)
+            .filter(|slot| slots.get(slot).is_some_and(|keys| keys.contains(&key)))
+            .collect();
         // Two keys of one slot may have one fingerprint: then it comes twice.
         found.sort_unstable();
         found.dedup();
@@ -265,8 +301,13 @@ mod tests {
         let mut capacities = BTreeSet::new();
         // It grows, is emptied, and grows again; in between it turns over.
         for round in 0..40_000 {
-            let (key, slot) = (chance.random_range(0..900_u16), chance.random_range(0..3_u32));
-            let keeps = if (15_000..20_000).contains(&round) { 0.1 } else { 0.6 };
+            let key = chance.random_range(0..900_u16);
+            let slot = chance.random_range(0..3_u32);
+            let keeps = if (15_000..20_000).contains(&round) {
+                0.1
+            } else {
+                0.6
+            };
             let is_there = slots.entry(slot).or_default().contains(&key);
             if chance.random_bool(keeps) && !is_there {
                 index.insert(key, slot);
@@ -285,9 +326,14 @@ mod tests {
             capacities.insert(index.capacity());
         }
         assert!(capacities.len() > 3, "{capacities:?}");
-        let (table, live) = (index.table.load(), owners.values().map(BTreeSet::len).sum::<usize>());
+        let table = index.table.load();
+        let live = owners.values().map(BTreeSet::len).sum::<usize>();
         assert_eq!(table.live.load(Ordering::Relaxed), live);
-        let dead = table.entries.iter().filter(|entry| entry.load(Ordering::Relaxed) == TOMBSTONE).count();
+        let dead = table
+            .entries
+            .iter()
+            .filter(|entry| entry.load(Ordering::Relaxed) == TOMBSTONE)
+            .count();
         assert_eq!(table.dead.load(Ordering::Relaxed), dead);
     }
 

@@ -1,8 +1,9 @@
-//! Keys that are no names: what else the lists are asked by stands in the same transducer, overlay and delta, under keys that no query
-//! walks to unless the lists mean it.
+//! Keys that are no names: what else the lists are asked by stands in the same transducer, overlay
+//! and delta, under keys that no query walks to unless the lists mean it.
 //!
-//! - An address prefix is a subtree below a top label that no name has: octets of an IPv4 address as labels, nibbles of an IPv6 address,
-//!   the most significant one uppermost. A prefix that ends between labels is several subtrees.
+//! - An address prefix is a subtree below a top label that no name has: octets of an IPv4 address
+//!   as labels, nibbles of an IPv6 address, the most significant one uppermost. A prefix that ends
+//!   between labels is several subtrees.
 //! - A path is one more label below its host, which begins with the path's slash.
 
 use std::net::IpAddr;
@@ -25,11 +26,14 @@ pub fn name_of_address(address: IpAddr) -> Name {
 /// The names whose subtrees are a prefix: one, or as many as it takes to end at a label.
 #[must_use]
 pub fn names_of_prefix(prefix: IpNet) -> Vec<Name> {
-    let (is_v4, length) = (prefix.addr().is_ipv4(), u32::from(prefix.prefix_len()));
+    let is_v4 = prefix.addr().is_ipv4();
+    let length = u32::from(prefix.prefix_len());
     let (bits, whole) = bits_of(prefix.network());
     let step = if is_v4 { 8 } else { 4 };
     let rounded = length.div_ceil(step) * step;
-    (0..1_u128 << (rounded - length)).map(|part| name_of_bits(bits | shift_left(part, whole - rounded), rounded, is_v4)).collect()
+    (0..1_u128 << (rounded - length))
+        .map(|part| name_of_bits(bits | shift_left(part, whole - rounded), rounded, is_v4))
+        .collect()
 }
 
 /// The prefix that a name stands for, where it stands for one.
@@ -44,15 +48,21 @@ pub fn prefix_of_name(name: NameRef<'_>) -> Option<IpNet> {
     };
     let mut bits = 0_u128;
     for digit in digits.iter().rev() {
-        bits = bits << step | u128::from(u8::from_str_radix(std::str::from_utf8(digit).ok()?, radix).ok()?);
+        bits = bits << step
+            | u128::from(u8::from_str_radix(std::str::from_utf8(digit).ok()?, radix).ok()?);
     }
     let length = u32::try_from(digits.len()).ok()? * step;
     let bits = shift_left(bits, whole.checked_sub(length)?);
-    let address = if whole == 32 { IpAddr::V4(u32::try_from(bits).ok()?.into()) } else { IpAddr::V6(bits.into()) };
+    let address = if whole == 32 {
+        IpAddr::V4(u32::try_from(bits).ok()?.into())
+    } else {
+        IpAddr::V6(bits.into())
+    };
     IpNet::new(address, u8::try_from(length).ok()?).ok()
 }
 
-/// Whether octets are a key of labels, each of them ended and none of them empty; the root's has none. Paths are longer than labels.
+/// Whether octets are a key of labels, each of them ended and none of them empty; the root's has
+/// none. Paths are longer than labels.
 pub(crate) fn is_key(key: &[u8]) -> bool {
     let mut octets = key.iter();
     let mut is_in_label = false;
@@ -67,11 +77,20 @@ pub(crate) fn is_key(key: &[u8]) -> bool {
     !is_in_label
 }
 
-/// Whether a name stands for addresses. A client can ask for it, and it is then a name like any other that does not exist.
+/// Whether a name stands for addresses. A client can ask for it, and it is then a name like any
+/// other that does not exist.
 pub(crate) fn is_of_addresses(name: NameRef<'_>) -> bool {
     // Nearly every name ends otherwise, and is told by its last octets alone.
-    let has_end = |top: &[u8]| name.wire().strip_suffix(&[0]).is_some_and(|wire| wire.ends_with(top));
-    (has_end(V4) || has_end(V6)) && name.labels().last().is_some_and(|top| top == V4 || top == V6)
+    let has_end = |top: &[u8]| {
+        name.wire()
+            .strip_suffix(&[0])
+            .is_some_and(|wire| wire.ends_with(top))
+    };
+    (has_end(V4) || has_end(V6))
+        && name
+            .labels()
+            .last()
+            .is_some_and(|top| top == V4 || top == V6)
 }
 
 /// The beginning of the keys of all addresses, of each kind.
@@ -100,9 +119,16 @@ pub fn key_of_path(host: NameRef<'_>, path: &[u8]) -> Vec<u8> {
 pub fn split_path(key: &[u8]) -> (&[u8], Vec<u8>) {
     let host = host_of_path(key);
     let mut path = Vec::new();
-    let mut octets = key[host.len()..].strip_suffix(&[KEY_LABEL_END]).unwrap_or(&key[host.len()..]).iter();
+    let mut octets = key[host.len()..]
+        .strip_suffix(&[KEY_LABEL_END])
+        .unwrap_or(&key[host.len()..])
+        .iter();
     while let Some(&octet) = octets.next() {
-        path.push(if octet == KEY_ESCAPE { octets.next().map_or(0, |next| next.wrapping_sub(1)) } else { octet });
+        path.push(if octet == KEY_ESCAPE {
+            octets.next().map_or(0, |next| next.wrapping_sub(1))
+        } else {
+            octet
+        });
     }
     (host, path)
 }
@@ -110,7 +136,10 @@ pub fn split_path(key: &[u8]) -> (&[u8], Vec<u8>) {
 /// The key of the host that a path's key is below.
 pub(crate) fn host_of_path(key: &[u8]) -> &[u8] {
     let path = key.len().saturating_sub(1);
-    let end = key[..path].iter().rposition(|&octet| octet == KEY_LABEL_END).map_or(0, |end| end + 1);
+    let end = key[..path]
+        .iter()
+        .rposition(|&octet| octet == KEY_LABEL_END)
+        .map_or(0, |end| end + 1);
     &key[..end]
 }
 
@@ -131,14 +160,20 @@ fn name_of_bits(bits: u128, length: u32, is_v4: bool) -> Name {
     let mut wire = Vec::with_capacity(80);
     for place in (0..length / step).rev() {
         let digit = bits >> (whole - step * (place + 1)) & ((1 << step) - 1);
-        let text = if is_v4 { digit.to_string() } else { format!("{digit:x}") };
+        let text = if is_v4 {
+            digit.to_string()
+        } else {
+            format!("{digit:x}")
+        };
         wire.push(u8::try_from(text.len()).expect("at most three digits"));
         wire.extend(text.as_bytes());
     }
     wire.push(u8::try_from(top.len()).expect("a label"));
     wire.extend(top);
     wire.push(0);
-    NameRef::from_wire(&wire).expect("33 short labels at most").to_owned()
+    NameRef::from_wire(&wire)
+        .expect("33 short labels at most")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -149,7 +184,9 @@ mod tests {
     fn a_prefix_is_the_subtrees_that_its_addresses_are_in_and_no_others() {
         let covers = |prefix: &str, address: &str| {
             let name = name_of_address(address.parse().unwrap());
-            names_of_prefix(prefix.parse().unwrap()).iter().any(|top| name.borrow().is_within(top.borrow()))
+            names_of_prefix(prefix.parse().unwrap())
+                .iter()
+                .any(|top| name.borrow().is_within(top.borrow()))
         };
         for (prefix, inside, outside) in [
             ("192.0.2.7/32", "192.0.2.7", "192.0.2.8"),
@@ -163,13 +200,22 @@ mod tests {
             assert!(covers(prefix, inside), "{prefix} {inside}");
             assert!(!covers(prefix, outside), "{prefix} {outside}");
         }
-        for prefix in ["192.0.2.7/32", "10.0.0.0/8", "2001:db8::/32", "::/0", "2001:db8::1/128"] {
+        for prefix in [
+            "192.0.2.7/32",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "::/0",
+            "2001:db8::1/128",
+        ] {
             let prefix: IpNet = prefix.parse().unwrap();
             let names = names_of_prefix(prefix);
             assert_eq!(names.len(), 1);
             assert_eq!(prefix_of_name(names[0].borrow()), Some(prefix));
         }
-        assert_eq!(prefix_of_name(Name::parse("example.com").unwrap().borrow()), None);
+        assert_eq!(
+            prefix_of_name(Name::parse("example.com").unwrap().borrow()),
+            None
+        );
     }
 
     #[test]
@@ -179,7 +225,11 @@ mod tests {
         host.borrow().write_key(&mut key);
         for path in ["/", "/a/b?c", "/\u{0}\u{1}x"] {
             let of_path = key_of_path(host.borrow(), path.as_bytes());
-            assert_eq!(split_path(&of_path), (key.as_slice(), path.as_bytes().to_vec()), "{path:?}");
+            assert_eq!(
+                split_path(&of_path),
+                (key.as_slice(), path.as_bytes().to_vec()),
+                "{path:?}"
+            );
         }
     }
 }

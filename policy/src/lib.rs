@@ -10,10 +10,11 @@
 //!                                                      └─ classify ─> decide ─> verdict
 //! ```
 //!
-//! What is ordered beside the lists hangs on them ([`mandates`], and [`register`] for all that are in force at some time).
+//! What is ordered beside the lists hangs on them ([`mandates`], and [`register`] for all that are
+//! in force at some time).
 //!
-//! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or allocate.
-//! This crate knows nothing of DNS messages, HTTP or feed formats.
+//! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or
+//! allocate. This crate knows nothing of DNS messages, HTTP or feed formats.
 
 pub mod artefact;
 pub mod blocklist;

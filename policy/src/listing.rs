@@ -50,11 +50,14 @@ pub enum Tier {
     NeverBlock,
 }
 
-/// Stands in a mark of a feed that is not about categories: orders, and names that are never blocked.
+/// Stands in a mark of a feed that is not about categories: orders, and names that are never
+/// blocked.
 pub const NO_CATEGORY: u8 = u8::MAX;
 
 /// What an entry wants a name answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Action {
@@ -71,22 +74,32 @@ pub enum Action {
     TcpOnly,
     /// Records of the feed's own; [`Mark::data`] is their place among the answers of the lists.
     Records,
-    /// Paths of this host are listed, not the host: it goes to the proxy that looks at them. [`Mark::data`] says how many.
+    /// Paths of this host are listed, not the host: it goes to the proxy that looks at them.
+    /// [`Mark::data`] says how many.
     Proxied,
     /// Not about a name: one path of a host, kept so that it can be taken away again.
     Path,
     /// Led to another name, see [`crate::special`]. No feed says this.
     #[serde(skip)]
     Led,
-    /// As a mandate wants it; no mark of a feed has this. The data are a [`crate::mandates::Ordered`].
+    /// As a mandate wants it; no mark of a feed has this. The data are a
+    /// [`crate::mandates::Ordered`].
     #[serde(skip)]
     Ordered,
 }
 
 impl Action {
     /// What a feed can say, in the order of its numbers in an artefact.
-    const ALL: [Self; 8] =
-        [Self::Policy, Self::Nxdomain, Self::Nodata, Self::Drop, Self::TcpOnly, Self::Records, Self::Proxied, Self::Path];
+    const ALL: [Self; 8] = [
+        Self::Policy,
+        Self::Nxdomain,
+        Self::Nodata,
+        Self::Drop,
+        Self::TcpOnly,
+        Self::Records,
+        Self::Proxied,
+        Self::Path,
+    ];
 
     /// The word for it in JSON and logs.
     #[must_use]
@@ -134,28 +147,55 @@ impl Mark {
     /// An entry that lists a name in the plainest way, to be refined by struct update.
     #[must_use]
     pub fn deny(feed: u16, category: u8, scope: Scope) -> Self {
-        let (polarity, action) = (Polarity::Deny, Action::Policy);
-        Self { feed, category, scope, polarity, important: false, action, data: 0, arrival: 0 }
+        let polarity = Polarity::Deny;
+        let action = Action::Policy;
+        Self {
+            feed,
+            category,
+            scope,
+            polarity,
+            important: false,
+            action,
+            data: 0,
+            arrival: 0,
+        }
     }
 
     /// Whether another mark says the same, whenever it came and whatever its action needs to know.
     #[must_use]
     pub fn says_what(&self, other: &Self) -> bool {
-        Self { data: 0, arrival: 0, ..*self } == Self { data: 0, arrival: 0, ..*other }
+        Self {
+            data: 0,
+            arrival: 0,
+            ..*self
+        } == Self {
+            data: 0,
+            arrival: 0,
+            ..*other
+        }
     }
 
     pub(crate) fn to_octets(self) -> [u8; MARK_OCTETS] {
-        let ([f0, f1], [a0, a1], [d0, d1, d2, d3]) = (self.feed.to_be_bytes(), self.arrival.to_be_bytes(), self.data.to_be_bytes());
+        let ([f0, f1], [a0, a1], [d0, d1, d2, d3]) = (
+            self.feed.to_be_bytes(),
+            self.arrival.to_be_bytes(),
+            self.data.to_be_bytes(),
+        );
         let scope = match self.scope {
             Scope::Exact => 0,
             Scope::Subtree => 1,
             Scope::Descendants => 2,
         };
-        let flags = scope | u8::from(self.polarity == Polarity::Allow) << 2 | u8::from(self.important) << 3 | (self.action as u8) << 4;
+        let flags = scope
+            | u8::from(self.polarity == Polarity::Allow) << 2
+            | u8::from(self.important) << 3
+            | (self.action as u8) << 4;
         [f0, f1, self.category, flags, a0, a1, d0, d1, d2, d3]
     }
 
-    pub(crate) fn from_octets([f0, f1, category, flags, a0, a1, d0, d1, d2, d3]: [u8; MARK_OCTETS]) -> Option<Self> {
+    pub(crate) fn from_octets(
+        [f0, f1, category, flags, a0, a1, d0, d1, d2, d3]: [u8; MARK_OCTETS],
+    ) -> Option<Self> {
         let scope = match flags & 3 {
             0 => Scope::Exact,
             1 => Scope::Subtree,
@@ -166,7 +206,11 @@ impl Mark {
             feed: u16::from_be_bytes([f0, f1]),
             category,
             scope,
-            polarity: if flags & 4 == 0 { Polarity::Deny } else { Polarity::Allow },
+            polarity: if flags & 4 == 0 {
+                Polarity::Deny
+            } else {
+                Polarity::Allow
+            },
             important: flags & 8 != 0,
             action: *Action::ALL.get(usize::from(flags >> 4))?,
             data: u32::from_be_bytes([d0, d1, d2, d3]),

@@ -13,8 +13,8 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::{blocklist::Blocklist, mandates::Mandates};
 
-/// Generations whose feeds are still known by name: a query may be answered under lists that are ten seconds old, and no feed changes
-/// more often than once a second.
+/// Generations whose feeds are still known by name: a query may be answered under lists that are
+/// ten seconds old, and no feed changes more often than once a second.
 const REMEMBERED: usize = 256;
 
 /// The generation that queries are judged by. Readers never wait; a swap is one store.
@@ -49,14 +49,27 @@ impl LiveLists {
     /// The feeds of the lists with this stamp, where they were in use lately.
     #[must_use]
     pub fn feeds_of(&self, stamp: u64) -> Option<FeedNames> {
-        let feeds = self.feeds.lock().expect("nothing panics while it holds the feeds");
-        feeds.iter().rev().find(|(known, _)| *known == stamp).map(|(_, names)| Arc::clone(names))
+        let feeds = self
+            .feeds
+            .lock()
+            .expect("nothing panics while it holds the feeds");
+        feeds
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == stamp)
+            .map(|(_, names)| Arc::clone(names))
     }
 
     fn remember(&self, lists: &Blocklist) {
-        let mut feeds = self.feeds.lock().expect("nothing panics while it holds the feeds");
+        let mut feeds = self
+            .feeds
+            .lock()
+            .expect("nothing panics while it holds the feeds");
         let names = || lists.header().feeds.iter().map(|feed| feed.name.as_str());
-        let last = feeds.back().map(|(_, last)| Arc::clone(last)).filter(|last| last.iter().map(|name| &**name).eq(names()));
+        let last = feeds
+            .back()
+            .map(|(_, last)| Arc::clone(last))
+            .filter(|last| last.iter().map(|name| &**name).eq(names()));
         let names = last.unwrap_or_else(|| names().map(Box::from).collect());
         if feeds.len() == REMEMBERED {
             feeds.pop_front();
@@ -76,7 +89,8 @@ impl LiveLists {
         self.current.load_full()
     }
 
-    /// Makes a generation live and returns the one before, so that the caller frees it where nobody waits.
+    /// Makes a generation live and returns the one before, so that the caller frees it where nobody
+    /// waits.
     pub fn install(&self, next: Arc<Blocklist>) -> Arc<Blocklist> {
         let orders = self.orders();
         let before = self.swap(next.ordered(&orders));
@@ -84,7 +98,8 @@ impl LiveLists {
         before
     }
 
-    /// Makes a set of mandates live, on the generation that is live and on all that follow. Not counted as a swap: the lists are the same.
+    /// Makes a set of mandates live, on the generation that is live and on all that follow. Not
+    /// counted as a swap: the lists are the same.
     pub fn order(&self, mandates: Arc<Mandates>) {
         let mut orders = self.orders();
         if orders.stamp() != mandates.stamp() {
@@ -100,17 +115,26 @@ impl LiveLists {
     }
 
     fn orders(&self) -> MutexGuard<'_, Arc<Mandates>> {
-        self.orders.lock().expect("nothing panics while it holds the orders")
+        self.orders
+            .lock()
+            .expect("nothing panics while it holds the orders")
     }
 
-    /// Records how long the last swap took, from the artefact's opening until every new query used it.
+    /// Records how long the last swap took, from the artefact's opening until every new query used
+    /// it.
     pub fn record_swap(&self, took: Duration) {
-        self.last_swap_ns.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_swap_ns.store(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// How many swaps there were since the start, and how long the last one took.
     #[must_use]
     pub fn swaps(&self) -> (u64, Duration) {
-        (self.swaps.load(Ordering::Relaxed), Duration::from_nanos(self.last_swap_ns.load(Ordering::Relaxed)))
+        (
+            self.swaps.load(Ordering::Relaxed),
+            Duration::from_nanos(self.last_swap_ns.load(Ordering::Relaxed)),
+        )
     }
 }

@@ -1,12 +1,13 @@
-//! What is ordered by name or by address: by courts, by law, by the police. Nobody's allow lifts it.
+//! What is ordered by name or by address: by courts, by law, by the police. Nobody's allow lifts
+//! it.
 //!
 //! ```text
 //! documents ── read ──> mandates ── those in force now ──> a set, immutable ── hangs on the lists, asked while classifying
 //!                       (register.rs holds all of them)
 //! ```
 //!
-//! A set is hashed by the ancestors of names; addresses stand in it under keys that are no names ([`crate::key`]). It is asked once for each
-//! cached name and set, never for each query.
+//! A set is hashed by the ancestors of names; addresses stand in it under keys that are no names
+//! ([`crate::key`]). It is asked once for each cached name and set, never for each query.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -31,11 +32,13 @@ use crate::{
 
 /// The longest reference, in octets: a case number or a link, not the order itself.
 pub const REFERENCE_OCTETS_MAX: usize = 256;
-/// The shortest prefixes that a mandate may name without force: anything wider is a part of the Internet.
+/// The shortest prefixes that a mandate may name without force: anything wider is a part of the
+/// Internet.
 const PREFIX_MIN_V4: u8 = 8;
 const PREFIX_MIN_V6: u8 = 16;
 
-/// On what a mandate rests: the word that programs use, and the words that people read. Their places are not stored anywhere.
+/// On what a mandate rests: the word that programs use, and the words that people read. Their
+/// places are not stored anywhere.
 pub const BASES: [(&str, &str); 5] = [
     ("court-order", "a court's order"),
     ("sanctions", "sanctions"),
@@ -72,10 +75,19 @@ impl FromStr for Basis {
     type Err = MandateError;
 
     fn from_str(text: &str) -> Result<Self, MandateError> {
-        let place = BASES.iter().position(|(word, _)| *word == text).and_then(|place| u8::try_from(place).ok());
-        place
-            .map(Self)
-            .ok_or_else(|| MandateError::new("basis", format!("{text:?} is none; one of {}", BASES.map(|(word, _)| word).join(", "))))
+        let place = BASES
+            .iter()
+            .position(|(word, _)| *word == text)
+            .and_then(|place| u8::try_from(place).ok());
+        place.map(Self).ok_or_else(|| {
+            MandateError::new(
+                "basis",
+                format!(
+                    "{text:?} is none; one of {}",
+                    BASES.map(|(word, _)| word).join(", ")
+                ),
+            )
+        })
     }
 }
 
@@ -91,7 +103,10 @@ pub struct MandateError {
 
 impl MandateError {
     fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self { field, message: message.into() }
+        Self {
+            field,
+            message: message.into(),
+        }
     }
 }
 
@@ -150,7 +165,11 @@ impl Target {
     /// What it covers of the names below it.
     #[must_use]
     pub fn scope(&self) -> Option<Scope> {
-        if let Self::Name(_, scope) = self { Some(*scope) } else { None }
+        if let Self::Name(_, scope) = self {
+            Some(*scope)
+        } else {
+            None
+        }
     }
 
     /// Whether it covers more addresses than an order ever should.
@@ -164,7 +183,9 @@ impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Name(name, _) => name.fmt(f),
-            Self::Addresses(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
+            Self::Addresses(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
             Self::Addresses(network) => network.fmt(f),
         }
     }
@@ -211,22 +232,46 @@ impl Mandate {
     /// # Errors
     /// The first value that cannot be used.
     pub fn read(id: Id, document: Document) -> Result<Self, MandateError> {
-        let Document { name, address, scope, basis, reference, not_before, not_after, landing, confidential, force } = document;
+        let Document {
+            name,
+            address,
+            scope,
+            basis,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
+        } = document;
         let target = match (name, address) {
             (Some(name), None) => {
-                let parsed = Name::parse(&name).map_err(|error| MandateError::new("name", format!("{name:?}: {error}")))?;
+                let parsed = Name::parse(&name)
+                    .map_err(|error| MandateError::new("name", format!("{name:?}: {error}")))?;
                 if parsed.borrow().is_root() {
                     return Err(MandateError::new("name", "the root is the whole Internet"));
                 }
                 Target::Name(parsed, scope.unwrap_or(Scope::Subtree))
             }
-            (None, Some(_)) if scope.is_some() => return Err(MandateError::new("scope", "a scope is one of a name")),
+            (None, Some(_)) if scope.is_some() => {
+                return Err(MandateError::new("scope", "a scope is one of a name"));
+            }
             (None, Some(address)) => Target::Addresses(read_addresses(&address)?),
-            (Some(_), Some(_)) => return Err(MandateError::new("address", "either a name or an address")),
-            (None, None) => return Err(MandateError::new("name", "a name or an address is needed")),
+            (Some(_), Some(_)) => {
+                return Err(MandateError::new("address", "either a name or an address"));
+            }
+            (None, None) => {
+                return Err(MandateError::new("name", "a name or an address is needed"));
+            }
         };
-        if reference.as_ref().is_some_and(|text| text.len() > REFERENCE_OCTETS_MAX) {
-            return Err(MandateError::new("reference", format!("at most {REFERENCE_OCTETS_MAX} octets")));
+        if reference
+            .as_ref()
+            .is_some_and(|text| text.len() > REFERENCE_OCTETS_MAX)
+        {
+            return Err(MandateError::new(
+                "reference",
+                format!("at most {REFERENCE_OCTETS_MAX} octets"),
+            ));
         }
         if let (Some(from), Some(to)) = (not_before, not_after)
             && to <= from
@@ -234,16 +279,33 @@ impl Mandate {
             return Err(MandateError::new("not_after", "must be after not_before"));
         }
         if landing.is_some_and(|landing| landing == Landing::default()) {
-            return Err(MandateError::new("landing", "a landing has an address: v4, v6 or both"));
+            return Err(MandateError::new(
+                "landing",
+                "a landing has an address: v4, v6 or both",
+            ));
         }
-        Ok(Self { id, target, basis: basis.parse()?, reference, not_before, not_after, landing, confidential, force })
+        Ok(Self {
+            id,
+            target,
+            basis: basis.parse()?,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
+        })
     }
 
     /// The document that it is read from, in its one form.
     #[must_use]
     pub fn document(&self) -> Document {
         let target = self.target.to_string();
-        let (name, address) = if self.target.scope().is_some() { (Some(target), None) } else { (None, Some(target)) };
+        let (name, address) = if self.target.scope().is_some() {
+            (Some(target), None)
+        } else {
+            (None, Some(target))
+        };
         Document {
             name,
             address,
@@ -272,15 +334,27 @@ impl Mandate {
 }
 
 fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
-    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    let network = network.ok_or_else(|| MandateError::new("address", format!("{text:?} is no address and no network")))?;
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let network = network.ok_or_else(|| {
+        MandateError::new("address", format!("{text:?} is no address and no network"))
+    })?;
     if network.trunc() != network {
-        return Err(MandateError::new("address", format!("{network} has host bits; the network is {}", network.trunc())));
+        return Err(MandateError::new(
+            "address",
+            format!(
+                "{network} has host bits; the network is {}",
+                network.trunc()
+            ),
+        ));
     }
     Ok(network)
 }
 
-/// A mandate of a set, in a word: its place there, and its basis, so that it is counted without asking the set.
+/// A mandate of a set, in a word: its place there, and its basis, so that it is counted without
+/// asking the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ordered(u32);
 
@@ -289,7 +363,9 @@ const PLACE_BITS: u32 = 26;
 
 impl Ordered {
     fn new(place: usize, basis: Basis) -> Option<Self> {
-        let place = u32::try_from(place).ok().filter(|place| *place < 1 << PLACE_BITS)?;
+        let place = u32::try_from(place)
+            .ok()
+            .filter(|place| *place < 1 << PLACE_BITS)?;
         Some(Self(u32::from(basis.0) << PLACE_BITS | place))
     }
 
@@ -338,7 +414,9 @@ impl Mandates {
         let mut has_addresses = false;
         for (place, mandate) in all.iter().enumerate() {
             // What does not fit is millions of orders away.
-            let Some(ordered) = Ordered::new(place, mandate.basis) else { break };
+            let Some(ordered) = Ordered::new(place, mandate.basis) else {
+                break;
+            };
             let names = match &mandate.target {
                 Target::Name(name, _) => vec![name.clone()],
                 Target::Addresses(network) => {
@@ -354,18 +432,31 @@ impl Mandates {
             hash.update(mandate.id.as_str());
             hash.update(serde_json::to_vec(&mandate.document()).expect("a document is plain data"));
         }
-        let mut index = Overlay::default().grown(by_key.len(), by_key.keys().map(|key| key.len()).sum());
+        let mut index =
+            Overlay::default().grown(by_key.len(), by_key.keys().map(|key| key.len()).sum());
         let sets = (0..).zip(by_key).map(|(set, (key, ordered))| {
             index.set(&key, set);
             ordered
         });
         let sets = sets.collect();
         let digest = hash.finalize();
-        let stamp = if all.is_empty() { 0 } else { u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets")) };
-        Self { all: all.into(), index, sets, has_addresses, lifted: HashSet::new(), stamp }
+        let stamp = if all.is_empty() {
+            0
+        } else {
+            u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"))
+        };
+        Self {
+            all: all.into(),
+            index,
+            sets,
+            has_addresses,
+            lifted: HashSet::new(),
+            stamp,
+        }
     }
 
-    /// The same, with names that nothing blocks but an order: somebody reported that they are blocked by mistake.
+    /// The same, with names that nothing blocks but an order: somebody reported that they are
+    /// blocked by mistake.
     #[must_use]
     pub fn lifting<'n>(mut self, names: impl IntoIterator<Item = &'n Name>) -> Self {
         let mut hash = Sha256::new();
@@ -377,7 +468,8 @@ impl Mandates {
         }
         if !self.lifted.is_empty() {
             let digest = hash.finalize();
-            self.stamp ^= u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
+            self.stamp ^=
+                u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
         }
         self
     }
@@ -393,7 +485,10 @@ impl Mandates {
     /// Whether nothing blocks a name but an order.
     #[must_use]
     pub fn lifts(&self, name: NameRef<'_>) -> bool {
-        !self.lifted.is_empty() && name.ancestors().any(|ancestor| self.lifted.contains(ancestor.wire()))
+        !self.lifted.is_empty()
+            && name
+                .ancestors()
+                .any(|ancestor| self.lifted.contains(ancestor.wire()))
     }
 
     /// How many there are.
@@ -420,19 +515,31 @@ impl Mandates {
         self.stamp
     }
 
-    /// The mandate that covers a name, or the name that stands for an address: the most specific one, of several the first.
+    /// The mandate that covers a name, or the name that stands for an address: the most specific
+    /// one, of several the first.
     #[must_use]
     pub fn find(&self, name: NameRef<'_>) -> Option<Ordered> {
         if self.all.is_empty() {
             return None;
         }
         let labels = Labels::of(name);
-        let (mut found, count) = (None, labels.len());
-        self.index.walk(&labels, self.index.look(&labels), |depth, set| {
-            let is_own_name = usize::from(depth) == count;
-            let covers = |ordered: &&Ordered| self.all[ordered.place()].target.scope().is_none_or(|scope| scope.covers(is_own_name));
-            found = self.sets[set as usize].iter().find(covers).copied().or(found);
-        });
+        let mut found = None;
+        let count = labels.len();
+        self.index
+            .walk(&labels, self.index.look(&labels), |depth, set| {
+                let is_own_name = usize::from(depth) == count;
+                let covers = |ordered: &&Ordered| {
+                    self.all[ordered.place()]
+                        .target
+                        .scope()
+                        .is_none_or(|scope| scope.covers(is_own_name))
+                };
+                found = self.sets[set as usize]
+                    .iter()
+                    .find(covers)
+                    .copied()
+                    .or(found);
+            });
         found
     }
 
@@ -446,7 +553,9 @@ impl Mandates {
 impl std::fmt::Debug for Mandates {
     /// A log is no place for what may be confidential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mandates").field("count", &self.all.len()).finish_non_exhaustive()
+        f.debug_struct("Mandates")
+            .field("count", &self.all.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -460,20 +569,36 @@ mod tests {
     }
 
     fn set(documents: &[(&str, &str)]) -> Mandates {
-        Mandates::of(documents.iter().map(|(id, document)| Arc::new(mandate(id, document).unwrap())).collect())
+        Mandates::of(
+            documents
+                .iter()
+                .map(|(id, document)| Arc::new(mandate(id, document).unwrap()))
+                .collect(),
+        )
     }
 
     fn found(set: &Mandates, name: &Name) -> String {
-        set.find(name.borrow()).and_then(|ordered| set.get(ordered)).map_or_else(|| "none".to_owned(), |mandate| mandate.id.to_string())
+        set.find(name.borrow())
+            .and_then(|ordered| set.get(ordered))
+            .map_or_else(|| "none".to_owned(), |mandate| mandate.id.to_string())
     }
 
     #[test]
     fn the_most_specific_mandate_speaks_and_scopes_are_kept() {
         let set = set(&[
             ("tree", r#"{"name":"bets.example","basis":"police"}"#),
-            ("below", r#"{"name":"deep.bets.example","scope":"descendants","basis":"iwf"}"#),
-            ("only", r#"{"name":"only.example","scope":"exact","basis":"court-order"}"#),
-            ("second", r#"{"name":"only.example","scope":"subtree","basis":"sanctions"}"#),
+            (
+                "below",
+                r#"{"name":"deep.bets.example","scope":"descendants","basis":"iwf"}"#,
+            ),
+            (
+                "only",
+                r#"{"name":"only.example","scope":"exact","basis":"court-order"}"#,
+            ),
+            (
+                "second",
+                r#"{"name":"only.example","scope":"subtree","basis":"sanctions"}"#,
+            ),
             ("top", r#"{"name":"zone","basis":"sanctions","force":true}"#),
         ]);
         for (name, expected) in [
@@ -491,7 +616,12 @@ mod tests {
             assert_eq!(found(&set, &Name::parse(name).unwrap()), expected, "{name}");
         }
         assert!(!set.has_addresses() && set.len() == 5);
-        assert_eq!(set.find(Name::parse("bets.example").unwrap().borrow()).unwrap().basis_index(), 4);
+        assert_eq!(
+            set.find(Name::parse("bets.example").unwrap().borrow())
+                .unwrap()
+                .basis_index(),
+            4
+        );
     }
 
     #[test]
@@ -501,10 +631,18 @@ mod tests {
             ("one", r#"{"address":"192.0.2.7","basis":"iwf"}"#),
             ("six", r#"{"address":"2001:db8::/45","basis":"iwf"}"#),
         ]);
-        for (address, expected) in
-            [("192.0.2.7", "one"), ("192.0.3.9", "wide"), ("192.0.4.1", "none"), ("2001:db8:7::1", "six"), ("2001:db8:8::1", "none")]
-        {
-            assert_eq!(found(&set, &name_of_address(address.parse().unwrap())), expected, "{address}");
+        for (address, expected) in [
+            ("192.0.2.7", "one"),
+            ("192.0.3.9", "wide"),
+            ("192.0.4.1", "none"),
+            ("2001:db8:7::1", "six"),
+            ("2001:db8:8::1", "none"),
+        ] {
+            assert_eq!(
+                found(&set, &name_of_address(address.parse().unwrap())),
+                expected,
+                "{address}"
+            );
         }
         assert!(set.has_addresses());
         assert_eq!(found(&set, &Name::parse("7.2.0.192").unwrap()), "none");
@@ -516,28 +654,57 @@ mod tests {
             "not_after":"2030-01-01T17:15:00Z","landing":{"v4":"192.0.2.80"},"confidential":true}"#;
         let read = mandate("a", whole).unwrap();
         let document = read.document();
-        assert_eq!((document.name.as_deref(), document.scope), (Some("bets.example"), Some(Scope::Subtree)));
+        assert_eq!(
+            (document.name.as_deref(), document.scope),
+            (Some("bets.example"), Some(Scope::Subtree))
+        );
         assert_eq!(Mandate::read(read.id.clone(), document), Ok(read.clone()));
-        assert_eq!(mandate("a", r#"{"address":"2001:DB8::1","basis":"iwf"}"#).unwrap().document().address.as_deref(), Some("2001:db8::1"));
+        assert_eq!(
+            mandate("a", r#"{"address":"2001:DB8::1","basis":"iwf"}"#)
+                .unwrap()
+                .document()
+                .address
+                .as_deref(),
+            Some("2001:db8::1")
+        );
         let at = |text: &str| read.phase(text.parse().unwrap());
         assert_eq!(at("2030-01-01T13:44:59.999Z"), Phase::Pending);
         assert_eq!(at("2030-01-01T13:45:00Z"), Phase::Active);
         assert_eq!(at("2030-01-01T17:15:00Z"), Phase::Expired);
-        let long = format!(r#"{{"name":"a.example","basis":"iwf","reference":"{}"}}"#, "x".repeat(257));
+        let long = format!(
+            r#"{{"name":"a.example","basis":"iwf","reference":"{}"}}"#,
+            "x".repeat(257)
+        );
         for (document, field) in [
             (r#"{"basis":"iwf"}"#, "name"),
-            (r#"{"name":"a.example","address":"192.0.2.1","basis":"iwf"}"#, "address"),
-            (r#"{"address":"192.0.2.1","scope":"exact","basis":"iwf"}"#, "scope"),
+            (
+                r#"{"name":"a.example","address":"192.0.2.1","basis":"iwf"}"#,
+                "address",
+            ),
+            (
+                r#"{"address":"192.0.2.1","scope":"exact","basis":"iwf"}"#,
+                "scope",
+            ),
             (r#"{"address":"192.0.2.1/24","basis":"iwf"}"#, "address"),
             (r#"{"address":"a.example","basis":"iwf"}"#, "address"),
             (r#"{"name":".","basis":"iwf"}"#, "name"),
             (r#"{"name":"a.example","basis":"whim"}"#, "basis"),
             (r#"{"name":"a.example"}"#, "basis"),
-            (r#"{"name":"a.example","basis":"iwf","landing":{}}"#, "landing"),
-            (r#"{"name":"a.example","basis":"iwf","not_before":"2030-01-01T00:00:00Z","not_after":"2030-01-01T00:00:00Z"}"#, "not_after"),
+            (
+                r#"{"name":"a.example","basis":"iwf","landing":{}}"#,
+                "landing",
+            ),
+            (
+                r#"{"name":"a.example","basis":"iwf","not_before":"2030-01-01T00:00:00Z","not_after":"2030-01-01T00:00:00Z"}"#,
+                "not_after",
+            ),
             (&long, "reference"),
         ] {
-            assert_eq!(mandate("a", document).map_err(|error| error.field), Err(field), "{document}");
+            assert_eq!(
+                mandate("a", document).map_err(|error| error.field),
+                Err(field),
+                "{document}"
+            );
         }
     }
 
@@ -549,8 +716,14 @@ mod tests {
         for other in [
             ("b", r#"{"name":"a.example","basis":"iwf"}"#),
             ("a", r#"{"name":"b.example","basis":"iwf"}"#),
-            ("a", r#"{"name":"a.example","basis":"iwf","confidential":true}"#),
-            ("a", r#"{"name":"a.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#),
+            (
+                "a",
+                r#"{"name":"a.example","basis":"iwf","confidential":true}"#,
+            ),
+            (
+                "a",
+                r#"{"name":"a.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#,
+            ),
         ] {
             assert_ne!(set(&one).stamp(), set(&[other]).stamp(), "{other:?}");
         }

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-/// Seconds since 1970-01-01T00:00:00Z. It ends in 2106; instants before and behind are the first and the last.
+/// Seconds since 1970-01-01T00:00:00Z. It ends in 2106; instants before and behind are the first
+/// and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u32);
 
@@ -15,7 +16,11 @@ impl Moment {
     /// From what a clock shows, without the part of a second.
     #[must_use]
     pub fn from_unix(seconds: u64) -> Self {
-        Self(u32::try_from(seconds).unwrap_or(u32::MAX - 1).min(u32::MAX - 1))
+        Self(
+            u32::try_from(seconds)
+                .unwrap_or(u32::MAX - 1)
+                .min(u32::MAX - 1),
+        )
     }
 
     /// The second in which an instant lies.
@@ -24,7 +29,8 @@ impl Moment {
         Self::from_unix(u64::try_from(instant.as_second()).unwrap_or(0))
     }
 
-    /// The first whole second at or behind an instant: what lasts until then lasts until the clock shows it.
+    /// The first whole second at or behind an instant: what lasts until then lasts until the clock
+    /// shows it.
     #[must_use]
     pub fn end_of(instant: Timestamp) -> Self {
         let is_whole = instant.subsec_nanosecond() == 0;
@@ -40,7 +46,11 @@ impl Moment {
     /// The instant; none of [`Self::NEVER`].
     #[must_use]
     pub fn timestamp(self) -> Option<Timestamp> {
-        if self == Self::NEVER { None } else { Timestamp::from_second(self.0.into()).ok() }
+        if self == Self::NEVER {
+            None
+        } else {
+            Timestamp::from_second(self.0.into()).ok()
+        }
     }
 
     pub(crate) fn to_bits(self) -> u32 {
@@ -64,6 +74,8 @@ mod tests {
         assert_eq!(Moment::end_of(at("1970-01-01T00:00:07Z")), Moment(7));
         assert_eq!(Moment::of(at("1960-01-01T00:00:00Z")), Moment::FIRST);
         let far = Moment::of(at("2200-01-01T00:00:00Z"));
-        assert!(far < Moment::NEVER && far.timestamp().is_some() && Moment::NEVER.timestamp().is_none());
+        assert!(
+            far < Moment::NEVER && far.timestamp().is_some() && Moment::NEVER.timestamp().is_none()
+        );
     }
 }

@@ -20,7 +20,8 @@ pub const LABEL_OCTETS_MAX: usize = 63;
 /// The most labels a name of 255 octets can have, without the root.
 pub const LABELS_MAX: usize = 127;
 
-/// Ends a label in a reversed key. Sorts below every escaped octet, so a parent precedes its children.
+/// Ends a label in a reversed key. Sorts below every escaped octet, so a parent precedes its
+/// children.
 pub(crate) const KEY_LABEL_END: u8 = 0x00;
 /// Precedes an octet that would otherwise read as [`KEY_LABEL_END`] or as this escape.
 pub(crate) const KEY_ESCAPE: u8 = 0x01;
@@ -60,8 +61,8 @@ pub struct Name(Box<[u8]>);
 pub struct NameRef<'a>(&'a [u8]);
 
 impl Name {
-    /// Reads a name as people and feeds write it: any case, with or without the trailing dot, U-labels
-    /// or A-labels. `.` is the root.
+    /// Reads a name as people and feeds write it: any case, with or without the trailing dot,
+    /// U-labels or A-labels. `.` is the root.
     ///
     /// # Errors
     /// What is wrong with the text, see [`NameError`].
@@ -96,7 +97,11 @@ impl<'a> NameRef<'a> {
         loop {
             let length = usize::from(*wire.get(at).ok_or(NameError::Wire)?);
             if length == 0 {
-                return if at + 1 == wire.len() { Ok(Self(wire)) } else { Err(NameError::Wire) };
+                return if at + 1 == wire.len() {
+                    Ok(Self(wire))
+                } else {
+                    Err(NameError::Wire)
+                };
             }
             if length > LABEL_OCTETS_MAX {
                 return Err(NameError::LabelTooLong);
@@ -135,7 +140,8 @@ impl<'a> NameRef<'a> {
         })
     }
 
-    /// The name itself, its parent, its parent's parent, down to the top-level domain; the root is left out.
+    /// The name itself, its parent, its parent's parent, down to the top-level domain; the root is
+    /// left out.
     pub fn ancestors(self) -> impl Iterator<Item = Self> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -162,14 +168,16 @@ impl<'a> NameRef<'a> {
         self.labels().count()
     }
 
-    /// The last `count` labels: the ancestor at that depth, or the name itself where it has no more.
+    /// The last `count` labels: the ancestor at that depth, or the name itself where it has no
+    /// more.
     #[must_use]
     pub fn last_labels(self, count: usize) -> Self {
         let surplus = self.label_count().saturating_sub(count);
         self.ancestors().nth(surplus).unwrap_or(Self(&[0]))
     }
 
-    /// The same name with its ancestor `from` exchanged for `to`, as a DNAME does (RFC 6672 section 2.2).
+    /// The same name with its ancestor `from` exchanged for `to`, as a DNAME does (RFC 6672 section
+    /// 2.2).
     ///
     /// # Errors
     /// [`NameError::NameTooLong`]; [`NameError::Wire`] where `from` is no ancestor.
@@ -208,10 +216,12 @@ impl<'a> NameRef<'a> {
         }
     }
 
-    /// Where each label's length octet stands, from the left; on the stack, for the walk from the right.
+    /// Where each label's length octet stands, from the left; on the stack, for the walk from the
+    /// right.
     pub(crate) fn label_starts(self) -> ([u8; LABELS_MAX], usize) {
         let mut starts = [0; LABELS_MAX];
-        let (mut count, mut at) = (0, 0);
+        let mut count = 0;
+        let mut at = 0;
         while self.0[at] != 0 {
             starts[count] = u8::try_from(at).expect("a name has at most 255 octets");
             count += 1;
@@ -237,7 +247,11 @@ pub(crate) struct Labels<'n> {
 impl<'n> Labels<'n> {
     pub(crate) fn of(name: NameRef<'n>) -> Self {
         let (starts, count) = name.label_starts();
-        Self { name, starts, count }
+        Self {
+            name,
+            starts,
+            count,
+        }
     }
 
     /// How many there are, without the root.
@@ -265,7 +279,8 @@ impl WireName {
     /// Reads an uncompressed name at a place of a message and folds it to lower case.
     ///
     /// # Errors
-    /// [`NameError::Wire`] where the message ends early or the name is compressed, and the length errors.
+    /// [`NameError::Wire`] where the message ends early or the name is compressed, and the length
+    /// errors.
     pub fn read(&mut self, message: &[u8], at: usize) -> Result<NameRef<'_>, NameError> {
         let rest = message.get(at..).ok_or(NameError::Wire)?;
         let mut end = 0;
@@ -273,7 +288,11 @@ impl WireName {
             let length = usize::from(*rest.get(end).ok_or(NameError::Wire)?);
             end += 1 + length;
             if length > LABEL_OCTETS_MAX {
-                return Err(if length >= 0xc0 { NameError::Wire } else { NameError::LabelTooLong });
+                return Err(if length >= 0xc0 {
+                    NameError::Wire
+                } else {
+                    NameError::LabelTooLong
+                });
             }
             if end > NAME_OCTETS_MAX {
                 return Err(NameError::NameTooLong);
@@ -301,7 +320,13 @@ pub fn name_of_key(key: &[u8]) -> Result<Name, NameError> {
     while let Some(&octet) = octets.next() {
         match octet {
             KEY_LABEL_END => labels.push(std::mem::take(&mut label)),
-            KEY_ESCAPE => label.push(octets.next().ok_or(NameError::Wire)?.checked_sub(1).ok_or(NameError::Wire)?),
+            KEY_ESCAPE => label.push(
+                octets
+                    .next()
+                    .ok_or(NameError::Wire)?
+                    .checked_sub(1)
+                    .ok_or(NameError::Wire)?,
+            ),
             _ => label.push(octet),
         }
     }
@@ -332,7 +357,9 @@ impl NameBuffer {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Self { octets: [0; NAME_OCTETS_MAX] }
+        Self {
+            octets: [0; NAME_OCTETS_MAX],
+        }
     }
 
     /// Reads a name from UTF-8 text, see [`Name::parse`].
@@ -345,9 +372,15 @@ impl NameBuffer {
             return self.parse_ascii(text);
         }
         let text = std::str::from_utf8(text).map_err(|_| NameError::Idna)?;
-        // The empty deny list lets service labels such as `_dmarc` live; what no name may hold is refused below.
+        // The empty deny list lets service labels such as `_dmarc` live; what no name may hold is
+        // refused below.
         let ascii = idna::uts46::Uts46::new()
-            .to_ascii(text.as_bytes(), idna::AsciiDenyList::EMPTY, idna::uts46::Hyphens::Allow, idna::uts46::DnsLength::Ignore)
+            .to_ascii(
+                text.as_bytes(),
+                idna::AsciiDenyList::EMPTY,
+                idna::uts46::Hyphens::Allow,
+                idna::uts46::DnsLength::Ignore,
+            )
             .map_err(|_| NameError::Idna)?;
         self.parse_ascii(ascii.as_bytes())
     }
@@ -361,7 +394,8 @@ impl NameBuffer {
             return Ok(NameRef(&self.octets[..1]));
         }
         let text = text.strip_suffix(b".").unwrap_or(text);
-        let (mut label, mut at) = (0, 1);
+        let mut label = 0;
+        let mut at = 1;
         for &octet in text.iter().chain(b".") {
             if octet == b'.' {
                 let length = at - label - 1;
@@ -389,7 +423,8 @@ impl NameBuffer {
     }
 }
 
-/// Text without the trailing dot; octets outside letters, digits, `-` and `_` as `\DDD` (RFC 1035 section 5.1).
+/// Text without the trailing dot; octets outside letters, digits, `-` and `_` as `\DDD` (RFC 1035
+/// section 5.1).
 impl fmt::Display for NameRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
@@ -448,7 +483,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(text: &str, canonical: Result<&str, NameError>) {
-        assert_eq!(Name::parse(text).map(|name| name.to_string()), canonical.map(str::to_owned), "{text:?}");
+        assert_eq!(
+            Name::parse(text).map(|name| name.to_string()),
+            canonical.map(str::to_owned),
+            "{text:?}"
+        );
     }
 
     #[test]
@@ -464,13 +503,20 @@ mod tests {
         check(".a", Err(NameError::EmptyLabel));
         check("a/b", Err(NameError::Character('/')));
         check("*.a", Err(NameError::Character('*')));
-        check(&format!("{}.a", "x".repeat(63)), Ok(&format!("{}.a", "x".repeat(63))));
+        check(
+            &format!("{}.a", "x".repeat(63)),
+            Ok(&format!("{}.a", "x".repeat(63))),
+        );
         check(&"x".repeat(64), Err(NameError::LabelTooLong));
-        // 4 × 62 octets and their length octets, 2 more, and the root: 255. One more octet is too many.
+        // 4 × 62 octets and their length octets, 2 more, and the root: 255. One more octet is too
+        // many.
         let longest = format!("{}a", format!("{}.", "x".repeat(62)).repeat(4));
         assert_eq!(Name::parse(&longest).unwrap().borrow().wire().len(), 255);
         check(&format!("{longest}a"), Err(NameError::NameTooLong));
-        check(&"a.".repeat(127), Ok("a.".repeat(127).trim_end_matches('.')));
+        check(
+            &"a.".repeat(127),
+            Ok("a.".repeat(127).trim_end_matches('.')),
+        );
         check(&"a.".repeat(128), Err(NameError::NameTooLong));
     }
 
@@ -478,8 +524,17 @@ mod tests {
     fn a_name_is_within_itself_and_its_parents_only() {
         let name = Name::parse("not.example.com").unwrap();
         let is_within = |text| name.borrow().is_within(Name::parse(text).unwrap().borrow());
-        assert!(is_within("not.example.com") && is_within("example.com") && is_within("com") && is_within("."));
-        assert!(!is_within("xample.com") && !is_within("a.not.example.com") && !is_within("t.example.com"));
+        assert!(
+            is_within("not.example.com")
+                && is_within("example.com")
+                && is_within("com")
+                && is_within(".")
+        );
+        assert!(
+            !is_within("xample.com")
+                && !is_within("a.not.example.com")
+                && !is_within("t.example.com")
+        );
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! Networks as the directory keys them: a family, a prefix length and the bits of the prefix; and which lengths are in use.
+//! Networks as the directory keys them: a family, a prefix length and the bits of the prefix; and
+//! which lengths are in use.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,7 +14,8 @@ const V6_KINDS: u8 = 33;
 /// A network: equal networks are equal values, whatever host bits somebody wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Network {
-    /// Family and length in one: the length of an IPv4 prefix, or 33 and the length of an IPv6 prefix.
+    /// Family and length in one: the length of an IPv4 prefix, or 33 and the length of an IPv6
+    /// prefix.
     kind: u8,
     /// The prefix from the highest bit down; what lies behind it is zero.
     bits: u128,
@@ -27,7 +29,10 @@ impl Network {
             IpAddr::V6(address) => (V6_KINDS + length, address.to_bits()),
         };
         // A shift by all 128 bits is none of Rust's: everything lies behind a prefix of no bits.
-        Self { kind, bits: bits & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0) }
+        Self {
+            kind,
+            bits: bits & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
+        }
     }
 
     /// Whether it is a network of IPv4.
@@ -37,7 +42,11 @@ impl Network {
 
     /// The length of its prefix.
     pub fn length(self) -> u8 {
-        if self.is_v4() { self.kind } else { self.kind - V6_KINDS }
+        if self.is_v4() {
+            self.kind
+        } else {
+            self.kind - V6_KINDS
+        }
     }
 
     /// The 64 bits of the prefix from the top: an IPv4 network's address is the upper half of them.
@@ -53,11 +62,20 @@ impl Network {
 
     /// Reads what was packed; also how many octets it took.
     pub fn unpack(packed: &[u8]) -> (Self, usize) {
-        let short = Self { kind: packed[0], bits: 0 };
+        let short = Self {
+            kind: packed[0],
+            bits: 0,
+        };
         let taken = short.octets();
         let mut octets = [0; 16];
         octets[..taken].copy_from_slice(&packed[1..=taken]);
-        (Self { bits: u128::from_be_bytes(octets), ..short }, 1 + taken)
+        (
+            Self {
+                bits: u128::from_be_bytes(octets),
+                ..short
+            },
+            1 + taken,
+        )
     }
 
     /// How many octets of the prefix hold bits.
@@ -100,7 +118,8 @@ impl PrefixLengths {
     }
 
     pub fn forget(&self, is_v4: bool, length: u8) {
-        self.words(is_v4)[usize::from(length) / 64].fetch_and(!(1 << (length % 64)), Ordering::SeqCst);
+        self.words(is_v4)[usize::from(length) / 64]
+            .fetch_and(!(1 << (length % 64)), Ordering::SeqCst);
     }
 
     pub fn longest_first(&self, is_v4: bool) -> impl Iterator<Item = u8> + Clone {
@@ -108,7 +127,8 @@ impl PrefixLengths {
         (0..3_u8).rev().flat_map(move |word| {
             let mut bits = words[usize::from(word)].load(Ordering::SeqCst);
             std::iter::from_fn(move || {
-                let highest = u8::try_from(63_u32.checked_sub(bits.leading_zeros())?).expect("below 64");
+                let highest =
+                    u8::try_from(63_u32.checked_sub(bits.leading_zeros())?).expect("below 64");
                 bits &= !(1 << highest);
                 Some(word * 64 + highest)
             })
@@ -123,7 +143,10 @@ mod tests {
     #[test]
     fn a_network_of_any_length_is_read_back_as_it_was_packed() {
         let mut packed = Vec::new();
-        for (address, longest) in [("255.255.255.255", 32), ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 128)] {
+        for (address, longest) in [
+            ("255.255.255.255", 32),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 128),
+        ] {
             let address: IpAddr = address.parse().unwrap();
             for length in 0..=longest {
                 let network = Network::around(address, length);
@@ -132,8 +155,14 @@ mod tests {
                 packed.push(9);
                 assert_eq!(Network::unpack(&packed), (network, packed.len() - 1));
                 let plain = IpNet::new(address, length).unwrap().trunc();
-                assert_eq!((IpNet::from(network), Network::from(&plain)), (plain, network));
-                assert_eq!((network.is_v4(), network.length()), (address.is_ipv4(), length));
+                assert_eq!(
+                    (IpNet::from(network), Network::from(&plain)),
+                    (plain, network)
+                );
+                assert_eq!(
+                    (network.is_v4(), network.length()),
+                    (address.is_ipv4(), length)
+                );
             }
         }
     }

@@ -1,29 +1,32 @@
-//! What differs from the base: for each name that a delta touched, all that the lists say of it now. It lies in front of the base's
-//! transducer; a name that stands here is not asked of the base.
+//! What differs from the base: for each name that a delta touched, all that the lists say of it
+//! now. It lies in front of the base's transducer; a name that stands here is not asked of the
+//! base.
 //!
 //! ```text
 //! name -> hash of its labels from the top -> filter, from two labels on: nearly always "nothing here or below", and done
 //!                                        -> table -> slot -> key -> set of marks (perhaps none)
 //! ```
 //!
-//! An overlay is immutable. The next one is a copy with more in it: its parts are four vectors, and copying a million names takes some
-//! ten milliseconds, away from the workers.
+//! An overlay is immutable. The next one is a copy with more in it: its parts are four vectors, and
+//! copying a million names takes some ten milliseconds, away from the workers.
 
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::name::{KEY_ESCAPE, KEY_LABEL_END, Labels};
 
-/// Bits of the filter for each name, which is in it with its parents: one in some hundred of the names that are not here is looked for all
-/// the same, and a million names' filter has two megabytes, which a core's cache holds.
+/// Bits of the filter for each name, which is in it with its parents: one in some hundred of the
+/// names that are not here is looked for all the same, and a million names' filter has two
+/// megabytes, which a core's cache holds.
 const FILTER_BITS_A_NAME: usize = 16;
 /// The smallest table and filter, in places and in words.
 const PLACES_MIN: usize = 64;
-/// Labels from which on the filter knows names: where nothing is below one registered name, most walks end.
+/// Labels from which on the filter knows names: where nothing is below one registered name, most
+/// walks end.
 const FILTERED_LABELS: usize = 2;
-/// Octets that glibc maps by themselves and gives back as a whole, whatever was asked of it before (more than its
-/// `DEFAULT_MMAP_THRESHOLD_MAX`). Parts of less room would leave holes in the heap with each delta, as much as they are themselves; room
-/// that is never touched takes no memory.
+/// Octets that glibc maps by themselves and gives back as a whole, whatever was asked of it before
+/// (more than its `DEFAULT_MMAP_THRESHOLD_MAX`). Parts of less room would leave holes in the heap
+/// with each delta, as much as they are themselves; room that is never touched takes no memory.
 const MAPPED_OCTETS: usize = 33 << 20;
 /// Parts below this are not worth it.
 const MAPPED_FROM_OCTETS: usize = 128 << 10;
@@ -42,7 +45,8 @@ pub(crate) struct Overlay {
     slots: Vec<Slot>,
     /// The upper half of a hash, and the slot and one; 0 is free.
     table: Vec<u64>,
-    /// A Bloom filter whose bits for one name lie in one word, so that it costs one look into memory.
+    /// A Bloom filter whose bits for one name lie in one word, so that it costs one look into
+    /// memory.
     filter: Vec<u64>,
     /// Whether there is an entry at a single label, which the filter does not know.
     has_tops: bool,
@@ -65,7 +69,10 @@ impl Path {
     /// The word of a filter, and its bits there.
     fn bits(self, words: usize) -> (usize, u64) {
         let bit = |shift: u32| 1 << (self.0 >> shift & 63);
-        ((self.0 >> 20) as usize & (words - 1), bit(0) | bit(6) | bit(12))
+        (
+            (self.0 >> 20) as usize & (words - 1),
+            bit(0) | bit(6) | bit(12),
+        )
     }
 }
 
@@ -83,7 +90,9 @@ impl Overlay {
 
     /// Octets it holds.
     pub(crate) fn octets(&self) -> usize {
-        self.arena.len() + self.slots.len() * size_of::<Slot>() + (self.table.len() + self.filter.len()) * size_of::<u64>()
+        self.arena.len()
+            + self.slots.len() * size_of::<Slot>()
+            + (self.table.len() + self.filter.len()) * size_of::<u64>()
     }
 
     /// A copy with room for more names and the octets of their keys.
@@ -92,12 +101,19 @@ impl Overlay {
         let places = (wanted * 2).next_power_of_two().max(PLACES_MIN);
         let is_rehashed = places > self.table.len();
         // Grown with the table, at the same steps.
-        let words = (places / 2 * FILTER_BITS_A_NAME / 64).next_power_of_two().max(PLACES_MIN);
-        let mut grown = Self { arena: room(self.arena.len() + octets), slots: room(wanted), ..Self::default() };
+        let words = (places / 2 * FILTER_BITS_A_NAME / 64)
+            .next_power_of_two()
+            .max(PLACES_MIN);
+        let mut grown = Self {
+            arena: room(self.arena.len() + octets),
+            slots: room(wanted),
+            ..Self::default()
+        };
         grown.arena.extend_from_slice(&self.arena);
         if !is_rehashed {
             grown.slots.extend_from_slice(&self.slots);
-            (grown.table, grown.filter, grown.has_tops) = (copy(&self.table), copy(&self.filter), self.has_tops);
+            (grown.table, grown.filter, grown.has_tops) =
+                (copy(&self.table), copy(&self.filter), self.has_tops);
             return grown;
         }
         (grown.table, grown.filter) = (zeros(places), zeros(words));
@@ -115,10 +131,18 @@ impl Overlay {
             self.slots[place].set = set;
             return;
         }
-        let offset = u32::try_from(self.arena.len()).expect("an overlay is folded long before it has 4 GiB of names");
+        let offset = u32::try_from(self.arena.len())
+            .expect("an overlay is folded long before it has 4 GiB of names");
         self.arena.extend_from_slice(key);
         let length = u16::try_from(key.len()).expect("keys are that short");
-        self.link(path, Slot { offset, length, set });
+        self.link(
+            path,
+            Slot {
+                offset,
+                length,
+                set,
+            },
+        );
     }
 
     /// The set of a key, if it stands here.
@@ -128,11 +152,12 @@ impl Overlay {
         }
         let mut path = Path::TOP;
         for_each_label(key, |label| path = path.down(label));
-        self.find(path, |slot_key| slot_key == key).map(|place| self.slots[place].set)
+        self.find(path, |slot_key| slot_key == key)
+            .map(|place| self.slots[place].set)
     }
 
-    /// Whether a walk through the overlay may find anything. To be asked before the walk through the base, so that what it waits for from
-    /// memory comes in the meantime.
+    /// Whether a walk through the overlay may find anything. To be asked before the walk through
+    /// the base, so that what it waits for from memory comes in the meantime.
     pub(crate) fn look(&self, name: &Labels<'_>) -> Look {
         let labels = name.len().min(FILTERED_LABELS);
         let path = (0..labels).fold(Path::TOP, |path, at| path.down(name.label_from_top(at)));
@@ -140,7 +165,8 @@ impl Overlay {
         Look { path, is_there }
     }
 
-    /// The ancestors of a name that stand here, the name included, from the top: how many labels, and which set.
+    /// The ancestors of a name that stand here, the name included, from the top: how many labels,
+    /// and which set.
     pub(crate) fn walk(&self, name: &Labels<'_>, look: Look, mut visit: impl FnMut(u8, u32)) {
         if !look.is_there {
             return;
@@ -148,7 +174,11 @@ impl Overlay {
         let mut path = Path::TOP;
         for at in 0..name.len() {
             let depth = at + 1;
-            path = if depth == FILTERED_LABELS { look.path } else { path.down(name.label_from_top(at)) };
+            path = if depth == FILTERED_LABELS {
+                look.path
+            } else {
+                path.down(name.label_from_top(at))
+            };
             // Whatever stands below has this ancestor in the filter.
             if depth >= FILTERED_LABELS && !self.may_have(path) {
                 return;
@@ -157,7 +187,10 @@ impl Overlay {
                 // The key of this ancestor, compared without writing it down.
                 let is_it = |key: &[u8]| is_key_of(key, depth, |at| name.label_from_top(at));
                 if let Some(place) = self.find(path, is_it) {
-                    visit(u8::try_from(depth).expect("at most 127 labels"), self.slots[place].set);
+                    visit(
+                        u8::try_from(depth).expect("at most 127 labels"),
+                        self.slots[place].set,
+                    );
                 }
             }
         }
@@ -165,7 +198,11 @@ impl Overlay {
 
     /// All keys in order, with their sets.
     pub(crate) fn sorted(&self) -> Vec<(&[u8], u32)> {
-        let mut all: Vec<(&[u8], u32)> = self.slots.iter().map(|&slot| (self.key(slot), slot.set)).collect();
+        let mut all: Vec<(&[u8], u32)> = self
+            .slots
+            .iter()
+            .map(|&slot| (self.key(slot), slot.set))
+            .collect();
         all.sort_unstable();
         all
     }
@@ -202,7 +239,8 @@ impl Overlay {
 
     /// The hash of a key, which the filter knows from now on, with its ancestors.
     fn mark_path(&mut self, key: &[u8]) -> Path {
-        let (mut path, mut labels) = (Path::TOP, 0);
+        let mut path = Path::TOP;
+        let mut labels = 0;
         for_each_label(key, |label| {
             path = path.down(label);
             labels += 1;
@@ -226,7 +264,11 @@ impl Overlay {
 /// A vector with so much room at least.
 fn room<T>(length: usize) -> Vec<T> {
     let is_mapped = length * size_of::<T>() >= MAPPED_FROM_OCTETS;
-    Vec::with_capacity(if is_mapped { length.max(MAPPED_OCTETS / size_of::<T>()) } else { length })
+    Vec::with_capacity(if is_mapped {
+        length.max(MAPPED_OCTETS / size_of::<T>())
+    } else {
+        length
+    })
 }
 
 fn zeros(length: usize) -> Vec<u64> {
@@ -245,13 +287,19 @@ fn copy(of: &[u64]) -> Vec<u64> {
 fn for_each_label(key: &[u8], mut visit: impl FnMut(&[u8])) {
     let mut unescaped = Vec::new();
     // The root has none.
-    let Some(key) = key.strip_suffix(&[KEY_LABEL_END]) else { return };
+    let Some(key) = key.strip_suffix(&[KEY_LABEL_END]) else {
+        return;
+    };
     for label in key.split(|&octet| octet == KEY_LABEL_END) {
         if label.contains(&KEY_ESCAPE) {
             unescaped.clear();
             let mut octets = label.iter();
             while let Some(&octet) = octets.next() {
-                unescaped.push(if octet == KEY_ESCAPE { octets.next().map_or(0, |next| next.wrapping_sub(1)) } else { octet });
+                unescaped.push(if octet == KEY_ESCAPE {
+                    octets.next().map_or(0, |next| next.wrapping_sub(1))
+                } else {
+                    octet
+                });
             }
             visit(&unescaped);
         } else {
@@ -335,7 +383,9 @@ mod tests {
 
     /// Labels of any octets, which the presentation format could not carry.
     fn name_of(text: &str) -> Name {
-        let labels = text.split_terminator('.').flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat());
+        let labels = text
+            .split_terminator('.')
+            .flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat());
         let wire: Vec<u8> = labels.chain([0]).collect();
         NameRef::from_wire(&wire).unwrap().to_owned()
     }

@@ -19,7 +19,8 @@ pub enum Whose {
     Device(u16),
 }
 
-/// The own lists of one household: its own, and by place those of its devices of which one is for them: theirs, or their person's.
+/// The own lists of one household: its own, and by place those of its devices of which one is for
+/// them: theirs, or their person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnLists {
     household: OwnNames,
@@ -27,17 +28,24 @@ pub(crate) struct OwnLists {
 }
 
 impl OwnLists {
-    /// Puts lists together; `None` where all of them are empty. The devices come in the order of their places, each with its own list
-    /// and its person's.
+    /// Puts lists together; `None` where all of them are empty. The devices come in the order of
+    /// their places, each with its own list and its person's.
     pub fn of(household: OwnNames, devices: Vec<(u16, [OwnNames; 2])>) -> Option<Box<Self>> {
-        let devices: Box<[_]> = devices.into_iter().filter(|(_, lists)| lists.iter().any(|names| !names.is_empty())).collect();
-        (!household.is_empty() || !devices.is_empty()).then(|| Box::new(Self { household, devices }))
+        let devices: Box<[_]> = devices
+            .into_iter()
+            .filter(|(_, lists)| lists.iter().any(|names| !names.is_empty()))
+            .collect();
+        (!household.is_empty() || !devices.is_empty())
+            .then(|| Box::new(Self { household, devices }))
     }
 
     /// A list; `None` where it is empty.
     pub fn list(&self, whose: Whose) -> Option<&OwnNames> {
         let find = |device, which: usize| {
-            let place = self.devices.binary_search_by_key(&device, |(place, _)| *place).ok()?;
+            let place = self
+                .devices
+                .binary_search_by_key(&device, |(place, _)| *place)
+                .ok()?;
             Some(&self.devices[place].1[which])
         };
         let list = match whose {
@@ -55,8 +63,11 @@ pub struct OwnNames(Box<[(Name, OwnName)]>);
 
 impl OwnNames {
     pub(crate) fn compile(names: &BTreeMap<Name, Set<OwnName>>, without_blocks: bool) -> Self {
-        // A household that chose no filtering is blocked by nothing of its own; what it allows goes on lifting the operator's security.
-        let kept = names.iter().filter(|(_, own)| !(without_blocks && own.value.state == State::Block));
+        // A household that chose no filtering is blocked by nothing of its own; what it allows goes
+        // on lifting the operator's security.
+        let kept = names
+            .iter()
+            .filter(|(_, own)| !(without_blocks && own.value.state == State::Block));
         Self(kept.map(|(name, own)| (name.clone(), own.value)).collect())
     }
 
@@ -67,7 +78,10 @@ impl OwnNames {
             return None;
         }
         for ancestor in name.ancestors() {
-            if let Ok(place) = self.0.binary_search_by(|(own, _)| own.borrow().cmp(&ancestor)) {
+            if let Ok(place) = self
+                .0
+                .binary_search_by(|(own, _)| own.borrow().cmp(&ancestor))
+            {
                 let (own, entry) = &self.0[place];
                 let is_own_name = ancestor.wire().len() == name.wire().len();
                 if entry.scope.covers(is_own_name) {

@@ -1,5 +1,6 @@
-//! Names that are answered in a way of their own, whatever the lists say: search engines that have a stricter address, and the names
-//! by which software asks whether a filter is wanted here. The names are data, see `special.toml`.
+//! Names that are answered in a way of their own, whatever the lists say: search engines that have
+//! a stricter address, and the names by which software asks whether a filter is wanted here. The
+//! names are data, see `special.toml`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -23,7 +24,8 @@ pub enum Special {
     None,
     /// A search engine, by its place in the data.
     Search(u8),
-    /// A host of a search engine that has no address for families, by the engine's place in the data.
+    /// A host of a search engine that has no address for families, by the engine's place in the
+    /// data.
     SearchClosed(u8),
     /// A negative answer tells software that it must not switch to a resolver of its own.
     Canary,
@@ -40,7 +42,8 @@ pub struct Engine {
     pub title: String,
     /// Where its names lead where somebody wants it as strict as it can be.
     pub strict: Name,
-    /// Where they lead where somebody wants less than that; none where the engine knows no such level.
+    /// Where they lead where somebody wants less than that; none where the engine knows no such
+    /// level.
     pub moderate: Option<Name>,
     /// Where the names of this engine come from.
     pub origin: Origin,
@@ -121,8 +124,9 @@ struct EngineDocument {
     closed: Vec<String>,
 }
 
-static SHIPPED: LazyLock<Specials> =
-    LazyLock::new(|| Specials::parse(include_str!("../special.toml")).expect("a test reads the shipped names"));
+static SHIPPED: LazyLock<Specials> = LazyLock::new(|| {
+    Specials::parse(include_str!("../special.toml")).expect("a test reads the shipped names")
+});
 
 impl Specials {
     /// Those shipped with the program.
@@ -137,7 +141,10 @@ impl Specials {
             return Err(format!("more than {ENGINES_MAX} engines"));
         }
         let read = |text: &str| Name::parse(text).map_err(|error| format!("{text:?}: {error}"));
-        let mut specials = Self { engines: Vec::new(), names: HashMap::default() };
+        let mut specials = Self {
+            engines: Vec::new(),
+            names: HashMap::default(),
+        };
         let mut put = |text: &str, special| {
             let name = read(text)?;
             match specials.names.insert(name.borrow().wire().into(), special) {
@@ -145,20 +152,44 @@ impl Specials {
                 None => Ok(()),
             }
         };
-        for (whose, names, special) in [("canary", document.canary, Special::Canary), ("relay", document.relay, Special::Relay)] {
+        for (whose, names, special) in [
+            ("canary", document.canary, Special::Canary),
+            ("relay", document.relay, Special::Relay),
+        ] {
             Origin::read(whose, names.source, names.as_of)?;
             names.names.iter().try_for_each(|name| put(name, special))?;
         }
         for (place, engine) in (0..).zip(document.engines) {
-            engine.closed.iter().try_for_each(|name| put(name, Special::SearchClosed(place)))?;
-            engine.names.iter().try_for_each(|name| put(name, Special::Search(place)))?;
+            engine
+                .closed
+                .iter()
+                .try_for_each(|name| put(name, Special::SearchClosed(place)))?;
+            engine
+                .names
+                .iter()
+                .try_for_each(|name| put(name, Special::Search(place)))?;
             for prefix in &engine.prefixes {
-                engine.suffixes.iter().try_for_each(|suffix| put(&format!("{prefix}{suffix}"), Special::Search(place)))?;
+                engine.suffixes.iter().try_for_each(|suffix| {
+                    put(&format!("{prefix}{suffix}"), Special::Search(place))
+                })?;
             }
-            let (strict, moderate) = (read(&engine.strict)?, engine.moderate.as_deref().map(read).transpose()?);
-            let EngineDocument { slug, title, source, as_of, .. } = engine;
+            let strict = read(&engine.strict)?;
+            let moderate = engine.moderate.as_deref().map(read).transpose()?;
+            let EngineDocument {
+                slug,
+                title,
+                source,
+                as_of,
+                ..
+            } = engine;
             let origin = Origin::read(&slug, source, as_of)?;
-            specials.engines.push(Engine { slug, title, strict, moderate, origin });
+            specials.engines.push(Engine {
+                slug,
+                title,
+                strict,
+                moderate,
+                origin,
+            });
         }
         Ok(specials)
     }
@@ -178,7 +209,10 @@ impl Specials {
     /// The place of an engine.
     #[must_use]
     pub fn engine(&self, slug: &str) -> Option<u8> {
-        self.engines.iter().position(|engine| engine.slug == slug).and_then(|place| u8::try_from(place).ok())
+        self.engines
+            .iter()
+            .position(|engine| engine.slug == slug)
+            .and_then(|place| u8::try_from(place).ok())
     }
 }
 
@@ -305,17 +339,46 @@ mod tests {
     #[test]
     fn the_shipped_names_are_sound() {
         let specials = Specials::shipped();
-        for slug in ["google", "bing", "youtube", "duckduckgo", "ecosia", "pixabay", "yandex", "brave"] {
+        for slug in [
+            "google",
+            "bing",
+            "youtube",
+            "duckduckgo",
+            "ecosia",
+            "pixabay",
+            "yandex",
+            "brave",
+        ] {
             assert!(specials.engine(slug).is_some(), "{slug}");
         }
         let find = |name: &str| specials.find(Name::parse(name).unwrap().borrow());
-        assert_eq!(find("www.google.co.uk"), Special::Search(specials.engine("google").unwrap()));
-        assert_eq!(find("WWW.YouTube.com"), Special::Search(specials.engine("youtube").unwrap()));
-        assert_eq!((find("use-application-dns.net"), find("mask.icloud.com")), (Special::Canary, Special::Relay));
-        assert_eq!((find("mail.google.com"), find("example")), (Special::None, Special::None));
-        let targets = specials.engines.iter().flat_map(|engine| [Some(&engine.strict), engine.moderate.as_ref()]).flatten();
+        assert_eq!(
+            find("www.google.co.uk"),
+            Special::Search(specials.engine("google").unwrap())
+        );
+        assert_eq!(
+            find("WWW.YouTube.com"),
+            Special::Search(specials.engine("youtube").unwrap())
+        );
+        assert_eq!(
+            (find("use-application-dns.net"), find("mask.icloud.com")),
+            (Special::Canary, Special::Relay)
+        );
+        assert_eq!(
+            (find("mail.google.com"), find("example")),
+            (Special::None, Special::None)
+        );
+        let targets = specials
+            .engines
+            .iter()
+            .flat_map(|engine| [Some(&engine.strict), engine.moderate.as_ref()])
+            .flatten();
         for target in targets {
-            assert_eq!(specials.find(target.borrow()), Special::None, "{target} would lead to itself");
+            assert_eq!(
+                specials.find(target.borrow()),
+                Special::None,
+                "{target} would lead to itself"
+            );
         }
     }
 
@@ -327,10 +390,16 @@ mod tests {
         standards.search(1, SearchLevel::Strict);
         standards.search(1, SearchLevel::Off);
         let levels: Vec<SearchLevel> = (0..12).map(|engine| standards.level(engine)).collect();
-        assert_eq!((levels[0], levels[1], levels[11]), (SearchLevel::Strict, SearchLevel::Off, SearchLevel::Moderate));
+        assert_eq!(
+            (levels[0], levels[1], levels[11]),
+            (SearchLevel::Strict, SearchLevel::Off, SearchLevel::Moderate)
+        );
         assert!(levels[2..11].iter().all(|level| *level == SearchLevel::Off));
         assert!(!standards.is_paused() && !standards.refuses(Special::Canary));
-        standards.refuse(Refused { canary: true, relay: false });
+        standards.refuse(Refused {
+            canary: true,
+            relay: false,
+        });
         assert!(standards.refuses(Special::Canary) && !standards.refuses(Special::Relay));
     }
 
@@ -353,7 +422,12 @@ mod tests {
             ("lite.e.example", "e.example"),
             ("lite.e.example", "a.example"),
         ] {
-            assert!(Specials::parse(&document(line, instead)).unwrap_err().contains("twice"), "{instead}");
+            assert!(
+                Specials::parse(&document(line, instead))
+                    .unwrap_err()
+                    .contains("twice"),
+                "{instead}"
+            );
         }
     }
 
@@ -365,24 +439,53 @@ mod tests {
             ("https://a.example/", "somewhere", "canary: source"),
             ("https://e.example/", "http://e.example/", "e: source"),
             ("as_of = \"2026-01-01\"\nstrict", "strict", "as_of"),
-            ("as_of = \"2026-01-01\"\nstrict", "as_of = \"last year\"\nstrict", "last year"),
+            (
+                "as_of = \"2026-01-01\"\nstrict",
+                "as_of = \"last year\"\nstrict",
+                "last year",
+            ),
         ] {
             let error = Specials::parse(&document(line, instead)).unwrap_err();
             assert!(error.contains(complaint), "{instead}: {error}");
         }
         let age = |origin: &Origin| origin.as_of >= jiff::civil::date(2026, 11, 29);
-        assert!(Specials::shipped().engines().iter().all(|engine| age(&engine.origin)));
+        assert!(
+            Specials::shipped()
+                .engines()
+                .iter()
+                .all(|engine| age(&engine.origin))
+        );
     }
 
     #[test]
     fn each_known_host_of_an_engine_is_led_or_closed() {
         let specials = Specials::shipped();
         for (engine, led, closed) in [
-            ("google", "google.com WWW.google.com. www.google.co google.com.ai www.google.vg google.cat www.google.tk", ""),
-            ("yandex", "yandex.tm www.yandex.tm yandex.com.tr ya.ru yandex.co.il yandex.kg яндекс.рф xn--d1acpjx3f.xn--p1ai", ""),
-            ("duckduckgo", "duckduckgo.com start.duckduckgo.com duck.com", "html.duckduckgo.com lite.duckduckgo.com"),
-            ("bing", "bing.com www.bing.com edgeservices.bing.com", "cn.bing.com ts1.explicit.bing.net"),
-            ("youtube", "www.youtube.com m.youtube.com youtubei.googleapis.com youtube.googleapis.com www.youtube-nocookie.com", ""),
+            (
+                "google",
+                "google.com WWW.google.com. www.google.co google.com.ai www.google.vg google.cat www.google.tk",
+                "",
+            ),
+            (
+                "yandex",
+                "yandex.tm www.yandex.tm yandex.com.tr ya.ru yandex.co.il yandex.kg яндекс.рф xn--d1acpjx3f.xn--p1ai",
+                "",
+            ),
+            (
+                "duckduckgo",
+                "duckduckgo.com start.duckduckgo.com duck.com",
+                "html.duckduckgo.com lite.duckduckgo.com",
+            ),
+            (
+                "bing",
+                "bing.com www.bing.com edgeservices.bing.com",
+                "cn.bing.com ts1.explicit.bing.net",
+            ),
+            (
+                "youtube",
+                "www.youtube.com m.youtube.com youtubei.googleapis.com youtube.googleapis.com www.youtube-nocookie.com",
+                "",
+            ),
             ("qwant", "api.qwant.com", "lite.qwant.com"),
             ("ecosia", "ecosia.org www.ecosia.org", ""),
             ("brave", "search.brave.com", ""),
@@ -390,8 +493,11 @@ mod tests {
         ] {
             let place = specials.engine(engine).unwrap();
             let find = |name: &str| specials.find(Name::parse(name).unwrap().borrow());
-            led.split_whitespace().for_each(|name| assert_eq!(find(name), Special::Search(place), "{name}"));
-            closed.split_whitespace().for_each(|name| assert_eq!(find(name), Special::SearchClosed(place), "{name}"));
+            led.split_whitespace()
+                .for_each(|name| assert_eq!(find(name), Special::Search(place), "{name}"));
+            closed
+                .split_whitespace()
+                .for_each(|name| assert_eq!(find(name), Special::SearchClosed(place), "{name}"));
         }
     }
 
@@ -403,7 +509,12 @@ mod tests {
         let locked = standards;
         standards.unlock_search(true);
         assert!(standards.unlocks_search() && !locked.unlocks_search() && standards != locked);
-        assert!(standards.is_paused() && standards.level(0) == SearchLevel::Strict && !standards.is_recorded() && !standards.is_hidden());
+        assert!(
+            standards.is_paused()
+                && standards.level(0) == SearchLevel::Strict
+                && !standards.is_recorded()
+                && !standards.is_hidden()
+        );
         standards.unlock_search(false);
         assert_eq!(standards, locked);
     }

@@ -1,16 +1,18 @@
-//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, whoever made it, a feed or somebody who writes down
-//! an order.
+//! The public-suffix guard: an entry that covers everything under `co.uk` is a mistake, whoever
+//! made it, a feed or somebody who writes down an order.
 //!
-//! Two kinds are told apart. Under a top-level name lies a part of the Internet, and no list means that: the row is
-//! refused. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and `ec2-192-0-2-1.compute-1.amazonaws.com`) is often
-//! listed for what stands at the name itself, while its children have owners of their own: the row is narrowed to the name.
+//! Two kinds are told apart. Under a top-level name lies a part of the Internet, and no list means
+//! that: the row is refused. A longer suffix (`co.uk`, `github.io`, but also `bet.br` and
+//! `ec2-192-0-2-1.compute-1.amazonaws.com`) is often listed for what stands at the name itself,
+//! while its children have owners of their own: the row is narrowed to the name.
 
 use psl::Psl as _;
 
 use crate::name::NameRef;
 
-/// The most labels of a rule in the public suffix list, a wildcard's own label included, with one to spare: a longer
-/// name cannot stand at a suffix and is not looked up. Counted over the list in `psl` 2.1.247: seven.
+/// The most labels of a rule in the public suffix list, a wildcard's own label included, with one
+/// to spare: a longer name cannot stand at a suffix and is not looked up. Counted over the list in
+/// `psl` 2.1.247: seven.
 const SUFFIX_LABELS_MAX: usize = 8;
 
 /// A name below which everything belongs to strangers.
@@ -39,7 +41,8 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
     if count <= 1 {
         return Some(Suffix::TopLevel);
     }
-    // The length is that of the text, dots between labels included: the wire form without its first and last octet.
+    // The length is that of the text, dots between labels included: the wire form without its first
+    // and last octet.
     let suffix = psl::List.find(labels[..count].iter().rev().copied());
     let kind = match suffix.typ? {
         psl::Type::Icann => Suffix::Registry,
@@ -51,7 +54,8 @@ pub fn public_suffix(name: NameRef<'_>) -> Option<Suffix> {
 /// A label that no rule of the list has.
 const NOBODYS_LABEL: &[u8] = b"nobodys-own-label";
 
-/// Whether a name is a public suffix, or one to a label below it, whatever that is: `kobe.jp` is none, and whatever stands below it is one.
+/// Whether a name is a public suffix, or one to a label below it, whatever that is: `kobe.jp` is
+/// none, and whatever stands below it is one.
 #[must_use]
 pub fn is_at_or_above_suffix(name: NameRef<'_>) -> bool {
     let child = || {
@@ -67,7 +71,11 @@ mod tests {
     use crate::name::Name;
 
     fn check(name: &str, expected: Option<Suffix>) {
-        assert_eq!(public_suffix(Name::parse(name).unwrap().borrow()), expected, "{name}");
+        assert_eq!(
+            public_suffix(Name::parse(name).unwrap().borrow()),
+            expected,
+            "{name}"
+        );
     }
 
     #[test]
@@ -78,10 +86,22 @@ mod tests {
         for name in ["co.uk", "bet.br", "公司.cn", "anything.ck"] {
             check(name, Some(Suffix::Registry));
         }
-        for name in ["github.io", "blogspot.com", "ec2-192-0-2-1.compute-1.amazonaws.com"] {
+        for name in [
+            "github.io",
+            "blogspot.com",
+            "ec2-192-0-2-1.compute-1.amazonaws.com",
+        ] {
             check(name, Some(Suffix::Private));
         }
-        for name in ["example.com", "example.co.uk", "someone.github.io", "www.ck", "ads.unknown-tld", "192.0.2.1", "a.公司.cn"] {
+        for name in [
+            "example.com",
+            "example.co.uk",
+            "someone.github.io",
+            "www.ck",
+            "ads.unknown-tld",
+            "192.0.2.1",
+            "a.公司.cn",
+        ] {
             check(name, None);
         }
         check(&"a.".repeat(100), None);
@@ -93,7 +113,13 @@ mod tests {
         for name in [".", "com", "co.uk", "github.io", "kobe.jp", "anything.ck"] {
             assert!(is_above(name), "{name}");
         }
-        for name in ["example.com", "example.co.uk", "city.kobe.jp", "www.ck", "a.example"] {
+        for name in [
+            "example.com",
+            "example.co.uk",
+            "city.kobe.jp",
+            "www.ck",
+            "a.example",
+        ] {
             assert!(!is_above(name), "{name}");
         }
     }

@@ -1,4 +1,5 @@
-//! A MAC address that a query asserts never loosens what the source address proves: where both name devices, the stricter rules hold.
+//! A MAC address that a query asserts never loosens what the source address proves: where both name
+//! devices, the stricter rules hold.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -45,9 +46,15 @@ fn merged(mut below: Value, above: &Value) -> Value {
     below
 }
 
-/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. What is set for each is given, and what for all.
+/// A household whose phone is known by an address and a MAC, its tablet by a MAC alone. What is set
+/// for each is given, and what for all.
 fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
-    let device = |identifiers, settings: &Value| merged(json!({ "name": "", "log": true, "identifiers": identifiers }), settings);
+    let device = |identifiers, settings: &Value| {
+        merged(
+            json!({ "name": "", "log": true, "identifiers": identifiers }),
+            settings,
+        )
+    };
     let document = json!({
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on", "preset": "off", "networks": ["192.0.2.0/24"],
         "devices": {
@@ -56,36 +63,80 @@ fn directory(phone: &Value, tablet: &Value, all: &Value) -> Directory {
         },
     });
     let household: Household = serde_json::from_value(merged(document, all)).unwrap();
-    let defaults = OperatorDefaults { refused: Refused { canary: true, relay: true }, ..OperatorDefaults::default() };
+    let defaults = OperatorDefaults {
+        refused: Refused {
+            canary: true,
+            relay: true,
+        },
+        ..OperatorDefaults::default()
+    };
     let directory = Directory::new(defaults);
-    directory.install(HouseholdRules::compile(&household, &TAXONOMY, defaults, Timestamp::UNIX_EPOCH));
+    directory.install(HouseholdRules::compile(
+        &household,
+        &TAXONOMY,
+        defaults,
+        Timestamp::UNIX_EPOCH,
+    ));
     directory
 }
 
 fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> Asker {
-    directory.identify(from.parse::<IpAddr>().unwrap(), mac, false, Moment::FIRST).asker
+    directory
+        .identify(from.parse::<IpAddr>().unwrap(), mac, false, Moment::FIRST)
+        .asker
 }
 
-fn judged(asker: &Asker, name: &str, said: &Classification, behind: &[(Name, Classification)]) -> (Verdict, usize) {
-    judge(asker, Name::parse(name).unwrap().borrow(), said, behind.iter().map(|(name, said)| (name.borrow(), said)))
+fn judged(
+    asker: &Asker,
+    name: &str,
+    said: &Classification,
+    behind: &[(Name, Classification)],
+) -> (Verdict, usize) {
+    judge(
+        asker,
+        Name::parse(name).unwrap().borrow(),
+        said,
+        behind.iter().map(|(name, said)| (name.borrow(), said)),
+    )
 }
 
 /// Which layer decides for the address that is the phone's, with each of these assertions.
-fn layers(directory: &Directory, name: &str, said: &Classification, behind: &[(Name, Classification)]) -> [Layer; 4] {
-    [None, Some(PHONE), Some(TABLET), Some(STRANGER)].map(|mac| judged(&asker(directory, "192.0.2.7", mac), name, said, behind).0.layer)
+fn layers(
+    directory: &Directory,
+    name: &str,
+    said: &Classification,
+    behind: &[(Name, Classification)],
+) -> [Layer; 4] {
+    [None, Some(PHONE), Some(TABLET), Some(STRANGER)].map(|mac| {
+        judged(&asker(directory, "192.0.2.7", mac), name, said, behind)
+            .0
+            .layer
+    })
 }
 
 fn category(slug: &str) -> CategorySet {
     TAXONOMY.find(slug).into_iter().collect()
 }
 
-/// What the three documents say, what the lists say of the name and of its chain, and the layer that decides.
-type Case<'c> = ([&'c Value; 3], Classification, &'c [(Name, Classification)], Layer);
+/// What the three documents say, what the lists say of the name and of its chain, and the layer
+/// that decides.
+type Case<'c> = (
+    [&'c Value; 3],
+    Classification,
+    &'c [(Name, Classification)],
+    Layer,
+);
 
 #[test]
 fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
-    let gambling = Classification { choice: category("gambling"), ..Classification::NOTHING };
-    let canary = Classification { special: Special::Canary, ..Classification::NOTHING };
+    let gambling = Classification {
+        choice: category("gambling"),
+        ..Classification::NOTHING
+    };
+    let canary = Classification {
+        special: Special::Canary,
+        ..Classification::NOTHING
+    };
     let plain = Classification::NOTHING;
     let bets = [(Name::parse("bets.test").unwrap(), gambling)];
     let own = |state: &str| json!({ "names": { "a.test": set(json!({ "state": state, "scope": "exact" })) } });
@@ -94,59 +145,118 @@ fn no_assertion_lifts_what_the_address_is_blocked_and_any_adds_its_own() {
     let no_bypass = json!({ "bypass": set(json!({ "state": "block" })) });
     let bypass = json!({ "bypass": set(json!({ "state": "allow" })) });
     let nothing = json!({});
-    let (block_own, allow_own) = (own("block"), own("allow"));
+    let block_own = own("block");
+    let allow_own = own("allow");
     let cases: [Case<'_>; 6] = [
         ([&block, &nothing, &nothing], gambling, &[], Layer::Category),
         ([&block, &nothing, &nothing], plain, &bets, Layer::Category),
-        ([&block_own, &nothing, &nothing], plain, &[], Layer::DeviceDeny),
+        (
+            [&block_own, &nothing, &nothing],
+            plain,
+            &[],
+            Layer::DeviceDeny,
+        ),
         ([&pause, &nothing, &nothing], plain, &[], Layer::Paused),
         ([&no_bypass, &bypass, &bypass], canary, &[], Layer::Bypass),
-        ([&block, &allow_own, &nothing], gambling, &[], Layer::Category),
+        (
+            [&block, &allow_own, &nothing],
+            gambling,
+            &[],
+            Layer::Category,
+        ),
     ];
     for ([strict, loose, all], said, behind, expected) in cases {
         let what = strict;
         let of_phone = layers(&directory(strict, loose, all), "a.test", &said, behind);
-        assert_eq!(of_phone, [expected; 4], "{what} of the device that the address proves");
+        assert_eq!(
+            of_phone, [expected; 4],
+            "{what} of the device that the address proves"
+        );
         let of_tablet = layers(&directory(loose, strict, all), "a.test", &said, behind);
-        assert!(!of_tablet[0].blocks() && !of_tablet[1].blocks(), "{what} is not for the phone: {of_tablet:?}");
-        assert_eq!(of_tablet[2], expected, "{what} of the device that is asserted");
-        assert!(!of_tablet[3].blocks(), "{what} is not for all: {of_tablet:?}");
+        assert!(
+            !of_tablet[0].blocks() && !of_tablet[1].blocks(),
+            "{what} is not for the phone: {of_tablet:?}"
+        );
+        assert_eq!(
+            of_tablet[2], expected,
+            "{what} of the device that is asserted"
+        );
+        assert!(
+            !of_tablet[3].blocks(),
+            "{what} is not for all: {of_tablet:?}"
+        );
     }
 }
 
 #[test]
 fn an_unknown_mac_takes_away_what_a_device_may_beyond_the_house() {
-    let gambling = Classification { choice: category("gambling"), ..Classification::NOTHING };
-    let [block, allow] = ["block", "allow"].map(|state| json!({ "categories": { "gambling": set(json!({ "state": state })) } }));
+    let gambling = Classification {
+        choice: category("gambling"),
+        ..Classification::NOTHING
+    };
+    let [block, allow] = ["block", "allow"]
+        .map(|state| json!({ "categories": { "gambling": set(json!({ "state": state })) } }));
     let directory = directory(&allow, &allow, &block);
     let [alone, own, other, unknown] = layers(&directory, "a.test", &gambling, &[]);
-    assert_eq!([alone, own, other, unknown], [Layer::Default, Layer::Default, Layer::Default, Layer::Category]);
+    assert_eq!(
+        [alone, own, other, unknown],
+        [
+            Layer::Default,
+            Layer::Default,
+            Layer::Default,
+            Layer::Category
+        ]
+    );
 }
 
 #[test]
 fn an_allow_covers_an_alias_only_where_both_rule_sets_allow() {
-    let gambling = Classification { choice: category("gambling"), ..Classification::NOTHING };
+    let gambling = Classification {
+        choice: category("gambling"),
+        ..Classification::NOTHING
+    };
     let behind = [(Name::parse("bets.test").unwrap(), gambling)];
-    let allow = json!({ "names": { "a.test": set(json!({ "state": "allow", "scope": "exact" })) } });
+    let allow =
+        json!({ "names": { "a.test": set(json!({ "state": "allow", "scope": "exact" })) } });
     let all = json!({ "categories": { "gambling": set(json!({ "state": "block" })) } });
     let one = directory(&allow, &json!({}), &all);
-    assert_eq!(layers(&one, "a.test", &Classification::NOTHING, &behind)[..3], [Layer::DeviceAllow, Layer::DeviceAllow, Layer::Category]);
+    assert_eq!(
+        layers(&one, "a.test", &Classification::NOTHING, &behind)[..3],
+        [Layer::DeviceAllow, Layer::DeviceAllow, Layer::Category]
+    );
     let both = directory(&allow, &allow, &all);
-    assert_eq!(layers(&both, "a.test", &Classification::NOTHING, &behind)[2], Layer::DeviceAllow);
+    assert_eq!(
+        layers(&both, "a.test", &Classification::NOTHING, &behind)[2],
+        Layer::DeviceAllow
+    );
 }
 
 #[test]
 fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
-    let engine = &Specials::shipped().engines().iter().position(|engine| engine.moderate.is_some()).unwrap();
+    let engine = &Specials::shipped()
+        .engines()
+        .iter()
+        .position(|engine| engine.moderate.is_some())
+        .unwrap();
     let slug = Specials::shipped().engines()[*engine].slug.as_str();
     let search = |level: &str| json!({ "safe_search": { slug: set(json!({ "level": level })) } });
-    let said = Classification { special: Special::Search(u8::try_from(*engine).unwrap()), ..Classification::NOTHING };
+    let said = Classification {
+        special: Special::Search(u8::try_from(*engine).unwrap()),
+        ..Classification::NOTHING
+    };
     let target = |phone: &Value, tablet: &Value| {
         let directory = directory(phone, tablet, &json!({}));
-        judged(&asker(&directory, "192.0.2.7", Some(TABLET)), "search.test", &said, &[]).0
+        judged(
+            &asker(&directory, "192.0.2.7", Some(TABLET)),
+            "search.test",
+            &said,
+            &[],
+        )
+        .0
     };
     let engine = &Specials::shipped().engines()[*engine];
-    let (strict, moderate) = (Some(&engine.strict), engine.moderate.as_ref());
+    let strict = Some(&engine.strict);
+    let moderate = engine.moderate.as_ref();
     for (phone, tablet, expected) in [
         ("strict", "off", strict),
         ("off", "strict", strict),
@@ -156,7 +266,11 @@ fn the_stricter_safe_search_holds_and_a_block_is_stricter() {
         ("off", "moderate", moderate),
         ("off", "off", None),
     ] {
-        assert_eq!(target(&search(phone), &search(tablet)).target(), expected, "{phone} and {tablet}");
+        assert_eq!(
+            target(&search(phone), &search(tablet)).target(),
+            expected,
+            "{phone} and {tablet}"
+        );
     }
     let pause = json!({ "pause": set(json!({ "until": "2030-01-01T00:00:00Z" })) });
     assert_eq!(target(&search("strict"), &pause).layer, Layer::Paused);
@@ -174,7 +288,11 @@ fn an_address_that_proves_the_house_alone_lets_the_mac_pick_the_device() {
         (Some(STRANGER), false, IdentitySource::Network),
     ] {
         let identity = directory.identify(ROUTER.parse().unwrap(), mac, false, Moment::FIRST);
-        assert_eq!((identity.asker.blocked().is_empty(), identity.source), (!blocks, by), "{mac:?}");
+        assert_eq!(
+            (identity.asker.blocked().is_empty(), identity.source),
+            (!blocks, by),
+            "{mac:?}"
+        );
         assert!(identity.asker.asserted().is_none());
     }
 }
@@ -185,16 +303,41 @@ fn a_forwarder_speaks_for_others_and_its_own_address_proves_no_device() {
     let directory = directory(&block, &json!({}), &json!({}));
     let find = |mac, trust| {
         let identity = directory.identify("192.0.2.7".parse().unwrap(), mac, trust, Moment::FIRST);
-        (identity.asker.blocked().is_empty(), identity.asker.asserted().is_some(), identity.source)
+        (
+            identity.asker.blocked().is_empty(),
+            identity.asker.asserted().is_some(),
+            identity.source,
+        )
     };
     for trust in [Trust::Household, Trust::Network] {
-        assert_eq!(find(Some(TABLET), trust), (false, true, IdentitySource::Address), "{trust:?}");
-        assert_eq!(find(Some(STRANGER), trust), (false, true, IdentitySource::Address), "{trust:?}");
+        assert_eq!(
+            find(Some(TABLET), trust),
+            (false, true, IdentitySource::Address),
+            "{trust:?}"
+        );
+        assert_eq!(
+            find(Some(STRANGER), trust),
+            (false, true, IdentitySource::Address),
+            "{trust:?}"
+        );
     }
-    assert_eq!(find(Some(TABLET), Trust::Forwarder), (true, false, IdentitySource::Mac));
-    assert_eq!(find(Some(STRANGER), Trust::Forwarder), (true, false, IdentitySource::Network));
-    assert_eq!(find(Some(PHONE), Trust::Forwarder), (false, false, IdentitySource::Mac));
-    assert_eq!(find(None, Trust::Forwarder), (false, false, IdentitySource::Address), "without an assertion it asks for itself");
+    assert_eq!(
+        find(Some(TABLET), Trust::Forwarder),
+        (true, false, IdentitySource::Mac)
+    );
+    assert_eq!(
+        find(Some(STRANGER), Trust::Forwarder),
+        (true, false, IdentitySource::Network)
+    );
+    assert_eq!(
+        find(Some(PHONE), Trust::Forwarder),
+        (false, false, IdentitySource::Mac)
+    );
+    assert_eq!(
+        find(None, Trust::Forwarder),
+        (false, false, IdentitySource::Address),
+        "without an assertion it asks for itself"
+    );
 }
 
 /// Own lists, switches, pauses and safe search by chance.
@@ -215,14 +358,25 @@ fn settings(chance: &mut StdRng) -> Value {
         settings["pause"] = set(json!({ "until": "2030-01-01T00:00:00Z" }));
     }
     let level = ["off", "moderate", "strict"][chance.random_range(0..3)];
-    settings["safe_search"] = json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": level })) });
+    settings["safe_search"] =
+        json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": level })) });
     settings
 }
 
 fn said(chance: &mut StdRng) -> Classification {
-    let choice = [CategorySet::EMPTY, category("gambling"), category("social")][chance.random_range(0..3)];
-    let special = if chance.random_range(0..3) == 0 { Special::Search(0) } else { Special::None };
-    Classification { choice, special, mandatory: chance.random_range(0..9) == 0, ..Classification::NOTHING }
+    let choice =
+        [CategorySet::EMPTY, category("gambling"), category("social")][chance.random_range(0..3)];
+    let special = if chance.random_range(0..3) == 0 {
+        Special::Search(0)
+    } else {
+        Special::None
+    };
+    Classification {
+        choice,
+        special,
+        mandatory: chance.random_range(0..9) == 0,
+        ..Classification::NOTHING
+    }
 }
 
 #[test]
@@ -230,28 +384,55 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
     let mut chance = StdRng::seed_from_u64(7);
     let mut blocks = [0; 3];
     for _ in 0..400 {
-        let directory = directory(&settings(&mut chance), &settings(&mut chance), &settings(&mut chance));
+        let directory = directory(
+            &settings(&mut chance),
+            &settings(&mut chance),
+            &settings(&mut chance),
+        );
         let rules: Arc<HouseholdRules> = directory.household(&"home".parse().unwrap()).unwrap();
-        let [phone, tablet] = ["phone", "tablet"].map(|id| rules.device_by_id(&id.parse().unwrap()));
+        let [phone, tablet] =
+            ["phone", "tablet"].map(|id| rules.device_by_id(&id.parse().unwrap()));
         for (mac, device) in [(TABLET, tablet), (STRANGER, None)] {
             let both = asker(&directory, "192.0.2.7", Some(mac));
             let each = [phone, device].map(|device| Asker::of(&rules, device, Moment::FIRST));
             let queried = said(&mut chance);
-            let behind = [(Name::parse("bets.test").unwrap(), said(&mut chance)), (Name::parse("c.example").unwrap(), said(&mut chance))];
+            let behind = [
+                (Name::parse("bets.test").unwrap(), said(&mut chance)),
+                (Name::parse("c.example").unwrap(), said(&mut chance)),
+            ];
             let name = Name::parse("a.test").unwrap();
             let alone = each.map(|asker| {
-                review(&asker, decide(&asker, name.borrow(), &queried), behind.iter().map(|(name, said)| (name.borrow(), said)))
+                review(
+                    &asker,
+                    decide(&asker, name.borrow(), &queried),
+                    behind.iter().map(|(name, said)| (name.borrow(), said)),
+                )
             });
             let together = judged(&both, "a.test", &queried, &behind);
             let are_blocks = alone.map(|(verdict, _)| verdict.is_block());
-            assert_eq!(together.0.is_block(), are_blocks.contains(&true), "{alone:?} {together:?}");
-            assert!(alone.contains(&together), "it is the verdict of one of them");
+            assert_eq!(
+                together.0.is_block(),
+                are_blocks.contains(&true),
+                "{alone:?} {together:?}"
+            );
+            assert!(
+                alone.contains(&together),
+                "it is the verdict of one of them"
+            );
             if !together.0.is_block() {
-                let levels = alone.map(|(verdict, _)| verdict.target().map(|_| verdict.data & 0xff));
-                assert_eq!(together.0.target().map(|_| together.0.data & 0xff), levels.into_iter().max().unwrap(), "{alone:?}");
+                let levels =
+                    alone.map(|(verdict, _)| verdict.target().map(|_| verdict.data & 0xff));
+                assert_eq!(
+                    together.0.target().map(|_| together.0.data & 0xff),
+                    levels.into_iter().max().unwrap(),
+                    "{alone:?}"
+                );
             }
             blocks[are_blocks.into_iter().filter(|is_block| *is_block).count()] += 1;
         }
     }
-    assert!(blocks.iter().all(|count| *count > 50), "each case was met: {blocks:?}");
+    assert!(
+        blocks.iter().all(|count| *count > 50),
+        "each case was met: {blocks:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Artefacts and deltas that are not what was written: bent ones are refused, and even those that a broken writer hashed are read without
-//! harm.
+//! Artefacts and deltas that are not what was written: bent ones are refused, and even those that a
+//! broken writer hashed are read without harm.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -21,7 +21,14 @@ use policy::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
 
-const NAMES: [&str; 6] = ["a.example", "b.a.example", "c.example", "d.c.example", "www.gamble.example", "x.test"];
+const NAMES: [&str; 6] = [
+    "a.example",
+    "b.a.example",
+    "c.example",
+    "d.c.example",
+    "www.gamble.example",
+    "x.test",
+];
 /// Files tried in each way.
 const BENDINGS: usize = 4_000;
 /// Where an artefact's length of its header stands, in octets; the header follows it.
@@ -38,18 +45,34 @@ fn key(name: &str) -> Vec<u8> {
 }
 
 fn records(octet: u8) -> Records {
-    Records(vec![Record { record_type: 1, ttl_s: 30, rdata: vec![192, 0, 2, octet] }])
+    Records(vec![Record {
+        record_type: 1,
+        ttl_s: 30,
+        rdata: vec![192, 0, 2, octet],
+    }])
 }
 
 fn header(generation: u64) -> Header {
-    let feeds = vec![FeedSummary::new("orders", Tier::Mandatory), FeedSummary::new("choice", Tier::Choice)];
-    let (categories, arrivals) = (vec!["gambling".to_owned(), "ads".to_owned()], vec![jiff::Timestamp::UNIX_EPOCH]);
-    Header { feeds, categories, arrivals, ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH) }
+    let feeds = vec![
+        FeedSummary::new("orders", Tier::Mandatory),
+        FeedSummary::new("choice", Tier::Choice),
+    ];
+    let categories = vec!["gambling".to_owned(), "ads".to_owned()];
+    let arrivals = vec![jiff::Timestamp::UNIX_EPOCH];
+    Header {
+        feeds,
+        categories,
+        arrivals,
+        ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH)
+    }
 }
 
-/// In memory where there is such a place: thousands of files are written, and it is not the disk that is asked.
+/// In memory where there is such a place: thousands of files are written, and it is not the disk
+/// that is asked.
 fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// An artefact with marks of every kind, and a delta that continues it.
@@ -58,28 +81,65 @@ fn written(folder: &Path) -> (PathBuf, PathBuf) {
     for (place, name) in NAMES.iter().enumerate() {
         let mark = match place % 3 {
             0 => Mark::deny(0, NO_CATEGORY, Scope::Subtree),
-            1 => Mark { polarity: Polarity::Allow, important: true, ..Mark::deny(1, 1, Scope::Exact) },
-            _ => Mark { action: Action::Records, data: builder.answer(records(1)).unwrap(), ..Mark::deny(1, 0, Scope::Descendants) },
+            1 => Mark {
+                polarity: Polarity::Allow,
+                important: true,
+                ..Mark::deny(1, 1, Scope::Exact)
+            },
+            _ => Mark {
+                action: Action::Records,
+                data: builder.answer(records(1)).unwrap(),
+                ..Mark::deny(1, 0, Scope::Descendants)
+            },
         };
-        builder.push(Name::parse(name).unwrap().borrow(), mark).unwrap();
+        builder
+            .push(Name::parse(name).unwrap().borrow(), mark)
+            .unwrap();
     }
-    builder.push_path(Name::parse("c.example").unwrap().borrow(), b"/page", Mark::deny(1, 0, Scope::Exact)).unwrap();
+    builder
+        .push_path(
+            Name::parse("c.example").unwrap().borrow(),
+            b"/page",
+            Mark::deny(1, 0, Scope::Exact),
+        )
+        .unwrap();
     let full = folder.join("full");
     builder.write(header(1), None, &full).unwrap();
-    let records_mark = Mark { action: Action::Records, data: 1, ..Mark::deny(1, 1, Scope::Exact) };
+    let records_mark = Mark {
+        action: Action::Records,
+        data: 1,
+        ..Mark::deny(1, 1, Scope::Exact)
+    };
     let changes = vec![
         (key("a.example").into(), Vec::new()),
-        (key("new.example").into(), vec![records_mark, Mark::deny(0, NO_CATEGORY, Scope::Exact)]),
+        (
+            key("new.example").into(),
+            vec![records_mark, Mark::deny(0, NO_CATEGORY, Scope::Exact)],
+        ),
     ];
-    let header = Header { parent: Some(1), answers: vec![records(2)], ..header(2) };
+    let header = Header {
+        parent: Some(1),
+        answers: vec![records(2)],
+        ..header(2)
+    };
     let path = folder.join("delta");
-    Delta { path: path.clone(), header, changes, sha256: String::new() }.write().unwrap();
+    Delta {
+        path: path.clone(),
+        header,
+        changes,
+        sha256: String::new(),
+    }
+    .write()
+    .unwrap();
     (full, path)
 }
 
 /// Asks lists all that they can be asked.
 fn ask(lists: &Blocklist) {
-    for name in NAMES.iter().chain(&["new.example", "below.new.example", "example"]) {
+    for name in NAMES
+        .iter()
+        .chain(&["new.example", "below.new.example", "example"])
+    {
         let name = Name::parse(name).unwrap();
         black_box((lists.classify(name.borrow()), lists.matches(name.borrow())));
     }
@@ -121,7 +181,8 @@ fn hashed(mut octets: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
-    let (folder, taxonomy) = (folder(), Taxonomy::shipped());
+    let folder = folder();
+    let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());
     let mut chance = StdRng::seed_from_u64(SEED);
     let path = folder.path().join("bent");
@@ -130,37 +191,62 @@ fn a_bent_file_is_refused_unless_it_is_the_one_that_was_written() {
         for _ in 0..BENDINGS {
             let octets = bent(&mut chance, &whole, 0..whole.len());
             std::fs::write(&path, &octets).unwrap();
-            let is_read = if file == &full { Blocklist::open(&path, &taxonomy).is_ok() } else { Delta::read(&path).is_ok() };
-            assert!(!is_read || octets == whole, "seed {SEED}: {}", octets.escape_ascii());
+            let is_read = if file == &full {
+                Blocklist::open(&path, &taxonomy).is_ok()
+            } else {
+                Delta::read(&path).is_ok()
+            };
+            assert!(
+                !is_read || octets == whole,
+                "seed {SEED}: {}",
+                octets.escape_ascii()
+            );
         }
     }
 }
 
 #[test]
 fn what_a_broken_writer_hashed_harms_nobody() {
-    let (folder, taxonomy) = (folder(), Taxonomy::shipped());
+    let folder = folder();
+    let taxonomy = Taxonomy::shipped();
     let (full, delta) = written(folder.path());
     let base = Blocklist::open(&full, &taxonomy).unwrap();
     ask(&base);
-    ask(&base.with(&[Delta::read(&delta).unwrap()], &taxonomy).unwrap());
+    ask(&base
+        .with(&[Delta::read(&delta).unwrap()], &taxonomy)
+        .unwrap());
     let mut chance = StdRng::seed_from_u64(SEED);
     let path = folder.path().join("bent");
-    let (mut opened, mut laid) = (0, 0);
+    let mut opened = 0;
+    let mut laid = 0;
     for file in [&full, &delta] {
         let whole = std::fs::read(file).unwrap();
         for _ in 0..BENDINGS {
-            std::fs::write(&path, hashed(bent(&mut chance, &whole, HEADER_LENGTH..whole.len() - HASH_OCTETS))).unwrap();
+            std::fs::write(
+                &path,
+                hashed(bent(
+                    &mut chance,
+                    &whole,
+                    HEADER_LENGTH..whole.len() - HASH_OCTETS,
+                )),
+            )
+            .unwrap();
             if file == &full {
                 if let Ok(lists) = Blocklist::open(&path, &taxonomy) {
                     ask(&lists);
                     opened += 1;
                 }
-            } else if let Ok(lists) = Delta::read(&path).and_then(|delta| base.with(&[delta], &taxonomy)) {
+            } else if let Ok(lists) =
+                Delta::read(&path).and_then(|delta| base.with(&[delta], &taxonomy))
+            {
                 ask(&lists);
                 laid += 1;
             }
         }
     }
     println!("seed {SEED}: {opened} artefacts and {laid} deltas of {BENDINGS} each were read");
-    assert!(opened > 0 && laid > 0, "every bent file was refused: this tests nothing");
+    assert!(
+        opened > 0 && laid > 0,
+        "every bent file was refused: this tests nothing"
+    );
 }

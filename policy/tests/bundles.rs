@@ -1,4 +1,5 @@
-//! Names that categories bring themselves: without a feed, beside feeds, and under everything that stands above a category.
+//! Names that categories bring themselves: without a feed, beside feeds, and under everything that
+//! stands above a category.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -29,9 +30,14 @@ fn name(text: &str) -> Name {
 
 /// Two services, one of which has names under the other's, and what only feeds fill.
 fn taxonomy() -> Taxonomy {
-    let category = |slug: &str, names: &str| format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n");
+    let category = |slug: &str, names: &str| {
+        format!("[[category]]\nslug = \"{slug}\"\ntitle = \"\"\ngroup = \"\"\nnames = [{names}]\n")
+    };
     let text = [
-        category("video", r#""video.test", "Cdn.Host.test.", "deep.part.chat.test""#),
+        category(
+            "video",
+            r#""video.test", "Cdn.Host.test.", "deep.part.chat.test""#,
+        ),
         category("chat", r#""chat.test", "video.test""#),
         category("gambling", ""),
         category("malware", ""),
@@ -42,13 +48,36 @@ fn taxonomy() -> Taxonomy {
 /// Lists of feeds: a name, its tier, and its category where it is about one.
 fn lists(rows: &[(&str, Tier, &str)], taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let mut builder = Builder::new();
-    let slugs: Vec<String> = taxonomy.categories().iter().map(|category| category.slug.clone()).collect();
+    let slugs: Vec<String> = taxonomy
+        .categories()
+        .iter()
+        .map(|category| category.slug.clone())
+        .collect();
     for (feed, (listed, _, slug)) in (0..).zip(rows) {
-        let category = slugs.iter().position(|other| other == slug).map_or(NO_CATEGORY, |place| place as u8);
-        builder.push(name(listed).borrow(), Mark { action: Action::Nxdomain, ..Mark::deny(feed, category, Scope::Subtree) }).unwrap();
+        let category = slugs
+            .iter()
+            .position(|other| other == slug)
+            .map_or(NO_CATEGORY, |place| place as u8);
+        builder
+            .push(
+                name(listed).borrow(),
+                Mark {
+                    action: Action::Nxdomain,
+                    ..Mark::deny(feed, category, Scope::Subtree)
+                },
+            )
+            .unwrap();
     }
-    let feeds = rows.iter().enumerate().map(|(place, (_, tier, _))| FeedSummary::new(&format!("feed-{place}"), *tier)).collect();
-    let header = Header { feeds, categories: slugs, ..Header::of(1, Timestamp::UNIX_EPOCH) };
+    let feeds = rows
+        .iter()
+        .enumerate()
+        .map(|(place, (_, tier, _))| FeedSummary::new(&format!("feed-{place}"), *tier))
+        .collect();
+    let header = Header {
+        feeds,
+        categories: slugs,
+        ..Header::of(1, Timestamp::UNIX_EPOCH)
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lists");
     builder.write(header, None, &path).unwrap();
@@ -73,17 +102,34 @@ fn asker(document: Value, taxonomy: &Taxonomy) -> Asker {
                 .into(),
         };
     }
-    let (household, now): (Household, Timestamp) = (serde_json::from_value(whole).unwrap(), NOW.parse().unwrap());
-    Asker::of(&Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default(), now)), None, Moment::of(now))
+    let household: Household = serde_json::from_value(whole).unwrap();
+    let now: Timestamp = NOW.parse().unwrap();
+    Asker::of(
+        &Arc::new(HouseholdRules::compile(
+            &household,
+            taxonomy,
+            OperatorDefaults::default(),
+            now,
+        )),
+        None,
+        Moment::of(now),
+    )
 }
 
 fn with(mut whole: Value, more: Value) -> Value {
-    whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    whole
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     whole
 }
 
 fn judge(asker: &Asker, lists: &Blocklist, asked: &str) -> Verdict {
-    decide(asker, name(asked).borrow(), &lists.classify(name(asked).borrow()))
+    decide(
+        asker,
+        name(asked).borrow(),
+        &lists.classify(name(asked).borrow()),
+    )
 }
 
 #[test]
@@ -92,7 +138,9 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
     let empty = Blocklist::empty(&taxonomy);
     let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
     let next = of_feeds.with(&[], &taxonomy).unwrap();
-    let ordered = of_feeds.ordered(&Arc::new(Mandates::default().lifting(&[name("other.test")])));
+    let ordered = of_feeds.ordered(&Arc::new(
+        Mandates::default().lifting(&[name("other.test")]),
+    ));
     for lists in [&empty, &*of_feeds, &*next, &*ordered] {
         for (asked, expected) in [
             ("video.test", vec!["video", "chat"]),
@@ -111,70 +159,152 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
         ] {
             let said = lists.classify(name(asked).borrow());
             assert_eq!(taxonomy.slugs(said.choice), expected, "{asked}");
-            assert!(said.listings == [None; 4] && !said.mandatory && !said.never_block && said.security.is_empty(), "{asked}");
+            assert!(
+                said.listings == [None; 4]
+                    && !said.mandatory
+                    && !said.never_block
+                    && said.security.is_empty(),
+                "{asked}"
+            );
         }
     }
     let asked = name("a.deep.part.chat.test");
-    let entries = empty.bundled(asked.borrow()).into_iter().map(|found| (found.entry.to_string(), taxonomy.slugs(found.categories)));
-    assert_eq!(entries.collect::<Vec<_>>(), [("chat.test".to_owned(), vec!["chat"]), ("deep.part.chat.test".to_owned(), vec!["video"])]);
-    assert_eq!(lists(&[], &Taxonomy::parse("").unwrap()).classify(asked.borrow()), Default::default(), "a taxonomy need not have any");
+    let entries = empty
+        .bundled(asked.borrow())
+        .into_iter()
+        .map(|found| (found.entry.to_string(), taxonomy.slugs(found.categories)));
+    assert_eq!(
+        entries.collect::<Vec<_>>(),
+        [
+            ("chat.test".to_owned(), vec!["chat"]),
+            ("deep.part.chat.test".to_owned(), vec!["video"])
+        ]
+    );
+    assert_eq!(
+        lists(&[], &Taxonomy::parse("").unwrap()).classify(asked.borrow()),
+        Default::default(),
+        "a taxonomy need not have any"
+    );
 }
 
 #[test]
 fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
     let taxonomy = taxonomy();
-    let rows =
-        [("www.video.test", Tier::Choice, "gambling"), ("chat.test", Tier::Choice, "chat"), ("video.test", Tier::Security, "malware")];
-    let (lists, asker) = (lists(&rows[..2], &taxonomy), asker(json!({}), &taxonomy));
+    let rows = [
+        ("www.video.test", Tier::Choice, "gambling"),
+        ("chat.test", Tier::Choice, "chat"),
+        ("video.test", Tier::Security, "malware"),
+    ];
+    let lists = lists(&rows[..2], &taxonomy);
+    let asker = asker(json!({}), &taxonomy);
     let told = |asked: &str| {
         let verdict = judge(&asker, &lists, asked);
-        (verdict.layer, taxonomy.slugs(verdict.categories), verdict.feed, verdict.action)
+        (
+            verdict.layer,
+            taxonomy.slugs(verdict.categories),
+            verdict.feed,
+            verdict.action,
+        )
     };
-    assert_eq!(told("video.test"), (Layer::Category, vec!["video", "chat"], None, Action::Policy));
-    assert_eq!(told("www.video.test"), (Layer::Category, vec!["video", "chat", "gambling"], Some(0), Action::Nxdomain));
-    assert_eq!(told("www.chat.test"), (Layer::Category, vec!["chat"], Some(1), Action::Nxdomain));
-    assert_eq!(told("deep.part.chat.test"), (Layer::Category, vec!["video", "chat"], Some(1), Action::Nxdomain));
+    assert_eq!(
+        told("video.test"),
+        (Layer::Category, vec!["video", "chat"], None, Action::Policy)
+    );
+    assert_eq!(
+        told("www.video.test"),
+        (
+            Layer::Category,
+            vec!["video", "chat", "gambling"],
+            Some(0),
+            Action::Nxdomain
+        )
+    );
+    assert_eq!(
+        told("www.chat.test"),
+        (Layer::Category, vec!["chat"], Some(1), Action::Nxdomain)
+    );
+    assert_eq!(
+        told("deep.part.chat.test"),
+        (
+            Layer::Category,
+            vec!["video", "chat"],
+            Some(1),
+            Action::Nxdomain
+        )
+    );
     // A bundle is of the choice tier: security stands above it.
-    assert_eq!(judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer, Layer::Security);
+    assert_eq!(
+        judge(&asker, &self::lists(&rows, &taxonomy), "video.test").layer,
+        Layer::Security
+    );
 }
 
 #[test]
 fn whatever_stands_above_a_category_stands_above_a_bundle() {
     let taxonomy = taxonomy();
     let until = "2030-01-01T13:00:00Z";
-    let own = |state: &str| json!({ "names": { "video.test": { "state": state, "scope": "subtree" } } });
+    let own =
+        |state: &str| json!({ "names": { "video.test": { "state": state, "scope": "subtree" } } });
     let grant = |slug: &str| json!({ "grants": { "g": { "category": slug, "until": until } } });
     let without = lists(&[], &taxonomy);
     for (document, asked, layer) in [
         (json!({}), "www.video.test", Layer::Category),
         (own("allow"), "www.video.test", Layer::HouseholdAllow),
         (own("block"), "www.video.test", Layer::HouseholdDeny),
-        (json!({ "pause": { "until": until } }), "www.video.test", Layer::Paused),
+        (
+            json!({ "pause": { "until": until } }),
+            "www.video.test",
+            Layer::Paused,
+        ),
         (grant("chat"), "www.chat.test", Layer::Grant),
         (grant("video"), "www.chat.test", Layer::Category),
         // Both block it, and a grant of one opens what is blocked for that one alone.
         (grant("video"), "www.video.test", Layer::Category),
         (grant("video"), "cdn.host.test", Layer::Grant),
     ] {
-        assert_eq!(judge(&asker(document.clone(), &taxonomy), &without, asked).layer, layer, "{asked} {document}");
+        assert_eq!(
+            judge(&asker(document.clone(), &taxonomy), &without, asked).layer,
+            layer,
+            "{asked} {document}"
+        );
     }
     let anybody = asker(json!({}), &taxonomy);
     let never = lists(&[("video.test", Tier::NeverBlock, "")], &taxonomy);
-    assert_eq!(judge(&anybody, &never, "www.video.test").layer, Layer::NeverBlock);
-    let lifted = without.ordered(&Arc::new(Mandates::default().lifting(&[name("video.test")])));
-    assert_eq!(judge(&anybody, &lifted, "www.video.test").layer, Layer::NeverBlock);
-    let document = Document { name: Some("video.test".to_owned()), basis: "sanctions".to_owned(), ..Document::default() };
+    assert_eq!(
+        judge(&anybody, &never, "www.video.test").layer,
+        Layer::NeverBlock
+    );
+    let lifted = without.ordered(&Arc::new(
+        Mandates::default().lifting(&[name("video.test")]),
+    ));
+    assert_eq!(
+        judge(&anybody, &lifted, "www.video.test").layer,
+        Layer::NeverBlock
+    );
+    let document = Document {
+        name: Some("video.test".to_owned()),
+        basis: "sanctions".to_owned(),
+        ..Document::default()
+    };
     let order = Mandate::read("m".parse().unwrap(), document).unwrap();
     let ordered = without.ordered(&Arc::new(Mandates::of(vec![Arc::new(order)])));
-    assert_eq!(judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer, Layer::Mandatory);
+    assert_eq!(
+        judge(&asker(own("allow"), &taxonomy), &ordered, "www.video.test").layer,
+        Layer::Mandatory
+    );
     // What a name leads to is looked up in the same way, and an allow of the name covers it.
     let class = without.classify(name("cdn.host.test").borrow());
-    for (document, asked, decided) in
-        [(json!({}), "free.test", (Layer::Category, 1)), (own("allow"), "www.video.test", (Layer::HouseholdAllow, 0))]
-    {
+    for (document, asked, decided) in [
+        (json!({}), "free.test", (Layer::Category, 1)),
+        (own("allow"), "www.video.test", (Layer::HouseholdAllow, 0)),
+    ] {
         let asker = asker(document, &taxonomy);
         let queried = judge(&asker, &without, asked);
-        let (verdict, hop) = review(&asker, queried, std::iter::once((name("cdn.host.test").borrow(), &class)));
+        let (verdict, hop) = review(
+            &asker,
+            queried,
+            std::iter::once((name("cdn.host.test").borrow(), &class)),
+        );
         assert_eq!((verdict.layer, hop), decided, "{asked}");
     }
 }
@@ -184,22 +314,54 @@ fn the_shipped_bundles_are_sound() {
     let taxonomy = Taxonomy::shipped();
     let mut bundled: BTreeMap<Name, &str> = BTreeMap::new();
     for category in taxonomy.categories() {
-        assert!(!category.service || !category.names.is_empty(), "{} is a service without a name", category.slug);
+        assert!(
+            !category.service || !category.names.is_empty(),
+            "{} is a service without a name",
+            category.slug
+        );
         let names: Vec<Name> = category.names.iter().map(|text| name(text)).collect();
         for (text, name) in category.names.iter().zip(&names) {
-            assert_eq!(*text, name.to_string(), "{} is written as it is read", category.slug);
-            let above = names.iter().find(|other| *other != name && name.borrow().is_within(other.borrow()));
-            assert!(above.is_none(), "{}: {name} is in {above:?} anyway", category.slug);
+            assert_eq!(
+                *text,
+                name.to_string(),
+                "{} is written as it is read",
+                category.slug
+            );
+            let above = names
+                .iter()
+                .find(|other| *other != name && name.borrow().is_within(other.borrow()));
+            assert!(
+                above.is_none(),
+                "{}: {name} is in {above:?} anyway",
+                category.slug
+            );
             if category.service {
-                assert_eq!(bundled.insert(name.clone(), &category.slug), None, "{name} is of two services");
+                assert_eq!(
+                    bundled.insert(name.clone(), &category.slug),
+                    None,
+                    "{name} is of two services"
+                );
             }
         }
     }
     for (name, slug) in &bundled {
-        let inside = bundled.iter().find(|(other, _)| *other != name && name.borrow().is_within(other.borrow()));
-        assert_eq!(inside, None, "{name} of {slug} lies in another service's name");
+        let inside = bundled
+            .iter()
+            .find(|(other, _)| *other != name && name.borrow().is_within(other.borrow()));
+        assert_eq!(
+            inside, None,
+            "{name} of {slug} lies in another service's name"
+        );
     }
-    assert!(bundled.len() > 200 && taxonomy.categories().iter().filter(|category| category.service).count() >= 40);
+    assert!(
+        bundled.len() > 200
+            && taxonomy
+                .categories()
+                .iter()
+                .filter(|category| category.service)
+                .count()
+                >= 40
+    );
     let lists = Blocklist::empty(&taxonomy);
     let slugs = |asked: &str| taxonomy.slugs(lists.classify(name(asked).borrow()).choice);
     for (asked, slug) in [
@@ -223,11 +385,21 @@ fn the_shipped_bundles_are_sound() {
     for asked in shared.split_whitespace() {
         assert_eq!(slugs(asked), Vec::<&str>::new(), "{asked}");
     }
-    // A search engine's names are left to safe search, but for the one that is a service, which is all of it.
+    // A search engine's names are left to safe search, but for the one that is a service, which is
+    // all of it.
     let youtube = usize::from(Specials::shipped().engine("youtube").unwrap());
     for (place, engine) in Specials::shipped().engines().iter().enumerate() {
-        let expected = if place == youtube { vec!["youtube"] } else { vec![] };
-        assert_eq!(slugs(&engine.strict.to_string()), expected, "{}", engine.slug);
+        let expected = if place == youtube {
+            vec!["youtube"]
+        } else {
+            vec![]
+        };
+        assert_eq!(
+            slugs(&engine.strict.to_string()),
+            expected,
+            "{}",
+            engine.slug
+        );
     }
 }
 
@@ -239,12 +411,27 @@ fn presets_block_what_they_blocked_and_services_that_are_like_it() {
         slugs.retain(|slug| taxonomy.category(taxonomy.find(slug).unwrap()).service);
         slugs
     };
-    assert_eq!((services("light"), services("moderate")), (vec!["onlyfans"], vec!["onlyfans", "tinder"]));
+    assert_eq!(
+        (services("light"), services("moderate")),
+        (vec!["onlyfans"], vec!["onlyfans", "tinder"])
+    );
     let strict = services("strict");
-    for slug in ["facebook", "whatsapp", "twitter", "tiktok", "instagram", "snapchat", "discord", "onlyfans", "tinder"] {
+    for slug in [
+        "facebook",
+        "whatsapp",
+        "twitter",
+        "tiktok",
+        "instagram",
+        "snapchat",
+        "discord",
+        "onlyfans",
+        "tinder",
+    ] {
         assert!(strict.contains(&slug), "{slug}");
     }
-    for slug in ["youtube", "netflix", "roblox", "steam", "amazon", "chatgpt", "zoom"] {
+    for slug in [
+        "youtube", "netflix", "roblox", "steam", "amazon", "chatgpt", "zoom",
+    ] {
         assert!(!strict.contains(&slug), "{slug}");
     }
 }

@@ -1,4 +1,5 @@
-//! Lists over time: since when an entry is there, which deltas fit, and what an order is worth beside many categories.
+//! Lists over time: since when an entry is there, which deltas fit, and what an order is worth
+//! beside many categories.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -35,8 +36,15 @@ impl Chronicle {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
         let lists = Arc::new(Blocklist::empty(&taxonomy));
-        let mut chronicle = Self { folder, taxonomy, lists, names: BTreeSet::new() };
-        chronicle.names.extend(names.iter().map(|&name| name.to_owned()));
+        let mut chronicle = Self {
+            folder,
+            taxonomy,
+            lists,
+            names: BTreeSet::new(),
+        };
+        chronicle
+            .names
+            .extend(names.iter().map(|&name| name.to_owned()));
         chronicle.build();
         chronicle
     }
@@ -47,16 +55,27 @@ impl Chronicle {
 
     fn header(&self, generation: u64) -> Header {
         let now = Timestamp::from_second(generation as i64 * 60).unwrap();
-        Header { feeds: vec![FeedSummary::new("f", Tier::Choice)], categories: vec!["ads".to_owned()], ..Header::of(generation, now) }
+        Header {
+            feeds: vec![FeedSummary::new("f", Tier::Choice)],
+            categories: vec!["ads".to_owned()],
+            ..Header::of(generation, now)
+        }
     }
 
     fn build(&mut self) {
         let mut builder = Builder::new();
         for name in &self.names {
-            builder.push(Name::parse(name).unwrap().borrow(), Mark::deny(0, 0, Scope::Subtree)).unwrap();
+            builder
+                .push(
+                    Name::parse(name).unwrap().borrow(),
+                    Mark::deny(0, 0, Scope::Subtree),
+                )
+                .unwrap();
         }
         let header = self.header(self.lists.generation() + 1);
-        builder.write(header, Some(&self.lists), &self.path()).unwrap();
+        builder
+            .write(header, Some(&self.lists), &self.path())
+            .unwrap();
         self.lists = Blocklist::open(&self.path(), &self.taxonomy).unwrap();
     }
 
@@ -66,11 +85,28 @@ impl Chronicle {
         let mut arrivals = lists.header().arrivals.clone();
         arrivals.push(header.built_at);
         let arrival = u16::try_from(arrivals.len() - 1).unwrap();
-        let listed = vec![Mark { arrival, ..Mark::deny(0, 0, Scope::Subtree) }];
-        let changes = added.iter().map(|name| (name, listed.clone())).chain(removed.iter().map(|name| (name, Vec::new())));
-        let changes = changes.map(|(name, marks)| (key_of(&Name::parse(name).unwrap()).into(), marks)).collect();
-        let header = Header { parent: Some(lists.generation()), arrivals, ..header };
-        Delta { path: self.folder.path().join("delta"), header, changes, sha256: String::new() }
+        let listed = vec![Mark {
+            arrival,
+            ..Mark::deny(0, 0, Scope::Subtree)
+        }];
+        let changes = added
+            .iter()
+            .map(|name| (name, listed.clone()))
+            .chain(removed.iter().map(|name| (name, Vec::new())));
+        let changes = changes
+            .map(|(name, marks)| (key_of(&Name::parse(name).unwrap()).into(), marks))
+            .collect();
+        let header = Header {
+            parent: Some(lists.generation()),
+            arrivals,
+            ..header
+        };
+        Delta {
+            path: self.folder.path().join("delta"),
+            header,
+            changes,
+            sha256: String::new(),
+        }
     }
 
     fn change(&mut self, added: &[&str], removed: &[&str]) {
@@ -88,7 +124,11 @@ impl Chronicle {
     /// The minute in which a name came, by its number.
     fn came_in(lists: &Blocklist, name: &str) -> Option<i64> {
         let name = Name::parse(name).unwrap();
-        lists.matches(name.borrow()).first().and_then(|found| found.since).map(|since| since.as_second() / 60)
+        lists
+            .matches(name.borrow())
+            .first()
+            .and_then(|found| found.since)
+            .map(|since| since.as_second() / 60)
     }
 
     fn check(&self, name: &str, minute: Option<i64>) {
@@ -127,7 +167,10 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         for generation in 2..=lists.generation() {
             let came = Chronicle::came_in(lists, &name(generation)).unwrap();
             let really = i64::try_from(generation).unwrap();
-            assert!((really..=really + off_by).contains(&came), "{generation} came {came}");
+            assert!(
+                (really..=really + off_by).contains(&came),
+                "{generation} came {came}"
+            );
             assert!(last <= came, "{generation} came before the one before");
             last = came;
         }
@@ -136,15 +179,22 @@ fn thousands_of_arrivals_survive_a_fold_and_deltas_meanwhile() {
         lists.change(&[&name(generation)], &[]);
     }
     check_all(&lists.lists, 0);
-    // While the lists are folded, two more deltas come, and name places in the table of times as it was.
+    // While the lists are folded, two more deltas come, and name places in the table of times as it
+    // was.
     let mut unfolded = Arc::clone(&lists.lists);
     let meanwhile = [DELTAS, DELTAS + 1].map(|generation| {
         let delta = lists.delta(&unfolded, &[&name(generation)], &["first.example"]);
-        unfolded = unfolded.with(std::slice::from_ref(&delta), &lists.taxonomy).unwrap();
+        unfolded = unfolded
+            .with(std::slice::from_ref(&delta), &lists.taxonomy)
+            .unwrap();
         delta
     });
     lists.fold();
-    assert_eq!(lists.lists.header().arrivals.len() as u64, DELTAS - 1, "a fold leaves the table as it is");
+    assert_eq!(
+        lists.lists.header().arrivals.len() as u64,
+        DELTAS - 1,
+        "a fold leaves the table as it is"
+    );
     lists.lists = lists.lists.with(&meanwhile, &lists.taxonomy).unwrap();
     check_all(&lists.lists, 0);
     lists.check(&name(DELTAS + 1), Some(i64::try_from(DELTAS).unwrap() + 1));
@@ -161,40 +211,112 @@ fn a_delta_of_other_feeds_or_with_keys_that_are_none_is_refused() {
         let mut delta = good();
         spoil(&mut delta);
         delta.write().unwrap();
-        let error = Delta::read(&delta.path).and_then(|delta| lists.lists.with(&[delta], &lists.taxonomy)).unwrap_err();
+        let error = Delta::read(&delta.path)
+            .and_then(|delta| lists.lists.with(&[delta], &lists.taxonomy))
+            .unwrap_err();
         error.to_string()
     };
     assert!(lists.lists.with(&[good()], &lists.taxonomy).is_ok());
     // Marks of its parent would name a feed or a category that is not there, or another one.
     assert!(refused(&|delta| delta.header.feeds.clear()).contains("cannot be read"));
-    assert!(refused(&|delta| delta.header.feeds.push(FeedSummary::new("g", Tier::Mandatory))).contains("not those of"));
-    assert!(refused(&|delta| delta.header.feeds[0].tier = Tier::NeverBlock).contains("not those of"));
+    assert!(
+        refused(&|delta| delta
+            .header
+            .feeds
+            .push(FeedSummary::new("g", Tier::Mandatory)))
+        .contains("not those of")
+    );
+    assert!(
+        refused(&|delta| delta.header.feeds[0].tier = Tier::NeverBlock).contains("not those of")
+    );
     assert!(refused(&|delta| delta.header.feeds[0].most_specific = true).contains("not those of"));
-    assert!(refused(&|delta| delta.header.categories[0] = "gambling".to_owned()).contains("not those of"));
-    assert!(refused(&|delta| delta.header.arrivals = vec![Timestamp::UNIX_EPOCH; (1 << 16) + 1]).contains("more than marks can name"));
+    assert!(
+        refused(&|delta| delta.header.categories[0] = "gambling".to_owned())
+            .contains("not those of")
+    );
+    assert!(
+        refused(&|delta| delta.header.arrivals = vec![Timestamp::UNIX_EPOCH; (1 << 16) + 1])
+            .contains("more than marks can name")
+    );
     assert!(refused(&|delta| delta.header.parent = None).contains("no parent"));
     assert!(refused(&|delta| delta.header.parent = Some(7)).contains("generation 7"));
-    for key in [b"example".as_slice(), b"example\0a", b"\0", b"example\0\0", b"a\x01\0", b"a\x01\x03\0", b"a\x01"] {
-        assert!(refused(&|delta| delta.changes[0].0 = key.into()).contains("cannot be read"), "{key:?}");
+    for key in [
+        b"example".as_slice(),
+        b"example\0a",
+        b"\0",
+        b"example\0\0",
+        b"a\x01\0",
+        b"a\x01\x03\0",
+        b"a\x01",
+    ] {
+        assert!(
+            refused(&|delta| delta.changes[0].0 = key.into()).contains("cannot be read"),
+            "{key:?}"
+        );
     }
-    let answered = |data| Mark { action: Action::Records, data, ..Mark::deny(0, 0, Scope::Exact) };
-    assert!(refused(&|delta| delta.changes[0].1 = vec![answered(0)]).contains("an answer that is not there"));
+    let answered = |data| Mark {
+        action: Action::Records,
+        data,
+        ..Mark::deny(0, 0, Scope::Exact)
+    };
+    assert!(
+        refused(&|delta| delta.changes[0].1 = vec![answered(0)])
+            .contains("an answer that is not there")
+    );
 }
 
 #[test]
 fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
-    let (folder, taxonomy) = (tempfile::tempdir().unwrap(), Taxonomy::shipped());
+    let folder = tempfile::tempdir().unwrap();
+    let taxonomy = Taxonomy::shipped();
     let path = folder.path().join("lists");
     let mut builder = Builder::new();
     let listed = Name::parse("listed.example").unwrap();
     for category in 0..5 {
-        builder.push(listed.borrow(), Mark { action: Action::TcpOnly, ..Mark::deny(0, category, Scope::Subtree) }).unwrap();
+        builder
+            .push(
+                listed.borrow(),
+                Mark {
+                    action: Action::TcpOnly,
+                    ..Mark::deny(0, category, Scope::Subtree)
+                },
+            )
+            .unwrap();
     }
-    builder.push(listed.borrow(), Mark { action: Action::Nodata, ..Mark::deny(1, NO_CATEGORY, Scope::Subtree) }).unwrap();
-    let feeds = vec![FeedSummary::new("families", Tier::Choice), FeedSummary::new("court", Tier::Mandatory)];
-    let categories = ["gambling", "violence", "social", "games", "ads"].map(str::to_owned).to_vec();
-    builder.write(Header { feeds, categories, ..Header::of(1, Timestamp::UNIX_EPOCH) }, None, &path).unwrap();
-    let said = Blocklist::open(&path, &taxonomy).unwrap().classify(listed.borrow());
+    builder
+        .push(
+            listed.borrow(),
+            Mark {
+                action: Action::Nodata,
+                ..Mark::deny(1, NO_CATEGORY, Scope::Subtree)
+            },
+        )
+        .unwrap();
+    let feeds = vec![
+        FeedSummary::new("families", Tier::Choice),
+        FeedSummary::new("court", Tier::Mandatory),
+    ];
+    let categories = ["gambling", "violence", "social", "games", "ads"]
+        .map(str::to_owned)
+        .to_vec();
+    builder
+        .write(
+            Header {
+                feeds,
+                categories,
+                ..Header::of(1, Timestamp::UNIX_EPOCH)
+            },
+            None,
+            &path,
+        )
+        .unwrap();
+    let said = Blocklist::open(&path, &taxonomy)
+        .unwrap()
+        .classify(listed.borrow());
     assert!(said.over_tcp().mandatory);
-    assert_eq!(said.listing(Tier::Mandatory, None).map(|listing| (listing.feed, listing.action)), Some((1, Action::Nodata)));
+    assert_eq!(
+        said.listing(Tier::Mandatory, None)
+            .map(|listing| (listing.feed, listing.action)),
+        Some((1, Action::Nodata))
+    );
 }

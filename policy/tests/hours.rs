@@ -1,8 +1,10 @@
-//! Decisions by the clock against a naive model: random households with people, schedules, grants, pauses and safe search, asked at random
-//! instants, by rules that were compiled some time before and are compiled anew as the program does it.
+//! Decisions by the clock against a naive model: random households with people, schedules, grants,
+//! pauses and safe search, asked at random instants, by rules that were compiled some time before
+//! and are compiled anew as the program does it.
 //!
-//! The model reads the documents for each decision. It asks the calendar of the zone minute by minute and knows no span, phase or mask, so
-//! it can only be wrong in another way than the code it checks. `HOURS_DECISIONS=10000000 HOURS_SEED=8` asks more, and otherwise.
+//! The model reads the documents for each decision. It asks the calendar of the zone minute by
+//! minute and knows no span, phase or mask, so it can only be wrong in another way than the code it
+//! checks. `HOURS_DECISIONS=10000000 HOURS_SEED=8` asks more, and otherwise.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -17,7 +19,10 @@ use policy::{
     blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide},
-    household::{Device, Filtering, Household, OwnName, Person, SafeSearch, SearchLevel, Set, Settings, State, Switch},
+    household::{
+        Device, Filtering, Household, OwnName, Person, SafeSearch, SearchLevel, Set, Settings,
+        State, Switch,
+    },
     listing::Scope,
     moment::Moment,
     name::Name,
@@ -30,11 +35,30 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 /// Decisions of one household before the next one.
 const DECISIONS_EACH: usize = 400;
 const SLUGS: [&str; 5] = ["gambling", "violence", "social", "games", "adult"];
-const NAMES: [&str; 8] =
-    ["a.test", "b.a.test", "x.test", "d.example", "www.google.com", "html.duckduckgo.com", "mask.icloud.com", "use-application-dns.net"];
-const ZONES: [&str; 5] = ["Europe/London", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"];
+const NAMES: [&str; 8] = [
+    "a.test",
+    "b.a.test",
+    "x.test",
+    "d.example",
+    "www.google.com",
+    "html.duckduckgo.com",
+    "mask.icloud.com",
+    "use-application-dns.net",
+];
+const ZONES: [&str; 5] = [
+    "Europe/London",
+    "America/New_York",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "UTC",
+];
 /// Around both nights in which London's clocks change, around New Year, and in no special week.
-const WEEKS: [&str; 4] = ["2026-03-27T00:00:00Z", "2026-10-23T00:00:00Z", "2026-12-29T00:00:00Z", "2026-06-08T00:00:00Z"];
+const WEEKS: [&str; 4] = [
+    "2026-03-27T00:00:00Z",
+    "2026-10-23T00:00:00Z",
+    "2026-12-29T00:00:00Z",
+    "2026-06-08T00:00:00Z",
+];
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
@@ -49,59 +73,120 @@ fn one_in(chance: &mut StdRng, many: u32) -> bool {
 }
 
 fn set<T>(value: T) -> Set<T> {
-    Set { value, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH }
+    Set {
+        value,
+        set_by: "model".to_owned(),
+        set_at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn slugs(chance: &mut StdRng) -> BTreeSet<String> {
-    (0..chance.random_range(0..3)).map(|_| pick(chance, &SLUGS).to_owned()).collect()
+    (0..chance.random_range(0..3))
+        .map(|_| pick(chance, &SLUGS).to_owned())
+        .collect()
 }
 
 fn schedule(chance: &mut StdRng, start: Date) -> Schedule {
-    let mut clock = || format!("{:02}:{:02}", chance.random_range(0..24), pick(chance, &[0, 15, 30, 59])).parse().unwrap();
-    let (from, to) = (clock(), clock());
-    let days = Day::ALL.into_iter().filter(|_| !one_in(chance, 3)).collect();
-    let except =
-        (0..chance.random_range(0..3)).map(|_| start.checked_add(SignedDuration::from_hours(24 * chance.random_range(0..8))).unwrap());
+    let mut clock = || {
+        format!(
+            "{:02}:{:02}",
+            chance.random_range(0..24),
+            pick(chance, &[0, 15, 30, 59])
+        )
+        .parse()
+        .unwrap()
+    };
+    let from = clock();
+    let to = clock();
+    let days = Day::ALL
+        .into_iter()
+        .filter(|_| !one_in(chance, 3))
+        .collect();
+    let except = (0..chance.random_range(0..3)).map(|_| {
+        start
+            .checked_add(SignedDuration::from_hours(24 * chance.random_range(0..8)))
+            .unwrap()
+    });
     let except = except.collect();
-    Schedule { days, from, to, except, block: slugs(chance), allow: slugs(chance), pause: one_in(chance, 6) }
+    Schedule {
+        days,
+        from,
+        to,
+        except,
+        block: slugs(chance),
+        allow: slugs(chance),
+        pause: one_in(chance, 6),
+    }
 }
 
 fn settings(chance: &mut StdRng, start: Timestamp, date: Date) -> Settings {
     let mut settings = Settings::default();
     let state = |chance: &mut StdRng| pick(chance, &[State::Block, State::Allow]);
     for _ in 0..chance.random_range(0..3) {
-        settings.categories.insert(pick(chance, &SLUGS).to_owned(), set(Switch { state: state(chance) }));
+        settings.categories.insert(
+            pick(chance, &SLUGS).to_owned(),
+            set(Switch {
+                state: state(chance),
+            }),
+        );
     }
     if one_in(chance, 3) {
-        let own = OwnName { state: state(chance), scope: pick(chance, &[Scope::Exact, Scope::Subtree]) };
-        settings.names.insert(Name::parse(pick(chance, &NAMES)).unwrap(), set(own));
+        let own = OwnName {
+            state: state(chance),
+            scope: pick(chance, &[Scope::Exact, Scope::Subtree]),
+        };
+        settings
+            .names
+            .insert(Name::parse(pick(chance, &NAMES)).unwrap(), set(own));
     }
     for place in 0..chance.random_range(0..3) {
-        settings.schedules.insert(format!("s{place}").parse().unwrap(), set(schedule(chance, date)));
+        settings.schedules.insert(
+            format!("s{place}").parse().unwrap(),
+            set(schedule(chance, date)),
+        );
     }
-    let later = |chance: &mut StdRng| start + SignedDuration::from_millis(chance.random_range(-3_600_000..200_000_000));
+    let later = |chance: &mut StdRng| {
+        start + SignedDuration::from_millis(chance.random_range(-3_600_000..200_000_000))
+    };
     for place in 0..chance.random_range(0..5_u32).saturating_sub(2) {
         let what = match chance.random_range(0..6) {
             0 => Granted::Everything(chance.random()),
             1 | 2 => Granted::Domain(Name::parse(pick(chance, &NAMES)).unwrap()),
             _ => Granted::Category(pick(chance, &SLUGS).to_owned()),
         };
-        settings.grants.insert(format!("g{place}").parse().unwrap(), set(Grant { what, until: later(chance) }));
+        settings.grants.insert(
+            format!("g{place}").parse().unwrap(),
+            set(Grant {
+                what,
+                until: later(chance),
+            }),
+        );
     }
     if one_in(chance, 6) {
-        settings.pause = Some(set(Pause { until: later(chance) }));
+        settings.pause = Some(set(Pause {
+            until: later(chance),
+        }));
     }
     for engine in ["google", "duckduckgo"] {
         if one_in(chance, 2) {
-            let level = pick(chance, &[SearchLevel::Off, SearchLevel::Moderate, SearchLevel::Strict]);
-            settings.safe_search.insert(engine.to_owned(), set(SafeSearch { level }));
+            let level = pick(
+                chance,
+                &[SearchLevel::Off, SearchLevel::Moderate, SearchLevel::Strict],
+            );
+            settings
+                .safe_search
+                .insert(engine.to_owned(), set(SafeSearch { level }));
         }
     }
     if one_in(chance, 4) {
-        settings.search_unlock = Some(set(Switch { state: state(chance) }));
+        settings.search_unlock = Some(set(Switch {
+            state: state(chance),
+        }));
     }
     if one_in(chance, 4) {
-        settings.bypass = Some(set(Switch { state: state(chance) }));
+        settings.bypass = Some(set(Switch {
+            state: state(chance),
+        }));
     }
     settings
 }
@@ -110,36 +195,80 @@ fn household(chance: &mut StdRng, start: Timestamp) -> Household {
     let mut household = Household::new("home".parse().unwrap());
     household.time_zone = pick(chance, &ZONES).to_owned();
     let date = start.to_zoned(TimeZone::UTC).date();
-    household.preset = pick(chance, &[None, Some("light"), Some("strict"), Some("off")]).map(str::to_owned);
-    household.filtering = pick(chance, &[Filtering::NotAsked, Filtering::On, Filtering::On, Filtering::On, Filtering::Off]);
+    household.preset =
+        pick(chance, &[None, Some("light"), Some("strict"), Some("off")]).map(str::to_owned);
+    household.filtering = pick(
+        chance,
+        &[
+            Filtering::NotAsked,
+            Filtering::On,
+            Filtering::On,
+            Filtering::On,
+            Filtering::Off,
+        ],
+    );
     household.settings = settings(chance, start, date);
     for place in 0..chance.random_range(0..3) {
-        let person = Person { name: String::new(), settings: settings(chance, start, date) };
-        household.people.insert(format!("p{place}").parse().unwrap(), person);
+        let person = Person {
+            name: String::new(),
+            settings: settings(chance, start, date),
+        };
+        household
+            .people
+            .insert(format!("p{place}").parse().unwrap(), person);
     }
     for place in 0..chance.random_range(0..4) {
         // Somebody who is not there stands for a person that was deleted.
-        let person = pick(chance, &[None, Some("p0"), Some("p1"), Some("p9")]).map(|person| person.parse().unwrap());
-        let (settings, identifiers) = (settings(chance, start, date), Vec::new());
-        let device = Device { name: String::new(), kind: None, person, identifiers, log: true, settings };
-        household.devices.insert(format!("d{place}").parse().unwrap(), device);
+        let person = pick(chance, &[None, Some("p0"), Some("p1"), Some("p9")])
+            .map(|person| person.parse().unwrap());
+        let settings = settings(chance, start, date);
+        let identifiers = Vec::new();
+        let device = Device {
+            name: String::new(),
+            kind: None,
+            person,
+            identifiers,
+            log: true,
+            settings,
+        };
+        household
+            .devices
+            .insert(format!("d{place}").parse().unwrap(), device);
     }
     household
 }
 
 fn classification(chance: &mut StdRng, taxonomy: &Taxonomy, name: &Name) -> Classification {
-    let mut set =
-        |most: usize| -> CategorySet { (0..chance.random_range(0..=most)).map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap()).collect() };
-    let (choice, security) = (set(2), set(1));
-    let security = if one_in(chance, 20) { security } else { CategorySet::EMPTY };
-    let (mandatory, never_block) = (one_in(chance, 30), one_in(chance, 30));
-    Classification { choice, security, mandatory, never_block, special: Specials::shipped().find(name.borrow()), ..Classification::NOTHING }
+    let mut set = |most: usize| -> CategorySet {
+        (0..chance.random_range(0..=most))
+            .map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap())
+            .collect()
+    };
+    let choice = set(2);
+    let security = set(1);
+    let security = if one_in(chance, 20) {
+        security
+    } else {
+        CategorySet::EMPTY
+    };
+    let mandatory = one_in(chance, 30);
+    let never_block = one_in(chance, 30);
+    Classification {
+        choice,
+        security,
+        mandatory,
+        never_block,
+        special: Specials::shipped().find(name.borrow()),
+        ..Classification::NOTHING
+    }
 }
 
-/// Whether a schedule holds, found by going back through the minutes of the clock to the one in which it would have begun.
+/// Whether a schedule holds, found by going back through the minutes of the clock to the one in
+/// which it would have begun.
 ///
-/// It holds from the first minute that shows its begin on one of its days, up to the last minute that shows its end. A minute that the
-/// clocks leave out is as far behind the change as it would have been.
+/// It holds from the first minute that shows its begin on one of its days, up to the last minute
+/// that shows its end. A minute that the clocks leave out is as far behind the change as it would
+/// have been.
 fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
     let instant = |date: Date, clock: &str, is_end: bool| {
         let civil = date.to_datetime(clock.parse().unwrap());
@@ -150,8 +279,11 @@ fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
             (zone.to_datetime(instant) == civil).then_some(instant)
         };
         // Offsets that any zone has ever had: a multiple of a quarter of an hour today.
-        let shown: Vec<Timestamp> = (-60..=60).filter_map(|quarters| shows(quarters * 15)).collect();
-        let (first, last) = (shown.first().copied(), shown.last().copied());
+        let shown: Vec<Timestamp> = (-60..=60)
+            .filter_map(|quarters| shows(quarters * 15))
+            .collect();
+        let first = shown.first().copied();
+        let last = shown.last().copied();
         if is_end { last } else { first }.unwrap_or_else(|| {
             // Left out: by the clocks of the time before the change.
             let before = zone.to_offset(middle - SignedDuration::from_hours(15));
@@ -163,17 +295,29 @@ fn holds(schedule: &Schedule, zone: &TimeZone, at: Timestamp) -> bool {
         if !schedule.days.contains(&date.weekday().into()) || schedule.except.contains(&date) {
             return false;
         }
-        let last = if schedule.to > schedule.from { date } else { date.tomorrow().unwrap() };
-        let (from, to) = (instant(date, &schedule.from.to_string(), false), instant(last, &schedule.to.to_string(), true));
+        let last = if schedule.to > schedule.from {
+            date
+        } else {
+            date.tomorrow().unwrap()
+        };
+        let from = instant(date, &schedule.from.to_string(), false);
+        let to = instant(last, &schedule.to.to_string(), true);
         from <= at && at < to
     })
 }
 
 fn own_list(settings: &Settings, name: &str, blocks_are_off: bool) -> Option<State> {
-    let covers = |entry: &str, scope| name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")));
-    let kept = settings.names.iter().filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
+    let covers = |entry: &str, scope| {
+        name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")))
+    };
+    let kept = settings
+        .names
+        .iter()
+        .filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
     let covering = kept.filter(|(entry, own)| covers(&entry.to_string(), own.value.scope));
-    covering.max_by_key(|(entry, _)| entry.to_string().split('.').count()).map(|(_, own)| own.value.state)
+    covering
+        .max_by_key(|(entry, _)| entry.to_string().split('.').count())
+        .map(|(_, own)| own.value.state)
 }
 
 /// The layers in words: the layer, and the categories or the target that go with it.
@@ -200,18 +344,34 @@ fn model(
     .collect();
     // What safe search says of the name, whoever asks for it.
     let search = {
-        let level =
-            |engine: &str| nearest.iter().find_map(|(_, settings)| settings.safe_search.get(engine)).map(|search| search.value.level);
-        let is_on = |engine: &str| !is_off && level(engine).is_some_and(|level| level != SearchLevel::Off);
+        let level = |engine: &str| {
+            nearest
+                .iter()
+                .find_map(|(_, settings)| settings.safe_search.get(engine))
+                .map(|search| search.value.level)
+        };
+        let is_on =
+            |engine: &str| !is_off && level(engine).is_some_and(|level| level != SearchLevel::Off);
         match name {
-            "www.google.com" if is_on("google") => Some(("safe-search".to_owned(), ["forcesafesearch.google.com".to_owned()].into())),
+            "www.google.com" if is_on("google") => Some((
+                "safe-search".to_owned(),
+                ["forcesafesearch.google.com".to_owned()].into(),
+            )),
             "html.duckduckgo.com" if is_on("duckduckgo") => Some(word("safe-search-deny")),
             _ => None,
         }
     };
-    let unlock = nearest.iter().find_map(|(_, settings)| settings.search_unlock.as_ref()).map(|switch| switch.value.state);
+    let unlock = nearest
+        .iter()
+        .find_map(|(_, settings)| settings.search_unlock.as_ref())
+        .map(|switch| switch.value.state);
     // Whatever opens a name leaves its safe search, but where somebody says otherwise.
-    let opened_by = |layer: &str| search.clone().filter(|_| unlock != Some(State::Allow)).unwrap_or_else(|| word(layer));
+    let opened_by = |layer: &str| {
+        search
+            .clone()
+            .filter(|_| unlock != Some(State::Allow))
+            .unwrap_or_else(|| word(layer))
+    };
     if said.mandatory {
         return word("mandatory");
     }
@@ -223,14 +383,27 @@ fn model(
             return opened_by(&format!("{whose}-allow"));
         }
     }
-    // What lasts to a part of a second lasts to its end: clocks of the data path show whole seconds.
-    let lasts = |until: Timestamp| at.as_second() < until.as_second() + i64::from(until.subsec_nanosecond() > 0);
+    // What lasts to a part of a second lasts to its end: clocks of the data path show whole
+    // seconds.
+    let lasts = |until: Timestamp| {
+        at.as_second() < until.as_second() + i64::from(until.subsec_nanosecond() > 0)
+    };
     let preset = household.preset.as_deref().unwrap_or(default);
-    let slugs = |set: CategorySet| taxonomy.slugs(set).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    let slugs = |set: CategorySet| {
+        taxonomy
+            .slugs(set)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+    };
     let is_blocked = |slug: &String| {
         for (_, settings) in &nearest {
-            let running: Vec<&Schedule> =
-                settings.schedules.values().map(|schedule| &schedule.value).filter(|schedule| holds(schedule, &zone, at)).collect();
+            let running: Vec<&Schedule> = settings
+                .schedules
+                .values()
+                .map(|schedule| &schedule.value)
+                .filter(|schedule| holds(schedule, &zone, at))
+                .collect();
             if running.iter().any(|schedule| schedule.block.contains(slug)) {
                 return true;
             }
@@ -238,13 +411,24 @@ fn model(
                 return false;
             }
         }
-        match nearest.iter().find_map(|(_, settings)| settings.categories.get(slug)) {
+        match nearest
+            .iter()
+            .find_map(|(_, settings)| settings.categories.get(slug))
+        {
             Some(switch) => switch.value.state == State::Block,
-            None => taxonomy.category(taxonomy.find(slug).unwrap()).presets.iter().any(|other| other == preset),
+            None => taxonomy
+                .category(taxonomy.find(slug).unwrap())
+                .presets
+                .iter()
+                .any(|other| other == preset),
         }
     };
     let choice = slugs(said.choice);
-    let blocked: BTreeSet<String> = choice.iter().filter(|slug| !is_off && is_blocked(slug)).cloned().collect();
+    let blocked: BTreeSet<String> = choice
+        .iter()
+        .filter(|slug| !is_off && is_blocked(slug))
+        .cloned()
+        .collect();
     if !is_off {
         let granted: Vec<&Granted> = nearest
             .iter()
@@ -252,11 +436,21 @@ fn model(
             .filter(|grant| lasts(grant.value.until))
             .map(|grant| &grant.value.what)
             .collect();
-        let opened: BTreeSet<String> =
-            granted.iter().filter_map(|what| if let Granted::Category(slug) = what { Some(slug.clone()) } else { None }).collect();
+        let opened: BTreeSet<String> = granted
+            .iter()
+            .filter_map(|what| {
+                if let Granted::Category(slug) = what {
+                    Some(slug.clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
         let is_open = granted.iter().any(|what| match what {
             Granted::Everything(is_all) => *is_all,
-            Granted::Domain(domain) => name == domain.to_string() || name.ends_with(&format!(".{domain}")),
+            Granted::Domain(domain) => {
+                name == domain.to_string() || name.ends_with(&format!(".{domain}"))
+            }
             Granted::Category(_) => false,
         });
         if is_open || !choice.is_disjoint(&opened) && blocked.is_subset(&opened) {
@@ -269,8 +463,14 @@ fn model(
         }
     }
     let is_paused = |settings: &Settings| {
-        settings.pause.as_ref().is_some_and(|pause| lasts(pause.value.until))
-            || settings.schedules.values().any(|schedule| schedule.value.pause && holds(&schedule.value, &zone, at))
+        settings
+            .pause
+            .as_ref()
+            .is_some_and(|pause| lasts(pause.value.until))
+            || settings
+                .schedules
+                .values()
+                .any(|schedule| schedule.value.pause && holds(&schedule.value, &zone, at))
     };
     if !is_off && nearest.iter().any(|(_, settings)| is_paused(settings)) {
         return word("paused");
@@ -281,8 +481,12 @@ fn model(
     if !blocked.is_empty() {
         return ("category".to_owned(), blocked);
     }
-    let is_filtered = household.filtering == Filtering::On || household.filtering == Filtering::NotAsked && preset != "off";
-    let bypass = nearest.iter().find_map(|(_, settings)| settings.bypass.as_ref()).is_none_or(|switch| switch.value.state == State::Block);
+    let is_filtered = household.filtering == Filtering::On
+        || household.filtering == Filtering::NotAsked && preset != "off";
+    let bypass = nearest
+        .iter()
+        .find_map(|(_, settings)| settings.bypass.as_ref())
+        .is_none_or(|switch| switch.value.state == State::Block);
     if matches!(name, "mask.icloud.com" | "use-application-dns.net") && is_filtered && bypass {
         return word("bypass");
     }
@@ -294,22 +498,32 @@ fn model(
 
 #[test]
 fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
-    let (decisions, seed) = (number("HOURS_DECISIONS", 1_000_000), number("HOURS_SEED", 7));
+    let decisions = number("HOURS_DECISIONS", 1_000_000);
+    let seed = number("HOURS_SEED", 7);
     println!("HOURS_DECISIONS={decisions} HOURS_SEED={seed}");
-    let (taxonomy, mut chance) = (Taxonomy::shipped(), StdRng::seed_from_u64(seed));
-    let refused = Refused { canary: true, relay: true };
-    let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), refused };
+    let taxonomy = Taxonomy::shipped();
+    let mut chance = StdRng::seed_from_u64(seed);
+    let refused = Refused {
+        canary: true,
+        relay: true,
+    };
+    let defaults = OperatorDefaults {
+        preset: taxonomy.preset("light").unwrap(),
+        refused,
+    };
     let mut layers: BTreeMap<String, usize> = BTreeMap::new();
     let mut compiled = 0;
     for _ in 0..decisions as usize / DECISIONS_EACH {
         let mut at: Timestamp = pick(&mut chance, &WEEKS).parse().unwrap();
         let household = household(&mut chance, at);
         let compile = |at| Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, at));
-        let (mut rules, mut patience) = (compile(at), 0);
+        let mut rules = compile(at);
+        let mut patience = 0;
         for _ in 0..DECISIONS_EACH {
             at += SignedDuration::from_millis(chance.random_range(0..1_500_000));
             let now = Moment::of(at);
-            // Whoever keeps the time may be late, but not for ever: records look a few changes ahead.
+            // Whoever keeps the time may be late, but not for ever: records look a few changes
+            // ahead.
             if now >= rules.until() {
                 patience += 1;
             }
@@ -320,19 +534,42 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
             }
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)), now);
+            let asker = Asker::of(
+                &rules,
+                device.and_then(|(id, _)| rules.device_by_id(id)),
+                now,
+            );
             let name = pick(&mut chance, &NAMES);
             let parsed = Name::parse(name).unwrap();
             let said = classification(&mut chance, &taxonomy, &parsed);
             let verdict = decide(&asker, parsed.borrow(), &said);
-            let mut because: BTreeSet<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
+            let mut because: BTreeSet<String> = taxonomy
+                .slugs(verdict.categories)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
             because.extend(verdict.target().map(ToString::to_string));
-            let expected = model(&household, device.map(|(_, device)| device), name, said, &taxonomy, at);
-            assert_eq!((verdict.layer.as_str().to_owned(), because), expected, "{name} at {at}, {said:?}, {device:?}\n{household:?}");
+            let expected = model(
+                &household,
+                device.map(|(_, device)| device),
+                name,
+                said,
+                &taxonomy,
+                at,
+            );
+            assert_eq!(
+                (verdict.layer.as_str().to_owned(), because),
+                expected,
+                "{name} at {at}, {said:?}, {device:?}\n{household:?}"
+            );
             *layers.entry(expected.0).or_default() += 1;
         }
     }
     println!("{layers:?}, compiled anew {compiled} times");
-    assert_eq!(layers.len(), 16, "every layer decided something: {layers:?}");
+    assert_eq!(
+        layers.len(),
+        16,
+        "every layer decided something: {layers:?}"
+    );
     assert_eq!(Special::default(), Special::None);
 }

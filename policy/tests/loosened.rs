@@ -1,5 +1,5 @@
-//! What a change of a document opens, case by case: what is told, and for whom. And over random changes: what decides is asked before and
-//! after, and nothing opens that was not told.
+//! What a change of a document opens, case by case: what is told, and for whom. And over random
+//! changes: what decides is asked before and after, and nothing opens that was not told.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -49,7 +49,13 @@ fn read(document: &Value) -> Household {
 }
 
 fn opened(before: &Value, after: &Value) -> Loosened {
-    Loosened::by(&read(before), &read(after), &Taxonomy::shipped(), OperatorDefaults::default(), now())
+    Loosened::by(
+        &read(before),
+        &read(after),
+        &Taxonomy::shipped(),
+        OperatorDefaults::default(),
+        now(),
+    )
 }
 
 /// Puts values at places of a document.
@@ -66,7 +72,11 @@ fn with(document: &Value, places: &[(&str, Value)]) -> Value {
 }
 
 fn losses(loosened: &Loosened) -> Vec<Loss> {
-    loosened.losses.iter().map(|(loss, _)| loss.clone()).collect()
+    loosened
+        .losses
+        .iter()
+        .map(|(loss, _)| loss.clone())
+        .collect()
 }
 
 #[test]
@@ -77,12 +87,38 @@ fn nothing_opens_where_nothing_changes_or_more_is_blocked() {
         home.clone(),
         with(&home, &[("preset", json!("strict"))]),
         with(&home, &[("categories", json!({ "games": block }))]),
-        with(&home, &[("people/ella/names", json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }))]),
-        with(&home, &[("pause", set(json!({ "until": "2030-06-06T12:00:00Z" })))]),
-        with(&home, &[("devices/phone/name", json!("Ella's")), ("devices/phone/log", json!(false)), ("external_ref", json!("x"))]),
-        with(&home, &[("grants", json!({ "g1": set(json!({ "everything": true, "until": "2030-06-05T11:59:59Z" })) }))]),
+        with(
+            &home,
+            &[(
+                "people/ella/names",
+                json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }),
+            )],
+        ),
+        with(
+            &home,
+            &[("pause", set(json!({ "until": "2030-06-06T12:00:00Z" })))],
+        ),
+        with(
+            &home,
+            &[
+                ("devices/phone/name", json!("Ella's")),
+                ("devices/phone/log", json!(false)),
+                ("external_ref", json!("x")),
+            ],
+        ),
+        with(
+            &home,
+            &[(
+                "grants",
+                json!({ "g1": set(json!({ "everything": true, "until": "2030-06-05T11:59:59Z" })) }),
+            )],
+        ),
     ] {
-        assert!(opened(&home, &after).is_empty(), "{:?}", opened(&home, &after));
+        assert!(
+            opened(&home, &after).is_empty(),
+            "{:?}",
+            opened(&home, &after)
+        );
     }
 }
 
@@ -91,83 +127,245 @@ fn what_opens_is_told_with_whom_it_is_open_for() {
     let home = home();
     let off = opened(&home, &with(&home, &[("filtering", json!("off"))]));
     assert!(off.filtering_off && off.losses.is_empty());
-    assert!(!opened(&with(&home, &[("filtering", json!("not_asked"))]), &with(&home, &[("filtering", json!("off"))])).is_empty());
+    assert!(
+        !opened(
+            &with(&home, &[("filtering", json!("not_asked"))]),
+            &with(&home, &[("filtering", json!("off"))])
+        )
+        .is_empty()
+    );
     // A category, for a person's devices.
     let allow = set(json!({ "state": "allow" }));
-    let ella = opened(&home, &with(&home, &[("people/ella/categories", json!({ "gambling": allow }))]));
+    let ella = opened(
+        &home,
+        &with(
+            &home,
+            &[("people/ella/categories", json!({ "gambling": allow }))],
+        ),
+    );
     assert_eq!(losses(&ella), [Loss::Category("gambling".to_owned())]);
-    assert_eq!(ella.losses[0].1.devices.iter().map(ToString::to_string).collect::<Vec<_>>(), ["phone"]);
+    assert_eq!(
+        ella.losses[0]
+            .1
+            .devices
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["phone"]
+    );
     assert!(!ella.losses[0].1.everybody && !ella.losses[0].1.others);
-    let all = opened(&home, &with(&home, &[("categories", json!({ "gambling": allow }))]));
+    let all = opened(
+        &home,
+        &with(&home, &[("categories", json!({ "gambling": allow }))]),
+    );
     assert!(all.losses[0].1.everybody);
     // The same while filtering is off: it counts once that is on again.
     let quiet = with(&home, &[("filtering", json!("off"))]);
-    assert_eq!(losses(&opened(&quiet, &with(&quiet, &[("categories", json!({ "gambling": allow }))]))).len(), 1);
+    assert_eq!(
+        losses(&opened(
+            &quiet,
+            &with(&quiet, &[("categories", json!({ "gambling": allow }))])
+        ))
+        .len(),
+        1
+    );
     // A device that leaves its person, and one whose address goes to a freer device.
-    let strict = with(&home, &[("people/ella/categories", json!({ "games": set(json!({ "state": "block" })) }))]);
-    assert_eq!(losses(&opened(&strict, &with(&strict, &[("devices/phone/person", Value::Null)]))), [Loss::Category("games".to_owned())]);
+    let strict = with(
+        &home,
+        &[(
+            "people/ella/categories",
+            json!({ "games": set(json!({ "state": "block" })) }),
+        )],
+    );
+    assert_eq!(
+        losses(&opened(
+            &strict,
+            &with(&strict, &[("devices/phone/person", Value::Null)])
+        )),
+        [Loss::Category("games".to_owned())]
+    );
     let moved = with(
         &strict,
         &[
             ("devices/phone/identifiers", json!([])),
-            ("devices/tv/identifiers", json!([{ "address": "192.0.2.7" }, { "mac": "02:00:00:00:00:01" }])),
+            (
+                "devices/tv/identifiers",
+                json!([{ "address": "192.0.2.7" }, { "mac": "02:00:00:00:00:01" }]),
+            ),
         ],
     );
-    assert_eq!(losses(&opened(&strict, &moved)), [Loss::Category("games".to_owned())]);
+    assert_eq!(
+        losses(&opened(&strict, &moved)),
+        [Loss::Category("games".to_owned())]
+    );
     // Own lists.
     let name = |state: &str, scope: &str| json!({ "a.example": set(json!({ "state": state, "scope": scope })) });
     let listed = with(&home, &[("names", name("block", "subtree"))]);
     let a = Name::parse("a.example").unwrap();
     assert_eq!(losses(&opened(&listed, &home)), [Loss::Unlisted(a.clone())]);
-    assert_eq!(losses(&opened(&listed, &with(&home, &[("names", name("block", "exact"))]))), [Loss::Unlisted(a.clone())]);
-    assert_eq!(losses(&opened(&listed, &with(&home, &[("names", name("allow", "subtree"))]))), [Loss::Allowed(a)]);
+    assert_eq!(
+        losses(&opened(
+            &listed,
+            &with(&home, &[("names", name("block", "exact"))])
+        )),
+        [Loss::Unlisted(a.clone())]
+    );
+    assert_eq!(
+        losses(&opened(
+            &listed,
+            &with(&home, &[("names", name("allow", "subtree"))])
+        )),
+        [Loss::Allowed(a)]
+    );
     assert!(opened(&with(&home, &[("names", name("block", "exact"))]), &listed).is_empty());
     // Grants, and their prolongation.
     let grant = |until: &str| json!({ "g1": set(json!({ "category": "games", "until": until })) });
     let granted = with(&home, &[("grants", grant("2030-06-05T13:00:00Z"))]);
     assert_eq!(opened(&home, &granted).losses.len(), 1);
-    assert_eq!(opened(&granted, &with(&home, &[("grants", grant("2030-06-05T14:00:00Z"))])).losses.len(), 1);
-    assert!(opened(&granted, &with(&home, &[("grants", grant("2030-06-05T12:30:00Z"))])).is_empty() && opened(&granted, &home).is_empty());
+    assert_eq!(
+        opened(
+            &granted,
+            &with(&home, &[("grants", grant("2030-06-05T14:00:00Z"))])
+        )
+        .losses
+        .len(),
+        1
+    );
+    assert!(
+        opened(
+            &granted,
+            &with(&home, &[("grants", grant("2030-06-05T12:30:00Z"))])
+        )
+        .is_empty()
+            && opened(&granted, &home).is_empty()
+    );
     // A pause that ends sooner is felt later.
     let pause = |until: &str| with(&home, &[("pause", set(json!({ "until": until })))]);
-    let sooner = opened(&pause("2030-06-05T14:00:00Z"), &pause("2030-06-05T13:00:00Z"));
-    assert!(sooner.losses[0].0 == Loss::Pause && sooner.losses[0].1.is_later, "{sooner:?}");
+    let sooner = opened(
+        &pause("2030-06-05T14:00:00Z"),
+        &pause("2030-06-05T13:00:00Z"),
+    );
+    assert!(
+        sooner.losses[0].0 == Loss::Pause && sooner.losses[0].1.is_later,
+        "{sooner:?}"
+    );
     // Schedules are named, and also where what changes lies weeks ahead.
     let bedtime = |except: Value| {
-        let schedule = set(json!({ "days": ["mon"], "from": "21:30", "to": "06:30", "pause": true, "except": except }));
-        with(&home, &[("people/ella/schedules", json!({ "bedtime": schedule }))])
+        let schedule = set(
+            json!({ "days": ["mon"], "from": "21:30", "to": "06:30", "pause": true, "except": except }),
+        );
+        with(
+            &home,
+            &[("people/ella/schedules", json!({ "bedtime": schedule }))],
+        )
     };
     let holiday = opened(&bedtime(json!([])), &bedtime(json!(["2030-12-30"])));
-    assert_eq!((holiday.schedules.len(), holiday.losses.len()), (1, 0), "{holiday:?}");
+    assert_eq!(
+        (holiday.schedules.len(), holiday.losses.len()),
+        (1, 0),
+        "{holiday:?}"
+    );
     assert!(opened(&bedtime(json!(["2030-12-30"])), &bedtime(json!([]))).is_empty());
     // Notices that go elsewhere.
     let mail = |address: &str| with(&home, &[("contact", json!({ "email": address }))]);
-    assert!(opened(&mail("a@example.org"), &mail("b@example.org")).contact && opened(&home, &mail("a@example.org")).is_empty());
+    assert!(
+        opened(&mail("a@example.org"), &mail("b@example.org")).contact
+            && opened(&home, &mail("a@example.org")).is_empty()
+    );
 }
 
 #[test]
 fn more_history_is_told_and_less_is_not() {
     let home = home();
     let keep = |days: u16, names: bool, unknown: bool| {
-        with(&home, &[("history", set(json!({ "days": days, "names": names, "unknown_devices": unknown })))])
+        with(
+            &home,
+            &[(
+                "history",
+                set(json!({ "days": days, "names": names, "unknown_devices": unknown })),
+            )],
+        )
     };
     let left_alone = |document: &Value| with(document, &[("devices/tv/log", json!(false))]);
     // From one to the other: whether that is told, and whether the way back is.
     for (what, one, other, there, back) in [
-        ("nothing", keep(7, false, false), keep(7, false, false), false, false),
+        (
+            "nothing",
+            keep(7, false, false),
+            keep(7, false, false),
+            false,
+            false,
+        ),
         ("at all", home.clone(), keep(1, false, false), true, false),
-        ("zero days are none", home.clone(), keep(0, true, true), false, false),
-        ("a day longer", keep(7, false, false), keep(8, false, false), true, false),
-        ("much longer", keep(7, true, true), keep(90, true, true), true, false),
-        ("names", keep(7, false, false), keep(7, true, false), true, false),
-        ("devices without a name", keep(7, false, false), keep(7, false, true), true, false),
-        ("longer without names", keep(7, true, false), keep(30, false, false), true, true),
-        ("a device that was left alone", left_alone(&keep(7, false, false)), keep(7, false, false), true, false),
-        ("such a device where nothing is kept", left_alone(&home), home.clone(), false, false),
+        (
+            "zero days are none",
+            home.clone(),
+            keep(0, true, true),
+            false,
+            false,
+        ),
+        (
+            "a day longer",
+            keep(7, false, false),
+            keep(8, false, false),
+            true,
+            false,
+        ),
+        (
+            "much longer",
+            keep(7, true, true),
+            keep(90, true, true),
+            true,
+            false,
+        ),
+        (
+            "names",
+            keep(7, false, false),
+            keep(7, true, false),
+            true,
+            false,
+        ),
+        (
+            "devices without a name",
+            keep(7, false, false),
+            keep(7, false, true),
+            true,
+            false,
+        ),
+        (
+            "longer without names",
+            keep(7, true, false),
+            keep(30, false, false),
+            true,
+            true,
+        ),
+        (
+            "a device that was left alone",
+            left_alone(&keep(7, false, false)),
+            keep(7, false, false),
+            true,
+            false,
+        ),
+        (
+            "such a device where nothing is kept",
+            left_alone(&home),
+            home.clone(),
+            false,
+            false,
+        ),
     ] {
         for (one, other, is_told) in [(&one, &other, there), (&other, &one, back)] {
-            let expected = Loosened { history: is_told, ..Loosened::default() };
-            assert_eq!(opened(one, other), expected, "{what}: {} to {}", one["history"], other["history"]);
+            let expected = Loosened {
+                history: is_told,
+                ..Loosened::default()
+            };
+            assert_eq!(
+                opened(one, other),
+                expected,
+                "{what}: {} to {}",
+                one["history"],
+                other["history"]
+            );
         }
     }
 }
@@ -175,17 +373,37 @@ fn more_history_is_told_and_less_is_not() {
 #[test]
 fn what_opens_on_day_seven_is_told() {
     let schedule = |schedule: Value| set(schedule);
-    let bedtime =
-        schedule(json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }));
+    let bedtime = schedule(
+        json!({ "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "from": "21:30", "to": "06:30", "pause": true }),
+    );
     for (day, from, what, expected) in [
-        ("wed", "11:30", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
+        (
+            "wed",
+            "11:30",
+            json!({ "block": ["games"] }),
+            Loss::Category("games".to_owned()),
+        ),
         ("wed", "11:30", json!({ "pause": true }), Loss::Pause),
-        ("tue", "16:00", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
-        ("thu", "16:00", json!({ "block": ["games"] }), Loss::Category("games".to_owned())),
+        (
+            "tue",
+            "16:00",
+            json!({ "block": ["games"] }),
+            Loss::Category("games".to_owned()),
+        ),
+        (
+            "thu",
+            "16:00",
+            json!({ "block": ["games"] }),
+            Loss::Category("games".to_owned()),
+        ),
     ] {
         let mut lesson = json!({ "days": [day], "from": from, "to": "18:00" });
-        lesson.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
-        // Each night has changes of its own, so that one timeline does not reach over the week. It is Wednesday, 13:00 by the home's clocks.
+        lesson
+            .as_object_mut()
+            .unwrap()
+            .extend(what.as_object().unwrap().clone());
+        // Each night has changes of its own, so that one timeline does not reach over the week. It
+        // is Wednesday, 13:00 by the home's clocks.
         let before = with(
             &home(),
             &[
@@ -194,11 +412,26 @@ fn what_opens_on_day_seven_is_told() {
                 ("people/ella/schedules", json!({ "lesson": set(lesson) })),
             ],
         );
-        let before = if day == "wed" { with(&before, &[("people/ella/schedules/lesson/to", json!("12:30"))]) } else { before };
-        let told = opened(&before, &with(&before, &[("devices/phone/person", Value::Null)]));
+        let before = if day == "wed" {
+            with(
+                &before,
+                &[("people/ella/schedules/lesson/to", json!("12:30"))],
+            )
+        } else {
+            before
+        };
+        let told = opened(
+            &before,
+            &with(&before, &[("devices/phone/person", Value::Null)]),
+        );
         assert_eq!(losses(&told), [expected], "{day} {from}");
         let whom = &told.losses[0].1;
-        assert!(whom.is_later && !whom.everybody && whom.devices.iter().map(ToString::to_string).eq(["phone"]), "{whom:?}");
+        assert!(
+            whom.is_later
+                && !whom.everybody
+                && whom.devices.iter().map(ToString::to_string).eq(["phone"]),
+            "{whom:?}"
+        );
     }
 }
 
@@ -206,27 +439,65 @@ fn what_opens_on_day_seven_is_told() {
 fn each_schedule_that_loosens_is_named_where_it_stands() {
     let day = |from: &str, to: &str, what: Value| {
         let mut schedule = json!({ "days": ["mon", "tue"], "from": from, "to": to });
-        schedule.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        schedule
+            .as_object_mut()
+            .unwrap()
+            .extend(what.as_object().unwrap().clone());
         set(schedule)
     };
-    let (pause, games) = (json!({ "pause": true }), json!({ "block": ["games"] }));
+    let pause = json!({ "pause": true });
+    let games = json!({ "block": ["games"] });
     let allow = json!({ "allow": ["games"] });
     for (what, was, is) in [
-        ("a night that ends earlier", day("21:30", "06:30", pause.clone()), day("21:30", "06:00", pause.clone())),
-        ("a night that becomes an evening", day("21:30", "06:30", pause.clone()), day("21:30", "23:00", pause.clone())),
-        ("a pause that becomes a block", day("16:00", "18:00", pause), day("16:00", "18:00", games.clone())),
-        ("an allow that begins earlier", day("16:00", "18:00", allow.clone()), day("15:00", "18:00", allow.clone())),
-        ("a block that becomes an allow", day("16:00", "18:00", games), day("16:00", "18:00", allow)),
+        (
+            "a night that ends earlier",
+            day("21:30", "06:30", pause.clone()),
+            day("21:30", "06:00", pause.clone()),
+        ),
+        (
+            "a night that becomes an evening",
+            day("21:30", "06:30", pause.clone()),
+            day("21:30", "23:00", pause.clone()),
+        ),
+        (
+            "a pause that becomes a block",
+            day("16:00", "18:00", pause),
+            day("16:00", "18:00", games.clone()),
+        ),
+        (
+            "an allow that begins earlier",
+            day("16:00", "18:00", allow.clone()),
+            day("15:00", "18:00", allow.clone()),
+        ),
+        (
+            "a block that becomes an allow",
+            day("16:00", "18:00", games),
+            day("16:00", "18:00", allow),
+        ),
     ] {
         for (path, place) in [
             ("schedules", Place::Household),
-            ("people/ella/schedules", Place::Person("ella".parse().unwrap())),
+            (
+                "people/ella/schedules",
+                Place::Person("ella".parse().unwrap()),
+            ),
             ("devices/tv/schedules", Place::Device("tv".parse().unwrap())),
         ] {
-            let [before, after] = [&was, &is].map(|schedule| with(&home(), &[(path, json!({ "s": schedule }))]));
-            assert_eq!(opened(&before, &after).schedules, [(place, "s".parse().unwrap())], "{what} in {path}");
+            let [before, after] =
+                [&was, &is].map(|schedule| with(&home(), &[(path, json!({ "s": schedule }))]));
+            assert_eq!(
+                opened(&before, &after).schedules,
+                [(place, "s".parse().unwrap())],
+                "{what} in {path}"
+            );
             let both = with(&before, &[(path, json!({ "s": was, "t": was }))]);
-            assert_eq!(opened(&both, &with(&both, &[(&format!("{path}/t"), is.clone())])).schedules[0].1.as_str(), "t", "{what} in {path}");
+            assert_eq!(
+                opened(&both, &with(&both, &[(&format!("{path}/t"), is.clone())])).schedules[0]
+                    .1
+                    .as_str(),
+                "t",
+                "{what} in {path}"
+            );
         }
     }
 }
@@ -235,14 +506,36 @@ fn each_schedule_that_loosens_is_named_where_it_stands() {
 fn an_allow_that_also_unlocks_search_is_told() {
     let home = home();
     let unlock = |path: &str, state: &str| with(&home, &[(path, set(json!({ "state": state })))]);
-    for path in ["search_unlock", "people/ella/search_unlock", "devices/phone/search_unlock"] {
+    for path in [
+        "search_unlock",
+        "people/ella/search_unlock",
+        "devices/phone/search_unlock",
+    ] {
         let told = opened(&home, &unlock(path, "allow"));
         assert_eq!(losses(&told), [Loss::SearchUnlock], "{path}");
-        assert_eq!(told.losses[0].1.everybody, path == "search_unlock", "{path}");
-        assert!(opened(&unlock(path, "allow"), &home).is_empty() && opened(&home, &unlock(path, "block")).is_empty(), "{path}");
+        assert_eq!(
+            told.losses[0].1.everybody,
+            path == "search_unlock",
+            "{path}"
+        );
+        assert!(
+            opened(&unlock(path, "allow"), &home).is_empty()
+                && opened(&home, &unlock(path, "block")).is_empty(),
+            "{path}"
+        );
     }
-    let device = with(&unlock("search_unlock", "allow"), &[("devices/phone/search_unlock", set(json!({ "state": "block" })))]);
-    assert_eq!(losses(&opened(&device, &unlock("search_unlock", "allow"))), [Loss::SearchUnlock], "a device inherits it again");
+    let device = with(
+        &unlock("search_unlock", "allow"),
+        &[(
+            "devices/phone/search_unlock",
+            set(json!({ "state": "block" })),
+        )],
+    );
+    assert_eq!(
+        losses(&opened(&device, &unlock("search_unlock", "allow"))),
+        [Loss::SearchUnlock],
+        "a device inherits it again"
+    );
 }
 
 #[test]
@@ -250,7 +543,10 @@ fn a_network_that_the_household_loses_is_told() {
     let networks = |list: &[&str]| with(&home(), &[("networks", json!(list))]);
     let both = networks(&["192.0.2.0/24", "2001:db8::/56"]);
     let one = networks(&["192.0.2.0/24"]);
-    assert_eq!(opened(&both, &one).networks, ["2001:db8::/56".parse().unwrap()]);
+    assert_eq!(
+        opened(&both, &one).networks,
+        ["2001:db8::/56".parse().unwrap()]
+    );
     assert!(opened(&one, &both).is_empty());
     let off = with(&one, &[("filtering", json!("off"))]);
     let told = opened(&both, &off);
@@ -260,18 +556,55 @@ fn a_network_that_the_household_loses_is_told() {
 #[test]
 fn a_device_that_falls_to_looser_rules_by_its_identifiers_is_told() {
     let block = set(json!({ "state": "block" }));
-    let strict = with(&home(), &[("people/ella/categories", json!({ "games": block }))]);
-    let strict = with(&strict, &[("devices/phone/names", json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }))]);
-    let expected = [Loss::Category("games".to_owned()), Loss::Unlisted(Name::parse("a.example").unwrap())];
-    let nothing = opened(&strict, &with(&strict, &[("devices/phone/identifiers", json!([]))]));
-    let other = opened(&strict, &with(&strict, &[("devices/phone/identifiers", json!([{ "mac": "02:00:00:00:00:02" }]))]));
+    let strict = with(
+        &home(),
+        &[("people/ella/categories", json!({ "games": block }))],
+    );
+    let strict = with(
+        &strict,
+        &[(
+            "devices/phone/names",
+            json!({ "a.example": set(json!({ "state": "block", "scope": "subtree" })) }),
+        )],
+    );
+    let expected = [
+        Loss::Category("games".to_owned()),
+        Loss::Unlisted(Name::parse("a.example").unwrap()),
+    ];
+    let nothing = opened(
+        &strict,
+        &with(&strict, &[("devices/phone/identifiers", json!([]))]),
+    );
+    let other = opened(
+        &strict,
+        &with(
+            &strict,
+            &[(
+                "devices/phone/identifiers",
+                json!([{ "mac": "02:00:00:00:00:02" }]),
+            )],
+        ),
+    );
     for told in [nothing, other] {
         assert_eq!(losses(&told), expected, "{told:?}");
-        assert!(told.losses.iter().all(|(_, whom)| whom.devices.iter().map(ToString::to_string).eq(["phone"])), "{told:?}");
+        assert!(
+            told.losses.iter().all(|(_, whom)| whom
+                .devices
+                .iter()
+                .map(ToString::to_string)
+                .eq(["phone"])),
+            "{told:?}"
+        );
     }
     // One more by which it is known, or the way into stricter rules, is none.
     let more = json!([{ "mac": "02:00:00:00:00:01" }, { "mac": "02:00:00:00:00:02" }]);
-    assert!(opened(&strict, &with(&strict, &[("devices/phone/identifiers", more)])).is_empty());
+    assert!(
+        opened(
+            &strict,
+            &with(&strict, &[("devices/phone/identifiers", more)])
+        )
+        .is_empty()
+    );
 }
 
 /// Some household, out of few words, so that changes meet.
@@ -280,13 +613,16 @@ fn some(chance: &mut StdRng) -> Value {
         let mut level = json!({});
         for category in ["games", "social", "gambling"] {
             if chance.random_range(0..3) == 0 {
-                level["categories"][category] = set(json!({ "state": if chance.random() { "block" } else { "allow" } }));
+                level["categories"][category] =
+                    set(json!({ "state": if chance.random() { "block" } else { "allow" } }));
             }
         }
         for name in ["a.example", "b.a.example"] {
             if chance.random_range(0..5) == 0 {
                 let scope = if chance.random() { "exact" } else { "subtree" };
-                level["names"][name] = set(json!({ "state": if chance.random() { "block" } else { "allow" }, "scope": scope }));
+                level["names"][name] = set(
+                    json!({ "state": if chance.random() { "block" } else { "allow" }, "scope": scope }),
+                );
             }
         }
         let until = now() + SignedDuration::from_mins(chance.random_range(1..600));
@@ -305,11 +641,18 @@ fn some(chance: &mut StdRng) -> Value {
     };
     let merge = |base: Value, level: Value| {
         let mut base = base;
-        base.as_object_mut().unwrap().extend(level.as_object().unwrap().clone());
+        base.as_object_mut()
+            .unwrap()
+            .extend(level.as_object().unwrap().clone());
         base
     };
     let mut home = home();
-    home["filtering"] = if chance.random_range(0..10) == 0 { "off" } else { "on" }.into();
+    home["filtering"] = if chance.random_range(0..10) == 0 {
+        "off"
+    } else {
+        "on"
+    }
+    .into();
     home["preset"] = ["light", "moderate", "strict", "off"][chance.random_range(0..4)].into();
     home = merge(home, level(chance));
     home["people"]["ella"] = merge(home["people"]["ella"].clone(), level(chance));
@@ -324,13 +667,23 @@ fn some(chance: &mut StdRng) -> Value {
 fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
     let mut chance = StdRng::seed_from_u64(8);
     let taxonomy = Taxonomy::shipped();
-    let (mut silent, mut told) = (0, 0);
+    let mut silent = 0;
+    let mut told = 0;
     for round in 0..4_000 {
         let before = some(&mut chance);
         // Small changes: one part of the other document.
         let other = some(&mut chance);
-        let part =
-            ["filtering", "preset", "categories", "names", "grants", "pause", "schedules", "people", "devices"][chance.random_range(0..9)];
+        let part = [
+            "filtering",
+            "preset",
+            "categories",
+            "names",
+            "grants",
+            "pause",
+            "schedules",
+            "people",
+            "devices",
+        ][chance.random_range(0..9)];
         let mut after = before.clone();
         after[part] = other[part].clone();
         if other.get(part).is_none() {
@@ -342,18 +695,43 @@ fn nothing_that_was_blocked_opens_by_a_change_of_which_nothing_is_told() {
             continue;
         }
         silent += 1;
-        let compile = |document: &Value, at| Arc::new(HouseholdRules::compile(&read(document), &taxonomy, OperatorDefaults::default(), at));
+        let compile = |document: &Value, at| {
+            Arc::new(HouseholdRules::compile(
+                &read(document),
+                &taxonomy,
+                OperatorDefaults::default(),
+                at,
+            ))
+        };
         for minutes in [0, 30, 300, 700, 2_000] {
             let at = now() + SignedDuration::from_mins(minutes);
-            let (was, is) = (compile(&before, at), compile(&after, at));
+            let was = compile(&before, at);
+            let is = compile(&after, at);
             for device in [None, Some(0), Some(1)] {
                 for name in ["a.example", "b.a.example", "c.a.example", "other.example"] {
-                    for category in [None, Some("games"), Some("social"), Some("gambling"), Some("adult")] {
-                        let choice: CategorySet = category.and_then(|slug| taxonomy.find(slug)).into_iter().collect();
-                        let class = Classification { choice, ..Classification::NOTHING };
+                    for category in [
+                        None,
+                        Some("games"),
+                        Some("social"),
+                        Some("gambling"),
+                        Some("adult"),
+                    ] {
+                        let choice: CategorySet = category
+                            .and_then(|slug| taxonomy.find(slug))
+                            .into_iter()
+                            .collect();
+                        let class = Classification {
+                            choice,
+                            ..Classification::NOTHING
+                        };
                         let name = Name::parse(name).unwrap();
                         let decide = |rules: &Arc<HouseholdRules>| {
-                            decide(&Asker::of(rules, device, Moment::of(at)), name.borrow(), &class).is_block()
+                            decide(
+                                &Asker::of(rules, device, Moment::of(at)),
+                                name.borrow(),
+                                &class,
+                            )
+                            .is_block()
                         };
                         assert!(
                             !decide(&was) || decide(&is),

@@ -1,4 +1,5 @@
-//! What a household costs in memory, everything of the directory together. `benches/households.rs` has it for a million.
+//! What a household costs in memory, everything of the directory together. `benches/households.rs`
+//! has it for a million.
 
 #![cfg(target_os = "linux")]
 // A test that cannot go on says so by failing.
@@ -15,19 +16,35 @@ use policy::{
 };
 
 const HOUSEHOLDS: u32 = 50_000;
-/// The aim of 400 for a million, and a fifth for what is not divided by as many: the unused part of a chunk, the compiler's heap.
+/// The aim of 400 for a million, and a fifth for what is not divided by as many: the unused part of
+/// a chunk, the compiler's heap.
 const OCTETS_MAX: u64 = 480;
 
 fn household(line: u32) -> Household {
     let mut household = Household::new(format!("line-{line:08}").parse().unwrap());
-    let (v4, v6) = (Ipv4Addr::from_bits(0x0a00_0000 + line), Ipv6Addr::from_bits((0x2001_0db8 << 96) | (u128::from(line) << 72)));
-    household.networks = [IpNet::new(v4.into(), 32).unwrap(), IpNet::new(v6.into(), 56).unwrap()].into();
+    let v4 = Ipv4Addr::from_bits(0x0a00_0000 + line);
+    let v6 = Ipv6Addr::from_bits((0x2001_0db8 << 96) | (u128::from(line) << 72));
+    household.networks = [
+        IpNet::new(v4.into(), 32).unwrap(),
+        IpNet::new(v6.into(), 56).unwrap(),
+    ]
+    .into();
     for place in 0..4 {
         let [a, b, c, d] = line.to_be_bytes();
         let identifiers = vec![Identifier::Mac(Mac([2, place, a, b, c, d]))];
-        let (name, settings) = (String::new(), Settings::default());
-        let device = Device { name, kind: None, person: None, identifiers, log: true, settings };
-        household.devices.insert(format!("device-{place}").parse().unwrap(), device);
+        let name = String::new();
+        let settings = Settings::default();
+        let device = Device {
+            name,
+            kind: None,
+            person: None,
+            identifiers,
+            log: true,
+            settings,
+        };
+        household
+            .devices
+            .insert(format!("device-{place}").parse().unwrap(), device);
     }
     household
 }
@@ -35,17 +52,32 @@ fn household(line: u32) -> Household {
 /// Resident memory of this process in octets.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 #[test]
 fn a_household_with_four_devices_costs_less_than_480_octets() {
-    let (taxonomy, defaults) = (Taxonomy::shipped(), OperatorDefaults::default());
+    let taxonomy = Taxonomy::shipped();
+    let defaults = OperatorDefaults::default();
     let directory = Directory::new(defaults);
     let before = resident();
-    (0..HOUSEHOLDS)
-        .for_each(|line| directory.install(HouseholdRules::compile(&household(line), &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH)));
+    (0..HOUSEHOLDS).for_each(|line| {
+        directory.install(HouseholdRules::compile(
+            &household(line),
+            &taxonomy,
+            defaults,
+            jiff::Timestamp::UNIX_EPOCH,
+        ))
+    });
     let octets = (resident() - before) / u64::from(HOUSEHOLDS);
     println!("{octets} octets a household");
     assert_eq!(directory.len(), HOUSEHOLDS as usize);

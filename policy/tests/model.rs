@@ -1,7 +1,8 @@
-//! Decisions against a naive model: 10,000 households with random rules at household and device level, 1,000,000 decisions.
+//! Decisions against a naive model: 10,000 households with random rules at household and device
+//! level, 1,000,000 decisions.
 //!
-//! The model reads the documents and walks the layers in words. It knows no mask, no compiled record and no sorted list, so it
-//! can only be wrong in another way than the code it checks.
+//! The model reads the documents and walks the layers in words. It knows no mask, no compiled
+//! record and no sorted list, so it can only be wrong in another way than the code it checks.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -18,7 +19,9 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide, review},
     directory::{Directory, IdentityEvent, IdentitySource, Trust},
-    household::{Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State, Switch},
+    household::{
+        Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State, Switch,
+    },
     listing::Scope,
     moment::Moment,
     name::Name,
@@ -34,7 +37,16 @@ const HOUSEHOLDS: usize = 10_000;
 const DECISIONS: usize = 1_000_000;
 const MOVES: u32 = 3_000;
 const SLUGS: [&str; 6] = ["gambling", "violence", "social", "games", "adult", "ads"];
-const NAMES: [&str; 8] = ["a.test", "b.a.test", "c.b.a.test", "x.test", "test", "d.example", "e.d.example", "other.invalid"];
+const NAMES: [&str; 8] = [
+    "a.test",
+    "b.a.test",
+    "c.b.a.test",
+    "x.test",
+    "test",
+    "d.example",
+    "e.d.example",
+    "other.invalid",
+];
 
 /// A fixed seed: a failure is the same for everybody.
 const SEED: u64 = 7;
@@ -49,18 +61,34 @@ fn pick<T: Copy>(chance: &mut StdRng, from: &[T]) -> T {
 }
 
 fn set<T>(value: T) -> Set<T> {
-    Set { value, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH }
+    Set {
+        value,
+        set_by: "model".to_owned(),
+        set_at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 fn switches(chance: &mut StdRng) -> BTreeMap<String, Set<Switch>> {
     let count = chance.random_range(0..4);
-    (0..count).map(|_| (pick(chance, &SLUGS).to_owned(), set(Switch { state: pick(chance, &[State::Block, State::Allow]) }))).collect()
+    (0..count)
+        .map(|_| {
+            (
+                pick(chance, &SLUGS).to_owned(),
+                set(Switch {
+                    state: pick(chance, &[State::Block, State::Allow]),
+                }),
+            )
+        })
+        .collect()
 }
 
 fn own_names(chance: &mut StdRng) -> BTreeMap<Name, Set<OwnName>> {
     let count = chance.random_range(0..6_usize).saturating_sub(2);
     let mut entry = || {
-        let own = OwnName { state: pick(chance, &[State::Block, State::Allow]), scope: pick(chance, &[Scope::Exact, Scope::Subtree]) };
+        let own = OwnName {
+            state: pick(chance, &[State::Block, State::Allow]),
+            scope: pick(chance, &[Scope::Exact, Scope::Subtree]),
+        };
         (Name::parse(pick(chance, &NAMES)).unwrap(), set(own))
     };
     (0..count).map(|_| entry()).collect()
@@ -68,8 +96,26 @@ fn own_names(chance: &mut StdRng) -> BTreeMap<Name, Set<OwnName>> {
 
 fn household(chance: &mut StdRng, number: usize) -> Household {
     let mut household = Household::new(format!("h{number}").parse().unwrap());
-    household.preset = pick(chance, &[None, Some("light"), Some("moderate"), Some("strict"), Some("off")]).map(str::to_owned);
-    household.filtering = pick(chance, &[Filtering::NotAsked, Filtering::On, Filtering::On, Filtering::Off]);
+    household.preset = pick(
+        chance,
+        &[
+            None,
+            Some("light"),
+            Some("moderate"),
+            Some("strict"),
+            Some("off"),
+        ],
+    )
+    .map(str::to_owned);
+    household.filtering = pick(
+        chance,
+        &[
+            Filtering::NotAsked,
+            Filtering::On,
+            Filtering::On,
+            Filtering::Off,
+        ],
+    );
     household.settings.categories = switches(chance);
     household.settings.names = own_names(chance);
     for place in 0..chance.random_range(0..5) {
@@ -79,27 +125,53 @@ fn household(chance: &mut StdRng, number: usize) -> Household {
             person: None,
             identifiers: Vec::new(),
             log: true,
-            settings: Settings { categories: switches(chance), names: own_names(chance), ..Settings::default() },
+            settings: Settings {
+                categories: switches(chance),
+                names: own_names(chance),
+                ..Settings::default()
+            },
         };
-        household.devices.insert(format!("d{place}").parse().unwrap(), device);
+        household
+            .devices
+            .insert(format!("d{place}").parse().unwrap(), device);
     }
     household
 }
 
 fn classification(chance: &mut StdRng, taxonomy: &Taxonomy) -> Classification {
-    let mut set =
-        |most: usize| -> CategorySet { (0..chance.random_range(0..=most)).map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap()).collect() };
-    let (choice, security) = (set(3), set(1));
+    let mut set = |most: usize| -> CategorySet {
+        (0..chance.random_range(0..=most))
+            .map(|_| taxonomy.find(pick(chance, &SLUGS)).unwrap())
+            .collect()
+    };
+    let choice = set(3);
+    let security = set(1);
     let rare = |chance: &mut StdRng| chance.random_range(0..20) == 0;
-    let security = if rare(chance) { security } else { CategorySet::EMPTY };
-    Classification { choice, security, mandatory: rare(chance), never_block: rare(chance), ..Classification::NOTHING }
+    let security = if rare(chance) {
+        security
+    } else {
+        CategorySet::EMPTY
+    };
+    Classification {
+        choice,
+        security,
+        mandatory: rare(chance),
+        never_block: rare(chance),
+        ..Classification::NOTHING
+    }
 }
 
 /// What a list says of a name, read as a person reads it: the longest entry that covers it.
 fn own_list(names: &BTreeMap<Name, Set<OwnName>>, name: &str) -> Option<State> {
-    let covers = |entry: &str, scope| name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")));
-    let covering = names.iter().filter(|(entry, own)| covers(&entry.to_string(), own.value.scope));
-    covering.max_by_key(|(entry, _)| entry.to_string().split('.').count()).map(|(_, own)| own.value.state)
+    let covers = |entry: &str, scope| {
+        name == entry || (scope == Scope::Subtree && name.ends_with(&format!(".{entry}")))
+    };
+    let covering = names
+        .iter()
+        .filter(|(entry, own)| covers(&entry.to_string(), own.value.scope));
+    covering
+        .max_by_key(|(entry, _)| entry.to_string().split('.').count())
+        .map(|(_, own)| own.value.state)
 }
 
 /// The layers in words; returns the layer's name and the categories it blocks for.
@@ -112,9 +184,16 @@ fn model(
     default: &str,
 ) -> (&'static str, BTreeSet<String>) {
     let nothing = BTreeSet::new;
-    let slugs = |set: CategorySet| taxonomy.slugs(set).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    let slugs = |set: CategorySet| {
+        taxonomy
+            .slugs(set)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+    };
     let is_off = household.filtering == Filtering::Off;
-    let device_list = device.and_then(|device| own_list_without(&device.settings.names, name, is_off));
+    let device_list =
+        device.and_then(|device| own_list_without(&device.settings.names, name, is_off));
     let household_list = own_list_without(&household.settings.names, name, is_off);
     if said.mandatory {
         return ("mandatory", nothing());
@@ -122,12 +201,18 @@ fn model(
     if said.never_block {
         return ("never-block", nothing());
     }
-    for (list, layer) in [(device_list, "device-allow"), (household_list, "household-allow")] {
+    for (list, layer) in [
+        (device_list, "device-allow"),
+        (household_list, "household-allow"),
+    ] {
         if list == Some(State::Allow) {
             return (layer, nothing());
         }
     }
-    for (list, layer) in [(device_list, "device-deny"), (household_list, "household-deny")] {
+    for (list, layer) in [
+        (device_list, "device-deny"),
+        (household_list, "household-deny"),
+    ] {
         if list == Some(State::Block) {
             return (layer, nothing());
         }
@@ -137,20 +222,44 @@ fn model(
     }
     let preset = household.preset.as_deref().unwrap_or(default);
     let is_blocked = |slug: &String| {
-        let switch = device.and_then(|device| device.settings.categories.get(slug)).or_else(|| household.settings.categories.get(slug));
+        let switch = device
+            .and_then(|device| device.settings.categories.get(slug))
+            .or_else(|| household.settings.categories.get(slug));
         match switch.map(|switch| switch.value.state) {
             Some(state) => state == State::Block,
-            None => taxonomy.category(taxonomy.find(slug).unwrap()).presets.iter().any(|other| other == preset),
+            None => taxonomy
+                .category(taxonomy.find(slug).unwrap())
+                .presets
+                .iter()
+                .any(|other| other == preset),
         }
     };
-    let blocked: BTreeSet<String> = slugs(said.choice).into_iter().filter(|slug| !is_off && is_blocked(slug)).collect();
-    if blocked.is_empty() { ("default", nothing()) } else { ("category", blocked) }
+    let blocked: BTreeSet<String> = slugs(said.choice)
+        .into_iter()
+        .filter(|slug| !is_off && is_blocked(slug))
+        .collect();
+    if blocked.is_empty() {
+        ("default", nothing())
+    } else {
+        ("category", blocked)
+    }
 }
 
 /// Without filtering a household's own blocks are as if they were not written.
-fn own_list_without(names: &BTreeMap<Name, Set<OwnName>>, name: &str, blocks_are_off: bool) -> Option<State> {
-    let kept = names.iter().filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
-    own_list(&kept.map(|(name, own)| (name.clone(), own.clone())).collect(), name)
+fn own_list_without(
+    names: &BTreeMap<Name, Set<OwnName>>,
+    name: &str,
+    blocks_are_off: bool,
+) -> Option<State> {
+    let kept = names
+        .iter()
+        .filter(|(_, own)| !(blocks_are_off && own.value.state == State::Block));
+    own_list(
+        &kept
+            .map(|(name, own)| (name.clone(), own.clone()))
+            .collect(),
+        name,
+    )
 }
 
 #[test]
@@ -158,21 +267,48 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
     let taxonomy = Taxonomy::shipped();
     let mut chance = chance();
     let default = "light";
-    let defaults = OperatorDefaults { preset: taxonomy.preset(default).unwrap(), ..OperatorDefaults::default() };
+    let defaults = OperatorDefaults {
+        preset: taxonomy.preset(default).unwrap(),
+        ..OperatorDefaults::default()
+    };
     let mut layers: BTreeMap<&str, usize> = BTreeMap::new();
     for number in 0..HOUSEHOLDS {
         let household = household(&mut chance, number);
-        let rules = std::sync::Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, Timestamp::UNIX_EPOCH));
+        let rules = std::sync::Arc::new(HouseholdRules::compile(
+            &household,
+            &taxonomy,
+            defaults,
+            Timestamp::UNIX_EPOCH,
+        ));
         for _ in 0..DECISIONS / HOUSEHOLDS {
             let place = chance.random_range(0..=household.devices.len());
             let device = household.devices.iter().nth(place);
-            let asker = Asker::of(&rules, device.and_then(|(id, _)| rules.device_by_id(id)), Moment::FIRST);
+            let asker = Asker::of(
+                &rules,
+                device.and_then(|(id, _)| rules.device_by_id(id)),
+                Moment::FIRST,
+            );
             let name = pick(&mut chance, &NAMES);
             let said = classification(&mut chance, &taxonomy);
             let verdict = decide(&asker, Name::parse(name).unwrap().borrow(), &said);
-            let (layer, slugs) = model(&household, device.map(|(_, device)| device), name, said, &taxonomy, default);
-            let decided: BTreeSet<String> = taxonomy.slugs(verdict.categories).into_iter().map(str::to_owned).collect();
-            assert_eq!((verdict.layer.as_str(), decided), (layer, slugs), "{name} {said:?} {device:?}\n{household:?}");
+            let (layer, slugs) = model(
+                &household,
+                device.map(|(_, device)| device),
+                name,
+                said,
+                &taxonomy,
+                default,
+            );
+            let decided: BTreeSet<String> = taxonomy
+                .slugs(verdict.categories)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            assert_eq!(
+                (verdict.layer.as_str(), decided),
+                (layer, slugs),
+                "{name} {said:?} {device:?}\n{household:?}"
+            );
             *layers.entry(layer).or_default() += 1;
         }
     }
@@ -184,36 +320,90 @@ fn a_million_decisions_over_ten_thousand_households_equal_the_model() {
 fn a_chain_is_blocked_by_its_first_blocked_name_as_in_the_model() {
     let taxonomy = Taxonomy::shipped();
     let mut household = Household::new("home".parse().unwrap());
-    household.settings.categories.insert("gambling".into(), set(Switch { state: State::Block }));
-    household.settings.names.insert(Name::parse("ok.test").unwrap(), set(OwnName { state: State::Allow, scope: Scope::Exact }));
-    let rules = HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH);
+    household.settings.categories.insert(
+        "gambling".into(),
+        set(Switch {
+            state: State::Block,
+        }),
+    );
+    household.settings.names.insert(
+        Name::parse("ok.test").unwrap(),
+        set(OwnName {
+            state: State::Allow,
+            scope: Scope::Exact,
+        }),
+    );
+    let rules = HouseholdRules::compile(
+        &household,
+        &taxonomy,
+        OperatorDefaults::default(),
+        Timestamp::UNIX_EPOCH,
+    );
     let asker = Asker::of(&rules.into(), None, Moment::FIRST);
-    let gambling = Classification { choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(), ..Classification::NOTHING };
-    let ordered = Classification { mandatory: true, ..Classification::NOTHING };
-    let [free, bets, last] = ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
+    let gambling = Classification {
+        choice: [taxonomy.find("gambling").unwrap()].into_iter().collect(),
+        ..Classification::NOTHING
+    };
+    let ordered = Classification {
+        mandatory: true,
+        ..Classification::NOTHING
+    };
+    let [free, bets, last] =
+        ["free.test", "bets.test", "last.test"].map(|name| Name::parse(name).unwrap());
     let judge = |queried: &str, chain: &[(&Name, Classification)]| {
         let name = Name::parse(queried).unwrap();
         let verdict = decide(&asker, name.borrow(), &Classification::NOTHING);
-        let (verdict, hop) = review(&asker, verdict, chain.iter().map(|(name, said)| (name.borrow(), said)));
+        let (verdict, hop) = review(
+            &asker,
+            verdict,
+            chain.iter().map(|(name, said)| (name.borrow(), said)),
+        );
         (verdict.layer.as_str(), hop)
     };
-    assert_eq!(judge("free.test", &[(&free, Classification::NOTHING)]), ("default", 0));
-    assert_eq!(judge("free.test", &[(&free, Classification::NOTHING), (&bets, gambling), (&last, ordered)]), ("category", 2));
-    assert_eq!(judge("ok.test", &[(&bets, gambling)]), ("household-allow", 0));
-    assert_eq!(judge("ok.test", &[(&bets, gambling), (&last, ordered)]), ("mandatory", 2));
+    assert_eq!(
+        judge("free.test", &[(&free, Classification::NOTHING)]),
+        ("default", 0)
+    );
+    assert_eq!(
+        judge(
+            "free.test",
+            &[
+                (&free, Classification::NOTHING),
+                (&bets, gambling),
+                (&last, ordered)
+            ]
+        ),
+        ("category", 2)
+    );
+    assert_eq!(
+        judge("ok.test", &[(&bets, gambling)]),
+        ("household-allow", 0)
+    );
+    assert_eq!(
+        judge("ok.test", &[(&bets, gambling), (&last, ordered)]),
+        ("mandatory", 2)
+    );
 }
 
-/// A network of few: so that they meet, contain each other, and have every length that the code treats differently.
+/// A network of few: so that they meet, contain each other, and have every length that the code
+/// treats differently.
 fn network(chance: &mut StdRng) -> IpNet {
     let [site, host] = [4, 8].map(|most| chance.random_range(0..most));
     if chance.random_range(0..400) == 0 {
         return pick(chance, &["0.0.0.0/0", "::/0"]).parse().unwrap();
     }
     if chance.random() {
-        IpNet::new(IpAddr::from([10, 0, site as u8, host as u8]), pick(chance, &[22, 24, 30, 31, 32])).unwrap().trunc()
+        IpNet::new(
+            IpAddr::from([10, 0, site as u8, host as u8]),
+            pick(chance, &[22, 24, 30, 31, 32]),
+        )
+        .unwrap()
+        .trunc()
     } else {
         let address = IpAddr::from([0x2001, 0xdb8, 0, site << 6, 0, 0, 0, host]);
-        IpNet::new(address, pick(chance, &[48, 56, 64, 65, 125, 126, 128])).unwrap().trunc()
+        IpNet::new(address, pick(chance, &[48, 56, 64, 65, 125, 126, 128]))
+            .unwrap()
+            .trunc()
     }
 }
 
@@ -222,62 +412,112 @@ fn source(chance: &mut StdRng) -> IpAddr {
     match chance.random_range(0..3) {
         0 => IpAddr::from([10, 0, site as u8, host as u8]),
         // The same in another dress: a socket of both families shows it so.
-        1 => Ipv4Addr::new(10, 0, site as u8, host as u8).to_ipv6_mapped().into(),
+        1 => Ipv4Addr::new(10, 0, site as u8, host as u8)
+            .to_ipv6_mapped()
+            .into(),
         _ => IpAddr::from([0x2001, 0xdb8, 0, site << 6, 0, 0, 0, host]),
     }
 }
 
-/// A household with some of few networks, MAC addresses and device addresses, and masks that tell whose they are.
+/// A household with some of few networks, MAC addresses and device addresses, and masks that tell
+/// whose they are.
 fn coded_household(chance: &mut StdRng, number: u16, version: u32) -> Household {
-    let code = Code { household: number, device: 0, version };
+    let code = Code {
+        household: number,
+        device: 0,
+        version,
+    };
     let mut household = Household::new(format!("h{number}").parse().unwrap());
     household.settings.categories = code.switches();
-    household.networks = (0..chance.random_range(0..5)).map(|_| network(chance)).collect();
+    household.networks = (0..chance.random_range(0..5))
+        .map(|_| network(chance))
+        .collect();
     for place in 0..chance.random_range(0..4) {
         let identifiers = (0..chance.random_range(0..3)).map(|_| match chance.random_range(0..4) {
             0 => Identifier::Address(source(chance)),
             _ => Identifier::Mac(Mac([2, 0, 0, 0, 0, chance.random_range(0..24)])),
         });
-        let device = coded::device(Code { device: place + 1, ..code }, identifiers.collect());
-        household.devices.insert(format!("d{place}").parse().unwrap(), device);
+        let device = coded::device(
+            Code {
+                device: place + 1,
+                ..code
+            },
+            identifiers.collect(),
+        );
+        household
+            .devices
+            .insert(format!("d{place}").parse().unwrap(), device);
     }
     household
 }
 
 /// The place of the first device with this identifier, and one.
 fn device_of(household: &Household, is_it: impl Fn(&Identifier) -> bool) -> Option<u8> {
-    let place = household.devices.values().position(|device| device.identifiers.iter().any(&is_it))?;
+    let place = household
+        .devices
+        .values()
+        .position(|device| device.identifiers.iter().any(&is_it))?;
     Some(place as u8 + 1)
 }
 
-/// Whom a search finds: whose rules hold, which hold beside them because they are asserted, and by what.
+/// Whom a search finds: whose rules hold, which hold beside them because they are asserted, and by
+/// what.
 type Found = (Option<Code>, Option<Code>, IdentitySource);
 
 /// Who asks, found by looking at everybody.
-fn naive_search(there: &BTreeMap<Id, Household>, source: IpAddr, mac: Option<Mac>, trust: Trust) -> Found {
+fn naive_search(
+    there: &BTreeMap<Id, Household>,
+    source: IpAddr,
+    mac: Option<Mac>,
+    trust: Trust,
+) -> Found {
     let source = source.to_canonical();
-    let has_mac = |identifier: &Identifier| mac.is_some_and(|mac| *identifier == Identifier::Mac(mac));
+    let has_mac =
+        |identifier: &Identifier| mac.is_some_and(|mac| *identifier == Identifier::Mac(mac));
     let has_address = |identifier: &Identifier| matches!(identifier, Identifier::Address(address) if address.to_canonical() == source);
-    let around = there.values().flat_map(|household| household.networks.iter().map(move |network| (network, household)));
-    let around = around.filter(|(network, _)| network.contains(&source)).max_by_key(|(network, _)| network.prefix_len());
-    let owners: Vec<&Household> = there.values().filter(|household| device_of(household, has_mac).is_some()).collect();
+    let around = there.values().flat_map(|household| {
+        household
+            .networks
+            .iter()
+            .map(move |network| (network, household))
+    });
+    let around = around
+        .filter(|(network, _)| network.contains(&source))
+        .max_by_key(|(network, _)| network.prefix_len());
+    let owners: Vec<&Household> = there
+        .values()
+        .filter(|household| device_of(household, has_mac).is_some())
+        .collect();
     let code = |household: &Household, device: u8| {
-        Some(Code { household: household.id.as_str()[1..].parse().unwrap(), device, version: household.version as u32 })
+        Some(Code {
+            household: household.id.as_str()[1..].parse().unwrap(),
+            device,
+            version: household.version as u32,
+        })
     };
     match (around, &owners[..]) {
         (Some((_, household)), _) => {
             let by_mac = device_of(household, has_mac);
-            let by_address = device_of(household, has_address).filter(|_| mac.is_none() || trust != Trust::Forwarder);
+            let by_address = device_of(household, has_address)
+                .filter(|_| mac.is_none() || trust != Trust::Forwarder);
             match (by_address, by_mac) {
-                (Some(device), None) if mac.is_none() => (code(household, device), None, IdentitySource::Address),
-                (Some(device), other) if other != Some(device) => {
-                    (code(household, device), code(household, other.unwrap_or(0)), IdentitySource::Address)
+                (Some(device), None) if mac.is_none() => {
+                    (code(household, device), None, IdentitySource::Address)
                 }
+                (Some(device), other) if other != Some(device) => (
+                    code(household, device),
+                    code(household, other.unwrap_or(0)),
+                    IdentitySource::Address,
+                ),
                 (_, Some(device)) => (code(household, device), None, IdentitySource::Mac),
                 (_, None) => (code(household, 0), None, IdentitySource::Network),
             }
         }
-        (None, [owner]) if trust != Trust::Household => (code(owner, device_of(owner, has_mac).unwrap()), None, IdentitySource::Mac),
+        (None, [owner]) if trust != Trust::Household => (
+            code(owner, device_of(owner, has_mac).unwrap()),
+            None,
+            IdentitySource::Mac,
+        ),
         _ => (None, None, IdentitySource::Unknown),
     }
 }
@@ -298,22 +538,47 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
         } else {
             let mut household = coded_household(&mut chance, number, version);
             household.version = version.into();
-            directory.install(HouseholdRules::compile(&household, &taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH));
+            directory.install(HouseholdRules::compile(
+                &household,
+                &taxonomy,
+                OperatorDefaults::default(),
+                Timestamp::UNIX_EPOCH,
+            ));
             // A network is the last one's that claims it.
-            there.values_mut().for_each(|other| other.networks.retain(|network| !household.networks.contains(network)));
+            there.values_mut().for_each(|other| {
+                other
+                    .networks
+                    .retain(|network| !household.networks.contains(network))
+            });
             there.insert(id.clone(), household);
         }
         for _ in 0..10 {
             let source = source(&mut chance);
-            let mac = chance.random::<bool>().then(|| Mac([2, 0, 0, 0, 0, chance.random_range(0..24)]));
-            let trust = pick(&mut chance, &[Trust::Household, Trust::Network, Trust::Forwarder]);
+            let mac = chance
+                .random::<bool>()
+                .then(|| Mac([2, 0, 0, 0, 0, chance.random_range(0..24)]));
+            let trust = pick(
+                &mut chance,
+                &[Trust::Household, Trust::Network, Trust::Forwarder],
+            );
             let (code, asserted, by) = naive_search(&there, source, mac, trust);
             let identity = directory.identify(source, mac, trust, Moment::FIRST);
-            let other = identity.asker.asserted().map(|other| Code::read(other.blocked()).unwrap());
-            assert_eq!((Code::read(identity.asker.blocked()), other, identity.source), (code, asserted, by), "{source} {mac:?} {trust:?}");
+            let other = identity
+                .asker
+                .asserted()
+                .map(|other| Code::read(other.blocked()).unwrap());
+            assert_eq!(
+                (Code::read(identity.asker.blocked()), other, identity.source),
+                (code, asserted, by),
+                "{source} {mac:?} {trust:?}"
+            );
             let event = match (mac, by) {
-                (Some(_), IdentitySource::Unknown) if trust == Trust::Household => Some(IdentityEvent::UntrustedPeer),
-                (Some(_), IdentitySource::Address) if asserted.is_some_and(|asserted| asserted.device > 0) => {
+                (Some(_), IdentitySource::Unknown) if trust == Trust::Household => {
+                    Some(IdentityEvent::UntrustedPeer)
+                }
+                (Some(_), IdentitySource::Address)
+                    if asserted.is_some_and(|asserted| asserted.device > 0) =>
+                {
                     Some(IdentityEvent::OtherDevice)
                 }
                 (Some(_), by) if by != IdentitySource::Mac => Some(IdentityEvent::UnknownMac),
@@ -322,9 +587,16 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
             assert_eq!(identity.event, event);
             let (by_address, ..) = naive_search(&there, source, None, Trust::Household);
             let household = directory.household_of(source);
-            assert_eq!(household.map(|rules| rules.id().to_owned()), by_address.as_ref().map(|code| format!("h{}", code.household)));
+            assert_eq!(
+                household.map(|rules| rules.id().to_owned()),
+                by_address
+                    .as_ref()
+                    .map(|code| format!("h{}", code.household))
+            );
             let is_inside = by_address.is_some();
-            *found.entry(format!("{by:?} {event:?} {is_inside}")).or_default() += 1;
+            *found
+                .entry(format!("{by:?} {event:?} {is_inside}"))
+                .or_default() += 1;
         }
         assert_eq!(directory.len(), there.len());
         let live = directory.household(&id);
@@ -332,12 +604,22 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
         if let Some(live) = live {
             let household = &there[&id];
             assert_eq!(live.networks().collect::<BTreeSet<_>>(), household.networks);
-            assert_eq!((live.id(), live.version()), (id.as_str(), household.version));
+            assert_eq!(
+                (live.id(), live.version()),
+                (id.as_str(), household.version)
+            );
             for (place, device) in (0..).zip(household.devices.keys()) {
-                assert_eq!((live.device_id(place), live.device_by_id(device)), (Some(device.as_str()), Some(place)));
+                assert_eq!(
+                    (live.device_id(place), live.device_by_id(device)),
+                    (Some(device.as_str()), Some(place))
+                );
             }
         }
     }
     println!("{found:?}");
-    assert_eq!(found.len(), 10, "every way to be found or not happened: {found:?}");
+    assert_eq!(
+        found.len(),
+        10,
+        "every way to be found or not happened: {found:?}"
+    );
 }

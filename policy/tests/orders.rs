@@ -1,4 +1,5 @@
-//! Orders, and every layer that meets them: a mandate in force blocks whatever else is said of a name, of what it leads to, or by whom.
+//! Orders, and every layer that meets them: a mandate in force blocks whatever else is said of a
+//! name, of what it leads to, or by whom.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -29,12 +30,16 @@ fn name(text: &str) -> Name {
 }
 
 fn mandate(about: &str) -> Arc<Mandate> {
-    let is_name = about.parse::<ipnet::IpNet>().is_err() && about.parse::<std::net::IpAddr>().is_err();
+    let is_name =
+        about.parse::<ipnet::IpNet>().is_err() && about.parse::<std::net::IpAddr>().is_err();
     let document = Document {
         name: is_name.then(|| about.to_owned()),
         address: (!is_name).then(|| about.to_owned()),
         basis: "sanctions".to_owned(),
-        landing: Some(Landing { v4: Some([192, 0, 2, 80].into()), v6: None }),
+        landing: Some(Landing {
+            v4: Some([192, 0, 2, 80].into()),
+            v6: None,
+        }),
         ..Document::default()
     };
     Arc::new(Mandate::read("m".parse().unwrap(), document).unwrap())
@@ -61,10 +66,18 @@ const LAYERS: [(&str, Layer); 16] = [
 ];
 
 fn lists() -> Arc<Blocklist> {
-    let feeds = [("court", Tier::Mandatory), ("help", Tier::NeverBlock), ("evil", Tier::Security), ("bets", Tier::Choice)];
+    let feeds = [
+        ("court", Tier::Mandatory),
+        ("help", Tier::NeverBlock),
+        ("evil", Tier::Security),
+        ("bets", Tier::Choice),
+    ];
     let mut builder = Builder::new();
     let mut push = |listed: &str, feed: u16, category, action| {
-        let mark = Mark { action, ..Mark::deny(feed, category, Scope::Subtree) };
+        let mark = Mark {
+            action,
+            ..Mark::deny(feed, category, Scope::Subtree)
+        };
         builder.push(name(listed).borrow(), mark).unwrap();
     };
     push("fed.test", 0, NO_CATEGORY, Action::Nxdomain);
@@ -73,7 +86,9 @@ fn lists() -> Arc<Blocklist> {
     push("evil.test", 2, 0, Action::Policy);
     push("bets.test", 3, 1, Action::Policy);
     let header = Header {
-        feeds: feeds.map(|(feed, tier)| FeedSummary::new(feed, tier)).into(),
+        feeds: feeds
+            .map(|(feed, tier)| FeedSummary::new(feed, tier))
+            .into(),
         categories: vec!["malware".to_owned(), "gambling".to_owned()],
         ..Header::of(1, Timestamp::UNIX_EPOCH)
     };
@@ -90,7 +105,9 @@ const NOW: &str = "2030-01-01T12:00:00Z";
 fn asker(filtering: &str, is_paused: bool) -> Asker {
     let set = |what: Value| {
         let mut set = json!({ "set_by": "tests", "set_at": NOW });
-        set.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        set.as_object_mut()
+            .unwrap()
+            .extend(what.as_object().unwrap().clone());
         set
     };
     let own = |state: &str| set(json!({ "state": state, "scope": "subtree" }));
@@ -108,9 +125,21 @@ fn asker(filtering: &str, is_paused: bool) -> Asker {
     if is_paused {
         document["pause"] = set(json!({ "until": later }));
     }
-    let (household, now): (Household, Timestamp) = (serde_json::from_value(document).unwrap(), NOW.parse().unwrap());
-    let defaults = OperatorDefaults { refused: Refused { canary: true, relay: true }, ..OperatorDefaults::default() };
-    let rules = Arc::new(HouseholdRules::compile(&household, &Taxonomy::shipped(), defaults, now));
+    let household: Household = serde_json::from_value(document).unwrap();
+    let now: Timestamp = NOW.parse().unwrap();
+    let defaults = OperatorDefaults {
+        refused: Refused {
+            canary: true,
+            relay: true,
+        },
+        ..OperatorDefaults::default()
+    };
+    let rules = Arc::new(HouseholdRules::compile(
+        &household,
+        &Taxonomy::shipped(),
+        defaults,
+        now,
+    ));
     let phone = rules.device_by_id(&"phone".parse().unwrap());
     Asker::of(&rules, phone, Moment::of(now))
 }
@@ -121,22 +150,51 @@ fn an_order_beats_every_layer_that_it_meets() {
     let (asker, paused) = (asker("on", false), asker("on", true));
     let mut met = HashSet::new();
     for (asked, layer) in LAYERS {
-        let judge = |asker: &Asker, lists: &Blocklist| decide(asker, name(asked).borrow(), &lists.classify(name(asked).borrow()));
-        assert_eq!(judge(&asker, &lists).layer, layer, "{asked} without an order");
+        let judge = |asker: &Asker, lists: &Blocklist| {
+            decide(
+                asker,
+                name(asked).borrow(),
+                &lists.classify(name(asked).borrow()),
+            )
+        };
+        assert_eq!(
+            judge(&asker, &lists).layer,
+            layer,
+            "{asked} without an order"
+        );
         met.extend([layer, judge(&paused, &lists).layer]);
         for about in [asked, asked.rsplit('.').next().unwrap()] {
             let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
             for asker in [&asker, &paused] {
                 let verdict = judge(asker, &ordered);
                 let decided = (verdict.layer, verdict.action, verdict.feed);
-                assert_eq!(decided, (Layer::Mandatory, Action::Ordered, None), "{asked} under an order of {about}");
-                assert_eq!(ordered.mandates().get(verdict.ordered().unwrap()).unwrap().id.as_str(), "m");
+                assert_eq!(
+                    decided,
+                    (Layer::Mandatory, Action::Ordered, None),
+                    "{asked} under an order of {about}"
+                );
+                assert_eq!(
+                    ordered
+                        .mandates()
+                        .get(verdict.ordered().unwrap())
+                        .unwrap()
+                        .id
+                        .as_str(),
+                    "m"
+                );
                 let over_tcp = ordered.classify(name(asked).borrow()).over_tcp();
-                assert_eq!(decide(asker, name(asked).borrow(), &over_tcp).layer, Layer::Mandatory, "{asked} over TCP");
+                assert_eq!(
+                    decide(asker, name(asked).borrow(), &over_tcp).layer,
+                    Layer::Mandatory,
+                    "{asked} over TCP"
+                );
             }
         }
     }
-    let missed: Vec<Layer> = Layer::ALL.into_iter().filter(|layer| !met.contains(layer)).collect();
+    let missed: Vec<Layer> = Layer::ALL
+        .into_iter()
+        .filter(|layer| !met.contains(layer))
+        .collect();
     assert!(missed.is_empty(), "{missed:?}");
 }
 
@@ -144,7 +202,10 @@ fn an_order_beats_every_layer_that_it_meets() {
 fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
     let lists = lists();
     let address = name_of_address("203.0.113.7".parse().unwrap());
-    for (about, behind) in [("behind.test", name("www.behind.test")), ("203.0.113.0/24", address)] {
+    for (about, behind) in [
+        ("behind.test", name("www.behind.test")),
+        ("203.0.113.0/24", address),
+    ] {
         let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate(about)])));
         let class = match about.parse::<ipnet::IpNet>() {
             Ok(_) => ordered.classify_address("203.0.113.7".parse().unwrap()),
@@ -152,10 +213,23 @@ fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
         };
         for (asked, layer) in LAYERS {
             let asker = asker("on", false);
-            let queried = decide(&asker, name(asked).borrow(), &ordered.classify(name(asked).borrow()));
-            let (verdict, hop) = review(&asker, queried, std::iter::once((behind.borrow(), &class)));
-            let expected = if layer.blocks() { (layer, 0) } else { (Layer::Mandatory, 1) };
-            assert_eq!((verdict.layer, hop), expected, "{asked} that leads to {about}");
+            let queried = decide(
+                &asker,
+                name(asked).borrow(),
+                &ordered.classify(name(asked).borrow()),
+            );
+            let (verdict, hop) =
+                review(&asker, queried, std::iter::once((behind.borrow(), &class)));
+            let expected = if layer.blocks() {
+                (layer, 0)
+            } else {
+                (Layer::Mandatory, 1)
+            };
+            assert_eq!(
+                (verdict.layer, hop),
+                expected,
+                "{asked} that leads to {about}"
+            );
         }
     }
 }
@@ -164,11 +238,21 @@ fn an_order_on_an_aliass_target_beats_every_layer_that_does_not_block() {
 fn an_order_holds_where_nothing_is_filtered_and_for_nobody_in_particular() {
     let ordered = lists().ordered(&Arc::new(Mandates::of(vec![mandate("free.test")])));
     let stranger = Household::new("x".parse().unwrap());
-    let stranger = HouseholdRules::compile(&stranger, &Taxonomy::shipped(), OperatorDefaults::default(), NOW.parse().unwrap());
+    let stranger = HouseholdRules::compile(
+        &stranger,
+        &Taxonomy::shipped(),
+        OperatorDefaults::default(),
+        NOW.parse().unwrap(),
+    );
     let nobody = Asker::of(&Arc::new(stranger), None, Moment::of(NOW.parse().unwrap()));
     for asker in [asker("off", false), asker("not_asked", false), nobody] {
         assert_eq!(
-            decide(&asker, name("www.free.test").borrow(), &ordered.classify(name("www.free.test").borrow())).layer,
+            decide(
+                &asker,
+                name("www.free.test").borrow(),
+                &ordered.classify(name("www.free.test").borrow())
+            )
+            .layer,
             Layer::Mandatory
         );
     }
@@ -183,14 +267,34 @@ fn orders_hang_on_every_generation_and_are_no_part_of_its_header() {
     let ordered = live.current();
     assert!(!before.has_addresses() && ordered.has_addresses());
     assert_ne!(before.stamp(), ordered.stamp());
-    assert_eq!((before.sha256(), before.header()), (ordered.sha256(), ordered.header()));
+    assert_eq!(
+        (before.sha256(), before.header()),
+        (ordered.sha256(), ordered.header())
+    );
     // What continues the lists continues the orders, however it was made.
     let next = ordered.with(&[], &Taxonomy::shipped()).unwrap();
-    for next in [next, before.with(&[], &Taxonomy::shipped()).unwrap(), lists()] {
+    for next in [
+        next,
+        before.with(&[], &Taxonomy::shipped()).unwrap(),
+        lists(),
+    ] {
         live.install(next);
-        assert_eq!(live.load().stamp(), ordered.stamp(), "the same lists under the same orders");
-        assert!(live.load().classify_address("203.0.113.7".parse().unwrap()).mandatory);
-        assert!(!live.load().classify_address("203.0.113.8".parse().unwrap()).mandatory);
+        assert_eq!(
+            live.load().stamp(),
+            ordered.stamp(),
+            "the same lists under the same orders"
+        );
+        assert!(
+            live.load()
+                .classify_address("203.0.113.7".parse().unwrap())
+                .mandatory
+        );
+        assert!(
+            !live
+                .load()
+                .classify_address("203.0.113.8".parse().unwrap())
+                .mandatory
+        );
     }
     register.remove(&"m".parse().unwrap(), Timestamp::UNIX_EPOCH);
     assert_eq!(live.load().stamp(), before.stamp());

@@ -1,4 +1,5 @@
-//! Readers and a writer at once: whoever asks gets a mask that was installed for that very line, and never an older one than before.
+//! Readers and a writer at once: whoever asks gets a mask that was installed for that very line,
+//! and never an older one than before.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -56,19 +57,36 @@ fn around(address: IpAddr, length: u8) -> IpNet {
 }
 
 fn rules(taxonomy: &Taxonomy, household: u16, version: u32, networks: &[IpNet]) -> HouseholdRules {
-    let code = Code { household, device: 0, version };
+    let code = Code {
+        household,
+        device: 0,
+        version,
+    };
     let mut document = Household::new(format!("h{household}").parse().unwrap());
     document.settings.categories = code.switches();
     document.networks = networks.iter().copied().collect();
-    let device = coded::device(Code { device: 1, ..code }, vec![Identifier::Mac(mac(household))]);
+    let device = coded::device(
+        Code { device: 1, ..code },
+        vec![Identifier::Mac(mac(household))],
+    );
     document.devices.insert("d".parse().unwrap(), device);
-    HouseholdRules::compile(&document, taxonomy, OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH)
+    HouseholdRules::compile(
+        &document,
+        taxonomy,
+        OperatorDefaults::default(),
+        jiff::Timestamp::UNIX_EPOCH,
+    )
 }
 
-/// Networks that cover a steady line, differently from time to time: by the digest or only by the record, long or short.
+/// Networks that cover a steady line, differently from time to time: by the digest or only by the
+/// record, long or short.
 fn networks(chance: &mut StdRng, line: u16) -> Vec<IpNet> {
     let address = steady(line);
-    let mut networks: Vec<IpNet> = [24, 30, 32].into_iter().filter(|_| chance.random()).map(|length| around(address, length)).collect();
+    let mut networks: Vec<IpNet> = [24, 30, 32]
+        .into_iter()
+        .filter(|_| chance.random())
+        .map(|length| around(address, length))
+        .collect();
     if networks.is_empty() {
         networks.push(around(address, 28));
     }
@@ -87,13 +105,30 @@ fn write(directory: &Directory, taxonomy: &Taxonomy, is_read_often: impl Fn(u32)
         }
         let line = chance.random_range(0..LINES);
         match chance.random_range(0..3) {
-            0 => directory.install(rules(taxonomy, STEADY + line, version, &networks(&mut chance, line))),
+            0 => directory.install(rules(
+                taxonomy,
+                STEADY + line,
+                version,
+                &networks(&mut chance, line),
+            )),
             1 => {
                 let owner = if chance.random() { MOVING } else { OTHER } + line;
-                directory.install(rules(taxonomy, owner, version, &[around(moving(line), 56 + line as u8)]));
+                directory.install(rules(
+                    taxonomy,
+                    owner,
+                    version,
+                    &[around(moving(line), 56 + line as u8)],
+                ));
             }
-            _ if chance.random() => directory.remove(&format!("h{}", PASSING + line).parse().unwrap()),
-            _ => directory.install(rules(taxonomy, PASSING + line, version, &[around(passing(line), 32)])),
+            _ if chance.random() => {
+                directory.remove(&format!("h{}", PASSING + line).parse().unwrap())
+            }
+            _ => directory.install(rules(
+                taxonomy,
+                PASSING + line,
+                version,
+                &[around(passing(line), 32)],
+            )),
         }
     }
 }
@@ -109,16 +144,32 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool, reads: &AtomicU6
             _ => (passing(line), [PASSING + line; 2]),
         };
         let mac = chance.random::<bool>().then(|| mac(owners[0]));
-        let code = Code::read(directory.identify(source, mac, false, policy::moment::Moment::FIRST).asker.blocked());
+        let code = Code::read(
+            directory
+                .identify(source, mac, false, policy::moment::Moment::FIRST)
+                .asker
+                .blocked(),
+        );
         reads.fetch_add(1, Ordering::Relaxed);
         let Some(code) = code else {
-            assert_eq!(owners[0], PASSING + line, "{source} has a household at every moment");
+            assert_eq!(
+                owners[0],
+                PASSING + line,
+                "{source} has a household at every moment"
+            );
             continue;
         };
         assert!(owners.contains(&code.household), "{source} is {code:?}");
-        assert_eq!(code.device == 1, mac.is_some() && code.household == owners[0], "{source} is {code:?}");
+        assert_eq!(
+            code.device == 1,
+            mac.is_some() && code.household == owners[0],
+            "{source} is {code:?}"
+        );
         let newest = newest.entry(source).or_default();
-        assert!(code.version >= *newest, "{source} is {code:?} after version {newest}");
+        assert!(
+            code.version >= *newest,
+            "{source} is {code:?} after version {newest}"
+        );
         *newest = code.version;
     }
 }
@@ -128,22 +179,42 @@ fn readers_never_see_a_torn_foreign_or_older_mask_while_all_moves() {
     let taxonomy = coded::taxonomy();
     let directory = Directory::new(OperatorDefaults::default());
     for line in 0..LINES {
-        directory.install(rules(&taxonomy, STEADY + line, 0, &[around(steady(line), 24)]));
-        directory.install(rules(&taxonomy, MOVING + line, 0, &[around(moving(line), 56 + line as u8)]));
+        directory.install(rules(
+            &taxonomy,
+            STEADY + line,
+            0,
+            &[around(steady(line), 24)],
+        ));
+        directory.install(rules(
+            &taxonomy,
+            MOVING + line,
+            0,
+            &[around(moving(line), 56 + line as u8)],
+        ));
     }
-    let (is_over, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+    let is_over = AtomicBool::new(false);
+    let reads = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let readers = [1, 2].map(|seed| {
             scope.spawn({
-                let (directory, is_over, reads) = (&directory, &is_over, &reads);
+                let directory = &directory;
+                let is_over = &is_over;
+                let reads = &reads;
                 move || read(directory, seed, is_over, reads)
             })
         });
         // A reader that failed is waited for no longer.
         let is_failing = || readers.iter().any(|reader| reader.is_finished());
-        write(&directory, &taxonomy, |writes| reads.load(Ordering::Relaxed) >= writes.into() || is_failing());
+        write(&directory, &taxonomy, |writes| {
+            reads.load(Ordering::Relaxed) >= writes.into() || is_failing()
+        });
         is_over.store(true, Ordering::Relaxed);
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().unwrap());
     });
-    println!("{} reads during {WRITES} writes", reads.load(Ordering::Relaxed));
+    println!(
+        "{} reads during {WRITES} writes",
+        reads.load(Ordering::Relaxed)
+    );
 }

@@ -1,6 +1,8 @@
-//! Which networks may do what, by the address of the peer: ask, ask without recursion, and assert the identity of others.
+//! Which networks may do what, by the address of the peer: ask, ask without recursion, and assert
+//! the identity of others.
 //!
-//! Networks of households are not known here: the directory knows them, and the engine asks it first.
+//! Networks of households are not known here: the directory knows them, and the engine asks it
+//! first.
 
 use std::net::IpAddr;
 
@@ -9,7 +11,8 @@ use policy::directory::Trust;
 
 use crate::parts::Parts;
 
-/// A set of networks as sorted ranges of addresses: a look-up is one binary search, however many networks an operator has.
+/// A set of networks as sorted ranges of addresses: a look-up is one binary search, however many
+/// networks an operator has.
 #[derive(Debug, Default)]
 pub struct Networks {
     v4: Box<[(u32, u32)]>,
@@ -20,14 +23,22 @@ impl Networks {
     /// These networks, in any order. An IPv4-mapped IPv6 network is the IPv4 network in it.
     #[must_use]
     pub fn of<'n>(networks: impl IntoIterator<Item = &'n IpNet>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let mut v4 = Vec::new();
+        let mut v6 = Vec::new();
         for network in networks {
             match unmapped(*network) {
-                IpNet::V4(network) => v4.push((network.network().to_bits(), network.broadcast().to_bits())),
-                IpNet::V6(network) => v6.push((network.network().to_bits(), network.broadcast().to_bits())),
+                IpNet::V4(network) => {
+                    v4.push((network.network().to_bits(), network.broadcast().to_bits()))
+                }
+                IpNet::V6(network) => {
+                    v6.push((network.network().to_bits(), network.broadcast().to_bits()))
+                }
             }
         }
-        Self { v4: merged(v4), v6: merged(v6) }
+        Self {
+            v4: merged(v4),
+            v6: merged(v6),
+        }
     }
 
     /// Whether an address is in one of them. An IPv4-mapped IPv6 address is the IPv4 address in it.
@@ -42,22 +53,33 @@ impl Networks {
 
 fn unmapped(network: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
-    let IpNet::V6(mapped) = network else { return network };
-    let Some(address) = mapped.addr().to_ipv4_mapped() else { return network };
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let Some(address) = mapped.addr().to_ipv4_mapped() else {
+        return network;
+    };
     let length = mapped.prefix_len().checked_sub(MAPPED_BITS);
-    length.and_then(|length| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
+    length
+        .and_then(|length| Ipv4Net::new(address, length).ok())
+        .map_or(network, IpNet::V4)
 }
 
-/// Ranges in order. Networks contain each other or do not meet, so the first one that begins earlier contains the others.
+/// Ranges in order. Networks contain each other or do not meet, so the first one that begins
+/// earlier contains the others.
 fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
-    ranges.sort_unstable_by(|(first, last), (other_first, other_last)| first.cmp(other_first).then(other_last.cmp(last)));
+    ranges.sort_unstable_by(|(first, last), (other_first, other_last)| {
+        first.cmp(other_first).then(other_last.cmp(last))
+    });
     ranges.dedup_by(|later, earlier| later.1 <= earlier.1);
     ranges.into()
 }
 
 fn is_within<T: Ord + Copy>(ranges: &[(T, T)], bits: T) -> bool {
     let behind = ranges.partition_point(|(first, _)| *first <= bits);
-    behind.checked_sub(1).is_some_and(|place| bits <= ranges[place].1)
+    behind
+        .checked_sub(1)
+        .is_some_and(|place| bits <= ranges[place].1)
 }
 
 /// What peers may do.
@@ -72,15 +94,20 @@ impl Access {
     pub fn of(parts: &Parts) -> Self {
         let is_one_address = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
         Self {
-            asking: Networks::of(parts.allow_from.iter().chain(parts.trusted_peers.iter().filter(is_one_address))),
+            asking: Networks::of(
+                parts
+                    .allow_from
+                    .iter()
+                    .chain(parts.trusted_peers.iter().filter(is_one_address)),
+            ),
             snooping: Networks::of(&parts.snoop_from),
             trusted: Networks::of(&parts.trusted_peers),
             forwarders: Networks::of(parts.trusted_peers.iter().filter(is_one_address)),
         }
     }
 
-    /// Whether a peer of no household may ask. A network that is trusted to assert identities may not for that alone: it is as wide as the
-    /// operator's own side of the lines.
+    /// Whether a peer of no household may ask. A network that is trusted to assert identities may
+    /// not for that alone: it is as wide as the operator's own side of the lines.
     pub fn may_ask(&self, peer: IpAddr) -> bool {
         self.asking.contains(peer)
     }
@@ -92,7 +119,11 @@ impl Access {
 
     /// What the word of a peer is worth that asserts who asks.
     pub fn trust(&self, peer: IpAddr) -> Trust {
-        if self.forwarders.contains(peer) { Trust::Forwarder } else { Trust::from(self.trusted.contains(peer)) }
+        if self.forwarders.contains(peer) {
+            Trust::Forwarder
+        } else {
+            Trust::from(self.trusted.contains(peer))
+        }
     }
 }
 
@@ -101,7 +132,9 @@ mod tests {
     use super::*;
 
     fn networks(text: &str) -> Vec<IpNet> {
-        text.split_whitespace().map(|network| network.parse().unwrap()).collect()
+        text.split_whitespace()
+            .map(|network| network.parse().unwrap())
+            .collect()
     }
 
     #[test]
@@ -151,25 +184,51 @@ mod tests {
 
     #[test]
     fn no_network_holds_nobody_and_the_whole_range_holds_one_family() {
-        let (none, v4, v6) = (Networks::default(), Networks::of(&networks("0.0.0.0/0")), Networks::of(&networks("::/0 ::1/128")));
-        for (address, is_v4) in [("0.0.0.0", true), ("255.255.255.255", true), ("::ffff:192.0.2.1", true), ("::", false), ("ffff::", false)]
-        {
+        let none = Networks::default();
+        let v4 = Networks::of(&networks("0.0.0.0/0"));
+        let v6 = Networks::of(&networks("::/0 ::1/128"));
+        for (address, is_v4) in [
+            ("0.0.0.0", true),
+            ("255.255.255.255", true),
+            ("::ffff:192.0.2.1", true),
+            ("::", false),
+            ("ffff::", false),
+        ] {
             let address = address.parse().unwrap();
-            assert_eq!((none.contains(address), v4.contains(address), v6.contains(address)), (false, is_v4, !is_v4), "{address}");
+            assert_eq!(
+                (
+                    none.contains(address),
+                    v4.contains(address),
+                    v6.contains(address)
+                ),
+                (false, is_v4, !is_v4),
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn many_networks_are_told_apart_as_a_scan_of_them_tells() {
-        // Every third /24 of a /12, and some host addresses between: an operator with many prefixes.
+        // Every third /24 of a /12, and some host addresses between: an operator with many
+        // prefixes.
         let list: Vec<IpNet> = (0..4_096_u32)
             .filter(|number| number % 3 == 0)
-            .map(|number| IpNet::new(IpAddr::V4((0x6440_0000 + (number << 8)).into()), if number % 2 == 0 { 24 } else { 31 }).unwrap())
+            .map(|number| {
+                IpNet::new(
+                    IpAddr::V4((0x6440_0000 + (number << 8)).into()),
+                    if number % 2 == 0 { 24 } else { 31 },
+                )
+                .unwrap()
+            })
             .collect();
         let table = Networks::of(&list);
         for bits in (0x643f_ff00..0x6450_0100_u32).step_by(51) {
             let address = IpAddr::V4(bits.into());
-            assert_eq!(table.contains(address), list.iter().any(|network| network.contains(&address)), "{address}");
+            assert_eq!(
+                table.contains(address),
+                list.iter().any(|network| network.contains(&address)),
+                "{address}"
+            );
         }
     }
 }

@@ -1,8 +1,10 @@
-//! What the Internet said, shared by every household: never a decision, and no household in the key.
+//! What the Internet said, shared by every household: never a decision, and no household in the
+//! key.
 //!
-//! An entry is the wire answer without its OPT record, the places of its TTLs, and the names of its chain. What the lists
-//! say of the name asked for, of its chain and of its addresses lies beside them, stamped with the lists' content, and is renewed by the
-//! first query after a swap. A name that is blocked for whoever asks is never resolved; it has an entry without an answer, so that
+//! An entry is the wire answer without its OPT record, the places of its TTLs, and the names of its
+//! chain. What the lists say of the name asked for, of its chain and of its addresses lies beside
+//! them, stamped with the lists' content, and is renewed by the first query after a swap. A name
+//! that is blocked for whoever asks is never resolved; it has an entry without an answer, so that
 //! it too is looked up in the lists once and not for each query.
 
 use std::{
@@ -32,8 +34,9 @@ use crate::{
     respond::Transport,
 };
 
-/// Octets an entry costs beside its key's name and its message: the entry itself (96), the allocator's rounding of three
-/// allocations, and its place in the cache's tables. Measured: `benches/README.md`, "answer cache".
+/// Octets an entry costs beside its key's name and its message: the entry itself (96), the
+/// allocator's rounding of three allocations, and its place in the cache's tables. Measured:
+/// `benches/README.md`, "answer cache".
 const ENTRY_OVERHEAD_OCTETS: u64 = 200;
 /// What an average entry weighs, for sizing the cache's tables, in octets.
 const ENTRY_TYPICAL_OCTETS: u64 = 320;
@@ -41,11 +44,14 @@ const ENTRY_TYPICAL_OCTETS: u64 = 320;
 const KEY_TAIL_OCTETS: usize = 4;
 /// Places of a worker's window: half a mebibyte of them, which a core's own cache holds.
 const WINDOW_PLACES: usize = 1 << 14;
-/// The largest message that a window holds on to, in octets: it may outlive its place in the cache, beside the budget.
+/// The largest message that a window holds on to, in octets: it may outlive its place in the cache,
+/// beside the budget.
 const WINDOW_MESSAGE_MAX: usize = 1_232;
-/// Every so often what a window answers is asked of the cache too, so that the cache knows what is popular and keeps it.
+/// Every so often what a window answers is asked of the cache too, so that the cache knows what is
+/// popular and keeps it.
 const WINDOW_USES: u8 = 64;
-/// Addresses of an answer whose listings are no weight of their own: nearly no answer has more, and nearly no address is listed.
+/// Addresses of an answer whose listings are no weight of their own: nearly no answer has more, and
+/// nearly no address is listed.
 const ADDRESSES_FREE: usize = 16;
 /// What the listing of each further address costs, in octets, its name on the heap included.
 const LISTED_ADDRESS_OCTETS: usize = size_of::<(Name, Classification)>() + 80;
@@ -54,8 +60,9 @@ const ALIKE_LOOKED_BACK: usize = 16;
 /// Stands for lists that never were; a real stamp is a part of a SHA-256.
 const NO_STAMP: u64 = u64::MAX;
 
-/// The question an answer is kept under: lower-case wire name, type, class. Nothing is validated and no signature is kept, so DO and CD
-/// make no difference to an answer; where they do, they must come back in here.
+/// The question an answer is kept under: lower-case wire name, type, class. Nothing is validated
+/// and no signature is kept, so DO and CD make no difference to an answer; where they do, they must
+/// come back in here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(Box<[u8]>);
 
@@ -75,13 +82,19 @@ impl<'a> KeyRef<'a> {
 
     pub(crate) fn new(name: NameRef<'a>, record_type: u16, class: u16) -> Self {
         let ([t0, t1], [c0, c1]) = (record_type.to_be_bytes(), class.to_be_bytes());
-        Self { name, tail: [t0, t1, c0, c1] }
+        Self {
+            name,
+            tail: [t0, t1, c0, c1],
+        }
     }
 
     /// The key of the same question about another name.
     #[must_use]
     pub fn about<'b>(&self, name: NameRef<'b>) -> KeyRef<'b> {
-        KeyRef { name, tail: self.tail }
+        KeyRef {
+            name,
+            tail: self.tail,
+        }
     }
 
     /// A key that lives on its own.
@@ -122,7 +135,8 @@ impl Equivalent<Key> for KeyRef<'_> {
     }
 }
 
-/// What the lists of one generation say of an entry's names: the one asked for, then its chain's, then its listed addresses'.
+/// What the lists of one generation say of an entry's names: the one asked for, then its chain's,
+/// then its listed addresses'.
 struct Classified {
     stamp: u64,
     asked: Classification,
@@ -137,14 +151,29 @@ impl Classified {
         if lists.has_addresses() {
             for_each_address(entry.message(), |address| {
                 let class = lists.classify_address(address);
-                let is_known = || addresses.iter().rev().take(ALIKE_LOOKED_BACK).any(|(_, known)| *known == class);
+                let is_known = || {
+                    addresses
+                        .iter()
+                        .rev()
+                        .take(ALIKE_LOOKED_BACK)
+                        .any(|(_, known)| *known == class)
+                };
                 if class != Classification::NOTHING && !is_known() {
                     addresses.push((name_of_address(address), class));
                 }
             });
         }
-        let chain = entry.chain.iter().map(|name| lists.classify(name.borrow())).collect();
-        Self { stamp: lists.stamp(), asked: lists.classify(name), chain, addresses: addresses.into() }
+        let chain = entry
+            .chain
+            .iter()
+            .map(|name| lists.classify(name.borrow()))
+            .collect();
+        Self {
+            stamp: lists.stamp(),
+            asked: lists.classify(name),
+            chain,
+            addresses: addresses.into(),
+        }
     }
 
     fn says_nothing(&self) -> bool {
@@ -158,22 +187,27 @@ impl Classified {
             stamp: self.stamp,
             asked: self.asked.over_tcp(),
             chain: self.chain.iter().map(|class| class.over_tcp()).collect(),
-            addresses: self.addresses.iter().map(|(name, class)| (name.clone(), class.over_tcp())).collect(),
+            addresses: self
+                .addresses
+                .iter()
+                .map(|(name, class)| (name.clone(), class.over_tcp()))
+                .collect(),
         }
     }
 }
 
 /// What is known of one question.
 pub struct Entry {
-    /// The message (header, question in lower case, sections; no OPT), then the place of each record's TTL in it, two octets
-    /// each. Only header and question as long as the question was not resolved.
+    /// The message (header, question in lower case, sections; no OPT), then the place of each
+    /// record's TTL in it, two octets each. Only header and question as long as the question was
+    /// not resolved.
     octets: Box<[u8]>,
     message_octets: u16,
     /// How many addresses stand in its answer.
     addresses: u16,
     chain: Box<[Name]>,
-    /// The stamp of the lists that say nothing of any of its names. Nearly all names are such names, and then this word is
-    /// all that a query reads.
+    /// The stamp of the lists that say nothing of any of its names. Nearly all names are such
+    /// names, and then this word is all that a query reads.
     unlisted: AtomicU64,
     listed: ArcSwapOption<Classified>,
     stored_s: u32,
@@ -183,33 +217,63 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes a wire answer without OPT. The names and the addresses that it leads to are read from it, so that nothing is sent that was
-    /// not judged.
+    /// Takes a wire answer without OPT. The names and the addresses that it leads to are read from
+    /// it, so that nothing is sent that was not judged.
     ///
-    /// Returns none where the message cannot be walked; that is a fault of ours and is answered SERVFAIL.
+    /// Returns none where the message cannot be walked; that is a fault of ours and is answered
+    /// SERVFAIL.
     #[must_use]
     pub fn new(message: Vec<u8>, ttl_s: u32, now: Duration) -> Option<Self> {
         let message_octets = u16::try_from(message.len()).ok()?;
-        let (chain, mut addresses) = (targets(&message).into(), 0_u16);
+        let chain = targets(&message).into();
+        let mut addresses = 0_u16;
         // A message has no room for as many as would not fit.
         for_each_address(&message, |_| addresses = addresses.saturating_add(1));
         let mut octets = message;
-        ttl_places(&octets)?.iter().for_each(|place| octets.extend(place.to_ne_bytes()));
-        Some(Self { octets: octets.into(), message_octets, addresses, chain, stored_s: seconds(now), ttl_s, ..Self::blank() })
+        ttl_places(&octets)?
+            .iter()
+            .for_each(|place| octets.extend(place.to_ne_bytes()));
+        Some(Self {
+            octets: octets.into(),
+            message_octets,
+            addresses,
+            chain,
+            stored_s: seconds(now),
+            ttl_s,
+            ..Self::blank()
+        })
     }
 
     /// A question that nobody has resolved: it may be blocked all the same.
     #[must_use]
     pub fn unresolved(key: &KeyRef<'_>) -> Self {
         let octets = [&[0; HEADER_OCTETS], key.name.wire(), &key.tail].concat();
-        Self { message_octets: u16::try_from(octets.len()).expect("a question is short"), octets: octets.into(), ..Self::blank() }
+        Self {
+            message_octets: u16::try_from(octets.len()).expect("a question is short"),
+            octets: octets.into(),
+            ..Self::blank()
+        }
     }
 
     /// The same answer, of which nobody has said anything yet.
     #[must_use]
     pub fn unjudged(&self) -> Self {
-        let Self { message_octets, addresses, stored_s, ttl_s, .. } = *self;
-        Self { octets: self.octets.clone(), message_octets, addresses, chain: self.chain.clone(), stored_s, ttl_s, ..Self::blank() }
+        let Self {
+            message_octets,
+            addresses,
+            stored_s,
+            ttl_s,
+            ..
+        } = *self;
+        Self {
+            octets: self.octets.clone(),
+            message_octets,
+            addresses,
+            chain: self.chain.clone(),
+            stored_s,
+            ttl_s,
+            ..Self::blank()
+        }
     }
 
     fn blank() -> Self {
@@ -239,21 +303,27 @@ impl Entry {
         self.age_s(now) < self.ttl_s
     }
 
-    /// Whether it has an answer that is too old to be used, but not by more than `longer`: better than none (RFC 8767).
+    /// Whether it has an answer that is too old to be used, but not by more than `longer`: better
+    /// than none (RFC 8767).
     #[must_use]
     pub fn is_stale_but_servable(&self, now: Duration, longer: Duration) -> bool {
         let age = u64::from(self.age_s(now));
-        self.ttl_s > 0 && age >= u64::from(self.ttl_s) && age < u64::from(self.ttl_s) + longer.as_secs()
+        self.ttl_s > 0
+            && age >= u64::from(self.ttl_s)
+            && age < u64::from(self.ttl_s) + longer.as_secs()
     }
 
-    /// Whether a tenth of its time is left and it lives long enough for that to matter, and nobody was told so before: who is told
-    /// renews it.
+    /// Whether a tenth of its time is left and it lives long enough for that to matter, and nobody
+    /// was told so before: who is told renews it.
     pub fn wants_renewal(&self, now: Duration) -> bool {
         let left = self.ttl_s.saturating_sub(self.age_s(now));
-        self.ttl_s >= RENEWED_FROM_TTL_S && left <= self.ttl_s / 10 && !self.is_renewed.swap(true, Ordering::Relaxed)
+        self.ttl_s >= RENEWED_FROM_TTL_S
+            && left <= self.ttl_s / 10
+            && !self.is_renewed.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether it may be kept at all: an answer with a TTL of zero is for those who asked, RFC 1035 section 3.2.1.
+    /// Whether it may be kept at all: an answer with a TTL of zero is for those who asked, RFC 1035
+    /// section 3.2.1.
     #[must_use]
     pub fn may_be_kept(&self) -> bool {
         self.ttl_s > 0
@@ -263,10 +333,12 @@ impl Entry {
         seconds(now).saturating_sub(self.stored_s)
     }
 
-    /// Whether the name that was asked for exists. Where it leads to another one, the code is that one's (RFC 6604 section 3).
+    /// Whether the name that was asked for exists. Where it leads to another one, the code is that
+    /// one's (RFC 6604 section 3).
     #[must_use]
     pub fn has_name(&self) -> bool {
-        let (code, answers) = (self.message()[3] & 0x0f, number(self.message(), 6).unwrap_or(0));
+        let code = self.message()[3] & 0x0f;
+        let answers = number(self.message(), 6).unwrap_or(0);
         code == Rcode::NoError as u8 || code == Rcode::NxDomain as u8 && answers > 0
     }
 
@@ -282,17 +354,30 @@ impl Entry {
         &self.chain
     }
 
-    /// Judges the name asked for, and its chain and its addresses as well where `with_answer`: an answer that will not be used says
-    /// nothing. Looks into the lists once a generation. Says which hop decided: 0 is the name asked for, then those of [`Self::hops`].
-    pub fn judge(&self, asker: &Asker, name: NameRef<'_>, lists: &Blocklist, with_answer: bool, transport: Transport) -> (Verdict, usize) {
+    /// Judges the name asked for, and its chain and its addresses as well where `with_answer`: an
+    /// answer that will not be used says nothing. Looks into the lists once a generation. Says
+    /// which hop decided: 0 is the name asked for, then those of [`Self::hops`].
+    pub fn judge(
+        &self,
+        asker: &Asker,
+        name: NameRef<'_>,
+        lists: &Blocklist,
+        with_answer: bool,
+        transport: Transport,
+    ) -> (Verdict, usize) {
         if self.unlisted.load(Ordering::Relaxed) == lists.stamp() {
             // Nobody lists anything of it, but a family may have named it, or what it leads to.
             let chain = if with_answer { &*self.chain } else { &[] };
-            let chain = chain.iter().map(|name| (name.borrow(), &Classification::NOTHING));
+            let chain = chain
+                .iter()
+                .map(|name| (name.borrow(), &Classification::NOTHING));
             return judge(asker, name, &Classification::NOTHING, chain);
         }
         let listed = self.listed.load();
-        match listed.as_ref().filter(|current| current.stamp == lists.stamp()) {
+        match listed
+            .as_ref()
+            .filter(|current| current.stamp == lists.stamp())
+        {
             Some(current) => self.judge_by(current, asker, name, with_answer, transport),
             None => self.judge_anew(listed.is_some(), asker, name, lists, with_answer, transport),
         }
@@ -324,33 +409,67 @@ impl Entry {
         verdict
     }
 
-    fn judge_by(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool, transport: Transport) -> (Verdict, usize) {
+    fn judge_by(
+        &self,
+        by: &Classified,
+        asker: &Asker,
+        name: NameRef<'_>,
+        with_answer: bool,
+        transport: Transport,
+    ) -> (Verdict, usize) {
         let judged = self.review(by, asker, name, with_answer);
         let wants_tcp = judged.0.action == Action::TcpOnly && judged.0.is_block();
-        if wants_tcp && transport == Transport::Tcp { self.judge_over_tcp(by, asker, name, with_answer) } else { judged }
+        if wants_tcp && transport == Transport::Tcp {
+            self.judge_over_tcp(by, asker, name, with_answer)
+        } else {
+            judged
+        }
     }
 
     /// The client has come over TCP as it was asked to: what others say is left.
     #[cold]
     #[inline(never)]
-    fn judge_over_tcp(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool) -> (Verdict, usize) {
+    fn judge_over_tcp(
+        &self,
+        by: &Classified,
+        asker: &Asker,
+        name: NameRef<'_>,
+        with_answer: bool,
+    ) -> (Verdict, usize) {
         self.review(&by.over_tcp(), asker, name, with_answer)
     }
 
-    fn review(&self, by: &Classified, asker: &Asker, name: NameRef<'_>, with_answer: bool) -> (Verdict, usize) {
-        let (chain, addresses) = if with_answer { (&*self.chain, &*by.addresses) } else { (&[] as &[_], &[] as &[_]) };
+    fn review(
+        &self,
+        by: &Classified,
+        asker: &Asker,
+        name: NameRef<'_>,
+        with_answer: bool,
+    ) -> (Verdict, usize) {
+        let (chain, addresses) = if with_answer {
+            (&*self.chain, &*by.addresses)
+        } else {
+            (&[] as &[_], &[] as &[_])
+        };
         let chain = chain.iter().map(Name::borrow).zip(&by.chain);
         let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
         judge(asker, name, &by.asked, chain.chain(addresses))
     }
 
-    /// The names that hops of a verdict under these lists are about, behind the one asked for: the chain's, and those that stand for listed
-    /// addresses (`policy::key`).
+    /// The names that hops of a verdict under these lists are about, behind the one asked for: the
+    /// chain's, and those that stand for listed addresses (`policy::key`).
     #[must_use]
     pub fn hops(&self, lists: &Blocklist) -> Vec<Name> {
         let listed = self.listed.load();
-        let addresses = listed.as_ref().filter(|current| current.stamp == lists.stamp()).map_or(&[][..], |current| &current.addresses);
-        self.chain.iter().chain(addresses.iter().map(|(name, _)| name)).cloned().collect()
+        let addresses = listed
+            .as_ref()
+            .filter(|current| current.stamp == lists.stamp())
+            .map_or(&[][..], |current| &current.addresses);
+        self.chain
+            .iter()
+            .chain(addresses.iter().map(|(name, _)| name))
+            .cloned()
+            .collect()
     }
 
     /// Writes one TTL in seconds into all records of a copy of the message.
@@ -372,7 +491,8 @@ impl Entry {
     }
 }
 
-/// Answers that live shorter are not asked again before their end, in seconds: a tenth of that is less than a resolution.
+/// Answers that live shorter are not asked again before their end, in seconds: a tenth of that is
+/// less than a resolution.
 const RENEWED_FROM_TTL_S: u32 = 10;
 
 /// Seconds since the start, as an entry keeps them: enough for 136 years.
@@ -386,7 +506,10 @@ fn ttl_places(wire: &[u8]) -> Option<Vec<u16>> {
     for _ in 0..number(wire, 4)? {
         at = skip_name(wire, at)? + 4;
     }
-    let records = (6..12).step_by(2).map(|place| number(wire, place).map(usize::from)).sum::<Option<usize>>()?;
+    let records = (6..12)
+        .step_by(2)
+        .map(|place| number(wire, place).map(usize::from))
+        .sum::<Option<usize>>()?;
     let mut places = Vec::with_capacity(records.min(wire.len()));
     for _ in 0..records {
         at = skip_name(wire, at)?;
@@ -402,8 +525,13 @@ struct ByOctets;
 impl Weighter<Key, Arc<Entry>> for ByOctets {
     fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
         let per_name = size_of::<Name>() + size_of::<Classification>();
-        let chain: usize = entry.chain.iter().map(|name| name.borrow().wire().len() + per_name).sum();
-        let addresses = usize::from(entry.addresses).saturating_sub(ADDRESSES_FREE) * LISTED_ADDRESS_OCTETS;
+        let chain: usize = entry
+            .chain
+            .iter()
+            .map(|name| name.borrow().wire().len() + per_name)
+            .sum();
+        let addresses =
+            usize::from(entry.addresses).saturating_sub(ADDRESSES_FREE) * LISTED_ADDRESS_OCTETS;
         (key.0.len() + entry.octets.len() + chain + addresses) as u64 + ENTRY_OVERHEAD_OCTETS
     }
 }
@@ -415,7 +543,9 @@ impl AnswerCache {
     /// A cache that holds at most `budget` octets.
     #[must_use]
     pub fn new(budget: u64) -> Self {
-        let items = usize::try_from(budget / ENTRY_TYPICAL_OCTETS).unwrap_or(usize::MAX).max(16);
+        let items = usize::try_from(budget / ENTRY_TYPICAL_OCTETS)
+            .unwrap_or(usize::MAX)
+            .max(16);
         Self(Cache::with_weighter(items, budget, ByOctets))
     }
 
@@ -431,7 +561,8 @@ impl AnswerCache {
         self.0.get(key)
     }
 
-    /// Keeps what is known. An entry that is heavier than one shard's part of the budget is not kept.
+    /// Keeps what is known. An entry that is heavier than one shard's part of the budget is not
+    /// kept.
     pub fn insert(&self, key: Key, entry: Arc<Entry>) {
         self.0.insert(key, entry);
     }
@@ -443,10 +574,12 @@ impl AnswerCache {
     }
 }
 
-/// What one worker was asked lately: a way past the shared cache's locks and counters for the names that everybody asks.
+/// What one worker was asked lately: a way past the shared cache's locks and counters for the names
+/// that everybody asks.
 ///
-/// It holds what the cache held. Nothing ever changes an entry but its classification, which is inside of it; one that is of no
-/// more use (too old, or never resolved) is asked of the cache again, see [`Self::find_newer`].
+/// It holds what the cache held. Nothing ever changes an entry but its classification, which is
+/// inside of it; one that is of no more use (too old, or never resolved) is asked of the cache
+/// again, see [`Self::find_newer`].
 pub struct Window {
     places: Box<[Option<Place>]>,
     hasher: RandomState,
@@ -462,13 +595,19 @@ impl Window {
     /// A worker's window.
     #[must_use]
     pub fn new() -> Self {
-        Self { places: (0..WINDOW_PLACES).map(|_| None).collect(), hasher: RandomState::default() }
+        Self {
+            places: (0..WINDOW_PLACES).map(|_| None).collect(),
+            hasher: RandomState::default(),
+        }
     }
 
     /// None: for those who ask rarely.
     #[must_use]
     pub fn none() -> Self {
-        Self { places: Box::default(), hasher: RandomState::default() }
+        Self {
+            places: Box::default(),
+            hasher: RandomState::default(),
+        }
     }
 
     /// What is known of a question, from here or from the cache.
@@ -478,7 +617,10 @@ impl Window {
         }
         let hash = self.hash(key.name, &key.tail);
         let place = &mut self.places[Self::place(hash)];
-        if let Some(near) = place.as_mut().filter(|near| near.hash == hash && near.entry.is_about(key)) {
+        if let Some(near) = place
+            .as_mut()
+            .filter(|near| near.hash == hash && near.entry.is_about(key))
+        {
             near.uses = (near.uses + 1) % WINDOW_USES;
             if near.uses == 0 && cache.find(key).is_none() {
                 // The cache gave up what it thought nobody asks for.
@@ -488,44 +630,68 @@ impl Window {
         }
         let entry = cache.find(key)?;
         let is_small = entry.octets.len() <= WINDOW_MESSAGE_MAX;
-        *place = is_small.then(|| Place { hash, entry: Arc::clone(&entry), uses: 0 });
+        *place = is_small.then(|| Place {
+            hash,
+            entry: Arc::clone(&entry),
+            uses: 0,
+        });
         Some(entry)
     }
 
     /// What the cache knows by now of a question, where that is not `known`.
-    pub fn find_newer(&mut self, cache: &AnswerCache, key: &KeyRef<'_>, known: &Arc<Entry>) -> Option<Arc<Entry>> {
+    pub fn find_newer(
+        &mut self,
+        cache: &AnswerCache,
+        key: &KeyRef<'_>,
+        known: &Arc<Entry>,
+    ) -> Option<Arc<Entry>> {
         let newer = cache.find(key).filter(|newer| !Arc::ptr_eq(newer, known))?;
         if !self.places.is_empty() {
             let place = &mut self.places[Self::place(self.hash(key.name, &key.tail))];
-            if let Some(near) = place.as_mut().filter(|near| Arc::ptr_eq(&near.entry, known)) {
+            if let Some(near) = place
+                .as_mut()
+                .filter(|near| Arc::ptr_eq(&near.entry, known))
+            {
                 near.entry = Arc::clone(&newer);
             }
         }
         Some(newer)
     }
 
-    /// Reads what [`Self::find`] and an answer will read for the first [`TOUCHED_MAX`] of these packets, and decides nothing; see
-    /// `policy::directory::Reader::touch` for why, and why in loops of their own. A packet that is no query touches something
-    /// that nobody needs.
+    /// Reads what [`Self::find`] and an answer will read for the first [`TOUCHED_MAX`] of these
+    /// packets, and decides nothing; see `policy::directory::Reader::touch` for why, and why in
+    /// loops of their own. A packet that is no query touches something that nobody needs.
     #[must_use]
     pub fn touch<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {
-        let (mut room, mut places, mut count) = (WireName::default(), [0; TOUCHED_MAX], 0);
+        let mut room = WireName::default();
+        let mut places = [0; TOUCHED_MAX];
+        let mut count = 0;
         for (place, packet) in places.iter_mut().zip(packets) {
-            let Ok(name) = room.read(packet, HEADER_OCTETS) else { continue };
-            let tail = packet.get(HEADER_OCTETS + name.wire().len()..).unwrap_or_default();
+            let Ok(name) = room.read(packet, HEADER_OCTETS) else {
+                continue;
+            };
+            let tail = packet
+                .get(HEADER_OCTETS + name.wire().len()..)
+                .unwrap_or_default();
             *place = Self::place(self.hash(name, tail));
             count += 1;
         }
         if self.places.is_empty() {
             return 0;
         }
-        let (mut entries, mut found) = ([None; TOUCHED_MAX], 0);
-        for near in places[..count].iter().filter_map(|&place| self.places[place].as_ref()) {
+        let mut entries = [None; TOUCHED_MAX];
+        let mut found = 0;
+        for near in places[..count]
+            .iter()
+            .filter_map(|&place| self.places[place].as_ref())
+        {
             entries[found] = Some(&near.entry);
             found += 1;
         }
         let octets = entries[..found].iter().flatten().map(|entry| &entry.octets);
-        octets.fold(0, |touched, octets| touched ^ octets.first().copied().map_or(0, u64::from))
+        octets.fold(0, |touched, octets| {
+            touched ^ octets.first().copied().map_or(0, u64::from)
+        })
     }
 
     /// The same name and type have the same hash, in a key and in a packet.

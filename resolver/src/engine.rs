@@ -1,11 +1,13 @@
-//! The life of a query. All branches of the data path stand in this file; the rooms beside it compute.
+//! The life of a query. All branches of the data path stand in this file; the rooms beside it
+//! compute.
 //!
 //! ```text
 //! receive -> identify -> classify -> decide -> cache -> recurse -> review -> respond -> record
 //! ```
 //!
-//! A hit runs on the listener's own thread and waits for nothing. A miss is handed back as a [`Miss`] and finished on
-//! the runtime; it then takes the very same [`Engine::walk`], and so does an explanation.
+//! A hit runs on the listener's own thread and waits for nothing. A miss is handed back as a
+//! [`Miss`] and finished on the runtime; it then takes the very same [`Engine::walk`], and so does
+//! an explanation.
 
 use std::{
     error::Error as _,
@@ -46,7 +48,8 @@ use crate::{
 
 pub use crate::parts::{Parts, Stale};
 
-/// The longest a client waits for a resolution; stub resolvers give up at about five seconds and ask again.
+/// The longest a client waits for a resolution; stub resolvers give up at about five seconds and
+/// ask again.
 const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 /// Info-code of RFC 8914 section 4.23.
 const NO_REACHABLE_AUTHORITY: u16 = 22;
@@ -68,8 +71,8 @@ pub struct Engine {
     pub recorder: Recorder,
 }
 
-/// What holds for all packets that one turn of a worker answers: loaded once, after they came in, so that a change that was
-/// acknowledged before they were sent is in force for each of them.
+/// What holds for all packets that one turn of a worker answers: loaded once, after they came in,
+/// so that a change that was acknowledged before they were sent is in force for each of them.
 pub struct Turn<'e> {
     lists: Guard<Arc<Blocklist>>,
     pub(crate) directory: Reader<'e>,
@@ -79,7 +82,12 @@ pub struct Turn<'e> {
 
 impl Turn<'_> {
     /// Has memory fetch what queries will need, all at once; worth it for several of them only.
-    pub fn touch<'p>(&self, desk: &Desk, lines: impl Iterator<Item = IpAddr>, packets: impl Iterator<Item = &'p [u8]>) {
+    pub fn touch<'p>(
+        &self,
+        desk: &Desk,
+        lines: impl Iterator<Item = IpAddr>,
+        packets: impl Iterator<Item = &'p [u8]>,
+    ) {
         black_box(self.directory.touch(lines));
         black_box(desk.window.touch(packets));
     }
@@ -102,7 +110,10 @@ pub struct Renewal {
 }
 
 /// What is to be done with a packet.
-#[expect(clippy::large_enum_variant, reason = "it is made once and taken apart at once; a box would cost each miss an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made once and taken apart at once; a box would cost each miss an allocation"
+)]
 pub enum Step {
     /// Nothing: it is no query, and who sends such is not listened to.
     Silent,
@@ -151,7 +162,8 @@ pub(crate) struct Asked<'q> {
     pub(crate) transport: Transport,
 }
 
-/// What became of it. Where it could not be resolved, the walk is still without an answer, and SERVFAIL is written.
+/// What became of it. Where it could not be resolved, the walk is still without an answer, and
+/// SERVFAIL is written.
 pub(crate) struct Completed {
     pub(crate) walked: Walked,
     /// What was judged, where it had to be resolved.
@@ -164,7 +176,8 @@ pub(crate) struct Completed {
 #[derive(Clone, Copy)]
 pub(crate) struct AtHand<'e> {
     pub(crate) entry: &'e Entry,
-    /// Whether its answer may be used: it is fresh, was resolved for this very query, or is stale where that is better than none.
+    /// Whether its answer may be used: it is fresh, was resolved for this very query, or is stale
+    /// where that is better than none.
     pub(crate) is_usable: bool,
     /// Whether it is older than it should be.
     pub(crate) is_stale: bool,
@@ -176,10 +189,18 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let recorder = Recorder::new(&parts.taxonomy, Arc::clone(&parts.lists), parts.sample_every);
+        let recorder = Recorder::new(
+            &parts.taxonomy,
+            Arc::clone(&parts.lists),
+            parts.sample_every,
+        );
         Self {
             access: Access::of(&parts),
-            common: Mutex::new(Desk { pen: recorder.pen(), window: Window::none(), due: Vec::new() }),
+            common: Mutex::new(Desk {
+                pen: recorder.pen(),
+                window: Window::none(),
+                due: Vec::new(),
+            }),
             recorder,
             cache: AnswerCache::new(parts.cache_octets),
             flights: Flights::default(),
@@ -200,22 +221,40 @@ impl Engine {
     /// A desk for a worker.
     #[must_use]
     pub fn desk(&self) -> Desk {
-        Desk { pen: self.recorder.pen(), window: Window::new(), due: Vec::new() }
+        Desk {
+            pen: self.recorder.pen(),
+            window: Window::new(),
+            due: Vec::new(),
+        }
     }
 
     /// The desk that the tasks of the runtime take turns at, which are off the fast path.
     pub fn common_desk(&self) -> MutexGuard<'_, Desk> {
-        self.common.lock().expect("nothing panics while it sits at the desk")
+        self.common
+            .lock()
+            .expect("nothing panics while it sits at the desk")
     }
 
     /// Begins a turn: call it when the packets are there.
     #[must_use]
     pub fn turn(&self) -> Turn<'_> {
-        Turn { lists: self.parts.lists.load(), directory: self.parts.directory.reader(clock()), now: self.now() }
+        Turn {
+            lists: self.parts.lists.load(),
+            directory: self.parts.directory.reader(clock()),
+            now: self.now(),
+        }
     }
 
     /// Answers a packet, or says what is missing. Never waits, and allocates nothing on a hit.
-    pub fn answer(&self, turn: &Turn<'_>, packet: &[u8], peer: IpAddr, transport: Transport, desk: &mut Desk, reply: &mut Vec<u8>) -> Step {
+    pub fn answer(
+        &self,
+        turn: &Turn<'_>,
+        packet: &[u8],
+        peer: IpAddr,
+        transport: Transport,
+        desk: &mut Desk,
+        reply: &mut Vec<u8>,
+    ) -> Step {
         let Desk { pen, window, due } = desk;
         pen.received(transport);
         let mut room = WireName::default();
@@ -224,9 +263,14 @@ impl Engine {
             Err(rejection) => return self.reject(packet, rejection, turn, peer, pen, reply),
         };
         let mac = query.edns.and_then(|edns| edns.mac);
-        let trust = if mac.is_some() { self.access.trust(peer) } else { Trust::Household };
+        let trust = if mac.is_some() {
+            self.access.trust(peer)
+        } else {
+            Trust::Household
+        };
         let identity = turn.directory.identify(peer, mac, trust);
-        // The address of a household's line has just been looked up; only for all others the list of networks is asked.
+        // The address of a household's line has just been looked up; only for all others the list
+        // of networks is asked.
         if identity.source == IdentitySource::Unknown && !self.access.may_ask(peer) {
             return Self::refuse(&query, transport, pen, reply);
         }
@@ -242,8 +286,20 @@ impl Engine {
         let is_known = found.is_some();
         let mut entry = found.unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
         let mut walk = |entry: &Entry| {
-            let at_hand = AtHand { entry, is_usable: entry.is_fresh(turn.now), is_stale: false, now: turn.now };
-            self.walk(&query, &identity.asker, &turn.lists, at_hand, transport, reply)
+            let at_hand = AtHand {
+                entry,
+                is_usable: entry.is_fresh(turn.now),
+                is_stale: false,
+                now: turn.now,
+            };
+            self.walk(
+                &query,
+                &identity.asker,
+                &turn.lists,
+                at_hand,
+                transport,
+                reply,
+            )
         };
         let mut walked = walk(&entry);
         if is_known
@@ -261,17 +317,33 @@ impl Engine {
                         due.extend(self.renewal(&query, &key));
                     }
                 } else {
-                    // Blocked, and so never resolved: what the lists say of it is kept all the same.
+                    // Blocked, and so never resolved: what the lists say of it is kept all the
+                    // same.
                     self.cache.insert(key.to_owned(), entry);
                 }
                 pen.judged(&identity.asker, query.name(), verdict, turn.lists.stamp());
-                if reply.is_empty() { Step::Dropped } else { Step::Reply }
+                if reply.is_empty() {
+                    Step::Dropped
+                } else {
+                    Step::Reply
+                }
             }
             lacking => {
                 if !is_known && matches!(lacking, Walked::NoTarget { .. }) {
                     self.cache.insert(key.to_owned(), entry);
                 }
-                self.put_off(&query, Client { peer, asker: identity.asker, transport }, turn, lacking, pen, reply)
+                self.put_off(
+                    &query,
+                    Client {
+                        peer,
+                        asker: identity.asker,
+                        transport,
+                    },
+                    turn,
+                    lacking,
+                    pen,
+                    reply,
+                )
             }
         }
     }
@@ -279,13 +351,29 @@ impl Engine {
     /// What is to be done with a query that lacks something.
     #[cold]
     #[inline(never)]
-    fn put_off(&self, query: &Query<'_>, client: Client, turn: &Turn<'_>, walked: Walked, pen: &mut Pen, reply: &mut Vec<u8>) -> Step {
-        let (lists, transport) = (&turn.lists, client.transport);
+    fn put_off(
+        &self,
+        query: &Query<'_>,
+        client: Client,
+        turn: &Turn<'_>,
+        walked: Walked,
+        pen: &mut Pen,
+        reply: &mut Vec<u8>,
+    ) -> Step {
+        let lists = &turn.lists;
+        let transport = client.transport;
         if query.recursion_desired() {
             match self.place(client.peer) {
                 Ok((permit, place)) => {
                     pen.count(Count::CacheMiss);
-                    return Step::Miss(Miss { packet: query.packet().to_vec(), client, lists: Arc::clone(lists), walked, permit, place });
+                    return Step::Miss(Miss {
+                        packet: query.packet().to_vec(),
+                        client,
+                        lists: Arc::clone(lists),
+                        walked,
+                        permit,
+                        place,
+                    });
                 }
                 Err(full) => pen.count(full),
             }
@@ -302,14 +390,32 @@ impl Engine {
             _ if self.look(query, &client.asker, turn, transport, reply) => {}
             _ => respond::write_error(reply, query, Rcode::NoError, None, transport),
         }
-        if reply.is_empty() { Step::Dropped } else { Step::Reply }
+        if reply.is_empty() {
+            Step::Dropped
+        } else {
+            Step::Reply
+        }
     }
 
     /// Answers who asks without recursion, from what others asked for.
-    fn look(&self, query: &Query<'_>, asker: &Asker, turn: &Turn<'_>, transport: Transport, reply: &mut Vec<u8>) -> bool {
-        let Some(entry) = self.cache.find(&KeyRef::of(query)) else { return false };
+    fn look(
+        &self,
+        query: &Query<'_>,
+        asker: &Asker,
+        turn: &Turn<'_>,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        let Some(entry) = self.cache.find(&KeyRef::of(query)) else {
+            return false;
+        };
         let is_stale = entry.is_stale_but_servable(turn.now, self.parts.stale.longer);
-        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(turn.now) || is_stale, is_stale, now: turn.now };
+        let at_hand = AtHand {
+            entry: &entry,
+            is_usable: entry.is_fresh(turn.now) || is_stale,
+            is_stale,
+            now: turn.now,
+        };
         match self.walk(query, asker, &turn.lists, at_hand, transport, reply) {
             Walked::Answered { .. } => true,
             Walked::NoTarget { verdict, .. } => {
@@ -320,23 +426,41 @@ impl Engine {
         }
     }
 
-    /// Finishes a miss; the reply is written when it returns, and empty where none is to be sent. It is judged by the lists and the rules under which it arrived.
+    /// Finishes a miss; the reply is written when it returns, and empty where none is to be sent.
+    /// It is judged by the lists and the rules under which it arrived.
     pub async fn finish(self: &Arc<Self>, miss: Miss, reply: &mut Vec<u8>) {
         reply.clear();
-        let Miss { packet, client: Client { asker, transport, .. }, lists, walked, permit, place: _place } = miss;
+        let Miss {
+            packet,
+            client: Client {
+                asker, transport, ..
+            },
+            lists,
+            walked,
+            permit,
+            place: _place,
+        } = miss;
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
             unreachable!("the packet was read before it became a miss");
         };
-        let asked = Asked { query: &query, asker: &asker, lists: &lists, transport };
-        let Completed { walked, is_stale, .. } = self.complete(asked, walked, permit, reply).await;
+        let asked = Asked {
+            query: &query,
+            asker: &asker,
+            lists: &lists,
+            transport,
+        };
+        let Completed {
+            walked, is_stale, ..
+        } = self.complete(asked, walked, permit, reply).await;
         if is_stale {
             self.recorder.stale.increment(1);
         }
         let mut desk = self.common_desk();
         match walked {
             Walked::Answered { verdict, .. } | Walked::NoTarget { verdict, .. } => {
-                desk.pen.judged(&asker, query.name(), verdict, lists.stamp());
+                desk.pen
+                    .judged(&asker, query.name(), verdict, lists.stamp());
             }
             Walked::NoAnswer { .. } => desk.pen.unanswered(&asker, query.name()),
         }
@@ -350,29 +474,68 @@ impl Engine {
         permit: OwnedSemaphorePermit,
         reply: &mut Vec<u8>,
     ) -> Completed {
-        let Asked { query, asker, lists, transport } = asked;
+        let Asked {
+            query,
+            asker,
+            lists,
+            transport,
+        } = asked;
         let permit = Arc::new(permit);
-        let mut completed = Completed { walked, entry: None, is_stale: false };
+        let mut completed = Completed {
+            walked,
+            entry: None,
+            is_stale: false,
+        };
         if matches!(completed.walked, Walked::NoAnswer { .. }) {
             let question = Question::new(query.name().to_owned(), query.resolved_type());
-            match self.obtain_in_time(KeyRef::of(query).to_owned(), question, &permit).await {
+            match self
+                .obtain_in_time(KeyRef::of(query).to_owned(), question, &permit)
+                .await
+            {
                 Ok((entry, is_stale)) => {
-                    // What other lists than the live ones say of an entry is not to be remembered with it.
+                    // What other lists than the live ones say of an entry is not to be remembered
+                    // with it.
                     let is_live = lists.stamp() == self.parts.lists.load().stamp();
-                    let entry = if is_live { entry } else { Arc::new(entry.unjudged()) };
-                    let resolved = AtHand { entry: &entry, is_usable: true, is_stale, now: self.now() };
+                    let entry = if is_live {
+                        entry
+                    } else {
+                        Arc::new(entry.unjudged())
+                    };
+                    let resolved = AtHand {
+                        entry: &entry,
+                        is_usable: true,
+                        is_stale,
+                        now: self.now(),
+                    };
                     let walked = self.walk(query, asker, lists, resolved, transport, reply);
-                    completed = Completed { walked, entry: Some(entry), is_stale };
+                    completed = Completed {
+                        walked,
+                        entry: Some(entry),
+                        is_stale,
+                    };
                 }
-                Err(code) => respond::write_error(reply, query, Rcode::ServFail, code.map(Reason::Code), transport),
+                Err(code) => respond::write_error(
+                    reply,
+                    query,
+                    Rcode::ServFail,
+                    code.map(Reason::Code),
+                    transport,
+                ),
             }
         }
         if let Walked::NoTarget { verdict, .. } = completed.walked
             && let Some(alias) = Alias::wanted(query.name(), verdict, lists)
         {
-            let obtained = self.obtain_in_time(alias.key(query).to_owned(), alias.question(query), &permit).await.ok();
-            let resolved =
-                obtained.as_ref().map(|(entry, is_stale)| AtHand { entry, is_usable: true, is_stale: *is_stale, now: self.now() });
+            let obtained = self
+                .obtain_in_time(alias.key(query).to_owned(), alias.question(query), &permit)
+                .await
+                .ok();
+            let resolved = obtained.as_ref().map(|(entry, is_stale)| AtHand {
+                entry,
+                is_usable: true,
+                is_stale: *is_stale,
+                now: self.now(),
+            });
             completed.is_stale |= resolved.is_some_and(|resolved| resolved.is_stale);
             self.lead(query, verdict, lists, resolved, transport, reply);
         }
@@ -386,12 +549,19 @@ impl Engine {
         question: Question,
         permit: &Arc<OwnedSemaphorePermit>,
     ) -> Result<(Arc<Entry>, bool), Option<u16>> {
-        let (stale, now) = (self.parts.stale, self.now());
-        let Some(old) = self.cache.find_owned(&key).filter(|entry| entry.is_stale_but_servable(now, stale.longer)) else {
+        let stale = self.parts.stale;
+        let now = self.now();
+        let Some(old) = self
+            .cache
+            .find_owned(&key)
+            .filter(|entry| entry.is_stale_but_servable(now, stale.longer))
+        else {
             return self.obtain(key, question).await.map(|entry| (entry, false));
         };
-        // The resolution goes on when the client's patience is over: the next one shall have the newer answer.
-        let (engine, permit) = (Arc::clone(self), Arc::clone(permit));
+        // The resolution goes on when the client's patience is over: the next one shall have the
+        // newer answer.
+        let engine = Arc::clone(self);
+        let permit = Arc::clone(permit);
         let newer = tokio::spawn(async move {
             let newer = engine.obtain(key, question).await;
             drop(permit);
@@ -403,16 +573,26 @@ impl Engine {
         }
     }
 
-    /// A place for a client among all resolutions and among its own; where there is none, what is full.
+    /// A place for a client among all resolutions and among its own; where there is none, what is
+    /// full.
     fn place(&self, peer: IpAddr) -> Result<(OwnedSemaphorePermit, Place<IpAddr>), Count> {
-        let place = self.clients.enter(&gate::counted_as(peer)).ok_or(Count::ClientFull)?;
-        let permit = Arc::clone(&self.resolutions).try_acquire_owned().map_err(|_| Count::Shed)?;
+        let place = self
+            .clients
+            .enter(&gate::counted_as(peer))
+            .ok_or(Count::ClientFull)?;
+        let permit = Arc::clone(&self.resolutions)
+            .try_acquire_owned()
+            .map_err(|_| Count::Shed)?;
         Ok((permit, place))
     }
 
     /// Resolves again what will soon be too old.
     pub async fn renew(&self, renewal: Renewal) {
-        let Renewal { key, question, _permit } = renewal;
+        let Renewal {
+            key,
+            question,
+            _permit,
+        } = renewal;
         self.recorder.renewed.increment(1);
         // Without a newer answer the old one serves until its end, and the next client asks again.
         let _ = self.obtain(key, question).await;
@@ -421,12 +601,19 @@ impl Engine {
     /// A renewal, where there is a place for one more resolution.
     fn renewal(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Renewal> {
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
-        let question = Question { renews: true, ..Question::new(query.name().to_owned(), query.resolved_type()) };
-        Some(Renewal { key: (*key).to_owned(), question, _permit: permit })
+        let question = Question {
+            renews: true,
+            ..Question::new(query.name().to_owned(), query.resolved_type())
+        };
+        Some(Renewal {
+            key: (*key).to_owned(),
+            question,
+            _permit: permit,
+        })
     }
 
-    /// Judges and answers: the one function behind every reply about a name, from the cache, after a resolution, and in an
-    /// explanation.
+    /// Judges and answers: the one function behind every reply about a name, from the cache, after
+    /// a resolution, and in an explanation.
     pub(crate) fn walk(
         &self,
         query: &Query<'_>,
@@ -436,7 +623,12 @@ impl Engine {
         transport: Transport,
         reply: &mut Vec<u8>,
     ) -> Walked {
-        let AtHand { entry, is_usable, is_stale, now } = at_hand;
+        let AtHand {
+            entry,
+            is_usable,
+            is_stale,
+            now,
+        } = at_hand;
         let (mut verdict, hop) = entry.judge(asker, query.name(), lists, is_usable, transport);
         if verdict.is_block() {
             if !self.block(query, verdict, lists, transport, reply) {
@@ -451,7 +643,12 @@ impl Engine {
                 return Walked::NoAnswer { verdict };
             }
             if query.record_type == TYPE_ANY && entry.has_name() {
-                respond::write_any(reply, query, is_stale.then_some(Reason::Stale(Rcode::NoError)), transport);
+                respond::write_any(
+                    reply,
+                    query,
+                    is_stale.then_some(Reason::Stale(Rcode::NoError)),
+                    transport,
+                );
             } else if is_stale {
                 respond::write_stale(reply, query, entry, transport);
             } else {
@@ -461,9 +658,19 @@ impl Engine {
         Walked::Answered { verdict, hop }
     }
 
-    /// Answers what is blocked in the way that the deciding entry wants. False where that is an alias whose target must be resolved first.
-    fn block(&self, query: &Query<'_>, verdict: Verdict, lists: &Blocklist, transport: Transport, reply: &mut Vec<u8>) -> bool {
-        let mandate = verdict.ordered().and_then(|ordered| lists.mandates().get(ordered));
+    /// Answers what is blocked in the way that the deciding entry wants. False where that is an
+    /// alias whose target must be resolved first.
+    fn block(
+        &self,
+        query: &Query<'_>,
+        verdict: Verdict,
+        lists: &Blocklist,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        let mandate = verdict
+            .ordered()
+            .and_then(|ordered| lists.mandates().get(ordered));
         let reason = Reason::Blocked(verdict, mandate, &self.wording);
         let answer = match verdict.action {
             Action::Drop => {
@@ -480,16 +687,26 @@ impl Engine {
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
             Action::Nodata => BlockedAnswer::NoData,
-            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => self.parts.blocked.to(verdict, mandate),
+            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => {
+                self.parts.blocked.to(verdict, mandate)
+            }
         };
         respond::write_blocked(reply, query, answer, reason, transport);
         true
     }
 
-    /// Answers with records of a feed's own. False where they are an alias whose target must be resolved first.
+    /// Answers with records of a feed's own. False where they are an alias whose target must be
+    /// resolved first.
     #[cold]
     #[inline(never)]
-    fn answer_with(&self, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport, reply: &mut Vec<u8>) -> bool {
+    fn answer_with(
+        &self,
+        query: &Query<'_>,
+        records: &Records,
+        reason: Reason<'_>,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) -> bool {
         let Some(record) = alias::among(records) else {
             respond::write_records(reply, query, records, reason, transport);
             return true;
@@ -500,18 +717,36 @@ impl Engine {
         };
         let now = self.now();
         let target = if alias::leads(query.record_type) {
-            let Some(entry) = self.cache.find(&alias.key(query)).filter(|entry| entry.is_fresh(now)) else { return false };
+            let Some(entry) = self
+                .cache
+                .find(&alias.key(query))
+                .filter(|entry| entry.is_fresh(now))
+            else {
+                return false;
+            };
             Some(entry)
         } else {
             None
         };
-        let at_hand = target.as_ref().map(|entry| AtHand { entry, is_usable: true, is_stale: false, now });
-        respond::write_alias(reply, query, &alias, at_hand.and_then(alias::read).as_ref(), reason, transport);
+        let at_hand = target.as_ref().map(|entry| AtHand {
+            entry,
+            is_usable: true,
+            is_stale: false,
+            now,
+        });
+        respond::write_alias(
+            reply,
+            query,
+            &alias,
+            at_hand.and_then(alias::read).as_ref(),
+            reason,
+            transport,
+        );
         true
     }
 
-    /// Answers with the alias that a verdict wants, and with what its target has; where that cannot be had, with the alias alone, which
-    /// keeps the name as blocked as it was.
+    /// Answers with the alias that a verdict wants, and with what its target has; where that cannot
+    /// be had, with the alias alone, which keeps the name as blocked as it was.
     #[cold]
     #[inline(never)]
     pub(crate) fn lead(
@@ -523,27 +758,48 @@ impl Engine {
         transport: Transport,
         reply: &mut Vec<u8>,
     ) {
-        // What lay in the buffer before must not leave the house, even if somebody asked us for an alias that is none.
-        let Some(alias) = Alias::wanted(query.name(), verdict, lists) else { return reply.clear() };
+        // What lay in the buffer before must not leave the house, even if somebody asked us for an
+        // alias that is none.
+        let Some(alias) = Alias::wanted(query.name(), verdict, lists) else {
+            return reply.clear();
+        };
         let reason = Reason::Blocked(verdict, None, &self.wording);
-        respond::write_alias(reply, query, &alias, target.and_then(alias::read).as_ref(), reason, transport);
+        respond::write_alias(
+            reply,
+            query,
+            &alias,
+            target.and_then(alias::read).as_ref(),
+            reason,
+            transport,
+        );
     }
 
-    /// Whether a type leads to a host, and a name that is not blocked leads to another one than its own: to the proxy, if there is one, or
-    /// to a search engine's address for families.
+    /// Whether a type leads to a host, and a name that is not blocked leads to another one than its
+    /// own: to the proxy, if there is one, or to a search engine's address for families.
     #[cold]
     fn leads_elsewhere(&self, query: &Query<'_>, verdict: &mut Verdict) -> bool {
         if self.parts.url_proxy.is_empty() {
             *verdict = verdict.without_proxy();
         }
         let leads = verdict.action == Action::Led || verdict.action == Action::Proxied;
-        leads && matches!(query.record_type, TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB)
+        leads
+            && matches!(
+                query.record_type,
+                TYPE_A | TYPE_AAAA | TYPE_HTTPS | TYPE_SVCB
+            )
     }
 
     /// Answers with where a name leads that leads elsewhere.
     #[cold]
     #[inline(never)]
-    fn lead_elsewhere(&self, query: &Query<'_>, verdict: Verdict, hop: usize, transport: Transport, reply: &mut Vec<u8>) -> Walked {
+    fn lead_elsewhere(
+        &self,
+        query: &Query<'_>,
+        verdict: Verdict,
+        hop: usize,
+        transport: Transport,
+        reply: &mut Vec<u8>,
+    ) -> Walked {
         let reason = Reason::Blocked(verdict, None, &self.wording);
         let Some(target) = verdict.target() else {
             respond::write_proxied(reply, query, &self.parts.url_proxy, transport);
@@ -554,12 +810,24 @@ impl Engine {
             respond::write_blocked(reply, query, BlockedAnswer::NoData, reason, transport);
             return Walked::Answered { verdict, hop };
         }
-        let alias = Alias { target: target.clone(), ttl_s: respond::LOCAL_TTL_MAX_S };
+        let alias = Alias {
+            target: target.clone(),
+            ttl_s: respond::LOCAL_TTL_MAX_S,
+        };
         let now = self.now();
-        let Some(entry) = self.cache.find(&alias.key(query)).filter(|entry| entry.is_fresh(now)) else {
+        let Some(entry) = self
+            .cache
+            .find(&alias.key(query))
+            .filter(|entry| entry.is_fresh(now))
+        else {
             return Walked::NoTarget { verdict, hop };
         };
-        let answer = alias::read(AtHand { entry: &entry, is_usable: true, is_stale: false, now });
+        let answer = alias::read(AtHand {
+            entry: &entry,
+            is_usable: true,
+            is_stale: false,
+            now,
+        });
         respond::write_alias(reply, query, &alias, answer.as_ref(), reason, transport);
         Walked::Answered { verdict, hop }
     }
@@ -568,8 +836,15 @@ impl Engine {
     ///
     /// # Errors
     /// The info-code of the Extended DNS Error, where there is one to tell.
-    pub(crate) async fn obtain(&self, key: Key, question: Question) -> Result<Arc<Entry>, Option<u16>> {
-        let fresh = self.cache.find_owned(&key).filter(|entry| !question.renews && entry.is_fresh(self.now()));
+    pub(crate) async fn obtain(
+        &self,
+        key: Key,
+        question: Question,
+    ) -> Result<Arc<Entry>, Option<u16>> {
+        let fresh = self
+            .cache
+            .find_owned(&key)
+            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
         }
@@ -591,12 +866,19 @@ impl Engine {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
         let began = Instant::now();
         self.recorder.in_flight.increment(1);
-        let answer = tokio::time::timeout(RESOLUTION_MAX, self.parts.recursion.resolve(question)).await;
+        let answer =
+            tokio::time::timeout(RESOLUTION_MAX, self.parts.recursion.resolve(question)).await;
         self.recorder.in_flight.decrement(1);
         self.recorder.resolution_s.record(began.elapsed());
         answer.unwrap_or_else(|elapsed| {
-            let (name, record_type) = (question.name.clone(), question.record_type);
-            Err(RecursionError { name, record_type, code: Some(NO_REACHABLE_AUTHORITY), source: elapsed.into() })
+            let name = question.name.clone();
+            let record_type = question.record_type;
+            Err(RecursionError {
+                name,
+                record_type,
+                code: Some(NO_REACHABLE_AUTHORITY),
+                source: elapsed.into(),
+            })
         })
     }
 
@@ -608,5 +890,9 @@ impl Engine {
 
 /// What the clock on the wall shows.
 pub(crate) fn clock() -> Moment {
-    Moment::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    Moment::from_unix(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    )
 }

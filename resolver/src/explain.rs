@@ -21,8 +21,15 @@ use crate::{
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Says what an asker would get and why, by asking the data path for it: by the live lists, or by others, which may be old.
-    pub async fn explain(self: &Arc<Self>, asker: Asker, name: Name, record_type: u16, lists: Option<Arc<Blocklist>>) -> Explained {
+    /// Says what an asker would get and why, by asking the data path for it: by the live lists, or
+    /// by others, which may be old.
+    pub async fn explain(
+        self: &Arc<Self>,
+        asker: Asker,
+        name: Name,
+        record_type: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> Explained {
         let packet = question_packet(&name, record_type);
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
@@ -32,23 +39,49 @@ impl Engine {
         let lists = lists.unwrap_or_else(|| Arc::clone(&live));
         let mut reply = Vec::new();
         let key = KeyRef::of(&query);
-        let known = self.cache.find(&key).unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
+        let known = self
+            .cache
+            .find(&key)
+            .unwrap_or_else(|| Arc::new(Entry::unresolved(&key)));
         // What other lists say of an entry is not to be remembered with it.
-        let mut entry = if lists.stamp() == live.stamp() { known } else { Arc::new(known.unjudged()) };
-        let at_hand = AtHand { entry: &entry, is_usable: entry.is_fresh(self.now()), is_stale: false, now: self.now() };
+        let mut entry = if lists.stamp() == live.stamp() {
+            known
+        } else {
+            Arc::new(known.unjudged())
+        };
+        let at_hand = AtHand {
+            entry: &entry,
+            is_usable: entry.is_fresh(self.now()),
+            is_stale: false,
+            now: self.now(),
+        };
         let mut walked = self.walk(&query, &asker, &lists, at_hand, Transport::Told, &mut reply);
         if !matches!(walked, Walked::Answered { .. }) {
-            // From here on as with a query: it takes a permit, waits as long as a client does, and is given what that is given.
+            // From here on as with a query: it takes a permit, waits as long as a client does, and
+            // is given what that is given.
             match Arc::clone(&self.resolutions).try_acquire_owned() {
                 Ok(permit) => {
-                    let asked = Asked { query: &query, asker: &asker, lists: &lists, transport: Transport::Told };
+                    let asked = Asked {
+                        query: &query,
+                        asker: &asker,
+                        lists: &lists,
+                        transport: Transport::Told,
+                    };
                     let completed = self.complete(asked, walked, permit, &mut reply).await;
                     walked = completed.walked;
                     entry = completed.entry.unwrap_or(entry);
                 }
                 Err(_) => match walked {
-                    Walked::NoTarget { verdict, .. } => self.lead(&query, verdict, &lists, None, Transport::Told, &mut reply),
-                    _ => respond::write_error(&mut reply, &query, Rcode::ServFail, None, Transport::Told),
+                    Walked::NoTarget { verdict, .. } => {
+                        self.lead(&query, verdict, &lists, None, Transport::Told, &mut reply)
+                    }
+                    _ => respond::write_error(
+                        &mut reply,
+                        &query,
+                        Rcode::ServFail,
+                        None,
+                        Transport::Told,
+                    ),
                 },
             }
         }
@@ -57,8 +90,16 @@ impl Engine {
             // Without an answer only the name itself could be judged.
             Walked::NoAnswer { verdict } => (verdict, 0),
         };
-        let names = std::iter::once(name.clone()).chain(entry.hops(&lists)).collect();
-        Explained { names, hop, verdict, lists, answer: summarise(&reply) }
+        let names = std::iter::once(name.clone())
+            .chain(entry.hops(&lists))
+            .collect();
+        Explained {
+            names,
+            hop,
+            verdict,
+            lists,
+            answer: summarise(&reply),
+        }
     }
 }
 
@@ -74,9 +115,15 @@ fn question_packet(name: &Name, record_type: u16) -> Vec<u8> {
 
 fn summarise(reply: &[u8]) -> AnswerSummary {
     if reply.is_empty() {
-        return AnswerSummary { rcode: NO_ANSWER.to_owned(), records: Vec::new(), error: None };
+        return AnswerSummary {
+            rcode: NO_ANSWER.to_owned(),
+            records: Vec::new(),
+            error: None,
+        };
     }
-    let message = message::read(reply).expect("our own reply can be read").message;
+    let message = message::read(reply)
+        .expect("our own reply can be read")
+        .message;
     let error = message.edns.as_ref().and_then(respond::read_extended_error);
     AnswerSummary {
         rcode: respond::rcode_name(message.metadata.response_code),

@@ -32,7 +32,10 @@ impl<K: Eq + Hash + Clone, T> Drop for Pilot<'_, K, T> {
     fn drop(&mut self) {
         let mut flights = self.flights.lock();
         // Somebody may fly beside this one by now.
-        if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+        if flights
+            .get(self.key)
+            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+        {
             flights.remove(self.key);
         }
         drop(flights);
@@ -49,7 +52,10 @@ impl<K: Eq + Hash + Clone, T> Default for Flights<K, T> {
 
 impl<T> Default for Flight<T> {
     fn default() -> Self {
-        Self { result: OnceLock::new(), landed: Notify::new() }
+        Self {
+            result: OnceLock::new(),
+            landed: Notify::new(),
+        }
     }
 }
 
@@ -67,14 +73,26 @@ impl<T: Clone> Flight<T> {
 }
 
 impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
-    /// Runs `resolve`, or waits for whoever already runs it for this question. A result that is not for all, and a pilot who goes
-    /// away, leave the question to one of those who wait, and the others wait for that one. Nobody waits for longer than
-    /// `patience`, where one is given: then one more flies beside. Two who could wait for each other must have one.
-    pub async fn join(&self, key: &K, patience: Option<Duration>, is_for_all: impl Fn(&T) -> bool, resolve: impl Future<Output = T>) -> T {
+    /// Runs `resolve`, or waits for whoever already runs it for this question. A result that is not
+    /// for all, and a pilot who goes away, leave the question to one of those who wait, and the
+    /// others wait for that one. Nobody waits for longer than `patience`, where one is given: then
+    /// one more flies beside. Two who could wait for each other must have one.
+    pub async fn join(
+        &self,
+        key: &K,
+        patience: Option<Duration>,
+        is_for_all: impl Fn(&T) -> bool,
+        resolve: impl Future<Output = T>,
+    ) -> T {
         let (mut flight, mut is_first) = self.board(key);
         loop {
             if is_first {
-                let mut pilot = Pilot { flights: self, flight, key, result: None };
+                let mut pilot = Pilot {
+                    flights: self,
+                    flight,
+                    key,
+                    result: None,
+                };
                 let result = resolve.await;
                 pilot.result = Some(result.clone());
                 return result;
@@ -118,7 +136,9 @@ impl<K: Eq + Hash + Clone, T: Clone> Flights<K, T> {
 
 impl<K: Eq + Hash + Clone, T> Flights<K, T> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Flight<T>>, RandomState>> {
-        self.0.lock().expect("nothing panics while it holds the lock")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -133,7 +153,8 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let resolved = Arc::new(AtomicUsize::new(0));
         let fly = || {
-            let (flights, resolved) = (Arc::clone(&flights), Arc::clone(&resolved));
+            let flights = Arc::clone(&flights);
+            let resolved = Arc::clone(&resolved);
             tokio::spawn(async move {
                 let resolve = async {
                     tokio::task::yield_now().await;
@@ -146,7 +167,11 @@ mod tests {
         for flight in herd {
             assert_eq!(flight.await.unwrap(), 1);
         }
-        assert_eq!(fly().await.unwrap(), 2, "nothing is kept here: that is the cache's work");
+        assert_eq!(
+            fly().await.unwrap(),
+            2,
+            "nothing is kept here: that is the cache's work"
+        );
         assert!(flights.lock().is_empty());
     }
 
@@ -154,11 +179,22 @@ mod tests {
     async fn who_waits_for_somebody_who_goes_away_or_dawdles_flies_himself() {
         let flights = Arc::new(Flights::default());
         let first = Arc::clone(&flights);
-        let dawdler = tokio::spawn(async move { first.join(&"a", None, |_| true, std::future::pending::<u8>()).await });
+        let dawdler = tokio::spawn(async move {
+            first
+                .join(&"a", None, |_| true, std::future::pending::<u8>())
+                .await
+        });
         tokio::task::yield_now().await;
-        assert_eq!(flights.join(&"a", Some(Duration::from_millis(10)), |_| true, async { 2 }).await, 2);
-        let (second, waits) = (Arc::clone(&flights), tokio::task::yield_now());
-        let waiter = tokio::spawn(async move { second.join(&"a", None, |_| true, async { 3 }).await });
+        assert_eq!(
+            flights
+                .join(&"a", Some(Duration::from_millis(10)), |_| true, async { 2 })
+                .await,
+            2
+        );
+        let second = Arc::clone(&flights);
+        let waits = tokio::task::yield_now();
+        let waiter =
+            tokio::spawn(async move { second.join(&"a", None, |_| true, async { 3 }).await });
         waits.await;
         dawdler.abort();
         assert_eq!(waiter.await.unwrap(), 3);
@@ -169,7 +205,8 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |number| {
-            let (flights, flown) = (Arc::clone(&flights), Arc::clone(&flown));
+            let flights = Arc::clone(&flights);
+            let flown = Arc::clone(&flown);
             tokio::spawn(async move {
                 let resolve = async {
                     flown.fetch_add(1, Ordering::SeqCst);
@@ -184,7 +221,10 @@ mod tests {
         for flight in herd {
             landed.push(flight.await.unwrap());
         }
-        assert_eq!((landed[0], landed[1].is_ok(), flown.load(Ordering::SeqCst)), (Err(()), true, 2));
+        assert_eq!(
+            (landed[0], landed[1].is_ok(), flown.load(Ordering::SeqCst)),
+            (Err(()), true, 2)
+        );
         assert!(landed[1..].iter().all(|result| *result == landed[1]) && flights.lock().is_empty());
     }
 }

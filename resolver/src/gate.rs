@@ -1,5 +1,5 @@
-//! How many may wait at one thing at a time: at a zone that does not answer, or for one client. What is gone, or attacked, or
-//! attacks, must not take the places of everybody else.
+//! How many may wait at one thing at a time: at a zone that does not answer, or for one client.
+//! What is gone, or attacked, or attacks, must not take the places of everybody else.
 
 use std::{
     hash::Hash,
@@ -9,7 +9,8 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt};
 
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may have as many as he likes.
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which anybody may
+/// have as many as he likes.
 pub(crate) fn counted_as(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -27,7 +28,10 @@ impl<K: Hash + Eq + Clone> Gate<K> {
     /// So many places for each.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        Self { inside: Arc::new(Mutex::new(HashMap::new())), max }
+        Self {
+            inside: Arc::new(Mutex::new(HashMap::new())),
+            max,
+        }
     }
 
     /// Takes a place; none where all are taken.
@@ -41,12 +45,17 @@ impl<K: Hash + Eq + Clone> Gate<K> {
                 inside.insert(key.clone(), 1);
             }
         }
-        Some(Place { inside: Arc::clone(&self.inside), key: key.clone() })
+        Some(Place {
+            inside: Arc::clone(&self.inside),
+            key: key.clone(),
+        })
     }
 }
 
 fn lock<K>(inside: &Mutex<HashMap<K, u32>>) -> MutexGuard<'_, HashMap<K, u32>> {
-    inside.lock().expect("nothing panics while it holds the lock")
+    inside
+        .lock()
+        .expect("nothing panics while it holds the lock")
 }
 
 /// A place; given back when it is dropped.

@@ -1,7 +1,9 @@
-//! What is asked for by those who want it counted for themselves, on its way from the workers to whoever counts.
+//! What is asked for by those who want it counted for themselves, on its way from the workers to
+//! whoever counts.
 //!
-//! Most households keep nothing, and their queries pay one look at a bit for that. What the law orders is nobody's activity: a query that an
-//! order blocks is not told of at all, so no count of a household can show it.
+//! Most households keep nothing, and their queries pay one look at a bit for that. What the law
+//! orders is nobody's activity: a query that an order blocks is not told of at all, so no count of
+//! a household can show it.
 
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::sample::CarriedName;
 
-/// Queries that wait to be counted, for each worker: a tenth of a second of eighty thousand a second. Nothing is touched before it is used.
+/// Queries that wait to be counted, for each worker: a tenth of a second of eighty thousand a
+/// second. Nothing is touched before it is used.
 const RING_HEARD: usize = 1 << 13;
 
 /// One query of a household that wants its queries counted.
@@ -47,12 +50,25 @@ impl Ears {
         (Self(producer), consumer)
     }
 
-    /// Tells of a query whose asker wants it counted; not of one that is to come again over TCP. False where the ring is full, and the query
-    /// is lost for its household's counts.
+    /// Tells of a query whose asker wants it counted; not of one that is to come again over TCP.
+    /// False where the ring is full, and the query is lost for its household's counts.
     pub fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
-        let Some((rules, device)) = asker.recorded().filter(|_| is_told(verdict)) else { return true };
-        let Verdict { layer, categories, .. } = verdict;
-        self.0.push(Heard { rules: Arc::clone(rules), device, at, layer, categories, name: CarriedName::of(name) }).is_ok()
+        let Some((rules, device)) = asker.recorded().filter(|_| is_told(verdict)) else {
+            return true;
+        };
+        let Verdict {
+            layer, categories, ..
+        } = verdict;
+        self.0
+            .push(Heard {
+                rules: Arc::clone(rules),
+                device,
+                at,
+                layer,
+                categories,
+                name: CarriedName::of(name),
+            })
+            .is_ok()
     }
 }
 

@@ -8,8 +8,8 @@
 //!                                        flight -> recurse -> local | special | recursor
 //! ```
 //!
-//! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists come to it compiled,
-//! through `policy`.
+//! This crate alone knows DNS messages. It knows no HTTP, no database and no feed; rules and lists
+//! come to it compiled, through `policy`.
 
 pub mod access;
 mod addresses;

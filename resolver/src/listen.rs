@@ -19,8 +19,9 @@ use crate::{
     worker::{Late, Worker, pin},
 };
 
-/// What a socket asks of the kernel, in octets: a few hundred thousand small packets, so that a pause of a worker loses
-/// none. Without the privilege to force it, the kernel grants no more than `net.core.rmem_max`.
+/// What a socket asks of the kernel, in octets: a few hundred thousand small packets, so that a
+/// pause of a worker loses none. Without the privilege to force it, the kernel grants no more than
+/// `net.core.rmem_max`.
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
 /// Late queries that the runtime takes from the workers in one go.
 const LATE_BATCH: usize = 64;
@@ -73,16 +74,34 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> {
 }
 
 fn bind_once(address: SocketAddr, workers: usize) -> Result<Bound, ListenError> {
-    let error = |protocol| move |source| ListenError { address, protocol, source };
-    // TCP first and without port sharing: a second daemon on the same address fails here and steals no UDP packets.
+    let error = |protocol| {
+        move |source| ListenError {
+            address,
+            protocol,
+            source,
+        }
+    };
+    // TCP first and without port sharing: a second daemon on the same address fails here and steals
+    // no UDP packets.
     let tcp = bind_tcp(address).map_err(error("TCP"))?;
     let bound = tcp.local_addr().map_err(error("TCP"))?;
-    let udp = (0..workers.max(1)).map(|_| bind_udp(bound)).collect::<io::Result<Vec<_>>>().map_err(error("UDP"))?;
-    Ok(Bound { address: bound, udp, tcp })
+    let udp = (0..workers.max(1))
+        .map(|_| bind_udp(bound))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(error("UDP"))?;
+    Ok(Bound {
+        address: bound,
+        udp,
+        tcp,
+    })
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -94,7 +113,11 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -124,17 +147,20 @@ pub fn serve(bound: Vec<Bound>, engine: &Arc<Engine>, workers: Workers) -> io::R
     for number in 0..workers.count.max(1) {
         let sockets: Vec<UdpSocket> = doors.iter_mut().filter_map(Iterator::next).collect();
         let worker = Worker::new(Arc::clone(engine), misses.clone());
-        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            if workers.pinned {
-                pin(number);
-            }
-            worker.run(sockets, workers.batch);
-        })?;
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                if workers.pinned {
+                    pin(number);
+                }
+                worker.run(sockets, workers.batch);
+            })?;
     }
     Ok(())
 }
 
-/// Resolves what the workers could not answer. The queue is bounded by the engine's permits: each late query holds one.
+/// Resolves what the workers could not answer. The queue is bounded by the engine's permits: each
+/// late query holds one.
 async fn resolve(engine: Arc<Engine>, mut late: UnboundedReceiver<Late>) {
     let mut taken = Vec::with_capacity(LATE_BATCH);
     while late.recv_many(&mut taken, LATE_BATCH).await > 0 {

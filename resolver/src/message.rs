@@ -1,5 +1,6 @@
-//! A message, read with care. The reader decodes only the data that recursion itself needs, and names that may be compressed; all other
-//! data is opaque and passes octet for octet (RFC 3597). A record whose data does not fit its type is left out alone.
+//! A message, read with care. The reader decodes only the data that recursion itself needs, and
+//! names that may be compressed; all other data is opaque and passes octet for octet (RFC 3597). A
+//! record whose data does not fit its type is left out alone.
 //!
 //! ```text
 //! A AAAA NS CNAME PTR MX SOA            decoded
@@ -7,7 +8,8 @@
 //! TXT CAA TLSA APL TYPE65281 …          octets: `RData::Unknown`
 //! ```
 //!
-//! The packet is a stranger's: each read is bounded by the packet, a compression pointer leads only backwards, and nothing panics.
+//! The packet is a stranger's: each read is bounded by the packet, a compression pointer leads only
+//! backwards, and nothing panics.
 
 use std::{
     fmt::Write as _,
@@ -42,7 +44,8 @@ const TYPE_OPT: u16 = 41;
 pub enum Extent {
     /// All of it.
     Whole,
-    /// The additional section ends early: fewer records than the header counts, or one that reaches past the end.
+    /// The additional section ends early: fewer records than the header counts, or one that reaches
+    /// past the end.
     WithoutAdditionals,
     /// The answer or the authority section ends early.
     Short,
@@ -51,7 +54,8 @@ pub enum Extent {
 /// A message as far as it could be read.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The records that could be read. Of several OPT records the first counts, as far as its options add up.
+    /// The records that could be read. Of several OPT records the first counts, as far as its
+    /// options add up.
     pub message: Message,
     /// How much that is.
     pub extent: Extent,
@@ -73,7 +77,11 @@ pub fn read(packet: &[u8]) -> Option<Reading> {
         message.queries.push(query);
         at = end + 4;
     }
-    let mut reading = Reading { message, extent: Extent::Whole, broken_answers: 0 };
+    let mut reading = Reading {
+        message,
+        extent: Extent::Whole,
+        broken_answers: 0,
+    };
     if reading.read_sections(packet, at).is_none() && reading.extent == Extent::Whole {
         reading.extent = Extent::Short;
     }
@@ -132,7 +140,13 @@ impl Raw {
         let number = |place: usize| u16::from_be_bytes([fixed[place], fixed[place + 1]]);
         let ttl = u32::from(number(4)) << 16 | u32::from(number(6));
         let data = at + RECORD_FIXED_OCTETS..at + RECORD_FIXED_OCTETS + usize::from(number(8));
-        (data.end <= packet.len()).then_some(Self { owner, record_type: number(0), class: number(2), ttl, data })
+        (data.end <= packet.len()).then_some(Self {
+            owner,
+            record_type: number(0),
+            class: number(2),
+            ttl,
+            data,
+        })
     }
 
     /// The record. None where its owner or its data makes no sense.
@@ -153,7 +167,9 @@ impl Raw {
         let mut decoder = BinDecoder::new(&plain);
         Some(match record_type {
             RecordType::A => RData::A(Ipv4Addr::from(<[u8; 4]>::try_from(&plain[..]).ok()?).into()),
-            RecordType::AAAA => RData::AAAA(Ipv6Addr::from(<[u8; 16]>::try_from(&plain[..]).ok()?).into()),
+            RecordType::AAAA => {
+                RData::AAAA(Ipv6Addr::from(<[u8; 16]>::try_from(&plain[..]).ok()?).into())
+            }
             RecordType::NS => RData::NS(rdata::NS(Name::read(&mut decoder).ok()?)),
             RecordType::CNAME => RData::CNAME(rdata::CNAME(Name::read(&mut decoder).ok()?)),
             RecordType::PTR => RData::PTR(rdata::PTR(Name::read(&mut decoder).ok()?)),
@@ -165,17 +181,25 @@ impl Raw {
         })
     }
 
-    /// The OPT record. Options that do not add up end the list: what stands before them counts (RFC 6891 section 6.1.2).
+    /// The OPT record. Options that do not add up end the list: what stands before them counts (RFC
+    /// 6891 section 6.1.2).
     fn edns(&self, packet: &[u8]) -> Edns {
         let [rcode_high, version, flags @ ..] = self.ttl.to_be_bytes();
         let flags = u16::from_be_bytes(flags);
         let mut edns = Edns::new();
-        edns.set_max_payload(self.class).set_rcode_high(rcode_high).set_version(version);
+        edns.set_max_payload(self.class)
+            .set_rcode_high(rcode_high)
+            .set_version(version);
         *edns.flags_mut() = flags.into();
         let mut rest = packet.get(self.data.clone()).unwrap_or_default();
-        while let Some(((code, length), value)) = number(rest, 0).zip(number(rest, 2)).zip(rest.get(4..)) {
-            let Some((value, behind)) = value.split_at_checked(usize::from(length)) else { break };
-            edns.options_mut().insert(EdnsOption::Unknown(code, value.to_vec()));
+        while let Some(((code, length), value)) =
+            number(rest, 0).zip(number(rest, 2)).zip(rest.get(4..))
+        {
+            let Some((value, behind)) = value.split_at_checked(usize::from(length)) else {
+                break;
+            };
+            edns.options_mut()
+                .insert(EdnsOption::Unknown(code, value.to_vec()));
             rest = behind;
         }
         edns
@@ -202,8 +226,9 @@ enum Field {
     Rest,
 }
 
-/// What the data of a type looks like, for types that are decoded or whose names may be compressed: those of RFC 1035, those that RFC 3597
-/// section 4 lists, KX, and DNAME, SVCB and HTTPS, where a sender must not compress but what the name leads to is judged.
+/// What the data of a type looks like, for types that are decoded or whose names may be compressed:
+/// those of RFC 1035, those that RFC 3597 section 4 lists, KX, and DNAME, SVCB and HTTPS, where a
+/// sender must not compress but what the name leads to is judged.
 fn layout(record_type: RecordType) -> Option<&'static [Field]> {
     use Field::{Name, Octets, Rest, Text};
     Some(match u16::from(record_type) {
@@ -258,13 +283,17 @@ fn decompress(packet: &[u8], data: Range<usize>, fields: &[Field]) -> Option<Vec
 fn name_at(packet: &[u8], at: usize) -> Option<(Name, usize)> {
     let mut wire = Vec::with_capacity(NAME_OCTETS_MAX);
     let end = copy_name(packet, at, &mut wire)?;
-    Name::read(&mut BinDecoder::new(&wire)).ok().map(|name| (name, end))
+    Name::read(&mut BinDecoder::new(&wire))
+        .ok()
+        .map(|name| (name, end))
 }
 
-/// Copies a name without compression, letter case and all, and says where it ends. Each pointer must lead before the labels that it ends
-/// (RFC 1035 section 4.1.4), so that no name is a loop.
+/// Copies a name without compression, letter case and all, and says where it ends. Each pointer
+/// must lead before the labels that it ends (RFC 1035 section 4.1.4), so that no name is a loop.
 fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> {
-    let (begin, mut labels_from, mut end) = (into.len(), at, None);
+    let begin = into.len();
+    let mut labels_from = at;
+    let mut end = None;
     loop {
         match *packet.get(at)? {
             0 => {
@@ -293,27 +322,38 @@ fn copy_name(packet: &[u8], mut at: usize, into: &mut Vec<u8>) -> Option<usize> 
     }
 }
 
-/// A record as text in master-file form. Data of a type that the record library knows, and that it can read, is shown in that type's words,
-/// all other data in those of RFC 3597 section 5.
+/// A record as text in master-file form. Data of a type that the record library knows, and that it
+/// can read, is shown in that type's words, all other data in those of RFC 3597 section 5.
 #[must_use]
 pub fn presentation(record: &Record) -> String {
-    let RData::Unknown { code, rdata } = &record.data else { return record.to_string() };
+    let RData::Unknown { code, rdata } = &record.data else {
+        return record.to_string();
+    };
     let octets = &rdata.anything[..];
     let known = match u16::try_from(octets.len()) {
-        Ok(length @ 1..) => RData::read(&mut BinDecoder::new(octets), *code, Restrict::new(length)).ok(),
+        Ok(length @ 1..) => {
+            RData::read(&mut BinDecoder::new(octets), *code, Restrict::new(length)).ok()
+        }
         _ => None,
     };
     let record_type = match code {
         RecordType::Unknown(number) => format!("TYPE{number}"),
         known => known.to_string(),
     };
-    let front = format!("{} {} {} {record_type}", record.name, record.ttl, record.dns_class);
-    match known.filter(|data| !matches!(data, RData::Unknown { .. } | RData::NULL(_) | RData::OPT(_))) {
+    let front = format!(
+        "{} {} {} {record_type}",
+        record.name, record.ttl, record.dns_class
+    );
+    match known
+        .filter(|data| !matches!(data, RData::Unknown { .. } | RData::NULL(_) | RData::OPT(_)))
+    {
         Some(data) => format!("{front} {data}"),
-        None if *code == RecordType::DNAME => match NameRef::from_wire(&octets.to_ascii_lowercase()) {
-            Ok(target) => format!("{front} {target}."),
-            Err(_) => format!("{front} {}", hexadecimal(octets)),
-        },
+        None if *code == RecordType::DNAME => {
+            match NameRef::from_wire(&octets.to_ascii_lowercase()) {
+                Ok(target) => format!("{front} {target}."),
+                Err(_) => format!("{front} {}", hexadecimal(octets)),
+            }
+        }
         None => format!("{front} {}", hexadecimal(octets)),
     }
 }

@@ -1,4 +1,5 @@
-//! What an engine is made of: rules and lists, where answers come from, and how the operator has set it up.
+//! What an engine is made of: rules and lists, where answers come from, and how the operator has
+//! set it up.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,7 +20,8 @@ pub struct Parts {
     pub contact: Contact,
     /// Who answers what is not in the cache.
     pub recursion: Arc<dyn Recursion>,
-    /// Who may ask beside the households' own lines, and the trusted peers that are named by their own address.
+    /// Who may ask beside the households' own lines, and the trusted peers that are named by their
+    /// own address.
     pub allow_from: Vec<IpNet>,
     /// Who may assert identities for others.
     pub trusted_peers: Vec<IpNet>,
@@ -27,7 +29,8 @@ pub struct Parts {
     pub snoop_from: Vec<IpNet>,
     /// What a block looks like.
     pub blocked: BlockedAnswers,
-    /// The proxy that looks at listed paths, by its addresses; empty lets hosts with listed paths pass.
+    /// The proxy that looks at listed paths, by its addresses; empty lets hosts with listed paths
+    /// pass.
     pub url_proxy: Vec<IpAddr>,
     /// What `id.server` answers; absent refuses.
     pub server_id: Option<String>,

@@ -1,7 +1,8 @@
 //! One query, read in place: header, the one question, and the OPT record. Nothing is allocated.
 //!
-//! What the wire says is untrusted: every read is bounded by the packet, a question is one uncompressed name, and what
-//! does not add up is answered with an error code or not at all (RFC 1035 section 4, RFC 6891, RFC 9619).
+//! What the wire says is untrusted: every read is bounded by the packet, a question is one
+//! uncompressed name, and what does not add up is answered with an error code or not at all (RFC
+//! 1035 section 4, RFC 6891, RFC 9619).
 
 use policy::{
     household::Mac,
@@ -14,7 +15,8 @@ use crate::respond::OPTION_EDE;
 pub const HEADER_OCTETS: usize = 12;
 /// EDNS option of dnsmasq's `add-mac`: the asking device's MAC address, six octets or text.
 const OPTION_MAC: u16 = 65001;
-/// The record types of an OPT record, RFC 6891 section 6.1.1, of an address, and of a query for whatever there is.
+/// The record types of an OPT record, RFC 6891 section 6.1.1, of an address, and of a query for
+/// whatever there is.
 const TYPE_OPT: u16 = 41;
 const TYPE_A: u16 = 1;
 pub(crate) const TYPE_ANY: u16 = 255;
@@ -47,7 +49,8 @@ pub struct Edns {
     pub payload_max: u16,
     /// It wants DNSSEC records.
     pub dnssec_ok: bool,
-    /// The MAC address that somebody on the way asserts: of several such options the first one speaks, and the others are ignored.
+    /// The MAC address that somebody on the way asserts: of several such options the first one
+    /// speaks, and the others are ignored.
     pub mac: Option<Mac>,
     /// It would like the reason of a block as JSON, see `reason.rs`.
     pub wants_json: bool,
@@ -96,14 +99,27 @@ impl<'p> Query<'p> {
         // There is nothing that the question's name could point to: it is uncompressed.
         let name = room.read(packet, HEADER_OCTETS).map_err(|_| FORMERR)?;
         let at = HEADER_OCTETS + name.wire().len();
-        let (record_type, class) = number(packet, at).zip(number(packet, at + 2)).ok_or(FORMERR)?;
-        let mut query = Self { packet, name, record_type, class, edns: None };
+        let (record_type, class) = number(packet, at)
+            .zip(number(packet, at + 2))
+            .ok_or(FORMERR)?;
+        let mut query = Self {
+            packet,
+            name,
+            record_type,
+            class,
+            edns: None,
+        };
         query.read_records(at + 4, count(6) + count(8), count(10))?;
         Ok(query)
     }
 
     /// Walks over the other records for the one OPT, which stands among the additional ones.
-    fn read_records(&mut self, mut at: usize, before: usize, additional: usize) -> Result<(), Rejection> {
+    fn read_records(
+        &mut self,
+        mut at: usize,
+        before: usize,
+        additional: usize,
+    ) -> Result<(), Rejection> {
         const FORMERR: Rejection = Rejection::Answer(Rcode::FormErr);
         for place in 0..before + additional {
             let is_root = self.packet.get(at) == Some(&0);
@@ -112,18 +128,25 @@ impl<'p> Query<'p> {
             let length = usize::from(number(self.packet, at + 8).ok_or(FORMERR)?);
             let data = self.packet.get(at + 10..at + 10 + length).ok_or(FORMERR)?;
             if record_type == TYPE_OPT {
-                // RFC 6891 section 6.1.1: at most one, in the additional section, and its name is the root.
+                // RFC 6891 section 6.1.1: at most one, in the additional section, and its name is
+                // the root.
                 if self.edns.is_some() || !is_root || place < before {
                     return Err(FORMERR);
                 }
                 let flags = self.packet.get(at + 2..at + 8).ok_or(FORMERR)?;
                 if flags[3] != 0 {
-                    // What a version that we do not speak may write into the options is not ours to judge.
+                    // What a version that we do not speak may write into the options is not ours to
+                    // judge.
                     return Err(Rejection::Answer(Rcode::BadVers));
                 }
                 let (mac, wants_json) = read_options(data).ok_or(FORMERR)?;
                 let payload_max = u16::from_be_bytes([flags[0], flags[1]]).max(UDP_PAYLOAD_MIN);
-                self.edns = Some(Edns { payload_max, dnssec_ok: flags[4] & 0x80 != 0, mac, wants_json });
+                self.edns = Some(Edns {
+                    payload_max,
+                    dnssec_ok: flags[4] & 0x80 != 0,
+                    mac,
+                    wants_json,
+                });
             }
             at += 10 + length;
         }
@@ -142,11 +165,15 @@ impl<'p> Query<'p> {
         self.packet
     }
 
-    /// The type that is resolved for it. Nobody resolves ANY (RFC 8482): whether the name exists is learnt from its addresses, which most
-    /// others ask for too.
+    /// The type that is resolved for it. Nobody resolves ANY (RFC 8482): whether the name exists is
+    /// learnt from its addresses, which most others ask for too.
     #[must_use]
     pub fn resolved_type(&self) -> u16 {
-        if self.record_type == TYPE_ANY { TYPE_A } else { self.record_type }
+        if self.record_type == TYPE_ANY {
+            TYPE_A
+        } else {
+            self.record_type
+        }
     }
 
     /// The message id.
@@ -174,12 +201,14 @@ impl<'p> Query<'p> {
     }
 }
 
-/// What of a packet that is no query can be read all the same: what the reply to it needs (RFC 6891 sections 6.1.1 and 7).
+/// What of a packet that is no query can be read all the same: what the reply to it needs (RFC 6891
+/// sections 6.1.1 and 7).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remains<'p> {
     /// The question, where there is exactly one and it is whole.
     pub question: Option<&'p [u8]>,
-    /// Whether the sender wants DNSSEC records, if it speaks EDNS: it sent an OPT record, wherever that stands and however it ends.
+    /// Whether the sender wants DNSSEC records, if it speaks EDNS: it sent an OPT record, wherever
+    /// that stands and however it ends.
     pub dnssec_ok: Option<bool>,
 }
 
@@ -200,8 +229,10 @@ impl<'p> Remains<'p> {
             at = skip_name(packet, at)? + 4;
         }
         let question = packet.get(HEADER_OCTETS..at)?;
-        // There is nothing that a question's name could point to, so one with a pointer is not repeated.
-        self.question = (questions == 1 && WireName::default().read(packet, HEADER_OCTETS).is_ok()).then_some(question);
+        // There is nothing that a question's name could point to, so one with a pointer is not
+        // repeated.
+        self.question = (questions == 1 && WireName::default().read(packet, HEADER_OCTETS).is_ok())
+            .then_some(question);
         for _ in 0..count(6)? + count(8)? + count(10)? {
             at = skip_name(packet, at)?;
             if number(packet, at)? == TYPE_OPT {
@@ -214,10 +245,13 @@ impl<'p> Remains<'p> {
     }
 }
 
-/// The MAC address that the first such option asserts, if it is one, and whether JSON is asked for; none where the options do not add up.
+/// The MAC address that the first such option asserts, if it is one, and whether JSON is asked for;
+/// none where the options do not add up.
 fn read_options(mut data: &[u8]) -> Option<(Option<Mac>, bool)> {
-    // Who comes first speaks, also where that names nobody: a device cannot be talked over by what others append to its query.
-    let (mut mac, mut wants_json) = (None, false);
+    // Who comes first speaks, also where that names nobody: a device cannot be talked over by what
+    // others append to its query.
+    let mut mac = None;
+    let mut wants_json = false;
     while !data.is_empty() {
         let code = number(data, 0)?;
         let length = usize::from(number(data, 2)?);
@@ -242,10 +276,13 @@ fn read_mac(value: &[u8]) -> Option<Mac> {
 
 /// Two octets at a place, big endian.
 pub(crate) fn number(packet: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(packet.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_be_bytes(
+        packet.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
-/// Where a name ends: after its root label, or after the first compression pointer (RFC 1035 section 4.1.4).
+/// Where a name ends: after its root label, or after the first compression pointer (RFC 1035
+/// section 4.1.4).
 pub(crate) fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *packet.get(at)? {
@@ -269,11 +306,17 @@ mod tests {
     fn packet(name: &str, edns: Option<&[(u16, &[u8])]>) -> Vec<u8> {
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
-        message.add_query(ProtoQuery::query(Name::from_ascii(name).unwrap(), RecordType::AAAA));
+        message.add_query(ProtoQuery::query(
+            Name::from_ascii(name).unwrap(),
+            RecordType::AAAA,
+        ));
         if let Some(options) = edns {
             let mut edns = ProtoEdns::new();
             edns.set_max_payload(1400).set_dnssec_ok(true);
-            options.iter().for_each(|(code, value)| edns.options_mut().insert(EdnsOption::Unknown(*code, value.to_vec())));
+            options.iter().for_each(|(code, value)| {
+                edns.options_mut()
+                    .insert(EdnsOption::Unknown(*code, value.to_vec()))
+            });
             message.set_edns(edns);
         }
         message.to_vec().unwrap()
@@ -281,7 +324,10 @@ mod tests {
 
     #[test]
     fn a_query_is_read_in_place() {
-        let packet = packet("WwW.Example.com.", Some(&[(10, b"12345678"), (65001, b"\x02\0\x5e\0\x53\x01")]));
+        let packet = packet(
+            "WwW.Example.com.",
+            Some(&[(10, b"12345678"), (65001, b"\x02\0\x5e\0\x53\x01")]),
+        );
         let mut room = WireName::default();
         let query = Query::parse(&packet, &mut room).ok().unwrap();
         assert_eq!(query.name().to_string(), "www.example.com");
@@ -296,16 +342,25 @@ mod tests {
     #[test]
     fn a_mac_comes_in_octets_or_in_text_and_otherwise_not_at_all() {
         let mac = |value: &[u8]| {
-            Query::parse(&packet("a.", Some(&[(65001, value)])), &mut WireName::default())
-                .ok()
-                .unwrap()
-                .edns
-                .unwrap()
-                .mac
-                .map(|mac| mac.to_string())
+            Query::parse(
+                &packet("a.", Some(&[(65001, value)])),
+                &mut WireName::default(),
+            )
+            .ok()
+            .unwrap()
+            .edns
+            .unwrap()
+            .mac
+            .map(|mac| mac.to_string())
         };
-        assert_eq!(mac(b"02:00:5E:00:53:01").as_deref(), Some("02:00:5e:00:53:01"));
-        assert_eq!(mac(b"02-00-5e-00-53-01").as_deref(), Some("02:00:5e:00:53:01"));
+        assert_eq!(
+            mac(b"02:00:5E:00:53:01").as_deref(),
+            Some("02:00:5e:00:53:01")
+        );
+        assert_eq!(
+            mac(b"02-00-5e-00-53-01").as_deref(),
+            Some("02:00:5e:00:53:01")
+        );
         assert_eq!(mac(b"12345"), None);
         assert_eq!(mac(b"\xff\xff\xff\xff\xff\xff\xff"), None);
         assert_eq!(mac(b""), None);
@@ -314,11 +369,22 @@ mod tests {
     #[test]
     fn json_is_asked_for_by_an_extended_error_that_says_nothing() {
         let wants = |options: &[(u16, &[u8])]| {
-            Query::parse(&packet("a.", Some(options)), &mut WireName::default()).ok().unwrap().edns.unwrap().wants_json
+            Query::parse(&packet("a.", Some(options)), &mut WireName::default())
+                .ok()
+                .unwrap()
+                .edns
+                .unwrap()
+                .wants_json
         };
         assert!(wants(&[(10, b"12345678"), (15, b"\0\0")]));
         assert!(!wants(&[]));
-        for (code, value) in [(15, &b""[..]), (15, b"\0"), (15, b"\0\x11"), (15, b"\0\0x"), (16, b"\0\0")] {
+        for (code, value) in [
+            (15, &b""[..]),
+            (15, b"\0"),
+            (15, b"\0\x11"),
+            (15, b"\0\0x"),
+            (16, b"\0\0"),
+        ] {
             assert!(!wants(&[(code, value)]), "{code} {value:?}");
         }
     }
@@ -331,17 +397,47 @@ mod tests {
             packet[at] = octet;
             Query::parse(&packet, &mut WireName::default()).err()
         };
-        assert_eq!(Query::parse(&good[..11], &mut WireName::default()).err(), Some(Rejection::Silent));
-        assert_eq!(with(2, 0x81), Some(Rejection::Silent), "an answer is never answered");
-        assert_eq!(with(2, 0x28), Some(Rejection::Answer(Rcode::NotImp)), "UPDATE");
-        assert_eq!(with(5, 0), Some(Rejection::Answer(Rcode::FormErr)), "no question");
-        assert_eq!(with(5, 2), Some(Rejection::Answer(Rcode::FormErr)), "two questions");
-        assert_eq!(with(12, 0xc0), Some(Rejection::Answer(Rcode::FormErr)), "a compressed question");
-        assert_eq!(with(11, 1), Some(Rejection::Answer(Rcode::FormErr)), "a record that is not there");
+        assert_eq!(
+            Query::parse(&good[..11], &mut WireName::default()).err(),
+            Some(Rejection::Silent)
+        );
+        assert_eq!(
+            with(2, 0x81),
+            Some(Rejection::Silent),
+            "an answer is never answered"
+        );
+        assert_eq!(
+            with(2, 0x28),
+            Some(Rejection::Answer(Rcode::NotImp)),
+            "UPDATE"
+        );
+        assert_eq!(
+            with(5, 0),
+            Some(Rejection::Answer(Rcode::FormErr)),
+            "no question"
+        );
+        assert_eq!(
+            with(5, 2),
+            Some(Rejection::Answer(Rcode::FormErr)),
+            "two questions"
+        );
+        assert_eq!(
+            with(12, 0xc0),
+            Some(Rejection::Answer(Rcode::FormErr)),
+            "a compressed question"
+        );
+        assert_eq!(
+            with(11, 1),
+            Some(Rejection::Answer(Rcode::FormErr)),
+            "a record that is not there"
+        );
         let mut version = packet("a.", Some(&[]));
         let at = version.len() - 5;
         version[at] = 1;
-        assert_eq!(Query::parse(&version, &mut WireName::default()).err(), Some(Rejection::Answer(Rcode::BadVers)));
+        assert_eq!(
+            Query::parse(&version, &mut WireName::default()).err(),
+            Some(Rejection::Answer(Rcode::BadVers))
+        );
     }
 
     proptest! {
@@ -357,7 +453,8 @@ mod tests {
                     }
                 }
             }
-            // Hickory reads more than we do (all rdata), so it may refuse what we take; what both take must be the same.
+            // Hickory reads more than we do (all rdata), so it may refuse what we take; what both
+            // take must be the same.
             let mut room = WireName::default();
             if let (Ok(ours), Ok(theirs)) = (Query::parse(&packet, &mut room), Message::from_vec(&packet)) {
                 prop_assert_eq!(theirs.queries.len(), 1);

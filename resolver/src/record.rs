@@ -1,7 +1,8 @@
 //! What is counted and told of queries, at the price of a store each.
 //!
-//! Each worker has a [`Pen`]: counters that only it writes, and a bounded ring of [`Event`]s. Whoever publishes adds the
-//! counters up and empties the rings; a full ring drops what comes and counts it. No household and no name is in a label.
+//! Each worker has a [`Pen`]: counters that only it writes, and a bounded ring of [`Event`]s.
+//! Whoever publishes adds the counters up and empties the rings; a full ring drops what comes and
+//! counts it. No household and no name is in a label.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +13,10 @@ use std::{
     },
 };
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::{Asker, Layer, Verdict},
@@ -32,7 +36,8 @@ use crate::{
     udp,
 };
 
-/// Events that wait for the publisher, for each worker: a tenth of a second of the busiest worker's blocks.
+/// Events that wait for the publisher, for each worker: a tenth of a second of the busiest worker's
+/// blocks.
 const RING_EVENTS: usize = 1 << 15;
 /// Stands for no feed.
 const NO_FEED: u16 = u16::MAX;
@@ -100,7 +105,8 @@ const COUNTS: usize = ORDERS + BASES.len();
 #[repr(align(128))]
 struct Tally([AtomicU64; COUNTS]);
 
-/// What a worker tells of a query beside the counts: that it was blocked or led to the proxy, for which categories, and by which feed.
+/// What a worker tells of a query beside the counts: that it was blocked or led to the proxy, for
+/// which categories, and by which feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// The categories; empty where it is not about any.
@@ -110,7 +116,8 @@ pub struct Event {
     feed: u16,
 }
 
-/// What one thread writes with. It is not shared, and so a count is no more than a load and a store.
+/// What one thread writes with. It is not shared, and so a count is no more than a load and a
+/// store.
 pub struct Pen {
     tally: Arc<Tally>,
     ring: Producer<Event>,
@@ -199,8 +206,13 @@ impl Pen {
     }
 
     fn tell(&mut self, verdict: Verdict, stamp: u64) {
-        let event = Event { categories: verdict.categories, stamp, feed: verdict.feed.unwrap_or(NO_FEED) };
-        if (event.feed != NO_FEED || !event.categories.is_empty()) && self.ring.push(event).is_err() {
+        let event = Event {
+            categories: verdict.categories,
+            stamp,
+            feed: verdict.feed.unwrap_or(NO_FEED),
+        };
+        if (event.feed != NO_FEED || !event.categories.is_empty()) && self.ring.push(event).is_err()
+        {
             self.count(Count::EventDropped);
         }
     }
@@ -225,7 +237,13 @@ struct Hits {
 impl Hits {
     fn add(&mut self, feed: &str, hits: u64) {
         if !self.by_name.contains_key(feed) {
-            self.by_name.insert(feed.to_owned(), (counter!("ox_protect_feed_hits_total", "feed" => feed.to_owned()), 0));
+            self.by_name.insert(
+                feed.to_owned(),
+                (
+                    counter!("ox_protect_feed_hits_total", "feed" => feed.to_owned()),
+                    0,
+                ),
+            );
         }
         if let Some((counter, sum)) = self.by_name.get_mut(feed) {
             counter.increment(hits);
@@ -255,12 +273,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Registers the counters. Feeds are named by the lists; of the names asked for, one of so many is sampled.
+    /// Registers the counters. Feeds are named by the lists; of the names asked for, one of so many
+    /// is sampled.
     #[must_use]
     pub fn new(taxonomy: &Taxonomy, lists: Arc<LiveLists>, sample_every: u32) -> Self {
         describe();
-        let slug =
-            |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
+        let slug = |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
             sources: Mutex::default(),
             lists,
@@ -287,21 +305,42 @@ impl Recorder {
 
     /// Counts what finds this socket full.
     pub fn watch(&self, socket: Arc<UdpSocket>) {
-        self.sockets.lock().expect("nothing panics while it holds the sockets").push(socket);
+        self.sockets
+            .lock()
+            .expect("nothing panics while it holds the sockets")
+            .push(socket);
     }
 
-    /// Adds up what all pens wrote and empties their rings, so that the metrics say what has happened until now.
+    /// Adds up what all pens wrote and empties their rings, so that the metrics say what has
+    /// happened until now.
     pub fn publish(&self) {
         let mut sources = self.sources();
         for (place, counter) in self.counters.iter().enumerate() {
-            counter.absolute(sources.iter().map(|source| source.tally.0[place].load(Ordering::Relaxed)).sum());
+            counter.absolute(
+                sources
+                    .iter()
+                    .map(|source| source.tally.0[place].load(Ordering::Relaxed))
+                    .sum(),
+            );
         }
-        let sockets = self.sockets.lock().expect("nothing panics while it holds the sockets");
-        self.overflows.absolute(sockets.iter().filter_map(|socket| udp::overflows(socket).ok()).map(u64::from).sum());
+        let sockets = self
+            .sockets
+            .lock()
+            .expect("nothing panics while it holds the sockets");
+        self.overflows.absolute(
+            sockets
+                .iter()
+                .filter_map(|socket| udp::overflows(socket).ok())
+                .map(u64::from)
+                .sum(),
+        );
         let mut hits: HashMap<(u64, u16), u64> = HashMap::new();
         for source in sources.iter_mut() {
             while let Ok(event) = source.ring.pop() {
-                event.categories.iter().for_each(|category| self.categories[category.index()].increment(1));
+                event
+                    .categories
+                    .iter()
+                    .for_each(|category| self.categories[category.index()].increment(1));
                 if event.feed != NO_FEED {
                     *hits.entry((event.stamp, event.feed)).or_default() += 1;
                 }
@@ -311,26 +350,42 @@ impl Recorder {
         self.publish_hits(&hits);
     }
 
-    /// Translates places to names by the lists under which they were counted: a feed that joins or leaves moves the others.
+    /// Translates places to names by the lists under which they were counted: a feed that joins or
+    /// leaves moves the others.
     fn publish_hits(&self, hits: &HashMap<(u64, u16), u64>) {
         let mut by_feed = self.hits();
         let live = self.lists.feeds_of(self.lists.load().stamp());
-        if let Some(live) = live.filter(|live| by_feed.shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, live))) {
+        if let Some(live) = live.filter(|live| {
+            by_feed
+                .shown
+                .as_ref()
+                .is_none_or(|shown| !Arc::ptr_eq(shown, live))
+        }) {
             // A feed that blocks nothing is shown with nothing, not left out.
             live.iter().for_each(|feed| by_feed.add(feed, 0));
             by_feed.shown = Some(live);
         }
         for (&(stamp, feed), &count) in hits {
-            if let Some(feed) = self.lists.feeds_of(stamp).as_deref().and_then(|feeds| feeds.get(usize::from(feed))) {
+            if let Some(feed) = self
+                .lists
+                .feeds_of(stamp)
+                .as_deref()
+                .and_then(|feeds| feeds.get(usize::from(feed)))
+            {
                 by_feed.add(feed, count);
             }
         }
     }
 
-    /// How many queries each feed blocked or led to the proxy since the start, by the feed's name, as far as it is published.
+    /// How many queries each feed blocked or led to the proxy since the start, by the feed's name,
+    /// as far as it is published.
     #[must_use]
     pub fn feed_hits(&self) -> BTreeMap<String, u64> {
-        self.hits().by_name.iter().map(|(feed, (_, hits))| (feed.clone(), *hits)).collect()
+        self.hits()
+            .by_name
+            .iter()
+            .map(|(feed, (_, hits))| (feed.clone(), *hits))
+            .collect()
     }
 
     /// Empties the rings of sampled names.
@@ -352,11 +407,15 @@ impl Recorder {
     }
 
     fn hits(&self) -> MutexGuard<'_, Hits> {
-        self.hits.lock().expect("nothing panics while it holds the hits")
+        self.hits
+            .lock()
+            .expect("nothing panics while it holds the hits")
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
-        self.sources.lock().expect("nothing panics while it holds the sources")
+        self.sources
+            .lock()
+            .expect("nothing panics while it holds the sources")
     }
 }
 
@@ -365,31 +424,70 @@ fn pair(sample_every: u32) -> (Pen, Source) {
     let (producer, consumer) = RingBuffer::new(RING_EVENTS);
     let (asked, names) = Asked::one_of(sample_every);
     let (ears, heard) = Ears::pair();
-    (Pen { tally: Arc::clone(&tally), ring: producer, asked, ears }, Source { tally, ring: consumer, asked: names, heard })
+    (
+        Pen {
+            tally: Arc::clone(&tally),
+            ring: producer,
+            asked,
+            ears,
+        },
+        Source {
+            tally,
+            ring: consumer,
+            asked: names,
+            heard,
+        },
+    )
 }
 
 /// The counters, in the order of their places.
 fn counters() -> [Counter; COUNTS] {
-    let identity = |source: &'static str| counter!("ox_protect_identities_total", "source" => source);
-    let dropped = |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
+    let identity =
+        |source: &'static str| counter!("ox_protect_identities_total", "source" => source);
+    let dropped =
+        |reason: &'static str| counter!("ox_protect_identities_dropped_total", "reason" => reason);
     let verdict = |layer: Layer| counter!("ox_protect_verdicts_total", "verdict" => if layer.blocks() { "block" } else { "allow" }, "layer" => layer.as_str());
     let first = [
-        (Count::Udp, counter!("ox_protect_queries_total", "transport" => "udp")),
-        (Count::Tcp, counter!("ox_protect_queries_total", "transport" => "tcp")),
+        (
+            Count::Udp,
+            counter!("ox_protect_queries_total", "transport" => "udp"),
+        ),
+        (
+            Count::Tcp,
+            counter!("ox_protect_queries_total", "transport" => "tcp"),
+        ),
         (Count::CacheHit, counter!("ox_protect_cache_hits_total")),
         (Count::CacheMiss, counter!("ox_protect_cache_misses_total")),
         (Count::Shed, counter!("ox_protect_resolutions_shed_total")),
-        (Count::ClientFull, counter!("ox_protect_clients_limited_total")),
+        (
+            Count::ClientFull,
+            counter!("ox_protect_clients_limited_total"),
+        ),
         (Count::Silent, counter!("ox_protect_packets_ignored_total")),
-        (Count::Malformed, counter!("ox_protect_packets_malformed_total")),
-        (Count::NotAllowed, counter!("ox_protect_clients_refused_total")),
+        (
+            Count::Malformed,
+            counter!("ox_protect_packets_malformed_total"),
+        ),
+        (
+            Count::NotAllowed,
+            counter!("ox_protect_clients_refused_total"),
+        ),
         (Count::Notify, counter!("ox_protect_notifies_total")),
         (Count::Dropped, counter!("ox_protect_queries_dropped_total")),
         (Count::Proxied, counter!("ox_protect_queries_proxied_total")),
         (Count::Panic, counter!("ox_protect_panics_total")),
-        (Count::ReplyRefused, counter!("ox_protect_replies_refused_total")),
-        (Count::EventDropped, counter!("ox_protect_events_dropped_total")),
-        (Count::HeardDropped, counter!("ox_protect_activity_dropped_total")),
+        (
+            Count::ReplyRefused,
+            counter!("ox_protect_replies_refused_total"),
+        ),
+        (
+            Count::EventDropped,
+            counter!("ox_protect_events_dropped_total"),
+        ),
+        (
+            Count::HeardDropped,
+            counter!("ox_protect_activity_dropped_total"),
+        ),
         (Count::UntrustedPeer, dropped("untrusted-peer")),
         (Count::UnknownMac, dropped("unknown-mac")),
         (Count::OtherDevice, dropped("other-device")),
@@ -400,42 +498,110 @@ fn counters() -> [Counter; COUNTS] {
     ];
     std::array::from_fn(|place| match first.get(place) {
         Some((count, counter)) => {
-            assert_eq!(*count as usize, place, "counters stand in the order of their places");
+            assert_eq!(
+                *count as usize, place,
+                "counters stand in the order of their places"
+            );
             counter.clone()
         }
-        None if place >= ORDERS => counter!("ox_protect_mandate_hits_total", "basis" => BASES[place - ORDERS].0),
+        None if place >= ORDERS => {
+            counter!("ox_protect_mandate_hits_total", "basis" => BASES[place - ORDERS].0)
+        }
         None => verdict(LAYERS[place - Count::Verdicts as usize]),
     })
 }
 
 fn describe() {
     describe_counter!("ox_protect_queries_total", "Packets received, by transport");
-    describe_counter!("ox_protect_verdicts_total", "Queries judged, by verdict and by the layer that decided");
-    describe_counter!("ox_protect_mandate_hits_total", "Queries blocked under a mandate, by its basis");
-    describe_counter!("ox_protect_blocked_categories_total", "Queries blocked for a category; a query may count for several");
-    describe_counter!("ox_protect_identities_total", "Queries by what their asker was found by");
-    describe_counter!("ox_protect_identities_dropped_total", "Asserted identities that did not hold alone, by reason");
-    describe_counter!("ox_protect_cache_hits_total", "Queries answered from the answer cache");
-    describe_counter!("ox_protect_cache_misses_total", "Queries that had to be resolved");
-    describe_counter!("ox_protect_resolutions_shed_total", "Queries answered SERVFAIL because too many resolutions were under way");
-    describe_counter!("ox_protect_clients_limited_total", "Queries answered SERVFAIL because their client waits for too many resolutions");
-    describe_counter!("ox_protect_stale_answers_total", "Answers older than they should be, because nobody gave a newer one in time");
-    describe_counter!("ox_protect_renewals_total", "Answers resolved again before their end");
-    describe_counter!("ox_protect_packets_ignored_total", "Packets that are no queries");
-    describe_counter!("ox_protect_packets_malformed_total", "Queries that could not be read");
+    describe_counter!(
+        "ox_protect_verdicts_total",
+        "Queries judged, by verdict and by the layer that decided"
+    );
+    describe_counter!(
+        "ox_protect_mandate_hits_total",
+        "Queries blocked under a mandate, by its basis"
+    );
+    describe_counter!(
+        "ox_protect_blocked_categories_total",
+        "Queries blocked for a category; a query may count for several"
+    );
+    describe_counter!(
+        "ox_protect_identities_total",
+        "Queries by what their asker was found by"
+    );
+    describe_counter!(
+        "ox_protect_identities_dropped_total",
+        "Asserted identities that did not hold alone, by reason"
+    );
+    describe_counter!(
+        "ox_protect_cache_hits_total",
+        "Queries answered from the answer cache"
+    );
+    describe_counter!(
+        "ox_protect_cache_misses_total",
+        "Queries that had to be resolved"
+    );
+    describe_counter!(
+        "ox_protect_resolutions_shed_total",
+        "Queries answered SERVFAIL because too many resolutions were under way"
+    );
+    describe_counter!(
+        "ox_protect_clients_limited_total",
+        "Queries answered SERVFAIL because their client waits for too many resolutions"
+    );
+    describe_counter!(
+        "ox_protect_stale_answers_total",
+        "Answers older than they should be, because nobody gave a newer one in time"
+    );
+    describe_counter!(
+        "ox_protect_renewals_total",
+        "Answers resolved again before their end"
+    );
+    describe_counter!(
+        "ox_protect_packets_ignored_total",
+        "Packets that are no queries"
+    );
+    describe_counter!(
+        "ox_protect_packets_malformed_total",
+        "Queries that could not be read"
+    );
     describe_counter!(
         "ox_protect_clients_refused_total",
         "Packets refused because their client is outside dns.allow_from and every household's networks"
     );
-    describe_counter!("ox_protect_notifies_total", "Words that a zone has changed (NOTIFY)");
-    describe_counter!("ox_protect_queries_dropped_total", "Queries that were not answered because a list wants that");
-    describe_counter!("ox_protect_queries_proxied_total", "Queries answered with the proxy that looks at listed paths");
-    describe_counter!("ox_protect_feed_hits_total", "Queries blocked or led to the proxy, by the feed that decided");
+    describe_counter!(
+        "ox_protect_notifies_total",
+        "Words that a zone has changed (NOTIFY)"
+    );
+    describe_counter!(
+        "ox_protect_queries_dropped_total",
+        "Queries that were not answered because a list wants that"
+    );
+    describe_counter!(
+        "ox_protect_queries_proxied_total",
+        "Queries answered with the proxy that looks at listed paths"
+    );
+    describe_counter!(
+        "ox_protect_feed_hits_total",
+        "Queries blocked or led to the proxy, by the feed that decided"
+    );
     describe_counter!("ox_protect_panics_total", "Panics caught at a worker");
-    describe_counter!("ox_protect_replies_refused_total", "Replies that the kernel did not take");
-    describe_counter!("ox_protect_socket_overflows_total", "Datagrams that found a socket's buffer full");
-    describe_counter!("ox_protect_events_dropped_total", "Blocked queries that were not told to the aggregator because its ring was full");
-    describe_counter!("ox_protect_activity_dropped_total", "Queries that are missing in their household's counts because a ring was full");
+    describe_counter!(
+        "ox_protect_replies_refused_total",
+        "Replies that the kernel did not take"
+    );
+    describe_counter!(
+        "ox_protect_socket_overflows_total",
+        "Datagrams that found a socket's buffer full"
+    );
+    describe_counter!(
+        "ox_protect_events_dropped_total",
+        "Blocked queries that were not told to the aggregator because its ring was full"
+    );
+    describe_counter!(
+        "ox_protect_activity_dropped_total",
+        "Queries that are missing in their household's counts because a ring was full"
+    );
     describe_gauge!("ox_protect_resolutions_in_flight", "Resolutions under way");
     describe_histogram!("ox_protect_resolution_seconds", "How long resolutions took");
 }
@@ -462,17 +628,31 @@ mod tests {
     #[test]
     fn a_full_ring_drops_and_counts_and_loses_no_count() {
         let (mut pen, mut source) = pair(0);
-        let (asker, name) = (Directory::new(OperatorDefaults::default()).unknown_line(), Name::parse("bet.example").unwrap());
+        let asker = Directory::new(OperatorDefaults::default()).unknown_line();
+        let name = Name::parse("bet.example").unwrap();
         let taxonomy = Taxonomy::shipped();
         let categories = taxonomy.find("gambling").into_iter().collect();
-        let verdict = Verdict { categories, ..Verdict::by(Layer::Category) };
+        let verdict = Verdict {
+            categories,
+            ..Verdict::by(Layer::Category)
+        };
         for _ in 0..RING_EVENTS + 7 {
             pen.judged(&asker, name.borrow(), verdict, 7);
         }
         let count = |what: usize| source.tally.0[what].load(Ordering::Relaxed);
         assert_eq!(count(Count::EventDropped as usize), 7);
-        assert_eq!(count(Count::Verdicts as usize + Layer::Category as usize), RING_EVENTS as u64 + 7);
-        assert_eq!(source.ring.pop(), Ok(Event { categories, stamp: 7, feed: NO_FEED }));
+        assert_eq!(
+            count(Count::Verdicts as usize + Layer::Category as usize),
+            RING_EVENTS as u64 + 7
+        );
+        assert_eq!(
+            source.ring.pop(),
+            Ok(Event {
+                categories,
+                stamp: 7,
+                feed: NO_FEED
+            })
+        );
         assert!(source.heard.pop().is_err(), "nobody wanted it counted");
     }
 
@@ -480,20 +660,49 @@ mod tests {
     fn a_household_that_wants_it_hears_of_all_but_orders() {
         let (mut pen, mut source) = pair(0);
         let mut household = Household::new("home".parse().unwrap());
-        let history = History { days: 7, names: true, unknown_devices: true };
-        household.history = Some(Set { value: history, set_by: "key:1".into(), set_at: jiff::Timestamp::UNIX_EPOCH });
-        let rules =
-            HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH).into();
-        let (asker, name) = (Asker::of(&rules, None, Moment::FIRST), Name::parse("bet.example").unwrap());
+        let history = History {
+            days: 7,
+            names: true,
+            unknown_devices: true,
+        };
+        household.history = Some(Set {
+            value: history,
+            set_by: "key:1".into(),
+            set_at: jiff::Timestamp::UNIX_EPOCH,
+        });
+        let rules = HouseholdRules::compile(
+            &household,
+            &Taxonomy::shipped(),
+            OperatorDefaults::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        )
+        .into();
+        let asker = Asker::of(&rules, None, Moment::FIRST);
+        let name = Name::parse("bet.example").unwrap();
         for layer in Layer::ALL {
             pen.judged(&asker, name.borrow(), Verdict::by(layer), 7);
         }
-        let heard: Vec<Layer> = std::iter::from_fn(|| source.heard.pop().ok()).map(|heard| heard.layer).collect();
+        let heard: Vec<Layer> = std::iter::from_fn(|| source.heard.pop().ok())
+            .map(|heard| heard.layer)
+            .collect();
         assert_eq!(heard, Layer::ALL[1..], "an order is nobody's activity");
         household.history.as_mut().unwrap().value.unknown_devices = false;
-        let rules =
-            HouseholdRules::compile(&household, &Taxonomy::shipped(), OperatorDefaults::default(), jiff::Timestamp::UNIX_EPOCH).into();
-        pen.judged(&Asker::of(&rules, None, Moment::FIRST), name.borrow(), Verdict::by(Layer::Default), 7);
-        assert!(source.heard.pop().is_err(), "nobody named the device, and such are not counted");
+        let rules = HouseholdRules::compile(
+            &household,
+            &Taxonomy::shipped(),
+            OperatorDefaults::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        )
+        .into();
+        pen.judged(
+            &Asker::of(&rules, None, Moment::FIRST),
+            name.borrow(),
+            Verdict::by(Layer::Default),
+            7,
+        );
+        assert!(
+            source.heard.pop().is_err(),
+            "nobody named the device, and such are not counted"
+        );
     }
 }

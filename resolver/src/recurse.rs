@@ -1,7 +1,8 @@
 //! Where answers come from: local records, a forwarder for a zone, or recursion from the root.
 //!
-//! Everything behind [`Recursion`] is replaceable. It is asked on misses only and knows no household, no list and no
-//! verdict; ids of devices never leave the house, because a question here is a name and a type.
+//! Everything behind [`Recursion`] is replaceable. It is asked on misses only and knows no
+//! household, no list and no verdict; ids of devices never leave the house, because a question here
+//! is a name and a type.
 
 use async_trait::async_trait;
 use hickory_proto::{
@@ -25,7 +26,11 @@ impl Question {
     /// A question about a name.
     #[must_use]
     pub fn new(name: PolicyName, record_type: u16) -> Self {
-        Self { name, record_type, renews: false }
+        Self {
+            name,
+            record_type,
+            renews: false,
+        }
     }
 
     /// The same name in the record library's words.
@@ -56,7 +61,11 @@ impl Answer {
     /// No records, this code.
     #[must_use]
     pub fn empty(rcode: ResponseCode) -> Self {
-        Self { rcode, answers: Vec::new(), authorities: Vec::new() }
+        Self {
+            rcode,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+        }
     }
 }
 
@@ -75,7 +84,9 @@ pub(crate) fn canonical(name: &Name) -> PolicyName {
         wire.extend(label.iter().map(u8::to_ascii_lowercase));
     }
     wire.push(0);
-    NameRef::from_wire(&wire).expect("a name of the record library is a name").to_owned()
+    NameRef::from_wire(&wire)
+        .expect("a name of the record library is a name")
+        .to_owned()
 }
 
 /// Why there is no answer.
@@ -86,7 +97,8 @@ pub struct RecursionError {
     pub name: PolicyName,
     /// The type.
     pub record_type: u16,
-    /// The info-code of the Extended DNS Error that tells the client, RFC 8914; none where there is nothing to tell.
+    /// The info-code of the Extended DNS Error that tells the client, RFC 8914; none where there is
+    /// nothing to tell.
     pub code: Option<u16>,
     /// What is wrong.
     #[source]
@@ -96,6 +108,7 @@ pub struct RecursionError {
 /// Somebody who can answer a question that is not in the cache.
 #[async_trait]
 pub trait Recursion: Send + Sync {
-    /// Finds the answer. A negative answer is an answer; an error is answered SERVFAIL and not kept.
+    /// Finds the answer. A negative answer is an answer; an error is answered SERVFAIL and not
+    /// kept.
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError>;
 }

@@ -1,4 +1,5 @@
-//! Messages on their way out: a cached answer patched, a block, an error. Written into the caller's buffer.
+//! Messages on their way out: a cached answer patched, a block, an error. Written into the caller's
+//! buffer.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -28,17 +29,21 @@ use crate::{
 
 pub use crate::reason::Reason;
 
-/// The largest UDP answer we send and the payload we advertise: what passes every path unfragmented (DNS flag day 2020).
+/// The largest UDP answer we send and the payload we advertise: what passes every path unfragmented
+/// (DNS flag day 2020).
 pub const UDP_PAYLOAD_MAX: u16 = 1232;
-/// How long a client may keep a block, in seconds: a parent's "yes" must not wait for a stub's cache.
+/// How long a client may keep a block, in seconds: a parent's "yes" must not wait for a stub's
+/// cache.
 pub const BLOCKED_TTL_S: u32 = 10;
-/// How long a client may keep an answer that is older than it should be, in seconds, RFC 8767 section 4.
+/// How long a client may keep an answer that is older than it should be, in seconds, RFC 8767
+/// section 4.
 pub const STALE_TTL_S: u32 = 30;
 /// EDNS option code of the Extended DNS Error, RFC 8914 section 2.
 pub(crate) const OPTION_EDE: u16 = 15;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
-/// The longest a client may keep what stands in the place of an answer, in seconds: records of a feed's own, and the proxy's addresses.
+/// The longest a client may keep what stands in the place of an answer, in seconds: records of a
+/// feed's own, and the proxy's addresses.
 pub(crate) const LOCAL_TTL_MAX_S: u32 = 30;
 /// Room that a long answer leaves for the OPT record with its reason, in octets.
 const OPT_OCTETS_MAX: u16 = 512;
@@ -54,8 +59,9 @@ const AUTHORITY_COUNT: usize = 9;
 const ADDITIONAL_COUNT: usize = 11;
 /// The flag TC in the third octet of a header.
 const TRUNCATED: u8 = 0x02;
-/// The data of a SOA that says nothing but how long a negative answer lives: names under `invalid` (RFC 6761) lead nowhere;
-/// serial 1, refresh 3600 s, retry 600 s, expire 86,400 s, minimum [`BLOCKED_TTL_S`].
+/// The data of a SOA that says nothing but how long a negative answer lives: names under `invalid`
+/// (RFC 6761) lead nowhere; serial 1, refresh 3600 s, retry 600 s, expire 86,400 s, minimum
+/// [`BLOCKED_TTL_S`].
 const BLOCKED_SOA: &[u8] = b"\x0aox-protect\x07invalid\x00\x07nothing\x07invalid\x00\
     \x00\x00\x00\x01\x00\x00\x0e\x10\x00\x00\x02\x58\x00\x01\x51\x80\x00\x00\x00\x0a";
 
@@ -111,7 +117,9 @@ impl BlockedAnswers {
     #[must_use]
     pub fn to(&self, verdict: Verdict, mandate: Option<&Mandate>) -> BlockedAnswer {
         match verdict.layer {
-            Layer::Mandatory => mandate.and_then(|mandate| mandate.landing).map_or(self.mandatory, BlockedAnswer::from),
+            Layer::Mandatory => mandate
+                .and_then(|mandate| mandate.landing)
+                .map_or(self.mandatory, BlockedAnswer::from),
             Layer::Security => self.security,
             _ => self.choice,
         }
@@ -120,7 +128,11 @@ impl BlockedAnswers {
 
 impl From<BlockedAnswer> for BlockedAnswers {
     fn from(answer: BlockedAnswer) -> Self {
-        Self { mandatory: answer, security: answer, choice: answer }
+        Self {
+            mandatory: answer,
+            security: answer,
+            choice: answer,
+        }
     }
 }
 
@@ -140,13 +152,23 @@ impl Transport {
         match self {
             Self::Tcp | Self::Told => usize::from(u16::MAX),
             // Without EDNS 512 octets, RFC 1035 section 4.2.1.
-            Self::Udp => usize::from(query.edns.map_or(512, |edns| edns.payload_max.min(UDP_PAYLOAD_MAX))),
+            Self::Udp => usize::from(
+                query
+                    .edns
+                    .map_or(512, |edns| edns.payload_max.min(UDP_PAYLOAD_MAX)),
+            ),
         }
     }
 }
 
 /// A cached answer: copied, then id, flags, TTLs and the question's letter case are the client's.
-pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: Duration, transport: Transport) {
+pub fn write_cached(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    entry: &Entry,
+    now: Duration,
+    transport: Transport,
+) {
     copy_cached(reply, query, entry);
     entry.write_ttls(reply, now);
     finish(reply, query, None, transport);
@@ -158,7 +180,11 @@ pub fn write_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, now: 
 pub fn write_stale(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry, transport: Transport) {
     copy_cached(reply, query, entry);
     entry.write_ttl(reply, STALE_TTL_S);
-    let rcode = if entry.message()[3] & 0x0f == Rcode::NxDomain as u8 { Rcode::NxDomain } else { Rcode::NoError };
+    let rcode = if entry.message()[3] & 0x0f == Rcode::NxDomain as u8 {
+        Rcode::NxDomain
+    } else {
+        Rcode::NoError
+    };
     finish(reply, query, Some(Reason::Stale(rcode)), transport);
 }
 
@@ -172,29 +198,56 @@ fn copy_cached(reply: &mut Vec<u8>, query: &Query<'_>, entry: &Entry) {
 }
 
 /// A block, with a SOA so that its short life is ours to set (RFC 2308 section 5), and its reason.
-pub fn write_blocked(reply: &mut Vec<u8>, query: &Query<'_>, answer: BlockedAnswer, reason: Reason<'_>, transport: Transport) {
+pub fn write_blocked(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    answer: BlockedAnswer,
+    reason: Reason<'_>,
+    transport: Transport,
+) {
     let (rcode, address) = answer.parts(query.record_type);
     start(reply, query, rcode);
     match address {
         Some(IpAddr::V4(address)) => push_record(reply, TYPE_A, BLOCKED_TTL_S, &address.octets()),
-        Some(IpAddr::V6(address)) => push_record(reply, TYPE_AAAA, BLOCKED_TTL_S, &address.octets()),
+        Some(IpAddr::V6(address)) => {
+            push_record(reply, TYPE_AAAA, BLOCKED_TTL_S, &address.octets())
+        }
         None => push_record(reply, TYPE_SOA, BLOCKED_TTL_S, BLOCKED_SOA),
     }
-    reply[if address.is_some() { ANSWER_COUNT } else { AUTHORITY_COUNT }] = 1;
+    reply[if address.is_some() {
+        ANSWER_COUNT
+    } else {
+        AUTHORITY_COUNT
+    }] = 1;
     finish(reply, query, Some(reason), transport);
 }
 
-/// Records of a feed's own in the place of an answer: those of the type that is asked for. Where there is none, the name exists but has
-/// nothing of this type.
+/// Records of a feed's own in the place of an answer: those of the type that is asked for. Where
+/// there is none, the name exists but has nothing of this type.
 #[inline(never)]
-pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, reason: Reason<'_>, transport: Transport) {
+pub fn write_records(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    records: &Records,
+    reason: Reason<'_>,
+    transport: Transport,
+) {
     let is_asked = |record_type| query.record_type == TYPE_ANY || query.record_type == record_type;
     let mut count = 0_u16;
     start(reply, query, Rcode::NoError);
-    for record in records.0.iter().filter(|record| is_asked(record.record_type)) {
+    for record in records
+        .0
+        .iter()
+        .filter(|record| is_asked(record.record_type))
+    {
         // What is longer than a message cannot be sent; `finish` truncates the rest.
         if record.rdata.len() + reply.len() < usize::from(u16::MAX) {
-            push_record(reply, record.record_type, record.ttl_s.min(LOCAL_TTL_MAX_S), &record.rdata);
+            push_record(
+                reply,
+                record.record_type,
+                record.ttl_s.min(LOCAL_TTL_MAX_S),
+                &record.rdata,
+            );
             count += 1;
         }
     }
@@ -205,8 +258,8 @@ pub fn write_records(reply: &mut Vec<u8>, query: &Query<'_>, records: &Records, 
     finish(reply, query, Some(reason), transport);
 }
 
-/// An alias of a feed's own in the place of an answer, and what its target has where that is known. The code is the target's
-/// (RFC 6604 section 3), and so is the SOA where it has nothing.
+/// An alias of a feed's own in the place of an answer, and what its target has where that is known.
+/// The code is the target's (RFC 6604 section 3), and so is the SOA where it has nothing.
 #[inline(never)]
 pub(crate) fn write_alias(
     reply: &mut Vec<u8>,
@@ -217,7 +270,12 @@ pub(crate) fn write_alias(
     transport: Transport,
 ) {
     start(reply, query, Rcode::NoError);
-    push_record(reply, TYPE_CNAME, alias.ttl_s.min(LOCAL_TTL_MAX_S), alias.target.borrow().wire());
+    push_record(
+        reply,
+        TYPE_CNAME,
+        alias.ttl_s.min(LOCAL_TTL_MAX_S),
+        alias.target.borrow().wire(),
+    );
     reply[ANSWER_COUNT] = 1;
     let alone = reply.len();
     if let Some(target) = target
@@ -231,15 +289,21 @@ pub(crate) fn write_alias(
     finish(reply, query, Some(reason), transport);
 }
 
-/// Appends what an alias' target has behind the alias, whose data ends the reply, and sets code and counts.
+/// Appends what an alias' target has behind the alias, whose data ends the reply, and sets code and
+/// counts.
 fn push_target(reply: &mut Vec<u8>, alias: &Alias, target: &Answer) -> Result<(), ProtoError> {
     let end = reply.len();
-    let mut encoder = BinEncoder::with_offset(reply, u32::try_from(end).expect("an alias is short"));
+    let mut encoder =
+        BinEncoder::with_offset(reply, u32::try_from(end).expect("an alias is short"));
     encoder.set_max_size(u16::MAX - OPT_OCTETS_MAX);
-    // What is called like the target, which nearly all of it is, points there. The root's octet is not of the label.
+    // What is called like the target, which nearly all of it is, points there. The root's octet is
+    // not of the label.
     encoder.store_label_pointer(end - alias.target.borrow().wire().len(), end - 1);
     let mut counts = [1_u16, 0];
-    for (section, count) in [&target.answers, &target.authorities].into_iter().zip(&mut counts) {
+    for (section, count) in [&target.answers, &target.authorities]
+        .into_iter()
+        .zip(&mut counts)
+    {
         for record in section {
             record.emit(&mut encoder)?;
             *count += 1;
@@ -252,16 +316,23 @@ fn push_target(reply: &mut Vec<u8>, alias: &Alias, target: &Answer) -> Result<()
     Ok(())
 }
 
-/// The addresses of the proxy that looks at a host's paths, for the types that lead to a host; it has nothing of the others, and none of
-/// the service records by which a client would go around it.
+/// The addresses of the proxy that looks at a host's paths, for the types that lead to a host; it
+/// has nothing of the others, and none of the service records by which a client would go around it.
 #[inline(never)]
-pub fn write_proxied(reply: &mut Vec<u8>, query: &Query<'_>, proxy: &[IpAddr], transport: Transport) {
+pub fn write_proxied(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    proxy: &[IpAddr],
+    transport: Transport,
+) {
     start(reply, query, Rcode::NoError);
     let mut count = 0_u8;
     for address in proxy {
         match (address, query.record_type) {
             (IpAddr::V4(v4), TYPE_A) => push_record(reply, TYPE_A, LOCAL_TTL_MAX_S, &v4.octets()),
-            (IpAddr::V6(v6), TYPE_AAAA) => push_record(reply, TYPE_AAAA, LOCAL_TTL_MAX_S, &v6.octets()),
+            (IpAddr::V6(v6), TYPE_AAAA) => {
+                push_record(reply, TYPE_AAAA, LOCAL_TTL_MAX_S, &v6.octets())
+            }
             _ => continue,
         }
         count += 1;
@@ -285,7 +356,13 @@ pub fn write_truncated(reply: &mut Vec<u8>, query: &Query<'_>, transport: Transp
 /// An answer without records.
 #[cold]
 #[inline(never)]
-pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason: Option<Reason<'_>>, transport: Transport) {
+pub fn write_error(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    rcode: Rcode,
+    reason: Option<Reason<'_>>,
+    transport: Transport,
+) {
     start(reply, query, rcode);
     finish(reply, query, reason, transport);
 }
@@ -293,22 +370,40 @@ pub fn write_error(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, reason:
 /// The answer to ANY of a name that exists: one record that says so, RFC 8482 section 4.2.
 #[cold]
 #[inline(never)]
-pub fn write_any(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
+pub fn write_any(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    reason: Option<Reason<'_>>,
+    transport: Transport,
+) {
     start(reply, query, Rcode::NoError);
     push_record(reply, TYPE_HINFO, 3600, b"\x07RFC8482\x00");
     reply[ANSWER_COUNT] = 1;
     finish(reply, query, reason, transport);
 }
 
-/// The answer to a packet that is no query for us: a header, the question where it can be read, and an OPT record where the sender speaks
-/// EDNS (RFC 6891 section 7).
+/// The answer to a packet that is no query for us: a header, the question where it can be read, and
+/// an OPT record where the sender speaks EDNS (RFC 6891 section 7).
 #[cold]
 #[inline(never)]
-pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode, reason: Option<Reason<'_>>) {
-    let Remains { question, dnssec_ok } = Remains::of(packet);
+pub fn write_rejection(
+    reply: &mut Vec<u8>,
+    packet: &[u8],
+    rcode: Rcode,
+    reason: Option<Reason<'_>>,
+) {
+    let Remains {
+        question,
+        dnssec_ok,
+    } = Remains::of(packet);
     reply.clear();
     // Opcode, RD and CD are the sender's.
-    reply.extend_from_slice(&[packet[0], packet[1], 0x80 | packet[2] & 0x79, 0x80 | packet[3] & 0x10 | rcode as u8 & 0x0f]);
+    reply.extend_from_slice(&[
+        packet[0],
+        packet[1],
+        0x80 | packet[2] & 0x79,
+        0x80 | packet[3] & 0x10 | rcode as u8 & 0x0f,
+    ]);
     reply.resize(HEADER_OCTETS, 0);
     if let Some(question) = question {
         reply[QUESTION_COUNT] = 1;
@@ -316,7 +411,12 @@ pub fn write_rejection(reply: &mut Vec<u8>, packet: &[u8], rcode: Rcode, reason:
     }
     if let Some(dnssec_ok) = dnssec_ok {
         reply[ADDITIONAL_COUNT] = 1;
-        push_opt(reply, rcode, dnssec_ok, reason.map(|reason| (reason, Form::Bare)));
+        push_opt(
+            reply,
+            rcode,
+            dnssec_ok,
+            reason.map(|reason| (reason, Form::Bare)),
+        );
     }
 }
 
@@ -336,7 +436,8 @@ fn start(reply: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode) {
     reply.extend_from_slice(query.question());
 }
 
-/// Id and flags: QR, RD as asked, RA, CD as asked. Never AA, for nothing here is ours to say, and AD only with validation.
+/// Id and flags: QR, RD as asked, RA, CD as asked. Never AA, for nothing here is ours to say, and
+/// AD only with validation.
 fn patch_header(reply: &mut [u8], query: &Query<'_>, rcode: u8) {
     reply[..2].copy_from_slice(&query.id());
     reply[2] = 0x80 | u8::from(query.recursion_desired());
@@ -357,12 +458,18 @@ fn push_record(reply: &mut Vec<u8>, record_type: u16, ttl: u32, data: &[u8]) {
 }
 
 /// The OPT record where the client has EDNS, and truncation where it does not fit.
-fn finish(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<Reason<'_>>, transport: Transport) {
+fn finish(
+    reply: &mut Vec<u8>,
+    query: &Query<'_>,
+    reason: Option<Reason<'_>>,
+    transport: Transport,
+) {
     let octets_max = transport.octets_max(query);
     let form = match (query.edns, reason) {
-        (Some(edns), Some(reason)) if edns.wants_json => {
-            json_form(reason, octets_max.saturating_sub(reply.len() + OPT_OCTETS + EDE_OCTETS))
-        }
+        (Some(edns), Some(reason)) if edns.wants_json => json_form(
+            reason,
+            octets_max.saturating_sub(reply.len() + OPT_OCTETS + EDE_OCTETS),
+        ),
         _ => Form::Plain,
     };
     let reason = reason.map(|reason| (reason, form));
@@ -394,14 +501,35 @@ fn add_opt(reply: &mut Vec<u8>, query: &Query<'_>, reason: Option<(Reason<'_>, F
 #[cold]
 #[inline(never)]
 fn json_form(reason: Reason<'_>, room: usize) -> Form {
-    [Form::Whole, Form::Brief].into_iter().find(|form| reason.octets(*form) <= room).unwrap_or(Form::Bare)
+    [Form::Whole, Form::Brief]
+        .into_iter()
+        .find(|form| reason.octets(*form) <= room)
+        .unwrap_or(Form::Bare)
 }
 
-fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<(Reason<'_>, Form)>) {
-    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags, no options: RFC 6891 section 6.1.
+fn push_opt(
+    reply: &mut Vec<u8>,
+    rcode: Rcode,
+    dnssec_ok: bool,
+    reason: Option<(Reason<'_>, Form)>,
+) {
+    // Root name, type 41, our payload size, the upper bits of the code, version 0, flags, no
+    // options: RFC 6891 section 6.1.
     let [payload_high, payload_low] = UDP_PAYLOAD_MAX.to_be_bytes();
     let flags = u8::from(dnssec_ok) << 7;
-    reply.extend_from_slice(&[0, 0, 41, payload_high, payload_low, (rcode as u8) >> 4, 0, flags, 0, 0, 0]);
+    reply.extend_from_slice(&[
+        0,
+        0,
+        41,
+        payload_high,
+        payload_low,
+        (rcode as u8) >> 4,
+        0,
+        flags,
+        0,
+        0,
+        0,
+    ]);
     if let Some((reason, form)) = reason {
         push_reason(reply, reason, form);
     }
@@ -410,7 +538,8 @@ fn push_opt(reply: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, reason: Option<(
 /// Appends a reason to an OPT record without options, and says how long both are now.
 fn push_reason(reply: &mut Vec<u8>, reason: Reason<'_>, form: Form) {
     let begin = reply.len();
-    let ([option_high, option_low], [code_high, code_low]) = (OPTION_EDE.to_be_bytes(), reason.code().to_be_bytes());
+    let ([option_high, option_low], [code_high, code_low]) =
+        (OPTION_EDE.to_be_bytes(), reason.code().to_be_bytes());
     reply.extend_from_slice(&[option_high, option_low, 0, 0, code_high, code_low]);
     reason.write(form, |piece| reply.extend_from_slice(piece.as_bytes()));
     let octets = u16::try_from(reply.len() - begin).expect("a list of slugs is short");
@@ -439,7 +568,10 @@ pub fn read_extended_error(edns: &Edns) -> Option<(u16, String)> {
     match edns.option(EdnsCode::Unknown(OPTION_EDE))? {
         EdnsOption::Unknown(_, data) => {
             let (code, text) = data.split_first_chunk::<2>()?;
-            Some((u16::from_be_bytes(*code), String::from_utf8_lossy(text).into_owned()))
+            Some((
+                u16::from_be_bytes(*code),
+                String::from_utf8_lossy(text).into_owned(),
+            ))
         }
         _ => None,
     }

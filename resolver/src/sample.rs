@@ -1,14 +1,17 @@
-//! What is asked for, as a sample: names and about how often, of nobody in particular. It tells what a change of the lists would do.
+//! What is asked for, as a sample: names and about how often, of nobody in particular. It tells
+//! what a change of the lists would do.
 //!
-//! Each worker counts down to the one of so many queries whose name it puts into a bounded ring; whoever empties the rings counts names by
-//! day (UTC) in a bounded table, and keeps two days of them in files:
+//! Each worker counts down to the one of so many queries whose name it puts into a bounded ring;
+//! whoever empties the rings counts names by day (UTC) in a bounded table, and keeps two days of
+//! them in files:
 //!
 //! ```text
 //! queries-2026-11-21.tsv      NAME <tab> ABOUT HOW MANY QUERIES      most asked first
 //! ```
 //!
-//! No household, device or address is known here. A name that the sample met only once is not written, because it may say who asked; nor
-//! is one that is about addresses, or not of the Internet at all.
+//! No household, device or address is known here. A name that the sample met only once is not
+//! written, because it may say who asked; nor is one that is about addresses, or not of the
+//! Internet at all.
 
 use std::{
     collections::HashMap,
@@ -22,7 +25,8 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use policy::name::{NAME_OCTETS_MAX, Name, NameRef};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-/// Sampled names that wait, for each worker: a tenth of a second of a million queries a second, one of 64 sampled.
+/// Sampled names that wait, for each worker: a tenth of a second of a million queries a second, one
+/// of 64 sampled.
 const RING_NAMES: usize = 1 << 11;
 /// Names of one day that are counted at a time.
 const NAMES_MAX: usize = 200_000;
@@ -30,8 +34,17 @@ const NAMES_MAX: usize = 200_000;
 const MET_MIN: u32 = 2;
 /// How many days are kept: this one and the one before.
 const DAYS: i64 = 2;
-/// Top labels of names that are of addresses or of a home, and say more of who asks than of what is asked.
-const NOT_OF_THE_INTERNET: [&[u8]; 7] = [b"arpa", b"home", b"internal", b"lan", b"local", b"localdomain", b"localhost"];
+/// Top labels of names that are of addresses or of a home, and say more of who asks than of what is
+/// asked.
+const NOT_OF_THE_INTERNET: [&[u8]; 7] = [
+    b"arpa",
+    b"home",
+    b"internal",
+    b"lan",
+    b"local",
+    b"localdomain",
+    b"localhost",
+];
 
 /// A name on its way from a worker: with its room, for a worker allocates nothing.
 pub struct CarriedName {
@@ -44,7 +57,10 @@ impl CarriedName {
         let wire = name.wire();
         let mut octets = [0; NAME_OCTETS_MAX];
         octets[..wire.len()].copy_from_slice(wire);
-        Self { octets, length: u8::try_from(wire.len()).expect("a name has at most 255 octets") }
+        Self {
+            octets,
+            length: u8::try_from(wire.len()).expect("a name has at most 255 octets"),
+        }
     }
 
     /// The name.
@@ -66,12 +82,20 @@ impl Asked {
     #[must_use]
     pub fn one_of(every: u32) -> (Self, Consumer<CarriedName>) {
         let (producer, consumer) = RingBuffer::new(if every == 0 { 1 } else { RING_NAMES });
-        (Self { left: every, every, ring: producer }, consumer)
+        (
+            Self {
+                left: every,
+                every,
+                ring: producer,
+            },
+            consumer,
+        )
     }
 
     /// A name is asked for.
     pub fn note(&mut self, name: NameRef<'_>) {
-        // Without sampling this counts down from 0 around the numbers there are, to a ring that nobody empties.
+        // Without sampling this counts down from 0 around the numbers there are, to a ring that
+        // nobody empties.
         self.left = self.left.wrapping_sub(1);
         if self.left == 0 {
             self.take(name);
@@ -101,15 +125,27 @@ pub struct QuerySample {
 }
 
 impl QuerySample {
-    /// Goes on where the files in this folder end. `every` is the one of so many queries that is sampled.
+    /// Goes on where the files in this folder end. `every` is the one of so many queries that is
+    /// sampled.
     ///
     /// # Errors
     /// The system's, where this day's file cannot be read.
     pub fn open(folder: PathBuf, every: u32, now: Timestamp) -> io::Result<Self> {
         let date = date_of(now);
-        let met = |about: u64| u32::try_from(about / u64::from(every.max(1))).unwrap_or(u32::MAX).max(MET_MIN);
-        let met = read(&file(&folder, date))?.map(|(name, about)| (name, met(about))).take(NAMES_MAX).collect();
-        Ok(Self { folder, every, day: Mutex::new(Day { date, met }) })
+        let met = |about: u64| {
+            u32::try_from(about / u64::from(every.max(1)))
+                .unwrap_or(u32::MAX)
+                .max(MET_MIN)
+        };
+        let met = read(&file(&folder, date))?
+            .map(|(name, about)| (name, met(about)))
+            .take(NAMES_MAX)
+            .collect();
+        Ok(Self {
+            folder,
+            every,
+            day: Mutex::new(Day { date, met }),
+        })
     }
 
     /// Counts a sampled name.
@@ -125,7 +161,8 @@ impl QuerySample {
         self.day().date != date_of(now)
     }
 
-    /// Writes what was counted, begins a new day where one has begun, and removes the days before the last one.
+    /// Writes what was counted, begins a new day where one has begun, and removes the days before
+    /// the last one.
     ///
     /// # Errors
     /// The system's; what was counted is kept then, but for the end of a day.
@@ -133,15 +170,21 @@ impl QuerySample {
         let today = date_of(now);
         let (date, mut names) = {
             let mut day = self.day();
-            let names: Vec<(Name, u32)> =
-                day.met.iter().filter(|(_, met)| **met >= MET_MIN).map(|(name, met)| (name.clone(), *met)).collect();
+            let names: Vec<(Name, u32)> = day
+                .met
+                .iter()
+                .filter(|(_, met)| **met >= MET_MIN)
+                .map(|(name, met)| (name.clone(), *met))
+                .collect();
             let date = std::mem::replace(&mut day.date, today);
             if date != today {
                 day.met.clear();
             }
             (date, names)
         };
-        names.sort_unstable_by(|(name, met), (other, more)| more.cmp(met).then_with(|| name.cmp(other)));
+        names.sort_unstable_by(|(name, met), (other, more)| {
+            more.cmp(met).then_with(|| name.cmp(other))
+        });
         if !names.is_empty() {
             self.write_file(&file(&self.folder, date), &names)?;
         }
@@ -152,9 +195,15 @@ impl QuerySample {
         let aside = path.with_extension("new");
         let mut out = BufWriter::new(File::create(&aside)?);
         for (name, met) in names {
-            writeln!(out, "{name}\t{}", u64::from(*met) * u64::from(self.every.max(1)))?;
+            writeln!(
+                out,
+                "{name}\t{}",
+                u64::from(*met) * u64::from(self.every.max(1))
+            )?;
         }
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        out.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(aside, path)
     }
 
@@ -169,24 +218,39 @@ impl QuerySample {
         Ok(())
     }
 
-    /// Yesterday's names, the most asked first, and about how many queries each had; none where nothing was sampled.
+    /// Yesterday's names, the most asked first, and about how many queries each had; none where
+    /// nothing was sampled.
     ///
     /// # Errors
     /// The system's, where there is a file that cannot be read.
     pub fn yesterday(&self, now: Timestamp) -> io::Result<impl Iterator<Item = (Name, u64)>> {
-        read(&file(&self.folder, date_of(now).yesterday().unwrap_or(Date::MIN)))
+        read(&file(
+            &self.folder,
+            date_of(now).yesterday().unwrap_or(Date::MIN),
+        ))
     }
 
     /// The same of this day until now, from what is counted: for a node that has no yesterday yet.
     #[must_use]
     pub fn today(&self) -> Vec<(Name, u64)> {
         let every = u64::from(self.every.max(1));
-        let names = self.day().met.iter().map(|(name, met)| (name.clone(), *met)).collect::<Vec<_>>();
-        names.into_iter().filter(|(_, met)| *met >= MET_MIN).map(|(name, met)| (name, u64::from(met) * every)).collect()
+        let names = self
+            .day()
+            .met
+            .iter()
+            .map(|(name, met)| (name.clone(), *met))
+            .collect::<Vec<_>>();
+        names
+            .into_iter()
+            .filter(|(_, met)| *met >= MET_MIN)
+            .map(|(name, met)| (name, u64::from(met) * every))
+            .collect()
     }
 
     fn day(&self) -> MutexGuard<'_, Day> {
-        self.day.lock().expect("nothing panics while it holds the day")
+        self.day
+            .lock()
+            .expect("nothing panics while it holds the day")
     }
 }
 
@@ -198,7 +262,8 @@ impl Day {
         *self.met.entry(name.to_owned()).or_default() += 1;
     }
 
-    /// Makes room for a quarter: the names that were met least often go, whatever was met more often stays.
+    /// Makes room for a quarter: the names that were met least often go, whatever was met more
+    /// often stays.
     fn forget_rare(&mut self) {
         let mut counts: Vec<u32> = self.met.values().copied().collect();
         let (_, &mut rare, _) = counts.select_nth_unstable(NAMES_MAX / 4);
@@ -206,11 +271,14 @@ impl Day {
     }
 }
 
-/// Names that say something of the Internet, and nothing of a home; no feed lists any of other octets.
+/// Names that say something of the Internet, and nothing of a home; no feed lists any of other
+/// octets.
 fn is_of_interest(name: NameRef<'_>) -> bool {
     let top = name.labels().last().unwrap_or_default();
     let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-    name.label_count() > 1 && !NOT_OF_THE_INTERNET.contains(&top) && name.labels().flatten().all(is_plain)
+    name.label_count() > 1
+        && !NOT_OF_THE_INTERNET.contains(&top)
+        && name.labels().flatten().all(is_plain)
 }
 
 fn date_of(now: Timestamp) -> Date {
@@ -223,7 +291,11 @@ fn file(folder: &Path, date: Date) -> PathBuf {
 
 fn date_of_file(path: &Path) -> Option<Date> {
     let name = path.file_name()?.to_str()?;
-    name.strip_prefix("queries-")?.split('.').next()?.parse().ok()
+    name.strip_prefix("queries-")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// What a file says; nothing where there is none. A line that cannot be read is left out.
@@ -237,7 +309,11 @@ fn read(path: &Path) -> io::Result<impl Iterator<Item = (Name, u64)> + use<>> {
         let (name, about) = line.split_once('\t')?;
         Some((Name::parse(name).ok()?, about.parse().ok()?))
     };
-    Ok(lines.into_iter().flatten().map_while(Result::ok).filter_map(parse))
+    Ok(lines
+        .into_iter()
+        .flatten()
+        .map_while(Result::ok)
+        .filter_map(parse))
 }
 
 #[cfg(test)]

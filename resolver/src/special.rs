@@ -1,8 +1,9 @@
-//! Names that no authority of the Internet has: `localhost` and the like, and the reverse names of private networks. They are
-//! answered here, so that nobody outside is told of them.
+//! Names that no authority of the Internet has: `localhost` and the like, and the reverse names of
+//! private networks. They are answered here, so that nobody outside is told of them.
 //!
-//! RFC 6761 (`localhost`, `invalid`), RFC 6303 and RFC 7793 (reverse names), RFC 7686 (`onion`), RFC 8375 (`home.arpa`), RFC 9462
-//! (`resolver.arpa`). `test` is left to the root, which denies it: closed worlds live there. `local` (RFC 6762) likewise.
+//! RFC 6761 (`localhost`, `invalid`), RFC 6303 and RFC 7793 (reverse names), RFC 7686 (`onion`),
+//! RFC 8375 (`home.arpa`), RFC 9462 (`resolver.arpa`). `test` is left to the root, which denies it:
+//! closed worlds live there. `local` (RFC 6762) likewise.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -38,7 +39,8 @@ const EMPTY: &[&str] = &[
     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa",
 ];
 /// The reverse name of `::1`.
-const LOOPBACK_V6: &str = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa";
+const LOOPBACK_V6: &str =
+    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa";
 /// How long any of this holds, in seconds.
 const TTL_S: u32 = 10_800;
 
@@ -53,17 +55,25 @@ pub struct SpecialNames {
 }
 
 impl SpecialNames {
-    /// Stands in front of `rest`; leaves zones alone that are in `except` or have one of these in them or above them.
+    /// Stands in front of `rest`; leaves zones alone that are in `except` or have one of these in
+    /// them or above them.
     #[must_use]
     pub fn new(rest: Arc<dyn Recursion>, except: &[Name]) -> Self {
         let name = |text: &str| Name::parse(text).expect("the constants are names");
         // 172.16.0.0/12 and 100.64.0.0/10 are many reverse zones each.
         let private = (16..32).map(|octet| format!("{octet}.172.in-addr.arpa"));
         let shared = (64..128).map(|octet| format!("{octet}.100.in-addr.arpa"));
-        let all = EMPTY.iter().map(|zone| name(zone)).chain(private.chain(shared).map(|zone| name(&zone)));
+        let all = EMPTY
+            .iter()
+            .map(|zone| name(zone))
+            .chain(private.chain(shared).map(|zone| name(&zone)));
         let is_free = |zone: &Name| {
-            let meets = |other: &Name| zone.borrow().is_within(other.borrow()) || other.borrow().is_within(zone.borrow());
-            !except.iter().any(|other| !other.borrow().is_root() && meets(other))
+            let meets = |other: &Name| {
+                zone.borrow().is_within(other.borrow()) || other.borrow().is_within(zone.borrow())
+            };
+            !except
+                .iter()
+                .any(|other| !other.borrow().is_root() && meets(other))
         };
         Self {
             empty: all.filter(is_free).collect(),
@@ -83,35 +93,77 @@ impl SpecialNames {
                 RecordType::AAAA => Some(RData::AAAA(rdata::AAAA::new(0, 0, 0, 0, 0, 0, 0, 1))),
                 _ => None,
             };
-            return Some(answer(name, data, self.localhost.borrow(), ResponseCode::NoError));
+            return Some(answer(
+                name,
+                data,
+                self.localhost.borrow(),
+                ResponseCode::NoError,
+            ));
         }
         // Nearly all names are let through by their last label.
-        if !self.last_labels.iter().any(|known| known.borrow() == name.last_labels(1)) {
+        if !self
+            .last_labels
+            .iter()
+            .any(|known| known.borrow() == name.last_labels(1))
+        {
             return None;
         }
-        for (zone, host) in [(&self.loopback_v4, "1.0.0.127.in-addr.arpa"), (&self.loopback_v6, LOOPBACK_V6)] {
+        for (zone, host) in [
+            (&self.loopback_v4, "1.0.0.127.in-addr.arpa"),
+            (&self.loopback_v6, LOOPBACK_V6),
+        ] {
             if name.is_within(zone.borrow()) {
                 let is_host = name.to_string() == host;
                 let target = proto_name(self.localhost.borrow());
-                let data = (is_host && record_type == RecordType::PTR).then_some(RData::PTR(rdata::PTR(target)));
+                let data = (is_host && record_type == RecordType::PTR)
+                    .then_some(RData::PTR(rdata::PTR(target)));
                 let exists = is_host || name == zone.borrow();
-                return Some(answer(name, data, zone.borrow(), if exists { ResponseCode::NoError } else { ResponseCode::NXDomain }));
+                return Some(answer(
+                    name,
+                    data,
+                    zone.borrow(),
+                    if exists {
+                        ResponseCode::NoError
+                    } else {
+                        ResponseCode::NXDomain
+                    },
+                ));
             }
         }
-        let zone = name.ancestors().find_map(|zone| self.empty.get(&zone.to_owned()))?;
-        let code = if name == zone.borrow() { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        let zone = name
+            .ancestors()
+            .find_map(|zone| self.empty.get(&zone.to_owned()))?;
+        let code = if name == zone.borrow() {
+            ResponseCode::NoError
+        } else {
+            ResponseCode::NXDomain
+        };
         Some(answer(name, None, zone.borrow(), code))
     }
 }
 
 fn answer(name: NameRef<'_>, data: Option<RData>, zone: NameRef<'_>, code: ResponseCode) -> Answer {
     match data {
-        Some(data) => Answer { answers: vec![Record::from_rdata(proto_name(name), TTL_S, data)], ..Answer::empty(code) },
+        Some(data) => Answer {
+            answers: vec![Record::from_rdata(proto_name(name), TTL_S, data)],
+            ..Answer::empty(code)
+        },
         None => {
             // RFC 6303 section 3: the zone is its own server, and nobody's mailbox.
             let nobody = ProtoName::from_ascii("nobody.invalid.").expect("the constant is a name");
-            let soa = rdata::SOA::new(proto_name(zone), nobody, 1, 604_800, 86_400, 2_419_200, TTL_S);
-            Answer { authorities: vec![Record::from_rdata(proto_name(zone), TTL_S, RData::SOA(soa))], ..Answer::empty(code) }
+            let soa = rdata::SOA::new(
+                proto_name(zone),
+                nobody,
+                1,
+                604_800,
+                86_400,
+                2_419_200,
+                TTL_S,
+            );
+            Answer {
+                authorities: vec![Record::from_rdata(proto_name(zone), TTL_S, RData::SOA(soa))],
+                ..Answer::empty(code)
+            }
         }
     }
 }
@@ -140,11 +192,28 @@ mod tests {
     }
 
     async fn check(name: &str, record_type: RecordType, expected: &str) {
-        let special = SpecialNames::new(Arc::new(Elsewhere), &[Name::parse("corp.home.arpa").unwrap(), Name::root()]);
-        let answer = special.resolve(&Question::new(Name::parse(name).unwrap(), record_type.into())).await.unwrap();
-        let data: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
+        let special = SpecialNames::new(
+            Arc::new(Elsewhere),
+            &[Name::parse("corp.home.arpa").unwrap(), Name::root()],
+        );
+        let answer = special
+            .resolve(&Question::new(
+                Name::parse(name).unwrap(),
+                record_type.into(),
+            ))
+            .await
+            .unwrap();
+        let data: Vec<String> = answer
+            .answers
+            .iter()
+            .map(|record| record.data.to_string())
+            .collect();
         let has_soa = !answer.authorities.is_empty();
-        assert_eq!(format!("{:?} {} {has_soa}", answer.rcode, data.join(" ")), expected, "{name} {record_type}");
+        assert_eq!(
+            format!("{:?} {} {has_soa}", answer.rcode, data.join(" ")),
+            expected,
+            "{name} {record_type}"
+        );
     }
 
     #[tokio::test]
@@ -152,10 +221,20 @@ mod tests {
         check("localhost", RecordType::A, "NoError 127.0.0.1 false").await;
         check("my.localhost", RecordType::AAAA, "NoError ::1 false").await;
         check("localhost", RecordType::MX, "NoError  true").await;
-        check("1.0.0.127.in-addr.arpa", RecordType::PTR, "NoError localhost. false").await;
+        check(
+            "1.0.0.127.in-addr.arpa",
+            RecordType::PTR,
+            "NoError localhost. false",
+        )
+        .await;
         check("2.0.0.127.in-addr.arpa", RecordType::PTR, "NXDomain  true").await;
         check(LOOPBACK_V6, RecordType::PTR, "NoError localhost. false").await;
-        check("7.1.168.192.in-addr.arpa", RecordType::PTR, "NXDomain  true").await;
+        check(
+            "7.1.168.192.in-addr.arpa",
+            RecordType::PTR,
+            "NXDomain  true",
+        )
+        .await;
         check("1.31.172.in-addr.arpa", RecordType::PTR, "NXDomain  true").await;
         check("1.32.172.in-addr.arpa", RecordType::PTR, "Refused  false").await;
         check("invalid", RecordType::A, "NoError  true").await;

@@ -1,7 +1,9 @@
-//! Datagrams in batches: `recvmmsg`, `sendmmsg`, and the address that a datagram was sent to. Knows nothing of DNS.
+//! Datagrams in batches: `recvmmsg`, `sendmmsg`, and the address that a datagram was sent to. Knows
+//! nothing of DNS.
 //!
-//! This is the only unsafe code of the tree, and it is four system calls. Addresses and control messages are read and
-//! written as plain octets, so that nothing here depends on what the kernel wrote being well-formed.
+//! This is the only unsafe code of the tree, and it is four system calls. Addresses and control
+//! messages are read and written as plain octets, so that nothing here depends on what the kernel
+//! wrote being well-formed.
 //!
 //! ```text
 //! receive: kernel -> slot.packet, slot.peer, control     (one system call for up to a batch)
@@ -11,11 +13,13 @@
 //!
 //! # Why the unsafe blocks are sound
 //!
-//! Each of them is one call into the kernel with pointers that were made, in the same function, from references that live
-//! until the call has returned:
-//! - every pointer is to memory that a slot or a vector of this batch owns, and every length is that memory's own;
-//! - `receive` borrows the batch exclusively, so nobody else reads what the kernel writes; what it wrote is octets, for which
-//!   any value is valid, and the lengths that it reports are cut to the buffers before they are used;
+//! Each of them is one call into the kernel with pointers that were made, in the same function,
+//! from references that live until the call has returned:
+//! - every pointer is to memory that a slot or a vector of this batch owns, and every length is
+//!   that memory's own;
+//! - `receive` borrows the batch exclusively, so nobody else reads what the kernel writes; what it
+//!   wrote is octets, for which any value is valid, and the lengths that it reports are cut to the
+//!   buffers before they are used;
 //! - `send` only has the kernel read;
 //! - the kernel keeps none of the pointers after the call;
 //! - descriptors are borrowed from the socket that is passed in, so they are open.
@@ -28,14 +32,15 @@ use std::{
     os::fd::AsRawFd,
 };
 
-/// The largest datagram that is taken, in octets. A query with every option known fits several times; a longer one is cut
-/// and so unreadable.
+/// The largest datagram that is taken, in octets. A query with every option known fits several
+/// times; a longer one is cut and so unreadable.
 const PACKET_OCTETS: usize = 4_096;
 /// `sockaddr_in6`, the larger of the two kinds of address, in octets.
 const ADDRESS_OCTETS: usize = 28;
 /// Room for the control message that is asked for: `in6_pktinfo` (20) and its header (16), aligned.
 const CONTROL_OCTETS: usize = 40;
-/// The header of a control message: its length as a word, its level and its type (`struct cmsghdr`).
+/// The header of a control message: its length as a word, its level and its type (`struct
+/// cmsghdr`).
 const CONTROL_HEADER_OCTETS: usize = size_of::<libc::cmsghdr>();
 /// With fewer headers than this a batch gains nothing.
 const BATCH_MIN: usize = 8;
@@ -49,7 +54,10 @@ struct RawAddress {
 }
 
 impl RawAddress {
-    const NONE: Self = Self { octets: [0; ADDRESS_OCTETS], length: 0 };
+    const NONE: Self = Self {
+        octets: [0; ADDRESS_OCTETS],
+        length: 0,
+    };
 
     fn new(address: SocketAddr) -> Self {
         let mut raw = Self::NONE;
@@ -68,7 +76,11 @@ impl RawAddress {
                 libc::AF_INET6
             }
         };
-        raw.octets[..2].copy_from_slice(&u16::try_from(family).expect("families are small").to_ne_bytes());
+        raw.octets[..2].copy_from_slice(
+            &u16::try_from(family)
+                .expect("families are small")
+                .to_ne_bytes(),
+        );
         raw
     }
 
@@ -77,7 +89,8 @@ impl RawAddress {
         let port = u16::from_be_bytes([octets[2], octets[3]]);
         if i32::from(u16::from_ne_bytes([octets[0], octets[1]])) == libc::AF_INET6 {
             let ip = Ipv6Addr::from(array::<16>(&octets[8..24]));
-            let (flow, scope) = (u32::from_ne_bytes(array(&octets[4..8])), u32::from_ne_bytes(array(&octets[24..28])));
+            let flow = u32::from_ne_bytes(array(&octets[4..8]));
+            let scope = u32::from_ne_bytes(array(&octets[24..28]));
             return SocketAddrV6::new(ip, port, flow, scope).into();
         }
         (Ipv4Addr::from(array::<4>(&octets[4..8])), port).into()
@@ -103,10 +116,15 @@ pub struct Path {
 }
 
 impl Path {
-    /// A path to `peer`; from `local` where it is given, else from the address that the system picks.
+    /// A path to `peer`; from `local` where it is given, else from the address that the system
+    /// picks.
     #[must_use]
     pub fn new(peer: SocketAddr, local: Option<IpAddr>) -> Self {
-        Self { peer: RawAddress::new(peer), local, interface: 0 }
+        Self {
+            peer: RawAddress::new(peer),
+            local,
+            interface: 0,
+        }
     }
 
     /// The other end.
@@ -183,7 +201,11 @@ impl Slot {
     /// The datagram, its path, and the reply to write.
     #[must_use]
     pub fn parts(&mut self) -> (&[u8], &Path, &mut Vec<u8>) {
-        (&self.packet[..self.packet_octets], &self.path, &mut self.reply)
+        (
+            &self.packet[..self.packet_octets],
+            &self.path,
+            &mut self.reply,
+        )
     }
 }
 
@@ -202,7 +224,8 @@ pub struct Batch {
     controls: Box<[Control]>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
-    /// How many slots the last call asked for: few when few came, so that a quiet line does not pay for a busy one.
+    /// How many slots the last call asked for: few when few came, so that a quiet line does not pay
+    /// for a busy one.
     asked: usize,
 }
 
@@ -214,7 +237,11 @@ impl Batch {
         let slot = || Slot {
             packet: Box::new([0; PACKET_OCTETS]),
             packet_octets: 0,
-            path: Path { peer: RawAddress::NONE, local: None, interface: 0 },
+            path: Path {
+                peer: RawAddress::NONE,
+                local: None,
+                interface: 0,
+            },
             reply: Vec::with_capacity(PACKET_OCTETS),
         };
         Self {
@@ -238,7 +265,8 @@ impl Batch {
         &mut self.slots
     }
 
-    /// Takes datagrams that are there, up to the batch, and empties as many replies. With `waits`, waits for the first.
+    /// Takes datagrams that are there, up to the batch, and empties as many replies. With `waits`,
+    /// waits for the first.
     ///
     /// # Errors
     /// The system's; [`io::ErrorKind::WouldBlock`] where nothing is there and nobody waits.
@@ -247,9 +275,17 @@ impl Batch {
         self.vectors.clear();
         self.headers.clear();
         for slot in &mut self.slots[..asked] {
-            self.vectors.push(libc::iovec { iov_base: slot.packet.as_mut_ptr().cast(), iov_len: PACKET_OCTETS });
+            self.vectors.push(libc::iovec {
+                iov_base: slot.packet.as_mut_ptr().cast(),
+                iov_len: PACKET_OCTETS,
+            });
         }
-        for ((slot, control), vector) in self.slots.iter_mut().zip(&mut self.controls).zip(&mut self.vectors) {
+        for ((slot, control), vector) in self
+            .slots
+            .iter_mut()
+            .zip(&mut self.controls)
+            .zip(&mut self.vectors)
+        {
             // All lengths are set anew for each call: the kernel writes its own into them.
             self.headers.push(libc::mmsghdr {
                 msg_hdr: libc::msghdr {
@@ -264,13 +300,33 @@ impl Batch {
                 msg_len: 0,
             });
         }
-        let flags = if waits { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
+        let flags = if waits {
+            libc::MSG_WAITFORONE
+        } else {
+            libc::MSG_DONTWAIT
+        };
         let count = self.headers.len() as libc::c_uint;
-        // SAFETY: `headers` has `count` elements, each with pointers to live memory of its own and that memory's lengths; no
-        // timeout is given. See the head of this file.
-        let taken = unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count, flags, std::ptr::null_mut()) };
-        let taken = usize::try_from(taken).map_err(|_| io::Error::last_os_error())?.min(asked);
-        for ((slot, header), control) in self.slots.iter_mut().zip(&self.headers).zip(&self.controls).take(taken) {
+        // SAFETY: `headers` has `count` elements, each with pointers to live memory of its own and
+        // that memory's lengths; no timeout is given. See the head of this file.
+        let taken = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count,
+                flags,
+                std::ptr::null_mut(),
+            )
+        };
+        let taken = usize::try_from(taken)
+            .map_err(|_| io::Error::last_os_error())?
+            .min(asked);
+        for ((slot, header), control) in self
+            .slots
+            .iter_mut()
+            .zip(&self.headers)
+            .zip(&self.controls)
+            .take(taken)
+        {
             slot.packet_octets = (header.msg_len as usize).min(PACKET_OCTETS);
             slot.path.peer.length = header.msg_hdr.msg_namelen.min(ADDRESS_OCTETS as u32);
             slot.path.local = None;
@@ -280,20 +336,30 @@ impl Batch {
                 read_controls(&control.0[..told], &mut slot.path);
             }
         }
-        self.asked = if taken == asked { (2 * asked).min(self.slots.len()) } else { (2 * taken).max(BATCH_MIN).min(self.slots.len()) };
+        self.asked = if taken == asked {
+            (2 * asked).min(self.slots.len())
+        } else {
+            (2 * taken).max(BATCH_MIN).min(self.slots.len())
+        };
         Ok(taken)
     }
 
-    /// Sends the replies of the first `count` slots that have one. Never waits: a reply that the kernel has no room for is
-    /// lost, as UDP may, and the one after a reply that it refuses is sent all the same.
+    /// Sends the replies of the first `count` slots that have one. Never waits: a reply that the
+    /// kernel has no room for is lost, as UDP may, and the one after a reply that it refuses is
+    /// sent all the same.
     pub fn send(&mut self, socket: &UdpSocket, count: usize) -> Sent {
         self.vectors.clear();
         self.headers.clear();
-        let with_reply = || self.slots[..count].iter().filter(|slot| !slot.reply.is_empty());
+        let with_reply = || {
+            self.slots[..count]
+                .iter()
+                .filter(|slot| !slot.reply.is_empty())
+        };
         for slot in with_reply() {
             self.vectors.push(vector(&slot.reply));
         }
-        for ((slot, control), vector) in with_reply().zip(&mut self.controls).zip(&mut self.vectors) {
+        for ((slot, control), vector) in with_reply().zip(&mut self.controls).zip(&mut self.vectors)
+        {
             self.headers.push(header(&slot.path, control, vector));
         }
         send_all(socket, &mut self.headers)
@@ -302,13 +368,17 @@ impl Batch {
 
 /// Sends one reply, outside of a batch.
 pub fn send(socket: &UdpSocket, path: &Path, reply: &[u8]) -> Sent {
-    let (mut control, mut vector) = (Control([0; CONTROL_OCTETS]), vector(reply));
+    let mut control = Control([0; CONTROL_OCTETS]);
+    let mut vector = vector(reply);
     send_all(socket, &mut [header(path, &mut control, &mut vector)])
 }
 
 /// What the kernel only reads has a mutable pointer in its interface.
 fn vector(reply: &[u8]) -> libc::iovec {
-    libc::iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() }
+    libc::iovec {
+        iov_base: reply.as_ptr().cast_mut().cast(),
+        iov_len: reply.len(),
+    }
 }
 
 fn header(path: &Path, control: &mut Control, vector: &mut libc::iovec) -> libc::mmsghdr {
@@ -319,7 +389,11 @@ fn header(path: &Path, control: &mut Control, vector: &mut libc::iovec) -> libc:
             msg_namelen: path.peer.length,
             msg_iov: vector,
             msg_iovlen: 1,
-            msg_control: if controls == 0 { std::ptr::null_mut() } else { control.0.as_mut_ptr().cast() },
+            msg_control: if controls == 0 {
+                std::ptr::null_mut()
+            } else {
+                control.0.as_mut_ptr().cast()
+            },
             msg_controllen: controls,
             msg_flags: 0,
         },
@@ -327,15 +401,24 @@ fn header(path: &Path, control: &mut Control, vector: &mut libc::iovec) -> libc:
     }
 }
 
-/// The headers' pointers are to what the caller of this function's callers borrows until it returns.
+/// The headers' pointers are to what the caller of this function's callers borrows until it
+/// returns.
 fn send_all(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> Sent {
-    let (mut outcome, mut done) = (Sent::default(), 0);
+    let mut outcome = Sent::default();
+    let mut done = 0;
     while done < headers.len() {
         let rest = &mut headers[done..];
         let count = rest.len() as libc::c_uint;
-        // SAFETY: `rest` has `count` elements, each with pointers to live memory that the kernel only reads. See the head of
-        // this file.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
+        // SAFETY: `rest` has `count` elements, each with pointers to live memory that the kernel
+        // only reads. See the head of this file.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                rest.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+            )
+        };
         match usize::try_from(sent) {
             Ok(sent) => {
                 outcome.sent += sent;
@@ -364,16 +447,24 @@ fn read_controls(mut controls: &[u8], path: &mut Path) {
     let word = size_of::<usize>();
     while let Some(header) = controls.get(..CONTROL_HEADER_OCTETS) {
         let length = usize::from_ne_bytes(array(&header[..word]));
-        let (level, kind) = (i32::from_ne_bytes(array(&header[word..word + 4])), i32::from_ne_bytes(array(&header[word + 4..word + 8])));
-        let Some(data) = controls.get(CONTROL_HEADER_OCTETS..length) else { return };
+        let level = i32::from_ne_bytes(array(&header[word..word + 4]));
+        let kind = i32::from_ne_bytes(array(&header[word + 4..word + 8]));
+        let Some(data) = controls.get(CONTROL_HEADER_OCTETS..length) else {
+            return;
+        };
         match (level, kind, data.len()) {
-            // struct in_pktinfo: interface, our address to answer from, the address in the datagram's header.
+            // struct in_pktinfo: interface, our address to answer from, the address in the
+            // datagram's header.
             (libc::IPPROTO_IP, libc::IP_PKTINFO, 12..) => {
                 path.local = Some(Ipv4Addr::from(array::<4>(&data[4..8])).into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, 20..) => {
                 let local = Ipv6Addr::from(array::<16>(&data[..16]));
-                path.interface = if local.is_unicast_link_local() { u32::from_ne_bytes(array(&data[16..20])) } else { 0 };
+                path.interface = if local.is_unicast_link_local() {
+                    u32::from_ne_bytes(array(&data[16..20]))
+                } else {
+                    0
+                };
                 path.local = Some(local.into());
             }
             _ => {}
@@ -382,8 +473,8 @@ fn read_controls(mut controls: &[u8], path: &mut Path) {
     }
 }
 
-/// Sets what the standard library and socket2 cannot: replies leave unfragmented, and for a wildcard address each datagram
-/// tells where it was sent to.
+/// Sets what the standard library and socket2 cannot: replies leave unfragmented, and for a
+/// wildcard address each datagram tells where it was sent to.
 ///
 /// # Errors
 /// The system's.
@@ -391,15 +482,26 @@ pub fn prepare(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
     let is_wildcard = address.ip().is_unspecified();
     match address {
         SocketAddr::V4(_) => {
-            // "Don't fragment" on every reply, and no belief in "too big" messages, which anybody can forge: our replies fit
-            // every path (RFC 9715 section 3.1). It also spares the kernel a fragment's identification for each.
-            set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+            // "Don't fragment" on every reply, and no belief in "too big" messages, which anybody
+            // can forge: our replies fit every path (RFC 9715 section 3.1). It also spares the
+            // kernel a fragment's identification for each.
+            set(
+                socket,
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_PROBE,
+            )?;
             if is_wildcard {
                 set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
             }
         }
         SocketAddr::V6(_) => {
-            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+            set(
+                socket,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MTU_DISCOVER,
+                libc::IPV6_PMTUDISC_PROBE,
+            )?;
             if is_wildcard {
                 set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
             }
@@ -408,22 +510,37 @@ pub fn prepare(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// How many datagrams found the socket full since it was made. The kernel would also tell it with each datagram
-/// (`SO_RXQ_OVFL`), but at a price for every one: asking now and then tells the same counter.
+/// How many datagrams found the socket full since it was made. The kernel would also tell it with
+/// each datagram (`SO_RXQ_OVFL`), but at a price for every one: asking now and then tells the same
+/// counter.
 ///
 /// # Errors
 /// The system's.
 pub fn overflows(socket: &UdpSocket) -> io::Result<u32> {
-    /// The place of the drop counter, `SK_MEMINFO_DROPS`, and the number of places, from `linux/sock_diag.h`.
+    /// The place of the drop counter, `SK_MEMINFO_DROPS`, and the number of places, from
+    /// `linux/sock_diag.h`.
     const DROPS: usize = 8;
     const PLACES: usize = 9;
     let mut places = [0_u32; PLACES];
     let mut length = size_of_val(&places) as libc::socklen_t;
-    let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
-    // SAFETY: the pointers are to `places` and `length`, which live until the call has returned; `length` is the former's own
-    // and so bounds what the kernel writes, which is numbers.
-    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, places.as_mut_ptr().cast(), &raw mut length) };
-    if done == 0 { Ok(places[DROPS]) } else { Err(io::Error::last_os_error()) }
+    let level = libc::SOL_SOCKET;
+    let option = libc::SO_MEMINFO;
+    // SAFETY: the pointers are to `places` and `length`, which live until the call has returned;
+    // `length` is the former's own and so bounds what the kernel writes, which is numbers.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            places.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if done == 0 {
+        Ok(places[DROPS])
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Asks for a receive buffer above the system's limit; only a privileged process gets it.
@@ -431,14 +548,32 @@ pub fn overflows(socket: &UdpSocket) -> io::Result<u32> {
 /// # Errors
 /// The system's, also for want of privilege.
 pub fn force_receive_buffer(socket: &UdpSocket, octets: usize) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, i32::try_from(octets).map_err(io::Error::other)?)
+    set(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_RCVBUFFORCE,
+        i32::try_from(octets).map_err(io::Error::other)?,
+    )
 }
 
 fn set(socket: &UdpSocket, level: i32, option: i32, value: i32) -> io::Result<()> {
     let length = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the pointer is to `value`, which lives until the call has returned, and the length is its own.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: the pointer is to `value`, which lives until the call has returned, and the length is
+    // its own.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -466,19 +601,31 @@ mod tests {
         let mut batch = Batch::new(32);
         for round in 0..40_u8 {
             for (number, client) in (0..).zip(&clients) {
-                client.send_to(&[round, number], server.local_addr().unwrap()).unwrap();
+                client
+                    .send_to(&[round, number], server.local_addr().unwrap())
+                    .unwrap();
             }
             let mut taken = 0;
             while taken < clients.len() {
                 let count = batch.receive(&server, true).unwrap();
                 for slot in &mut batch.slots_mut()[..count] {
                     let (packet, path, reply) = slot.parts();
-                    assert!(clients.iter().any(|client| client.local_addr().unwrap() == path.peer()));
+                    assert!(
+                        clients
+                            .iter()
+                            .any(|client| client.local_addr().unwrap() == path.peer())
+                    );
                     assert_eq!(path.local(), None, "a socket of one address need not tell");
                     reply.extend_from_slice(packet);
                     reply.push(b'!');
                 }
-                assert_eq!(batch.send(&server, count), Sent { sent: count, refused: 0 });
+                assert_eq!(
+                    batch.send(&server, count),
+                    Sent {
+                        sent: count,
+                        refused: 0
+                    }
+                );
                 taken += count;
             }
             for (number, client) in (0..).zip(&clients) {
@@ -491,10 +638,13 @@ mod tests {
 
     #[test]
     fn a_slot_without_a_reply_sends_nothing() {
-        let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+        let server = bound("127.0.0.1:0");
+        let client = bound("127.0.0.1:0");
         let mut batch = Batch::new(4);
         for octet in 0..3 {
-            client.send_to(&[octet], server.local_addr().unwrap()).unwrap();
+            client
+                .send_to(&[octet], server.local_addr().unwrap())
+                .unwrap();
         }
         let mut count = 0;
         while count < 3 {
@@ -502,29 +652,51 @@ mod tests {
         }
         assert_eq!(count, 3);
         batch.slots_mut()[1].reply.push(7);
-        assert_eq!(batch.send(&server, count), Sent { sent: 1, refused: 0 });
+        assert_eq!(
+            batch.send(&server, count),
+            Sent {
+                sent: 1,
+                refused: 0
+            }
+        );
         assert_eq!(client.recv(&mut [0; 4]).unwrap(), 1);
-        assert_eq!(batch.receive(&server, false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            batch.receive(&server, false).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         assert!(batch.slots()[1].packet().len() == 1);
     }
 
     #[test]
     fn a_reply_from_a_wildcard_socket_leaves_from_the_address_that_was_asked() {
-        let families = [("0.0.0.0:0", "127.0.77.1", "127.0.77.2:0"), ("[::]:0", "::1", "[::1]:0")];
+        let families = [
+            ("0.0.0.0:0", "127.0.77.1", "127.0.77.2:0"),
+            ("[::]:0", "::1", "[::1]:0"),
+        ];
         for (wildcard, asked, from) in families {
             let server = bound(wildcard);
             let client = bound(from);
-            let asked = SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
+            let asked =
+                SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
             // A connected socket takes datagrams from that address only.
             client.connect(asked).unwrap();
             client.send(b"?").unwrap();
             let mut batch = Batch::new(8);
             assert_eq!(batch.receive(&server, true).unwrap(), 1);
             let path = *batch.slots()[0].path();
-            assert_eq!((path.peer(), path.local()), (client.local_addr().unwrap(), Some(asked.ip())));
+            assert_eq!(
+                (path.peer(), path.local()),
+                (client.local_addr().unwrap(), Some(asked.ip()))
+            );
             batch.slots_mut()[0].reply.extend(b"batch");
             batch.send(&server, 1);
-            assert_eq!(send(&server, &path, b"alone"), Sent { sent: 1, refused: 0 });
+            assert_eq!(
+                send(&server, &path, b"alone"),
+                Sent {
+                    sent: 1,
+                    refused: 0
+                }
+            );
             for expected in [b"batch", b"alone"] {
                 let mut buffer = [0; 16];
                 assert_eq!(client.recv(&mut buffer).unwrap(), 5);
@@ -535,42 +707,69 @@ mod tests {
 
     #[test]
     fn a_client_may_speak_from_any_of_its_addresses() {
-        let (server, client) = (bound("127.0.0.1:0"), bound("0.0.0.0:0"));
+        let server = bound("127.0.0.1:0");
+        let client = bound("0.0.0.0:0");
         let mut batch = Batch::new(2);
         for (place, address) in ["127.0.77.3", "127.0.77.4"].into_iter().enumerate() {
             let slot = &mut batch.slots_mut()[place];
-            slot.set_path(Path::new(server.local_addr().unwrap(), Some(address.parse().unwrap())));
+            slot.set_path(Path::new(
+                server.local_addr().unwrap(),
+                Some(address.parse().unwrap()),
+            ));
             slot.reply.extend(address.as_bytes());
         }
         assert_eq!(batch.send(&client, 2).sent, 2);
         for _ in 0..2 {
             let mut buffer = [0; 16];
             let (octets, peer) = server.recv_from(&mut buffer).unwrap();
-            assert_eq!(std::str::from_utf8(&buffer[..octets]).unwrap(), peer.ip().to_string());
+            assert_eq!(
+                std::str::from_utf8(&buffer[..octets]).unwrap(),
+                peer.ip().to_string()
+            );
         }
     }
 
     #[test]
     fn one_reply_that_cannot_be_sent_costs_no_other() {
-        let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
+        let server = bound("127.0.0.1:0");
+        let client = bound("127.0.0.1:0");
         let mut batch = Batch::new(3);
         // A v6 peer on a v4 socket is refused.
-        let peers = [client.local_addr().unwrap(), "[2001:db8::1]:53".parse().unwrap(), client.local_addr().unwrap()];
+        let peers = [
+            client.local_addr().unwrap(),
+            "[2001:db8::1]:53".parse().unwrap(),
+            client.local_addr().unwrap(),
+        ];
         for (slot, peer) in batch.slots_mut().iter_mut().zip(peers) {
             slot.set_path(Path::new(peer, None));
             slot.reply.push(1);
         }
-        assert_eq!(batch.send(&server, 3), Sent { sent: 2, refused: 1 });
+        assert_eq!(
+            batch.send(&server, 3),
+            Sent {
+                sent: 2,
+                refused: 1
+            }
+        );
     }
 
     #[test]
     fn what_found_the_socket_full_is_counted() {
-        let (server, client) = (bound("127.0.0.1:0"), bound("127.0.0.1:0"));
-        socket2::SockRef::from(&server).set_recv_buffer_size(4_096).unwrap();
+        let server = bound("127.0.0.1:0");
+        let client = bound("127.0.0.1:0");
+        socket2::SockRef::from(&server)
+            .set_recv_buffer_size(4_096)
+            .unwrap();
         for _ in 0..200 {
-            client.send_to(&[0; 512], server.local_addr().unwrap()).unwrap();
+            client
+                .send_to(&[0; 512], server.local_addr().unwrap())
+                .unwrap();
         }
-        assert!((100..200).contains(&overflows(&server).unwrap()), "{:?}", overflows(&server));
+        assert!(
+            (100..200).contains(&overflows(&server).unwrap()),
+            "{:?}",
+            overflows(&server)
+        );
     }
 
     #[test]

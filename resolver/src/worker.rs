@@ -1,5 +1,6 @@
-//! A worker: one plain thread on one core, with a socket of its own on every listen address. It answers what the cache knows
-//! and hands the rest to the runtime; it never waits for anything but packets.
+//! A worker: one plain thread on one core, with a socket of its own on every listen address. It
+//! answers what the cache knows and hands the rest to the runtime; it never waits for anything but
+//! packets.
 
 use std::{
     io,
@@ -23,14 +24,16 @@ use crate::{
     udp::{self, Batch, Path, Sent},
 };
 
-/// How long a worker whose socket fails rests before it tries again: long enough not to burn a core on it.
+/// How long a worker whose socket fails rests before it tries again: long enough not to burn a core
+/// on it.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// Batches smaller than this are answered without touching their lines first: there is little to overlap.
+/// Batches smaller than this are answered without touching their lines first: there is little to
+/// overlap.
 const TOUCHED_MIN: usize = 4;
 
-/// Takes and sends datagrams in batches. Sockets are one way; AF_XDP or io_uring would be others, and only this trait and
-/// what is behind it would know.
+/// Takes and sends datagrams in batches. Sockets are one way; AF_XDP or io_uring would be others,
+/// and only this trait and what is behind it would know.
 pub trait PacketIo {
     /// Takes datagrams, up to a batch, and returns how many; with `waits`, at least one.
     ///
@@ -74,7 +77,10 @@ impl SocketIo {
     /// Batches of up to `size` datagrams on a socket.
     #[must_use]
     pub fn new(socket: UdpSocket, size: usize) -> Self {
-        Self { socket: Arc::new(socket), batch: Batch::new(size) }
+        Self {
+            socket: Arc::new(socket),
+            batch: Batch::new(size),
+        }
     }
 }
 
@@ -97,7 +103,8 @@ impl PacketIo for SocketIo {
     }
 
     fn way_back(&self, place: usize) -> WayBack {
-        let (socket, path): (_, Path) = (Arc::clone(&self.socket), *self.batch.slots()[place].path());
+        let socket: _ = Arc::clone(&self.socket);
+        let path: Path = *self.batch.slots()[place].path();
         Box::new(move |reply| udp::send(&socket, &path, reply))
     }
 
@@ -117,21 +124,34 @@ impl Worker {
     /// A worker that hands what it cannot answer to `misses`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, misses: UnboundedSender<Late>) -> Self {
-        Self { desk: engine.desk(), engine, misses }
+        Self {
+            desk: engine.desk(),
+            engine,
+            misses,
+        }
     }
 
     /// Answers for as long as the process lives.
     pub fn run(mut self, sockets: Vec<UdpSocket>, batch: usize) {
-        let mut doors: Vec<SocketIo> = sockets.into_iter().map(|socket| SocketIo::new(socket, batch)).collect();
-        doors.iter().for_each(|door| self.engine.recorder.watch(Arc::clone(&door.socket)));
+        let mut doors: Vec<SocketIo> = sockets
+            .into_iter()
+            .map(|socket| SocketIo::new(socket, batch))
+            .collect();
+        doors
+            .iter()
+            .for_each(|door| self.engine.recorder.watch(Arc::clone(&door.socket)));
         if let [door] = &mut doors[..] {
             // One door: waiting for it is the very call that takes its packets.
             loop {
                 self.turn(door, true);
             }
         }
-        let sockets: Vec<Arc<UdpSocket>> = doors.iter().map(|door| Arc::clone(&door.socket)).collect();
-        let mut polled: Vec<PollFd<'_>> = sockets.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)).collect();
+        let sockets: Vec<Arc<UdpSocket>> =
+            doors.iter().map(|door| Arc::clone(&door.socket)).collect();
+        let mut polled: Vec<PollFd<'_>> = sockets
+            .iter()
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .collect();
         loop {
             if poll(&mut polled, None).is_err() {
                 continue;
@@ -148,14 +168,27 @@ impl Worker {
     fn turn(&mut self, io: &mut impl PacketIo, waits: bool) {
         let count = match io.receive(waits) {
             Ok(count) => count,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
-            // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never the end of a worker.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return;
+            }
+            // About a datagram or an earlier reply (ICMP), or the machine is out of memory: never
+            // the end of a worker.
             Err(_) => return std::thread::sleep(REST_AFTER_ERROR),
         };
-        let Self { engine, desk, misses } = self;
+        let Self {
+            engine,
+            desk,
+            misses,
+        } = self;
         let turn = engine.turn();
         if count >= TOUCHED_MIN {
-            let (lines, packets) = ((0..count).map(|place| io.peer(place)), (0..count).map(|place| io.packet(place)));
+            let lines = (0..count).map(|place| io.peer(place));
+            let packets = (0..count).map(|place| io.packet(place));
             turn.touch(desk, lines, packets);
         }
         for place in 0..count {
@@ -167,15 +200,25 @@ impl Worker {
             let _ = misses.send(Late::Renewal(renewal));
         }
         if sent.refused > 0 {
-            desk.pen.count_many(Count::ReplyRefused, sent.refused as u64);
+            desk.pen
+                .count_many(Count::ReplyRefused, sent.refused as u64);
         }
     }
 }
 
 /// One hostile packet costs one step of one worker and is counted, whatever it hits.
-fn answer(engine: &Engine, turn: &Turn<'_>, desk: &mut Desk, misses: &UnboundedSender<Late>, io: &mut impl PacketIo, place: usize) {
+fn answer(
+    engine: &Engine,
+    turn: &Turn<'_>,
+    desk: &mut Desk,
+    misses: &UnboundedSender<Late>,
+    io: &mut impl PacketIo,
+    place: usize,
+) {
     let (packet, peer, reply) = io.datagram(place);
-    let step = catch_unwind(AssertUnwindSafe(|| engine.answer(turn, packet, peer, Transport::Udp, desk, reply)));
+    let step = catch_unwind(AssertUnwindSafe(|| {
+        engine.answer(turn, packet, peer, Transport::Udp, desk, reply)
+    }));
     match step {
         Ok(Step::Reply) => {}
         Ok(Step::Silent | Step::Dropped) => reply.clear(),
@@ -191,11 +234,15 @@ fn answer(engine: &Engine, turn: &Turn<'_>, desk: &mut Desk, misses: &UnboundedS
     }
 }
 
-/// Keeps this thread on one of the cores that the process may use, counted round. A system that refuses is obeyed: the
-/// thread then runs where the scheduler puts it.
+/// Keeps this thread on one of the cores that the process may use, counted round. A system that
+/// refuses is obeyed: the thread then runs where the scheduler puts it.
 pub fn pin(number: usize) {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&core| allowed.is_set(core))
+        .collect();
     if let Some(&core) = cores.get(number % cores.len().max(1)) {
         let mut only = CpuSet::new();
         only.set(core);

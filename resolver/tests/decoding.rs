@@ -1,7 +1,8 @@
-//! Our reading of queries and replies against hickory's: what both take must be the same, and what we refuse must be refusable.
+//! Our reading of queries and replies against hickory's: what both take must be the same, and what
+//! we refuse must be refusable.
 //!
-//! Packets are built whole and then bent: octets flipped, cut out, put in, lengths and counts changed. `WORLD_SEED` repeats a run,
-//! `WORLD_CASES` makes it longer.
+//! Packets are built whole and then bent: octets flipped, cut out, put in, lengths and counts
+//! changed. `WORLD_SEED` repeats a run, `WORLD_CASES` makes it longer.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -37,7 +38,10 @@ const NAMES: [&str; 7] = [
 const OPTIONS: [u16; 8] = [3, 8, 10, 12, 15, 65_001, 65_073, 65_074];
 
 fn from_environment(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+    std::env::var(variable)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 fn name(chance: &mut StdRng) -> Name {
@@ -48,9 +52,16 @@ fn whole(chance: &mut StdRng) -> Vec<u8> {
     let mut message = Message::query();
     message.metadata.recursion_desired = chance.random();
     message.metadata.checking_disabled = chance.random();
-    message.add_query(ProtoQuery::query(name(chance), RecordType::from(chance.random_range(1..70_u16))));
+    message.add_query(ProtoQuery::query(
+        name(chance),
+        RecordType::from(chance.random_range(1..70_u16)),
+    ));
     if chance.random_range(0..8) == 0 {
-        message.add_answer(Record::from_rdata(name(chance), 60, RData::A(A::new(192, 0, 2, 1))));
+        message.add_answer(Record::from_rdata(
+            name(chance),
+            60,
+            RData::A(A::new(192, 0, 2, 1)),
+        ));
     }
     if chance.random_range(0..30) == 0 {
         message.metadata.message_type = MessageType::Response;
@@ -58,10 +69,16 @@ fn whole(chance: &mut StdRng) -> Vec<u8> {
     }
     if chance.random_range(0..4) > 0 {
         let mut edns = Edns::new();
-        edns.set_max_payload(chance.random()).set_dnssec_ok(chance.random());
+        edns.set_max_payload(chance.random())
+            .set_dnssec_ok(chance.random());
         for _ in 0..chance.random_range(0..4) {
-            let value = (0..chance.random_range(0..20)).map(|_| chance.random()).collect();
-            edns.options_mut().insert(EdnsOption::Unknown(OPTIONS[chance.random_range(0..OPTIONS.len())], value));
+            let value = (0..chance.random_range(0..20))
+                .map(|_| chance.random())
+                .collect();
+            edns.options_mut().insert(EdnsOption::Unknown(
+                OPTIONS[chance.random_range(0..OPTIONS.len())],
+                value,
+            ));
         }
         message.set_edns(edns);
     }
@@ -73,18 +90,23 @@ fn bend(packet: &mut Vec<u8>, chance: &mut StdRng) {
         let at = chance.random_range(0..=packet.len());
         match chance.random_range(0..6) {
             0 if at < packet.len() => packet[at] ^= 1 << chance.random_range(0..8),
-            1 if at < packet.len() => packet[at] = [0, 1, 12, 41, 63, 64, 0xc0, 0xff][chance.random_range(0..8)],
+            1 if at < packet.len() => {
+                packet[at] = [0, 1, 12, 41, 63, 64, 0xc0, 0xff][chance.random_range(0..8)]
+            }
             2 => packet.truncate(at),
             3 => packet.insert(at, chance.random()),
             4 if at < packet.len() => _ = packet.remove(at),
             // The counts in the header.
-            _ if packet.len() > 11 => packet[4 + chance.random_range(0..8)] = chance.random_range(0..3),
+            _ if packet.len() > 11 => {
+                packet[4 + chance.random_range(0..8)] = chance.random_range(0..3)
+            }
             _ => {}
         }
     }
 }
 
-/// Whether the question's name has a pointer in it: hickory follows one into the header, we take none.
+/// Whether the question's name has a pointer in it: hickory follows one into the header, we take
+/// none.
 fn has_pointer(packet: &[u8]) -> bool {
     let mut at = 12;
     while let Some(&length) = packet.get(at) {
@@ -108,7 +130,11 @@ fn refusable(packet: &[u8], theirs: &Message) -> Option<Rejection> {
     if theirs.queries.len() != 1 || has_pointer(packet) {
         return Some(Rejection::Answer(Rcode::FormErr));
     }
-    theirs.edns.as_ref().filter(|edns| edns.version() != 0).map(|_| Rejection::Answer(Rcode::BadVers))
+    theirs
+        .edns
+        .as_ref()
+        .filter(|edns| edns.version() != 0)
+        .map(|_| Rejection::Answer(Rcode::BadVers))
 }
 
 #[test]
@@ -124,7 +150,11 @@ fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
         let mut room = WireName::default();
         let outcome = match (Query::parse(&packet, &mut room), Message::from_vec(&packet)) {
             (Ok(ours), Ok(theirs)) => {
-                assert_eq!(refusable(&packet, &theirs), None, "case {case}: {packet:02x?}");
+                assert_eq!(
+                    refusable(&packet, &theirs),
+                    None,
+                    "case {case}: {packet:02x?}"
+                );
                 same(&ours, &theirs, &packet);
                 "both read it"
             }
@@ -133,10 +163,18 @@ fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
                     assert_eq!(ours, expected, "case {case}: {packet:02x?}");
                     "we refuse it, with reason"
                 }
-                // Hickory is content with an OPT record that is none of the root, stands twice, or has options that do not add up.
+                // Hickory is content with an OPT record that is none of the root, stands twice, or
+                // has options that do not add up.
                 None => {
-                    assert_eq!(ours, Rejection::Answer(Rcode::FormErr), "case {case}: {packet:02x?}");
-                    assert!(packet.windows(2).any(|pair| pair == [0, 41]), "case {case}: {packet:02x?}");
+                    assert_eq!(
+                        ours,
+                        Rejection::Answer(Rcode::FormErr),
+                        "case {case}: {packet:02x?}"
+                    );
+                    assert!(
+                        packet.windows(2).any(|pair| pair == [0, 41]),
+                        "case {case}: {packet:02x?}"
+                    );
                     "we refuse its OPT"
                 }
             },
@@ -147,7 +185,10 @@ fn what_both_read_is_the_same_and_what_we_refuse_is_refusable() {
         *outcomes.entry(outcome).or_default() += 1;
     }
     println!("{outcomes:#?}");
-    assert!(outcomes["both read it"] > cases / 10 && outcomes["neither reads it"] > cases / 100, "{outcomes:?}");
+    assert!(
+        outcomes["both read it"] > cases / 10 && outcomes["neither reads it"] > cases / 100,
+        "{outcomes:?}"
+    );
 }
 
 fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
@@ -159,13 +200,22 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     }
     name.push(0);
     assert_eq!(ours.name().wire(), &name[..]);
-    assert_eq!((ours.record_type, ours.class), (u16::from(question.query_type), u16::from(question.query_class)));
+    assert_eq!(
+        (ours.record_type, ours.class),
+        (
+            u16::from(question.query_type),
+            u16::from(question.query_class)
+        )
+    );
     assert_eq!(ours.id(), packet[..2]);
     assert_eq!(ours.recursion_desired(), theirs.metadata.recursion_desired);
     assert_eq!(ours.checking_disabled(), theirs.metadata.checking_disabled);
     assert_eq!(ours.edns.is_some(), theirs.edns.is_some());
     if let (Some(ours), Some(theirs)) = (ours.edns, &theirs.edns) {
-        assert_eq!((ours.dnssec_ok, ours.payload_max), (theirs.flags().dnssec_ok, theirs.max_payload().max(512)));
+        assert_eq!(
+            (ours.dnssec_ok, ours.payload_max),
+            (theirs.flags().dnssec_ok, theirs.max_payload().max(512))
+        );
     }
 }
 
@@ -175,9 +225,14 @@ fn reply(chance: &mut StdRng) -> Message {
     message.metadata.authoritative = chance.random();
     message.metadata.truncation = chance.random_range(0..9) == 0;
     message.metadata.response_code = ResponseCode::from(0, chance.random_range(0..6));
-    message.add_query(ProtoQuery::query(name(chance), RecordType::from(chance.random_range(1..70_u16))));
+    message.add_query(ProtoQuery::query(
+        name(chance),
+        RecordType::from(chance.random_range(1..70_u16)),
+    ));
     for section in 0..3 {
-        let records = (0..chance.random_range(0..4)).map(|_| record(chance)).collect::<Vec<_>>();
+        let records = (0..chance.random_range(0..4))
+            .map(|_| record(chance))
+            .collect::<Vec<_>>();
         match section {
             0 => message.add_answers(records),
             1 => message.add_authorities(records),
@@ -186,8 +241,11 @@ fn reply(chance: &mut StdRng) -> Message {
     }
     if chance.random() {
         let mut edns = Edns::new();
-        edns.set_max_payload(chance.random()).set_dnssec_ok(chance.random());
-        let value = (0..chance.random_range(0..20)).map(|_| chance.random()).collect();
+        edns.set_max_payload(chance.random())
+            .set_dnssec_ok(chance.random());
+        let value = (0..chance.random_range(0..20))
+            .map(|_| chance.random())
+            .collect();
         edns.options_mut().insert(EdnsOption::Unknown(10, value));
         message.set_edns(edns);
     }
@@ -195,21 +253,60 @@ fn reply(chance: &mut StdRng) -> Message {
 }
 
 fn record(chance: &mut StdRng) -> Record {
-    let (owner, target) = (name(chance), name(chance));
-    let octets: Vec<u8> = (0..chance.random_range(1..30)).map(|_| chance.random()).collect();
+    let owner = name(chance);
+    let target = name(chance);
+    let octets: Vec<u8> = (0..chance.random_range(1..30))
+        .map(|_| chance.random())
+        .collect();
     let data = match chance.random_range(0..12) {
         0 => RData::A(A::new(192, 0, 2, chance.random())),
-        1 => RData::AAAA(rdata::AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, chance.random())),
+        1 => RData::AAAA(rdata::AAAA::new(
+            0x2001,
+            0xdb8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            chance.random(),
+        )),
         2 => RData::NS(rdata::NS(target)),
         3 => RData::CNAME(rdata::CNAME(target)),
         4 => RData::PTR(rdata::PTR(target)),
         5 => RData::MX(rdata::MX::new(chance.random(), target)),
-        6 => RData::SOA(rdata::SOA::new(target, name(chance), chance.random(), 1, 2, 3, chance.random())),
-        7 => RData::SRV(rdata::SRV::new(chance.random(), chance.random(), chance.random(), target)),
+        6 => RData::SOA(rdata::SOA::new(
+            target,
+            name(chance),
+            chance.random(),
+            1,
+            2,
+            3,
+            chance.random(),
+        )),
+        7 => RData::SRV(rdata::SRV::new(
+            chance.random(),
+            chance.random(),
+            chance.random(),
+            target,
+        )),
         8 => RData::TXT(rdata::TXT::from_bytes(vec![&octets])),
-        9 => RData::NAPTR(rdata::NAPTR::new(1, 2, b"U".as_slice().into(), b"x".as_slice().into(), octets.into(), target)),
-        10 => RData::HTTPS(rdata::HTTPS(rdata::SVCB::new(chance.random(), target, Vec::new()))),
-        _ => RData::Unknown { code: RecordType::Unknown(65_281), rdata: rdata::NULL::with(octets) },
+        9 => RData::NAPTR(rdata::NAPTR::new(
+            1,
+            2,
+            b"U".as_slice().into(),
+            b"x".as_slice().into(),
+            octets.into(),
+            target,
+        )),
+        10 => RData::HTTPS(rdata::HTTPS(rdata::SVCB::new(
+            chance.random(),
+            target,
+            Vec::new(),
+        ))),
+        _ => RData::Unknown {
+            code: RecordType::Unknown(65_281),
+            rdata: rdata::NULL::with(octets),
+        },
     };
     Record::from_rdata(owner, chance.random(), data)
 }
@@ -223,8 +320,15 @@ fn same_records(ours: &[Record], theirs: &[Record]) {
     let theirs: Vec<&Record> = theirs.iter().collect();
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
-        assert_eq!((&ours.name, ours.ttl, ours.dns_class), (&theirs.name, theirs.ttl, theirs.dns_class));
-        assert_eq!((ours.record_type(), octets(ours)), (theirs.record_type(), octets(theirs)), "{theirs}");
+        assert_eq!(
+            (&ours.name, ours.ttl, ours.dns_class),
+            (&theirs.name, theirs.ttl, theirs.dns_class)
+        );
+        assert_eq!(
+            (ours.record_type(), octets(ours)),
+            (theirs.record_type(), octets(theirs)),
+            "{theirs}"
+        );
     }
 }
 
@@ -236,19 +340,31 @@ fn what_honest_servers_write_is_read_as_hickory_reads_it() {
     for _ in 0..20_000 {
         let packet = reply(&mut chance).to_vec().unwrap();
         let theirs = Message::from_vec(&packet).unwrap();
-        let Reading { message, extent, broken_answers } = message::read(&packet).unwrap();
+        let Reading {
+            message,
+            extent,
+            broken_answers,
+        } = message::read(&packet).unwrap();
         assert_eq!((extent, broken_answers), (Extent::Whole, 0));
-        assert_eq!((message.metadata, &message.queries), (theirs.metadata, &theirs.queries));
-        for (ours, theirs) in
-            [(&message.answers, &theirs.answers), (&message.authorities, &theirs.authorities), (&message.additionals, &theirs.additionals)]
-        {
+        assert_eq!(
+            (message.metadata, &message.queries),
+            (theirs.metadata, &theirs.queries)
+        );
+        for (ours, theirs) in [
+            (&message.answers, &theirs.answers),
+            (&message.authorities, &theirs.authorities),
+            (&message.additionals, &theirs.additionals),
+        ] {
             same_records(ours, theirs);
         }
         assert_eq!(message.edns, theirs.edns);
         // And what was read is written as what it was.
         let again = Message::from_vec(&message.to_vec().unwrap()).unwrap();
         same_records(&again.answers, &theirs.answers);
-        message.answers.iter().for_each(|record| assert!(!message::presentation(record).is_empty()));
+        message
+            .answers
+            .iter()
+            .for_each(|record| assert!(!message::presentation(record).is_empty()));
     }
 }
 
@@ -261,21 +377,43 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
     for case in 0..cases {
         let mut packet = match case % 4 {
-            0 => (0..chance.random_range(0..100)).map(|_| chance.random()).collect(),
+            0 => (0..chance.random_range(0..100))
+                .map(|_| chance.random())
+                .collect(),
             _ => reply(&mut chance).to_vec().unwrap(),
         };
         bend(&mut packet, &mut chance);
         let ours = message::read(&packet);
         if let Some(reading) = &ours {
-            let sections = [&reading.message.answers, &reading.message.authorities, &reading.message.additionals];
-            sections.into_iter().flatten().for_each(|record| _ = message::presentation(record));
+            let sections = [
+                &reading.message.answers,
+                &reading.message.authorities,
+                &reading.message.additionals,
+            ];
+            sections
+                .into_iter()
+                .flatten()
+                .for_each(|record| _ = message::presentation(record));
         }
         let outcome = match (ours, Message::from_vec(&packet)) {
-            // Of a signed message, of an OPT at a wrong place and of dropped records the two have their own views.
-            (Some(ours), Ok(theirs)) if theirs.signature.is_none() && ours.extent == Extent::Whole && ours.broken_answers == 0 => {
-                assert_eq!(ours.message.answers.len(), theirs.answers.len(), "case {case}: {packet:02x?}");
+            // Of a signed message, of an OPT at a wrong place and of dropped records the two have
+            // their own views.
+            (Some(ours), Ok(theirs))
+                if theirs.signature.is_none()
+                    && ours.extent == Extent::Whole
+                    && ours.broken_answers == 0 =>
+            {
+                assert_eq!(
+                    ours.message.answers.len(),
+                    theirs.answers.len(),
+                    "case {case}: {packet:02x?}"
+                );
                 for (ours, theirs) in ours.message.answers.iter().zip(&theirs.answers) {
-                    assert_eq!((&ours.name, ours.ttl, ours.record_type()), (&theirs.name, theirs.ttl, theirs.record_type()), "case {case}");
+                    assert_eq!(
+                        (&ours.name, ours.ttl, ours.record_type()),
+                        (&theirs.name, theirs.ttl, theirs.record_type()),
+                        "case {case}"
+                    );
                 }
                 "both read it"
             }
@@ -287,7 +425,10 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
         *outcomes.entry(outcome).or_default() += 1;
     }
     println!("{outcomes:#?}");
-    assert!(outcomes["both read it"] > cases / 20 && outcomes["neither reads it"] > cases / 1_000, "{outcomes:?}");
+    assert!(
+        outcomes["both read it"] > cases / 20 && outcomes["neither reads it"] > cases / 1_000,
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -305,7 +446,11 @@ fn names_that_lead_in_circles_or_too_far_are_left_out() {
     assert_eq!(read(b"\xc0\x0e"), (0, 1), "forwards");
     assert_eq!(read(b"\xff\xff"), (0, 1), "out of the message");
     let labels = |count: usize, last: usize| {
-        [[&[63][..], &[b'x'; 63]].concat().repeat(count), [&[last as u8][..], &vec![b'y'; last], &[0]].concat()].concat()
+        [
+            [&[63][..], &[b'x'; 63]].concat().repeat(count),
+            [&[last as u8][..], &vec![b'y'; last], &[0]].concat(),
+        ]
+        .concat()
     };
     assert_eq!(read(&labels(3, 61)), (1, 0), "255 octets");
     assert_eq!(read(&labels(3, 62)), (0, 1), "256 octets");
@@ -325,10 +470,23 @@ fn how_much_of_a_message_could_be_read_is_said() {
     let end = packet.len();
     let extent = |length: usize| message::read(&packet[..length]).map(|reading| reading.extent);
     assert_eq!(extent(end), Some(Extent::Whole));
-    assert_eq!([end - 1, end - 15].map(extent), [Some(Extent::WithoutAdditionals); 2]);
-    assert_eq!([end - 16, end - 30, end - 31, end - 45].map(extent), [Some(Extent::Short); 4]);
+    assert_eq!(
+        [end - 1, end - 15].map(extent),
+        [Some(Extent::WithoutAdditionals); 2]
+    );
+    assert_eq!(
+        [end - 16, end - 30, end - 31, end - 45].map(extent),
+        [Some(Extent::Short); 4]
+    );
     assert_eq!([end - 46, 12, 11, 0].map(extent), [None; 4]);
-    assert_eq!(message::read(&packet[..end - 1]).unwrap().message.authorities.len(), 1);
+    assert_eq!(
+        message::read(&packet[..end - 1])
+            .unwrap()
+            .message
+            .authorities
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -336,9 +494,15 @@ fn opaque_data_is_shown_in_the_words_of_its_type_or_as_octets() {
     let check = |code: u16, octets: &[u8], expected: &str| {
         let mut rdata = rdata::NULL::new();
         rdata.anything = octets.to_vec();
-        let data = RData::Unknown { code: RecordType::from(code), rdata };
+        let data = RData::Unknown {
+            code: RecordType::from(code),
+            rdata,
+        };
         let record = Record::from_rdata(Name::from_ascii("a.example.").unwrap(), 60, data);
-        assert_eq!(message::presentation(&record), format!("a.example. 60 IN {expected}"));
+        assert_eq!(
+            message::presentation(&record),
+            format!("a.example. 60 IN {expected}")
+        );
     };
     check(65_281, b"", "TYPE65281 \\# 0");
     check(65_281, b"\x01\xff", "TYPE65281 \\# 2 01ff");

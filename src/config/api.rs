@@ -55,7 +55,11 @@ impl Default for Api {
 pub fn check(api: &Api) -> Result<(), ConfigError> {
     for (key, rate, max) in [
         ("api.rate_per_s", api.rate_per_s, 100_000),
-        ("api.operator_rate_per_s", api.operator_rate_per_s, 1_000_000),
+        (
+            "api.operator_rate_per_s",
+            api.operator_rate_per_s,
+            1_000_000,
+        ),
         ("api.failed_per_s", api.failed_per_s, 100_000),
         ("api.open_per_s", api.open_per_s, 100_000),
     ] {
@@ -73,5 +77,7 @@ pub fn check(api: &Api) -> Result<(), ConfigError> {
             return Err(ConfigError::Value(key, "1 to 1000000".to_owned()));
         }
     }
-    api.oidc.as_ref().map_or(Ok(()), |settings| oidc::check(settings).map_err(|(key, error)| ConfigError::Value(key, error)))
+    api.oidc.as_ref().map_or(Ok(()), |settings| {
+        oidc::check(settings).map_err(|(key, error)| ConfigError::Value(key, error))
+    })
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Config;
 
-/// The keys in which two configurations differ, as they are written; a section that one of them lacks by its own name. No values: some are secret.
+/// The keys in which two configurations differ, as they are written; a section that one of them
+/// lacks by its own name. No values: some are secret.
 pub fn differences(before: &Config, after: &Config) -> Vec<String> {
     fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
         let (Value::Object(was), Value::Object(is)) = (before, after) else {
@@ -17,8 +18,17 @@ pub fn differences(before: &Config, after: &Config) -> Vec<String> {
         };
         let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         for key in keys {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            compare(&path, was.get(key).unwrap_or(&Value::Null), is.get(key).unwrap_or(&Value::Null), found);
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            compare(
+                &path,
+                was.get(key).unwrap_or(&Value::Null),
+                is.get(key).unwrap_or(&Value::Null),
+                found,
+            );
         }
     }
     let plain = |config: &Config| serde_json::to_value(config).unwrap_or_default();
@@ -45,7 +55,13 @@ mod tests {
         after.dns.cache_mib += 1;
         after.store.url = "sqlite:elsewhere.db".to_owned();
         after.api.oidc = None;
-        after.recursion.private_domains.push(Name::parse("home.arpa").unwrap());
-        assert_eq!(differences(&before, &after), ["dns.cache_mib", "recursion.private_domains", "store.url"]);
+        after
+            .recursion
+            .private_domains
+            .push(Name::parse("home.arpa").unwrap());
+        assert_eq!(
+            differences(&before, &after),
+            ["dns.cache_mib", "recursion.private_domains", "store.url"]
+        );
     }
 }

@@ -1,40 +1,91 @@
-//! What a configuration says without effect, and so is refused: a key that works in a later version, or one that another key makes idle.
+//! What a configuration says without effect, and so is refused: a key that works in a later
+//! version, or one that another key makes idle.
 //!
 //! An operator who reads no complaint believes that what is written holds.
 
 use super::{BlockedAnswerKind, Config, ConfigError, ENVIRONMENT_PREFIX};
 
 /// Why the keys of validation are refused.
-const NOT_VALIDATING: &str = "this version does not validate (DNSSEC), and its answers never carry AD; leave the key out";
+const NOT_VALIDATING: &str =
+    "this version does not validate (DNSSEC), and its answers never carry AD; leave the key out";
 /// The levels that `log.level` names.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Refuses what would have no effect.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
-    let Config { dns, recursion, log, .. } = config;
+    let value = |key, is_good: bool, error: &str| {
+        if is_good {
+            Ok(())
+        } else {
+            Err(ConfigError::Value(key, error.to_owned()))
+        }
+    };
+    let Config {
+        dns,
+        recursion,
+        log,
+        ..
+    } = config;
     value("recursion.dnssec", !recursion.dnssec, NOT_VALIDATING)?;
-    value("recursion.trust_anchors", recursion.trust_anchors.is_empty(), NOT_VALIDATING)?;
-    value("recursion.negative_trust_anchors", recursion.negative_trust_anchors.is_empty(), NOT_VALIDATING)?;
+    value(
+        "recursion.trust_anchors",
+        recursion.trust_anchors.is_empty(),
+        NOT_VALIDATING,
+    )?;
+    value(
+        "recursion.negative_trust_anchors",
+        recursion.negative_trust_anchors.is_empty(),
+        NOT_VALIDATING,
+    )?;
     let is_shown = dns.landing.is_empty() || dns.blocked_answer == BlockedAnswerKind::Landing;
-    value("dns.landing", is_shown, "only blocked_answer = \"landing\" leads to these addresses; a tier's own are in dns.blocked_by")?;
-    let is_filtered = recursion.private_domains.is_empty() || !recursion.private_addresses.is_empty();
-    value("recursion.private_domains", is_filtered, "these names are exempt from recursion.private_addresses, which is empty")?;
-    let is_filter = log.level.contains(['=', ',']) || LEVELS.contains(&log.level.to_ascii_lowercase().as_str());
-    value("log.level", is_filter, "error, warn, info, debug, trace or off, or a filter such as \"info,resolver=debug\"")
+    value(
+        "dns.landing",
+        is_shown,
+        "only blocked_answer = \"landing\" leads to these addresses; a tier's own are in dns.blocked_by",
+    )?;
+    let is_filtered =
+        recursion.private_domains.is_empty() || !recursion.private_addresses.is_empty();
+    value(
+        "recursion.private_domains",
+        is_filtered,
+        "these names are exempt from recursion.private_addresses, which is empty",
+    )?;
+    let is_filter =
+        log.level.contains(['=', ',']) || LEVELS.contains(&log.level.to_ascii_lowercase().as_str());
+    value(
+        "log.level",
+        is_filter,
+        "error, warn, info, debug, trace or off, or a filter such as \"info,resolver=debug\"",
+    )
 }
 
 /// Refuses a variable that would be a key if its section and its key were told apart.
 pub fn check_variable(variable: &str) -> Result<(), ConfigError> {
     let name = variable[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
     let defaults = toml::Table::try_from(Config::default()).expect("the defaults are a table");
-    let is_key =
-        |section: &str, key: &str| defaults.get(section).and_then(toml::Value::as_table).is_some_and(|keys| keys.contains_key(key));
-    let sections = name.match_indices('_').map(|(place, _)| (&name[..place], &name[place + 1..]));
-    match sections.into_iter().find(|(section, key)| is_key(section, key)) {
+    let is_key = |section: &str, key: &str| {
+        defaults
+            .get(section)
+            .and_then(toml::Value::as_table)
+            .is_some_and(|keys| keys.contains_key(key))
+    };
+    let sections = name
+        .match_indices('_')
+        .map(|(place, _)| (&name[..place], &name[place + 1..]));
+    match sections
+        .into_iter()
+        .find(|(section, key)| is_key(section, key))
+    {
         Some((section, key)) => {
-            let right = format!("{ENVIRONMENT_PREFIX}{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
-            Err(ConfigError::Environment(variable.to_owned(), format!("this overrides nothing; write {right}")))
+            let right = format!(
+                "{ENVIRONMENT_PREFIX}{}__{}",
+                section.to_ascii_uppercase(),
+                key.to_ascii_uppercase()
+            );
+            Err(ConfigError::Environment(
+                variable.to_owned(),
+                format!("this overrides nothing; write {right}"),
+            ))
         }
         None => Ok(()),
     }

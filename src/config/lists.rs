@@ -1,4 +1,5 @@
-//! Where compiled lists are kept, and what feeds may reach that are defined over the API, as the configuration says it.
+//! Where compiled lists are kept, and what feeds may reach that are defined over the API, as the
+//! configuration says it.
 
 use std::path::PathBuf;
 
@@ -20,10 +21,12 @@ pub struct Lists {
     pub own_names: Vec<Name>,
     /// One of so many queries is counted by its name; 0 none.
     pub query_sample: u32,
-    /// The folder that local sources of feeds lie in that are defined over the API; absent: they have none.
+    /// The folder that local sources of feeds lie in that are defined over the API; absent: they
+    /// have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_folder: Option<PathBuf>,
-    /// Whether feeds that are defined over the API may be at addresses that are not of the public Internet.
+    /// Whether feeds that are defined over the API may be at addresses that are not of the public
+    /// Internet.
     pub api_allow_private: bool,
     /// Where nodes share what one of them builds; absent shares nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,25 +50,43 @@ impl Default for Lists {
 impl Lists {
     /// What feeds may reach that are defined over the API.
     pub fn bounds(&self) -> Bounds {
-        Bounds { folder: self.api_folder.clone(), allow_private: self.api_allow_private }
+        Bounds {
+            folder: self.api_folder.clone(),
+            allow_private: self.api_allow_private,
+        }
     }
 }
 
 /// Checks that all are in their ranges.
 pub fn check(lists: &Lists) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
+    let value = |key, is_good: bool, error: &str| {
+        if is_good {
+            Ok(())
+        } else {
+            Err(ConfigError::Value(key, error.to_owned()))
+        }
+    };
     value("lists.keep", (1..=1_000).contains(&lists.keep), "1 to 1000")?;
-    value("lists.query_sample", lists.query_sample <= 1_000_000, "0 to 1000000")?;
+    value(
+        "lists.query_sample",
+        lists.query_sample <= 1_000_000,
+        "0 to 1000000",
+    )?;
     // An artefact or a spool is no list, and what one feed fetched is not another's to read.
-    let holds_ours =
-        |folder: &PathBuf| folder.as_os_str().is_empty() || lists.directory.starts_with(folder) || folder.starts_with(&lists.directory);
+    let holds_ours = |folder: &PathBuf| {
+        folder.as_os_str().is_empty()
+            || lists.directory.starts_with(folder)
+            || folder.starts_with(&lists.directory)
+    };
     value(
         "lists.api_folder",
         !lists.api_folder.as_ref().is_some_and(holds_ours),
         "a folder of its own, neither in lists.directory nor around it",
     )?;
     match &lists.share {
-        Some(share) => share.check().map_err(|fault| ConfigError::Value("lists.share", fault.to_string())),
+        Some(share) => share
+            .check()
+            .map_err(|fault| ConfigError::Value("lists.share", fault.to_string())),
         None => Ok(()),
     }
 }

@@ -4,11 +4,22 @@ use ipnet::IpNet;
 
 use super::Dns;
 
-/// Loopback, private, shared and link-local networks (RFC 6890): no packet of these comes from the Internet.
-const LOCAL: [&str; 9] =
-    ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
+/// Loopback, private, shared and link-local networks (RFC 6890): no packet of these comes from the
+/// Internet.
+const LOCAL: [&str; 9] = [
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
 
-/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet lives there.
+/// The special-purpose networks of RFC 6890 and its registries: no authority of the public Internet
+/// lives there.
 const SPECIAL: [&str; 22] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -50,16 +61,36 @@ pub fn special() -> Vec<IpNet> {
 }
 
 fn parsed(texts: &[&str]) -> Vec<IpNet> {
-    texts.iter().map(|text| text.parse().expect("our own defaults are networks")).collect()
+    texts
+        .iter()
+        .map(|text| text.parse().expect("our own defaults are networks"))
+        .collect()
 }
 
 /// What the operator should know of who may do what.
 pub fn warnings(dns: &Dns) -> Vec<String> {
-    let holds_all = |networks: &[IpNet]| networks.iter().find(|network| network.prefix_len() == 0).copied();
+    let holds_all = |networks: &[IpNet]| {
+        networks
+            .iter()
+            .find(|network| network.prefix_len() == 0)
+            .copied()
+    };
     let sentences = [
-        (&dns.allow_from, "dns.allow_from", "everybody on the Internet may ask: an open resolver is used for attacks on others"),
-        (&dns.trusted_peers, "dns.trusted_peers", "everybody on the Internet may say which device of a household asks"),
+        (
+            &dns.allow_from,
+            "dns.allow_from",
+            "everybody on the Internet may ask: an open resolver is used for attacks on others",
+        ),
+        (
+            &dns.trusted_peers,
+            "dns.trusted_peers",
+            "everybody on the Internet may say which device of a household asks",
+        ),
     ];
-    let warned = sentences.into_iter().filter_map(|(networks, key, sentence)| Some((holds_all(networks)?, key, sentence)));
-    warned.map(|(network, key, sentence)| format!("{key} holds {network}: {sentence}")).collect()
+    let warned = sentences
+        .into_iter()
+        .filter_map(|(networks, key, sentence)| Some((holds_all(networks)?, key, sentence)));
+    warned
+        .map(|(network, key, sentence)| format!("{key} holds {network}: {sentence}"))
+        .collect()
 }

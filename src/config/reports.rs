@@ -16,13 +16,30 @@ pub struct Reports {
 
 impl Default for Reports {
     fn default() -> Self {
-        Self { answer_within_hours: 72, per_minute: 30 }
+        Self {
+            answer_within_hours: 72,
+            per_minute: 30,
+        }
     }
 }
 
 /// Checks that both are in their ranges.
 pub fn check(reports: &Reports) -> Result<(), ConfigError> {
-    let value = |key, is_good: bool, error: &str| if is_good { Ok(()) } else { Err(ConfigError::Value(key, error.to_owned())) };
-    value("reports.answer_within_hours", (1..=8_760).contains(&reports.answer_within_hours), "1 to 8760")?;
-    value("reports.per_minute", (1..=100_000).contains(&reports.per_minute), "1 to 100000")
+    let value = |key, is_good: bool, error: &str| {
+        if is_good {
+            Ok(())
+        } else {
+            Err(ConfigError::Value(key, error.to_owned()))
+        }
+    };
+    value(
+        "reports.answer_within_hours",
+        (1..=8_760).contains(&reports.answer_within_hours),
+        "1 to 8760",
+    )?;
+    value(
+        "reports.per_minute",
+        (1..=100_000).contains(&reports.per_minute),
+        "1 to 100000",
+    )
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use api::control::{
-    ActError, Change, Difference, FeedState, GenerationState, ListControl, ListEvent, ListedName, Origin, OverlayState, Refusal,
-    RolledBack, Touched, TouchedName, WhatIf,
+    ActError, Change, Difference, FeedState, GenerationState, ListControl, ListEvent, ListedName,
+    Origin, OverlayState, Refusal, RolledBack, Touched, TouchedName, WhatIf,
 };
 use async_trait::async_trait;
 use blocklist_loader::{Bounds, Feed, generations, newest, past, review};
@@ -56,7 +56,10 @@ impl Control {
     async fn act<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Act) -> Result<T, ActError> {
         let (reply, answer) = oneshot::channel();
         let gone = |_| ActError::Failed("the node is about to end".to_owned());
-        self.acts.send(make(reply)).await.map_err(|error| gone(error.to_string()))?;
+        self.acts
+            .send(make(reply))
+            .await
+            .map_err(|error| gone(error.to_string()))?;
         answer.await.map_err(|error| gone(error.to_string()))
     }
 
@@ -65,28 +68,49 @@ impl Control {
         if live.generation() == generation {
             return Ok(live);
         }
-        let (directory, taxonomy) = (self.directory.clone(), Arc::clone(&self.taxonomy));
-        let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
-        opened.ok().and_then(Result::ok).ok_or(ActError::UnknownGeneration(generation))
+        let directory = self.directory.clone();
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let opened = tokio::task::spawn_blocking(move || {
+            generations::open(&directory, generation, &taxonomy)
+        })
+        .await;
+        opened
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(ActError::UnknownGeneration(generation))
     }
 }
 
 #[async_trait]
 impl ListControl for Control {
     async fn feeds(&self) -> Vec<FeedState> {
-        self.board.states(&self.live.current(), &(self.hits)(), Timestamp::now())
+        self.board
+            .states(&self.live.current(), &(self.hits)(), Timestamp::now())
     }
 
     async fn feed(&self, name: &str) -> Option<FeedState> {
-        self.feeds().await.into_iter().find(|feed| feed.name == name)
+        self.feeds()
+            .await
+            .into_iter()
+            .find(|feed| feed.name == name)
     }
 
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
         let feed: Feed = serde_path_to_error::deserialize(definition).map_err(|error| {
-            // A key that is missing or unknown is named in the sentence, between backticks; of any other it is known where it stands.
-            let (path, message) = (error.path().to_string(), error.inner().to_string());
-            let field = if path == "." { message.split('`').nth(1).map(str::to_owned) } else { Some(path) };
-            Refusal { field, code: "definition", message }
+            // A key that is missing or unknown is named in the sentence, between backticks; of any
+            // other it is known where it stands.
+            let path = error.path().to_string();
+            let message = error.inner().to_string();
+            let field = if path == "." {
+                message.split('`').nth(1).map(str::to_owned)
+            } else {
+                Some(path)
+            };
+            Refusal {
+                field,
+                code: "definition",
+                message,
+            }
         })?;
         let feed = feed.rooted(&self.base);
         self.bounds.check(&feed).map_err(|error| Refusal {
@@ -96,20 +120,41 @@ impl ListControl for Control {
         })?;
         feed.check(&self.taxonomy).map_err(|error| {
             let message = error.fault.to_string();
-            let field = message.split([' ', ':']).next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-            Refusal { field: field.map(str::to_owned), code: "definition", message }
+            let field = message
+                .split([' ', ':'])
+                .next()
+                .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            Refusal {
+                field: field.map(str::to_owned),
+                code: "definition",
+                message,
+            }
         })?;
-        serde_json::to_value(&feed).map_err(|error| Refusal { field: None, code: "definition", message: error.to_string() })
+        serde_json::to_value(&feed).map_err(|error| Refusal {
+            field: None,
+            code: "definition",
+            message: error.to_string(),
+        })
     }
 
     async fn define(&self, name: &str, definition: Value, _is_new: bool) {
         match serde_json::from_value::<Feed>(definition) {
             Ok(feed) => {
-                let feed = Feed { bounds: Some(self.bounds.clone()), ..feed };
+                let feed = Feed {
+                    bounds: Some(self.bounds.clone()),
+                    ..feed
+                };
                 self.board.define(&feed, Origin::Api);
-                let _ = self.act(|reply| Act::Define { feed: Box::new(feed), reply }).await;
+                let _ = self
+                    .act(|reply| Act::Define {
+                        feed: Box::new(feed),
+                        reply,
+                    })
+                    .await;
             }
-            Err(error) => tracing::error!(feed = name, %error, "a definition that was checked cannot be read"),
+            Err(error) => {
+                tracing::error!(feed = name, %error, "a definition that was checked cannot be read")
+            }
         }
     }
 
@@ -123,7 +168,10 @@ impl ListControl for Control {
         self.board.origin(name).ok_or(ActError::UnknownFeed)?;
         if !self.wakes.wake(name) {
             // A file: looked at again like all the others.
-            self.acts.send(Act::Files).await.map_err(|error| ActError::Failed(error.to_string()))?;
+            self.acts
+                .send(Act::Files)
+                .await
+                .map_err(|error| ActError::Failed(error.to_string()))?;
         }
         Ok(())
     }
@@ -131,28 +179,53 @@ impl ListControl for Control {
     async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
         self.board.origin(name).ok_or(ActError::UnknownFeed)?;
         let waiting = self.board.refused(name).ok_or(ActError::NothingRefused)?;
-        let (directory, feed, yesterday) = (self.directory.clone(), name.to_owned(), Arc::clone(&self.yesterday));
-        let weighed = tokio::task::spawn_blocking(move || weigh(&directory, &feed, waiting.version, &yesterday())).await;
+        let directory = self.directory.clone();
+        let feed = name.to_owned();
+        let yesterday = Arc::clone(&self.yesterday);
+        let weighed = tokio::task::spawn_blocking(move || {
+            weigh(&directory, &feed, waiting.version, &yesterday())
+        })
+        .await;
         weighed.map_err(|error| ActError::Failed(error.to_string()))?
     }
 
     async fn approve(&self, name: &str, version: Option<&str>, _by: &str) -> Result<(), ActError> {
-        let (feed, version) = (name.to_owned(), version.map(str::to_owned));
-        self.act(|reply| Act::Approve { feed, version, reply }).await?
+        let feed = name.to_owned();
+        let version = version.map(str::to_owned);
+        self.act(|reply| Act::Approve {
+            feed,
+            version,
+            reply,
+        })
+        .await?
     }
 
-    async fn roll_back_feed(&self, name: &str, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
+    async fn roll_back_feed(
+        &self,
+        name: &str,
+        to: Option<u64>,
+        _by: &str,
+    ) -> Result<RolledBack, ActError> {
         let feed = name.to_owned();
-        self.act(|reply| Act::RollBackFeed { feed, to, reply }).await?
+        self.act(|reply| Act::RollBackFeed { feed, to, reply })
+            .await?
     }
 
     async fn generations(&self) -> Result<Vec<GenerationState>, ActError> {
-        let (directory, live) = (self.directory.clone(), self.live.load().generation());
-        let listed = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<GenerationState>> {
-            Ok(newest(&directory)?.into_iter().filter_map(|kept| state(&kept, live)).collect())
-        });
+        let directory = self.directory.clone();
+        let live = self.live.load().generation();
+        let listed =
+            tokio::task::spawn_blocking(move || -> std::io::Result<Vec<GenerationState>> {
+                Ok(newest(&directory)?
+                    .into_iter()
+                    .filter_map(|kept| state(&kept, live))
+                    .collect())
+            });
         let failed = |error: String| ActError::Failed(error);
-        listed.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+        listed
+            .await
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))
     }
 
     async fn at(&self, at: Timestamp) -> Result<Arc<Blocklist>, ActError> {
@@ -160,16 +233,26 @@ impl ListControl for Control {
         if live.header().built_at <= at {
             return Ok(live);
         }
-        let (directory, taxonomy) = (self.directory.clone(), Arc::clone(&self.taxonomy));
-        let opened = tokio::task::spawn_blocking(move || super::open_at(&directory, &taxonomy, at)).await;
+        let directory = self.directory.clone();
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let opened =
+            tokio::task::spawn_blocking(move || super::open_at(&directory, &taxonomy, at)).await;
         let opened = opened.map_err(|error| ActError::Failed(error.to_string()))?;
-        opened.map_err(|error| ActError::Failed(format!("{error:#}")))?.ok_or(ActError::NotKept(at))
+        opened
+            .map_err(|error| ActError::Failed(format!("{error:#}")))?
+            .ok_or(ActError::NotKept(at))
     }
 
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
-        let (before, after) = (self.open(from).await?, self.open(to).await?);
-        let differences = tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
-        Ok(difference(from, to, differences.map_err(|error| ActError::Failed(error.to_string()))?))
+        let before = self.open(from).await?;
+        let after = self.open(to).await?;
+        let differences =
+            tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
+        Ok(difference(
+            from,
+            to,
+            differences.map_err(|error| ActError::Failed(error.to_string()))?,
+        ))
     }
 
     async fn roll_back(&self, to: Option<u64>, _by: &str) -> Result<RolledBack, ActError> {
@@ -196,9 +279,26 @@ impl ListControl for Control {
 
 /// What differs between two generations, in the API's words.
 pub fn difference(from: u64, to: u64, differences: past::Differences) -> Difference {
-    let past::Differences { moved, added, removed } = differences;
+    let past::Differences {
+        moved,
+        added,
+        removed,
+    } = differences;
     let listed = |names: Vec<past::MovedName>| {
-        names.into_iter().map(|past::MovedName { name, feed, category }| ListedName { name, feed, category }).collect()
+        names
+            .into_iter()
+            .map(
+                |past::MovedName {
+                     name,
+                     feed,
+                     category,
+                 }| ListedName {
+                    name,
+                    feed,
+                    category,
+                },
+            )
+            .collect()
     };
     let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
         feed,
@@ -206,7 +306,13 @@ pub fn difference(from: u64, to: u64, differences: past::Differences) -> Differe
         added: moved.added,
         removed: moved.removed,
     };
-    Difference { from, to, changes: moved.into_iter().map(change).collect(), added: listed(added), removed: listed(removed) }
+    Difference {
+        from,
+        to,
+        changes: moved.into_iter().map(change).collect(),
+        added: listed(added),
+        removed: listed(removed),
+    }
 }
 
 /// A kept generation. One whose file cannot be read is not offered.
@@ -222,12 +328,22 @@ fn state(kept: &generations::Artefact, live: u64) -> Option<GenerationState> {
         bytes,
         sha256: artefact::sha256_of(&kept.path).ok()?,
         is_live: kept.generation == live,
-        versions: header.feeds.into_iter().filter(|feed| !feed.withdrawn).map(|feed| (feed.name, feed.version)).collect(),
+        versions: header
+            .feeds
+            .into_iter()
+            .filter(|feed| !feed.withdrawn)
+            .map(|feed| (feed.name, feed.version))
+            .collect(),
     })
 }
 
 /// What a refused version would change, and which of yesterday's queries it would have touched.
-fn weigh(directory: &std::path::Path, feed: &str, version: String, yesterday: &[(Name, u64)]) -> Result<WhatIf, ActError> {
+fn weigh(
+    directory: &std::path::Path,
+    feed: &str,
+    version: String,
+    yesterday: &[(Name, u64)],
+) -> Result<WhatIf, ActError> {
     let mut what_if = WhatIf {
         feed: feed.to_owned(),
         version,
@@ -235,29 +351,58 @@ fn weigh(directory: &std::path::Path, feed: &str, version: String, yesterday: &[
         newly_unblocked: BTreeMap::new(),
         sample_blocked: Vec::new(),
         sample_unblocked: Vec::new(),
-        queries_yesterday: Touched { queries: 0, names: 0, top: Vec::new() },
+        queries_yesterday: Touched {
+            queries: 0,
+            names: 0,
+            top: Vec::new(),
+        },
     };
     let mut touched: HashMap<String, ()> = HashMap::new();
-    let kept = review::changes(directory, feed, |review::Change { blocked, category, name }| {
-        let (counts, sample) = match blocked {
-            true => (&mut what_if.newly_blocked, &mut what_if.sample_blocked),
-            false => (&mut what_if.newly_unblocked, &mut what_if.sample_unblocked),
-        };
-        *counts.entry(category.clone().unwrap_or_else(|| "none".to_owned())).or_default() += 1;
-        if sample.len() < SHOWN_MAX {
-            sample.push(ListedName { name: name.clone(), feed: feed.to_owned(), category });
-        }
-        touched.insert(name, ());
-    });
+    let kept = review::changes(
+        directory,
+        feed,
+        |review::Change {
+             blocked,
+             category,
+             name,
+         }| {
+            let (counts, sample) = match blocked {
+                true => (&mut what_if.newly_blocked, &mut what_if.sample_blocked),
+                false => (&mut what_if.newly_unblocked, &mut what_if.sample_unblocked),
+            };
+            *counts
+                .entry(category.clone().unwrap_or_else(|| "none".to_owned()))
+                .or_default() += 1;
+            if sample.len() < SHOWN_MAX {
+                sample.push(ListedName {
+                    name: name.clone(),
+                    feed: feed.to_owned(),
+                    category,
+                });
+            }
+            touched.insert(name, ());
+        },
+    );
     match kept {
         Ok(Some(version)) if version == what_if.version => {}
-        Ok(_) => return Err(ActError::Failed("what the version would change was not kept".to_owned())),
+        Ok(_) => {
+            return Err(ActError::Failed(
+                "what the version would change was not kept".to_owned(),
+            ));
+        }
         Err(error) => return Err(ActError::Failed(error.to_string())),
     }
     let mut asked: Vec<TouchedName> = yesterday
         .iter()
-        .filter(|(name, _)| name.borrow().ancestors().any(|ancestor| touched.contains_key(&ancestor.to_string())))
-        .map(|(name, queries)| TouchedName { name: name.to_string(), queries: *queries })
+        .filter(|(name, _)| {
+            name.borrow()
+                .ancestors()
+                .any(|ancestor| touched.contains_key(&ancestor.to_string()))
+        })
+        .map(|(name, queries)| TouchedName {
+            name: name.to_string(),
+            queries: *queries,
+        })
         .collect();
     asked.sort_by(|a, b| b.queries.cmp(&a.queries).then_with(|| a.name.cmp(&b.name)));
     what_if.queries_yesterday.queries = asked.iter().map(|asked| asked.queries).sum();

@@ -1,4 +1,5 @@
-//! Asking providers: a task for each feed that is fetched, which goes on whatever happens to the others.
+//! Asking providers: a task for each feed that is fetched, which goes on whatever happens to the
+//! others.
 
 use std::{
     collections::HashMap,
@@ -21,13 +22,15 @@ use super::{Act, board::Board};
 
 /// Between two times that a source is asked, however often somebody says that it has changed.
 const APART_MIN: Duration = Duration::from_millis(200);
-/// After a failure the next attempt comes after this, doubled each time, or after the feed's interval if that is longer.
+/// After a failure the next attempt comes after this, doubled each time, or after the feed's
+/// interval if that is longer.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// How often the addresses of a primary are looked up that the source names by a host name.
 const LOOKED_UP_EVERY: Duration = Duration::from_secs(60);
 /// Beyond this the wait is not doubled any more.
 const RETRY_MAX: Duration = Duration::from_secs(300);
-/// The same where our own disk refused: what stood in the way is gone when somebody makes room, and a provider is asked again only then.
+/// The same where our own disk refused: what stood in the way is gone when somebody makes room, and
+/// a provider is asked again only then.
 const DISK_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Who is to be woken by whose NOTIFY.
@@ -45,21 +48,33 @@ struct Wake {
 impl Wakes {
     /// Has a feed asked now. False where it is not one that is asked.
     pub fn wake(&self, feed: &str) -> bool {
-        self.wakes().get(feed).inspect(|wake| wake.wake.notify_one()).is_some()
+        self.wakes()
+            .get(feed)
+            .inspect(|wake| wake.wake.notify_one())
+            .is_some()
     }
 
     /// Has all feeds asked now; says how many these are.
     pub fn wake_all(&self) -> usize {
-        self.wakes().values().inspect(|wake| wake.wake.notify_one()).count()
+        self.wakes()
+            .values()
+            .inspect(|wake| wake.wake.notify_one())
+            .count()
     }
 
-    /// A peer says that a zone has changed (RFC 1996). It is believed where the peer is the zone's primary (section 3.10), or is one that
-    /// the operator names, `is_named`. It is a hint all the same, for what follows is asked of the configured primary. Hints that come
-    /// while it is asked are one: it is asked once more.
+    /// A peer says that a zone has changed (RFC 1996). It is believed where the peer is the zone's
+    /// primary (section 3.10), or is one that the operator names, `is_named`. It is a hint all the
+    /// same, for what follows is asked of the configured primary. Hints that come while it is asked
+    /// are one: it is asked once more.
     pub fn notified(&self, zone: &Name, peer: IpAddr, is_named: bool) -> bool {
         let mut is_ours = false;
         let is_from = |wake: &&Wake| is_named || wake.primary.has(peer.to_canonical());
-        for wake in self.wakes().values().filter(|wake| wake.zone.as_ref() == Some(zone)).filter(is_from) {
+        for wake in self
+            .wakes()
+            .values()
+            .filter(|wake| wake.zone.as_ref() == Some(zone))
+            .filter(is_from)
+        {
             wake.wake.notify_one();
             is_ours = true;
         }
@@ -69,14 +84,25 @@ impl Wakes {
     /// Asks a feed from now on, in place of what was asked under its name.
     ///
     /// `first` is told when it was asked once, whatever came of that.
-    pub fn start(&self, feed: &Feed, plan: &Plan, acts: &mpsc::Sender<Act>, board: &Arc<Board>, first: Option<oneshot::Sender<()>>) {
+    pub fn start(
+        &self,
+        feed: &Feed,
+        plan: &Plan,
+        acts: &mpsc::Sender<Act>,
+        board: &Arc<Board>,
+        first: Option<oneshot::Sender<()>>,
+    ) {
         self.stop(&feed.name);
         if !feed.is_fetched() {
             return;
         }
         let wake = Arc::new(Notify::new());
         // A zone is the last part of its source; a definition without one was refused.
-        let (host, zone) = feed.source.strip_prefix("rpz://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
+        let (host, zone) = feed
+            .source
+            .strip_prefix("rpz://")
+            .and_then(|rest| rest.split_once('/'))
+            .unwrap_or_default();
         let zone = Name::parse(zone).ok();
         let primary = Arc::new(Primary::of(host));
         let known = Arc::clone(&primary);
@@ -92,7 +118,15 @@ impl Wakes {
             tokio::join!(following.follow(first), known.look_up());
         };
         let task = tokio::spawn(follow);
-        self.wakes().insert(feed.name.clone(), Wake { zone, primary, wake, task });
+        self.wakes().insert(
+            feed.name.clone(),
+            Wake {
+                zone,
+                primary,
+                wake,
+                task,
+            },
+        );
     }
 
     /// Asks a feed no longer.
@@ -103,7 +137,9 @@ impl Wakes {
     }
 
     fn wakes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Wake>> {
-        self.0.lock().expect("nothing panics while it holds the wakes")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the wakes")
     }
 }
 
@@ -117,11 +153,22 @@ struct Primary {
 impl Primary {
     /// That of `HOST` or `HOST:PORT`, an IPv6 address in brackets.
     fn of(host: &str) -> Self {
-        let port_at = host.rfind(':').filter(|_| !host.ends_with(']')).unwrap_or(host.len());
-        let host = host[..port_at].trim_start_matches('[').trim_end_matches(']');
+        let port_at = host
+            .rfind(':')
+            .filter(|_| !host.ends_with(']'))
+            .unwrap_or(host.len());
+        let host = host[..port_at]
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         match host.parse::<IpAddr>() {
-            Ok(address) => Self { name: None, addresses: Mutex::new(vec![address.to_canonical()]) },
-            Err(_) => Self { name: Some(host.to_owned()).filter(|host| !host.is_empty()), addresses: Mutex::default() },
+            Ok(address) => Self {
+                name: None,
+                addresses: Mutex::new(vec![address.to_canonical()]),
+            },
+            Err(_) => Self {
+                name: Some(host.to_owned()).filter(|host| !host.is_empty()),
+                addresses: Mutex::default(),
+            },
         }
     }
 
@@ -129,7 +176,8 @@ impl Primary {
         self.addresses().contains(&peer)
     }
 
-    /// Keeps the addresses of a name for ever. Where it cannot be looked up, those that were known last go on to count.
+    /// Keeps the addresses of a name for ever. Where it cannot be looked up, those that were known
+    /// last go on to count.
     async fn look_up(&self) {
         let Some(name) = &self.name else { return };
         loop {
@@ -141,7 +189,9 @@ impl Primary {
     }
 
     fn addresses(&self) -> std::sync::MutexGuard<'_, Vec<IpAddr>> {
-        self.addresses.lock().expect("nothing panics while it holds the addresses")
+        self.addresses
+            .lock()
+            .expect("nothing panics while it holds the addresses")
     }
 }
 
@@ -166,7 +216,11 @@ impl Following {
             failures = if result.is_ok() { 0 } else { failures + 1 };
             let is_of_disk = result.as_ref().is_err_and(|error| error.gate == Gate::Disk);
             let wait = match &result {
-                Ok(_) => fetcher.as_ref().and_then(Fetcher::interval).or_else(|| feed.interval()).unwrap_or(RETRY_MAX),
+                Ok(_) => fetcher
+                    .as_ref()
+                    .and_then(Fetcher::interval)
+                    .or_else(|| feed.interval())
+                    .unwrap_or(RETRY_MAX),
                 Err(_) => feed
                     .interval()
                     .unwrap_or(RETRY_MIN)
@@ -177,15 +231,31 @@ impl Following {
             let has_changed = !matches!(result, Ok(Fetched::Unchanged) | Err(_));
             match &result {
                 Ok(_) => board.fetched(&feed.name, Timestamp::now()),
-                Err(error) => board.stopped(&feed.name, error.gate, &crate::config::causes(error), None, Timestamp::now()),
+                Err(error) => board.stopped(
+                    &feed.name,
+                    error.gate,
+                    &crate::config::causes(error),
+                    None,
+                    Timestamp::now(),
+                ),
             }
             if let Some(first) = first.take() {
                 let _ = first.send(());
             }
             if let Ok(fetched @ (Fetched::Replaced { .. } | Fetched::Changed { .. })) = result {
-                // The next version is fetched when this one has been dealt with: rows continue what is live.
+                // The next version is fetched when this one has been dealt with: rows continue what
+                // is live.
                 let (done, is_done) = oneshot::channel();
-                if self.acts.send(Act::Fetched { feed: feed.name.clone(), fetched, done }).await.is_err() {
+                if self
+                    .acts
+                    .send(Act::Fetched {
+                        feed: feed.name.clone(),
+                        fetched,
+                        done,
+                    })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
                 let _ = is_done.await;
@@ -194,7 +264,11 @@ impl Following {
                 && let Some(fetcher) = &mut fetcher
                 && let Err(error) = fetcher.tidy().await
             {
-                tracing::warn!(feed = feed.name, error = crate::config::causes(&error), "the spool could not be tidied");
+                tracing::warn!(
+                    feed = feed.name,
+                    error = crate::config::causes(&error),
+                    "the spool could not be tidied"
+                );
             }
             if is_of_disk {
                 self.wait_for_room(fetcher.as_ref(), failures).await;
@@ -207,12 +281,16 @@ impl Following {
         }
     }
 
-    /// Waits until the disk takes as much again as it refused, and looks ever less often, as it does after failures on end; an operator who
-    /// refreshes the feed has it asked at once.
+    /// Waits until the disk takes as much again as it refused, and looks ever less often, as it
+    /// does after failures on end; an operator who refreshes the feed has it asked at once.
     async fn wait_for_room(&self, fetcher: Option<&Fetcher>, failures: u32) {
-        let mut wait = (RETRY_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8))).min(DISK_RETRY_MAX);
+        let mut wait = (RETRY_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8)))
+            .min(DISK_RETRY_MAX);
         loop {
-            if tokio::time::timeout(wait, self.wake.notified()).await.is_ok() {
+            if tokio::time::timeout(wait, self.wake.notified())
+                .await
+                .is_ok()
+            {
                 return;
             }
             match fetcher {
@@ -224,11 +302,20 @@ impl Following {
     }
 }
 
-async fn fetch(feed: &Feed, directory: &std::path::Path, fetcher: &mut Option<Fetcher>) -> Result<Fetched, FetchError> {
+async fn fetch(
+    feed: &Feed,
+    directory: &std::path::Path,
+    fetcher: &mut Option<Fetcher>,
+) -> Result<Fetched, FetchError> {
     if fetcher.is_none() {
-        let (feed, directory) = (feed.clone(), directory.to_owned());
+        let feed = feed.clone();
+        let directory = directory.to_owned();
         let opened = tokio::task::spawn_blocking(move || Fetcher::new(&feed, &directory)).await;
-        *fetcher = Some(opened.map_err(|error| FetchError { gate: Gate::Disk, detail: error.to_string(), source: None })??);
+        *fetcher = Some(opened.map_err(|error| FetchError {
+            gate: Gate::Disk,
+            detail: error.to_string(),
+            source: None,
+        })??);
     }
     match fetcher {
         Some(fetcher) => fetcher.fetch().await,
@@ -243,36 +330,66 @@ mod tests {
     use super::*;
 
     fn wakes(host: &str) -> (Wakes, Arc<Primary>, Arc<Notify>) {
-        let (primary, wake) = (Arc::new(Primary::of(host)), Arc::new(Notify::new()));
+        let primary = Arc::new(Primary::of(host));
+        let wake = Arc::new(Notify::new());
         let zone = Some(Name::parse("rpz.example").unwrap());
-        let known = Wake { zone, primary: Arc::clone(&primary), wake: Arc::clone(&wake), task: tokio::spawn(std::future::pending()) };
-        (Wakes(Mutex::new([("feed".to_owned(), known)].into())), primary, wake)
+        let known = Wake {
+            zone,
+            primary: Arc::clone(&primary),
+            wake: Arc::clone(&wake),
+            task: tokio::spawn(std::future::pending()),
+        };
+        (
+            Wakes(Mutex::new([("feed".to_owned(), known)].into())),
+            primary,
+            wake,
+        )
     }
 
     fn notified(wakes: &Wakes, peer: &str) -> bool {
-        wakes.notified(&Name::parse("rpz.example").unwrap(), peer.parse().unwrap(), false)
+        wakes.notified(
+            &Name::parse("rpz.example").unwrap(),
+            peer.parse().unwrap(),
+            false,
+        )
     }
 
     #[tokio::test]
     async fn a_notify_is_taken_from_the_address_of_the_primary_alone() {
-        for host in ["192.0.2.53", "192.0.2.53:5353", "[::ffff:192.0.2.53]:53", "[2001:db8::53]", "[2001:db8::53]:5353"] {
+        for host in [
+            "192.0.2.53",
+            "192.0.2.53:5353",
+            "[::ffff:192.0.2.53]:53",
+            "[2001:db8::53]",
+            "[2001:db8::53]:5353",
+        ] {
             let (wakes, ..) = wakes(host);
             let is_v4 = host.contains("192");
-            for (peer, of_v4) in [("192.0.2.53", true), ("::ffff:192.0.2.53", true), ("2001:db8::53", false)] {
+            for (peer, of_v4) in [
+                ("192.0.2.53", true),
+                ("::ffff:192.0.2.53", true),
+                ("2001:db8::53", false),
+            ] {
                 assert_eq!(notified(&wakes, peer), of_v4 == is_v4, "{host} {peer}");
             }
             for stranger in ["192.0.2.54", "2001:db8::54", "::", "0.0.0.0", "127.0.0.1"] {
                 assert!(!notified(&wakes, stranger), "{host} {stranger}");
             }
             let other = Name::parse("other.example").unwrap();
-            assert!(!wakes.notified(&other, "192.0.2.53".parse().unwrap(), true), "a zone of nobody's");
+            assert!(
+                !wakes.notified(&other, "192.0.2.53".parse().unwrap(), true),
+                "a zone of nobody's"
+            );
         }
     }
 
     #[tokio::test]
     async fn a_primary_with_a_host_name_is_known_by_what_that_leads_to() {
         let (wakes, primary, _) = wakes("localhost:53");
-        assert!(!notified(&wakes, "127.0.0.1"), "nobody has looked it up yet");
+        assert!(
+            !notified(&wakes, "127.0.0.1"),
+            "nobody has looked it up yet"
+        );
         let looking = tokio::spawn(async move { primary.look_up().await });
         while !notified(&wakes, "127.0.0.1") {
             tokio::task::yield_now().await;
@@ -286,7 +403,10 @@ mod tests {
     #[tokio::test]
     async fn a_named_sender_is_taken_for_each_zone_that_is_followed() {
         let of_a_list = wakes("").0;
-        assert!(!notified(&of_a_list, "127.0.0.1"), "a source without a host has no primary");
+        assert!(
+            !notified(&of_a_list, "127.0.0.1"),
+            "a source without a host has no primary"
+        );
         let (wakes, ..) = wakes("192.0.2.53");
         let zone = Name::parse("RPZ.example").unwrap();
         assert!(wakes.notified(&zone, "198.51.100.1".parse().unwrap(), true));
@@ -301,6 +421,9 @@ mod tests {
         assert!(!notified(&wakes, "192.0.2.54"));
         let is_woken = || wake.notified().now_or_never().is_some();
         assert_eq!((is_woken(), is_woken()), (true, false));
-        assert!(!notified(&wakes, "192.0.2.54") && !is_woken(), "a stranger wakes nobody");
+        assert!(
+            !notified(&wakes, "192.0.2.54") && !is_woken(),
+            "a stranger wakes nobody"
+        );
     }
 }

@@ -34,7 +34,8 @@ use super::{Settings, board::Board, child::Failure, fetching::Wakes, sharing::Ou
 
 /// How soon a feed whose rows cannot be applied is read as a whole again.
 const REBUILD_AFTER: Duration = Duration::from_secs(30);
-/// How long the first start of a node waits for its feeds: with a build of what came, it answers within five seconds.
+/// How long the first start of a node waits for its feeds: with a build of what came, it answers
+/// within five seconds.
 const FIRST_FETCH_MAX: Duration = Duration::from_secs(4);
 /// How often the folder is looked into for what others put there, and ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -46,21 +47,45 @@ const ACTS_MAX: usize = 64;
 /// Something for the keeper to do.
 pub enum Act {
     /// A feed has something new; `done` is told when it has been dealt with.
-    Fetched { feed: String, fetched: Fetched, done: oneshot::Sender<()> },
+    Fetched {
+        feed: String,
+        fetched: Fetched,
+        done: oneshot::Sender<()>,
+    },
     /// Files may have changed.
     Files,
     /// An operator lets a version, or a held feed, go on.
-    Approve { feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>> },
+    Approve {
+        feed: String,
+        version: Option<String>,
+        reply: oneshot::Sender<Result<(), ActError>>,
+    },
     /// An operator takes one feed back.
-    RollBackFeed { feed: String, to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
+    RollBackFeed {
+        feed: String,
+        to: Option<u64>,
+        reply: oneshot::Sender<Result<RolledBack, ActError>>,
+    },
     /// An operator takes all lists back.
-    RollBack { to: Option<u64>, reply: oneshot::Sender<Result<RolledBack, ActError>> },
+    RollBack {
+        to: Option<u64>,
+        reply: oneshot::Sender<Result<RolledBack, ActError>>,
+    },
     /// Another node's generation lies in the folder; whether it is live now.
-    Offer { generation: u64, reply: oneshot::Sender<bool> },
+    Offer {
+        generation: u64,
+        reply: oneshot::Sender<bool>,
+    },
     /// A feed is defined.
-    Define { feed: Box<Feed>, reply: oneshot::Sender<()> },
+    Define {
+        feed: Box<Feed>,
+        reply: oneshot::Sender<()>,
+    },
     /// A feed is no more.
-    Remove { feed: String, reply: oneshot::Sender<()> },
+    Remove {
+        feed: String,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Rows that were applied while a build was under way, and must be applied to its result as well.
@@ -107,7 +132,8 @@ pub struct Keeper {
     /// Whether the feeds are asked already.
     asks: bool,
     meanwhile: Vec<Meanwhile>,
-    /// Who waits for the next build, and who for the one under way: a build knows nothing of what came after it began.
+    /// Who waits for the next build, and who for the one under way: a build knows nothing of what
+    /// came after it began.
     next: Waiting,
     under_way: Waiting,
     /// The highest number given to a generation.
@@ -127,10 +153,23 @@ struct Waiting {
 
 impl Keeper {
     /// Takes over what is live.
-    pub fn new(settings: Settings, board: Arc<Board>, live: Arc<LiveLists>) -> anyhow::Result<Self> {
-        let Settings { plan, keep, taxonomy_path, taxonomy, share } = settings;
+    pub fn new(
+        settings: Settings,
+        board: Arc<Board>,
+        live: Arc<LiveLists>,
+    ) -> anyhow::Result<Self> {
+        let Settings {
+            plan,
+            keep,
+            taxonomy_path,
+            taxonomy,
+            share,
+        } = settings;
         let (sender, acts) = mpsc::channel(ACTS_MAX);
-        let highest = newest(&plan.directory).context("listing the generations")?.first().map_or(0, |artefact| artefact.generation);
+        let highest = newest(&plan.directory)
+            .context("listing the generations")?
+            .first()
+            .map_or(0, |artefact| artefact.generation);
         Ok(Self {
             plan,
             keep,
@@ -206,14 +245,27 @@ impl Keeper {
 
     async fn act(&mut self, act: Act) {
         match act {
-            Act::Fetched { feed, fetched, done } => match fetched {
+            Act::Fetched {
+                feed,
+                fetched,
+                done,
+            } => match fetched {
                 Fetched::Unchanged => {}
                 Fetched::Replaced { .. } => {
                     self.again = true;
                     self.next.fetched.push(done);
                 }
-                Fetched::Changed { from, version, rows } => {
-                    let meanwhile = Meanwhile { feed, from, version, rows };
+                Fetched::Changed {
+                    from,
+                    version,
+                    rows,
+                } => {
+                    let meanwhile = Meanwhile {
+                        feed,
+                        from,
+                        version,
+                        rows,
+                    };
                     self.apply(&meanwhile).await;
                     if self.child.is_some() && self.builds {
                         self.remember(meanwhile);
@@ -222,7 +274,11 @@ impl Keeper {
                 }
             },
             Act::Files => self.again |= self.files_have_changed().await,
-            Act::Approve { feed, version, reply } => self.approve(feed, version, reply),
+            Act::Approve {
+                feed,
+                version,
+                reply,
+            } => self.approve(feed, version, reply),
             Act::RollBackFeed { feed, to, reply } => {
                 let result = self.roll_back_feed(&feed, to).await;
                 let _ = reply.send(result);
@@ -235,7 +291,11 @@ impl Keeper {
                 self.highest = self.highest.max(generation);
                 let result = self.adopt(generation, Vec::new()).await;
                 if let Err(error) = &result {
-                    tracing::error!(error = format!("{error:#}"), generation, "a shared generation cannot be used; what is live stays");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        generation,
+                        "a shared generation cannot be used; what is live stays"
+                    );
                 }
                 self.prune().await;
                 let _ = reply.send(result.is_ok());
@@ -255,17 +315,31 @@ impl Keeper {
         }
     }
 
-    /// Takes a definition of the API in, at the place that it has after a restart too: behind those of the configuration, by name.
+    /// Takes a definition of the API in, at the place that it has after a restart too: behind those
+    /// of the configuration, by name.
     fn define(&mut self, feed: Feed) {
-        self.wakes.start(&feed, &self.plan, &self.sender, &self.board, None);
+        self.wakes
+            .start(&feed, &self.plan, &self.sender, &self.board, None);
         self.plan.barred.remove(&feed.name);
-        self.plan.bounds.insert(feed.name.clone(), feed.bounds.clone().unwrap_or_default());
+        self.plan
+            .bounds
+            .insert(feed.name.clone(), feed.bounds.clone().unwrap_or_default());
         let bounds = &self.plan.bounds;
         let comes_after = |other: &Feed| bounds.contains_key(&other.name) && other.name > feed.name;
-        match self.plan.feeds.iter().position(|other| other.name == feed.name) {
+        match self
+            .plan
+            .feeds
+            .iter()
+            .position(|other| other.name == feed.name)
+        {
             Some(place) => self.plan.feeds[place] = feed,
             None => {
-                let place = self.plan.feeds.iter().position(comes_after).unwrap_or(self.plan.feeds.len());
+                let place = self
+                    .plan
+                    .feeds
+                    .iter()
+                    .position(comes_after)
+                    .unwrap_or(self.plan.feeds.len());
                 self.plan.feeds.insert(place, feed);
             }
         }
@@ -276,47 +350,85 @@ impl Keeper {
     /// Asks all feeds from now on.
     fn ask_feeds(&mut self) {
         self.asks = true;
-        for feed in self.plan.feeds.iter().filter(|feed| !self.plan.barred.contains(&feed.name)) {
-            self.wakes.start(feed, &self.plan, &self.sender, &self.board, None);
+        for feed in self
+            .plan
+            .feeds
+            .iter()
+            .filter(|feed| !self.plan.barred.contains(&feed.name))
+        {
+            self.wakes
+                .start(feed, &self.plan, &self.sender, &self.board, None);
         }
     }
 
-    /// Asks all feeds from now on, and waits for a while until each was asked once: the first lists of a node shall not be empty because
-    /// its first build was quicker than its providers.
+    /// Asks all feeds from now on, and waits for a while until each was asked once: the first lists
+    /// of a node shall not be empty because its first build was quicker than its providers.
     pub async fn ask_first(&mut self) {
         self.asks = true;
         let mut asked = Vec::new();
-        for feed in self.plan.feeds.iter().filter(|feed| feed.is_fetched() && !self.plan.barred.contains(&feed.name)) {
+        for feed in self
+            .plan
+            .feeds
+            .iter()
+            .filter(|feed| feed.is_fetched() && !self.plan.barred.contains(&feed.name))
+        {
             let (first, is_asked) = oneshot::channel();
-            self.wakes.start(feed, &self.plan, &self.sender, &self.board, Some(first));
+            self.wakes
+                .start(feed, &self.plan, &self.sender, &self.board, Some(first));
             asked.push((feed.name.clone(), is_asked));
         }
         let until = tokio::time::Instant::now() + FIRST_FETCH_MAX;
         for (name, is_asked) in asked {
             if tokio::time::timeout_at(until, is_asked).await.is_err() {
-                let detail =
-                    format!("its source did not answer within {FIRST_FETCH_MAX:?}; the node starts without it, and goes on asking");
-                self.board.stopped(&name, Gate::Time, &detail, None, Timestamp::now());
+                let detail = format!(
+                    "its source did not answer within {FIRST_FETCH_MAX:?}; the node starts without it, and goes on asking"
+                );
+                self.board
+                    .stopped(&name, Gate::Time, &detail, None, Timestamp::now());
             }
         }
     }
 
-    /// Whether anything differs from what is live: a daemon that ended between fetching and building has more in its spools.
+    /// Whether anything differs from what is live: a daemon that ended between fetching and
+    /// building has more in its spools.
     async fn waits_for_a_build(&self) -> bool {
-        let (plan, lists) = (self.plan.clone(), self.live.current());
-        let looked = tokio::task::spawn_blocking(move || needs_building(&plan, Some(lists.header())) != Need::Nothing);
+        let plan = self.plan.clone();
+        let lists = self.live.current();
+        let looked = tokio::task::spawn_blocking(move || {
+            needs_building(&plan, Some(lists.header())) != Need::Nothing
+        });
         looked.await.unwrap_or(true)
     }
 
-    /// Whether a file differs from what it was when it was read. What is fetched is not asked: its spool may be a step ahead of rows that
-    /// are just coming.
+    /// Whether a file differs from what it was when it was read. What is fetched is not asked: its
+    /// spool may be a step ahead of rows that are just coming.
     async fn files_have_changed(&self) -> bool {
         let lists = self.live.current();
-        let files: Vec<Feed> = self.plan.feeds.iter().filter(|feed| !feed.is_fetched()).cloned().collect();
+        let files: Vec<Feed> = self
+            .plan
+            .feeds
+            .iter()
+            .filter(|feed| !feed.is_fetched())
+            .cloned()
+            .collect();
         let is_file = |summary: &&FeedSummary| files.iter().any(|feed| feed.name == summary.name);
-        let header = Header { feeds: lists.header().feeds.iter().filter(is_file).cloned().collect(), ..lists.header().clone() };
-        let plan = Plan { feeds: files, ..self.plan.clone() };
-        let looked = tokio::task::spawn_blocking(move || needs_building(&plan, Some(&header)) != Need::Nothing);
+        let header = Header {
+            feeds: lists
+                .header()
+                .feeds
+                .iter()
+                .filter(is_file)
+                .cloned()
+                .collect(),
+            ..lists.header().clone()
+        };
+        let plan = Plan {
+            feeds: files,
+            ..self.plan.clone()
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            needs_building(&plan, Some(&header)) != Need::Nothing
+        });
         looked.await.unwrap_or(true)
     }
 
@@ -325,15 +437,28 @@ impl Keeper {
         let sender = self.sender.clone();
         // A full queue is being worked on; the watcher looks again in a while whatever happens.
         let wake = move || drop(sender.try_send(Act::Files));
-        let feeds = self.plan.feeds.iter().filter(|feed| !self.plan.barred.contains(&feed.name)).cloned().collect();
+        let feeds = self
+            .plan
+            .feeds
+            .iter()
+            .filter(|feed| !self.plan.barred.contains(&feed.name))
+            .cloned()
+            .collect();
         match Watcher::start(feeds, wake) {
             Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => tracing::error!(error = crate::config::causes(&error), "list files are not watched"),
+            Err(error) => tracing::error!(
+                error = crate::config::causes(&error),
+                "list files are not watched"
+            ),
         }
     }
 
     fn remember(&mut self, meanwhile: Meanwhile) {
-        let rows: usize = self.meanwhile.iter().map(|meanwhile| meanwhile.rows.len()).sum();
+        let rows: usize = self
+            .meanwhile
+            .iter()
+            .map(|meanwhile| meanwhile.rows.len())
+            .sum();
         if rows + meanwhile.rows.len() > WAITING_ROWS_MAX {
             // What this build brings is not what is wanted any more; the spools have it all.
             self.meanwhile.clear();
@@ -346,29 +471,49 @@ impl Keeper {
     /// A number that no generation has. Somebody at the command line may have taken the next one.
     fn next_generation(&mut self) -> u64 {
         let is_taken = |generation| {
-            let (full, delta) =
-                (generations::path_of(&self.plan.directory, generation), generations::delta_path(&self.plan.directory, generation));
+            let (full, delta) = (
+                generations::path_of(&self.plan.directory, generation),
+                generations::delta_path(&self.plan.directory, generation),
+            );
             full.exists() || delta.exists()
         };
-        self.highest = (self.highest + 1..).find(|generation| !is_taken(*generation)).expect("there are more numbers than files");
+        self.highest = (self.highest + 1..)
+            .find(|generation| !is_taken(*generation))
+            .expect("there are more numbers than files");
         self.highest
     }
 
     /// Applies changed rows to what is live.
     async fn apply(&mut self, changed: &Meanwhile) {
         let began = Instant::now();
-        let Some(feed) = self.plan.feeds.iter().find(|feed| feed.name == changed.feed).cloned() else { return };
+        let Some(feed) = self
+            .plan
+            .feeds
+            .iter()
+            .find(|feed| feed.name == changed.feed)
+            .cloned()
+        else {
+            return;
+        };
         let lists = self.live.current();
         match self.propose(&lists, &feed, changed).await {
             Ok(next) => {
                 let generation = next.generation();
                 self.install(next, began);
                 tracing::info!(feed = feed.name, version = changed.version, rows = changed.rows.len(), generation, took = ?began.elapsed(), "changed rows are live");
-                self.board.live(&feed.name, &changed.version, generation, Timestamp::now());
+                self.board
+                    .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
             Err(ChangeError::Stopped(stop, proposal)) => {
-                self.board.stopped(&feed.name, stop.gate, &stop.detail, Some((&changed.version, proposal.entries)), Timestamp::now());
-                let (plan, version) = (self.plan.clone(), changed.version.clone());
+                self.board.stopped(
+                    &feed.name,
+                    stop.gate,
+                    &stop.detail,
+                    Some((&changed.version, proposal.entries)),
+                    Timestamp::now(),
+                );
+                let plan = self.plan.clone();
+                let version = changed.version.clone();
                 let refused = Refused {
                     version: version.clone(),
                     gate: stop.gate.to_string(),
@@ -377,7 +522,12 @@ impl Keeper {
                     at: Timestamp::now(),
                 };
                 let kept = tokio::task::spawn_blocking(move || {
-                    if let Some(summary) = lists.header().feeds.iter().find(|summary| summary.name == feed.name) {
+                    if let Some(summary) = lists
+                        .header()
+                        .feeds
+                        .iter()
+                        .find(|summary| summary.name == feed.name)
+                    {
                         verdict::keep_refusal(&plan, &feed, summary, refused)?;
                     }
                     review::keep_changes(&plan.directory, &feed, &version, &proposal.changes)
@@ -387,14 +537,22 @@ impl Keeper {
                 }
             }
             Err(ChangeError::NotContinued) => {
-                // The spool has the whole of it; a feed that is refused is not read again with each of its steps.
-                let is_held = lists.header().feeds.iter().any(|summary| summary.name == feed.name && summary.held);
+                // The spool has the whole of it; a feed that is refused is not read again with each
+                // of its steps.
+                let is_held = lists
+                    .header()
+                    .feeds
+                    .iter()
+                    .any(|summary| summary.name == feed.name && summary.held);
                 if !is_held {
                     self.again = true;
                     let soon = tokio::time::Instant::now() + REBUILD_AFTER;
                     let is_refused = self.board.refused(&feed.name).is_some();
                     // A build that failed is not tried again the sooner for it.
-                    self.not_before = self.not_before.or(is_refused.then_some(soon)).filter(|_| is_refused || self.failures > 0);
+                    self.not_before = self
+                        .not_before
+                        .or(is_refused.then_some(soon))
+                        .filter(|_| is_refused || self.failures > 0);
                 }
             }
             Err(error) => {
@@ -409,18 +567,42 @@ impl Keeper {
     }
 
     /// Makes the next generation of changed rows, on disk and in memory.
-    async fn propose(&mut self, lists: &Arc<Blocklist>, feed: &Feed, changed: &Meanwhile) -> Result<Arc<Blocklist>, ChangeError> {
+    async fn propose(
+        &mut self,
+        lists: &Arc<Blocklist>,
+        feed: &Feed,
+        changed: &Meanwhile,
+    ) -> Result<Arc<Blocklist>, ChangeError> {
         let generation = self.next_generation();
-        let (plan, lists, feed, taxonomy) = (self.plan.clone(), Arc::clone(lists), feed.clone(), Arc::clone(&self.taxonomy));
-        let (from, version, rows) = (changed.from.clone(), changed.version.clone(), changed.rows.clone());
+        let plan = self.plan.clone();
+        let lists = Arc::clone(lists);
+        let feed = feed.clone();
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let from = changed.from.clone();
+        let version = changed.version.clone();
+        let rows = changed.rows.clone();
         let work = move || {
             let path = generations::delta_path(&plan.directory, generation);
-            let changed = Changed { feed: &feed, from: &from, version: &version, rows: &rows };
-            let mut delta = changes::propose(&plan, &lists, changed, (generation, &path), Timestamp::now())?.delta;
+            let changed = Changed {
+                feed: &feed,
+                from: &from,
+                version: &version,
+                rows: &rows,
+            };
+            let mut delta = changes::propose(
+                &plan,
+                &lists,
+                changed,
+                (generation, &path),
+                Timestamp::now(),
+            )?
+            .delta;
             delta.write()?;
             Ok(lists.with(&[delta], &taxonomy)?)
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(ChangeError::NotContinued))
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or(Err(ChangeError::NotContinued))
     }
 
     /// Makes lists live, and tells the other nodes.
@@ -430,20 +612,30 @@ impl Keeper {
     }
 
     pub(super) async fn open(&self, generation: u64) -> anyhow::Result<Arc<Blocklist>> {
-        let (directory, taxonomy) = (self.plan.directory.clone(), Arc::clone(&self.taxonomy));
-        let opened = tokio::task::spawn_blocking(move || generations::open(&directory, generation, &taxonomy)).await;
+        let directory = self.plan.directory.clone();
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let opened = tokio::task::spawn_blocking(move || {
+            generations::open(&directory, generation, &taxonomy)
+        })
+        .await;
         Ok(opened.context("opening a generation")??)
     }
 
     async fn prune(&self) {
-        let (directory, keep, live) = (self.plan.directory.clone(), self.keep, self.live.load().generation());
-        let pruned = tokio::task::spawn_blocking(move || generations::prune_around(&directory, keep, Some(live))).await;
+        let directory = self.plan.directory.clone();
+        let keep = self.keep;
+        let live = self.live.load().generation();
+        let pruned = tokio::task::spawn_blocking(move || {
+            generations::prune_around(&directory, keep, Some(live))
+        })
+        .await;
         if let Ok(Err(error)) = pruned {
             tracing::warn!(%error, "old generations could not be pruned");
         }
     }
 
-    /// Ages, and generations that somebody else put into the folder: the command line, or another node.
+    /// Ages, and generations that somebody else put into the folder: the command line, or another
+    /// node.
     async fn look_around(&mut self) {
         if self.follows {
             return;
@@ -454,8 +646,15 @@ impl Keeper {
         }
         let directory = self.plan.directory.clone();
         let listed = tokio::task::spawn_blocking(move || newest(&directory)).await;
-        let Some(newest) = listed.ok().and_then(Result::ok).and_then(|all| all.first().map(|artefact| artefact.generation)) else { return };
-        // Numbers that were given and came to nothing, as those of refused rows, are free for others.
+        let Some(newest) = listed
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|all| all.first().map(|artefact| artefact.generation))
+        else {
+            return;
+        };
+        // Numbers that were given and came to nothing, as those of refused rows, are free for
+        // others.
         if newest > self.live.load().generation() && newest != self.passed_over {
             self.highest = self.highest.max(newest);
             let before = self.live.load().generation();
@@ -464,15 +663,31 @@ impl Keeper {
                     tracing::info!(generation = newest, "a generation from elsewhere is live");
                     self.tell_of_refusals();
                     // What continues something older than what was live takes that back.
-                    if let Some(to) = self.live.current().header().parent.filter(|to| *to < before) {
+                    if let Some(to) = self
+                        .live
+                        .current()
+                        .header()
+                        .parent
+                        .filter(|to| *to < before)
+                    {
                         self.outbox.withdraw(to + 1..=before);
                         let detail = format!("generation {to} is live again");
-                        self.board.say(EventKind::RolledBack, None, newest, Some(detail), Timestamp::now());
+                        self.board.say(
+                            EventKind::RolledBack,
+                            None,
+                            newest,
+                            Some(detail),
+                            Timestamp::now(),
+                        );
                     }
                 }
                 Err(error) => {
                     self.passed_over = newest;
-                    tracing::error!(error = format!("{error:#}"), generation = newest, "a generation from elsewhere cannot be used");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        generation = newest,
+                        "a generation from elsewhere cannot be used"
+                    );
                 }
             }
         }
@@ -480,15 +695,32 @@ impl Keeper {
 
     /// Refusals that a restart finds.
     fn tell_of_refusals(&self) {
-        for RefusedFeed { feed, version, gate, reason, entries, at, .. } in verdict::refusals(&self.plan, self.live.current().header()) {
-            self.board.stopped(&feed, gate, &reason, Some((&version, entries)), at);
+        for RefusedFeed {
+            feed,
+            version,
+            gate,
+            reason,
+            entries,
+            at,
+            ..
+        } in verdict::refusals(&self.plan, self.live.current().header())
+        {
+            self.board
+                .stopped(&feed, gate, &reason, Some((&version, entries)), at);
         }
     }
 
     /// Puts the feeds on the board.
     pub fn define_all(board: &Board, plan: &Plan) {
         for feed in &plan.feeds {
-            board.define(feed, if plan.bounds.contains_key(&feed.name) { Origin::Api } else { Origin::Config });
+            board.define(
+                feed,
+                if plan.bounds.contains_key(&feed.name) {
+                    Origin::Api
+                } else {
+                    Origin::Config
+                },
+            );
         }
     }
 }

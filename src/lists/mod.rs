@@ -1,4 +1,5 @@
-//! The lists of a running node: opened at the start, renewed while it runs, swapped in by one pointer.
+//! The lists of a running node: opened at the start, renewed while it runs, swapped in by one
+//! pointer.
 //!
 //! ```text
 //! fetcher ── rows changed ───────> changes -> delta -> overlay ──┐
@@ -8,9 +9,10 @@
 //! the folder: somebody else's generation ────────────────────────┘
 //! ```
 //!
-//! One task owns all decisions and takes what happens one after another ([`keeper`]); each feed that is fetched has a task of its own
-//! ([`fetching`]); whole lists are worked on by another process ([`child`]). A step that fails leaves the generation in use, and says so
-//! on the [`board`].
+//! One task owns all decisions and takes what happens one after another ([`keeper`]); each feed
+//! that is fetched has a task of its own ([`fetching`]); whole lists are worked on by another
+//! process ([`child`]). A step that fails leaves the generation in use, and says so on the
+//! [`board`].
 
 mod board;
 mod child;
@@ -41,7 +43,8 @@ pub use self::{
     keeper::{Act, Keeper},
 };
 
-/// How long a node that has last good lists waits at its start for those of feeds that are defined otherwise.
+/// How long a node that has last good lists waits at its start for those of feeds that are defined
+/// otherwise.
 const OTHER_FEEDS_MAX: Duration = Duration::from_secs(5);
 
 /// What the keeping of lists is given.
@@ -60,38 +63,66 @@ pub struct Settings {
 
 /// The newest generation that can be opened; those that cannot are named in the log.
 pub fn open_newest(plan: &Plan, taxonomy: &Taxonomy) -> anyhow::Result<Option<Arc<Blocklist>>> {
-    for artefact in newest(&plan.directory).with_context(|| format!("listing {}", plan.directory.display()))? {
+    for artefact in
+        newest(&plan.directory).with_context(|| format!("listing {}", plan.directory.display()))?
+    {
         match generations::open(&plan.directory, artefact.generation, taxonomy) {
             Ok(lists) => return Ok(Some(lists)),
             Err(error) => {
-                tracing::error!(error = crate::config::causes(&error), "a generation cannot be used; the one before is tried");
+                tracing::error!(
+                    error = crate::config::causes(&error),
+                    "a generation cannot be used; the one before is tried"
+                );
             }
         }
     }
     Ok(None)
 }
 
-/// The generation that was live at a time: the last one that was built before it. None where it is no longer kept.
-pub fn open_at(directory: &Path, taxonomy: &Taxonomy, at: Timestamp) -> anyhow::Result<Option<Arc<Blocklist>>> {
+/// The generation that was live at a time: the last one that was built before it. None where it is
+/// no longer kept.
+pub fn open_at(
+    directory: &Path,
+    taxonomy: &Taxonomy,
+    at: Timestamp,
+) -> anyhow::Result<Option<Arc<Blocklist>>> {
     let kept = newest(directory).with_context(|| format!("listing {}", directory.display()))?;
-    let then = kept.iter().find(|kept| artefact::peek(&kept.path).is_ok_and(|header| header.built_at <= at));
-    then.map(|then| generations::open(directory, then.generation, taxonomy)).transpose().map_err(Into::into)
+    let then = kept
+        .iter()
+        .find(|kept| artefact::peek(&kept.path).is_ok_and(|header| header.built_at <= at));
+    then.map(|then| generations::open(directory, then.generation, taxonomy))
+        .transpose()
+        .map_err(Into::into)
 }
 
-/// Opens the newest generation: a query is never answered before lists are there. Where there are none, the feeds are asked first, for a
-/// while, and what came is built, however long that takes. Where the feeds are defined otherwise than the last good lists, a build is waited
-/// for, for a while, and no provider is. A node that follows takes what is published.
-pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Keeper, Arc<LiveLists>)> {
+/// Opens the newest generation: a query is never answered before lists are there. Where there are
+/// none, the feeds are asked first, for a while, and what came is built, however long that takes.
+/// Where the feeds are defined otherwise than the last good lists, a build is waited for, for a
+/// while, and no provider is. A node that follows takes what is published.
+pub async fn start(
+    settings: Settings,
+    board: Arc<Board>,
+) -> anyhow::Result<(Keeper, Arc<LiveLists>)> {
     let mut newest = open_newest(&settings.plan, &settings.taxonomy)?;
     let share = settings.share.clone();
     let mut follower = None;
-    if let Some(share) = share.as_ref().filter(|share| share.role == share::Role::Follow) {
-        follower = Some(sharing::follow_first(share, &settings.plan.directory, newest.is_some()).await?);
+    if let Some(share) = share
+        .as_ref()
+        .filter(|share| share.role == share::Role::Follow)
+    {
+        follower =
+            Some(sharing::follow_first(share, &settings.plan.directory, newest.is_some()).await?);
         newest = open_newest(&settings.plan, &settings.taxonomy)?;
     }
-    let is_of_other_feeds = needs_building(&settings.plan, newest.as_deref().map(Blocklist::header)) == Need::Definitions;
-    let (needs_build, has_lists) = (is_of_other_feeds && follower.is_none(), newest.is_some());
-    let live = Arc::new(LiveLists::new(newest.unwrap_or_else(|| Arc::new(Blocklist::empty(&settings.taxonomy)))));
+    let is_of_other_feeds =
+        needs_building(&settings.plan, newest.as_deref().map(Blocklist::header))
+            == Need::Definitions;
+    let needs_build = is_of_other_feeds && follower.is_none();
+    let has_lists = newest.is_some();
+    let live =
+        Arc::new(LiveLists::new(newest.unwrap_or_else(|| {
+            Arc::new(Blocklist::empty(&settings.taxonomy))
+        })));
     let directory = settings.plan.directory.clone();
     let mut keeper = Keeper::new(settings, Arc::clone(&board), Arc::clone(&live))?;
     match (needs_build, has_lists) {
@@ -107,11 +138,18 @@ pub async fn start(settings: Settings, board: Arc<Board>) -> anyhow::Result<(Kee
     }
     // Generation 0 is no lists at all: whoever answered under it would let everything through.
     if live.load().generation() == 0 {
-        bail!("there are no lists to answer under: {}", board.last_error().unwrap_or_default());
+        bail!(
+            "there are no lists to answer under: {}",
+            board.last_error().unwrap_or_default()
+        );
     }
     match (share, follower) {
         (_, Some(follower)) => {
-            tokio::spawn(sharing::follow(follower, Arc::clone(&live), keeper.sender.clone()));
+            tokio::spawn(sharing::follow(
+                follower,
+                Arc::clone(&live),
+                keeper.sender.clone(),
+            ));
         }
         (Some(share), None) => {
             let publish = sharing::publish(share, directory, Arc::clone(&live), keeper.outbox());

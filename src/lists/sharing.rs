@@ -1,5 +1,5 @@
-//! Lists among nodes: one builds and publishes, the others follow. What arrives is checked once more before it is live, and nothing that
-//! fails here changes what is in use.
+//! Lists among nodes: one builds and publishes, the others follow. What arrives is checked once
+//! more before it is live, and nothing that fails here changes what is in use.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,8 @@ const FIRST_OFFER_MAX: Duration = Duration::from_secs(60);
 /// After a failure publishing is tried again after this, doubled each time up to a minute.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How often the store is told that the publisher lives, even when nothing changes; followers can tell silence from quiet.
+/// How often the store is told that the publisher lives, even when nothing changes; followers can
+/// tell silence from quiet.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// What is to be published: the live generation, and those that were taken back.
@@ -41,18 +42,37 @@ impl Outbox {
 
     /// These generations turned out bad: whoever has one leaves it at once.
     pub fn withdraw(&self, generations: impl IntoIterator<Item = u64>) {
-        self.withdrawn.lock().expect("nothing panics while it holds the outbox").extend(generations);
+        self.withdrawn
+            .lock()
+            .expect("nothing panics while it holds the outbox")
+            .extend(generations);
         self.news.notify_one();
     }
 }
 
 /// Publishes what is live, for ever.
-pub async fn publish(settings: Settings, directory: std::path::PathBuf, live: Arc<LiveLists>, outbox: Arc<Outbox>) -> anyhow::Result<()> {
-    let mut publisher = tokio::task::spawn_blocking(move || Publisher::new(&settings, &directory)).await?.context("lists.share")?;
+pub async fn publish(
+    settings: Settings,
+    directory: std::path::PathBuf,
+    live: Arc<LiveLists>,
+    outbox: Arc<Outbox>,
+) -> anyhow::Result<()> {
+    let mut publisher = tokio::task::spawn_blocking(move || Publisher::new(&settings, &directory))
+        .await?
+        .context("lists.share")?;
     let mut wait = RETRY_MIN;
     loop {
-        let withdraw: Vec<u64> = outbox.withdrawn.lock().expect("nothing panics while it holds the outbox").iter().copied().collect();
-        let change = Change { withdraw: withdraw.clone(), ..Change::live(live.load().generation()) };
+        let withdraw: Vec<u64> = outbox
+            .withdrawn
+            .lock()
+            .expect("nothing panics while it holds the outbox")
+            .iter()
+            .copied()
+            .collect();
+        let change = Change {
+            withdraw: withdraw.clone(),
+            ..Change::live(live.load().generation())
+        };
         match publisher.publish(&change, Timestamp::now()).await {
             Ok(published) => {
                 wait = RETRY_MIN;
@@ -73,7 +93,11 @@ pub async fn publish(settings: Settings, directory: std::path::PathBuf, live: Ar
                 let _ = tokio::time::timeout(HEARTBEAT, outbox.news.notified()).await;
             }
             Err(error) => {
-                failed(&error.gate().to_string(), &causes(&error), "the lists could not be published; the other nodes keep what they have");
+                failed(
+                    &error.gate().to_string(),
+                    &causes(&error),
+                    "the lists could not be published; the other nodes keep what they have",
+                );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RETRY_MAX);
             }
@@ -82,9 +106,16 @@ pub async fn publish(settings: Settings, directory: std::path::PathBuf, live: Ar
 }
 
 /// Opens the store to follow it. A node that has no lists yet waits for the first.
-pub async fn follow_first(settings: &Settings, directory: &Path, has_lists: bool) -> anyhow::Result<Follower> {
-    let (owned, folder) = (settings.clone(), directory.to_owned());
-    let mut follower = tokio::task::spawn_blocking(move || Follower::new(&owned, &folder)).await?.context("lists.share")?;
+pub async fn follow_first(
+    settings: &Settings,
+    directory: &Path,
+    has_lists: bool,
+) -> anyhow::Result<Follower> {
+    let owned = settings.clone();
+    let folder = directory.to_owned();
+    let mut follower = tokio::task::spawn_blocking(move || Follower::new(&owned, &folder))
+        .await?
+        .context("lists.share")?;
     if has_lists {
         return Ok(follower);
     }
@@ -106,10 +137,20 @@ pub async fn follow_first(settings: &Settings, directory: &Path, has_lists: bool
 pub async fn follow(mut follower: Follower, live: Arc<LiveLists>, acts: mpsc::Sender<Act>) {
     loop {
         tokio::time::sleep(follower.pause(chance())).await;
-        match follower.poll(Some(live.load().generation()), Timestamp::now()).await {
+        match follower
+            .poll(Some(live.load().generation()), Timestamp::now())
+            .await
+        {
             Ok(Some(offer)) => {
                 let (reply, taken) = oneshot::channel();
-                if acts.send(Act::Offer { generation: offer.generation, reply }).await.is_err() {
+                if acts
+                    .send(Act::Offer {
+                        generation: offer.generation,
+                        reply,
+                    })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
                 if !taken.await.unwrap_or(false) {
@@ -117,12 +158,17 @@ pub async fn follow(mut follower: Follower, live: Arc<LiveLists>, acts: mpsc::Se
                 }
             }
             Ok(None) => {}
-            Err(error) => failed(&error.gate().to_string(), &causes(&error), "the shared lists could not be fetched; what is live stays"),
+            Err(error) => failed(
+                &error.gate().to_string(),
+                &causes(&error),
+                "the shared lists could not be fetched; what is live stays",
+            ),
         }
         let status = follower.status();
         gauge!("ox_protect_share_sequence").set(status.sequence as f64);
         if let Some(published_at) = status.published_at {
-            gauge!("ox_protect_share_age_seconds").set((Timestamp::now().as_second() - published_at.as_second()) as f64);
+            gauge!("ox_protect_share_age_seconds")
+                .set((Timestamp::now().as_second() - published_at.as_second()) as f64);
         }
     }
 }

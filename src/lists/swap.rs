@@ -45,11 +45,13 @@ pub fn show(live: &LiveLists) {
 /// A version as a number that a gauge can carry without loss: of a digest, its first twelve digits.
 fn number(version: &str) -> f64 {
     let decimal = version.parse::<u64>().ok().filter(|_| version.len() < 16);
-    decimal.or_else(|| u64::from_str_radix(version.get(..12)?, 16).ok()).unwrap_or(0) as f64
+    decimal
+        .or_else(|| u64::from_str_radix(version.get(..12)?, 16).ok())
+        .unwrap_or(0) as f64
 }
 
-/// Frees a generation where nobody waits. Whoever holds it last frees it, tens of megabytes of it; that must not be a worker in
-/// the middle of a batch, so this waits until nobody else is left.
+/// Frees a generation where nobody waits. Whoever holds it last frees it, tens of megabytes of it;
+/// that must not be a worker in the middle of a batch, so this waits until nobody else is left.
 async fn retire(generation: Arc<Blocklist>) {
     while Arc::strong_count(&generation) > 1 {
         tokio::time::sleep(RETIRE_AFTER).await;

@@ -38,14 +38,25 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (webhook, secret, secret_file, smtp) = Default::default();
-        Self { webhook, secret, secret_file, retry_first_s: 10, retry_max_s: 21_600, give_up_hours: 72, smtp }
+        Self {
+            webhook,
+            secret,
+            secret_file,
+            retry_first_s: 10,
+            retry_max_s: 21_600,
+            give_up_hours: 72,
+            smtp,
+        }
     }
 }
 
 impl Settings {
     /// Over which channels notices go.
     pub fn channels(&self) -> api::notices::Channels {
-        api::notices::Channels { webhook: self.webhook.is_some(), email: self.smtp.is_some() }
+        api::notices::Channels {
+            webhook: self.webhook.is_some(),
+            email: self.smtp.is_some(),
+        }
     }
 }
 
@@ -123,7 +134,10 @@ impl Settings {
             (None, Some(path)) => line_of(path).context("notices.secret_file")?,
             (None, None) => String::new(),
         };
-        anyhow::ensure!(secret.len() >= SECRET_OCTETS_MIN, "notices.secret: at least {SECRET_OCTETS_MIN} octets");
+        anyhow::ensure!(
+            secret.len() >= SECRET_OCTETS_MIN,
+            "notices.secret: at least {SECRET_OCTETS_MIN} octets"
+        );
         Ok(secret)
     }
 }
@@ -131,12 +145,16 @@ impl Settings {
 impl Smtp {
     /// The password, where there is one.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
-        self.password_file.as_deref().map(|path| line_of(path).context("notices.smtp.password_file")).transpose()
+        self.password_file
+            .as_deref()
+            .map(|path| line_of(path).context("notices.smtp.password_file"))
+            .transpose()
     }
 }
 
 fn line_of(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -145,13 +163,23 @@ pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     let refuse = |key, why: &str| Err((key, why.to_owned()));
     if let Some(url) = &settings.webhook {
         if !url.starts_with("https://") && !url.starts_with("http://") {
-            return refuse("notices.webhook", "an address that begins with https:// or http://");
+            return refuse(
+                "notices.webhook",
+                "an address that begins with https:// or http://",
+            );
         }
         if settings.secret.is_some() == settings.secret_file.is_some() {
-            return refuse("notices.secret", "a webhook needs one of secret and secret_file");
+            return refuse(
+                "notices.secret",
+                "a webhook needs one of secret and secret_file",
+            );
         }
     }
-    if settings.secret.as_ref().is_some_and(|Secret(secret)| secret.len() < SECRET_OCTETS_MIN) {
+    if settings
+        .secret
+        .as_ref()
+        .is_some_and(|Secret(secret)| secret.len() < SECRET_OCTETS_MIN)
+    {
         return refuse("notices.secret", "at least 16 octets");
     }
     if !(1..=3_600).contains(&settings.retry_first_s) {
@@ -165,7 +193,10 @@ pub fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     }
     if let Some(smtp) = &settings.smtp {
         if smtp.from.parse::<lettre::message::Mailbox>().is_err() {
-            return refuse("notices.smtp.from", "an address such as \"OX Protect <protect@isp.example>\"");
+            return refuse(
+                "notices.smtp.from",
+                "an address such as \"OX Protect <protect@isp.example>\"",
+            );
         }
         if smtp.user.is_some() != smtp.password_file.is_some() {
             return refuse("notices.smtp.user", "user and password_file come together");

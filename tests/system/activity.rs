@@ -1,5 +1,5 @@
-//! What a family may know of what its devices ask for, and what nobody keeps: counts for as long as the household says, and then nothing, in
-//! the API and on the disk.
+//! What a family may know of what its devices ask for, and what nobody keeps: counts for as long as
+//! the household says, and then nothing, in the API and on the disk.
 
 use std::{fs, time::Duration};
 
@@ -12,7 +12,8 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(60);
 const HISTORY: &str = "/v1/households/home/history";
 const ACTIVITY: &str = "/v1/households/home/activity";
 
-/// A home with a child's tablet, a computer and a guest's phone, that blocks `youtube` and `violence`.
+/// A home with a child's tablet, a computer and a guest's phone, that blocks `youtube` and
+/// `violence`.
 async fn home(clock: &str) -> World {
     let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6")
         .zone("fight.example. 60 A 192.0.2.7\nguest 60 A 192.0.2.7\nvisitor 60 A 192.0.2.7")
@@ -65,13 +66,22 @@ async fn activity(api: &Api, query: &str) -> Value {
 /// Waits until so many queries are counted, and gives what is shown then.
 async fn counted(api: &Api, asked: u64) -> Value {
     let what = format!("{asked} queries are counted");
-    eventually(&what, COUNTED_WITHIN, async || activity(api, "").await["asked"] == asked).await;
+    eventually(&what, COUNTED_WITHIN, async || {
+        activity(api, "").await["asked"] == asked
+    })
+    .await;
     activity(api, "").await
 }
 
 fn devices(shown: &Value) -> Vec<(String, u64, u64)> {
     let devices = shown["devices"].as_array().unwrap().iter();
-    let row = |row: &Value| (row["device"].to_string(), row["asked"].as_u64().unwrap(), row["blocked"].as_u64().unwrap());
+    let row = |row: &Value| {
+        (
+            row["device"].to_string(),
+            row["asked"].as_u64().unwrap(),
+            row["blocked"].as_u64().unwrap(),
+        )
+    };
     devices.map(row).collect()
 }
 
@@ -83,7 +93,11 @@ fn is_on_disk(world: &World, text: &str) -> bool {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if fs::read(&path).is_ok_and(|octets| octets.windows(text.len()).any(|window| window == text.as_bytes())) {
+            } else if fs::read(&path).is_ok_and(|octets| {
+                octets
+                    .windows(text.len())
+                    .any(|window| window == text.as_bytes())
+            }) {
                 return true;
             }
         }
@@ -96,17 +110,33 @@ async fn nothing_is_counted_until_the_family_says_so() {
     let world = home("2030-06-03 12:10:00").await;
     ask(&world, TABLET, "www.tube.example", 3).await;
     let shown = activity(&world.api, "").await;
-    assert_eq!((&shown["asked"], &shown["history"]["days"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&shown["asked"], &shown["history"]["days"]),
+        (&json!(0), &json!(0))
+    );
     let refused = world.api.put(HISTORY, json!({ "days": 91 })).await;
-    assert_eq!((refused.status, refused.problem(), &refused.json["field"]), (422, "limit", &json!("days")));
+    assert_eq!(
+        (refused.status, refused.problem(), &refused.json["field"]),
+        (422, "limit", &json!("days"))
+    );
 
     let kept = keep(&world, json!({ "days": 7 })).await.json;
-    assert_eq!((&kept["history"]["names"], &kept["history"]["unknown_devices"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (
+            &kept["history"]["names"],
+            &kept["history"]["unknown_devices"]
+        ),
+        (&json!(true), &json!(false))
+    );
     keep(&world, json!({ "days": 7, "unknown_devices": true })).await;
     // What is left out stays as it is.
-    assert_eq!(keep(&world, json!({ "days": 7 })).await.json["history"]["unknown_devices"], true);
+    assert_eq!(
+        keep(&world, json!({ "days": 7 })).await.json["history"]["unknown_devices"],
+        true
+    );
     let mother = somebody(&world, json!({ "role": "parent" })).await;
-    let (ear, stranger) = (Events::of_household(&mother, "home").await, Events::of_household(&world.api, "home").await);
+    let ear = Events::of_household(&mother, "home").await;
+    let stranger = Events::of_household(&world.api, "home").await;
     ask(&world, TABLET, "www.tube.example", 3).await;
     ask(&world, TABLET, "news.example", 2).await;
     ask(&world, COMPUTER, "fight.example", 1).await;
@@ -117,29 +147,112 @@ async fn nothing_is_counted_until_the_family_says_so() {
     let shown = counted(&world.api, 11).await;
     assert_eq!(shown["blocked"], 4);
     let row = |device: &str, asked, blocked| (device.to_owned(), asked, blocked);
-    assert_eq!(devices(&shown), [row("null", 1, 0), row("\"computer\"", 5, 1), row("\"tablet\"", 5, 3)]);
-    let category = |slug: &str, count: u64| json!({ "category": slug, "asked": count, "blocked": count });
-    assert_eq!(shown["categories"], json!([category("youtube", 3), category("violence", 1)]));
+    assert_eq!(
+        devices(&shown),
+        [
+            row("null", 1, 0),
+            row("\"computer\"", 5, 1),
+            row("\"tablet\"", 5, 3)
+        ]
+    );
+    let category =
+        |slug: &str, count: u64| json!({ "category": slug, "asked": count, "blocked": count });
+    assert_eq!(
+        shown["categories"],
+        json!([category("youtube", 3), category("violence", 1)])
+    );
     let hour = |hour: &str, asked: u64, blocked: u64| json!({ "hour": hour, "asked": asked, "blocked": blocked });
-    assert_eq!(shown["hours"], json!([hour("2030-06-03T12:00:00Z", 7, 4), hour("2030-06-03T14:00:00Z", 4, 0)]));
+    assert_eq!(
+        shown["hours"],
+        json!([
+            hour("2030-06-03T12:00:00Z", 7, 4),
+            hour("2030-06-03T14:00:00Z", 4, 0)
+        ])
+    );
     let names = shown["blocked_names"].as_array().unwrap();
-    let name = |place: usize| (&names[place]["name"], &names[place]["device"], &names[place]["count"], &names[place]["layer"]);
-    assert_eq!(name(0), (&json!("www.tube.example"), &json!("tablet"), &json!(3), &json!("category")));
-    assert_eq!(name(1), (&json!("fight.example"), &json!("computer"), &json!(1), &json!("category")));
-    assert_eq!((names.len(), &names[0]["categories"]), (2, &json!(["youtube"])));
-    ear.heard("block", &[("device", "tablet"), ("name", "www.tube.example"), ("layer", "category")]).await;
-    assert!(stranger.so_far().iter().all(|event| event["kind"] != "block"), "the operator is not of the family");
+    let name = |place: usize| {
+        (
+            &names[place]["name"],
+            &names[place]["device"],
+            &names[place]["count"],
+            &names[place]["layer"],
+        )
+    };
+    assert_eq!(
+        name(0),
+        (
+            &json!("www.tube.example"),
+            &json!("tablet"),
+            &json!(3),
+            &json!("category")
+        )
+    );
+    assert_eq!(
+        name(1),
+        (
+            &json!("fight.example"),
+            &json!("computer"),
+            &json!(1),
+            &json!("category")
+        )
+    );
+    assert_eq!(
+        (names.len(), &names[0]["categories"]),
+        (2, &json!(["youtube"]))
+    );
+    ear.heard(
+        "block",
+        &[
+            ("device", "tablet"),
+            ("name", "www.tube.example"),
+            ("layer", "category"),
+        ],
+    )
+    .await;
+    assert!(
+        stranger
+            .so_far()
+            .iter()
+            .all(|event| event["kind"] != "block"),
+        "the operator is not of the family"
+    );
     // Who is not of the family leaves a trace, and the auditor sees that trace alone.
-    let audit = world.api.get("/v1/audit?subject=activity:home").await.ok().json;
-    assert_eq!((&audit["records"][0]["action"], &audit["records"][0]["role"]), (&json!("read"), &json!("operator")));
+    let audit = world
+        .api
+        .get("/v1/audit?subject=activity:home")
+        .await
+        .ok()
+        .json;
+    assert_eq!(
+        (&audit["records"][0]["action"], &audit["records"][0]["role"]),
+        (&json!("read"), &json!("operator"))
+    );
     let traces = audit["records"].as_array().unwrap().len();
     activity(&mother, "").await;
-    assert_eq!(world.api.get("/v1/audit?subject=activity:home").await.ok().json["records"].as_array().unwrap().len(), traces);
+    assert_eq!(
+        world
+            .api
+            .get("/v1/audit?subject=activity:home")
+            .await
+            .ok()
+            .json["records"]
+            .as_array()
+            .unwrap()
+            .len(),
+        traces
+    );
 
     let shown = activity(&world.api, "?device=computer&from=2030-06-03T14:00:00Z").await;
-    assert_eq!((&shown["asked"], devices(&shown)), (&json!(4), vec![row("\"computer\"", 4, 0)]));
+    assert_eq!(
+        (&shown["asked"], devices(&shown)),
+        (&json!(4), vec![row("\"computer\"", 4, 0)])
+    );
     let shown = activity(&world.api, "?to=2030-06-03T14:00:00Z&top=0").await;
-    assert_eq!((&shown["asked"], &shown["blocked_names"]), (&json!(7), &json!([])), "the hour at the end is the next one's");
+    assert_eq!(
+        (&shown["asked"], &shown["blocked_names"]),
+        (&json!(7), &json!([])),
+        "the hour at the end is the next one's"
+    );
     // What is counted survives the end of the program.
     world.daemon.terminate().await;
     world.daemon.restart().await;
@@ -149,13 +262,33 @@ async fn nothing_is_counted_until_the_family_says_so() {
 #[tokio::test]
 async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
     let world = home("2030-06-03 12:10:00").await;
-    world.api.device("home", "guest", json!({ "name": "Guest", "identifiers": [{ "address": GUEST }], "log": false })).await.ok();
+    world
+        .api
+        .device(
+            "home",
+            "guest",
+            json!({ "name": "Guest", "identifiers": [{ "address": GUEST }], "log": false }),
+        )
+        .await
+        .ok();
     keep(&world, json!({ "days": 7 })).await;
     let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
     let other_parent = somebody(&world, json!({ "role": "second-parent" })).await;
-    let (parents, childs) = (Events::of_household(&other_parent, "home").await, Events::of_household(&child, "home").await);
-    let view = child.get("/v1/households/home/effective/tablet").await.ok().json;
-    assert_eq!((&view["recorded"], &view["history"]["days"], &view["history"]["names"]), (&json!(true), &json!(7), &json!(true)));
+    let parents = Events::of_household(&other_parent, "home").await;
+    let childs = Events::of_household(&child, "home").await;
+    let view = child
+        .get("/v1/households/home/effective/tablet")
+        .await
+        .ok()
+        .json;
+    assert_eq!(
+        (
+            &view["recorded"],
+            &view["history"]["days"],
+            &view["history"]["names"]
+        ),
+        (&json!(true), &json!(7), &json!(true))
+    );
 
     // Often enough that the anonymous sample of what is asked would have the guest's name, too.
     ask(&world, GUEST, "guest.fight.example", 300).await;
@@ -163,31 +296,71 @@ async fn the_eighth_day_is_gone_from_api_and_disk_and_guests_never_appear() {
     ask(&world, COMPUTER, "fight.example", 1).await;
     ask(&world, TABLET, "www.tube.example", 2).await;
     let shown = counted(&world.api, 3).await;
-    assert_eq!(devices(&shown), [("\"computer\"".to_owned(), 1, 1), ("\"tablet\"".to_owned(), 2, 2)]);
-    assert_eq!(devices(&activity(&child, "").await), [("\"tablet\"".to_owned(), 2, 2)], "a child sees its own");
+    assert_eq!(
+        devices(&shown),
+        [
+            ("\"computer\"".to_owned(), 1, 1),
+            ("\"tablet\"".to_owned(), 2, 2)
+        ]
+    );
+    assert_eq!(
+        devices(&activity(&child, "").await),
+        [("\"tablet\"".to_owned(), 2, 2)],
+        "a child sees its own"
+    );
     let refused = child.get(&format!("{ACTIVITY}?device=computer")).await;
     assert_eq!((refused.status, refused.problem()), (403, "role"));
     parents.heard("block", &[("device", "computer")]).await;
     childs.heard("block", &[("device", "tablet")]).await;
-    let names = |events: &Events| events.so_far().iter().map(|event| event["name"].to_string()).collect::<String>();
-    assert!(!names(&parents).contains("guest") && !names(&parents).contains("visitor"), "{}", names(&parents));
-    assert!(!names(&childs).contains("fight"), "a child hears of its own: {}", names(&childs));
+    let names = |events: &Events| {
+        events
+            .so_far()
+            .iter()
+            .map(|event| event["name"].to_string())
+            .collect::<String>()
+    };
+    assert!(
+        !names(&parents).contains("guest") && !names(&parents).contains("visitor"),
+        "{}",
+        names(&parents)
+    );
+    assert!(
+        !names(&childs).contains("fight"),
+        "a child hears of its own: {}",
+        names(&childs)
+    );
     // Who was left alone is not counted again because another parent wants it.
-    let refused = other_parent.device("home", "guest", json!({ "log": true })).await;
-    assert_eq!((refused.status, refused.problem(), &refused.json["field"]), (403, "role", &json!("log")));
+    let refused = other_parent
+        .device("home", "guest", json!({ "log": true }))
+        .await;
+    assert_eq!(
+        (refused.status, refused.problem(), &refused.json["field"]),
+        (403, "role", &json!("log"))
+    );
 
     // In the same hour of the eighth day it is still seven days ago, and an hour later it is not.
     world.clock().set("2030-06-10 12:50:00");
     assert_eq!(activity(&world.api, "").await["asked"], 3);
     world.daemon.terminate().await;
-    assert!(is_on_disk(&world, "www.tube.example"), "the test looks where it is kept");
-    assert!(!is_on_disk(&world, "guest.fight.example"), "nowhere, and not without a name to it either");
+    assert!(
+        is_on_disk(&world, "www.tube.example"),
+        "the test looks where it is kept"
+    );
+    assert!(
+        !is_on_disk(&world, "guest.fight.example"),
+        "nowhere, and not without a name to it either"
+    );
     world.daemon.restart().await;
     ask(&world, COMPUTER, "news.example", 1).await;
     world.clock().set("2030-06-10 13:00:01");
     let shown = counted(&world.api, 1).await;
     assert_eq!(shown["blocked_names"], json!([]));
-    eventually("the eighth day is gone from the disk", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+    eventually(
+        "the eighth day is gone from the disk",
+        Duration::from_secs(20),
+        async || !is_on_disk(&world, "www.tube.example"),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -200,12 +373,31 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
     // As much of it on the disk as ever is.
     world.daemon.terminate().await;
     world.daemon.restart().await;
-    world.api.delete(&format!("{ACTIVITY}?device=tablet")).await.ok();
+    world
+        .api
+        .delete(&format!("{ACTIVITY}?device=tablet"))
+        .await
+        .ok();
     assert!(!is_on_disk(&world, "www.tube.example"));
-    assert_eq!(devices(&counted(&world.api, 2).await), [("\"computer\"".to_owned(), 2, 2)]);
-    let audit = world.api.get("/v1/audit?subject=activity:home").await.ok().json;
-    let mut deeds = audit["records"].as_array().unwrap().iter().map(|deed| (&deed["action"], &deed["after"]["device"]));
-    assert!(deeds.any(|deed| deed == (&json!("forget"), &json!("tablet"))), "{audit}");
+    assert_eq!(
+        devices(&counted(&world.api, 2).await),
+        [("\"computer\"".to_owned(), 2, 2)]
+    );
+    let audit = world
+        .api
+        .get("/v1/audit?subject=activity:home")
+        .await
+        .ok()
+        .json;
+    let mut deeds = audit["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deed| (&deed["action"], &deed["after"]["device"]));
+    assert!(
+        deeds.any(|deed| deed == (&json!("forget"), &json!("tablet"))),
+        "{audit}"
+    );
 
     // What is asked in the very second of the forgetting is forgotten, too.
     world.clock().advance(Duration::from_secs(2));
@@ -213,7 +405,11 @@ async fn what_is_erased_or_no_longer_wanted_is_gone_at_once_and_stays_away() {
     counted(&world.api, 3).await;
     keep(&world, json!({ "days": 30, "names": false })).await;
     let shown = counted(&world.api, 3).await;
-    assert_eq!((&shown["blocked"], &shown["blocked_names"]), (&json!(3), &json!([])), "counts stay, names go");
+    assert_eq!(
+        (&shown["blocked"], &shown["blocked_names"]),
+        (&json!(3), &json!([])),
+        "counts stay, names go"
+    );
     ask(&world, COMPUTER, "fight.example", 1).await;
     counted(&world.api, 4).await;
 
@@ -234,25 +430,58 @@ async fn what_an_order_blocks_is_nobodys_activity_by_whatever_way_it_is_ordered(
     let world = home("2030-06-03 12:10:00").await;
     let order = |what: Value| {
         let mut order = json!({ "basis": "court-order", "confidential": true });
-        order.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        order
+            .as_object_mut()
+            .unwrap()
+            .extend(what.as_object().unwrap().clone());
         order
     };
-    world.api.mandate("name", order(json!({ "name": "ordered.example" }))).await.ok();
-    world.api.mandate("address", order(json!({ "address": "192.0.2.20" }))).await.ok();
+    world
+        .api
+        .mandate("name", order(json!({ "name": "ordered.example" })))
+        .await
+        .ok();
+    world
+        .api
+        .mandate("address", order(json!({ "address": "192.0.2.20" })))
+        .await
+        .ok();
     // Blocked for a category as well: the order speaks, and the category's counts do not move.
-    world.api.mandate("listed", order(json!({ "name": "www.tube.example", "scope": "exact" }))).await.ok();
+    world
+        .api
+        .mandate(
+            "listed",
+            order(json!({ "name": "www.tube.example", "scope": "exact" })),
+        )
+        .await
+        .ok();
     keep(&world, json!({ "days": 7 })).await;
-    let ear = Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
-    for name in ["ordered.example", "at.ordered-host.example", "leads.ordered-host.example", "www.tube.example"] {
+    let ear =
+        Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
+    for name in [
+        "ordered.example",
+        "at.ordered-host.example",
+        "leads.ordered-host.example",
+        "www.tube.example",
+    ] {
         let answer = world.line(TABLET).ask(&format!("{name}. A")).await;
         assert!(answer.starts_with("blocked"), "{name}: {answer}");
     }
     ask(&world, TABLET, "tube.example", 1).await;
     let shown = counted(&world.api, 1).await;
     assert_eq!(devices(&shown), [("\"tablet\"".to_owned(), 1, 1)]);
-    assert_eq!(shown["categories"], json!([{ "category": "youtube", "asked": 1, "blocked": 1 }]));
+    assert_eq!(
+        shown["categories"],
+        json!([{ "category": "youtube", "asked": 1, "blocked": 1 }])
+    );
     ear.heard("block", &[("name", "tube.example")]).await;
-    assert!(ear.so_far().iter().all(|event| event["kind"] != "block" || event["name"] == "tube.example"), "{:?}", ear.so_far());
+    assert!(
+        ear.so_far()
+            .iter()
+            .all(|event| event["kind"] != "block" || event["name"] == "tube.example"),
+        "{:?}",
+        ear.so_far()
+    );
     world.daemon.terminate().await;
     let kept = fs::read(world.folder().join("ox-protect-history.db")).unwrap();
     let holds = |text: &[u8]| kept.windows(text.len()).any(|window| window == text);
@@ -267,22 +496,47 @@ async fn what_is_owed_to_a_missing_file_of_counts_is_done_later() {
     ask(&world, TABLET, "www.tube.example", 2).await;
     counted(&world.api, 2).await;
     world.daemon.terminate().await;
-    let (file, aside) = (world.folder().join("ox-protect-history.db"), world.folder().join("aside"));
+    let file = world.folder().join("ox-protect-history.db");
+    let aside = world.folder().join("aside");
     fs::rename(&file, &aside).unwrap();
     fs::write(&file, "this is no database, and longer than nothing").unwrap();
     world.daemon.restart().await;
-    assert!(world.line(TABLET).ask("www.tube.example. A").await.starts_with("blocked"));
-    assert!(world.line(TABLET).ask("news.example. A").await.starts_with("192.0.2.9"));
+    assert!(
+        world
+            .line(TABLET)
+            .ask("www.tube.example. A")
+            .await
+            .starts_with("blocked")
+    );
+    assert!(
+        world
+            .line(TABLET)
+            .ask("news.example. A")
+            .await
+            .starts_with("192.0.2.9")
+    );
     let refused = world.api.get(ACTIVITY).await;
-    assert_eq!((refused.status, refused.problem()), (503, "history_unavailable"));
+    assert_eq!(
+        (refused.status, refused.problem()),
+        (503, "history_unavailable")
+    );
     assert!(world.api.metric("ox_protect_history_available").await < 0.5);
     // The family does not want it any more; the file that has it is not there.
     world.api.delete(HISTORY).await.ok();
     world.daemon.terminate().await;
-    assert_eq!(fs::read_to_string(&file).unwrap(), "this is no database, and longer than nothing", "left as it was");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        "this is no database, and longer than nothing",
+        "left as it was"
+    );
     fs::rename(&aside, &file).unwrap();
     world.daemon.restart().await;
-    eventually("what was owed is done", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+    eventually(
+        "what was owed is done",
+        Duration::from_secs(20),
+        async || !is_on_disk(&world, "www.tube.example"),
+    )
+    .await;
     keep(&world, json!({ "days": 7 })).await;
     assert_eq!(activity(&world.api, "").await["asked"], 0);
 }
@@ -295,14 +549,23 @@ async fn an_operator_who_allows_fewer_days_shortens_what_was_chosen_before() {
     counted(&world.api, 2).await;
     world.daemon.terminate().await;
     let config = fs::read_to_string(world.daemon.config()).unwrap();
-    fs::write(world.daemon.config(), config + "\n[history]\ndays_max = 1\n").unwrap();
+    fs::write(
+        world.daemon.config(),
+        config + "\n[history]\ndays_max = 1\n",
+    )
+    .unwrap();
     world.daemon.restart().await;
     assert_eq!(activity(&world.api, "").await["history"]["days"], 1);
     ask(&world, COMPUTER, "news.example", 1).await;
     counted(&world.api, 3).await;
     world.clock().set("2030-06-04 13:00:01");
     assert_eq!(activity(&world.api, "").await["asked"], 0);
-    eventually("it is gone from the disk", Duration::from_secs(20), async || !is_on_disk(&world, "www.tube.example")).await;
+    eventually(
+        "it is gone from the disk",
+        Duration::from_secs(20),
+        async || !is_on_disk(&world, "www.tube.example"),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -312,12 +575,21 @@ async fn a_household_or_device_made_again_has_nothing_of_the_one_before() {
     ask(&world, TABLET, "www.tube.example", 2).await;
     ask(&world, COMPUTER, "news.example", 1).await;
     counted(&world.api, 3).await;
-    world.api.delete("/v1/households/home/devices/tablet").await.ok();
+    world
+        .api
+        .delete("/v1/households/home/devices/tablet")
+        .await
+        .ok();
     world.device("home", "tablet", ("address", TABLET)).await;
-    assert_eq!(devices(&counted(&world.api, 1).await), [("\"computer\"".to_owned(), 1, 0)]);
+    assert_eq!(
+        devices(&counted(&world.api, 1).await),
+        [("\"computer\"".to_owned(), 1, 0)]
+    );
     world.api.delete("/v1/households/home").await.ok();
     world.household("home", "127.0.7.0/24").await;
-    world.device("home", "computer", ("address", COMPUTER)).await;
+    world
+        .device("home", "computer", ("address", COMPUTER))
+        .await;
     keep(&world, json!({ "days": 7 })).await;
     assert_eq!(activity(&world.api, "").await["asked"], 0);
 }
@@ -325,15 +597,21 @@ async fn a_household_or_device_made_again_has_nothing_of_the_one_before() {
 #[tokio::test]
 async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     let world = home("2030-06-03 19:00:00").await;
-    world.api.put("/v1/households/home/bypass", json!({ "state": "allow" })).await.ok();
+    world
+        .api
+        .put("/v1/households/home/bypass", json!({ "state": "allow" }))
+        .await
+        .ok();
     keep(&world, json!({ "days": 7 })).await;
-    let parent = Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
+    let parent =
+        Events::of_household(&somebody(&world, json!({ "role": "parent" })).await, "home").await;
     for device in [TABLET, COMPUTER, GUEST] {
         ask(&world, device, "news.example", 1).await;
     }
     world.clock().set("2030-06-03 19:04:00");
     ask(&world, TABLET, "news.example", 1).await;
-    // Private Relay on the tablet, a public resolver in the computer's browser; the guest just sleeps.
+    // Private Relay on the tablet, a public resolver in the computer's browser; the guest just
+    // sleeps.
     ask(&world, TABLET, "mask.icloud.com", 1).await;
     ask(&world, COMPUTER, "resolver.example", 1).await;
     counted(&world.api, 6).await;
@@ -344,22 +622,55 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     world.clock().set("2030-06-03 19:13:00");
     ask(&world, TABLET, "mask.icloud.com", 1).await;
     let shown = counted(&world.api, 8).await;
-    assert!(shown["devices"].as_array().unwrap().iter().all(|device| device["silent"].is_null()), "{shown}");
+    assert!(
+        shown["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|device| device["silent"].is_null()),
+        "{shown}"
+    );
 
     world.clock().set("2030-06-03 19:15:00");
     ask(&world, COMPUTER, "news.example", 1).await;
-    parent.heard("silent", &[("device", "tablet"), ("sign", "relay")]).await;
+    parent
+        .heard("silent", &[("device", "tablet"), ("sign", "relay")])
+        .await;
     let shown = counted(&world.api, 9).await;
-    let silent = |device: &str| shown["devices"].as_array().unwrap().iter().find(|row| row["device"] == device).unwrap()["silent"].clone();
+    let silent = |device: &str| {
+        shown["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["device"] == device)
+            .unwrap()["silent"]
+            .clone()
+    };
     assert_eq!(silent("computer"), Value::Null);
-    assert_eq!(silent("guest"), json!({ "since": "2030-06-03T19:00:00Z", "sign": null }), "nothing tells that it is not just off");
+    assert_eq!(
+        silent("guest"),
+        json!({ "since": "2030-06-03T19:00:00Z", "sign": null }),
+        "nothing tells that it is not just off"
+    );
     let tablet = silent("tablet");
-    assert!(tablet["since"].as_str().unwrap().starts_with("2030-06-03T19:04:"), "not using your filter since 19:04: {tablet}");
+    assert!(
+        tablet["since"]
+            .as_str()
+            .unwrap()
+            .starts_with("2030-06-03T19:04:"),
+        "not using your filter since 19:04: {tablet}"
+    );
     assert_eq!(tablet["sign"], "relay");
     // It comes back.
     ask(&world, TABLET, "news.example", 1).await;
     let shown = counted(&world.api, 10).await;
-    assert!(shown["devices"].as_array().unwrap().iter().any(|row| row["device"] == "tablet" && row["silent"].is_null()));
+    assert!(
+        shown["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["device"] == "tablet" && row["silent"].is_null())
+    );
 
     // What was forgotten is not told of.
     ask(&world, TABLET, "mask.icloud.com", 1).await;
@@ -371,5 +682,8 @@ async fn a_device_that_takes_a_way_round_is_seen_not_to_use_the_filter() {
     counted(&world.api, 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let later = parent.so_far();
-    assert!(later[told..].iter().all(|event| event["kind"] != "silent"), "{later:?}");
+    assert!(
+        later[told..].iter().all(|event| event["kind"] != "silent"),
+        "{later:?}"
+    );
 }

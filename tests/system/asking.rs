@@ -1,4 +1,5 @@
-//! A child asks, the parents hear of it at once, and what they allow works on the next query and closes by itself.
+//! A child asks, the parents hear of it at once, and what they allow works on the next query and
+//! closes by itself.
 
 use std::time::Duration;
 
@@ -9,8 +10,13 @@ const REQUESTS: &str = "/v1/households/home/requests";
 
 /// A home whose household blocks `youtube`, with a child's tablet and a computer.
 async fn home() -> World {
-    let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6").zone("ordered.example. 60 A 192.0.2.7");
-    let world = draft.listing("youtube", "tube.example ordered.example").clock("2030-06-03 12:00:00").start().await;
+    let draft = World::with_zone("tube.example. 60 A 192.0.2.5\nwww 60 A 192.0.2.6")
+        .zone("ordered.example. 60 A 192.0.2.7");
+    let world = draft
+        .listing("youtube", "tube.example ordered.example")
+        .clock("2030-06-03 12:00:00")
+        .start()
+        .await;
     for (device, address) in [("tablet", "127.0.7.10"), ("computer", "127.0.7.11")] {
         world.device("home", device, ("address", address)).await;
     }
@@ -27,27 +33,71 @@ async fn somebody(world: &World, body: serde_json::Value) -> Api {
 async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
     let world = home().await;
     let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
-    let parent = somebody(&world, json!({ "role": "second-parent", "label": "Mum's phone" })).await;
-    let (tablet, computer) = (world.line("127.0.7.10"), world.line("127.0.7.11"));
+    let parent = somebody(
+        &world,
+        json!({ "role": "second-parent", "label": "Mum's phone" }),
+    )
+    .await;
+    let tablet = world.line("127.0.7.10");
+    let computer = world.line("127.0.7.11");
     let phone = Events::of_household(&parent, "home").await;
     let ear = Events::of_household(&child, "home").await;
     assert_eq!(tablet.ask("www.tube.example. A").await, "blocked: youtube");
 
-    let asked = child.post(REQUESTS, json!({ "name": "tube.example", "reason": "homework" })).await.ok();
-    assert_eq!((asked.status, &asked.json["categories"], &asked.json["state"]), (201, &json!(["youtube"]), &json!("open")));
-    phone.heard("request", &[("device", "tablet"), ("name", "tube.example"), ("reason", "homework")]).await;
+    let asked = child
+        .post(
+            REQUESTS,
+            json!({ "name": "tube.example", "reason": "homework" }),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (
+            asked.status,
+            &asked.json["categories"],
+            &asked.json["state"]
+        ),
+        (201, &json!(["youtube"]), &json!("open"))
+    );
+    phone
+        .heard(
+            "request",
+            &[
+                ("device", "tablet"),
+                ("name", "tube.example"),
+                ("reason", "homework"),
+            ],
+        )
+        .await;
     let path = format!("{REQUESTS}/{}", asked.json["id"].as_str().unwrap());
     let refused = child.put(&path, json!({ "answer": "allow" })).await;
     assert_eq!((refused.status, refused.problem()), (403, "role"));
 
-    let answered = parent.put(&path, json!({ "answer": "allow", "minutes": 60 })).await.ok();
-    assert_eq!(tablet.ask("www.tube.example. A").await, "192.0.2.6", "the next query");
-    assert_eq!(computer.ask("tube.example. A").await, "blocked: youtube", "the tablet asked, and nobody else");
-    assert_eq!((&answered.json["state"], answered.version() > 0), (&json!("allowed"), true));
+    let answered = parent
+        .put(&path, json!({ "answer": "allow", "minutes": 60 }))
+        .await
+        .ok();
+    assert_eq!(
+        tablet.ask("www.tube.example. A").await,
+        "192.0.2.6",
+        "the next query"
+    );
+    assert_eq!(
+        computer.ask("tube.example. A").await,
+        "blocked: youtube",
+        "the tablet asked, and nobody else"
+    );
+    assert_eq!(
+        (&answered.json["state"], answered.version() > 0),
+        (&json!("allowed"), true)
+    );
     ear.heard("answer", &[("state", "allowed")]).await;
     let told = child.get(REQUESTS).await.ok().json;
     assert_eq!(
-        (&told["requests"][0]["answer"]["answer"], &told["requests"][0]["answer"]["until"]),
+        (
+            &told["requests"][0]["answer"]["answer"],
+            &told["requests"][0]["answer"]["until"]
+        ),
         (&json!("allow"), &answered.json["answer"]["until"])
     );
     let again = parent.put(&path, json!({ "answer": "deny" })).await;
@@ -56,7 +106,10 @@ async fn a_childs_request_reaches_its_parent_and_opens_an_hour() {
     world.clock().advance(Duration::from_secs(55 * 60));
     assert_eq!(tablet.ask("tube.example. A").await, "192.0.2.5");
     world.clock().advance(Duration::from_secs(6 * 60));
-    eventually("it closes by itself", Duration::from_secs(60), async || tablet.ask("tube.example. A").await == "blocked: youtube").await;
+    eventually("it closes by itself", Duration::from_secs(60), async || {
+        tablet.ask("tube.example. A").await == "blocked: youtube"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -64,49 +117,130 @@ async fn what_is_asked_is_bounded_a_childs_own_and_answered_in_each_way() {
     let world = home().await;
     let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
     let parent = somebody(&world, json!({ "role": "parent" })).await;
-    let (tablet, computer) = (world.line("127.0.7.10"), world.line("127.0.7.11"));
+    let tablet = world.line("127.0.7.10");
+    let computer = world.line("127.0.7.11");
     let ear = Events::of_household(&child, "home").await;
-    let ask = async |name: &str| child.post(REQUESTS, json!({ "name": name })).await.ok().json["id"].as_str().unwrap().to_owned();
-    let other = child.post(REQUESTS, json!({ "name": "tube.example", "device": "computer" })).await;
+    let ask = async |name: &str| {
+        child
+            .post(REQUESTS, json!({ "name": name }))
+            .await
+            .ok()
+            .json["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let other = child
+        .post(
+            REQUESTS,
+            json!({ "name": "tube.example", "device": "computer" }),
+        )
+        .await;
     assert_eq!((other.status, other.problem()), (403, "role"));
     // Denied.
     let id = ask("tube.example").await;
-    parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "deny", "note": "after dinner" })).await.ok();
+    parent
+        .put(
+            &format!("{REQUESTS}/{id}"),
+            json!({ "answer": "deny", "note": "after dinner" }),
+        )
+        .await
+        .ok();
     ear.heard("answer", &[("state", "denied")]).await;
     assert_eq!(tablet.ask("tube.example. A").await, "blocked: youtube");
     // For good, the whole category, for everybody.
     let id = ask("www.tube.example").await;
-    parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "scope": "category", "whose": "household" })).await.ok();
-    assert_eq!((tablet.ask("tube.example. A").await, computer.ask("tube.example. A").await), ("192.0.2.5".into(), "192.0.2.5".into()));
+    parent
+        .put(
+            &format!("{REQUESTS}/{id}"),
+            json!({ "answer": "allow", "scope": "category", "whose": "household" }),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (
+            tablet.ask("tube.example. A").await,
+            computer.ask("tube.example. A").await
+        ),
+        ("192.0.2.5".into(), "192.0.2.5".into())
+    );
     world.toggle("home", "youtube", Block).await;
     // For good, the name, for the device.
     let id = ask("www.tube.example").await;
-    let nobody = parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "whose": "person" })).await;
-    assert_eq!((nobody.status, nobody.problem()), (422, "person"), "the tablet is nobody's");
-    parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow" })).await.ok();
+    let nobody = parent
+        .put(
+            &format!("{REQUESTS}/{id}"),
+            json!({ "answer": "allow", "whose": "person" }),
+        )
+        .await;
     assert_eq!(
-        (tablet.ask("www.tube.example. A").await, tablet.ask("tube.example. A").await),
+        (nobody.status, nobody.problem()),
+        (422, "person"),
+        "the tablet is nobody's"
+    );
+    parent
+        .put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow" }))
+        .await
+        .ok();
+    assert_eq!(
+        (
+            tablet.ask("www.tube.example. A").await,
+            tablet.ask("tube.example. A").await
+        ),
         ("192.0.2.6".into(), "blocked: youtube".into())
     );
     // What is ordered is nobody's to allow, whenever the order comes.
     let id = ask("ordered.example").await;
-    world.api.mandate("m", json!({ "name": "ordered.example", "basis": "court-order" })).await.ok();
+    world
+        .api
+        .mandate(
+            "m",
+            json!({ "name": "ordered.example", "basis": "court-order" }),
+        )
+        .await
+        .ok();
     let refused = [
-        parent.put(&format!("{REQUESTS}/{id}"), json!({ "answer": "allow", "minutes": 5 })).await,
-        child.post(REQUESTS, json!({ "name": "ordered.example" })).await,
+        parent
+            .put(
+                &format!("{REQUESTS}/{id}"),
+                json!({ "answer": "allow", "minutes": 5 }),
+            )
+            .await,
+        child
+            .post(REQUESTS, json!({ "name": "ordered.example" }))
+            .await,
     ];
     for refused in refused {
         assert_eq!((refused.status, refused.problem()), (409, "mandatory"));
     }
     // A parent's own question of another device is not the child's to see.
-    parent.post(REQUESTS, json!({ "name": "tube.example", "device": "computer" })).await.ok();
-    let count = async |api: &Api| api.get(REQUESTS).await.ok().json["requests"].as_array().unwrap().len();
+    parent
+        .post(
+            REQUESTS,
+            json!({ "name": "tube.example", "device": "computer" }),
+        )
+        .await
+        .ok();
+    let count = async |api: &Api| {
+        api.get(REQUESTS).await.ok().json["requests"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     assert_eq!((count(&child).await, count(&parent).await), (4, 5));
-    assert!(ear.so_far().iter().all(|event| event["device"] != "computer"), "{:?}", ear.so_far());
+    assert!(
+        ear.so_far()
+            .iter()
+            .all(|event| event["device"] != "computer"),
+        "{:?}",
+        ear.so_far()
+    );
     for number in 4..20 {
         ask(&format!("n{number}.tube.example")).await;
     }
-    let full = child.post(REQUESTS, json!({ "name": "tube.example" })).await;
+    let full = child
+        .post(REQUESTS, json!({ "name": "tube.example" }))
+        .await;
     assert_eq!((full.status, full.problem()), (429, "requests_limit"));
     world.clock().advance(Duration::from_secs(31 * 24 * 3_600));
     assert_eq!(count(&parent).await, 0, "a month is all that is kept");
@@ -120,21 +254,43 @@ async fn a_name_is_asked_for_once_and_one_that_is_open_not_at_all() {
         .listing("youtube", "tube.example")
         .start()
         .await;
-    world.device("home", "tablet", ("address", "127.0.7.10")).await;
+    world
+        .device("home", "tablet", ("address", "127.0.7.10"))
+        .await;
     world.toggle("home", "youtube", Block).await;
     let child = somebody(&world, json!({ "role": "child", "device": "tablet" })).await;
     let parent = somebody(&world, json!({ "role": "parent" })).await;
     let phone = Events::of_household(&parent, "home").await;
-    let first = child.post(REQUESTS, json!({ "name": "tube.example" })).await.ok();
+    let first = child
+        .post(REQUESTS, json!({ "name": "tube.example" }))
+        .await
+        .ok();
     for again in ["tube.example", "TUBE.example.", "www.tube.example"] {
         let again = child.post(REQUESTS, json!({ "name": again })).await.ok();
         assert_eq!((again.status, &again.json["id"]), (200, &first.json["id"]));
     }
-    let open = child.post(REQUESTS, json!({ "name": "free.example" })).await;
+    let open = child
+        .post(REQUESTS, json!({ "name": "free.example" }))
+        .await;
     assert_eq!((open.status, open.problem()), (409, "not_blocked"));
     // A name is blocked also by what it leads to.
-    let behind = child.post(REQUESTS, json!({ "name": "alias.free.example" })).await.ok();
-    assert_eq!((behind.status, &behind.json["categories"]), (201, &json!(["youtube"])));
-    phone.heard("request", &[("name", "alias.free.example")]).await;
-    assert_eq!(phone.so_far().iter().filter(|event| event["kind"] == "request" || event["state"] == "open").count(), 2);
+    let behind = child
+        .post(REQUESTS, json!({ "name": "alias.free.example" }))
+        .await
+        .ok();
+    assert_eq!(
+        (behind.status, &behind.json["categories"]),
+        (201, &json!(["youtube"]))
+    );
+    phone
+        .heard("request", &[("name", "alias.free.example")])
+        .await;
+    assert_eq!(
+        phone
+            .so_far()
+            .iter()
+            .filter(|event| event["kind"] == "request" || event["state"] == "open")
+            .count(),
+        2
+    );
 }

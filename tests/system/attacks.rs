@@ -1,5 +1,6 @@
-//! Attacks on and by way of a resolver: what one question may cost others, what other clients notice of it, and what nobody
-//! who guesses gets believed. The numbers are the best of what today's resolvers were measured at.
+//! Attacks on and by way of a resolver: what one question may cost others, what other clients
+//! notice of it, and what nobody who guesses gets believed. The numbers are the best of what
+//! today's resolvers were measured at.
 
 use std::{
     net::Ipv4Addr,
@@ -9,7 +10,10 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use tokio::task::JoinSet;
 
-use crate::world::{Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, all_at_once, ask_all, check, eventually, quantile};
+use crate::world::{
+    Asked, Behaviour, Game, Internet, Lie, Line, Spoofer, World, all_at_once, ask_all, check,
+    eventually, quantile,
+};
 
 /// The attacker's zone.
 const ATTACKER: &str = "attacker.example.";
@@ -24,7 +28,10 @@ const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
 /// An attacker, a victim and somebody uninvolved.
 fn internet() -> Internet {
-    Internet::new().zone(ATTACKER, "").zone(VICTIM, "").zone(GOOD.0, &format!("@ 3600 A {0}\n* 3600 A {0}", GOOD.1))
+    Internet::new()
+        .zone(ATTACKER, "")
+        .zone(VICTIM, "")
+        .zone(GOOD.0, &format!("@ 3600 A {0}\n* 3600 A {0}", GOOD.1))
 }
 
 fn attacker_behaves(behaviour: &Behaviour) -> Internet {
@@ -40,12 +47,21 @@ fn attacker_plays(game: Game) -> Internet {
 }
 
 fn glueless_referrals() -> Internet {
-    attacker_plays(Game::GluelessReferrals { servers: 100, victim: VICTIM })
+    attacker_plays(Game::GluelessReferrals {
+        servers: 100,
+        victim: VICTIM,
+    })
 }
 
 fn dead_servers() -> Internet {
-    let servers: Vec<String> = (1..=60).map(|number| format!("ns{number}.{ATTACKER}")).collect();
-    let internet = internet().zone_served_by(ATTACKER, &servers.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let servers: Vec<String> = (1..=60)
+        .map(|number| format!("ns{number}.{ATTACKER}"))
+        .collect();
+    let internet = internet().zone_served_by(
+        ATTACKER,
+        &servers.iter().map(String::as_str).collect::<Vec<_>>(),
+        "",
+    );
     internet.make(ATTACKER, &Behaviour::Silent);
     internet
 }
@@ -53,11 +69,9 @@ fn dead_servers() -> Internet {
 /// Two zones whose only servers are named in each other; one of them is the attacker's.
 fn cycle() -> Internet {
     let other = format!("ns.other.{ATTACKER}");
-    internet().zone_served_by("cycle.example.", &[&other], "* 60 A 192.0.2.66").zone_served_by(
-        &format!("other.{ATTACKER}"),
-        &["ns.cycle.example."],
-        "",
-    )
+    internet()
+        .zone_served_by("cycle.example.", &[&other], "* 60 A 192.0.2.66")
+        .zone_served_by(&format!("other.{ATTACKER}"), &["ns.cycle.example."], "")
 }
 
 /// A name below the attacker's zone that nobody asked before.
@@ -71,7 +85,14 @@ fn deep(number: usize) -> String {
 }
 
 fn in_cycle(number: usize) -> String {
-    format!("u{number}.{} A", if number.is_multiple_of(2) { "cycle.example.".to_owned() } else { format!("other.{ATTACKER}") })
+    format!(
+        "u{number}.{} A",
+        if number.is_multiple_of(2) {
+            "cycle.example.".to_owned()
+        } else {
+            format!("other.{ATTACKER}")
+        }
+    )
 }
 
 /// Waits until the resolver has nothing more to ask, and returns all that was asked.
@@ -85,29 +106,48 @@ async fn when_quiet(internet: &Internet) -> u64 {
         if now == before {
             return now;
         }
-        assert!(began.elapsed() < QUIET_WITHIN, "still asking: {now} queries");
+        assert!(
+            began.elapsed() < QUIET_WITHIN,
+            "still asking: {now} queries"
+        );
         before = now;
     }
 }
 
-/// Asks one question and demands a reply, if only SERVFAIL. Returns it, and all queries that it caused.
+/// Asks one question and demands a reply, if only SERVFAIL. Returns it, and all queries that it
+/// caused.
 async fn cost(world: &World, question: &str) -> (String, u64) {
-    let asked = ask_all(&world.line("127.0.7.9"), [question.to_owned()], 1).await.remove(0);
+    let asked = ask_all(&world.line("127.0.7.9"), [question.to_owned()], 1)
+        .await
+        .remove(0);
     let queries = when_quiet(&world.internet).await;
-    println!("{question}: {} after {:?}, {queries} queries", asked.answer, asked.took);
+    println!(
+        "{question}: {} after {:?}, {queries} queries",
+        asked.answer, asked.took
+    );
     assert_ne!(asked.answer, "silence", "{question}");
     (asked.answer, queries)
 }
 
 #[tokio::test]
 async fn a_hundred_glueless_names_cost_their_zone_sixteen_queries_at_most() {
-    let broken = all_at_once([Behaviour::Answers, Behaviour::Fails, Behaviour::Refuses, Behaviour::Silent], async |victim| {
-        let world = World::draft(glueless_referrals()).start().await;
-        world.internet.make(VICTIM, &victim);
-        let (answer, _) = cost(&world, &fresh(0)).await;
-        let queries = world.internet.servers_of(VICTIM)[0].tally().queries();
-        check(answer == "SERVFAIL" && queries <= 16, || format!("{answer}, and {queries} queries to a victim that {victim:?}"))
-    })
+    let broken = all_at_once(
+        [
+            Behaviour::Answers,
+            Behaviour::Fails,
+            Behaviour::Refuses,
+            Behaviour::Silent,
+        ],
+        async |victim| {
+            let world = World::draft(glueless_referrals()).start().await;
+            world.internet.make(VICTIM, &victim);
+            let (answer, _) = cost(&world, &fresh(0)).await;
+            let queries = world.internet.servers_of(VICTIM)[0].tally().queries();
+            check(answer == "SERVFAIL" && queries <= 16, || {
+                format!("{answer}, and {queries} queries to a victim that {victim:?}")
+            })
+        },
+    )
     .await;
     assert!(broken.is_empty(), "{broken:#?}");
 }
@@ -116,14 +156,24 @@ async fn a_hundred_glueless_names_cost_their_zone_sixteen_queries_at_most() {
 async fn sixty_dead_servers_are_not_all_tried_and_not_only_one() {
     let world = World::draft(dead_servers()).start().await;
     assert_eq!(cost(&world, &fresh(0)).await.0, "SERVFAIL");
-    let queries: Vec<u64> = world.internet.servers_of(ATTACKER).iter().map(|server| server.tally().queries()).collect();
+    let queries: Vec<u64> = world
+        .internet
+        .servers_of(ATTACKER)
+        .iter()
+        .map(|server| server.tally().queries())
+        .collect();
     assert!(queries.iter().sum::<u64>() <= 50, "{queries:?}");
-    assert!(queries.iter().filter(|queries| **queries > 0).count() > 1, "{queries:?}");
+    assert!(
+        queries.iter().filter(|queries| **queries > 0).count() > 1,
+        "{queries:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_chain_of_two_hundred_aliases_costs_its_owner_twenty_queries_at_most() {
-    let world = World::draft(attacker_plays(Game::Aliases { length: 200 })).start().await;
+    let world = World::draft(attacker_plays(Game::Aliases { length: 200 }))
+        .start()
+        .await;
     cost(&world, &fresh(0)).await;
     let queries = world.internet.servers_of(ATTACKER)[0].tally().queries();
     assert!(queries <= 20, "{queries} queries");
@@ -137,13 +187,21 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
         (Game::EverDeeper, deep),
         (Game::EverDeeper, fresh),
         (Game::BackToItself, fresh),
-        (Game::AliasesAcrossReferrals { servers: 10, victim: VICTIM }, fresh),
+        (
+            Game::AliasesAcrossReferrals {
+                servers: 10,
+                victim: VICTIM,
+            },
+            fresh,
+        ),
     ];
     let broken = all_at_once(games, async |(game, question)| {
         let what = format!("{game:?}");
         let world = World::draft(attacker_plays(game)).start().await;
         let (answer, queries) = cost(&world, &question(0)).await;
-        check(answer == "SERVFAIL" && queries <= 50, || format!("{what}: {answer} and {queries} queries"))
+        check(answer == "SERVFAIL" && queries <= 50, || {
+            format!("{what}: {answer} and {queries} queries")
+        })
     })
     .await;
     assert!(broken.is_empty(), "{broken:#?}");
@@ -154,13 +212,21 @@ async fn referrals_without_end_cost_fifty_queries_at_most() {
 async fn fifty_questions_about_circular_zones_cost_25_queries_at_most() {
     let broken = all_at_once([2, 50], async |names| {
         let world = World::draft(cycle()).start().await;
-        let asked = ask_all(&world.line("127.0.7.9"), (0..50).map(|number| in_cycle(number % names)), 5).await;
+        let asked = ask_all(
+            &world.line("127.0.7.9"),
+            (0..50).map(|number| in_cycle(number % names)),
+            5,
+        )
+        .await;
         let queries = when_quiet(&world.internet).await;
         let slowest = asked.iter().map(|asked| asked.took).max().unwrap();
         let all_fail = asked.iter().all(|asked| asked.answer == "SERVFAIL");
         println!("{names} names: {queries} queries, the slowest answer after {slowest:?}");
         check(all_fail && queries <= 25, || {
-            format!("{names} names: {queries} queries, {slowest:?}, {:?}", world.internet.tally().questions())
+            format!(
+                "{names} names: {queries} queries, {slowest:?}, {:?}",
+                world.internet.tally().questions()
+            )
         })
     })
     .await;
@@ -169,11 +235,19 @@ async fn fifty_questions_about_circular_zones_cost_25_queries_at_most() {
 
 #[tokio::test]
 async fn a_server_that_truncates_and_stalls_costs_fifty_queries_at_most() {
-    let broken = all_at_once([Behaviour::TruncatesAndHangs, Behaviour::Drips(Duration::from_secs(1))], async |behaviour| {
-        let world = World::draft(attacker_behaves(&behaviour)).start().await;
-        let (_, queries) = cost(&world, &fresh(0)).await;
-        check(queries <= 50, || format!("{behaviour:?}: {queries} queries"))
-    })
+    let broken = all_at_once(
+        [
+            Behaviour::TruncatesAndHangs,
+            Behaviour::Drips(Duration::from_secs(1)),
+        ],
+        async |behaviour| {
+            let world = World::draft(attacker_behaves(&behaviour)).start().await;
+            let (_, queries) = cost(&world, &fresh(0)).await;
+            check(queries <= 50, || {
+                format!("{behaviour:?}: {queries} queries")
+            })
+        },
+    )
     .await;
     assert!(broken.is_empty(), "{broken:#?}");
 }
@@ -181,7 +255,8 @@ async fn a_server_that_truncates_and_stalls_costs_fifty_queries_at_most() {
 /// What a client of somebody else's got.
 #[derive(Default)]
 struct Service {
-    /// How many queries the servers of the Internet got, of whomever, while one cold name was asked for.
+    /// How many queries the servers of the Internet got, of whomever, while one cold name was asked
+    /// for.
     meanwhile: Vec<u64>,
     wrong: Vec<Asked>,
 }
@@ -194,10 +269,22 @@ async fn use_service(world: &World, line: &Line) -> Service {
         ticks.tick().await;
         let before = world.internet.queries();
         let cold = ask_all(line, [format!("under{tick}.{} A", GOOD.0)], 1);
-        let cached = ask_all(line, [format!("{} A", GOOD.0), format!("warm.{} A", GOOD.0)], 2);
-        let (cold, cached) = tokio::join!(async { (cold.await, world.internet.queries() - before) }, cached);
+        let cached = ask_all(
+            line,
+            [format!("{} A", GOOD.0), format!("warm.{} A", GOOD.0)],
+            2,
+        );
+        let (cold, cached) = tokio::join!(
+            async { (cold.await, world.internet.queries() - before) },
+            cached
+        );
         service.meanwhile.push(cold.1);
-        service.wrong.extend(cold.0.into_iter().chain(cached).filter(|asked| asked.answer != GOOD.1));
+        service.wrong.extend(
+            cold.0
+                .into_iter()
+                .chain(cached)
+                .filter(|asked| asked.answer != GOOD.1),
+        );
     }
     service
 }
@@ -209,10 +296,13 @@ fn interval(period: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// Keeps 200 questions from 50 addresses under way, new ones at most 200 times a second, and minds no answer. Dropped, it ends.
+/// Keeps 200 questions from 50 addresses under way, new ones at most 200 times a second, and minds
+/// no answer. Dropped, it ends.
 fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
     const UNDER_WAY: usize = 200;
-    let lines: Vec<Line> = (1..=50).map(|host| world.line(&format!("127.0.20.{host}"))).collect();
+    let lines: Vec<Line> = (1..=50)
+        .map(|host| world.line(&format!("127.0.20.{host}")))
+        .collect();
     let mut attack = JoinSet::new();
     attack.spawn(async move {
         let mut ticks = interval(Duration::from_millis(5));
@@ -229,18 +319,22 @@ fn attack(world: &World, question: fn(usize) -> String) -> JoinSet<()> {
     attack
 }
 
-/// Another client gets all it asks for while the attack runs, and gets it before the attack's own questions are through with their queries:
-/// how long that takes depends on the machine, what happens before it does not.
+/// Another client gets all it asks for while the attack runs, and gets it before the attack's own
+/// questions are through with their queries: how long that takes depends on the machine, what
+/// happens before it does not.
 async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String) {
-    /// Queries of all the questions of the attack while one cold name is asked for: those that were sent already, and some more for each.
-    /// Behind one round of the attack it would wait for 200 questions with up to 50 queries each.
+    /// Queries of all the questions of the attack while one cold name is asked for: those that were
+    /// sent already, and some more for each. Behind one round of the attack it would wait for 200
+    /// questions with up to 50 queries each.
     const MEANWHILE_MAX: u64 = 1_000;
     let world = World::draft(internet).start().await;
     let somebody = world.line("127.0.7.9");
     for name in ["", "warm."] {
         assert_eq!(somebody.ask(&format!("{name}{} A", GOOD.0)).await, GOOD.1);
     }
-    let (queries, cpu, began) = (world.internet.queries(), world.daemon.footprint().cpu, Instant::now());
+    let queries = world.internet.queries();
+    let cpu = world.daemon.footprint().cpu;
+    let began = Instant::now();
     let _attack = attack(&world, question);
     let service = use_service(&world, &somebody).await;
     let meanwhile = |share| quantile(service.meanwhile.iter().copied(), share);
@@ -253,8 +347,17 @@ async fn others_notice_nothing(internet: Internet, question: fn(usize) -> String
         world.daemon.footprint().cpu - cpu,
         began.elapsed()
     );
-    assert!(service.wrong.is_empty(), "{} of 450: {:#?}", service.wrong.len(), &service.wrong[..service.wrong.len().min(5)]);
-    assert!(meanwhile(0.9) <= MEANWHILE_MAX, "{} queries, in nine of ten cases at most, before one cold name is known", meanwhile(0.9));
+    assert!(
+        service.wrong.is_empty(),
+        "{} of 450: {:#?}",
+        service.wrong.len(),
+        &service.wrong[..service.wrong.len().min(5)]
+    );
+    assert!(
+        meanwhile(0.9) <= MEANWHILE_MAX,
+        "{} queries, in nine of ten cases at most, before one cold name is known",
+        meanwhile(0.9)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -294,7 +397,11 @@ async fn others_notice_nothing_of_servers_that_truncate_and_hang() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_notice_nothing_of_servers_that_drip() {
-    others_notice_nothing(attacker_behaves(&Behaviour::Drips(Duration::from_millis(200))), fresh).await;
+    others_notice_nothing(
+        attacker_behaves(&Behaviour::Drips(Duration::from_millis(200))),
+        fresh,
+    )
+    .await;
 }
 
 /// A silent authority with so many zones: the attacker's, and more at the same address.
@@ -313,7 +420,8 @@ fn silent_authority(zones: usize) -> Internet {
 async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
     for (zones, questions) in [(1, 3_000), (20, 6_000)] {
         let world = World::draft(silent_authority(zones)).start().await;
-        let (greedy, other) = (world.line("127.0.20.1"), world.line("127.0.7.9"));
+        let greedy = world.line("127.0.20.1");
+        let other = world.line("127.0.7.9");
         assert_eq!(other.ask(&format!("{} A", GOOD.0)).await, GOOD.1);
         let mut flood = JoinSet::new();
         flood.spawn(async move {
@@ -324,17 +432,29 @@ async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
             ask_all(&greedy, (0..questions).map(below), questions).await
         });
         let queries = || world.internet.servers_of(ATTACKER)[0].queries();
-        eventually("the flood is there", Duration::from_secs(60), async || queries() > 100).await;
+        eventually("the flood is there", Duration::from_secs(60), async || {
+            queries() > 100
+        })
+        .await;
         let mut broken = Vec::new();
         for number in 0..50 {
-            let asked = ask_all(&other, [format!("cold{number}.{} A", GOOD.0)], 1).await.remove(0);
+            let asked = ask_all(&other, [format!("cold{number}.{} A", GOOD.0)], 1)
+                .await
+                .remove(0);
             if asked.answer != GOOD.1 {
                 broken.push(format!("{asked:?}"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        println!("{questions} questions in {zones} zones: {} queries", queries());
-        assert!(broken.is_empty(), "{questions} questions in {zones} zones: {} of 50: {broken:#?}", broken.len());
+        println!(
+            "{questions} questions in {zones} zones: {} queries",
+            queries()
+        );
+        assert!(
+            broken.is_empty(),
+            "{questions} questions in {zones} zones: {} of 50: {broken:#?}",
+            broken.len()
+        );
     }
 }
 
@@ -342,14 +462,27 @@ async fn thousands_of_unanswerable_questions_leave_room_for_another_client() {
 async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp() {
     let guess = |distance| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), Lie::IdPlus(distance)]);
     let internet = internet();
-    internet.make(GOOD.0, &Behaviour::LiesFirst((1..=100).map(guess).collect()));
+    internet.make(
+        GOOD.0,
+        &Behaviour::LiesFirst((1..=100).map(guess).collect()),
+    );
     let world = World::draft(internet).start().await;
     let line = world.line("127.0.7.9");
-    for asked in ask_all(&line, (0..20).map(|number| format!("n{number}.{} A", GOOD.0)), 1).await {
+    for asked in ask_all(
+        &line,
+        (0..20).map(|number| format!("n{number}.{} A", GOOD.0)),
+        1,
+    )
+    .await
+    {
         assert_eq!(asked.answer, GOOD.1, "{asked:?}");
     }
     let tally = world.internet.servers_of(GOOD.0)[0].tally();
-    assert!(tally.over_tcp() > 0, "{} queries over UDP, none over TCP", tally.over_udp());
+    assert!(
+        tally.over_tcp() > 0,
+        "{} queries over UDP, none over TCP",
+        tally.over_udp()
+    );
 }
 
 /// In an ordinary run 100,000 forged packets are sent; `SPOOFS=1000000` asks for more.
@@ -357,32 +490,72 @@ async fn a_hundred_near_misses_make_the_resolver_ask_over_tcp() {
 async fn none_of_a_hundred_thousand_spoofed_answers_is_believed() {
     const TIMES: u16 = 400;
     let wanted: u64 = std::env::var("SPOOFS").map_or(100_000, |text| text.parse().unwrap());
-    let servers: Vec<String> = (1..=8).map(|number| format!("ns{number}.{}", GOOD.0)).collect();
+    let servers: Vec<String> = (1..=8)
+        .map(|number| format!("ns{number}.{}", GOOD.0))
+        .collect();
     let names: Vec<&str> = servers.iter().map(String::as_str).collect();
     let internet = internet().zone_served_by(GOOD.0, &names, &format!("* 3600 A {}", GOOD.1));
-    internet.make(GOOD.0, &Behaviour::Spoofed(Spoofer { times: TIMES, address: FORGED }));
+    internet.make(
+        GOOD.0,
+        &Behaviour::Spoofed(Spoofer {
+            times: TIMES,
+            address: FORGED,
+        }),
+    );
     let world = World::draft(internet).start().await;
     let line = world.line("127.0.7.9");
-    let spoofs = || world.internet.servers_of(GOOD.0).iter().map(|server| server.tally().over_udp() * u64::from(TIMES)).sum::<u64>();
-    let (mut questions, mut wrong) = (0, Vec::new());
-    // Each name is one query at least, unless the resolver asks over TCP only by now; then the attacker has lost as well.
+    let spoofs = || {
+        world
+            .internet
+            .servers_of(GOOD.0)
+            .iter()
+            .map(|server| server.tally().over_udp() * u64::from(TIMES))
+            .sum::<u64>()
+    };
+    let mut questions = 0;
+    let mut wrong = Vec::new();
+    // Each name is one query at least, unless the resolver asks over TCP only by now; then the
+    // attacker has lost as well.
     while spoofs() < wanted && questions * u64::from(TIMES) < 4 * wanted {
         let round = questions..questions + 50;
         questions = round.end;
-        let asked = ask_all(&line, round.map(|number| format!("n{number}.{} A", GOOD.0)), 4).await;
+        let asked = ask_all(
+            &line,
+            round.map(|number| format!("n{number}.{} A", GOOD.0)),
+            4,
+        )
+        .await;
         wrong.extend(asked.into_iter().filter(|asked| asked.answer != GOOD.1));
     }
     println!("{} forged packets for {questions} names", spoofs());
-    assert!(wrong.is_empty(), "{} of {questions}: {:#?}", wrong.len(), &wrong[..wrong.len().min(10)]);
-    let kept = ask_all(&line, (0..questions).map(|number| format!("n{number}.{} A", GOOD.0)), 4).await;
-    assert!(kept.iter().all(|asked| asked.answer == GOOD.1), "the cache was poisoned");
-    assert!(spoofs() * 4 >= wanted, "the attacker sent only {} packets", spoofs());
+    assert!(
+        wrong.is_empty(),
+        "{} of {questions}: {:#?}",
+        wrong.len(),
+        &wrong[..wrong.len().min(10)]
+    );
+    let kept = ask_all(
+        &line,
+        (0..questions).map(|number| format!("n{number}.{} A", GOOD.0)),
+        4,
+    )
+    .await;
+    assert!(
+        kept.iter().all(|asked| asked.answer == GOOD.1),
+        "the cache was poisoned"
+    );
+    assert!(
+        spoofs() * 4 >= wanted,
+        "the attacker sent only {} packets",
+        spoofs()
+    );
 }
 
 #[tokio::test]
 async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
-    /// One is enough. A forged complaint has the server asked more plainly, each time without one thing (options, mixed letters, EDNS), and over
-    /// TCP in the end; and on a busy machine the answer may seem lost once.
+    /// One is enough. A forged complaint has the server asked more plainly, each time without one
+    /// thing (options, mixed letters, EDNS), and over TCP in the end; and on a busy machine the
+    /// answer may seem lost once.
     const QUERIES_MAX: u64 = 6;
     let forged = |lie| Lie::AllOf(vec![Lie::ForgedAddress(FORGED), lie]);
     let lies = [
@@ -402,12 +575,21 @@ async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
     let each = lies.iter().map(|lie| vec![lie.clone()]);
     let mut broken = Vec::new();
     for (number, lies) in each.chain([lies.to_vec()]).enumerate() {
-        world.internet.make(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
-        let asked = ask_all(&line, [format!("n{number}.{} A", GOOD.0)], 1).await.remove(0);
-        let queries = world.internet.asked(&format!("n{number}.{}", GOOD.0), RecordType::A);
+        world
+            .internet
+            .make(GOOD.0, &Behaviour::LiesFirst(lies.clone()));
+        let asked = ask_all(&line, [format!("n{number}.{} A", GOOD.0)], 1)
+            .await
+            .remove(0);
+        let queries = world
+            .internet
+            .asked(&format!("n{number}.{}", GOOD.0), RecordType::A);
         println!("{queries} queries for {lies:?}, {:?}", asked.took);
         if asked.answer != GOOD.1 || queries > QUERIES_MAX {
-            broken.push(format!("{} after {queries} queries: {lies:?}", asked.answer));
+            broken.push(format!(
+                "{} after {queries} queries: {lies:?}",
+                asked.answer
+            ));
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
@@ -416,21 +598,57 @@ async fn a_malformed_or_foreign_packet_does_not_end_the_wait_for_the_answer() {
 #[tokio::test]
 async fn ports_ids_and_letter_case_of_queries_cannot_be_guessed() {
     let world = World::draft(internet()).start().await;
-    let asked = ask_all(&world.line("127.0.7.9"), (0..400).map(|number| format!("guess-me-{number}.{} A", GOOD.0)), 8).await;
-    assert!(asked.iter().all(|asked| asked.answer == GOOD.1), "{asked:#?}");
+    let asked = ask_all(
+        &world.line("127.0.7.9"),
+        (0..400).map(|number| format!("guess-me-{number}.{} A", GOOD.0)),
+        8,
+    )
+    .await;
+    assert!(
+        asked.iter().all(|asked| asked.answer == GOOD.1),
+        "{asked:#?}"
+    );
     let tally = world.internet.tally();
     let queries = usize::try_from(tally.queries()).unwrap();
-    println!("{queries} queries, {} ports, {} ids, {:.3} capitals", tally.ports().len(), tally.ids().len(), tally.capitals());
-    assert!((400..800).contains(&queries), "{queries} queries for 400 names");
+    println!(
+        "{queries} queries, {} ports, {} ids, {:.3} capitals",
+        tally.ports().len(),
+        tally.ids().len(),
+        tally.capitals()
+    );
+    assert!(
+        (400..800).contains(&queries),
+        "{queries} queries for 400 names"
+    );
     for (what, values, bits) in [("ports", tally.ports(), 12), ("ids", tally.ids(), 12)] {
-        // Of so many values drawn at random from some tens of thousands, one or the other comes twice.
-        assert!(values.len() * 100 >= queries * 95, "{what}: {} different ones in {queries} queries", values.len());
-        let neighbours = values.iter().zip(values.iter().skip(1)).filter(|(one, next)| *next - *one == 1).count();
-        assert!(neighbours * 10 < values.len(), "{what} are handed out in order: {neighbours} neighbours");
-        let parts: std::collections::BTreeSet<u16> = values.iter().map(|value| value >> bits).collect();
-        assert!(parts.len() >= 6, "{what} come from a corner only: {parts:?}");
+        // Of so many values drawn at random from some tens of thousands, one or the other comes
+        // twice.
+        assert!(
+            values.len() * 100 >= queries * 95,
+            "{what}: {} different ones in {queries} queries",
+            values.len()
+        );
+        let neighbours = values
+            .iter()
+            .zip(values.iter().skip(1))
+            .filter(|(one, next)| *next - *one == 1)
+            .count();
+        assert!(
+            neighbours * 10 < values.len(),
+            "{what} are handed out in order: {neighbours} neighbours"
+        );
+        let parts: std::collections::BTreeSet<u16> =
+            values.iter().map(|value| value >> bits).collect();
+        assert!(
+            parts.len() >= 6,
+            "{what} come from a corner only: {parts:?}"
+        );
     }
-    assert!((0.4..0.6).contains(&tally.capitals()), "{:.3} of all letters are capitals", tally.capitals());
+    assert!(
+        (0.4..0.6).contains(&tally.capitals()),
+        "{:.3} of all letters are capitals",
+        tally.capitals()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -445,12 +663,17 @@ async fn five_hundred_clients_with_one_question_cause_one_query() {
         let answers = herd.join_all().await;
         assert!(answers.iter().all(|answer| answer == GOOD.1), "{answers:?}");
         let server = world.internet.servers_of(GOOD.0)[0].tally();
-        server.asked(&format!("{name}.{}", GOOD.0).parse().unwrap(), RecordType::A)
+        server.asked(
+            &format!("{name}.{}", GOOD.0).parse().unwrap(),
+            RecordType::A,
+        )
     };
-    // Long enough for most of them to come in time, short of what a server that nobody knows is given. Where the machine is so busy that the
-    // answer seems lost, one of them asks again.
+    // Long enough for most of them to come in time, short of what a server that nobody knows is
+    // given. Where the machine is so busy that the answer seems lost, one of them asks again.
     let few = 1..=4;
-    world.internet.make(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
+    world
+        .internet
+        .make(GOOD.0, &Behaviour::Delays(Duration::from_millis(200)));
     let queries = herd_asks("cold").await;
     assert!(few.contains(&queries), "{queries} queries");
     world.internet.make(GOOD.0, &Behaviour::Answers);
@@ -465,34 +688,81 @@ fn poisons(victim: &str) -> Vec<(&'static str, Lie)> {
     let glue = format!("ns1.{victim} 3600 A {FORGED}");
     let own = format!("{ATTACKER} 3600 NS ns1.{victim}");
     vec![
-        ("a sibling's servers in the authority section", Lie::ExtraAuthority(takeover.clone())),
-        ("a sibling's servers in the answer section", Lie::ExtraAnswer(takeover.clone())),
-        ("a sibling's servers in the additional section", Lie::ExtraAdditional(takeover)),
-        ("a sibling's address in the answer section", Lie::ExtraAnswer(address.clone())),
-        ("a sibling's address in the authority section", Lie::ExtraAuthority(address.clone())),
-        ("a sibling's address in the additional section", Lie::ExtraAdditional(address)),
-        ("the address of a sibling's server", Lie::ExtraAdditional(glue.clone())),
-        ("a server of its own with a sibling's name", Lie::AllOf(vec![Lie::ExtraAuthority(own), Lie::ExtraAdditional(glue)])),
-        ("an alias of a sibling's", Lie::ExtraAnswer(format!("www.{victim} 3600 CNAME www.evil.example."))),
-        ("servers of the parent", Lie::ExtraAuthority("example. 3600 NS ns1.evil.example.".to_owned())),
-        ("servers of the root", Lie::ExtraAuthority(". 3600 NS ns1.evil.example.".to_owned())),
+        (
+            "a sibling's servers in the authority section",
+            Lie::ExtraAuthority(takeover.clone()),
+        ),
+        (
+            "a sibling's servers in the answer section",
+            Lie::ExtraAnswer(takeover.clone()),
+        ),
+        (
+            "a sibling's servers in the additional section",
+            Lie::ExtraAdditional(takeover),
+        ),
+        (
+            "a sibling's address in the answer section",
+            Lie::ExtraAnswer(address.clone()),
+        ),
+        (
+            "a sibling's address in the authority section",
+            Lie::ExtraAuthority(address.clone()),
+        ),
+        (
+            "a sibling's address in the additional section",
+            Lie::ExtraAdditional(address),
+        ),
+        (
+            "the address of a sibling's server",
+            Lie::ExtraAdditional(glue.clone()),
+        ),
+        (
+            "a server of its own with a sibling's name",
+            Lie::AllOf(vec![Lie::ExtraAuthority(own), Lie::ExtraAdditional(glue)]),
+        ),
+        (
+            "an alias of a sibling's",
+            Lie::ExtraAnswer(format!("www.{victim} 3600 CNAME www.evil.example.")),
+        ),
+        (
+            "servers of the parent",
+            Lie::ExtraAuthority("example. 3600 NS ns1.evil.example.".to_owned()),
+        ),
+        (
+            "servers of the root",
+            Lie::ExtraAuthority(". 3600 NS ns1.evil.example.".to_owned()),
+        ),
     ]
 }
 
-/// Every kind of poison is served to a resolver that has never heard of the victim, and to one that knows it; by a plain answer,
-/// and by an alias that points to the victim.
+/// Every kind of poison is served to a resolver that has never heard of the victim, and to one that
+/// knows it; by a plain answer, and by an alias that points to the victim.
 #[tokio::test]
 async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
     const RIGHT: &str = "192.0.2.99";
-    let label = |number: usize, is_known: bool| format!("v{number}-{}", if is_known { "known" } else { "new" });
+    let label = |number: usize, is_known: bool| {
+        format!("v{number}-{}", if is_known { "known" } else { "new" })
+    };
     let kinds = poisons("any.").len();
-    let cases: Vec<(usize, bool)> = (0..kinds).flat_map(|number| [(number, true), (number, false)]).collect();
-    let labels = || cases.iter().map(|(number, is_known)| label(*number, *is_known));
+    let cases: Vec<(usize, bool)> = (0..kinds)
+        .flat_map(|number| [(number, true), (number, false)])
+        .collect();
+    let labels = || {
+        cases
+            .iter()
+            .map(|(number, is_known)| label(*number, *is_known))
+    };
     let victims: Vec<String> = labels().map(|label| format!("{label}.example.")).collect();
-    let aliases: String = labels().map(|label| format!("to-{label} 60 CNAME www.{label}.example.\n")).collect();
+    let aliases: String = labels()
+        .map(|label| format!("to-{label} 60 CNAME www.{label}.example.\n"))
+        .collect();
     let records = format!("@ 60 A {RIGHT}\nwww 60 A {RIGHT}\nother 60 A {RIGHT}");
     let internet = Internet::new()
-        .zones(victims.iter().map(|victim| (victim.as_str(), records.as_str())))
+        .zones(
+            victims
+                .iter()
+                .map(|victim| (victim.as_str(), records.as_str())),
+        )
         .zone("evil.example.", "")
         .zone(ATTACKER, &format!("* 60 A 192.0.2.66\n{aliases}"));
     internet.make("evil.example.", &Behaviour::AnswersEverything(FORGED));
@@ -502,7 +772,11 @@ async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
         let label = label(number, is_known);
         let (what, poison) = poisons(&format!("{label}.example.")).swap_remove(number);
         if is_known {
-            assert_eq!(line.ask(&format!("{label}.example. A")).await, RIGHT, "{what}");
+            assert_eq!(
+                line.ask(&format!("{label}.example. A")).await,
+                RIGHT,
+                "{what}"
+            );
         }
         world.internet.make(ATTACKER, &Behaviour::Lies(poison));
         for (question, right) in [
@@ -516,7 +790,8 @@ async fn what_a_server_adds_about_zones_of_others_is_not_believed() {
     }
 }
 
-/// The zone of a server that its parent takes away or exchanges, whose own records live for an hour.
+/// The zone of a server that its parent takes away or exchanges, whose own records live for an
+/// hour.
 const GHOST: &str = "ghost.example.";
 
 /// Its delegation, which lives for two seconds.
@@ -527,7 +802,11 @@ fn delegation_of_ghost(address: std::net::IpAddr) -> String {
 /// Clients ask for all that could keep the zone alive, ten times a second.
 async fn keep_ghost_alive(line: &Line, tag: &str, rounds: usize) {
     for round in 0..rounds {
-        for question in [format!("{tag}{round}.{GHOST} A"), format!("{GHOST} NS"), format!("ns1.{GHOST} A")] {
+        for question in [
+            format!("{tag}{round}.{GHOST} A"),
+            format!("{GHOST} NS"),
+            format!("ns1.{GHOST} A"),
+        ] {
             line.ask(&question).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -548,27 +827,41 @@ async fn a_revoked_delegation_is_gone_when_the_parents_ttl_is_over() {
     // Two seconds of TTL, and one for a clock that counts whole ones.
     keep_ghost_alive(&line, "after", 30).await;
     for number in 0..5 {
-        assert_eq!(line.ask(&format!("new{number}.{GHOST} A")).await, "NXDOMAIN");
+        assert_eq!(
+            line.ask(&format!("new{number}.{GHOST} A")).await,
+            "NXDOMAIN"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_server_whose_address_the_parent_changed_is_asked_no_more() {
-    let internet = Internet::new().zone(GHOST, "* 1 A 192.0.2.66").zone("new.example.", "");
-    let [old, new] = ["ns1.ghost.example.", "ns1.new.example."].map(|server| internet.server(server).address().ip());
-    internet.make("new.example.", &Behaviour::AnswersEverything([192, 0, 2, 77].into()));
+    let internet = Internet::new()
+        .zone(GHOST, "* 1 A 192.0.2.66")
+        .zone("new.example.", "");
+    let [old, new] = ["ns1.ghost.example.", "ns1.new.example."]
+        .map(|server| internet.server(server).address().ip());
+    internet.make(
+        "new.example.",
+        &Behaviour::AnswersEverything([192, 0, 2, 77].into()),
+    );
     internet.revoke(GHOST);
     internet.replace("example.", &delegation_of_ghost(old));
     let world = World::draft(internet).start().await;
     let line = world.line("127.0.7.9");
     assert_eq!(line.ask(&format!("www.{GHOST} A")).await, "192.0.2.66");
     keep_ghost_alive(&line, "before", 10).await;
-    world.internet.replace("example.", &delegation_of_ghost(new));
+    world
+        .internet
+        .replace("example.", &delegation_of_ghost(new));
     keep_ghost_alive(&line, "after", 30).await;
     let old = world.internet.server("ns1.ghost.example.");
     old.forget_questions();
     for number in 0..5 {
-        assert_eq!(line.ask(&format!("new{number}.{GHOST} A")).await, "192.0.2.77");
+        assert_eq!(
+            line.ask(&format!("new{number}.{GHOST} A")).await,
+            "192.0.2.77"
+        );
     }
     assert_eq!(old.tally().queries(), 0);
 }

@@ -36,9 +36,13 @@ async fn every_good_question_beside_fuzzed_packets_is_answered() {
         };
         socket.send(&packet).unwrap();
         if round % 1000 == 0 {
-            // Like any client it asks again where its packet is lost in the queue of a server that is slower than the noise.
+            // Like any client it asks again where its packet is lost in the queue of a server that
+            // is slower than the noise.
             let what = format!("an answer after {round} packets");
-            eventually(&what, Duration::from_secs(60), async || impatient.ask("a.example. A").await == "192.0.2.1").await;
+            eventually(&what, Duration::from_secs(60), async || {
+                impatient.ask("a.example. A").await == "192.0.2.1"
+            })
+            .await;
         }
     }
     assert_eq!(line.ask("a.example. A").await, "192.0.2.1");
@@ -62,9 +66,21 @@ async fn malformed_packets_get_the_code_that_says_so() {
     assert_eq!(code(bent(5, 2)).await, Some(1), "two questions");
     assert_eq!(code(bent(2, 0x28)).await, Some(4), "UPDATE");
     assert_eq!(code(bent(12, 0xc0)).await, Some(1), "a compressed question");
-    assert_eq!(code(good[..14].to_vec()).await, Some(1), "a question that ends early");
-    assert_eq!(not_long.send(&bent(2, 0x80)).await, None, "an answer is never answered");
-    assert_eq!(not_long.send(&good[..11]).await, None, "too short for a header");
+    assert_eq!(
+        code(good[..14].to_vec()).await,
+        Some(1),
+        "a question that ends early"
+    );
+    assert_eq!(
+        not_long.send(&bent(2, 0x80)).await,
+        None,
+        "an answer is never answered"
+    );
+    assert_eq!(
+        not_long.send(&good[..11]).await,
+        None,
+        "too short for a header"
+    );
     assert_eq!(line.over_tcp().ask("a.example. A").await, "192.0.2.1");
 }
 
@@ -75,46 +91,159 @@ async fn tcp_clients_that_stall_or_send_nonsense_hold_nobody_up() {
     let mut stalled = Vec::new();
     for octets in [&b""[..], b"\0", b"\0\x40\x12", b"\xff\xff", b"\0\0"] {
         for _ in 0..20 {
-            let mut stream = tokio::net::TcpStream::connect(world.daemon.doors().dns()).await.unwrap();
+            let mut stream = tokio::net::TcpStream::connect(world.daemon.doors().dns())
+                .await
+                .unwrap();
             stream.write_all(octets).await.unwrap();
             stalled.push(stream);
         }
     }
-    assert_eq!(world.line("127.0.7.9").over_tcp().ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(
+        world.line("127.0.7.9").over_tcp().ask("a.example. A").await,
+        "192.0.2.1"
+    );
 }
 
 #[tokio::test]
 async fn each_kind_of_bad_request_gets_its_code_and_changes_nothing() {
-    let world = World::with_zone("a.example. 60 A 192.0.2.1").listing("gambling", "a.example").start().await;
+    let world = World::with_zone("a.example. 60 A 192.0.2.1")
+        .listing("gambling", "a.example")
+        .start()
+        .await;
     world.household("other", "127.0.8.0/24").await;
     world.toggle("home", "gambling", Block).await;
     let before = world.api.get("/v1/households/home").await.ok().text;
     let cases: [(Method, &str, Option<&str>, u16, &str); 13] = [
-        (Method::PUT, "/v1/households/home/categories/gambling", Some("{\"state\":"), 400, "json"),
-        (Method::PUT, "/v1/households/home/categories/gambling", Some("{\"state\":\"maybe\"}"), 422, "body"),
-        (Method::PUT, "/v1/households/home/categories/gambling", Some("{\"state\":\"allow\",\"until\":1}"), 422, "body"),
-        (Method::PUT, "/v1/households/home/categories/gamblign", Some("{\"state\":\"allow\"}"), 404, "unknown_category"),
-        (Method::PUT, "/v1/households/nobody/categories/gambling", Some("{\"state\":\"allow\"}"), 404, "unknown_household"),
-        (Method::PUT, "/v1/households/home/networks/127.0.8.0%2F24", None, 409, "network_taken"),
-        (Method::PUT, "/v1/households/home/networks/127.0.8.1%2F24", None, 422, "cidr"),
-        (Method::PUT, "/v1/households/home/networks/nowhere", None, 422, "cidr"),
-        (Method::PUT, "/v1/households/home", Some("{\"time_zone\":\"Mars/Base\"}"), 422, "time_zone"),
-        (Method::PUT, "/v1/households/home", Some("{\"colour\":1}"), 422, "body"),
-        (Method::PUT, "/v1/households/home/devices/tv", Some("{\"identifiers\":[{\"mac\":\"zz\"}]}"), 422, "body"),
-        (Method::PUT, "/v1/households/home/names/not%20a%20name", Some("{\"state\":\"block\"}"), 422, "name"),
+        (
+            Method::PUT,
+            "/v1/households/home/categories/gambling",
+            Some("{\"state\":"),
+            400,
+            "json",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/categories/gambling",
+            Some("{\"state\":\"maybe\"}"),
+            422,
+            "body",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/categories/gambling",
+            Some("{\"state\":\"allow\",\"until\":1}"),
+            422,
+            "body",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/categories/gamblign",
+            Some("{\"state\":\"allow\"}"),
+            404,
+            "unknown_category",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/nobody/categories/gambling",
+            Some("{\"state\":\"allow\"}"),
+            404,
+            "unknown_household",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/networks/127.0.8.0%2F24",
+            None,
+            409,
+            "network_taken",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/networks/127.0.8.1%2F24",
+            None,
+            422,
+            "cidr",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/networks/nowhere",
+            None,
+            422,
+            "cidr",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home",
+            Some("{\"time_zone\":\"Mars/Base\"}"),
+            422,
+            "time_zone",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home",
+            Some("{\"colour\":1}"),
+            422,
+            "body",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/devices/tv",
+            Some("{\"identifiers\":[{\"mac\":\"zz\"}]}"),
+            422,
+            "body",
+        ),
+        (
+            Method::PUT,
+            "/v1/households/home/names/not%20a%20name",
+            Some("{\"state\":\"block\"}"),
+            422,
+            "name",
+        ),
         (Method::GET, "/v1/nothing", None, 404, "unknown_route"),
     ];
     for (method, path, body, status, code) in cases {
-        let answer = world.api.request(method.clone(), path, body.map(str::to_owned)).await;
-        assert_eq!((answer.status, answer.problem()), (status, code), "{method} {path}: {}", answer.text);
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        let answer = world
+            .api
+            .request(method.clone(), path, body.map(str::to_owned))
+            .await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (status, code),
+            "{method} {path}: {}",
+            answer.text
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{method} {path}"
+        );
     }
     for key in ["", "ox_wrong"] {
-        assert_eq!(world.api.with_key(key).get("/v1/households/home").await.status, 401);
+        assert_eq!(
+            world
+                .api
+                .with_key(key)
+                .get("/v1/households/home")
+                .await
+                .status,
+            401
+        );
     }
-    let stale =
-        world.api.with_header("if-match", "\"1\"").put("/v1/households/home/categories/gambling", json!({ "state": "allow" })).await;
+    let stale = world
+        .api
+        .with_header("if-match", "\"1\"")
+        .put(
+            "/v1/households/home/categories/gambling",
+            json!({ "state": "allow" }),
+        )
+        .await;
     assert_eq!((stale.status, stale.problem()), (412, "version_mismatch"));
-    assert_eq!(world.api.get("/v1/households/home").await.ok().text, before, "nothing half-applies");
-    assert_eq!(world.line("127.0.7.9").ask("a.example. A").await, "blocked: gambling");
+    assert_eq!(
+        world.api.get("/v1/households/home").await.ok().text,
+        before,
+        "nothing half-applies"
+    );
+    assert_eq!(
+        world.line("127.0.7.9").ask("a.example. A").await,
+        "blocked: gambling"
+    );
 }

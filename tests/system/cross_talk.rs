@@ -1,5 +1,6 @@
-//! No cross-talk: ten thousand lines with rules of their own ask the same thousand names through one cache, while households
-//! toggle and lists are swapped, and every verdict is the one that a reference model gives for that line at that moment.
+//! No cross-talk: ten thousand lines with rules of their own ask the same thousand names through
+//! one cache, while households toggle and lists are swapped, and every verdict is the one that a
+//! reference model gives for that line at that moment.
 
 use std::{
     fmt::Write as _,
@@ -21,25 +22,35 @@ use crate::world::{Feed, Switch, World, eventually, seed};
 
 const LINES: u32 = 10_000;
 const NAMES: u32 = 1_000;
-const SLUGS: [&str; 8] = ["gambling", "violence", "social", "games", "adult", "ads", "dating", "vpn"];
+const SLUGS: [&str; 8] = [
+    "gambling", "violence", "social", "games", "adult", "ads", "dating", "vpn",
+];
 const ZONE: &str = "names.example";
 /// Asked in `make test`; the environment asks for more: the scenario N-6 wants ten million.
 const QUERIES: u64 = 1_000_000;
 const QUERIES_VARIABLE: &str = "WORLD_QUERIES";
 const OUTSTANDING: usize = 64;
-/// Changes of rules under which the verdicts are looked at, at least; and how many times the queries are asked for that at most.
+/// Changes of rules under which the verdicts are looked at, at least; and how many times the
+/// queries are asked for that at most.
 const TOGGLES_MIN: u64 = 50;
 const MORE_MAX: u64 = 20;
 
-/// What the lists of a version say of a name: a bit for each slug. Every third name is listed nowhere.
+/// What the lists of a version say of a name: a bit for each slug. Every third name is listed
+/// nowhere.
 fn listed(version: u64, name: u32) -> u8 {
     let bits = (version << 32 | u64::from(name)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    if bits >> 62 == 0 { 0 } else { (bits >> 40) as u8 & (bits >> 50) as u8 }
+    if bits >> 62 == 0 {
+        0
+    } else {
+        (bits >> 40) as u8 & (bits >> 50) as u8
+    }
 }
 
 fn list(version: u64, slug: usize) -> String {
     let mut text = format!("marker{version}-{slug}.{ZONE}\n");
-    (0..NAMES).filter(|name| listed(version, *name) & 1 << slug != 0).for_each(|name| _ = writeln!(text, "n{name}.{ZONE}"));
+    (0..NAMES)
+        .filter(|name| listed(version, *name) & 1 << slug != 0)
+        .for_each(|name| _ = writeln!(text, "n{name}.{ZONE}"));
     text
 }
 
@@ -53,15 +64,26 @@ fn household(line: u32, mask: u8) -> Household {
     household.preset = Some("off".to_owned());
     household.networks = [IpAddr::from(address(line)).into()].into();
     for (bit, slug) in SLUGS.iter().enumerate() {
-        let state = if mask & 1 << bit == 0 { State::Allow } else { State::Block };
-        let set = Set { value: Stored { state }, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH };
-        household.settings.categories.insert((*slug).to_owned(), set);
+        let state = if mask & 1 << bit == 0 {
+            State::Allow
+        } else {
+            State::Block
+        };
+        let set = Set {
+            value: Stored { state },
+            set_by: "model".to_owned(),
+            set_at: Timestamp::UNIX_EPOCH,
+        };
+        household
+            .settings
+            .categories
+            .insert((*slug).to_owned(), set);
     }
     household
 }
 
-/// A value that changes now and then: what it was, what it becomes, and how many changes began or ended. Between a change's
-/// beginning and its end both are right.
+/// A value that changes now and then: what it was, what it becomes, and how many changes began or
+/// ended. Between a change's beginning and its end both are right.
 struct Changing(AtomicU64);
 
 #[derive(Clone, Copy)]
@@ -78,17 +100,27 @@ impl Changing {
 
     fn moment(&self) -> Moment {
         let word = self.0.load(SeqCst);
-        Moment { before: word as u8, after: (word >> 8) as u8, steps: word >> 16 }
+        Moment {
+            before: word as u8,
+            after: (word >> 8) as u8,
+            steps: word >> 16,
+        }
     }
 
     fn begin(&self, next: u8) {
         let now = self.moment();
-        self.0.store((now.steps + 1) << 16 | u64::from(next) << 8 | u64::from(now.after), SeqCst);
+        self.0.store(
+            (now.steps + 1) << 16 | u64::from(next) << 8 | u64::from(now.after),
+            SeqCst,
+        );
     }
 
     fn end(&self) {
         let now = self.moment();
-        self.0.store((now.steps + 1) << 16 | u64::from(now.after) << 8 | u64::from(now.after), SeqCst);
+        self.0.store(
+            (now.steps + 1) << 16 | u64::from(now.after) << 8 | u64::from(now.after),
+            SeqCst,
+        );
     }
 }
 
@@ -116,22 +148,35 @@ impl Model {
         self.toggles.load(SeqCst) >= TOGGLES_MIN && self.swaps.load(SeqCst) >= 1
     }
 
-    /// Which verdicts are right for a query that is answered now: blocked, allowed; and whether only one of them is.
+    /// Which verdicts are right for a query that is answered now: blocked, allowed; and whether
+    /// only one of them is.
     fn right(&self, asked: Asked) -> (bool, bool) {
-        let (mask, version) = (self.masks[asked.line as usize].moment(), self.version.moment());
-        // Two whole changes while one query was under way: its rules may have been any of those between.
+        let mask = self.masks[asked.line as usize].moment();
+        let version = self.version.moment();
+        // Two whole changes while one query was under way: its rules may have been any of those
+        // between.
         if mask.steps - asked.mask.steps > 2 || version.steps - asked.version.steps > 2 {
             return (true, true);
         }
-        let (mut any_list, mut every_list) = (0, u8::MAX);
-        for version in [asked.version.before, asked.version.after, version.before, version.after] {
-            // Feeds change one after the other: between two versions a name may have any mixture of both.
+        let mut any_list = 0;
+        let mut every_list = u8::MAX;
+        for version in [
+            asked.version.before,
+            asked.version.after,
+            version.before,
+            version.after,
+        ] {
+            // Feeds change one after the other: between two versions a name may have any mixture of
+            // both.
             let categories = listed(u64::from(version), asked.name);
             any_list |= categories;
             every_list &= categories;
         }
         let masks = [asked.mask.before, asked.mask.after, mask.before, mask.after];
-        (masks.iter().any(|mask| mask & any_list != 0), masks.iter().any(|mask| mask & every_list == 0))
+        (
+            masks.iter().any(|mask| mask & any_list != 0),
+            masks.iter().any(|mask| mask & every_list == 0),
+        )
     }
 }
 
@@ -146,18 +191,40 @@ fn packet(id: u16, name: u32) -> Vec<u8> {
     packet
 }
 
-/// Asks until so many are answered, half of them had only one right verdict, and enough has changed meanwhile: on a busy machine changes take
-/// their time. Returns how many were wrong, how many had only one right verdict, and how many were answered.
-fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (Vec<String>, u64, u64) {
+/// Asks until so many are answered, half of them had only one right verdict, and enough has changed
+/// meanwhile: on a busy machine changes take their time. Returns how many were wrong, how many had
+/// only one right verdict, and how many were answered.
+fn ask(
+    model: &Model,
+    server: SocketAddr,
+    queries: u64,
+    mut chance: StdRng,
+) -> (Vec<String>, u64, u64) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let (mut inbox, mut outbox) = (Batch::new(64), Batch::new(OUTSTANDING));
+    let mut inbox = Batch::new(64);
+    let mut outbox = Batch::new(OUTSTANDING);
     let mut asked: Vec<Option<Asked>> = vec![None; OUTSTANDING];
-    let (mut answered, mut strict, mut wrong, mut last) = (0, 0, Vec::new(), Instant::now());
-    while answered < queries || answered < queries * MORE_MAX && (strict <= queries / 2 || !model.has_changed_enough()) {
+    let mut answered = 0;
+    let mut strict = 0;
+    let mut wrong = Vec::new();
+    let mut last = Instant::now();
+    while answered < queries
+        || answered < queries * MORE_MAX && (strict <= queries / 2 || !model.has_changed_enough())
+    {
         let mut count = 0;
-        for (id, place) in asked.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
-            let (line, name) = (chance.random_range(0..LINES), chance.random_range(0..NAMES));
-            *place = Some(Asked { line, name, mask: model.masks[line as usize].moment(), version: model.version.moment() });
+        for (id, place) in asked
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, place)| place.is_none())
+        {
+            let line = chance.random_range(0..LINES);
+            let name = chance.random_range(0..NAMES);
+            *place = Some(Asked {
+                line,
+                name,
+                mask: model.masks[line as usize].moment(),
+                version: model.version.moment(),
+            });
             let slot = &mut outbox.slots_mut()[count];
             slot.set_path(Path::new(server, Some(address(line).into())));
             slot.reply = packet(u16::try_from(id).unwrap(), name);
@@ -165,7 +232,11 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
         }
         assert_eq!(outbox.send(&socket, count).refused, 0);
         let Ok(count) = inbox.receive(&socket, false) else {
-            assert!(last.elapsed() < Duration::from_secs(60), "{} queries were lost", asked.iter().flatten().count());
+            assert!(
+                last.elapsed() < Duration::from_secs(60),
+                "{} queries were lost",
+                asked.iter().flatten().count()
+            );
             std::thread::yield_now();
             continue;
         };
@@ -174,7 +245,10 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
             let reply = slot.packet();
             let id = usize::from(u16::from_be_bytes([reply[0], reply[1]]));
             let asked = asked[id].take().expect("each reply is to a query");
-            assert!(reply[12..].starts_with(&packet(0, asked.name)[12..]), "a reply to another question");
+            assert!(
+                reply[12..].starts_with(&packet(0, asked.name)[12..]),
+                "a reply to another question"
+            );
             let (may_block, may_allow) = model.right(asked);
             let is_right = match reply[3] & 0x0f {
                 0 => may_allow,
@@ -182,7 +256,12 @@ fn ask(model: &Model, server: SocketAddr, queries: u64, mut chance: StdRng) -> (
                 _ => false,
             };
             if !is_right && wrong.len() < 20 {
-                wrong.push(format!("line {} asked n{}: code {}", asked.line, asked.name, reply[3] & 0x0f));
+                wrong.push(format!(
+                    "line {} asked n{}: code {}",
+                    asked.line,
+                    asked.name,
+                    reply[3] & 0x0f
+                ));
             }
             strict += u64::from(may_block != may_allow);
             answered += 1;
@@ -204,8 +283,20 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     let world = draft.start().await;
     world.daemon.kill();
     let masks: Vec<u8> = (0..LINES).map(|_| chance.random()).collect();
-    let store = Store::open(&format!("sqlite:{}", world.folder().join("ox-protect.db").display())).await.unwrap();
-    store.add_all((0..LINES).zip(&masks).map(|(line, mask)| household(line, *mask))).await.unwrap();
+    let store = Store::open(&format!(
+        "sqlite:{}",
+        world.folder().join("ox-protect.db").display()
+    ))
+    .await
+    .unwrap();
+    store
+        .add_all(
+            (0..LINES)
+                .zip(&masks)
+                .map(|(line, mask)| household(line, *mask)),
+        )
+        .await
+        .unwrap();
     store.close().await;
     world.daemon.restart().await;
 
@@ -217,7 +308,8 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
         is_over: AtomicBool::new(false),
     });
     let queries = std::env::var(QUERIES_VARIABLE).map_or(QUERIES, |text| text.parse().unwrap());
-    let (asker, server) = (Arc::clone(&model), world.daemon.doors().dns());
+    let asker = Arc::clone(&model);
+    let server = world.daemon.doors().dns();
     let began = Instant::now();
     let asking = std::thread::spawn(move || {
         let result = ask(&asker, server, queries, StdRng::seed_from_u64(seed + 1));
@@ -228,10 +320,15 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     let toggle = async {
         let mut chance = StdRng::seed_from_u64(seed + 2);
         while !is_over() {
-            let (line, bit) = (chance.random_range(0..LINES), chance.random_range(0..SLUGS.len()));
+            let line = chance.random_range(0..LINES);
+            let bit = chance.random_range(0..SLUGS.len());
             let mask = &model.masks[line as usize];
             let next = mask.moment().after ^ 1 << bit;
-            let switch = if next & 1 << bit == 0 { Switch::Allow } else { Switch::Block };
+            let switch = if next & 1 << bit == 0 {
+                Switch::Allow
+            } else {
+                Switch::Block
+            };
             mask.begin(next);
             world.toggle(&format!("h{line}"), SLUGS[bit], switch).await;
             mask.end();
@@ -245,13 +342,18 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
             (0..SLUGS.len()).for_each(|slug| world.rewrite(SLUGS[slug], &list(next.into(), slug)));
             for slug in 0..SLUGS.len() {
                 let is_live = async || {
-                    let said = world.api.get(&format!("/v1/explain?name=marker{next}-{slug}.{ZONE}")).await.ok();
+                    let said = world
+                        .api
+                        .get(&format!("/v1/explain?name=marker{next}-{slug}.{ZONE}"))
+                        .await
+                        .ok();
                     !said.json["matches"].as_array().unwrap().is_empty()
                 };
                 eventually("the new lists are live", Duration::from_secs(60), is_live).await;
             }
             model.version.end();
-            // Most of the time a version must hold still, so that most verdicts have only one right answer.
+            // Most of the time a version must hold still, so that most verdicts have only one right
+            // answer.
             let pause = tokio::time::Instant::now() + Duration::from_secs(2);
             while !is_over() && tokio::time::Instant::now() < pause {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -261,8 +363,15 @@ async fn every_verdict_is_the_models_while_rules_and_lists_change() {
     };
     tokio::join!(toggle, swap);
     let (wrong, strict, answered) = asking.join().unwrap();
-    let (toggles, swaps) = (model.toggles.load(SeqCst), model.swaps.load(SeqCst));
-    println!("{answered} queries in {:?}, {strict} with one right verdict, {toggles} toggles, {swaps} swaps", began.elapsed());
+    let toggles = model.toggles.load(SeqCst);
+    let swaps = model.swaps.load(SeqCst);
+    println!(
+        "{answered} queries in {:?}, {strict} with one right verdict, {toggles} toggles, {swaps} swaps",
+        began.elapsed()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(strict > queries / 2 && model.has_changed_enough(), "{strict} of {answered}, {toggles} toggles, {swaps} swaps");
+    assert!(
+        strict > queries / 2 && model.has_changed_enough(),
+        "{strict} of {answered}, {toggles} toggles, {swaps} swaps"
+    );
 }

@@ -1,4 +1,5 @@
-//! Our recursor beside hickory's, on thousands of names of one simulated Internet. Every difference must be one that is known.
+//! Our recursor beside hickory's, on thousands of names of one simulated Internet. Every difference
+//! must be one that is known.
 
 use hickory_proto::rr::{Name, RecordType};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -28,7 +29,14 @@ const NAMES: &[&str] = &[
     "sub",
     "host.sub",
 ];
-const TYPES: [RecordType; 6] = [RecordType::A, RecordType::AAAA, RecordType::MX, RecordType::TXT, RecordType::CNAME, RecordType::NS];
+const TYPES: [RecordType; 6] = [
+    RecordType::A,
+    RecordType::AAAA,
+    RecordType::MX,
+    RecordType::TXT,
+    RecordType::CNAME,
+    RecordType::NS,
+];
 
 /// The zone with this number; aliases lead into the one after it.
 fn zone(number: usize) -> (String, String) {
@@ -43,8 +51,9 @@ fn zone(number: usize) -> (String, String) {
     (name(number), records)
 }
 
-/// Differences that are right. The authorities here deny `wild`, which only has a wildcard below it and so exists (RFC 4592 section
-/// 2.2.2); hickory's recursor stops at that, ours asks for the whole name before it believes.
+/// Differences that are right. The authorities here deny `wild`, which only has a wildcard below it
+/// and so exists (RFC 4592 section 2.2.2); hickory's recursor stops at that, ours asks for the
+/// whole name before it believes.
 fn is_known(name: &str, ours: &str, theirs: &str) -> bool {
     name.contains(".wild.") && ours == "192.0.2.250" && theirs == "NXDOMAIN"
 }
@@ -52,29 +61,52 @@ fn is_known(name: &str, ours: &str, theirs: &str) -> bool {
 #[tokio::test]
 async fn thousands_of_names_are_found_as_hickory_finds_them() {
     let zones: Vec<(String, String)> = (0..ZONES).map(zone).collect();
-    let parents = zones.iter().map(|(apex, records)| (apex.as_str(), records.as_str()));
+    let parents = zones
+        .iter()
+        .map(|(apex, records)| (apex.as_str(), records.as_str()));
     // Every fifth zone has a child of its own behind a cut.
     let children: Vec<(String, String)> = zones
         .iter()
         .step_by(5)
-        .map(|(apex, _)| (format!("sub.{apex}"), "@ 60 A 192.0.2.201\nhost 60 A 192.0.2.202\n".to_owned()))
+        .map(|(apex, _)| {
+            (
+                format!("sub.{apex}"),
+                "@ 60 A 192.0.2.201\nhost 60 A 192.0.2.202\n".to_owned(),
+            )
+        })
         .collect();
-    let internet = Internet::new().zones(parents).zones(children.iter().map(|(apex, records)| (apex.as_str(), records.as_str())));
+    let internet = Internet::new().zones(parents).zones(
+        children
+            .iter()
+            .map(|(apex, records)| (apex.as_str(), records.as_str())),
+    );
     let oracle = Oracle::new(&internet);
     let world = World::draft(internet).start().await;
-    let (oracle, home) = (&oracle, &world.line("127.0.7.9"));
+    let oracle = &oracle;
+    let home = &world.line("127.0.7.9");
     let mut chance = StdRng::seed_from_u64(seed());
     let mut questions: Vec<(Name, RecordType)> = Vec::new();
     for (apex, _) in &zones {
         for label in NAMES {
-            let text = if *label == "@" { apex.clone() } else { format!("{label}.{apex}") };
-            questions.push((Name::from_ascii(text).unwrap(), TYPES[chance.random_range(0..TYPES.len())]));
+            let text = if *label == "@" {
+                apex.clone()
+            } else {
+                format!("{label}.{apex}")
+            };
+            questions.push((
+                Name::from_ascii(text).unwrap(),
+                TYPES[chance.random_range(0..TYPES.len())],
+            ));
         }
     }
-    let (mut differences, mut asked) = (Vec::new(), 0);
+    let mut differences = Vec::new();
+    let mut asked = 0;
     for batch in questions.chunks(AT_A_TIME) {
         for (name, kind) in batch {
-            let (ours, theirs) = tokio::join!(async { home.ask(&format!("{name} {kind}")).await }, oracle.ask(name, *kind));
+            let (ours, theirs) = tokio::join!(
+                async { home.ask(&format!("{name} {kind}")).await },
+                oracle.ask(name, *kind)
+            );
             asked += 1;
             if ours != theirs && !is_known(&name.to_ascii(), &ours, &theirs) {
                 differences.push(format!("{name} {kind}: ours {ours}, hickory's {theirs}"));

@@ -1,13 +1,17 @@
-//! Provider feeds that break in every way we know of, under load: nothing of them is live, nothing that was live is lost, and who is
-//! responsible is told which gate stopped what.
+//! Provider feeds that break in every way we know of, under load: nothing of them is live, nothing
+//! that was live is lost, and who is responsible is told which gate stopped what.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::world::{CategoryFeed, Draft, Events, Feed, Load, Page, Provider, Signer, Switch::*, World, eventually, gzip, sha256};
+use crate::world::{
+    CategoryFeed, Draft, Events, Feed, Load, Page, Provider, Signer, Switch::*, World, eventually,
+    gzip, sha256,
+};
 
-/// How long a version may take from its publication to a verdict of the gates: a poll, a build and a swap, on a busy machine.
+/// How long a version may take from its publication to a verdict of the gates: a poll, a build and
+/// a swap, on a busy machine.
 const DEALT_WITH_WITHIN: Duration = Duration::from_secs(60);
 /// Names that a good version lists.
 const NAMES: u32 = 40;
@@ -30,25 +34,46 @@ struct Case {
 
 impl Case {
     fn new(name: &'static str, gate: &'static str, broken: fn(&str) -> Page) -> Self {
-        let (file, never_blocked) = (format!("/{name}.txt"), format!("broken.{name}.example"));
-        Self { name, gate, keys: String::new(), file, good: |name| Page::of(listed(name, NAMES)), broken, never_blocked }
+        let file = format!("/{name}.txt");
+        let never_blocked = format!("broken.{name}.example");
+        Self {
+            name,
+            gate,
+            keys: String::new(),
+            file,
+            good: |name| Page::of(listed(name, NAMES)),
+            broken,
+            never_blocked,
+        }
     }
 
     fn with(self, keys: impl Into<String>) -> Self {
-        Self { keys: keys.into(), ..self }
+        Self {
+            keys: keys.into(),
+            ..self
+        }
     }
 
     fn packed(self) -> Self {
-        Self { file: format!("/{}.txt.gz", self.name), good: |name| Page::of(gzip(listed(name, NAMES))), ..self }
+        Self {
+            file: format!("/{}.txt.gz", self.name),
+            good: |name| Page::of(gzip(listed(name, NAMES))),
+            ..self
+        }
     }
 
     fn feed(&self, provider: &Provider) -> Feed {
-        Feed::new("gambling").called(self.name).fetched_from(&provider.url(&self.file)).with(&self.keys)
+        Feed::new("gambling")
+            .called(self.name)
+            .fetched_from(&provider.url(&self.file))
+            .with(&self.keys)
     }
 }
 
 fn listed(feed: &str, count: u32) -> String {
-    (0..count).map(|number| format!("n{number}.{feed}.example\n")).collect()
+    (0..count)
+        .map(|number| format!("n{number}.{feed}.example\n"))
+        .collect()
 }
 
 /// The good list and one name more.
@@ -64,33 +89,62 @@ fn broken(feed: &str) -> Page {
 fn cases(provider: &Provider, signer: &Signer) -> Vec<Case> {
     vec![
         Case::new("empty", "empty", |_| Page::of("")),
-        Case::new("shrunk", "shrink", |name| Page::of(listed(name, NAMES * 4 / 10))),
-        Case { never_blocked: "shop.co.uk".to_owned(), ..Case::new("registry", "public-suffix", |name| and(name, "co.uk")) },
+        Case::new("shrunk", "shrink", |name| {
+            Page::of(listed(name, NAMES * 4 / 10))
+        }),
+        Case {
+            never_blocked: "shop.co.uk".to_owned(),
+            ..Case::new("registry", "public-suffix", |name| and(name, "co.uk"))
+        },
         Case::new("truncated", "compression", |name| {
             let packed = gzip(listed(name, NAMES) + &format!("broken.{name}.example\n"));
             Page::of(&packed[..packed.len() / 2])
         })
         .packed(),
-        Case::new("checksum", "checksum", broken).with(format!("sha256_url = {:?}", provider.url("/checksum.txt.sha256"))),
-        Case::new("signature", "signature", broken).with(format!("minisign_key = {:?}", signer.public_key())),
+        Case::new("checksum", "checksum", broken).with(format!(
+            "sha256_url = {:?}",
+            provider.url("/checksum.txt.sha256")
+        )),
+        Case::new("signature", "signature", broken)
+            .with(format!("minisign_key = {:?}", signer.public_key())),
         Case::new("page", "bad-rows", |_| {
             Page::of("<html>\n<head><title>Sign in</title></head>\n<body>\n<p>Your session is over.</p>\n</body>\n</html>\n".repeat(9))
         }),
-        Case::new("binary", "format", |_| Page::of(b"\x7fELF\0\x01\0\x02broken.binary.example\n".repeat(50))),
-        Case::new("bomb", "size", |_| Page::of(gzip("\n".repeat(32 << 20)))).with("size_max_mib = 1").packed(),
-        Case::new("too-long", "size", |name| Page::of(listed(name, 80_000))).with("size_max_mib = 1"),
+        Case::new("binary", "format", |_| {
+            Page::of(b"\x7fELF\0\x01\0\x02broken.binary.example\n".repeat(50))
+        }),
+        Case::new("bomb", "size", |_| Page::of(gzip("\n".repeat(32 << 20))))
+            .with("size_max_mib = 1")
+            .packed(),
+        Case::new("too-long", "size", |name| Page::of(listed(name, 80_000)))
+            .with("size_max_mib = 1"),
         Case {
             good: |name| Page::of(listed(name, 3 * NAMES)),
-            ..Case::new("grown", "growth", |name| Page::of(listed(name, 30 * NAMES) + &format!("broken.{name}.example\n")))
+            ..Case::new("grown", "growth", |name| {
+                Page::of(listed(name, 30 * NAMES) + &format!("broken.{name}.example\n"))
+            })
         },
-        Case::new("covers", "canary", broken).with("must_not_match = [\"www.broken.covers.example\"]"),
-        Case::new("lacks", "canary", |name| Page::of(broken(name).body.split_off("n0.lacks.example\n".len())))
-            .with("must_match = [\"www.n0.lacks.example\"]"),
-        Case { never_blocked: "portal.own.example".to_owned(), ..Case::new("own", "own-names", |name| and(name, "own.example")) },
+        Case::new("covers", "canary", broken)
+            .with("must_not_match = [\"www.broken.covers.example\"]"),
+        Case::new("lacks", "canary", |name| {
+            Page::of(broken(name).body.split_off("n0.lacks.example\n".len()))
+        })
+        .with("must_match = [\"www.n0.lacks.example\"]"),
+        Case {
+            never_blocked: "portal.own.example".to_owned(),
+            ..Case::new("own", "own-names", |name| and(name, "own.example"))
+        },
         Case::new("failing", "transport", |_| Page::status(503)),
-        Case::new("silent", "time", |_| Page { is_silent: true, ..Page::of("") }).with("timeout_s = 1"),
+        Case::new("silent", "time", |_| Page {
+            is_silent: true,
+            ..Page::of("")
+        })
+        .with("timeout_s = 1"),
         Case::new("circle", "transport", |_| Page::redirect("/circle.txt")),
-        Case::new("cut", "transport", |name| Page { cut_at: Some(100), ..broken(name) }),
+        Case::new("cut", "transport", |name| Page {
+            cut_at: Some(100),
+            ..broken(name)
+        }),
     ]
 }
 
@@ -108,7 +162,9 @@ fn publish(provider: &Provider, signer: &Signer, case: &Case, page: Page) {
 const CODES: [(&str, &str); 2] = [("1", "gambling"), ("2", "adult")];
 
 fn coded(feed: &str, count: u32) -> String {
-    (0..count).map(|number| format!("n{number}.{feed}.example\t{}\n", 1 + number % 2)).collect()
+    (0..count)
+        .map(|number| format!("n{number}.{feed}.example\t{}\n", 1 + number % 2))
+        .collect()
 }
 
 fn expected(name: &str, answer: &str) -> (String, String) {
@@ -119,33 +175,71 @@ async fn state(world: &World, feed: &str) -> Value {
     world.api.get(&format!("/v1/feeds/{feed}")).await.ok().json
 }
 
-/// Waits until a feed's alarm names a gate, which must be told everywhere else too; what is live must be what it was.
-async fn is_stopped_and_told(world: &World, events: &Events, (feed, gate): (&str, &str), before: &Value) {
-    eventually(&format!("{feed} is stopped by {gate}"), DEALT_WITH_WITHIN, async || state(world, feed).await["alarm"]["gate"] == gate)
-        .await;
+/// Waits until a feed's alarm names a gate, which must be told everywhere else too; what is live
+/// must be what it was.
+async fn is_stopped_and_told(
+    world: &World,
+    events: &Events,
+    (feed, gate): (&str, &str),
+    before: &Value,
+) {
+    eventually(
+        &format!("{feed} is stopped by {gate}"),
+        DEALT_WITH_WITHIN,
+        async || state(world, feed).await["alarm"]["gate"] == gate,
+    )
+    .await;
     let now = state(world, feed).await;
     for key in ["version", "generation", "entries"] {
-        assert_eq!(now[key], before[key], "{feed}: {key} of what is live: {now:#}");
+        assert_eq!(
+            now[key], before[key],
+            "{feed}: {key} of what is live: {now:#}"
+        );
     }
-    assert!(now["state"] == "refused" || now["state"] == "failing", "{feed}: {now:#}");
+    assert!(
+        now["state"] == "refused" || now["state"] == "failing",
+        "{feed}: {now:#}"
+    );
     assert!(now["failures"][gate].as_u64() >= Some(1), "{feed}: {now:#}");
-    assert!(!now["alarm"]["detail"].as_str().unwrap().is_empty(), "{feed}: {now:#}");
-    let counted = world.api.metric_of("ox_protect_feed_failures_total", &[("feed", feed), ("gate", gate)]).await;
+    assert!(
+        !now["alarm"]["detail"].as_str().unwrap().is_empty(),
+        "{feed}: {now:#}"
+    );
+    let counted = world
+        .api
+        .metric_of(
+            "ox_protect_feed_failures_total",
+            &[("feed", feed), ("gate", gate)],
+        )
+        .await;
     assert!(counted >= 1.0, "{feed}: no {gate} in the metrics");
-    let kind = if now["refused"].is_null() { "feed_failing" } else { "feed_refused" };
+    let kind = if now["refused"].is_null() {
+        "feed_failing"
+    } else {
+        "feed_refused"
+    };
     events.heard(kind, &[("feed", feed), ("gate", gate)]).await;
     let told = format!("feed=\"{feed}\" gate=\"{gate}\"");
-    assert!(world.daemon.complaints().lines().any(|line| line.contains("ERROR") && line.contains(&told)), "no {told} in the log");
+    assert!(
+        world
+            .daemon
+            .complaints()
+            .lines()
+            .any(|line| line.contains("ERROR") && line.contains(&told)),
+        "no {told} in the log"
+    );
 }
 
 fn draft() -> Draft {
-    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
-        .config("[lists]\nown_names = [\"portal.own.example\"]\nquery_sample = 1\n[dns]\nworkers = 1\n")
+    World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config(
+        "[lists]\nown_names = [\"portal.own.example\"]\nquery_sample = 1\n[dns]\nworkers = 1\n",
+    )
 }
 
 #[tokio::test]
 async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
-    let (provider, signer) = (Provider::open(), Signer::new());
+    let provider = Provider::open();
+    let signer = Signer::new();
     let cases = cases(&provider, &signer);
     let mut world = draft();
     for case in &cases {
@@ -155,7 +249,13 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
     let mut coded_feeds = Vec::new();
     for name in ["hole", "half-a-delta", "less-codes"] {
         let feed = CategoryFeed::publish(&provider, name, &coded(name, NAMES));
-        world = world.feed(Feed::new("gambling").categories(&CODES).called(name).format("category-feed").fetched_from(&feed.url()));
+        world = world.feed(
+            Feed::new("gambling")
+                .categories(&CODES)
+                .called(name)
+                .format("category-feed")
+                .fetched_from(&feed.url()),
+        );
         coded_feeds.push(feed);
     }
     let world = world.start().await;
@@ -163,13 +263,30 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
         world.toggle("home", slug, Block).await;
     }
     let names: Vec<(&str, &str)> = cases.iter().map(|case| (case.name, case.gate)).collect();
-    let all = [&names[..], &[("hole", "sequence"), ("half-a-delta", "compression"), ("less-codes", "shrink")]].concat();
+    let all = [
+        &names[..],
+        &[
+            ("hole", "sequence"),
+            ("half-a-delta", "compression"),
+            ("less-codes", "shrink"),
+        ],
+    ]
+    .concat();
 
     let events = Events::listen(&world.api).await;
     let home = world.line("127.0.7.9");
-    let mut asked: Vec<_> = cases.iter().map(|case| expected(&case.never_blocked, FREE)).collect();
-    asked.extend(all.iter().map(|(name, _)| expected(&format!("www.n0.{name}.example"), "blocked: gambling")));
-    asked.extend(all.iter().map(|(name, _)| expected(&format!("nobody-lists.{name}.example"), FREE)));
+    let mut asked: Vec<_> = cases
+        .iter()
+        .map(|case| expected(&case.never_blocked, FREE))
+        .collect();
+    asked.extend(
+        all.iter()
+            .map(|(name, _)| expected(&format!("www.n0.{name}.example"), "blocked: gambling")),
+    );
+    asked.extend(
+        all.iter()
+            .map(|(name, _)| expected(&format!("nobody-lists.{name}.example"), FREE)),
+    );
     let mut before = Vec::new();
     for (name, _) in &all {
         let feed = state(&world, name).await;
@@ -178,17 +295,23 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
     }
     let load = Load::on(&home, asked);
     for _ in 0..7 {
-        assert_eq!(home.ask("www.n39.shrunk.example. A").await, "blocked: gambling");
+        assert_eq!(
+            home.ask("www.n39.shrunk.example. A").await,
+            "blocked: gambling"
+        );
     }
 
     for case in &cases {
         match case.name {
-            // What was published beside the list stays, as it does where somebody else puts another list there.
+            // What was published beside the list stays, as it does where somebody else puts another
+            // list there.
             "checksum" | "signature" => provider.answer(&case.file, (case.broken)(case.name)),
             _ => publish(&provider, &signer, case, (case.broken)(case.name)),
         }
     }
-    let [hole, half, less] = &mut coded_feeds[..] else { unreachable!() };
+    let [hole, half, less] = &mut coded_feeds[..] else {
+        unreachable!()
+    };
     hole.delta_behind_a_hole("broken.hole.example\t1\n");
     half.damaged_delta(&"broken.half-a-delta.example\t1\n".repeat(20));
     less.snapshot(&coded("less-codes", NAMES * 4 / 10));
@@ -199,66 +322,157 @@ async fn no_broken_version_is_ever_live_and_every_gate_is_told() {
     the_shrunk_ones_go_live_when_an_operator_says_so(&world, &events).await;
 
     for case in &cases {
-        publish(&provider, &signer, case, Page::of(if case.file.ends_with(".gz") { gzip(mended(case)) } else { mended(case).into() }));
+        publish(
+            &provider,
+            &signer,
+            case,
+            Page::of(if case.file.ends_with(".gz") {
+                gzip(mended(case))
+            } else {
+                mended(case).into()
+            }),
+        );
     }
     for feed in &mut coded_feeds {
         let name = feed.url().rsplit('/').nth(1).unwrap().to_owned();
         feed.snapshot(&(coded(&name, NAMES - 4) + &format!("mended.{name}.example\t1\n")));
     }
     for (name, _) in &all {
-        world.api.post(&format!("/v1/feeds/{name}/refresh"), json!({})).await.ok();
+        world
+            .api
+            .post(&format!("/v1/feeds/{name}/refresh"), json!({}))
+            .await
+            .ok();
         let question = format!("mended.{name}.example. A");
-        let is_live = async || home.ask(&question).await == "blocked: gambling" || *name == "shrunk" || *name == "less-codes";
+        let is_live = async || {
+            home.ask(&question).await == "blocked: gambling"
+                || *name == "shrunk"
+                || *name == "less-codes"
+        };
         eventually(&format!("{name} goes on"), DEALT_WITH_WITHIN, is_live).await;
     }
-    for (name, _) in all.iter().filter(|(name, _)| *name != "shrunk" && *name != "less-codes") {
+    for (name, _) in all
+        .iter()
+        .filter(|(name, _)| *name != "shrunk" && *name != "less-codes")
+    {
         let is_well = async || state(&world, name).await["alarm"].is_null();
         eventually(&format!("{name} is well"), DEALT_WITH_WITHIN, is_well).await;
         assert_eq!(state(&world, name).await["state"], "live", "{name}");
     }
     let asked = load.end().await;
-    println!("{} kinds of broken feed; {asked} queries meanwhile, none with a wrong verdict", all.len());
+    println!(
+        "{} kinds of broken feed; {asked} queries meanwhile, none with a wrong verdict",
+        all.len()
+    );
     assert!(asked > 100, "{asked} queries are no load");
 }
 
 fn mended(case: &Case) -> String {
-    let count = if case.name == "grown" { 3 * NAMES } else { NAMES };
+    let count = if case.name == "grown" {
+        3 * NAMES
+    } else {
+        NAMES
+    };
     listed(case.name, count) + &format!("mended.{}.example\n", case.name)
 }
 
-/// The way round the gates, for who has looked: what would change, the right version, and never what came damaged.
+/// The way round the gates, for who has looked: what would change, the right version, and never
+/// what came damaged.
 async fn the_shrunk_ones_go_live_when_an_operator_says_so(world: &World, events: &Events) {
-    let (home, api) = (world.line("127.0.7.9"), &world.api);
+    let home = world.line("127.0.7.9");
+    let api = &world.api;
     let what_if = api.get("/v1/feeds/shrunk/what-if").await.ok().json;
-    assert_eq!((&what_if["newly_blocked"], &what_if["newly_unblocked"]), (&json!({}), &json!({ "gambling": NAMES * 6 / 10 })));
+    assert_eq!(
+        (&what_if["newly_blocked"], &what_if["newly_unblocked"]),
+        (&json!({}), &json!({ "gambling": NAMES * 6 / 10 }))
+    );
     let touched = &what_if["queries_yesterday"];
-    assert_eq!((&touched["queries"], &touched["names"]), (&json!(7), &json!(1)), "{what_if:#}");
-    assert_eq!(touched["top"], json!([{ "name": "www.n39.shrunk.example", "queries": 7 }]));
+    assert_eq!(
+        (&touched["queries"], &touched["names"]),
+        (&json!(7), &json!(1)),
+        "{what_if:#}"
+    );
+    assert_eq!(
+        touched["top"],
+        json!([{ "name": "www.n39.shrunk.example", "queries": 7 }])
+    );
     let what_if = api.get("/v1/feeds/less-codes/what-if").await.ok().json;
-    assert_eq!(what_if["newly_unblocked"], json!({ "gambling": NAMES * 3 / 10, "adult": NAMES * 3 / 10 }), "{what_if:#}");
+    assert_eq!(
+        what_if["newly_unblocked"],
+        json!({ "gambling": NAMES * 3 / 10, "adult": NAMES * 3 / 10 }),
+        "{what_if:#}"
+    );
 
     let approve = async |feed: &str, version: Value| {
-        let body = if version.is_null() { json!({}) } else { json!({ "version": version }) };
+        let body = if version.is_null() {
+            json!({})
+        } else {
+            json!({ "version": version })
+        };
         api.post(&format!("/v1/feeds/{feed}/approve"), body).await
     };
     let another = approve("shrunk", json!("0123456789abcdef")).await;
-    assert_eq!((another.status, another.problem()), (409, "another_version"), "{}", another.text);
-    for damaged in ["truncated", "checksum", "signature", "failing", "binary", "hole"] {
+    assert_eq!(
+        (another.status, another.problem()),
+        (409, "another_version"),
+        "{}",
+        another.text
+    );
+    for damaged in [
+        "truncated",
+        "checksum",
+        "signature",
+        "failing",
+        "binary",
+        "hole",
+    ] {
         let refused = approve(damaged, Value::Null).await;
-        assert_eq!((refused.status, refused.problem()), (409, "not_approvable"), "{damaged}: {}", refused.text);
+        assert_eq!(
+            (refused.status, refused.problem()),
+            (409, "not_approvable"),
+            "{damaged}: {}",
+            refused.text
+        );
     }
     for feed in ["shrunk", "less-codes"] {
         let version = state(world, feed).await["refused"]["version"].clone();
         let live = approve(feed, version.clone()).await.ok().json;
-        assert_eq!((&live["version"], &live["state"], &live["refused"]), (&version, &json!("live"), &Value::Null), "{live:#}");
-        assert_eq!(home.ask(&format!("www.n39.{feed}.example. A")).await, FREE, "live when the approval returns");
-        assert_eq!(home.ask(&format!("www.n0.{feed}.example. A")).await, "blocked: gambling");
+        assert_eq!(
+            (&live["version"], &live["state"], &live["refused"]),
+            (&version, &json!("live"), &Value::Null),
+            "{live:#}"
+        );
+        assert_eq!(
+            home.ask(&format!("www.n39.{feed}.example. A")).await,
+            FREE,
+            "live when the approval returns"
+        );
+        assert_eq!(
+            home.ask(&format!("www.n0.{feed}.example. A")).await,
+            "blocked: gambling"
+        );
         events.heard("feed_approved", &[("feed", feed)]).await;
-        events.heard("feed_live", &[("feed", feed), ("version", version.as_str().unwrap())]).await;
-        let audit = api.get(&format!("/v1/audit?subject=feed:{feed}&order=newest")).await.ok().json;
+        events
+            .heard(
+                "feed_live",
+                &[("feed", feed), ("version", version.as_str().unwrap())],
+            )
+            .await;
+        let audit = api
+            .get(&format!("/v1/audit?subject=feed:{feed}&order=newest"))
+            .await
+            .ok()
+            .json;
         let row = &audit["records"][0];
-        assert_eq!((&row["action"], &row["after"]["version"]), (&json!("approve"), &version), "{audit:#}");
+        assert_eq!(
+            (&row["action"], &row["after"]["version"]),
+            (&json!("approve"), &version),
+            "{audit:#}"
+        );
         assert_eq!(row["before"]["refused"]["gate"], "shrink", "{audit:#}");
-        assert!(row["actor"].as_str().unwrap().starts_with("key:"), "{audit:#}");
+        assert!(
+            row["actor"].as_str().unwrap().starts_with("key:"),
+            "{audit:#}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Changes as a provider publishes them by the second: rows, not lists; live at once, without a build; folded when nobody waits.
+//! Changes as a provider publishes them by the second: rows, not lists; live at once, without a
+//! build; folded when nobody waits.
 
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
@@ -31,7 +32,13 @@ fn come(delta: usize, number: usize) -> String {
 fn rows(delta: usize) -> String {
     let mut rows = String::new();
     for number in 0..ROWS / 2 {
-        writeln!(rows, "+{}\t1\n-{}", come(delta, number), gone(delta, number)).unwrap();
+        writeln!(
+            rows,
+            "+{}\t1\n-{}",
+            come(delta, number),
+            gone(delta, number)
+        )
+        .unwrap();
     }
     rows
 }
@@ -42,10 +49,18 @@ async fn ask(line: &Line, name: &str) -> String {
 
 /// Each side of a delta, before it or after it: two names that came, two that went.
 async fn has_delta(line: &Line, delta: usize, is_there: bool) {
-    let (came, went) = if is_there { ("blocked: gambling", FREE) } else { (FREE, "blocked: gambling") };
+    let (came, went) = if is_there {
+        ("blocked: gambling", FREE)
+    } else {
+        (FREE, "blocked: gambling")
+    };
     for number in [0, ROWS / 2 - 1] {
         assert_eq!(ask(line, &come(delta, number)).await, came, "delta {delta}");
-        assert_eq!(ask(line, &format!("www.{}", gone(delta, number))).await, went, "delta {delta}");
+        assert_eq!(
+            ask(line, &format!("www.{}", gone(delta, number))).await,
+            went,
+            "delta {delta}"
+        );
     }
 }
 
@@ -60,19 +75,39 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
     for number in 0..NAMES - DELTAS * ROWS / 2 {
         writeln!(first, "{}\t1", kept(number)).unwrap();
     }
-    for (delta, number) in (1..=DELTAS).flat_map(|delta| (0..ROWS / 2).map(move |number| (delta, number))) {
+    for (delta, number) in
+        (1..=DELTAS).flat_map(|delta| (0..ROWS / 2).map(move |number| (delta, number)))
+    {
         writeln!(first, "{}\t1", gone(delta, number)).unwrap();
     }
     let mut published = CategoryFeed::publish(&provider, "provider", &first);
-    let feed = Feed::new("gambling").categories(&[("1", "gambling")]).format("category-feed").fetched_from(&published.url());
-    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77)).config("[dns]\nworkers = 1\n").feed(feed).start().await;
+    let feed = Feed::new("gambling")
+        .categories(&[("1", "gambling")])
+        .format("category-feed")
+        .fetched_from(&published.url());
+    let world = World::where_every_name_is(Ipv4Addr::new(192, 0, 2, 77))
+        .config("[dns]\nworkers = 1\n")
+        .feed(feed)
+        .start()
+        .await;
     world.toggle("home", "gambling", Block).await;
     let home = world.line("127.0.7.9");
     let begun = lists(&world).await;
-    assert_eq!((&begun["names"], &begun["overlay_entries"]), (&NAMES.into(), &0.into()));
-    let steady = (0..50).map(|number| (format!("{}. A", kept(number * 100)), "blocked: gambling".to_owned()));
-    let steady: Vec<_> = steady.chain((0..50).map(|number| (format!("free{number}.list.example. A"), FREE.to_owned()))).collect();
-    let (mut load, mut asked) = (Load::on(&home, steady.clone()), 0);
+    assert_eq!(
+        (&begun["names"], &begun["overlay_entries"]),
+        (&NAMES.into(), &0.into())
+    );
+    let steady = (0..50).map(|number| {
+        (
+            format!("{}. A", kept(number * 100)),
+            "blocked: gambling".to_owned(),
+        )
+    });
+    let steady: Vec<_> = steady
+        .chain((0..50).map(|number| (format!("free{number}.list.example. A"), FREE.to_owned())))
+        .collect();
+    let mut load = Load::on(&home, steady.clone());
+    let mut asked = 0;
 
     let mut folded = 0;
     for delta in 1..=DELTAS {
@@ -80,15 +115,33 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
         let before = lists(&world).await;
         provider.requests();
         published.delta(&rows(delta));
-        let took = eventually("the change is live", PATIENCE, async || ask(&home, &come(delta, 7)).await == "blocked: gambling").await;
+        let took = eventually("the change is live", PATIENCE, async || {
+            ask(&home, &come(delta, 7)).await == "blocked: gambling"
+        })
+        .await;
         let path = published.delta_path();
-        let fetches = provider.requests().iter().filter(|request| request.path == path).count();
-        assert_eq!(fetches, 1, "its rows are fetched once, and the first verdict after that is the new one");
+        let fetches = provider
+            .requests()
+            .iter()
+            .filter(|request| request.path == path)
+            .count();
+        assert_eq!(
+            fetches, 1,
+            "its rows are fetched once, and the first verdict after that is the new one"
+        );
         has_delta(&home, delta, true).await;
         let after = lists(&world).await;
         if after["base_generation"] == before["base_generation"] {
-            assert_eq!(after["parent"], before["generation"], "it stands on what was live: {after:#}");
-            assert!(after["overlay_entries"].as_u64() >= before["overlay_entries"].as_u64().map(|before| before + ROWS as u64 / 2));
+            assert_eq!(
+                after["parent"], before["generation"],
+                "it stands on what was live: {after:#}"
+            );
+            assert!(
+                after["overlay_entries"].as_u64()
+                    >= before["overlay_entries"]
+                        .as_u64()
+                        .map(|before| before + ROWS as u64 / 2)
+            );
         } else {
             folded += 1;
         }
@@ -102,7 +155,11 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
             asked += load.end().await;
             let generation = lists(&world).await["generation"].clone();
             world.daemon.restart().await;
-            assert_eq!(lists(&world).await["generation"], generation, "what was live is what is opened");
+            assert_eq!(
+                lists(&world).await["generation"],
+                generation,
+                "what was live is what is opened"
+            );
             load = Load::on(&home, steady.clone());
             for delta in 1..=delta {
                 has_delta(&home, delta, true).await;
@@ -112,7 +169,8 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
     }
     let is_folded = async || {
         let now = lists(&world).await;
-        now["base_generation"] != begun["base_generation"] && now["overlay_entries"].as_u64() < Some(50_000)
+        now["base_generation"] != begun["base_generation"]
+            && now["overlay_entries"].as_u64() < Some(50_000)
     };
     eventually("the overlay is folded into a new base", PATIENCE, is_folded).await;
     for delta in 1..=DELTAS {
@@ -120,10 +178,24 @@ async fn ten_thousand_changed_rows_become_live_and_no_list_is_built() {
     }
     let kept = world.api.get("/v1/lists/generations").await.ok().json;
     let kept = kept["generations"].as_array().unwrap();
-    assert!(kept.len() > DELTAS, "every version is there to go back to: {kept:#?}");
-    let built = world.daemon.complaints().lines().filter(|line| line.contains("new lists are live")).count();
-    assert_eq!(built, 1, "only the first lists were built; {folded} folds came between two deltas");
-    println!("{} queries meanwhile, none with a wrong verdict", asked + load.end().await);
+    assert!(
+        kept.len() > DELTAS,
+        "every version is there to go back to: {kept:#?}"
+    );
+    let built = world
+        .daemon
+        .complaints()
+        .lines()
+        .filter(|line| line.contains("new lists are live"))
+        .count();
+    assert_eq!(
+        built, 1,
+        "only the first lists were built; {folded} folds came between two deltas"
+    );
+    println!(
+        "{} queries meanwhile, none with a wrong verdict",
+        asked + load.end().await
+    );
     world.daemon.restart().await;
     assert_eq!(lists(&world).await["names"], NAMES);
     for delta in 1..=DELTAS {

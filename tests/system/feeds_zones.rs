@@ -1,4 +1,5 @@
-//! Response policy zones from real primaries, in the running daemon: told by NOTIFY, live at once, every action on the wire.
+//! Response policy zones from real primaries, in the running daemon: told by NOTIFY, live at once,
+//! every action on the wire.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +7,8 @@ use serde_json::json;
 
 use crate::world::{KEY, Kind, Line, Primary, SECRET, World, ZONE, Zone, eventually, row};
 
-/// Long for what a NOTIFY tells at once, short beside the hour after which the primary is asked without one.
+/// Long for what a NOTIFY tells at once, short beside the hour after which the primary is asked
+/// without one.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long somebody waits whose query is dropped.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -50,28 +52,61 @@ async fn every_action_is_on_the_wire(home: &Line) {
     assert_eq!(blocked("nxdomain.site.example. A").await, nxdomain);
     assert_eq!(blocked("x.nxdomain.site.example. AAAA").await, nxdomain);
     let nodata = home.reply("nodata.site.example. A").await.unwrap();
-    assert_eq!((nodata.code().to_string().as_str(), nodata.answer_lines()), ("No Error", Vec::new()));
-    assert_eq!(home.with_patience(SILENCE).ask("drop.site.example. A").await, "silence");
+    assert_eq!(
+        (nodata.code().to_string().as_str(), nodata.answer_lines()),
+        ("No Error", Vec::new())
+    );
+    assert_eq!(
+        home.with_patience(SILENCE)
+            .ask("drop.site.example. A")
+            .await,
+        "silence"
+    );
     let truncated = home.reply("tcp-only.site.example. A").await.unwrap();
-    assert!(truncated.is_truncated() && truncated.answer_lines().is_empty(), "{truncated:?}");
-    assert_eq!(home.over_tcp().ask("tcp-only.site.example. A").await, "192.0.2.7");
+    assert!(
+        truncated.is_truncated() && truncated.answer_lines().is_empty(),
+        "{truncated:?}"
+    );
+    assert_eq!(
+        home.over_tcp().ask("tcp-only.site.example. A").await,
+        "192.0.2.7"
+    );
     let lines = async |question: &str| home.reply(question).await.unwrap().answer_lines();
-    assert_eq!(lines("local.site.example. A").await, ["local.site.example. A 192.0.2.80"]);
-    assert_eq!(lines("local.site.example. TXT").await, ["local.site.example. TXT why it is so"]);
+    assert_eq!(
+        lines("local.site.example. A").await,
+        ["local.site.example. A 192.0.2.80"]
+    );
+    assert_eq!(
+        lines("local.site.example. TXT").await,
+        ["local.site.example. TXT why it is so"]
+    );
     assert!(lines("local.site.example. AAAA").await.is_empty());
-    assert_eq!(lines("alias.site.example. A").await[0], "alias.site.example. CNAME garden.site.example.");
+    assert_eq!(
+        lines("alias.site.example. A").await[0],
+        "alias.site.example. CNAME garden.site.example."
+    );
     assert_eq!(blocked("a.below.site.example. A").await, nxdomain);
     assert_eq!(home.ask("below.site.example. A").await, "192.0.2.7");
     assert_eq!(home.ask("passed.below.site.example. A").await, "192.0.2.7");
     assert_eq!(blocked("evil.site.example. A").await, nxdomain);
-    assert_eq!(lines("moved.site.example. A").await, ["moved.site.example. A 192.0.2.81"]);
+    assert_eq!(
+        lines("moved.site.example. A").await,
+        ["moved.site.example. A 192.0.2.81"]
+    );
     assert_eq!(home.ask("free.site.example. A").await, "192.0.2.7");
 }
 
 async fn a_zone_is_followed_by_notify(kind: Kind) {
-    let world = World::with_zone(SITE).config("[dns]\nworkers = 1\n[lists]\napi_allow_private = true\n").start().await;
-    let (home, port) = (world.line("127.0.7.9"), world.daemon.doors().dns().port());
-    let zone = Zone { serial: 7, rows: rules() };
+    let world = World::with_zone(SITE)
+        .config("[dns]\nworkers = 1\n[lists]\napi_allow_private = true\n")
+        .start()
+        .await;
+    let home = world.line("127.0.7.9");
+    let port = world.daemon.doors().dns().port();
+    let zone = Zone {
+        serial: 7,
+        rows: rules(),
+    };
     let mut primary = tokio::task::block_in_place(|| Primary::telling(port, kind, zone));
     let definition = json!({
         "name": "zone",
@@ -84,19 +119,43 @@ async fn a_zone_is_followed_by_notify(kind: Kind) {
         "tsig": { "name": KEY, "algorithm": "hmac-sha256", "secret": SECRET },
     });
     world.api.post("/v1/feeds", definition).await.ok();
-    eventually("the zone is live", PATIENCE, async || home.ask("nxdomain.site.example. A").await.starts_with("blocked: ")).await;
+    eventually("the zone is live", PATIENCE, async || {
+        home.ask("nxdomain.site.example. A")
+            .await
+            .starts_with("blocked: ")
+    })
+    .await;
     every_action_is_on_the_wire(&home).await;
 
     let mut took = Vec::new();
     for number in 0..5 {
-        let (new, old) = (format!("new{number}.site.example"), format!("new{}.site.example", number - 1));
-        assert_eq!(home.ask(&format!("{new}. A")).await, "192.0.2.7", "in the cache from now on");
-        let gone = if number > 0 { vec![row(&old, "CNAME", ".")] } else { Vec::new() };
+        let (new, old) = (
+            format!("new{number}.site.example"),
+            format!("new{}.site.example", number - 1),
+        );
+        assert_eq!(
+            home.ask(&format!("{new}. A")).await,
+            "192.0.2.7",
+            "in the cache from now on"
+        );
+        let gone = if number > 0 {
+            vec![row(&old, "CNAME", ".")]
+        } else {
+            Vec::new()
+        };
         tokio::task::block_in_place(|| primary.change(&gone, &[row(&new, "CNAME", ".")]));
-        let is_live = async || home.ask(&format!("{new}. A")).await.starts_with("blocked: ");
+        let is_live = async || {
+            home.ask(&format!("{new}. A"))
+                .await
+                .starts_with("blocked: ")
+        };
         took.push(eventually("the rule is live", PATIENCE, is_live).await);
         if number > 0 {
-            assert_eq!(home.ask(&format!("{old}. A")).await, "192.0.2.7", "what is no rule any more is free");
+            assert_eq!(
+                home.ask(&format!("{old}. A")).await,
+                "192.0.2.7",
+                "what is no rule any more is free"
+            );
         }
     }
     println!("{kind:?}: from the update at the primary to the verdict: {took:?}");
@@ -105,7 +164,11 @@ async fn a_zone_is_followed_by_notify(kind: Kind) {
     assert!(feed["alarm"].is_null(), "{feed:#}");
     assert!(!feed.to_string().contains(SECRET), "{feed:#}");
     world.daemon.restart().await;
-    assert!(home.ask("new4.site.example. A").await.starts_with("blocked: "));
+    assert!(
+        home.ask("new4.site.example. A")
+            .await
+            .starts_with("blocked: ")
+    );
     every_action_is_on_the_wire(&home).await;
 }
 

@@ -1,4 +1,5 @@
-//! Who is asking: households by network, devices by address or by the MAC address their router adds.
+//! Who is asking: households by network, devices by address or by the MAC address their router
+//! adds.
 
 use crate::world::{Switch::*, World};
 
@@ -26,24 +27,51 @@ async fn the_most_specific_network_wins() {
     assert_eq!(ask("127.0.8.1").await, "192.0.2.7");
     assert_eq!(ask("127.0.7.1").await, "blocked: gambling");
     assert_eq!(ask("127.0.7.64").await, "192.0.2.7");
-    world.api.delete("/v1/households/flat/networks/127.0.7.64%2F32").await.ok();
+    world
+        .api
+        .delete("/v1/households/flat/networks/127.0.7.64%2F32")
+        .await
+        .ok();
     assert_eq!(ask("127.0.7.64").await, "blocked: gambling");
     world.api.delete("/v1/households/house").await.ok();
-    assert_eq!(ask("127.0.7.64").await, "192.0.2.7", "the street's rules from now on");
+    assert_eq!(
+        ask("127.0.7.64").await,
+        "192.0.2.7",
+        "the street's rules from now on"
+    );
 }
 
 #[tokio::test]
 async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
     let world = world("").await;
     world.device("house", "phone", ("mac", PHONE)).await;
-    world.toggle_device("house", "phone", "gambling", Block).await;
+    world
+        .toggle_device("house", "phone", "gambling", Block)
+        .await;
     let router = world.line("127.0.7.1");
     assert_eq!(router.ask("bets.example. A").await, "192.0.2.7");
-    assert_eq!(router.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling");
-    assert_eq!(router.with_mac_as_text(PHONE).ask("bets.example. A").await, "blocked: gambling");
-    assert_eq!(router.with_mac("02:00:5e:00:53:99").ask("bets.example. A").await, "192.0.2.7", "a device nobody named is its household's");
     assert_eq!(
-        world.line("127.0.8.1").with_mac(PHONE).ask("bets.example. A").await,
+        router.with_mac(PHONE).ask("bets.example. A").await,
+        "blocked: gambling"
+    );
+    assert_eq!(
+        router.with_mac_as_text(PHONE).ask("bets.example. A").await,
+        "blocked: gambling"
+    );
+    assert_eq!(
+        router
+            .with_mac("02:00:5e:00:53:99")
+            .ask("bets.example. A")
+            .await,
+        "192.0.2.7",
+        "a device nobody named is its household's"
+    );
+    assert_eq!(
+        world
+            .line("127.0.8.1")
+            .with_mac(PHONE)
+            .ask("bets.example. A")
+            .await,
         "192.0.2.7",
         "another household's device is nobody here"
     );
@@ -53,54 +81,111 @@ async fn inside_a_household_a_mac_address_in_octets_or_text_picks_the_device() {
 async fn outside_of_every_household_only_a_trusted_peer_may_say_who_asks() {
     let world = world("\"127.1.0.5/32\"").await;
     world.device("house", "phone", ("mac", PHONE)).await;
-    world.toggle_device("house", "phone", "gambling", Block).await;
-    let (proxy, stranger) = (world.line("127.1.0.5"), world.line("127.1.0.6"));
-    assert_eq!(proxy.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling");
+    world
+        .toggle_device("house", "phone", "gambling", Block)
+        .await;
+    let proxy = world.line("127.1.0.5");
+    let stranger = world.line("127.1.0.6");
+    assert_eq!(
+        proxy.with_mac(PHONE).ask("bets.example. A").await,
+        "blocked: gambling"
+    );
     assert_eq!(proxy.ask("bets.example. A").await, "192.0.2.7");
     let dropped = || world.api.metric("ox_protect_identities_dropped_total");
     let before = dropped().await;
-    assert_eq!(stranger.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(
+        stranger.with_mac(PHONE).ask("bets.example. A").await,
+        "192.0.2.7"
+    );
     assert!(dropped().await > before, "what is dropped is counted");
     // A second household claims the same address: now it names nobody.
     world.device("flat", "clone", ("mac", PHONE)).await;
-    assert_eq!(proxy.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(
+        proxy.with_mac(PHONE).ask("bets.example. A").await,
+        "192.0.2.7"
+    );
 }
 
 #[tokio::test]
 async fn ids_of_devices_never_leave_the_house() {
     let world = world("").await;
-    world.line("127.0.7.1").with_mac(PHONE).ask("bets.example. A").await;
+    world
+        .line("127.0.7.1")
+        .with_mac(PHONE)
+        .ask("bets.example. A")
+        .await;
     assert!(world.internet.tally().queries() > 0);
-    assert!(!world.internet.tally().edns_options().contains(&65001), "an authority saw a MAC address");
+    assert!(
+        !world.internet.tally().edns_options().contains(&65001),
+        "an authority saw a MAC address"
+    );
 }
 
 #[tokio::test]
 async fn a_device_known_by_its_address_stays_blocked_whatever_mac_it_asserts() {
     let world = world("\"127.0.0.0/8\"").await;
     world.toggle("house", "gambling", Block).await;
-    world.device("house", "tablet", ("address", "127.0.7.10")).await;
+    world
+        .device("house", "tablet", ("address", "127.0.7.10"))
+        .await;
     world.device("house", "laptop", ("mac", PHONE)).await;
-    world.toggle_device("house", "laptop", "gambling", Allow).await;
+    world
+        .toggle_device("house", "laptop", "gambling", Allow)
+        .await;
     let tablet = world.line("127.0.7.10");
-    for line in [tablet.clone(), tablet.with_mac(PHONE), tablet.with_mac("02:00:5e:00:53:99"), tablet.with_mac_as_text(PHONE)] {
+    for line in [
+        tablet.clone(),
+        tablet.with_mac(PHONE),
+        tablet.with_mac("02:00:5e:00:53:99"),
+        tablet.with_mac_as_text(PHONE),
+    ] {
         assert_eq!(line.ask("bets.example. A").await, "blocked: gambling");
-        assert_eq!(line.over_tcp().ask("bets.example. A").await, "blocked: gambling");
+        assert_eq!(
+            line.over_tcp().ask("bets.example. A").await,
+            "blocked: gambling"
+        );
     }
     let router = world.line("127.0.7.1");
-    assert_eq!(router.with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7", "the router's word picks the laptop");
+    assert_eq!(
+        router.with_mac(PHONE).ask("bets.example. A").await,
+        "192.0.2.7",
+        "the router's word picks the laptop"
+    );
     world.toggle("house", "gambling", Allow).await;
     world.own_name("house", "www.example", Block).await;
-    world.toggle_device("house", "laptop", "gambling", Block).await;
+    world
+        .toggle_device("house", "laptop", "gambling", Block)
+        .await;
     assert_eq!(tablet.ask("bets.example. A").await, "192.0.2.7");
-    assert_eq!(tablet.with_mac(PHONE).ask("bets.example. A").await, "blocked: gambling", "what it asserts adds its own");
+    assert_eq!(
+        tablet.with_mac(PHONE).ask("bets.example. A").await,
+        "blocked: gambling",
+        "what it asserts adds its own"
+    );
 }
 
 #[tokio::test]
 async fn of_two_macs_in_one_query_the_first_one_holds() {
     let world = world("").await;
     world.device("house", "phone", ("mac", PHONE)).await;
-    world.toggle_device("house", "phone", "gambling", Block).await;
+    world
+        .toggle_device("house", "phone", "gambling", Block)
+        .await;
     let router = world.line("127.0.7.1");
-    assert_eq!(router.with_mac(PHONE).with_mac("02:00:5e:00:53:99").ask("bets.example. A").await, "blocked: gambling");
-    assert_eq!(router.with_mac("02:00:5e:00:53:99").with_mac(PHONE).ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(
+        router
+            .with_mac(PHONE)
+            .with_mac("02:00:5e:00:53:99")
+            .ask("bets.example. A")
+            .await,
+        "blocked: gambling"
+    );
+    assert_eq!(
+        router
+            .with_mac("02:00:5e:00:53:99")
+            .with_mac(PHONE)
+            .ask("bets.example. A")
+            .await,
+        "192.0.2.7"
+    );
 }

@@ -1,4 +1,5 @@
-//! Promises of the whole, kept by the real program in a simulated Internet. One file a theme, one test a promise.
+//! Promises of the whole, kept by the real program in a simulated Internet. One file a theme, one
+//! test a promise.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]

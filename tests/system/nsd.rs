@@ -1,4 +1,5 @@
-//! The tour of the README against NSD, a real authority server: root, top-level domain and zones on one loopback address.
+//! The tour of the README against NSD, a real authority server: root, top-level domain and zones on
+//! one loopback address.
 
 use std::{
     net::{TcpListener, UdpSocket},
@@ -26,20 +27,32 @@ impl Drop for Nsd {
 fn free_port() -> u16 {
     let tcp = TcpListener::bind((ADDRESS, 0)).unwrap();
     let port = tcp.local_addr().unwrap().port();
-    UdpSocket::bind((ADDRESS, port)).map(|_| port).unwrap_or_else(|_| free_port())
+    UdpSocket::bind((ADDRESS, port))
+        .map(|_| port)
+        .unwrap_or_else(|_| free_port())
 }
 
 fn start(folder: &Path, port: u16) -> Nsd {
     let soa = "3600 SOA ns.nsd.example. hostmaster.nsd.example. 1 3600 600 86400 60";
     let zones = [
-        (".", format!(". {soa}\n. 3600 NS ns.nsd.example.\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\n")),
+        (
+            ".",
+            format!(
+                ". {soa}\n. 3600 NS ns.nsd.example.\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\n"
+            ),
+        ),
         (
             "example.",
             format!(
                 "example. {soa}\nexample. 3600 NS ns.nsd.example.\nns.nsd.example. 3600 A {ADDRESS}\nbets.example. 3600 NS ns.nsd.example.\nnews.example. 3600 NS ns.nsd.example.\n"
             ),
         ),
-        ("bets.example.", format!("bets.example. {soa}\nbets.example. 3600 NS ns.nsd.example.\nbets.example. 60 A 192.0.2.10\n")),
+        (
+            "bets.example.",
+            format!(
+                "bets.example. {soa}\nbets.example. 3600 NS ns.nsd.example.\nbets.example. 60 A 192.0.2.10\n"
+            ),
+        ),
         (
             "news.example.",
             format!(
@@ -61,7 +74,12 @@ fn start(folder: &Path, port: u16) -> Nsd {
     }
     std::fs::write(folder.join("nsd.conf"), config).unwrap();
     let log = std::fs::File::create(folder.join("nsd.log")).unwrap();
-    let child = Command::new(NSD).args(["-d", "-c", &path("nsd.conf")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+    let child = Command::new(NSD)
+        .args(["-d", "-c", &path("nsd.conf")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn();
     Nsd(child.unwrap_or_else(|error| panic!("{NSD}, which `make test` installs: {error}")))
 }
 
@@ -70,21 +88,53 @@ async fn the_tour_works_against_a_real_authority() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let _nsd = start(folder.path(), port);
-    let authority = line("127.0.7.9").to(format!("{ADDRESS}:{port}").parse().unwrap()).with_patience(Duration::from_millis(300));
-    eventually("NSD answers", Duration::from_secs(20), async || authority.ask("bets.example. A").await == "192.0.2.10").await;
+    let authority = line("127.0.7.9")
+        .to(format!("{ADDRESS}:{port}").parse().unwrap())
+        .with_patience(Duration::from_millis(300));
+    eventually("NSD answers", Duration::from_secs(20), async || {
+        authority.ask("bets.example. A").await == "192.0.2.10"
+    })
+    .await;
     let hints = folder.path().join("hints");
-    std::fs::write(&hints, format!(". 3600000 NS ns.nsd.example.\nns.nsd.example. 3600000 A {ADDRESS}\n")).unwrap();
-    let recursion = format!("[recursion]\nroot_hints = \"{}\"\nauthority_port = {port}\n", hints.display());
-    let world = World::draft(Internet::new()).listing("gambling", "bets.example").config(&recursion).start().await;
-    world.device("home", "phone", ("address", "127.0.7.10")).await;
-    let (home, phone) = (world.line("127.0.7.9"), world.line("127.0.7.10"));
+    std::fs::write(
+        &hints,
+        format!(". 3600000 NS ns.nsd.example.\nns.nsd.example. 3600000 A {ADDRESS}\n"),
+    )
+    .unwrap();
+    let recursion = format!(
+        "[recursion]\nroot_hints = \"{}\"\nauthority_port = {port}\n",
+        hints.display()
+    );
+    let world = World::draft(Internet::new())
+        .listing("gambling", "bets.example")
+        .config(&recursion)
+        .start()
+        .await;
+    world
+        .device("home", "phone", ("address", "127.0.7.10"))
+        .await;
+    let home = world.line("127.0.7.9");
+    let phone = world.line("127.0.7.10");
     assert_eq!(phone.ask("bets.example. A").await, "192.0.2.10");
     assert_eq!(phone.ask("lucky.news.example. A").await, "192.0.2.10");
-    world.toggle_device("home", "phone", "gambling", Block).await;
+    world
+        .toggle_device("home", "phone", "gambling", Block)
+        .await;
     assert_eq!(phone.ask("bets.example. A").await, "blocked: gambling");
-    assert_eq!(phone.ask("lucky.news.example. A").await, "blocked: gambling");
+    assert_eq!(
+        phone.ask("lucky.news.example. A").await,
+        "blocked: gambling"
+    );
     assert_eq!(home.ask("bets.example. A").await, "192.0.2.10");
-    let explained = world.api.get("/v1/explain?name=lucky.news.example&household=home&device=phone").await.ok().json;
-    assert_eq!((&explained["verdict"], &explained["hop"]["name"]), (&"block".into(), &"bets.example".into()));
+    let explained = world
+        .api
+        .get("/v1/explain?name=lucky.news.example&household=home&device=phone")
+        .await
+        .ok()
+        .json;
+    assert_eq!(
+        (&explained["verdict"], &explained["hop"]["name"]),
+        (&"block".into(), &"bets.example".into())
+    );
     assert_eq!(home.ask("absent.news.example. A").await, "NXDOMAIN");
 }

@@ -1,4 +1,5 @@
-//! Authorities that understand less than they should or need seconds, and what an operator sets for the answers of all: seen by a client.
+//! Authorities that understand less than they should or need seconds, and what an operator sets for
+//! the answers of all: seen by a client.
 
 use std::time::Duration;
 
@@ -10,18 +11,44 @@ const NAMES: &str = "marvellous 60 A 192.0.2.1\nwonderful 60 A 192.0.2.2";
 async fn authorities_that_understand_less_are_asked_more_plainly() {
     let zone = |kind: &str| (format!("{kind}.example"), NAMES.to_owned());
     let zones = ["small", "bare", "slow"].map(zone);
-    let world = World::draft(Internet::new().zones(zones.iter().map(|(apex, records)| (apex.as_str(), records.as_str())))).start().await;
-    world.internet.make("small.example.", &Behaviour::DeniesCapitals);
-    world.internet.make("bare.example.", &Behaviour::FailsOnOptions);
-    world.internet.make("slow.example.", &Behaviour::Delays(Duration::from_millis(2_200)));
+    let world = World::draft(
+        Internet::new().zones(
+            zones
+                .iter()
+                .map(|(apex, records)| (apex.as_str(), records.as_str())),
+        ),
+    )
+    .start()
+    .await;
+    world
+        .internet
+        .make("small.example.", &Behaviour::DeniesCapitals);
+    world
+        .internet
+        .make("bare.example.", &Behaviour::FailsOnOptions);
+    world.internet.make(
+        "slow.example.",
+        &Behaviour::Delays(Duration::from_millis(2_200)),
+    );
     let home = world.line("127.0.7.9");
     for kind in ["small", "bare", "slow"] {
-        assert_eq!(home.ask(&format!("marvellous.{kind}.example. A")).await, "192.0.2.1", "{kind}");
+        assert_eq!(
+            home.ask(&format!("marvellous.{kind}.example. A")).await,
+            "192.0.2.1",
+            "{kind}"
+        );
     }
     world.internet.forget_questions();
     for kind in ["small", "bare"] {
-        assert_eq!(home.ask(&format!("wonderful.{kind}.example. A")).await, "192.0.2.2", "{kind}");
-        let server = world.internet.servers_of(&format!("{kind}.example.")).swap_remove(0);
+        assert_eq!(
+            home.ask(&format!("wonderful.{kind}.example. A")).await,
+            "192.0.2.2",
+            "{kind}"
+        );
+        let server = world
+            .internet
+            .servers_of(&format!("{kind}.example."))
+            .swap_remove(0);
         assert_eq!(server.tally().queries(), 1, "{kind}: it is remembered");
     }
 }
@@ -29,9 +56,18 @@ async fn authorities_that_understand_less_are_asked_more_plainly() {
 #[tokio::test]
 async fn without_cookies_no_authority_sees_an_option() {
     for (config, options) in [("", &[10][..]), ("[recursion]\ncookies = false\n", &[])] {
-        let world = World::with_zone("a.example. 60 A 192.0.2.1").config(config).start().await;
-        assert_eq!(world.line("127.0.7.9").ask("a.example. A").await, "192.0.2.1");
-        assert!(world.internet.tally().edns_options().iter().eq(options), "{config:?}");
+        let world = World::with_zone("a.example. 60 A 192.0.2.1")
+            .config(config)
+            .start()
+            .await;
+        assert_eq!(
+            world.line("127.0.7.9").ask("a.example. A").await,
+            "192.0.2.1"
+        );
+        assert!(
+            world.internet.tally().edns_options().iter().eq(options),
+            "{config:?}"
+        );
     }
 }
 
@@ -52,8 +88,16 @@ async fn bounds_on_ttls_are_those_of_the_configuration() {
         ("b.example. MX", 60),
     ] {
         let message = home.reply(question).await.unwrap().message;
-        let ttls: Vec<u32> = message.answers.iter().chain(&message.authorities).map(|record| record.ttl).collect();
-        assert!(ttls.len() == 1 && (ttl_s - 5..=ttl_s).contains(&ttls[0]), "{question}: {ttls:?}");
+        let ttls: Vec<u32> = message
+            .answers
+            .iter()
+            .chain(&message.authorities)
+            .map(|record| record.ttl)
+            .collect();
+        assert!(
+            ttls.len() == 1 && (ttl_s - 5..=ttl_s).contains(&ttls[0]),
+            "{question}: {ttls:?}"
+        );
     }
 }
 
@@ -64,12 +108,21 @@ async fn a_public_name_leads_to_no_private_address() {
     let config = "[recursion]\nprivate_addresses = [\"192.168.0.0/16\"]\nprivate_domains = [\"home.a.example\"]\n";
     let world = World::with_zone(zone).config(config).start().await;
     let line = world.line("127.0.7.9");
-    for question in ["nas.a.example. A", "alias.a.example. A", "https.a.example. HTTPS", "mapped.a.example. AAAA"] {
+    for question in [
+        "nas.a.example. A",
+        "alias.a.example. A",
+        "https.a.example. HTTPS",
+        "mapped.a.example. AAAA",
+    ] {
         assert_eq!(line.ask(question).await, "NODATA", "{question}");
     }
     assert_eq!(line.ask("both.a.example. A").await, "192.0.2.2");
     assert_eq!(line.ask("home.a.example. A").await, "192.168.0.2");
-    assert!(line.ask("good.a.example. HTTPS").await.contains("192.0.2.1"));
+    assert!(
+        line.ask("good.a.example. HTTPS")
+            .await
+            .contains("192.0.2.1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,12 +130,29 @@ async fn a_trace_names_zone_and_question_of_each_server_that_failed() {
     let world = World::with_zone("a.example. 60 A 192.0.2.1").start().await;
     world.internet.make("a.example.", &Behaviour::Refuses);
     let config = world.daemon.config();
-    let output = ox_protect(&["resolve", "www.a.example", "--trace", "--config", config.to_str().unwrap()]);
+    let output = ox_protect(&[
+        "resolve",
+        "www.a.example",
+        "--trace",
+        "--config",
+        config.to_str().unwrap(),
+    ]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines: Vec<&str> = shown.lines().filter(|line| line.contains(" ms  ")).collect();
+    let lines: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains(" ms  "))
+        .collect();
     assert!(lines.iter().any(|line| line.contains("Refused")), "{shown}");
-    for line in lines.iter().filter(|line| !line.contains("is delegated by")) {
+    for line in lines
+        .iter()
+        .filter(|line| !line.contains("is delegated by"))
+    {
         assert!(line.contains("): "), "{line}");
     }
-    assert!(lines.iter().any(|line| line.contains("(a.example): www.a.example A: Code(Refused)")), "{shown}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("(a.example): www.a.example A: Code(Refused)")),
+        "{shown}"
+    );
 }

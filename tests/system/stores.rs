@@ -1,4 +1,5 @@
-//! The stores of a node: what becomes of them when the disk is full, a file is gone, a second daemon comes, or rows of the audit are taken away.
+//! The stores of a node: what becomes of them when the disk is full, a file is gone, a second
+//! daemon comes, or rows of the audit are taken away.
 
 use std::{
     fs,
@@ -22,8 +23,15 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount() -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("ox-protect-disk-").tempdir().unwrap().keep();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&folder).output();
+        let folder = tempfile::Builder::new()
+            .prefix("ox-protect-disk-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(&folder)
+            .output();
         let is_mounted = mounted.is_ok_and(|output| output.status.success());
         if !is_mounted {
             eprintln!("NOT RUN: no file system can be mounted here");
@@ -33,7 +41,11 @@ impl SmallDisk {
     }
 
     fn fill(&self) {
-        let mut filler = fs::File::options().create(true).append(true).open(self.0.join("filler")).unwrap();
+        let mut filler = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.0.join("filler"))
+            .unwrap();
         while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
     }
 
@@ -55,13 +67,22 @@ impl Drop for SmallDisk {
 
 /// A write that takes more than what is left in a journal.
 async fn write(world: &World) -> Answer {
-    world.api.household("home", json!({ "time_zone": "UTC", "external_ref": "x".repeat(100), "preset": "strict" })).await
+    world
+        .api
+        .household(
+            "home",
+            json!({ "time_zone": "UTC", "external_ref": "x".repeat(100), "preset": "strict" }),
+        )
+        .await
 }
 
 /// Tries to start a node that must refuse.
 fn serve(config: &Path) -> (bool, String) {
     let output = ox_protect(&["serve", "--config", config.to_str().unwrap()]);
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 fn store(world: &World) -> PathBuf {
@@ -69,17 +90,37 @@ fn store(world: &World) -> PathBuf {
 }
 
 fn sqlite(file: &Path, statements: &str) {
-    let output = Command::new("sqlite3").arg(file).arg(statements).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("sqlite3")
+        .arg(file)
+        .arg(statements)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]
 async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
-    let Some(disk) = SmallDisk::mount() else { return };
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").config(&disk.settings()).start().await;
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .config(&disk.settings())
+        .start()
+        .await;
     world.toggle("home", "gambling", Block).await;
     let events = Events::listen(&world.api).await;
-    assert_eq!(world.api.metric_of("ox_protect_store_writable", &[("store", "policy")]).await, 1.0);
+    assert_eq!(
+        world
+            .api
+            .metric_of("ox_protect_store_writable", &[("store", "policy")])
+            .await,
+        1.0
+    );
     disk.fill();
     let mut refused = 0;
     while refused < WRITES {
@@ -91,29 +132,65 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_no_longer() {
         assert_eq!((answer.status, answer.problem()), (500, "store_failed"));
         refused += 1;
     }
-    eventually("readiness is lost", NOTICED_WITHIN, async || world.api.get("/readyz").await.status == 503).await;
+    eventually("readiness is lost", NOTICED_WITHIN, async || {
+        world.api.get("/readyz").await.status == 503
+    })
+    .await;
     let not_ready = world.api.get("/readyz").await;
-    assert!(not_ready.problem() == "store_not_writable" && not_ready.text.contains("full"), "{}", not_ready.text);
-    assert_eq!((world.api.get("/readyz/dns").await.status, world.api.get("/healthz").await.status), (200, 200));
-    let metric = async || world.api.metric_of("ox_protect_store_writable", &[("store", "policy")]).await;
-    eventually("the metric says so", NOTICED_WITHIN, async || metric().await == 0.0).await;
+    assert!(
+        not_ready.problem() == "store_not_writable" && not_ready.text.contains("full"),
+        "{}",
+        not_ready.text
+    );
+    assert_eq!(
+        (
+            world.api.get("/readyz/dns").await.status,
+            world.api.get("/healthz").await.status
+        ),
+        (200, 200)
+    );
+    let metric = async || {
+        world
+            .api
+            .metric_of("ox_protect_store_writable", &[("store", "policy")])
+            .await
+    };
+    eventually("the metric says so", NOTICED_WITHIN, async || {
+        metric().await == 0.0
+    })
+    .await;
     events.heard("store_failing", &[]).await;
-    assert_eq!(world.line("127.0.7.9").ask("bets.example. A").await, "blocked: gambling");
+    assert_eq!(
+        world.line("127.0.7.9").ask("bets.example. A").await,
+        "blocked: gambling"
+    );
     disk.make_room();
     for _ in 0..WRITES {
         write(&world).await.ok();
     }
-    eventually("the node is ready again", NOTICED_WITHIN, async || world.api.get("/readyz").await.status == 200).await;
+    eventually("the node is ready again", NOTICED_WITHIN, async || {
+        world.api.get("/readyz").await.status == 200
+    })
+    .await;
     events.heard("store_writable", &[]).await;
-    eventually("the metric says so", NOTICED_WITHIN, async || metric().await == 1.0).await;
+    eventually("the metric says so", NOTICED_WITHIN, async || {
+        metric().await == 1.0
+    })
+    .await;
     world.toggle("home", "gambling", Allow).await;
-    assert_eq!(world.line("127.0.7.9").ask("bets.example. A").await, "192.0.2.7");
+    assert_eq!(
+        world.line("127.0.7.9").ask("bets.example. A").await,
+        "192.0.2.7"
+    );
     assert!(world.daemon.terminate().await.success());
 }
 
 #[tokio::test]
 async fn a_store_that_is_removed_under_the_node_takes_no_change() {
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .start()
+        .await;
     world.toggle("home", "gambling", Block).await;
     let events = Events::listen(&world.api).await;
     fs::remove_file(store(&world)).unwrap();
@@ -123,8 +200,15 @@ async fn a_store_that_is_removed_under_the_node_takes_no_change() {
     }
     events.heard("store_failing", &[]).await;
     let not_ready = world.api.get("/readyz").await;
-    assert!(not_ready.status == 503 && not_ready.text.contains("vanished"), "{}", not_ready.text);
-    assert_eq!(world.line("127.0.7.9").ask("bets.example. A").await, "blocked: gambling");
+    assert!(
+        not_ready.status == 503 && not_ready.text.contains("vanished"),
+        "{}",
+        not_ready.text
+    );
+    assert_eq!(
+        world.line("127.0.7.9").ask("bets.example. A").await,
+        "blocked: gambling"
+    );
     assert!(!store(&world).exists(), "nothing was made in its place");
     world.daemon.terminate().await;
     let (ok, complaint) = serve(&world.daemon.config());
@@ -133,32 +217,63 @@ async fn a_store_that_is_removed_under_the_node_takes_no_change() {
 
 #[tokio::test]
 async fn a_node_whose_store_was_emptied_does_not_start_unfiltered() {
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .start()
+        .await;
     assert!(world.daemon.terminate().await.success());
     let whole = fs::read(store(&world)).unwrap();
     fs::write(store(&world), "").unwrap();
     let (ok, complaint) = serve(&world.daemon.config());
-    assert!(!ok && complaint.contains("ox-protect.db is empty") && complaint.contains("--new-store"), "{complaint}");
+    assert!(
+        !ok && complaint.contains("ox-protect.db is empty") && complaint.contains("--new-store"),
+        "{complaint}"
+    );
     fs::remove_file(store(&world)).unwrap();
     // Without the markers, the key and the history, the lists still show it.
-    for name in ["ox-protect.db.node", "ox-protect.db.audit-key", "lists/store.node", "ox-protect-history.db"] {
+    for name in [
+        "ox-protect.db.node",
+        "ox-protect.db.audit-key",
+        "lists/store.node",
+        "ox-protect-history.db",
+    ] {
         let (ok, complaint) = serve(&world.daemon.config());
-        assert!(!ok && complaint.contains("ox-protect.db is missing"), "{complaint}");
+        assert!(
+            !ok && complaint.contains("ox-protect.db is missing"),
+            "{complaint}"
+        );
         fs::remove_file(world.folder().join(name)).unwrap();
     }
     let (ok, complaint) = serve(&world.daemon.config());
-    assert!(!ok && complaint.contains("ox-protect.db is missing") && complaint.contains("/lists/"), "{complaint}");
+    assert!(
+        !ok && complaint.contains("ox-protect.db is missing") && complaint.contains("/lists/"),
+        "{complaint}"
+    );
     fs::write(store(&world), whole).unwrap();
     world.daemon.restart().await;
-    assert_eq!(world.daemon.said().iter().filter(|line| line.starts_with("operator key: ")).count(), 1);
+    assert_eq!(
+        world
+            .daemon
+            .said()
+            .iter()
+            .filter(|line| line.starts_with("operator key: "))
+            .count(),
+        1
+    );
     assert_eq!(world.api.get("/v1/households/home").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_second_daemon_on_the_same_store_is_refused_and_commands_are_not() {
-    let world = World::with_zone("a.example. 60 A 192.0.2.1").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("a.example. 60 A 192.0.2.1")
+        .listing("gambling", "bets.example")
+        .start()
+        .await;
     let (ok, complaint) = serve(&world.daemon.config());
-    assert!(!ok && complaint.contains(&format!("process {}", world.daemon.id())), "{complaint}");
+    assert!(
+        !ok && complaint.contains(&format!("process {}", world.daemon.id())),
+        "{complaint}"
+    );
     let config = world.daemon.config();
     for command in [
         &["keys", "create"][..],
@@ -168,16 +283,27 @@ async fn a_second_daemon_on_the_same_store_is_refused_and_commands_are_not() {
         &["explain", "a.example", "--household", "home"],
     ] {
         let output = ox_protect(&[command, &["--config", config.to_str().unwrap()]].concat());
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    assert_eq!(world.line("127.0.7.9").ask("a.example. A").await, "192.0.2.1");
+    assert_eq!(
+        world.line("127.0.7.9").ask("a.example. A").await,
+        "192.0.2.1"
+    );
 }
 
 #[test]
 fn no_command_but_serve_makes_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.toml");
-    fs::write(&config, "[store]\nurl = \"sqlite:data/ox.db\"\n[lists]\ndirectory = \"lists\"\n").unwrap();
+    fs::write(
+        &config,
+        "[store]\nurl = \"sqlite:data/ox.db\"\n[lists]\ndirectory = \"lists\"\n",
+    )
+    .unwrap();
     for command in [
         &["keys", "create"][..],
         &["keys", "list"],
@@ -188,26 +314,47 @@ fn no_command_but_serve_makes_a_store() {
         &["audit", "acknowledge", "--note", "x"],
     ] {
         let output = ox_protect(&[command, &["--config", config.to_str().unwrap()]].concat());
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!output.status.success() && said.contains("data/ox.db") && said.contains("ox-protect serve"), "{command:?}: {said}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{command:?} made something");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            !output.status.success()
+                && said.contains("data/ox.db")
+                && said.contains("ox-protect serve"),
+            "{command:?}: {said}"
+        );
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "{command:?} made something"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_a_node_keeps_is_its_owners_alone() {
-    let world = World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await;
+    let world = World::with_zone("bets.example. 60 A 192.0.2.7")
+        .listing("gambling", "bets.example")
+        .start()
+        .await;
     world.toggle("home", "gambling", Block).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let mut files: Vec<PathBuf> =
-        ["", "-wal", "-shm", ".node", ".audit-key", ".lock"].map(|suffix| format!("{}{suffix}", store(&world).display()).into()).into();
+    let mut files: Vec<PathBuf> = ["", "-wal", "-shm", ".node", ".audit-key", ".lock"]
+        .map(|suffix| format!("{}{suffix}", store(&world).display()).into())
+        .into();
     files.push(world.folder().join("ox-protect-history.db"));
     let mut folders = vec![world.folder().join("lists")];
     while let Some(folder) = folders.pop() {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                files.push(path)
+            }
         }
     }
     for file in files {
@@ -219,33 +366,70 @@ async fn what_a_node_keeps_is_its_owners_alone() {
     world.daemon.restart().await;
     assert_eq!(mode(&store(&world)), 0o600);
     assert!(world.daemon.complaints().contains("its mode is 600 now"));
-    let is_root = fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| line.starts_with("Uid:\t0\t"));
-    assert_eq!(world.daemon.complaints().contains("running as root"), is_root);
+    let is_root = fs::read_to_string("/proc/self/status")
+        .unwrap()
+        .lines()
+        .any(|line| line.starts_with("Uid:\t0\t"));
+    assert_eq!(
+        world.daemon.complaints().contains("running as root"),
+        is_root
+    );
 }
 
 #[tokio::test]
 async fn rows_that_are_taken_from_the_audit_are_missed() {
     let hook = Hook::new().await;
-    let notices = format!("[notices]\nwebhook = \"{}\"\nsecret = \"sixteen octets or more\"\n", hook.url());
-    let world = World::with_zone("a.example. 60 A 192.0.2.1").listing("gambling", "bets.example").config(&notices).start().await;
+    let notices = format!(
+        "[notices]\nwebhook = \"{}\"\nsecret = \"sixteen octets or more\"\n",
+        hook.url()
+    );
+    let world = World::with_zone("a.example. 60 A 192.0.2.1")
+        .listing("gambling", "bets.example")
+        .config(&notices)
+        .start()
+        .await;
     for switch in [Block, Allow, Block, Allow] {
         world.toggle("home", "gambling", switch).await;
     }
     let config = world.daemon.config();
     let audit = |arguments: &[&str]| {
-        let output = ox_protect(&[&["audit"], arguments, &["--config", config.to_str().unwrap()]].concat());
-        (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        let output = ox_protect(
+            &[
+                &["audit"],
+                arguments,
+                &["--config", config.to_str().unwrap()],
+            ]
+            .concat(),
+        );
+        (
+            output.status.success(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
     };
     let verified = world.api.get("/v1/audit/verify").await.ok().json;
-    assert_eq!((&verified["is_whole"], &verified["signed"]), (&json!(true), &verified["rows"]));
+    assert_eq!(
+        (&verified["is_whole"], &verified["signed"]),
+        (&json!(true), &verified["rows"])
+    );
     let rows = verified["rows"].as_u64().unwrap();
     let (ok, head) = audit(&["head"]);
     assert!(ok && verified["signed_head"] == head.trim(), "{head}");
     assert!(audit(&["verify", "--head", head.trim()]).0);
     assert!(world.daemon.terminate().await.success());
     // At the end the head is in the log, and at the operator's.
-    let announced = hook.notices().into_iter().find(|notice| notice["kind"] == "audit_head").unwrap();
-    assert_eq!((&announced["head"], announced["sequence"].as_u64()), (&json!(head.trim()), Some(rows)));
+    let announced = hook
+        .notices()
+        .into_iter()
+        .find(|notice| notice["kind"] == "audit_head")
+        .unwrap();
+    assert_eq!(
+        (&announced["head"], announced["sequence"].as_u64()),
+        (&json!(head.trim()), Some(rows))
+    );
     let log = world.folder().join("stderr.log");
     let (ok, said) = audit(&["verify", "--head", log.to_str().unwrap()]);
     assert!(ok && said.contains("given"), "{said}");
@@ -253,19 +437,40 @@ async fn rows_that_are_taken_from_the_audit_are_missed() {
     let last = rows - 2;
     sqlite(
         &store(&world),
-        &format!("DROP TRIGGER audit_is_never_deleted; DELETE FROM audit WHERE sequence >= {last}; DELETE FROM audit_head"),
+        &format!(
+            "DROP TRIGGER audit_is_never_deleted; DELETE FROM audit WHERE sequence >= {last}; DELETE FROM audit_head"
+        ),
     );
     let (ok, said) = audit(&["verify"]);
-    assert!(!ok && said.contains(&format!("broken at row {last}")), "{said}");
+    assert!(
+        !ok && said.contains(&format!("broken at row {last}")),
+        "{said}"
+    );
     world.daemon.restart().await;
     let verified = world.api.get("/v1/audit/verify").await.ok().json;
-    assert_eq!((&verified["is_whole"], verified["fault"]["sequence"].as_u64()), (&json!(false), Some(last)), "{verified}");
-    eventually("the metric says so", NOTICED_WITHIN, async || world.api.metric("ox_protect_audit_whole").await == 0.0).await;
-    assert!(world.daemon.complaints().contains("audit_is_never_deleted"), "the trigger is told of");
+    assert_eq!(
+        (
+            &verified["is_whole"],
+            verified["fault"]["sequence"].as_u64()
+        ),
+        (&json!(false), Some(last)),
+        "{verified}"
+    );
+    eventually("the metric says so", NOTICED_WITHIN, async || {
+        world.api.metric("ox_protect_audit_whole").await == 0.0
+    })
+    .await;
+    assert!(
+        world.daemon.complaints().contains("audit_is_never_deleted"),
+        "the trigger is told of"
+    );
     // The markers are the intruder's as well; the log is not.
     let (ok, said) = audit(&["verify", "--head", log.to_str().unwrap()]);
     assert!(!ok, "{said}");
     assert!(audit(&["acknowledge", "--note", "a drill"]).0);
-    assert_eq!(world.api.get("/v1/audit/verify").await.ok().json["is_whole"], true);
+    assert_eq!(
+        world.api.get("/v1/audit/verify").await.ok().json["is_whole"],
+        true
+    );
     assert!(!audit(&["verify", "--head", "no head"]).0);
 }

@@ -10,21 +10,49 @@ const REFUSED: u8 = 5;
 
 #[tokio::test]
 async fn a_client_of_no_household_is_refused_until_it_has_one() {
-    let world = World::with_zone("site.example. 60 A 192.0.2.7").config("[dns]\nallow_from = [\"127.0.8.0/24\"]\n").start().await;
+    let world = World::with_zone("site.example. 60 A 192.0.2.7")
+        .config("[dns]\nallow_from = [\"127.0.8.0/24\"]\n")
+        .start()
+        .await;
     let stranger = world.line("127.0.9.9");
-    for line in [stranger.clone(), stranger.over_tcp(), stranger.iterative(), stranger.with_mac("02:00:5e:00:53:01")] {
+    for line in [
+        stranger.clone(),
+        stranger.over_tcp(),
+        stranger.iterative(),
+        stranger.with_mac("02:00:5e:00:53:01"),
+    ] {
         let reply = line.reply("site.example. A").await.unwrap();
-        let codes: Vec<u16> = reply.extended_errors().iter().map(|error| error.code).collect();
+        let codes: Vec<u16> = reply
+            .extended_errors()
+            .iter()
+            .map(|error| error.code)
+            .collect();
         assert_eq!((reply.to_string().as_str(), codes), ("REFUSED", vec![18]));
     }
     assert_eq!(stranger.ask("site.example. ANY").await, "REFUSED");
     assert_eq!(stranger.ask("id.server. CH TXT").await, "REFUSED");
     assert!(world.api.metric("ox_protect_clients_refused_total").await >= 6.0);
-    assert_eq!(world.line("127.0.8.9").ask("site.example. A").await, "192.0.2.7", "a listed network");
-    assert_eq!(world.line("127.0.7.9").ask("site.example. A").await, "192.0.2.7", "a household's line");
+    assert_eq!(
+        world.line("127.0.8.9").ask("site.example. A").await,
+        "192.0.2.7",
+        "a listed network"
+    );
+    assert_eq!(
+        world.line("127.0.7.9").ask("site.example. A").await,
+        "192.0.2.7",
+        "a household's line"
+    );
     world.api.network("home", "127.0.9.0/24").await.ok();
-    assert_eq!(stranger.ask("site.example. A").await, "192.0.2.7", "from the next query on");
-    world.api.delete("/v1/households/home/networks/127.0.9.0%2F24").await.ok();
+    assert_eq!(
+        stranger.ask("site.example. A").await,
+        "192.0.2.7",
+        "from the next query on"
+    );
+    world
+        .api
+        .delete("/v1/households/home/networks/127.0.9.0%2F24")
+        .await
+        .ok();
     assert_eq!(stranger.ask("site.example. A").await, "REFUSED");
 }
 
@@ -42,9 +70,17 @@ async fn a_notify_is_taken_from_the_primary_or_a_named_sender_alone() {
         "allow_private": true, "interval_s": 3600,
     });
     world.api.post("/v1/feeds", definition).await.ok();
-    crate::world::eventually("the primary's name is looked up", std::time::Duration::from_secs(30), async || code("127.0.0.1").await == 0)
-        .await;
-    for (sender, expected) in [("127.0.7.9", REFUSED), ("127.0.5.9", 0), ("127.0.6.9", REFUSED)] {
+    crate::world::eventually(
+        "the primary's name is looked up",
+        std::time::Duration::from_secs(30),
+        async || code("127.0.0.1").await == 0,
+    )
+    .await;
+    for (sender, expected) in [
+        ("127.0.7.9", REFUSED),
+        ("127.0.5.9", 0),
+        ("127.0.6.9", REFUSED),
+    ] {
         assert_eq!(code(sender).await, expected, "{sender}");
         let over_tcp = world.line(sender).over_tcp().send(NOTIFY).await.unwrap();
         assert_eq!(over_tcp[3] & 0x0f, expected, "{sender} over TCP");

@@ -1,7 +1,8 @@
-//! The REST API as an ISP's script uses it: a base URL, a key, and a verb for what is said most often.
+//! The REST API as an ISP's script uses it: a base URL, a key, and a verb for what is said most
+//! often.
 //!
-//! Verbs return the [`Answer`] whatever its status; `.ok()` turns anything but success into a failed test that shows
-//! what the server said.
+//! Verbs return the [`Answer`] whatever its status; `.ok()` turns anything but success into a
+//! failed test that shows what the server said.
 
 use std::sync::Arc;
 
@@ -47,20 +48,34 @@ pub struct Answer {
 impl Api {
     pub(super) fn new(doors: Arc<Doors>, key: &str) -> Self {
         // A proxy from the environment would take the requests out of this machine.
-        let client = Client::builder().no_proxy().build().expect("a client without TLS needs nothing");
-        Self { client, doors, key: key.to_owned(), headers: Vec::new() }
+        let client = Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client without TLS needs nothing");
+        Self {
+            client,
+            doors,
+            key: key.to_owned(),
+            headers: Vec::new(),
+        }
     }
 
     /// The same API with another key; an empty one sends no `Authorization`.
     pub fn with_key(&self, key: &str) -> Self {
-        Self { key: key.to_owned(), ..self.clone() }
+        Self {
+            key: key.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Sends one header more, such as `If-Match` or `Idempotency-Key`.
     pub fn with_header(&self, name: &str, value: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.push((name.to_owned(), value.to_owned()));
-        Self { headers, ..self.clone() }
+        Self {
+            headers,
+            ..self.clone()
+        }
     }
 
     /// GET.
@@ -70,12 +85,14 @@ impl Api {
 
     /// PUT of JSON.
     pub async fn put(&self, path: &str, body: Value) -> Answer {
-        self.request(Method::PUT, path, Some(body.to_string())).await
+        self.request(Method::PUT, path, Some(body.to_string()))
+            .await
     }
 
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.request(Method::POST, path, Some(body.to_string())).await
+        self.request(Method::POST, path, Some(body.to_string()))
+            .await
     }
 
     /// DELETE.
@@ -83,44 +100,78 @@ impl Api {
         self.request(Method::DELETE, path, None).await
     }
 
-    /// Any request with any body, sent as JSON even where it is none. Fails the test if no answer comes.
+    /// Any request with any body, sent as JSON even where it is none. Fails the test if no answer
+    /// comes.
     pub async fn request(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         let asked = format!("{method} {path}");
-        self.attempt(method, path, body).await.unwrap_or_else(|error| panic!("{asked}: {error:?}"))
+        self.attempt(method, path, body)
+            .await
+            .unwrap_or_else(|error| panic!("{asked}: {error:?}"))
     }
 
     /// The same, for tests in which the daemon may die under the request.
-    pub async fn attempt(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, reqwest::Error> {
+    pub async fn attempt(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, reqwest::Error> {
         let asked = format!("{method} {path}");
-        let mut request = self.client.request(method, format!("http://{}{path}", self.doors.api()));
+        let mut request = self
+            .client
+            .request(method, format!("http://{}{path}", self.doors.api()));
         if !self.key.is_empty() {
             request = request.bearer_auth(&self.key);
         }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
         }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
         let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Ok(Answer { status, headers, text, json, asked })
+        Ok(Answer {
+            status,
+            headers,
+            text,
+            json,
+            asked,
+        })
     }
 
     /// GET of something that has no end.
     pub(super) async fn stream(&self, path: &str) -> Response {
-        let asked = self.client.get(format!("http://{}{path}", self.doors.api())).bearer_auth(&self.key).send().await;
-        asked.and_then(Response::error_for_status).unwrap_or_else(|error| panic!("{path}: {error:?}"))
+        let asked = self
+            .client
+            .get(format!("http://{}{path}", self.doors.api()))
+            .bearer_auth(&self.key)
+            .send()
+            .await;
+        asked
+            .and_then(Response::error_for_status)
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
     /// A counter or gauge with exactly these labels among its own; 0 if it is not there yet.
     pub async fn metric_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let page = self.get("/metrics").await.ok().text;
-        let has = |line: &str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
-        let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name) && has(line));
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let has = |line: &str| {
+            labels
+                .iter()
+                .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+        };
+        let samples = page
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && has(line));
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// Creates or changes a household.
@@ -141,42 +192,84 @@ impl Api {
 
     /// Sets a category for a household.
     pub async fn toggle(&self, household: &str, slug: &str, switch: Switch) -> Answer {
-        self.set(&format!("{}/categories/{}", household_path(household), encoded(slug)), switch, json!({})).await
+        self.set(
+            &format!("{}/categories/{}", household_path(household), encoded(slug)),
+            switch,
+            json!({}),
+        )
+        .await
     }
 
     /// Sets a category for one device.
-    pub async fn toggle_device(&self, household: &str, device: &str, slug: &str, switch: Switch) -> Answer {
-        let path = format!("{}/categories/{}", device_path(household, device), encoded(slug));
+    pub async fn toggle_device(
+        &self,
+        household: &str,
+        device: &str,
+        slug: &str,
+        switch: Switch,
+    ) -> Answer {
+        let path = format!(
+            "{}/categories/{}",
+            device_path(household, device),
+            encoded(slug)
+        );
         self.set(&path, switch, json!({})).await
     }
 
     /// Puts a name on a household's own list, with its scope: `exact` or `subtree`.
-    pub async fn own_name(&self, household: &str, domain: &str, scope: &str, switch: Switch) -> Answer {
+    pub async fn own_name(
+        &self,
+        household: &str,
+        domain: &str,
+        scope: &str,
+        switch: Switch,
+    ) -> Answer {
         let path = format!("{}/names/{}", household_path(household), encoded(domain));
         self.set(&path, switch, json!({ "scope": scope })).await
     }
 
     /// Puts a name on one device's own list.
-    pub async fn own_name_of_device(&self, household: &str, device: &str, domain: &str, scope: &str, switch: Switch) -> Answer {
-        let path = format!("{}/names/{}", device_path(household, device), encoded(domain));
+    pub async fn own_name_of_device(
+        &self,
+        household: &str,
+        device: &str,
+        domain: &str,
+        scope: &str,
+        switch: Switch,
+    ) -> Answer {
+        let path = format!(
+            "{}/names/{}",
+            device_path(household, device),
+            encoded(domain)
+        );
         self.set(&path, switch, json!({ "scope": scope })).await
     }
 
     /// Writes a mandate.
     pub async fn mandate(&self, id: &str, body: Value) -> Answer {
-        self.put(&format!("/v1/mandates/{}", encoded(id)), body).await
+        self.put(&format!("/v1/mandates/{}", encoded(id)), body)
+            .await
     }
 
     /// Why a name is answered as it is in this household.
     pub async fn explain(&self, name: &str, household: &str) -> Answer {
-        self.get(&format!("/v1/explain?name={}&household={}", encoded(name), encoded(household))).await
+        self.get(&format!(
+            "/v1/explain?name={}&household={}",
+            encoded(name),
+            encoded(household)
+        ))
+        .await
     }
 
     /// The sum of a metric over all its labels, from `/metrics`; 0 if it is not there yet.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = self.get("/metrics").await.ok().text;
-        let samples = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let samples = page
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name));
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     async fn set(&self, path: &str, switch: Switch, mut body: Value) -> Answer {
@@ -192,13 +285,21 @@ impl Api {
 impl Answer {
     /// The answer, if its status says success.
     pub fn ok(self) -> Self {
-        assert!((200..300).contains(&self.status), "{} -> {} {}", self.asked, self.status, self.text);
+        assert!(
+            (200..300).contains(&self.status),
+            "{} -> {} {}",
+            self.asked,
+            self.status,
+            self.text
+        );
         self
     }
 
     /// The household's version after a write.
     pub fn version(&self) -> u64 {
-        self.json["version"].as_u64().unwrap_or_else(|| panic!("{}: no version in {}", self.asked, self.text))
+        self.json["version"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}: no version in {}", self.asked, self.text))
     }
 
     /// The stable `code` of a problem.
@@ -220,10 +321,13 @@ fn device_path(household: &str, device: &str) -> String {
     format!("{}/devices/{}", household_path(household), encoded(device))
 }
 
-/// Percent-encodes one path segment: all but the unreserved characters of RFC 3986, so a CIDR's slash is `%2F`.
+/// Percent-encodes one path segment: all but the unreserved characters of RFC 3986, so a CIDR's
+/// slash is `%2F`.
 pub fn encoded(segment: &str) -> String {
     let one = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     segment.bytes().map(one).collect()

@@ -4,9 +4,10 @@
 //! bytes -> Request -> note -> behave -> { truth = referral, or hickory's Catalog } -> bend, cut to size -> bytes
 //! ```
 //!
-//! Answers come from hickory-server's `Catalog`. Referrals are made here, because hickory 0.26.3 sets the AA bit in
-//! them, leaves out the glue, and puts the name servers into the answer section when NS was asked; a resolver tested
-//! against that would learn the wrong Internet. Sockets are in `listen.rs`.
+//! Answers come from hickory-server's `Catalog`. Referrals are made here, because hickory 0.26.3
+//! sets the AA bit in them, leaves out the glue, and puts the name servers into the answer section
+//! when NS was asked; a resolver tested against that would learn the wrong Internet. Sockets are in
+//! `listen.rs`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -67,8 +68,18 @@ struct Conduct {
 
 impl Authority {
     pub(super) fn new(name: Name, address: SocketAddr) -> Self {
-        let conduct = Conduct { behaviour: Behaviour::Answers, chance: StdRng::seed_from_u64(0), turns: HashMap::new() };
-        Self { name, address, zones: Mutex::default(), conduct: Mutex::new(conduct), tally: Mutex::default() }
+        let conduct = Conduct {
+            behaviour: Behaviour::Answers,
+            chance: StdRng::seed_from_u64(0),
+            turns: HashMap::new(),
+        };
+        Self {
+            name,
+            address,
+            zones: Mutex::default(),
+            conduct: Mutex::new(conduct),
+            tally: Mutex::default(),
+        }
     }
 
     /// The server's name, as it stands in NS records.
@@ -84,7 +95,9 @@ impl Authority {
     /// Changes how the server behaves, from the next query on.
     pub fn becomes(&self, behaviour: Behaviour) {
         let mut conduct = lock(&self.conduct);
-        if let Behaviour::Loses { seed, share } | Behaviour::LosesBothWays { seed, share } = &behaviour {
+        if let Behaviour::Loses { seed, share } | Behaviour::LosesBothWays { seed, share } =
+            &behaviour
+        {
             println!("{} loses {share} of its packets, seed {seed}", self.name);
             conduct.chance = StdRng::seed_from_u64(*seed);
         }
@@ -109,12 +122,18 @@ impl Authority {
     pub(super) fn publish(&self, served: BTreeMap<LowerName, Records>) {
         let mut zones = Zones::default();
         for (apex, records) in served {
-            let zone: InMemoryZoneHandler =
-                InMemoryZoneHandler::new(Name::from(&apex), records.clone(), ZoneType::Primary, AxfrPolicy::Deny)
-                    .expect("a completed zone has an SOA and no clashing records");
+            let zone: InMemoryZoneHandler = InMemoryZoneHandler::new(
+                Name::from(&apex),
+                records.clone(),
+                ZoneType::Primary,
+                AxfrPolicy::Deny,
+            )
+            .expect("a completed zone has an SOA and no clashing records");
             let handler: Arc<dyn ZoneHandler> = Arc::new(zone);
             zones.catalog.upsert(apex.clone(), vec![handler]);
-            zones.records.insert(apex.clone(), Arc::new((apex, records)));
+            zones
+                .records
+                .insert(apex.clone(), Arc::new((apex, records)));
         }
         *lock(&self.zones) = Arc::new(zones);
     }
@@ -128,11 +147,18 @@ impl Authority {
     }
 
     /// The packets to send back, none of them if the server keeps silent.
-    pub(super) async fn respond(&self, packet: Vec<u8>, from: SocketAddr, protocol: Protocol) -> Vec<Packet> {
+    pub(super) async fn respond(
+        &self,
+        packet: Vec<u8>,
+        from: SocketAddr,
+        protocol: Protocol,
+    ) -> Vec<Packet> {
         let Ok(request) = Request::from_bytes(packet, from, protocol) else {
             return Vec::new();
         };
-        if request.metadata.message_type == MessageType::Response || request.metadata.op_code != OpCode::Query {
+        if request.metadata.message_type == MessageType::Response
+            || request.metadata.op_code != OpCode::Query
+        {
             return Vec::new();
         }
         lock(&self.tally).note(&request);
@@ -151,12 +177,18 @@ impl Authority {
                 self.truth(&request).await
             }
             Behaviour::Loses { share, .. } if udp && fates[0] < share => return Vec::new(),
-            Behaviour::LosesBothWays { share, .. } if udp && fates.iter().any(|fate| *fate < share) => return Vec::new(),
+            Behaviour::LosesBothWays { share, .. }
+                if udp && fates.iter().any(|fate| *fate < share) =>
+            {
+                return Vec::new();
+            }
             Behaviour::Loses { .. } | Behaviour::LosesBothWays { .. } => self.truth(&request).await,
             Behaviour::Refuses => failure(&request, ResponseCode::Refused),
             Behaviour::Fails => failure(&request, ResponseCode::ServFail),
             Behaviour::RefersUpwards => upward_referral(&request),
-            Behaviour::Truncates | Behaviour::TruncatesAndHangs | Behaviour::Drips(_) if udp => truncated(&request),
+            Behaviour::Truncates | Behaviour::TruncatesAndHangs | Behaviour::Drips(_) if udp => {
+                truncated(&request)
+            }
             Behaviour::TruncatesAndHangs => return Vec::new(),
             Behaviour::Truncates | Behaviour::Drips(_) => self.truth(&request).await,
             Behaviour::RejectsEdns if request.edns.is_some() => {
@@ -165,15 +197,28 @@ impl Authority {
                 reply
             }
             Behaviour::RejectsEdns => self.truth(&request).await,
-            Behaviour::DeniesCapitals if has_capitals(&request) => failure(&request, ResponseCode::NXDomain),
-            Behaviour::FailsOnOptions if has_options(&request) => failure(&request, ResponseCode::ServFail),
+            Behaviour::DeniesCapitals if has_capitals(&request) => {
+                failure(&request, ResponseCode::NXDomain)
+            }
+            Behaviour::FailsOnOptions if has_options(&request) => {
+                failure(&request, ResponseCode::ServFail)
+            }
             Behaviour::DeniesCapitals | Behaviour::FailsOnOptions => self.truth(&request).await,
             Behaviour::AnswersEverything(address) => everything(&request, rdata::A(address)),
-            Behaviour::Lies(lie) => return vec![Packet::own(told(&lie, self.truth(&request).await, &request))],
+            Behaviour::Lies(lie) => {
+                return vec![Packet::own(told(
+                    &lie,
+                    self.truth(&request).await,
+                    &request,
+                ))];
+            }
             Behaviour::LiesFirst(lies) if udp => {
                 let truth = self.truth(&request).await;
                 let lies = lies.iter().map(|lie| told(lie, truth.clone(), &request));
-                return lies.chain([encode(&truth, &request)]).map(Packet::own).collect();
+                return lies
+                    .chain([encode(&truth, &request)])
+                    .map(Packet::own)
+                    .collect();
             }
             Behaviour::Spoofed(spoofer) if udp => {
                 let truth = self.truth(&request).await;
@@ -198,12 +243,20 @@ impl Authority {
         if records.keys().any(|key| key.name() == question) {
             return None;
         }
-        let (apex, question) = (Name::from(apex), Name::from(question));
+        let apex = Name::from(apex);
+        let question = Name::from(question);
         let child = question.trim_to(usize::from(apex.num_labels()) + 1);
         let mut conduct = lock(&self.conduct);
         let turn = conduct.turns.entry(LowerName::from(&child)).or_default();
         *turn += 1;
-        Some(Position { server: self.name.clone(), address: self.ipv4(), apex, child, question, turn: *turn })
+        Some(Position {
+            server: self.name.clone(),
+            address: self.ipv4(),
+            apex,
+            child,
+            question,
+            turn: *turn,
+        })
     }
 
     fn ipv4(&self) -> Ipv4Addr {
@@ -240,18 +293,32 @@ impl Authority {
 
 fn has_capitals(request: &Request) -> bool {
     let mut questions = request.queries.queries().iter();
-    questions.any(|question| question.original().name.iter().flatten().any(u8::is_ascii_uppercase))
+    questions.any(|question| {
+        question
+            .original()
+            .name
+            .iter()
+            .flatten()
+            .any(u8::is_ascii_uppercase)
+    })
 }
 
 fn has_options(request: &Request) -> bool {
-    request.edns.as_ref().is_some_and(|edns| !edns.options().options.is_empty())
+    request
+        .edns
+        .as_ref()
+        .is_some_and(|edns| !edns.options().options.is_empty())
 }
 
 async fn ask_hickory(catalog: &Catalog, request: &Request) -> Message {
     let caught = Caught::default();
-    catalog.handle_request::<_, TokioTime>(request, caught.clone()).await;
+    catalog
+        .handle_request::<_, TokioTime>(request, caught.clone())
+        .await;
     let bytes = lock(&caught.0).take();
-    bytes.and_then(|bytes| Message::from_vec(&bytes).ok()).unwrap_or_else(|| failure(request, ResponseCode::ServFail))
+    bytes
+        .and_then(|bytes| Message::from_vec(&bytes).ok())
+        .unwrap_or_else(|| failure(request, ResponseCode::ServFail))
 }
 
 /// Catches the response of a `Catalog` in place of sending it.
@@ -282,7 +349,12 @@ impl ResponseHandler for Caught {
 fn blank(request: &Request) -> Message {
     let mut reply = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
     reply.metadata = Metadata::response_from_request(&request.metadata);
-    reply.queries = request.queries.queries().iter().map(|question| question.original().clone()).collect();
+    reply.queries = request
+        .queries
+        .queries()
+        .iter()
+        .map(|question| question.original().clone())
+        .collect();
     if let Some(asked) = &request.edns {
         let edns = reply.edns.get_or_insert_default();
         edns.set_max_payload(asked.max_payload().max(PLAIN_UDP_LIMIT));
@@ -305,7 +377,11 @@ fn truncated(request: &Request) -> Message {
 fn upward_referral(request: &Request) -> Message {
     let mut reply = blank(request);
     let root_server = Name::from_ascii("a.root-servers.net.").expect("the constant is a name");
-    reply.authorities.push(Record::from_rdata(Name::root(), INVENTED_TTL_S, RData::NS(rdata::NS(root_server))));
+    reply.authorities.push(Record::from_rdata(
+        Name::root(),
+        INVENTED_TTL_S,
+        RData::NS(rdata::NS(root_server)),
+    ));
     reply
 }
 
@@ -314,13 +390,17 @@ fn everything(request: &Request, address: rdata::A) -> Message {
     reply.metadata.authoritative = true;
     match reply.queries.first() {
         Some(question) if question.query_type == RecordType::A => {
-            let record = Record::from_rdata(question.name.clone(), INVENTED_TTL_S, RData::A(address));
+            let record =
+                Record::from_rdata(question.name.clone(), INVENTED_TTL_S, RData::A(address));
             reply.answers.push(record);
         }
         _ => {
-            let (root, ttl) = (Name::root(), INVENTED_TTL_S);
+            let root = Name::root();
+            let ttl = INVENTED_TTL_S;
             let soa = rdata::SOA::new(root.clone(), root.clone(), 1, 3600, 600, 86400, ttl);
-            reply.authorities.push(Record::from_rdata(root, ttl, RData::SOA(soa)));
+            reply
+                .authorities
+                .push(Record::from_rdata(root, ttl, RData::SOA(soa)));
         }
     }
     reply
@@ -329,24 +409,32 @@ fn everything(request: &Request, address: rdata::A) -> Message {
 fn told(lie: &Lie, truth: Message, request: &Request) -> Vec<u8> {
     match lie {
         Lie::Garbage(bytes) => bytes.clone(),
-        _ => lie.bend(truth).map_or_else(Vec::new, |message| lie.scar(encode(&message, request))),
+        _ => lie
+            .bend(truth)
+            .map_or_else(Vec::new, |message| lie.scar(encode(&message, request))),
     }
 }
 
 /// The bytes, with TC set and the rest left out where the transport has no room.
 fn encode(message: &Message, request: &Request) -> Vec<u8> {
     let limit = match request.protocol() {
-        Protocol::Udp => request.edns.as_ref().map_or(PLAIN_UDP_LIMIT, |edns| edns.max_payload().max(PLAIN_UDP_LIMIT)),
+        Protocol::Udp => request.edns.as_ref().map_or(PLAIN_UDP_LIMIT, |edns| {
+            edns.max_payload().max(PLAIN_UDP_LIMIT)
+        }),
         _ => u16::MAX,
     };
     let mut bytes = Vec::new();
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_max_size(limit);
-    message.emit(&mut encoder).expect("a message made of parsed records can be written");
+    message
+        .emit(&mut encoder)
+        .expect("a message made of parsed records can be written");
     bytes
 }
 
 /// A poisoned lock means that another test thread failed; its own report is the one to read.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

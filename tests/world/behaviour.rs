@@ -1,7 +1,8 @@
 //! How an authority server behaves: well, badly, or as a liar.
 //!
-//! A behaviour can be changed at any moment with [`Authority::becomes`](super::Authority::becomes) and holds from the
-//! next query on. This file says what each one means; `authority.rs` carries it out.
+//! A behaviour can be changed at any moment with [`Authority::becomes`](super::Authority::becomes)
+//! and holds from the next query on. This file says what each one means; `authority.rs` carries it
+//! out.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -21,14 +22,16 @@ pub enum Behaviour {
     Silent,
     /// Answers, but only after this long.
     Delays(Duration),
-    /// Leaves this share of the UDP queries, 0 to 1, unanswered; the seed makes a run repeatable. TCP loses nothing.
+    /// Leaves this share of the UDP queries, 0 to 1, unanswered; the seed makes a run repeatable.
+    /// TCP loses nothing.
     Loses {
         /// Probability that a query gets no reply.
         share: f64,
         /// Start of the chain of chances; see [`seed`](super::seed).
         seed: u64,
     },
-    /// Loses this share of the UDP packets, 0 to 1, on their way in, and the same share of what is left on its way out.
+    /// Loses this share of the UDP packets, 0 to 1, on their way in, and the same share of what is
+    /// left on its way out.
     LosesBothWays {
         /// Probability that one packet is lost.
         share: f64,
@@ -45,20 +48,23 @@ pub enum Behaviour {
     Truncates,
     /// Over UDP says only that the answer is truncated; over TCP takes the query and never replies.
     TruncatesAndHangs,
-    /// Over UDP says only that the answer is truncated; over TCP sends one octet of it each time this long has passed.
+    /// Over UDP says only that the answer is truncated; over TCP sends one octet of it each time
+    /// this long has passed.
     Drips(Duration),
-    /// Replies FORMERR to every query that carries EDNS, as some old servers do, and answers the others.
+    /// Replies FORMERR to every query that carries EDNS, as some old servers do, and answers the
+    /// others.
     RejectsEdns,
     /// Replies NXDOMAIN to every name that has a capital, and answers the others.
     DeniesCapitals,
     /// Replies SERVFAIL to every query that carries EDNS options, and answers the others.
     FailsOnOptions,
-    /// Answers every A question, whatever its name, with this address, and all else with NODATA. With it one root
-    /// server stands for a whole Internet in which every name exists.
+    /// Answers every A question, whatever its name, with this address, and all else with NODATA.
+    /// With it one root server stands for a whole Internet in which every name exists.
     AnswersEverything(Ipv4Addr),
     /// Sends the lie in place of the answer.
     Lies(Lie),
-    /// Sends the lies, and directly after them the answer: an attacker who was faster. Over TCP only the answer.
+    /// Sends the lies, and directly after them the answer: an attacker who was faster. Over TCP
+    /// only the answer.
     LiesFirst(Vec<Lie>),
     /// Answers, but an attacker off the path was faster. Over TCP only the answer.
     Spoofed(Spoofer),
@@ -103,12 +109,16 @@ pub enum Lie {
 pub const FORGED_NAME: &str = "never-asked.invalid.";
 
 impl Lie {
-    /// The truth, bent. `None` means that no message can say it; [`Lie::Garbage`] then has the bytes.
+    /// The truth, bent. `None` means that no message can say it; [`Lie::Garbage`] then has the
+    /// bytes.
     pub(super) fn bend(&self, mut truth: Message) -> Option<Message> {
         match self {
             Self::WrongId => truth.metadata.id ^= 0x5aa5,
             Self::IdPlus(distance) => truth.metadata.id = truth.metadata.id.wrapping_add(*distance),
-            Self::WrongCase => truth.queries.iter_mut().for_each(|question| question.name = other_case(&question.name)),
+            Self::WrongCase => truth
+                .queries
+                .iter_mut()
+                .for_each(|question| question.name = other_case(&question.name)),
             Self::ForgedAddress(address) => forge_addresses(&mut truth, *address),
             Self::NoQuestion => truth.queries.clear(),
             Self::Code(code) => {
@@ -119,13 +129,20 @@ impl Lie {
             Self::BrokenOpt => truth.edns = None,
             Self::WrongQuestion => {
                 let forged = Name::from_ascii(FORGED_NAME).expect("the constant is a name");
-                truth.queries.iter_mut().for_each(|question| question.name = forged.clone());
+                truth
+                    .queries
+                    .iter_mut()
+                    .for_each(|question| question.name = forged.clone());
             }
             Self::NotAReply => truth.metadata.message_type = MessageType::Query,
             Self::ExtraAnswer(lines) => truth.answers.extend(records(lines)),
             Self::ExtraAuthority(lines) => truth.authorities.extend(records(lines)),
             Self::ExtraAdditional(lines) => truth.additionals.extend(records(lines)),
-            Self::AllOf(lies) => return lies.iter().try_fold(truth, |message, lie| lie.bend(message)),
+            Self::AllOf(lies) => {
+                return lies
+                    .iter()
+                    .try_fold(truth, |message, lie| lie.bend(message));
+            }
             Self::Garbage(_) => return None,
         }
         Some(truth)
@@ -152,8 +169,17 @@ const BROKEN_OPT: [u8; 15] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 4, 0, 10, 0xf
 
 /// The name with each letter in the other case.
 fn other_case(name: &Name) -> Name {
-    let swap = |octet: &u8| if octet.is_ascii_lowercase() { octet.to_ascii_uppercase() } else { octet.to_ascii_lowercase() };
-    let labels: Vec<Vec<u8>> = name.iter().map(|label| label.iter().map(swap).collect()).collect();
+    let swap = |octet: &u8| {
+        if octet.is_ascii_lowercase() {
+            octet.to_ascii_uppercase()
+        } else {
+            octet.to_ascii_lowercase()
+        }
+    };
+    let labels: Vec<Vec<u8>> = name
+        .iter()
+        .map(|label| label.iter().map(swap).collect())
+        .collect();
     let mut swapped = Name::from_labels(labels).expect("letters of a name make a name");
     swapped.set_fqdn(true);
     swapped
@@ -168,5 +194,8 @@ fn forge_addresses(message: &mut Message, address: Ipv4Addr) {
 }
 
 fn records(lines: &str) -> Vec<hickory_proto::rr::Record> {
-    zone::parse(&Name::root(), lines).values().flat_map(|set| set.records_without_rrsigs().cloned()).collect()
+    zone::parse(&Name::root(), lines)
+        .values()
+        .flat_map(|set| set.records_without_rrsigs().cloned())
+        .collect()
 }

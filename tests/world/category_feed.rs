@@ -1,4 +1,5 @@
-//! A category feed as its producer makes it (`docs/category-feed.md`): snapshots, deltas, and the manifest that names them.
+//! A category feed as its producer makes it (`docs/category-feed.md`): snapshots, deltas, and the
+//! manifest that names them.
 
 use serde_json::{Value, json};
 
@@ -16,7 +17,13 @@ pub struct CategoryFeed<'p> {
 impl<'p> CategoryFeed<'p> {
     /// A feed in this folder, with a first snapshot of these rows.
     pub fn publish(provider: &'p Provider, folder: &str, rows: &str) -> Self {
-        let mut feed = Self { provider, folder: folder.to_owned(), sequence: 0, snapshots: Vec::new(), deltas: Vec::new() };
+        let mut feed = Self {
+            provider,
+            folder: folder.to_owned(),
+            sequence: 0,
+            snapshots: Vec::new(),
+            deltas: Vec::new(),
+        };
         feed.snapshot(rows);
         feed
     }
@@ -57,9 +64,11 @@ impl<'p> CategoryFeed<'p> {
         self.add_delta(&gzip(rows), self.sequence - 1);
     }
 
-    /// A delta that is published as it was damaged: the manifest has its SHA-256, and half of it is missing.
+    /// A delta that is published as it was damaged: the manifest has its SHA-256, and half of it is
+    /// missing.
     pub fn damaged_delta(&mut self, rows: &str) {
-        let (from, packed) = (self.sequence, gzip(rows));
+        let from = self.sequence;
+        let packed = gzip(rows);
         self.sequence += 1;
         self.add_delta(&packed[..packed.len() / 2], from);
     }
@@ -72,7 +81,8 @@ impl<'p> CategoryFeed<'p> {
 
     fn file(&self, kind: &str, packed: &[u8], from: Option<u64>) -> Value {
         let name = format!("{kind}_{}.gz", self.sequence);
-        self.provider.publish(&format!("/{}/{name}", self.folder), packed);
+        self.provider
+            .publish(&format!("/{}/{name}", self.folder), packed);
         let mut file = json!({ "file": name, "sequence": self.sequence, "sha256": sha256(packed), "size": packed.len() });
         if let Some(from) = from {
             file["from"] = json!(from);
@@ -82,6 +92,7 @@ impl<'p> CategoryFeed<'p> {
 
     fn announce(&self) {
         let manifest = json!({ "v": 1, "id": self.folder, "snapshots": self.snapshots, "deltas": self.deltas });
-        self.provider.publish(&format!("/{}/feed.json", self.folder), manifest.to_string());
+        self.provider
+            .publish(&format!("/{}/feed.json", self.folder), manifest.to_string());
     }
 }

@@ -22,9 +22,14 @@ pub struct Asked {
 }
 
 /// Asks all questions, so many of them at a time, and returns the outcomes as they came.
-pub async fn ask_all(line: &Line, questions: impl IntoIterator<Item = String>, at_once: usize) -> Vec<Asked> {
+pub async fn ask_all(
+    line: &Line,
+    questions: impl IntoIterator<Item = String>,
+    at_once: usize,
+) -> Vec<Asked> {
     let mut waiting: VecDeque<String> = questions.into_iter().collect();
-    let (mut under_way, mut outcomes) = (JoinSet::new(), Vec::with_capacity(waiting.len()));
+    let mut under_way = JoinSet::new();
+    let mut outcomes = Vec::with_capacity(waiting.len());
     loop {
         while under_way.len() < at_once
             && let Some(question) = waiting.pop_front()
@@ -43,7 +48,11 @@ pub async fn ask_all(line: &Line, questions: impl IntoIterator<Item = String>, a
 async fn ask(line: &Line, question: String) -> Asked {
     let began = Instant::now();
     let answer = line.ask(&question).await;
-    Asked { question, answer, took: began.elapsed() }
+    Asked {
+        question,
+        answer,
+        took: began.elapsed(),
+    }
 }
 
 /// The value that so large a share of all values, 0 to 1, does not exceed.
@@ -51,16 +60,26 @@ pub fn quantile<T: Copy + Ord>(values: impl IntoIterator<Item = T>, share: f64) 
     let mut values: Vec<T> = values.into_iter().collect();
     values.sort_unstable();
     let place = (values.len() as f64 * share).ceil() as usize;
-    *values.get(place.saturating_sub(1)).expect("there are values")
+    *values
+        .get(place.saturating_sub(1))
+        .expect("there are values")
 }
 
 /// Plays each case in a world of its own, all at the same time, and returns what did not hold.
-pub async fn all_at_once<C: Send + 'static, F: Future<Output = Result<(), String>> + Send + 'static>(
+pub async fn all_at_once<
+    C: Send + 'static,
+    F: Future<Output = Result<(), String>> + Send + 'static,
+>(
     cases: impl IntoIterator<Item = C>,
     play: impl Fn(C) -> F,
 ) -> Vec<String> {
     let under_way: JoinSet<_> = cases.into_iter().map(play).collect();
-    under_way.join_all().await.into_iter().filter_map(Result::err).collect()
+    under_way
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
 }
 
 /// `Err` with what was found, unless it holds.

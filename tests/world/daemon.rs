@@ -4,8 +4,8 @@
 //! write config -> spawn `ox-protect serve` -> wait for the ready lines -> doors and key are known
 //! ```
 //!
-//! It can be killed, told to end, and started again on the same folder; it never outlives the test. Its standard
-//! error goes to `stderr.log` in the folder and is shown when the test fails.
+//! It can be killed, told to end, and started again on the same folder; it never outlives the test.
+//! Its standard error goes to `stderr.log` in the folder and is shown when the test fails.
 
 use std::{
     fs::{self, File},
@@ -32,7 +32,8 @@ const READY_WITHIN: Duration = Duration::from_secs(600);
 /// How long an orderly end may take.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The running program. All methods take `&self`, so that one task may kill it under the hands of another.
+/// The running program. All methods take `&self`, so that one task may kill it under the hands of
+/// another.
 pub struct Daemon {
     folder: PathBuf,
     dns_addresses: usize,
@@ -50,9 +51,14 @@ impl Daemon {
     }
 
     /// The same with more variables in its environment, at each of its starts.
-    pub async fn start_in(folder: &Path, settings: &Table, environment: Vec<(String, String)>) -> Self {
+    pub async fn start_in(
+        folder: &Path,
+        settings: &Table,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let text = toml::to_string(settings).expect("settings have a TOML form");
-        fs::write(config_file(folder), text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        fs::write(config_file(folder), text)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let said = Arc::default();
         let (child, lines) = spawn(folder, &environment, &said);
         let daemon = Self {
@@ -97,14 +103,22 @@ impl Daemon {
 
     /// Sends a signal by its name without SIG.
     pub fn signal(&self, name: &str) {
-        // The shell has `kill` built in; calling it spares the tests a dependency and a line of unsafe code.
-        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+        // The shell has `kill` built in; calling it spares the tests a dependency and a line of
+        // unsafe code.
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "SIG{name} could not be sent"
+        );
     }
 
     /// How it ended, or `None` while it runs.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        lock(&self.child).try_wait().expect("the child is ours to wait for")
+        lock(&self.child)
+            .try_wait()
+            .expect("the child is ours to wait for")
     }
 
     /// Its process id.
@@ -143,16 +157,31 @@ impl Daemon {
     }
 
     async fn wait_until_ready(&self, mut lines: mpsc::UnboundedReceiver<String>) {
-        let (mut dns, mut api) = (Vec::new(), None);
+        let mut dns = Vec::new();
+        let mut api = None;
         let first_start = self.key().is_empty();
         let all = async {
-            while dns.len() < self.dns_addresses || api.is_none() || (first_start && self.key().is_empty()) {
-                let Some(line) = lines.recv().await else { return false };
+            while dns.len() < self.dns_addresses
+                || api.is_none()
+                || (first_start && self.key().is_empty())
+            {
+                let Some(line) = lines.recv().await else {
+                    return false;
+                };
                 if let Some(address) = line.strip_prefix("dns ready on ") {
-                    dns.push(address.trim().parse::<SocketAddr>().unwrap_or_else(|_| panic!("no address in {line:?}")));
+                    dns.push(
+                        address
+                            .trim()
+                            .parse::<SocketAddr>()
+                            .unwrap_or_else(|_| panic!("no address in {line:?}")),
+                    );
                 } else if let Some(address) = line.strip_prefix("api ready on http://") {
                     let address = address.trim().trim_end_matches('/');
-                    api = Some(address.parse().unwrap_or_else(|_| panic!("no address in {line:?}")));
+                    api = Some(
+                        address
+                            .parse()
+                            .unwrap_or_else(|_| panic!("no address in {line:?}")),
+                    );
                 } else if let Some(key) = line.strip_prefix("operator key: ") {
                     *lock(&self.key) = key.trim().to_owned();
                 }
@@ -160,9 +189,14 @@ impl Daemon {
             true
         };
         match timeout(READY_WITHIN, all).await {
-            Ok(true) => self.doors.moved(dns, api.expect("the loop ends only with it")),
+            Ok(true) => self
+                .doors
+                .moved(dns, api.expect("the loop ends only with it")),
             Ok(false) => panic!("the daemon ended before it was ready: {:?}", self.said()),
-            Err(_) => panic!("the daemon was not ready within {READY_WITHIN:?}: {:?}", self.said()),
+            Err(_) => panic!(
+                "the daemon was not ready within {READY_WITHIN:?}: {:?}",
+                self.said()
+            ),
         }
     }
 }
@@ -171,21 +205,31 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            eprintln!("--- the daemon said\n{}\n--- and complained\n{}", self.said().join("\n"), self.complaints());
+            eprintln!(
+                "--- the daemon said\n{}\n--- and complained\n{}",
+                self.said().join("\n"),
+                self.complaints()
+            );
         }
     }
 }
 
-/// A copy of the program for this folder alone, which a test may replace while it runs. Where there is one, a daemon in the folder is it.
+/// A copy of the program for this folder alone, which a test may replace while it runs. Where there
+/// is one, a daemon in the folder is it.
 pub fn copy_program(folder: &Path) -> PathBuf {
     let copy = folder.join(COPY);
-    fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy).unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+    fs::copy(env!("CARGO_BIN_EXE_ox-protect"), &copy)
+        .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
     copy
 }
 
 /// Runs the program with these arguments until it ends: `ox-protect check`, `explain`, `lists`, …
 pub fn ox_protect(arguments: &[&str]) -> Output {
-    program().args(arguments).stdin(Stdio::null()).output().expect("cargo built the executable")
+    program()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo built the executable")
 }
 
 /// The executable, with nothing of the tester's own settings.
@@ -194,16 +238,29 @@ fn program() -> Command {
 }
 
 fn without_own_settings(mut program: Command) -> Command {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OX_PROTECT_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OX_PROTECT_"))
+    {
         program.env_remove(name);
     }
     program
 }
 
-fn spawn(folder: &Path, environment: &[(String, String)], said: &Arc<Mutex<Vec<String>>>) -> (Child, mpsc::UnboundedReceiver<String>) {
-    let complaints = File::options().create(true).append(true).open(folder.join("stderr.log"));
+fn spawn(
+    folder: &Path,
+    environment: &[(String, String)],
+    said: &Arc<Mutex<Vec<String>>>,
+) -> (Child, mpsc::UnboundedReceiver<String>) {
+    let complaints = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("stderr.log"));
     let copy = folder.join(COPY);
-    let program = if copy.exists() { without_own_settings(Command::new(copy)) } else { program() };
+    let program = if copy.exists() {
+        without_own_settings(Command::new(copy))
+    } else {
+        program()
+    };
     let mut child = { program }
         .arg("serve")
         .arg("--config")
@@ -217,7 +274,8 @@ fn spawn(folder: &Path, environment: &[(String, String)], said: &Arc<Mutex<Vec<S
         .spawn()
         .expect("cargo built the executable");
     let (sender, lines) = mpsc::unbounded_channel();
-    let (output, said) = (child.stdout.take().expect("standard output is piped"), Arc::clone(said));
+    let output = child.stdout.take().expect("standard output is piped");
+    let said = Arc::clone(said);
     // Reads to the end, for a pipe that nobody empties would stop the daemon.
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {

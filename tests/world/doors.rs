@@ -1,5 +1,5 @@
-//! Where the daemon can be reached. It listens on port 0, so that each start has new doors; lines and API clients
-//! that were made before go on to find them.
+//! Where the daemon can be reached. It listens on port 0, so that each start has new doors; lines
+//! and API clients that were made before go on to find them.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,10 @@ struct Found {
 impl Doors {
     /// The first DNS address, UDP and TCP.
     pub fn dns(&self) -> SocketAddr {
-        *self.all_dns().first().expect("the daemon has said where it listens for DNS")
+        *self
+            .all_dns()
+            .first()
+            .expect("the daemon has said where it listens for DNS")
     }
 
     /// Every DNS address, in the order of the ready lines.
@@ -29,15 +32,23 @@ impl Doors {
 
     /// The API's address.
     pub fn api(&self) -> SocketAddr {
-        self.found().api.expect("the daemon has said where it listens for HTTP")
+        self.found()
+            .api
+            .expect("the daemon has said where it listens for HTTP")
     }
 
     /// Takes over what a start found.
     pub(super) fn moved(&self, dns: Vec<SocketAddr>, api: SocketAddr) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found { dns, api: Some(api) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found {
+            dns,
+            api: Some(api),
+        };
     }
 
     fn found(&self) -> Found {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

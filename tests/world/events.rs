@@ -41,7 +41,9 @@ impl Events {
                 while let Some((event, rest)) = text.split_once("\n\n") {
                     let data = event.lines().find_map(|line| line.strip_prefix("data:"));
                     let event = data.and_then(|data| serde_json::from_str(data.trim()).ok());
-                    tell.lock().unwrap_or_else(PoisonError::into_inner).extend(event);
+                    tell.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend(event);
                     text = rest.to_owned();
                 }
             }
@@ -51,9 +53,14 @@ impl Events {
 
     /// Waits until an event of this kind was heard that has these fields.
     pub async fn heard(&self, kind: &str, fields: &[(&str, &str)]) {
-        let is_it = |event: &Value| event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value);
+        let is_it = |event: &Value| {
+            event["kind"] == kind && fields.iter().all(|(field, value)| event[*field] == *value)
+        };
         let what = format!("an event {kind} {fields:?}");
-        eventually(&what, HEARD_WITHIN, async || self.so_far().iter().any(is_it)).await;
+        eventually(&what, HEARD_WITHIN, async || {
+            self.so_far().iter().any(is_it)
+        })
+        .await;
     }
 
     /// Whether the daemon has ended the stream.
@@ -63,7 +70,10 @@ impl Events {
 
     /// All that was heard.
     pub fn so_far(&self) -> Vec<Value> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{fs, time::Duration};
 
-/// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, which is 100 on every architecture Rust runs on.
+/// Clock ticks a second in `/proc/PID/stat`: `USER_HZ`, which is 100 on every architecture Rust
+/// runs on.
 const TICKS_PER_SECOND: u32 = 100;
 
 /// Memory and CPU time of a process at one moment.
@@ -19,18 +20,35 @@ pub struct Footprint {
 impl Footprint {
     /// Reads `/proc`; fails the test if the process is gone.
     pub(super) fn of(process: u32) -> Self {
-        let read =
-            |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_else(|error| panic!("process {process}: {error}"));
+        let read = |file: &str| {
+            fs::read_to_string(format!("/proc/{process}/{file}"))
+                .unwrap_or_else(|error| panic!("process {process}: {error}"))
+        };
         let status = read("status");
         let kilobytes = |key: &str| -> u64 {
-            let value = status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok());
+            let value = status.lines().find_map(|line| {
+                line.strip_prefix(key)?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            });
             value.unwrap_or_else(|| panic!("no {key} for process {process}"))
         };
         let stat = read("stat");
-        // The second field is the command's name and may hold spaces; what follows it is counted from its parenthesis.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // The second field is the command's name and may hold spaces; what follows it is counted
+        // from its parenthesis.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
         // utime and stime, fields 14 and 15 of proc_pid_stat(5), 11 and 12 after the name.
-        let ticks: u32 = fields[11..13].iter().map(|field| field.parse::<u32>().expect("ticks are a number")).sum();
+        let ticks: u32 = fields[11..13]
+            .iter()
+            .map(|field| field.parse::<u32>().expect("ticks are a number"))
+            .sum();
         Self {
             resident: kilobytes("VmRSS:") * 1024,
             peak: kilobytes("VmHWM:") * 1024,

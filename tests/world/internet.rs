@@ -1,4 +1,5 @@
-//! The simulated Internet: a root, top-level domains and zones, each served on loopback inside the test process.
+//! The simulated Internet: a root, top-level domains and zones, each served on loopback inside the
+//! test process.
 //!
 //! ```text
 //! Internet::new()                                             .  and its server at 127.P.0.1
@@ -6,9 +7,11 @@
 //!     .zone_served_by("news.example.", &["ns.host.test."], …) a server with a name elsewhere: found without glue
 //! ```
 //!
-//! Root and top-level zones, delegations and glue are generated. Every server has an address of its own, all of them
-//! one port, which the resolver under test is given as `recursion.authority_port`. A server may have several names,
-//! so that thousands of zones need a few sockets only. The servers run on a runtime of their own, so that a test may block, and everything can be changed while they run.
+//! Root and top-level zones, delegations and glue are generated. Every server has an address of its
+//! own, all of them one port, which the resolver under test is given as `recursion.authority_port`.
+//! A server may have several names, so that thousands of zones need a few sockets only. The servers
+//! run on a runtime of their own, so that a test may block, and everything can be changed while
+//! they run.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +37,8 @@ use super::{
 /// Ports are looked for from here on: above the privileged and the well-known ones …
 const FIRST_PORT: u16 = 10_240;
 
-/// … and below Linux' ephemeral ones, so that no client socket ever sits on a port that was found free.
+/// … and below Linux' ephemeral ones, so that no client socket ever sits on a port that was found
+/// free.
 const PORTS: u16 = 20_000;
 
 /// Where the rest of the world expects authorities.
@@ -64,18 +68,25 @@ impl Internet {
     pub fn new() -> Self {
         let range = first_range();
         // A process with the same addresses may have been faster between looking and binding.
-        std::iter::repeat_with(free_port).find_map(|port| Self::at(range, port)).expect("the ports do not end")
+        std::iter::repeat_with(free_port)
+            .find_map(|port| Self::at(range, port))
+            .expect("the ports do not end")
     }
 
-    /// The same on the port where resolvers of others look for authorities; `None` where this process may not listen there.
+    /// The same on the port where resolvers of others look for authorities; `None` where this
+    /// process may not listen there.
     pub fn on_port_53() -> Option<Self> {
         let may_listen = |range| match UdpSocket::bind((nth_address(range, 0), DNS_PORT)) {
             Ok(_) => true,
             Err(error) => error.kind() == ErrorKind::AddrInUse,
         };
-        let ranges = (FIRST_RANGE..=LAST_RANGE).cycle().skip(usize::from(first_range() - FIRST_RANGE));
+        let ranges = (FIRST_RANGE..=LAST_RANGE)
+            .cycle()
+            .skip(usize::from(first_range() - FIRST_RANGE));
         let each_once = ranges.take(usize::from(LAST_RANGE - FIRST_RANGE) + 1);
-        each_once.filter(|range| may_listen(*range)).find_map(|range| Self::at(range, DNS_PORT))
+        each_once
+            .filter(|range| may_listen(*range))
+            .find_map(|range| Self::at(range, DNS_PORT))
     }
 
     /// `None` if another Internet is there already.
@@ -86,14 +97,20 @@ impl Internet {
             .enable_all()
             .build()
             .expect("a runtime needs only a thread");
-        let internet = Self { port, range, runtime: Some(runtime), plan: Mutex::default() };
+        let internet = Self {
+            port,
+            range,
+            runtime: Some(runtime),
+            plan: Mutex::default(),
+        };
         let root = name("a.root-servers.net.");
         let authority = internet.settle(&root, nth_address(range, 0))?;
         internet.plan().authorities.insert(root, authority);
         Some(internet.zone_served_by(".", &["a.root-servers.net."], ""))
     }
 
-    /// Adds a zone with one server, `ns1` in the zone, or replaces the records of a zone that is there.
+    /// Adds a zone with one server, `ns1` in the zone, or replaces the records of a zone that is
+    /// there.
     pub fn zone(self, apex: &str, records: &str) -> Self {
         self.zones([(apex, records)])
     }
@@ -115,7 +132,10 @@ impl Internet {
     }
 
     /// Adds many zones at once, each served by the servers named.
-    pub fn zones_served_by<'text>(self, zones: impl IntoIterator<Item = (&'text str, &'text [&'text str], &'text str)>) -> Self {
+    pub fn zones_served_by<'text>(
+        self,
+        zones: impl IntoIterator<Item = (&'text str, &'text [&'text str], &'text str)>,
+    ) -> Self {
         let mut plan = self.plan();
         for (apex, servers, records) in zones {
             let servers: Vec<Name> = servers.iter().map(|server| name(server)).collect();
@@ -135,7 +155,10 @@ impl Internet {
     /// Takes a zone's delegation out of its parent. Its servers go on answering.
     pub fn revoke(&self, apex: &str) {
         let mut plan = self.plan();
-        let zone = plan.zones.get_mut(&LowerName::from(&name(apex))).unwrap_or_else(|| panic!("no zone {apex}"));
+        let zone = plan
+            .zones
+            .get_mut(&LowerName::from(&name(apex)))
+            .unwrap_or_else(|| panic!("no zone {apex}"));
         zone.revoke();
         plan.publish();
     }
@@ -143,21 +166,33 @@ impl Internet {
     /// Gives a zone new records, from the next query on.
     pub fn replace(&self, apex: &str, records: &str) {
         let mut plan = self.plan();
-        let zone = plan.zones.get_mut(&LowerName::from(&name(apex))).unwrap_or_else(|| panic!("no zone {apex}"));
+        let zone = plan
+            .zones
+            .get_mut(&LowerName::from(&name(apex)))
+            .unwrap_or_else(|| panic!("no zone {apex}"));
         zone.rewrite(records);
         plan.publish();
     }
 
     /// The server of this name.
     pub fn server(&self, server: &str) -> Arc<Authority> {
-        self.plan().find(&name(server)).cloned().unwrap_or_else(|| panic!("no server {server}"))
+        self.plan()
+            .find(&name(server))
+            .cloned()
+            .unwrap_or_else(|| panic!("no server {server}"))
     }
 
     /// All servers of a zone, in the order of its NS records.
     pub fn servers_of(&self, apex: &str) -> Vec<Arc<Authority>> {
         let plan = self.plan();
-        let zone = plan.zones.get(&LowerName::from(&name(apex))).unwrap_or_else(|| panic!("no zone {apex}"));
-        zone.servers.iter().filter_map(|server| plan.find(server).cloned()).collect()
+        let zone = plan
+            .zones
+            .get(&LowerName::from(&name(apex)))
+            .unwrap_or_else(|| panic!("no zone {apex}"));
+        zone.servers
+            .iter()
+            .filter_map(|server| plan.find(server).cloned())
+            .collect()
     }
 
     /// The first server of the root.
@@ -183,7 +218,11 @@ impl Internet {
 
     /// How many queries all servers together got: what a tally says, without a copy of it.
     pub fn queries(&self) -> u64 {
-        self.plan().authorities.values().map(|server| server.queries()).sum()
+        self.plan()
+            .authorities
+            .values()
+            .map(|server| server.queries())
+            .sum()
     }
 
     /// How often any server was asked exactly this.
@@ -205,7 +244,13 @@ impl Internet {
 
     /// The root hints, in the form of IANA's `named.root`.
     pub fn root_hints(&self) -> String {
-        let line = |server: &Arc<Authority>| format!(".  3600000  NS  {0}\n{0}  3600000  A  {1}\n", server.name(), server.address().ip());
+        let line = |server: &Arc<Authority>| {
+            format!(
+                ".  3600000  NS  {0}\n{0}  3600000  A  {1}\n",
+                server.name(),
+                server.address().ip()
+            )
+        };
         self.servers_of(".").iter().map(line).collect()
     }
 
@@ -227,7 +272,9 @@ impl Internet {
         for server in &servers {
             if plan.find(server).is_none() {
                 let address = nth_address(self.range, plan.authorities.len());
-                let authority = self.settle(server, address).unwrap_or_else(|| panic!("{address} is taken"));
+                let authority = self
+                    .settle(server, address)
+                    .unwrap_or_else(|| panic!("{address} is taken"));
                 plan.authorities.insert(server.clone(), authority);
             }
         }
@@ -243,7 +290,10 @@ impl Internet {
             Err(error) => panic!("{address}: {error}"),
         };
         let authority = Arc::new(Authority::new(server.clone(), address));
-        let runtime = self.runtime.as_ref().expect("the runtime lives as long as the Internet");
+        let runtime = self
+            .runtime
+            .as_ref()
+            .expect("the runtime lives as long as the Internet");
         sockets.serve(runtime.handle(), &authority);
         Some(authority)
     }
@@ -256,19 +306,26 @@ impl Internet {
 impl Plan {
     /// The server that has this name or alias.
     fn find(&self, server: &Name) -> Option<&Arc<Authority>> {
-        self.authorities.get(server).or_else(|| self.aliases.get(server))
+        self.authorities
+            .get(server)
+            .or_else(|| self.aliases.get(server))
     }
 
     /// Completes every zone and hands each server what it serves.
     fn publish(&self) {
         let all = || self.authorities.iter().chain(&self.aliases);
-        let addresses = all().map(|(name, server)| (name.clone(), server.address().ip().to_string())).collect();
+        let addresses = all()
+            .map(|(name, server)| (name.clone(), server.address().ip().to_string()))
+            .collect();
         let below = Below::new(&self.zones, all().map(|(name, _)| name));
         let mut served: BTreeMap<SocketAddr, BTreeMap<LowerName, Records>> = BTreeMap::new();
         for zone in self.zones.values() {
             let records = zone.complete(&below, &addresses);
             for server in zone.servers.iter().filter_map(|server| self.find(server)) {
-                served.entry(server.address()).or_default().insert(zone.apex.clone(), records.clone());
+                served
+                    .entry(server.address())
+                    .or_default()
+                    .insert(zone.apex.clone(), records.clone());
             }
         }
         for server in self.authorities.values() {
@@ -312,7 +369,8 @@ fn free_port() -> u16 {
     let start = std::process::id().wrapping_mul(101) % u32::from(PORTS);
     for _ in 0..PORTS {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST_PORT + u16::try_from((start + u32::from(step)) % u32::from(PORTS)).expect("below PORTS");
+        let port = FIRST_PORT
+            + u16::try_from((start + u32::from(step)) % u32::from(PORTS)).expect("below PORTS");
         let everywhere = (Ipv4Addr::UNSPECIFIED, port);
         if UdpSocket::bind(everywhere).is_ok() && TcpListener::bind(everywhere).is_ok() {
             return port;

@@ -1,7 +1,8 @@
 //! A line: somebody with an address who asks a DNS server.
 //!
-//! It asks once, over UDP, with EDNS, and waits a minute; no retry and no fallback hide what the server did. All
-//! that can be changed: `home.over_tcp()`, `home.without_edns()`, `home.with_mac("02:00:00:00:00:07")`.
+//! It asks once, over UDP, with EDNS, and waits a minute; no retry and no fallback hide what the
+//! server did. All that can be changed: `home.over_tcp()`, `home.without_edns()`,
+//! `home.with_mac("02:00:00:00:00:07")`.
 
 use std::{
     io,
@@ -28,10 +29,12 @@ const UDP_PAYLOAD: u16 = 1232;
 /// The option in which a router tells the MAC of the device behind it.
 pub const MAC_OPTION: u16 = 65_001;
 
-/// How long a line waits: longer than a resolver may work on one question, so that SERVFAIL is seen as such, also on a busy machine.
+/// How long a line waits: longer than a resolver may work on one question, so that SERVFAIL is seen
+/// as such, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A DNS client at one source address. Cloned for each change, so a test can keep several views of one home.
+/// A DNS client at one source address. Cloned for each change, so a test can keep several views of
+/// one home.
 #[derive(Clone)]
 pub struct Line {
     from: IpAddr,
@@ -56,7 +59,9 @@ enum Target {
 /// A line at this source address; say next whom it asks.
 pub fn line(from: &str) -> Line {
     Line {
-        from: from.parse().unwrap_or_else(|_| panic!("{from:?} is not an IP address")),
+        from: from
+            .parse()
+            .unwrap_or_else(|_| panic!("{from:?} is not an IP address")),
         to: Target::Nowhere,
         tcp: false,
         edns: true,
@@ -71,49 +76,74 @@ pub fn line(from: &str) -> Line {
 impl Line {
     /// Asks the server at this address.
     pub fn to(&self, address: SocketAddr) -> Self {
-        Self { to: Target::Address(address), ..self.clone() }
+        Self {
+            to: Target::Address(address),
+            ..self.clone()
+        }
     }
 
     /// Asks the daemon, wherever it listens at the moment.
     pub(super) fn to_daemon(&self, doors: Arc<Doors>) -> Self {
-        Self { to: Target::Daemon(doors), ..self.clone() }
+        Self {
+            to: Target::Daemon(doors),
+            ..self.clone()
+        }
     }
 
     /// Asks over TCP.
     pub fn over_tcp(&self) -> Self {
-        Self { tcp: true, ..self.clone() }
+        Self {
+            tcp: true,
+            ..self.clone()
+        }
     }
 
     /// Asks without EDNS, as stubs did in 1998.
     pub fn without_edns(&self) -> Self {
-        Self { edns: false, ..self.clone() }
+        Self {
+            edns: false,
+            ..self.clone()
+        }
     }
 
     /// Sets DO.
     pub fn with_dnssec(&self) -> Self {
-        Self { dnssec_ok: true, ..self.clone() }
+        Self {
+            dnssec_ok: true,
+            ..self.clone()
+        }
     }
 
     /// Sets CD.
     pub fn checking_disabled(&self) -> Self {
-        Self { checking_disabled: true, ..self.clone() }
+        Self {
+            checking_disabled: true,
+            ..self.clone()
+        }
     }
 
     /// Clears RD, as a resolver does when it asks an authority.
     pub fn iterative(&self) -> Self {
-        Self { recursion_desired: false, ..self.clone() }
+        Self {
+            recursion_desired: false,
+            ..self.clone()
+        }
     }
 
     /// Adds an EDNS option.
     pub fn with_option(&self, code: u16, data: &[u8]) -> Self {
         let mut options = self.options.clone();
         options.push((code, data.to_vec()));
-        Self { options, ..self.clone() }
+        Self {
+            options,
+            ..self.clone()
+        }
     }
 
     /// Adds the device's MAC, written `02:00:00:00:00:07`, in six bytes.
     pub fn with_mac(&self, mac: &str) -> Self {
-        let octet = |text| u8::from_str_radix(text, 16).unwrap_or_else(|_| panic!("{mac:?} is not a MAC"));
+        let octet =
+            |text| u8::from_str_radix(text, 16).unwrap_or_else(|_| panic!("{mac:?} is not a MAC"));
         let octets: Vec<u8> = mac.split(':').map(octet).collect();
         assert_eq!(octets.len(), 6, "{mac:?} is not a MAC");
         self.with_option(MAC_OPTION, &octets)
@@ -126,23 +156,37 @@ impl Line {
 
     /// Waits this long for a reply.
     pub fn with_patience(&self, patience: Duration) -> Self {
-        Self { patience, ..self.clone() }
+        Self {
+            patience,
+            ..self.clone()
+        }
     }
 
-    /// Asks, and says in one line what came back: `192.0.2.7`, `blocked: gambling`, `NXDOMAIN`, `NODATA`, `truncated`,
-    /// or `silence`.
+    /// Asks, and says in one line what came back: `192.0.2.7`, `blocked: gambling`, `NXDOMAIN`,
+    /// `NODATA`, `truncated`, or `silence`.
     pub async fn ask(&self, text: &str) -> String {
-        self.reply(text).await.map_or_else(|| "silence".to_owned(), |reply| reply.to_string())
+        self.reply(text)
+            .await
+            .map_or_else(|| "silence".to_owned(), |reply| reply.to_string())
     }
 
     /// Asks, and returns the whole reply, or `None` if there was none in time.
     pub async fn reply(&self, text: &str) -> Option<Reply> {
         let query = self.query(text);
-        let wire = query.to_vec().expect("a question made of parsed names can be written");
+        let wire = query
+            .to_vec()
+            .expect("a question made of parsed names can be written");
         let began = Instant::now();
-        let answered = self.exchange(&wire, |bytes| bytes.starts_with(&query.metadata.id.to_be_bytes())).await?;
+        let answered = self
+            .exchange(&wire, |bytes| {
+                bytes.starts_with(&query.metadata.id.to_be_bytes())
+            })
+            .await?;
         let took = began.elapsed();
-        Some(Reply::read(answered.clone(), took).unwrap_or_else(|| panic!("{text}: not a DNS message: {answered:02x?}")))
+        Some(
+            Reply::read(answered.clone(), took)
+                .unwrap_or_else(|| panic!("{text}: not a DNS message: {answered:02x?}")),
+        )
     }
 
     /// Sends these bytes, whatever they are, and returns the first bytes that come back.
@@ -161,7 +205,8 @@ impl Line {
             edns.set_max_payload(UDP_PAYLOAD);
             edns.set_dnssec_ok(self.dnssec_ok);
             for (code, data) in &self.options {
-                edns.options_mut().insert(EdnsOption::Unknown(*code, data.clone()));
+                edns.options_mut()
+                    .insert(EdnsOption::Unknown(*code, data.clone()));
             }
         }
         query
@@ -176,7 +221,11 @@ impl Line {
         outcome.ok().and_then(Result::ok)
     }
 
-    async fn exchange_over_udp(&self, bytes: &[u8], fits: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+    async fn exchange_over_udp(
+        &self,
+        bytes: &[u8],
+        fits: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<u8>> {
         let socket = UdpSocket::bind((self.from, 0)).await?;
         socket.connect(self.server()).await?;
         socket.send(bytes).await?;
@@ -191,11 +240,17 @@ impl Line {
     }
 
     async fn exchange_over_tcp(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let socket = if self.from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if self.from.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         socket.bind((self.from, 0).into())?;
         let mut stream = socket.connect(self.server()).await?;
         let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await?;
+        stream
+            .write_all(&[&length.to_be_bytes()[..], bytes].concat())
+            .await?;
         let mut reply = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut reply).await?;
         Ok(reply)

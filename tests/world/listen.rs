@@ -1,7 +1,8 @@
 //! The sockets of an authority server: UDP and TCP at one loopback address.
 //!
-//! hickory-server has listeners of its own. They are not used, because they send only messages hickory itself has
-//! put together and insist that a reply bears the id of its query; a liar needs the last word over every byte.
+//! hickory-server has listeners of its own. They are not used, because they send only messages
+//! hickory itself has put together and insist that a reply bears the id of its query; a liar needs
+//! the last word over every byte.
 
 use std::{
     io,
@@ -35,7 +36,10 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Binds both transports, or neither.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let sockets = Self { udp: std::net::UdpSocket::bind(address)?, tcp: std::net::TcpListener::bind(address)? };
+        let sockets = Self {
+            udp: std::net::UdpSocket::bind(address)?,
+            tcp: std::net::TcpListener::bind(address)?,
+        };
         sockets.udp.set_nonblocking(true)?;
         sockets.tcp.set_nonblocking(true)?;
         Ok(sockets)
@@ -46,13 +50,18 @@ impl Sockets {
         let _inside = runtime.enter();
         let udp = UdpSocket::from_std(self.udp).expect("the socket is non-blocking");
         let tcp = TcpListener::from_std(self.tcp).expect("the socket is non-blocking");
-        let mouth = Mouth { own: udp, same_address: OnceCell::new(), foreign: OnceCell::new() };
+        let mouth = Mouth {
+            own: udp,
+            same_address: OnceCell::new(),
+            foreign: OnceCell::new(),
+        };
         runtime.spawn(serve_udp(Arc::new(mouth), Arc::clone(authority)));
         runtime.spawn(serve_tcp(tcp, Arc::clone(authority)));
     }
 }
 
-/// The socket of a server, and those from which an attacker sends in its name; they are bound when first used.
+/// The socket of a server, and those from which an attacker sends in its name; they are bound when
+/// first used.
 struct Mouth {
     own: UdpSocket,
     same_address: OnceCell<UdpSocket>,
@@ -65,9 +74,15 @@ impl Mouth {
             Sender::Itself => &self.own,
             Sender::OtherPort => {
                 let address = self.own.local_addr()?.ip();
-                self.same_address.get_or_try_init(|| UdpSocket::bind((address, 0))).await?
+                self.same_address
+                    .get_or_try_init(|| UdpSocket::bind((address, 0)))
+                    .await?
             }
-            Sender::OtherAddress => self.foreign.get_or_try_init(|| UdpSocket::bind((FOREIGN, 0))).await?,
+            Sender::OtherAddress => {
+                self.foreign
+                    .get_or_try_init(|| UdpSocket::bind((FOREIGN, 0)))
+                    .await?
+            }
         };
         socket.send_to(&packet.bytes, to).await
     }
@@ -77,10 +92,14 @@ impl Mouth {
 async fn serve_udp(mouth: Arc<Mouth>, authority: Arc<Authority>) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
-        // An error here is the ICMP echo of a client that has gone; the next datagram is as good as any.
-        let Ok((length, from)) = mouth.own.recv_from(&mut buffer).await else { continue };
+        // An error here is the ICMP echo of a client that has gone; the next datagram is as good as
+        // any.
+        let Ok((length, from)) = mouth.own.recv_from(&mut buffer).await else {
+            continue;
+        };
         let packet = buffer[..length].to_vec();
-        let (mouth, authority) = (Arc::clone(&mouth), Arc::clone(&authority));
+        let mouth = Arc::clone(&mouth);
+        let authority = Arc::clone(&authority);
         tokio::spawn(async move {
             for reply in authority.respond(packet, from, Protocol::Udp).await {
                 let _client_may_be_gone = mouth.send(&reply, from).await;
@@ -91,7 +110,9 @@ async fn serve_udp(mouth: Arc<Mouth>, authority: Arc<Authority>) {
 
 async fn serve_tcp(listener: TcpListener, authority: Arc<Authority>) {
     loop {
-        let Ok((stream, from)) = listener.accept().await else { continue };
+        let Ok((stream, from)) = listener.accept().await else {
+            continue;
+        };
         let authority = Arc::clone(&authority);
         tokio::spawn(async move {
             let _client_may_be_gone = serve_connection(stream, from, &authority).await;
@@ -99,7 +120,11 @@ async fn serve_tcp(listener: TcpListener, authority: Arc<Authority>) {
     }
 }
 
-async fn serve_connection(mut stream: TcpStream, from: SocketAddr, authority: &Authority) -> io::Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    authority: &Authority,
+) -> io::Result<()> {
     loop {
         let mut packet = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut packet).await?;

@@ -1,4 +1,5 @@
-//! Somebody who asks the same names again and again, and looks at every answer, while other things happen.
+//! Somebody who asks the same names again and again, and looks at every answer, while other things
+//! happen.
 
 use std::{
     sync::{
@@ -33,10 +34,12 @@ pub struct Watched {
 impl Load {
     /// Asks `(NAME TYPE, the answer)` in a loop from now on.
     pub fn on(line: &Line, expected: Vec<(String, String)>) -> Self {
-        let (line, is_over) = (line.clone(), Arc::new(AtomicBool::new(false)));
+        let line = line.clone();
+        let is_over = Arc::new(AtomicBool::new(false));
         let shall_end = Arc::clone(&is_over);
         let task = tokio::spawn(async move {
-            let (mut watched, mut pace) = (Watched::default(), tokio::time::interval(PACE));
+            let mut watched = Watched::default();
+            let mut pace = tokio::time::interval(PACE);
             for (question, expected) in expected.iter().cycle() {
                 if shall_end.load(Ordering::Relaxed) {
                     break;
@@ -45,7 +48,9 @@ impl Load {
                 let answer = line.ask(question).await;
                 watched.asked += 1;
                 if answer != *expected {
-                    watched.wrong.push(format!("{question}: {answer}, not {expected}"));
+                    watched
+                        .wrong
+                        .push(format!("{question}: {answer}, not {expected}"));
                 }
             }
             watched
@@ -57,7 +62,12 @@ impl Load {
     pub async fn end(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         let Watched { asked, wrong } = self.task.await.expect("whoever asks does not panic");
-        assert!(wrong.is_empty(), "{} of {asked} answers were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+        assert!(
+            wrong.is_empty(),
+            "{} of {asked} answers were wrong: {:#?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(20)]
+        );
         asked
     }
 }

@@ -6,9 +6,10 @@
 //!                                  '- config, store, artefacts in one temporary folder
 //! ```
 //!
-//! `World` (`whole.rs`) ties it together; most tests need no other word. Nothing here leaves the machine: authorities
-//! and askers are loopback addresses, the former from 127.64 on, the latter below. This folder knows the program only
-//! by its contract: command line, configuration, ready lines, REST and DNS.
+//! `World` (`whole.rs`) ties it together; most tests need no other word. Nothing here leaves the
+//! machine: authorities and askers are loopback addresses, the former from 127.64 on, the latter
+//! below. This folder knows the program only by its contract: command line, configuration, ready
+//! lines, REST and DNS.
 
 // Several test programs share these words; none uses all of them, and none exports them.
 #![allow(dead_code, unused_imports, unreachable_pub)]

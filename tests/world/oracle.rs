@@ -1,7 +1,7 @@
 //! A second opinion: the recursor inside hickory-resolver, pointed at the simulated Internet.
 //!
-//! It is right about honest zones. It is known to give up when the first authority refuses or is silent, and to know no DNAME; a
-//! test that asks it says which differences it expects and why.
+//! It is right about honest zones. It is known to give up when the first authority refuses or is
+//! silent, and to know no DNAME; a test that asks it says which differences it expects and why.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -27,7 +27,11 @@ pub struct Oracle(Recursor<AuthorityPort>);
 impl Oracle {
     /// Resolves in this Internet.
     pub fn new(internet: &Internet) -> Self {
-        let roots: Vec<IpAddr> = internet.servers_of(".").iter().map(|server| server.address().ip()).collect();
+        let roots: Vec<IpAddr> = internet
+            .servers_of(".")
+            .iter()
+            .map(|server| server.address().ip())
+            .collect();
         let options = RecursorOptions {
             recursion_limit: DEPTH_MAX,
             ns_recursion_limit: DEPTH_MAX,
@@ -35,27 +39,45 @@ impl Oracle {
             deny_server: vec!["::/0".parse().expect("a network")],
             ..RecursorOptions::default()
         };
-        let provider = AuthorityPort { inner: TokioRuntimeProvider::new(), port: internet.port() };
+        let provider = AuthorityPort {
+            inner: TokioRuntimeProvider::new(),
+            port: internet.port(),
+        };
         Self(Recursor::with_options(&roots, options, provider).expect("the root has an address"))
     }
 
     /// What it says, in the words of a [`Reply`](super::Reply).
     pub async fn ask(&self, name: &Name, kind: RecordType) -> String {
-        match self.0.resolve(Query::query(name.clone(), kind), Instant::now(), false).await {
+        match self
+            .0
+            .resolve(Query::query(name.clone(), kind), Instant::now(), false)
+            .await
+        {
             Ok(message) => {
-                let of_the_type = message.answers.iter().filter(|record| record.record_type() == kind);
-                let mut data: Vec<String> = of_the_type.map(|record| record.data.to_string()).collect();
+                let of_the_type = message
+                    .answers
+                    .iter()
+                    .filter(|record| record.record_type() == kind);
+                let mut data: Vec<String> =
+                    of_the_type.map(|record| record.data.to_string()).collect();
                 data.sort();
-                if data.is_empty() { "NODATA".to_owned() } else { data.join(", ") }
+                if data.is_empty() {
+                    "NODATA".to_owned()
+                } else {
+                    data.join(", ")
+                }
             }
-            Err(RecursorError::Negative(negative)) if negative.is_nx_domain() => "NXDOMAIN".to_owned(),
+            Err(RecursorError::Negative(negative)) if negative.is_nx_domain() => {
+                "NXDOMAIN".to_owned()
+            }
             Err(RecursorError::Negative(_)) => "NODATA".to_owned(),
             Err(error) => format!("failed: {error}"),
         }
     }
 }
 
-/// Tokio's sockets, but every authority is asked at one port. The recursor itself knows only port 53.
+/// Tokio's sockets, but every authority is asked at one port. The recursor itself knows only port
+/// 53.
 #[derive(Clone)]
 struct AuthorityPort {
     inner: TokioRuntimeProvider,
@@ -67,7 +89,12 @@ impl ConnectionProvider for AuthorityPort {
     type FutureConn = <TokioRuntimeProvider as ConnectionProvider>::FutureConn;
     type RuntimeProvider = TokioRuntimeProvider;
 
-    fn new_connection(&self, ip: IpAddr, config: &ConnectionConfig, context: &PoolContext) -> Result<Self::FutureConn, NetError> {
+    fn new_connection(
+        &self,
+        ip: IpAddr,
+        config: &ConnectionConfig,
+        context: &PoolContext,
+    ) -> Result<Self::FutureConn, NetError> {
         let mut config = config.clone();
         config.port = self.port;
         self.inner.new_connection(ip, &config, context)

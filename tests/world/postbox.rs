@@ -1,4 +1,5 @@
-//! Those to whom notices go: an operator's web server, and a mail server. Both keep what they get, and can be out of order.
+//! Those to whom notices go: an operator's web server, and a mail server. Both keep what they get,
+//! and can be out of order.
 
 use std::{
     net::SocketAddr,
@@ -31,17 +32,31 @@ pub struct Hook {
 impl Hook {
     /// Listens on loopback.
     pub async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
-        let (is_broken, heard) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<_>>>::default());
-        let (broken, tell) = (Arc::clone(&is_broken), Arc::clone(&heard));
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let heard = Arc::<Mutex<Vec<_>>>::default();
+        let broken = Arc::clone(&is_broken);
+        let tell = Arc::clone(&heard);
         let hear = move |headers: HeaderMap, body: String| async move {
-            tell.lock().unwrap_or_else(PoisonError::into_inner).push((headers, body));
-            if broken.load(Ordering::Relaxed) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::NO_CONTENT }
+            tell.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((headers, body));
+            if broken.load(Ordering::Relaxed) {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else {
+                StatusCode::NO_CONTENT
+            }
         };
         let router = Router::new().route("/hook", post(hear));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, is_broken, heard }
+        Self {
+            address,
+            is_broken,
+            heard,
+        }
     }
 
     /// Where it is.
@@ -57,19 +72,33 @@ impl Hook {
     /// All that came: the signature, and the body as it came.
     pub fn so_far(&self) -> Vec<(String, String)> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let signature =
-            |headers: &HeaderMap| headers.get("ox-protect-signature").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        heard.iter().map(|(headers, body)| (signature(headers), body.clone())).collect()
+        let signature = |headers: &HeaderMap| {
+            headers
+                .get("ox-protect-signature")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        heard
+            .iter()
+            .map(|(headers, body)| (signature(headers), body.clone()))
+            .collect()
     }
 
     /// The notices that came.
     pub fn notices(&self) -> Vec<Value> {
-        self.so_far().iter().map(|(_, body)| serde_json::from_str(body).expect("a notice is JSON")).collect()
+        self.so_far()
+            .iter()
+            .map(|(_, body)| serde_json::from_str(body).expect("a notice is JSON"))
+            .collect()
     }
 
     /// Waits until so many came, and returns them.
     pub async fn wait_for(&self, count: usize) -> Vec<Value> {
-        eventually(&format!("{count} notices"), DELIVERED_WITHIN, async || self.notices().len() >= count).await;
+        eventually(&format!("{count} notices"), DELIVERED_WITHIN, async || {
+            self.notices().len() >= count
+        })
+        .await;
         self.notices()
     }
 }
@@ -83,7 +112,9 @@ pub struct Mailbox {
 impl Mailbox {
     /// Listens on loopback.
     pub async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
         let mails = Arc::<Mutex<Vec<_>>>::default();
         let kept = Arc::clone(&mails);
@@ -103,8 +134,16 @@ impl Mailbox {
 
     /// Waits until so many came, and returns them: envelope, headers and text.
     pub async fn wait_for(&self, count: usize) -> Vec<String> {
-        let so_far = || self.mails.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        eventually(&format!("{count} mails"), DELIVERED_WITHIN, async || so_far().len() >= count).await;
+        let so_far = || {
+            self.mails
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        eventually(&format!("{count} mails"), DELIVERED_WITHIN, async || {
+            so_far().len() >= count
+        })
+        .await;
         so_far()
     }
 }
@@ -112,7 +151,8 @@ impl Mailbox {
 /// One client, in the words of RFC 5321.
 async fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
     let mut stream = BufReader::new(stream);
-    let (mut mail, mut is_data) = (String::new(), false);
+    let mut mail = String::new();
+    let mut is_data = false;
     stream.write_all(b"220 sink\r\n").await.ok()?;
     loop {
         let mut line = String::new();
@@ -122,7 +162,9 @@ async fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
         let answer = match line.trim_end() {
             "." if is_data => {
                 is_data = false;
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut mail));
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(std::mem::take(&mut mail));
                 "250 kept"
             }
             _ if is_data => {
@@ -139,6 +181,9 @@ async fn serve(stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
                 "250 well"
             }
         };
-        stream.write_all(format!("{answer}\r\n").as_bytes()).await.ok()?;
+        stream
+            .write_all(format!("{answer}\r\n").as_bytes())
+            .await
+            .ok()?;
     }
 }

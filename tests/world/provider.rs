@@ -1,4 +1,5 @@
-//! A provider of lists: a small HTTP server on loopback that publishes them, and can do everything that a provider must not.
+//! A provider of lists: a small HTTP server on loopback that publishes them, and can do everything
+//! that a provider must not.
 
 #[path = "../../blocklist-loader/tests/server/mod.rs"]
 mod server;
@@ -28,7 +29,8 @@ impl Provider {
 
     /// Publishes a file.
     pub fn publish(&self, path: &str, body: impl AsRef<[u8]>) {
-        // Without an ETag, so that every asking brings all of it: what is new is for the daemon to find out.
+        // Without an ETag, so that every asking brings all of it: what is new is for the daemon to
+        // find out.
         self.0.put(path, Page::of(body));
     }
 
@@ -46,12 +48,18 @@ impl Provider {
 /// Packed with gzip.
 pub fn gzip(content: impl AsRef<[u8]>) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    packer.write_all(content.as_ref()).and_then(|()| packer.finish()).expect("memory does not refuse")
+    packer
+        .write_all(content.as_ref())
+        .and_then(|()| packer.finish())
+        .expect("memory does not refuse")
 }
 
 /// The SHA-256, hexadecimal.
 pub fn sha256(content: impl AsRef<[u8]>) -> String {
-    Sha256::digest(content).iter().map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(content)
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
 }
 
 /// Who signs with minisign.

@@ -13,7 +13,8 @@ use hickory_proto::{
 /// The EDNS option of RFC 8914, which hickory keeps as bytes.
 const EXTENDED_ERROR_OPTION: u16 = 15;
 
-/// RFC 8914: blocked by the operator's security list (15), by an external order (16), by the household's choice (17).
+/// RFC 8914: blocked by the operator's security list (15), by an external order (16), by the
+/// household's choice (17).
 const BLOCKING_CODES: std::ops::RangeInclusive<u16> = 15..=17;
 
 /// A parsed reply.
@@ -40,7 +41,11 @@ impl Reply {
     /// Parses a reply; `None` if it is not a DNS message.
     pub(super) fn read(wire: Vec<u8>, took: Duration) -> Option<Self> {
         let message = Message::from_vec(&wire).ok()?;
-        Some(Self { message, wire, took })
+        Some(Self {
+            message,
+            wire,
+            took,
+        })
     }
 
     /// The response code, with the upper bits from EDNS.
@@ -60,15 +65,24 @@ impl Reply {
 
     /// All extended errors, in the order they came.
     pub fn extended_errors(&self) -> Vec<ExtendedError> {
-        self.option(EXTENDED_ERROR_OPTION).into_iter().filter_map(ExtendedError::read).collect()
+        self.option(EXTENDED_ERROR_OPTION)
+            .into_iter()
+            .filter_map(ExtendedError::read)
+            .collect()
     }
 
     /// The data of each EDNS option with this code, of those hickory has no type for.
     pub fn option(&self, code: u16) -> Vec<&[u8]> {
-        let options = self.message.edns.iter().flat_map(|edns| &edns.options().options);
+        let options = self
+            .message
+            .edns
+            .iter()
+            .flat_map(|edns| &edns.options().options);
         options
             .filter_map(|(found, option)| match option {
-                EdnsOption::Unknown(_, data) if *found == EdnsCode::from(code) => Some(data.as_slice()),
+                EdnsOption::Unknown(_, data) if *found == EdnsCode::from(code) => {
+                    Some(data.as_slice())
+                }
                 _ => None,
             })
             .collect()
@@ -96,8 +110,16 @@ impl Reply {
 
     /// Data of the records of the type that was asked, sorted, because servers rotate them.
     fn data(&self) -> Vec<String> {
-        let asked = self.message.queries.first().map(|question| question.query_type);
-        let of_the_type = self.message.answers.iter().filter(|record| Some(record.record_type()) == asked);
+        let asked = self
+            .message
+            .queries
+            .first()
+            .map(|question| question.query_type);
+        let of_the_type = self
+            .message
+            .answers
+            .iter()
+            .filter(|record| Some(record.record_type()) == asked);
         let mut data: Vec<String> = of_the_type.map(|record| record.data.to_string()).collect();
         data.sort();
         data
@@ -107,7 +129,11 @@ impl Reply {
 impl fmt::Display for Reply {
     /// `blocked: TEXT`, or the data asked for, or what there is instead of it.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(block) = self.extended_errors().iter().find(|error| BLOCKING_CODES.contains(&error.code)) {
+        if let Some(block) = self
+            .extended_errors()
+            .iter()
+            .find(|error| BLOCKING_CODES.contains(&error.code))
+        {
             return write!(to, "blocked: {}", block.text);
         }
         let data = self.data();
@@ -129,10 +155,16 @@ impl fmt::Display for Reply {
 impl ExtendedError {
     fn read(data: &[u8]) -> Option<Self> {
         let (code, text) = data.split_first_chunk()?;
-        Some(Self { code: u16::from_be_bytes(*code), text: String::from_utf8_lossy(text).into_owned() })
+        Some(Self {
+            code: u16::from_be_bytes(*code),
+            text: String::from_utf8_lossy(text).into_owned(),
+        })
     }
 }
 
 fn lines(records: &[Record]) -> Vec<String> {
-    records.iter().map(|record| format!("{} {} {}", record.name, record.record_type(), record.data)).collect()
+    records
+        .iter()
+        .map(|record| format!("{} {} {}", record.name, record.record_type(), record.data))
+        .collect()
 }

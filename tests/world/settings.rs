@@ -26,7 +26,11 @@ pub fn settings(folder: &Path, authority_port: u16, feeds: &[Feed], extra: &[Str
     });
     let mut table = Table::try_from(base).expect("the base settings have a TOML form");
     for text in extra {
-        merge(&mut table, text.parse().unwrap_or_else(|error| panic!("{error} in\n{text}")));
+        merge(
+            &mut table,
+            text.parse()
+                .unwrap_or_else(|error| panic!("{error} in\n{text}")),
+        );
     }
     table
 }
@@ -36,12 +40,17 @@ pub fn dns_addresses(settings: &Table) -> usize {
     settings["dns"]["listen"].as_array().map_or(1, Vec::len)
 }
 
-/// Adds keys to tables and entries to `[[feeds]]`; any other value takes the place of what was there.
+/// Adds keys to tables and entries to `[[feeds]]`; any other value takes the place of what was
+/// there.
 fn merge(base: &mut Table, extra: Table) {
     for (key, value) in extra {
         match (base.get_mut(&key), value) {
             (Some(Value::Table(there)), Value::Table(added)) => merge(there, added),
-            (Some(Value::Array(there)), Value::Array(added)) if added.iter().all(Value::is_table) => there.extend(added),
+            (Some(Value::Array(there)), Value::Array(added))
+                if added.iter().all(Value::is_table) =>
+            {
+                there.extend(added)
+            }
             (_, value) => {
                 base.insert(key, value);
             }

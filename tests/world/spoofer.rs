@@ -1,8 +1,9 @@
 //! An attacker off the path: he sees no query, so he guesses, thousands of times for each.
 //!
-//! What he must guess is the message id, the port and the letter case of the question. Each query is met with one
-//! kind of wrong guess; everything else in his packets is right, as if he had guessed that already. Packets under a
-//! foreign port or address even bear the right id: it is the resolver's socket that must not take them.
+//! What he must guess is the message id, the port and the letter case of the question. Each query
+//! is met with one kind of wrong guess; everything else in his packets is right, as if he had
+//! guessed that already. Packets under a foreign port or address even bear the right id: it is the
+//! resolver's socket that must not take them.
 
 use std::net::Ipv4Addr;
 
@@ -37,7 +38,10 @@ pub(super) enum Sender {
 impl Packet {
     /// A packet from the server that was asked.
     pub fn own(bytes: Vec<u8>) -> Self {
-        Self { bytes, sender: Sender::Itself }
+        Self {
+            bytes,
+            sender: Sender::Itself,
+        }
     }
 }
 
@@ -46,11 +50,23 @@ impl Spoofer {
     pub(super) fn forge(&self, tell: impl Fn(&Lie) -> Vec<u8>) -> Vec<Packet> {
         let lie = Lie::ForgedAddress(self.address);
         let forged = tell(&lie);
-        let repeated = |bytes: &[u8], sender| (0..self.times).map(|_| Packet { bytes: bytes.to_vec(), sender }).collect();
+        let repeated = |bytes: &[u8], sender| {
+            (0..self.times)
+                .map(|_| Packet {
+                    bytes: bytes.to_vec(),
+                    sender,
+                })
+                .collect()
+        };
         // The resolver drew the id; its last two bits choose the kind of guess.
         match forged[1] % 4 {
-            0 => (1..=self.times).map(|distance| Packet::own(with_id_plus(&forged, distance))).collect(),
-            1 => repeated(&tell(&Lie::AllOf(vec![lie, Lie::WrongCase])), Sender::Itself),
+            0 => (1..=self.times)
+                .map(|distance| Packet::own(with_id_plus(&forged, distance)))
+                .collect(),
+            1 => repeated(
+                &tell(&Lie::AllOf(vec![lie, Lie::WrongCase])),
+                Sender::Itself,
+            ),
             2 => repeated(&forged, Sender::OtherPort),
             _ => repeated(&forged, Sender::OtherAddress),
         }

@@ -1,5 +1,5 @@
-//! What a server was asked: counts by name and type, transports, EDNS options, and what makes a query hard to
-//! guess.
+//! What a server was asked: counts by name and type, transports, EDNS options, and what makes a
+//! query hard to guess.
 //!
 //! Counts and not a log, so that a million queries cost no memory.
 
@@ -30,7 +30,10 @@ impl Tally {
             _ => self.udp += 1,
         }
         for question in request.queries.queries() {
-            *self.questions.entry((question.name().clone(), question.query_type())).or_default() += 1;
+            *self
+                .questions
+                .entry((question.name().clone(), question.query_type()))
+                .or_default() += 1;
             for octet in question.original().name.iter().flatten() {
                 self.small_letters += u64::from(octet.is_ascii_lowercase());
                 self.capital_letters += u64::from(octet.is_ascii_uppercase());
@@ -39,7 +42,12 @@ impl Tally {
         self.ports.insert(request.src().port());
         self.ids.insert(request.metadata.id);
         if let Some(edns) = &request.edns {
-            self.options.extend(edns.options().options.iter().map(|(code, _)| u16::from(*code)));
+            self.options.extend(
+                edns.options()
+                    .options
+                    .iter()
+                    .map(|(code, _)| u16::from(*code)),
+            );
         }
     }
 
@@ -59,7 +67,10 @@ impl Tally {
 
     /// How often exactly this was asked.
     pub fn asked(&self, name: &LowerName, kind: RecordType) -> u64 {
-        self.questions.get(&(name.clone(), kind)).copied().unwrap_or_default()
+        self.questions
+            .get(&(name.clone(), kind))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// All queries.
@@ -77,7 +88,8 @@ impl Tally {
         self.tcp
     }
 
-    /// Codes of all EDNS options that were seen: what a resolver tells the world about those who ask it.
+    /// Codes of all EDNS options that were seen: what a resolver tells the world about those who
+    /// ask it.
     pub fn edns_options(&self) -> &BTreeSet<u16> {
         &self.options
     }
@@ -99,12 +111,20 @@ impl Tally {
 
     /// How often names at or below `apex` were asked, over all types.
     pub fn asked_below(&self, apex: &LowerName) -> u64 {
-        self.questions.iter().filter(|((name, _), _)| apex.zone_of(name)).map(|(_, count)| count).sum()
+        self.questions
+            .iter()
+            .filter(|((name, _), _)| apex.zone_of(name))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// Each question with its count, as `NAME TYPE`, in the order of the text.
     pub fn questions(&self) -> Vec<(String, u64)> {
-        let mut all: Vec<_> = self.questions.iter().map(|((name, kind), count)| (format!("{name} {kind}"), *count)).collect();
+        let mut all: Vec<_> = self
+            .questions
+            .iter()
+            .map(|((name, kind), count)| (format!("{name} {kind}"), *count))
+            .collect();
         all.sort();
         all
     }

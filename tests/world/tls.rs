@@ -27,9 +27,13 @@ pub struct TlsDoor {
 impl TlsDoor {
     /// Opens a door that proves to have this name and leads to that server.
     pub async fn open(name: &str, to: SocketAddr) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a name that a certificate can have");
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key that was just made");
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
+        let made = rcgen::generate_simple_self_signed([name.to_owned()])
+            .expect("a name that a certificate can have");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .expect("a key that was just made");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key);
         let acceptor = TlsAcceptor::from(Arc::new(config.expect("certificate and key are a pair")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -37,10 +41,13 @@ impl TlsDoor {
         let count = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, count) = (acceptor.clone(), Arc::clone(&count));
+                let acceptor = acceptor.clone();
+                let count = Arc::clone(&count);
                 tokio::spawn(async move {
                     // A client that does not like the certificate goes away.
-                    let Ok(mut inside) = acceptor.accept(stream).await else { return };
+                    let Ok(mut inside) = acceptor.accept(stream).await else {
+                        return;
+                    };
                     count.fetch_add(1, Ordering::Relaxed);
                     if let Ok(mut server) = TcpStream::connect(to).await {
                         let _either_may_close = copy_bidirectional(&mut inside, &mut server).await;
@@ -48,7 +55,11 @@ impl TlsDoor {
                 });
             }
         });
-        Self { address, certificate: made.cert.pem(), connections }
+        Self {
+            address,
+            certificate: made.cert.pem(),
+            connections,
+        }
     }
 
     /// Where it is.

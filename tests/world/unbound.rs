@@ -1,5 +1,5 @@
-//! Unbound in the same world: what another resolver makes of it. It asks port 53 and no other, so it needs
-//! [`Internet::on_port_53`](super::Internet::on_port_53).
+//! Unbound in the same world: what another resolver makes of it. It asks port 53 and no other, so
+//! it needs [`Internet::on_port_53`](super::Internet::on_port_53).
 
 use std::{
     fs::{self, File},
@@ -35,12 +35,19 @@ impl Unbound {
         std::path::Path::new(PROGRAM).exists()
     }
 
-    /// Starts one that recurses in this Internet and waits until it answers. It does not validate, and it answers however late it
-    /// is: of itself it drops a question after 1.9 s, for the client to ask again.
+    /// Starts one that recurses in this Internet and waits until it answers. It does not validate,
+    /// and it answers however late it is: of itself it drops a question after 1.9 s, for the client
+    /// to ask again.
     pub async fn start(internet: &Internet) -> Self {
-        let folder = tempfile::Builder::new().prefix("ox-protect-unbound-").tempdir().expect("a temporary folder");
-        let address = UdpSocket::bind((ADDRESS, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
-        let (hints, config) = (folder.path().join("hints"), folder.path().join("unbound.conf"));
+        let folder = tempfile::Builder::new()
+            .prefix("ox-protect-unbound-")
+            .tempdir()
+            .expect("a temporary folder");
+        let address = UdpSocket::bind((ADDRESS, 0))
+            .and_then(|socket| socket.local_addr())
+            .expect("a free port");
+        let hints = folder.path().join("hints");
+        let config = folder.path().join("unbound.conf");
         fs::write(&hints, internet.root_hints()).expect("the folder is ours");
         let settings = format!(
             "server:\n interface: {ADDRESS}@{}\n access-control: 127.0.0.0/8 allow\n do-daemonize: no\n use-syslog: no\n \
@@ -52,11 +59,26 @@ impl Unbound {
         );
         fs::write(&config, settings).expect("the folder is ours");
         let log = File::create(folder.path().join("log")).expect("the folder is ours");
-        let child = Command::new(PROGRAM).args(["-d", "-c"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let unbound = Self { child: child.expect("it is installed"), address, _folder: folder };
-        let impatient = unbound.line("127.0.7.9").with_patience(Duration::from_millis(300));
+        let child = Command::new(PROGRAM)
+            .args(["-d", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        let unbound = Self {
+            child: child.expect("it is installed"),
+            address,
+            _folder: folder,
+        };
+        let impatient = unbound
+            .line("127.0.7.9")
+            .with_patience(Duration::from_millis(300));
         // Asks itself only: nothing is in its cache when it is ready.
-        eventually("Unbound answers", Duration::from_secs(20), async || impatient.ask("localhost. A").await == "127.0.0.1").await;
+        eventually("Unbound answers", Duration::from_secs(20), async || {
+            impatient.ask("localhost. A").await == "127.0.0.1"
+        })
+        .await;
         unbound
     }
 

@@ -1,4 +1,5 @@
-//! The whole world of a test: an Internet, feeds, the daemon between them, households, and those who ask.
+//! The whole world of a test: an Internet, feeds, the daemon between them, households, and those
+//! who ask.
 //!
 //! ```text
 //! World::with_zone("bets.example. 60 A 192.0.2.7").listing("gambling", "bets.example").start().await
@@ -25,7 +26,8 @@ use super::{
 /// The household every world has unless a test names its own, and its network.
 const HOME: (&str, &str) = ("home", "127.0.7.0/24");
 
-/// A running world. What it holds ends with it: first the daemon, then the Internet, then the folder.
+/// A running world. What it holds ends with it: first the daemon, then the Internet, then the
+/// folder.
 pub struct World {
     /// The program under test.
     pub daemon: Daemon,
@@ -51,22 +53,40 @@ pub struct Draft {
 }
 
 impl World {
-    /// Begins with one zone in master-file lines. The first word is the zone's name; later lines are relative to it.
+    /// Begins with one zone in master-file lines. The first word is the zone's name; later lines
+    /// are relative to it.
     pub fn with_zone(zone: &str) -> Draft {
         Self::draft(Internet::new()).zone(zone)
     }
 
     /// Begins with an Internet.
     pub fn draft(internet: Internet) -> Draft {
-        Draft { internet, elsewhere: None, feeds: Vec::new(), households: None, settings: Vec::new(), clock: None, copied: None }
+        Draft {
+            internet,
+            elsewhere: None,
+            feeds: Vec::new(),
+            households: None,
+            settings: Vec::new(),
+            clock: None,
+            copied: None,
+        }
     }
 
-    /// Begins with an Internet in which every name has this address, by forwarding: thousands of names need no walk from the root.
+    /// Begins with an Internet in which every name has this address, by forwarding: thousands of
+    /// names need no walk from the root.
     pub fn where_every_name_is(address: Ipv4Addr) -> Draft {
         let elsewhere = Internet::new();
-        elsewhere.root().becomes(Behaviour::AnswersEverything(address));
-        let forward = format!("[recursion]\nforward = [{{ zone = \".\", to = [\"{}\"] }}]\n", elsewhere.root().address());
-        Draft { elsewhere: Some(elsewhere), ..Self::draft(Internet::new()).config(&forward) }
+        elsewhere
+            .root()
+            .becomes(Behaviour::AnswersEverything(address));
+        let forward = format!(
+            "[recursion]\nforward = [{{ zone = \".\", to = [\"{}\"] }}]\n",
+            elsewhere.root().address()
+        );
+        Draft {
+            elsewhere: Some(elsewhere),
+            ..Self::draft(Internet::new()).config(&forward)
+        }
     }
 
     /// Somebody at this address, who asks the daemon.
@@ -81,12 +101,18 @@ impl World {
 
     /// Sets a category for a device.
     pub async fn toggle_device(&self, household: &str, device: &str, slug: &str, switch: Switch) {
-        self.api.toggle_device(household, device, slug, switch).await.ok();
+        self.api
+            .toggle_device(household, device, slug, switch)
+            .await
+            .ok();
     }
 
     /// Puts a name and its subtree on a household's own list.
     pub async fn own_name(&self, household: &str, domain: &str, switch: Switch) {
-        self.api.own_name(household, domain, "subtree", switch).await.ok();
+        self.api
+            .own_name(household, domain, "subtree", switch)
+            .await
+            .ok();
     }
 
     /// Creates a household with a network, filtering on, blocking nothing of itself.
@@ -114,7 +140,9 @@ impl World {
 
     /// The clock that the daemon sees, where the world has one of its own: [`Draft::clock`].
     pub fn clock(&self) -> &Clock {
-        self.clock.as_ref().expect("the world was drafted with a clock")
+        self.clock
+            .as_ref()
+            .expect("the world was drafted with a clock")
     }
 
     /// The daemon's folder: configuration, store, artefacts, feeds.
@@ -124,9 +152,13 @@ impl World {
 }
 
 impl Draft {
-    /// Adds a zone in master-file lines. The first word is the zone's name; later lines are relative to it.
+    /// Adds a zone in master-file lines. The first word is the zone's name; later lines are
+    /// relative to it.
     pub fn zone(mut self, zone: &str) -> Self {
-        let apex = zone.split_whitespace().next().expect("a zone begins with its name");
+        let apex = zone
+            .split_whitespace()
+            .next()
+            .expect("a zone begins with its name");
         self.internet = self.internet.zone(apex, zone);
         self
     }
@@ -134,7 +166,10 @@ impl Draft {
     /// Lists names, separated by spaces, as `category`.
     pub fn listing(mut self, category: &str, names: &str) -> Self {
         let known = self.feeds.iter().position(|feed| feed.name() == category);
-        let feed = known.map_or_else(|| Feed::new(category), |place| self.feeds.swap_remove(place));
+        let feed = known.map_or_else(
+            || Feed::new(category),
+            |place| self.feeds.swap_remove(place),
+        );
         self.feed(feed.names(names))
     }
 
@@ -146,7 +181,9 @@ impl Draft {
 
     /// Adds a household. A test that names its households gets these and no `home` of itself.
     pub fn household(mut self, id: &str, network: &str) -> Self {
-        self.households.get_or_insert_default().push((id.to_owned(), network.to_owned()));
+        self.households
+            .get_or_insert_default()
+            .push((id.to_owned(), network.to_owned()));
         self
     }
 
@@ -162,9 +199,13 @@ impl Draft {
         self
     }
 
-    /// Runs a copy of the program that lies in the world's folder, with this search path: the test may replace it while it runs.
+    /// Runs a copy of the program that lies in the world's folder, with this search path: the test
+    /// may replace it while it runs.
     pub fn copied(self, path: &str) -> Self {
-        Self { copied: Some(path.to_owned()), ..self }
+        Self {
+            copied: Some(path.to_owned()),
+            ..self
+        }
     }
 
     /// Gives the daemon a clock of its own, set to this time in UTC: `2030-01-01 12:00:00`.
@@ -175,12 +216,21 @@ impl Draft {
 
     /// Writes feeds, hints and configuration, starts the daemon and creates the households.
     pub async fn start(self) -> World {
-        let folder = tempfile::Builder::new().prefix("ox-protect-").tempdir().expect("a temporary folder");
-        fs::write(folder.path().join("root.hints"), self.internet.root_hints()).expect("the folder is ours");
+        let folder = tempfile::Builder::new()
+            .prefix("ox-protect-")
+            .tempdir()
+            .expect("a temporary folder");
+        fs::write(folder.path().join("root.hints"), self.internet.root_hints())
+            .expect("the folder is ours");
         for feed in &self.feeds {
             feed.write(folder.path());
         }
-        let settings = settings(folder.path(), self.internet.port(), &self.feeds, &self.settings);
+        let settings = settings(
+            folder.path(),
+            self.internet.port(),
+            &self.feeds,
+            &self.settings,
+        );
         let clock = self.clock.map(|time| Clock::new(folder.path(), &time));
         let mut environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
         if let Some(path) = self.copied {
@@ -189,7 +239,14 @@ impl Draft {
         }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
         let api = Api::new(daemon.doors().clone(), &daemon.key());
-        let world = World { daemon, api, internet: self.internet, elsewhere: self.elsewhere, clock, folder };
+        let world = World {
+            daemon,
+            api,
+            internet: self.internet,
+            elsewhere: self.elsewhere,
+            clock,
+            folder,
+        };
         let home = || vec![(HOME.0.to_owned(), HOME.1.to_owned())];
         for (id, network) in &self.households.unwrap_or_else(home) {
             world.household(id, network).await;

@@ -8,8 +8,8 @@
 //! NS and glue of each child zone   glue only for servers named below the cut, as RFC 9471 asks of a parent
 //! ```
 //!
-//! What the test wrote always wins, so that a wrong delegation or a missing address can be written down as well.
-//! This file knows no sockets and no messages.
+//! What the test wrote always wins, so that a wrong delegation or a missing address can be written
+//! down as well. This file knows no sockets and no messages.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ pub type Records = BTreeMap<RrKey, RecordSet>;
 /// TTL of a record whose line names none, and of negative answers, in seconds.
 const DEFAULT_TTL_S: u32 = 60;
 
-/// TTL of delegations, glue and apex records that are generated, in seconds: an hour, far beyond any test.
+/// TTL of delegations, glue and apex records that are generated, in seconds: an hour, far beyond
+/// any test.
 const GENERATED_TTL_S: u32 = 3600;
 
 /// A zone as the test declared it, with the servers that are to serve it.
@@ -45,16 +46,30 @@ pub struct Below<'plan> {
 
 impl<'plan> Below<'plan> {
     /// Finds for each zone and each server the zone that encloses it most closely.
-    pub fn new(zones: &'plan BTreeMap<LowerName, Zone>, servers: impl Iterator<Item = &'plan Name>) -> Self {
+    pub fn new(
+        zones: &'plan BTreeMap<LowerName, Zone>,
+        servers: impl Iterator<Item = &'plan Name>,
+    ) -> Self {
         let mut below = Self::default();
-        for child in zones.values().filter(|zone| !zone.apex.is_root() && !zone.is_revoked) {
+        for child in zones
+            .values()
+            .filter(|zone| !zone.apex.is_root() && !zone.is_revoked)
+        {
             if let Some(parent) = closest(zones, &child.apex.base_name()) {
-                below.children.entry(parent.apex.clone()).or_default().push(child);
+                below
+                    .children
+                    .entry(parent.apex.clone())
+                    .or_default()
+                    .push(child);
             }
         }
         for server in servers {
             if let Some(zone) = closest(zones, &LowerName::from(server)) {
-                below.servers.entry(zone.apex.clone()).or_default().push(server);
+                below
+                    .servers
+                    .entry(zone.apex.clone())
+                    .or_default()
+                    .push(server);
             }
         }
         below
@@ -64,7 +79,12 @@ impl<'plan> Below<'plan> {
 impl Zone {
     /// Reads `records`, master-file lines relative to `apex`.
     pub fn new(apex: &Name, servers: Vec<Name>, records: &str) -> Self {
-        Self { apex: apex.into(), servers, written: parse(apex, records), is_revoked: false }
+        Self {
+            apex: apex.into(),
+            servers,
+            written: parse(apex, records),
+            is_revoked: false,
+        }
     }
 
     /// Takes the delegation out of the parent zone. The zone itself is served as before.
@@ -77,7 +97,8 @@ impl Zone {
         self.written = parse(&Name::from(&self.apex), records);
     }
 
-    /// The whole zone, given what stands below each zone of this Internet and the address of each name server.
+    /// The whole zone, given what stands below each zone of this Internet and the address of each
+    /// name server.
     pub fn complete(&self, below: &Below, addresses: &BTreeMap<Name, String>) -> Records {
         let mut generated = self.start_of_authority();
         for server in below.servers.get(&self.apex).into_iter().flatten() {
@@ -98,17 +119,29 @@ impl Zone {
     }
 
     fn start_of_authority(&self) -> String {
-        let primary = self.servers.first().expect("every zone is declared with a server");
-        format!("@ {GENERATED_TTL_S} SOA {primary} hostmaster.{primary} 1 3600 600 86400 {DEFAULT_TTL_S}\n{}", self.name_server_lines())
+        let primary = self
+            .servers
+            .first()
+            .expect("every zone is declared with a server");
+        format!(
+            "@ {GENERATED_TTL_S} SOA {primary} hostmaster.{primary} 1 3600 600 86400 {DEFAULT_TTL_S}\n{}",
+            self.name_server_lines()
+        )
     }
 
     fn name_server_lines(&self) -> String {
-        self.servers.iter().map(|server| format!("{} {GENERATED_TTL_S} NS {server}\n", Name::from(&self.apex))).collect()
+        self.servers
+            .iter()
+            .map(|server| format!("{} {GENERATED_TTL_S} NS {server}\n", Name::from(&self.apex)))
+            .collect()
     }
 }
 
 /// The zone that encloses `name` most closely.
-pub fn closest<'zones, T>(zones: &'zones BTreeMap<LowerName, T>, name: &LowerName) -> Option<&'zones T> {
+pub fn closest<'zones, T>(
+    zones: &'zones BTreeMap<LowerName, T>,
+    name: &LowerName,
+) -> Option<&'zones T> {
     let mut enclosing = name.clone();
     loop {
         if let Some(zone) = zones.get(&enclosing) {
@@ -121,9 +154,11 @@ pub fn closest<'zones, T>(zones: &'zones BTreeMap<LowerName, T>, name: &LowerNam
     }
 }
 
-/// The name-server set at the highest zone cut strictly below `apex` and at or above `name`, if there is one.
+/// The name-server set at the highest zone cut strictly below `apex` and at or above `name`, if
+/// there is one.
 ///
-/// A DS question at the cut itself belongs to the parent (RFC 4035, section 3.1.4.1), so it meets no cut there.
+/// A DS question at the cut itself belongs to the parent (RFC 4035, section 3.1.4.1), so it meets
+/// no cut there.
 pub fn cut_above<'records>(
     records: &'records Records,
     apex: &LowerName,
@@ -134,7 +169,10 @@ pub fn cut_above<'records>(
     let mut cut = name.clone();
     while cut != *apex && !cut.is_root() {
         let asked_of_the_parent = kind == RecordType::DS && cut == *name;
-        if let Some(set) = records.get(&RrKey::new(cut.clone(), RecordType::NS)).filter(|_| !asked_of_the_parent) {
+        if let Some(set) = records
+            .get(&RrKey::new(cut.clone(), RecordType::NS))
+            .filter(|_| !asked_of_the_parent)
+        {
             highest = Some(set);
         }
         cut = cut.base_name();
@@ -148,13 +186,21 @@ pub fn glue(records: &Records, name_servers: &[Record]) -> Vec<Record> {
         RData::NS(target) => Some(LowerName::from(&target.0)),
         _ => None,
     });
-    let keys = targets.flat_map(|target| [RecordType::A, RecordType::AAAA].map(|kind| RrKey::new(target.clone(), kind)));
-    keys.filter_map(|key| records.get(&key)).flat_map(|set| set.records_without_rrsigs().cloned()).collect()
+    let keys = targets.flat_map(|target| {
+        [RecordType::A, RecordType::AAAA].map(|kind| RrKey::new(target.clone(), kind))
+    });
+    keys.filter_map(|key| records.get(&key))
+        .flat_map(|set| set.records_without_rrsigs().cloned())
+        .collect()
 }
 
-/// Reads master-file lines. They are trimmed, so that a test may indent them; therefore each names its owner.
+/// Reads master-file lines. They are trimmed, so that a test may indent them; therefore each names
+/// its owner.
 pub fn parse(origin: &Name, text: &str) -> Records {
-    let lines: Vec<String> = text.lines().map(|line| with_origin_spelled_out(line.trim(), origin)).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| with_origin_spelled_out(line.trim(), origin))
+        .collect();
     let whole = format!("$TTL {DEFAULT_TTL_S}\n{}\n", lines.join("\n"));
     match Parser::new(whole, None, Some(origin.clone())).parse() {
         Ok((_, records)) => records,
@@ -162,7 +208,8 @@ pub fn parse(origin: &Name, text: &str) -> Records {
     }
 }
 
-/// `www CNAME @`, which RFC 1035 allows and hickory's parser does not: it takes `@` for an owner only.
+/// `www CNAME @`, which RFC 1035 allows and hickory's parser does not: it takes `@` for an owner
+/// only.
 fn with_origin_spelled_out(line: &str, origin: &Name) -> String {
     let (owner, data) = line.split_at(line.find(char::is_whitespace).unwrap_or(line.len()));
     let quotes = data.contains('"');
@@ -170,10 +217,15 @@ fn with_origin_spelled_out(line: &str, origin: &Name) -> String {
         "@" if !quotes => format!("{origin} "),
         _ => piece.to_owned(),
     };
-    let data: String = data.split_inclusive(char::is_whitespace).map(word).collect();
+    let data: String = data
+        .split_inclusive(char::is_whitespace)
+        .map(word)
+        .collect();
     format!("{owner}{data}")
 }
 
 fn address_line(server: &Name, addresses: &BTreeMap<Name, String>) -> String {
-    addresses.get(server).map_or_else(String::new, |address| format!("{server} {GENERATED_TTL_S} A {address}\n"))
+    addresses.get(server).map_or_else(String::new, |address| {
+        format!("{server} {GENERATED_TTL_S} A {address}\n")
+    })
 }

@@ -81,7 +81,8 @@ struct DeviceActivity {
     /// When it last asked for anything but a way round the filter, RFC 3339.
     #[schema(format = DateTime)]
     last_asked: Option<String>,
-    /// That it does not use the filter at the moment, as far as that can be told; none where it does.
+    /// That it does not use the filter at the moment, as far as that can be told; none where it
+    /// does.
     silent: Option<DeviceSilence>,
 }
 
@@ -91,8 +92,8 @@ struct DeviceSilence {
     /// Since when, RFC 3339.
     #[schema(format = DateTime)]
     since: String,
-    /// The way round the filter that it asked for last: `relay`, `doh`, `vpn` or `proxy`. None: it may be off, or away, or use another resolver
-    /// without having asked for its name.
+    /// The way round the filter that it asked for last: `relay`, `doh`, `vpn` or `proxy`. None: it
+    /// may be off, or away, or use another resolver without having asked for its name.
     sign: Option<String>,
 }
 

@@ -80,7 +80,8 @@ pub struct Explanation {
     verdict: String,
     /// The layer that decided.
     layer: String,
-    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`, `tcp-only`, `records`, `proxied` or `ordered`.
+    /// How the deciding entry wants the name answered: `policy`, `nxdomain`, `nodata`, `drop`,
+    /// `tcp-only`, `records`, `proxied` or `ordered`.
     action: String,
     /// One sentence to read out.
     reason: String,
@@ -90,7 +91,8 @@ pub struct Explanation {
     categories: Vec<String>,
     /// The name that decided: in a feed, in a bundle, in an own list, or of a mandate.
     entry: Option<String>,
-    /// Where that entry stands: `feed`, `bundle` (names that a category of the taxonomy brings itself), `own-list` or `mandate`.
+    /// Where that entry stands: `feed`, `bundle` (names that a category of the taxonomy brings
+    /// itself), `own-list` or `mandate`.
     source: Option<String>,
     /// The feed of that entry, where it is one of a feed.
     feed: Option<String>,
@@ -121,7 +123,8 @@ struct MandateOfExplanation {
     basis: String,
     /// Where it is written.
     reference: Option<String>,
-    /// Whether nobody but the operator and his auditors may learn of it. A family is told `false` of each.
+    /// Whether nobody but the operator and his auditors may learn of it. A family is told `false`
+    /// of each.
     confidential: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The OpenAPI document, held against what the routes really answer: no field too many, none missing, each of its type.
+//! The OpenAPI document, held against what the routes really answer: no field too many, none
+//! missing, each of its type.
 
 use axum::http::Method;
 use policy::{household::Id, name::Name};
@@ -14,16 +15,27 @@ struct Reference {
 }
 
 impl Reference {
-    /// A schema with references followed and flattened parts put together: what properties there are, and which must be.
+    /// A schema with references followed and flattened parts put together: what properties there
+    /// are, and which must be.
     fn resolve(&self, schema: &Value) -> Value {
         if let Some(name) = schema["$ref"].as_str() {
-            return self.resolve(self.document.pointer(name.trim_start_matches('#')).unwrap_or_else(|| panic!("{name} is not there")));
+            return self.resolve(
+                self.document
+                    .pointer(name.trim_start_matches('#'))
+                    .unwrap_or_else(|| panic!("{name} is not there")),
+            );
         }
-        if let Some(one) = schema["oneOf"].as_array().filter(|schemas| schemas.iter().any(|schema| schema["type"] == "null")) {
+        if let Some(one) = schema["oneOf"]
+            .as_array()
+            .filter(|schemas| schemas.iter().any(|schema| schema["type"] == "null"))
+        {
             return self.resolve(one.iter().find(|schema| schema["type"] != "null").unwrap());
         }
-        let Some(parts) = schema["allOf"].as_array() else { return schema.clone() };
-        let (mut properties, mut required) = (Map::new(), Vec::new());
+        let Some(parts) = schema["allOf"].as_array() else {
+            return schema.clone();
+        };
+        let mut properties = Map::new();
+        let mut required = Vec::new();
         for part in parts.iter().map(|part| self.resolve(part)) {
             properties.extend(part["properties"].as_object().unwrap().clone());
             required.extend(part["required"].as_array().cloned().unwrap_or_default());
@@ -35,7 +47,12 @@ impl Reference {
         let schema = self.resolve(schema);
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
-            several => several.as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
+            several => several
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect(),
         };
         let fits = |kind: &str| types.is_empty() || types.contains(&kind);
         let is_fit = match value {
@@ -47,24 +64,37 @@ impl Reference {
             Value::Object(_) => fits("object"),
         };
         if !is_fit {
-            self.complaints.push(format!("{place}: {value} is none of {types:?}"));
+            self.complaints
+                .push(format!("{place}: {value} is none of {types:?}"));
         }
         for item in value.as_array().into_iter().flatten() {
             self.check(&format!("{place}[]"), &schema["items"], item);
         }
         // An object without properties is one that the document leaves open.
-        let (Some(fields), properties) = (value.as_object(), &schema["properties"]) else { return };
+        let (Some(fields), properties) = (value.as_object(), &schema["properties"]) else {
+            return;
+        };
         for (key, value) in fields {
             match (properties.get(key), &schema["additionalProperties"]) {
                 (Some(property), _) => self.check(&format!("{place}.{key}"), property, value),
-                (None, additional) if additional.is_object() => self.check(&format!("{place}.*"), additional, value),
-                (None, _) if properties.is_object() => self.complaints.push(format!("{place}.{key} is not in the document")),
+                (None, additional) if additional.is_object() => {
+                    self.check(&format!("{place}.*"), additional, value)
+                }
+                (None, _) if properties.is_object() => self
+                    .complaints
+                    .push(format!("{place}.{key} is not in the document")),
                 _ => {}
             }
         }
-        for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for key in schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if !fields.contains_key(key) {
-                self.complaints.push(format!("{place}.{key} is not in the answer"));
+                self.complaints
+                    .push(format!("{place}.{key} is not in the answer"));
             }
         }
     }
@@ -74,31 +104,65 @@ impl Reference {
         let response = &operation["responses"][answer.status.to_string()];
         let schema = response["content"]["application/json"]["schema"].clone();
         if !schema["$ref"].is_string() {
-            self.complaints.push(format!("{method} {template} {}: no type: {}", answer.status, answer.text));
+            self.complaints.push(format!(
+                "{method} {template} {}: no type: {}",
+                answer.status, answer.text
+            ));
         }
-        self.check(&format!("{method} {template} {}", answer.status), &schema, &answer.json);
+        self.check(
+            &format!("{method} {template} {}", answer.status),
+            &schema,
+            &answer.json,
+        );
     }
 }
 
 #[tokio::test]
 async fn every_answer_has_the_shape_that_the_document_gives_it() {
     let world = World::with_home().await;
-    let document = world.send(Method::GET, "/openapi.json", &[], "").await.ok().json;
-    let mut reference = Reference { document, complaints: Vec::new() };
+    let document = world
+        .send(Method::GET, "/openapi.json", &[], "")
+        .await
+        .ok()
+        .json;
+    let mut reference = Reference {
+        document,
+        complaints: Vec::new(),
+    };
     let switch = r#"{"state":"block"}"#;
     let feed = r#"{"name":"new","source":"a.txt"}"#;
     let asked = [
         ("GET", "/v1/categories", ""),
         ("GET", "/v1/presets", ""),
-        ("PUT", "/v1/households/{id}", r#"{"preset":"light","external_ref":"crm-1","locale":"en-GB"}"#),
+        (
+            "PUT",
+            "/v1/households/{id}",
+            r#"{"preset":"light","external_ref":"crm-1","locale":"en-GB"}"#,
+        ),
         ("PUT", "/v1/households/{id}/categories/{slug}", switch),
         ("PUT", "/v1/households/{id}/names/{domain}", switch),
         ("PUT", "/v1/households/{id}/names/{domain}", switch),
         ("PUT", "/v1/households/{id}/networks/{cidr}", ""),
-        ("PUT", "/v1/households/{id}/devices/{device}", r#"{"kind":"phone","person":"ella"}"#),
-        ("PUT", "/v1/households/{id}/devices/{device}/categories/{slug}", switch),
-        ("PUT", "/v1/households/{id}/devices/{device}/names/{domain}", switch),
-        ("POST", "/v1/households/{id}/keys", r#"{"role":"child","device":"phone"}"#),
+        (
+            "PUT",
+            "/v1/households/{id}/devices/{device}",
+            r#"{"kind":"phone","person":"ella"}"#,
+        ),
+        (
+            "PUT",
+            "/v1/households/{id}/devices/{device}/categories/{slug}",
+            switch,
+        ),
+        (
+            "PUT",
+            "/v1/households/{id}/devices/{device}/names/{domain}",
+            switch,
+        ),
+        (
+            "POST",
+            "/v1/households/{id}/keys",
+            r#"{"role":"child","device":"phone"}"#,
+        ),
         ("GET", "/v1/households/{id}/keys", ""),
         ("DELETE", "/v1/households/{id}/keys/{key}", ""),
         ("GET", "/v1/households/{id}/devices/{device}", ""),
@@ -112,25 +176,57 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         ("DELETE", "/v1/households/{id}/search-unlock", ""),
         ("DELETE", "/v1/households/{id}/history", ""),
         ("GET", "/v1/households", ""),
-        ("GET", "/v1/explain?name=bets.example&household=home&device=phone", ""),
+        (
+            "GET",
+            "/v1/explain?name=bets.example&household=home&device=phone",
+            "",
+        ),
         ("GET", "/v1/explain?name=leads.example", ""),
-        ("PUT", "/v1/mandates/{id}", r#"{"name":"mandated.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#),
+        (
+            "PUT",
+            "/v1/mandates/{id}",
+            r#"{"name":"mandated.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#,
+        ),
         ("GET", "/v1/mandates/{id}", ""),
         ("GET", "/v1/mandates", ""),
         ("GET", "/v1/explain?name=mandated.example", ""),
         ("DELETE", "/v1/mandates/{id}", ""),
-        ("PUT", "/v1/households/{id}", r#"{"filtering":"on","channel":"shop","contact":{"email":"holder@example.org"}}"#),
+        (
+            "PUT",
+            "/v1/households/{id}",
+            r#"{"filtering":"on","channel":"shop","contact":{"email":"holder@example.org"}}"#,
+        ),
         ("PUT", "/v1/households/{id}/categories/{slug}", switch),
-        ("POST", "/v1/households/{id}/requests", r#"{"name":"bets.example","device":"phone","reason":"please"}"#),
-        ("POST", "/v1/households/{id}/requests", r#"{"name":"bets.example","device":"phone"}"#),
+        (
+            "POST",
+            "/v1/households/{id}/requests",
+            r#"{"name":"bets.example","device":"phone","reason":"please"}"#,
+        ),
+        (
+            "POST",
+            "/v1/households/{id}/requests",
+            r#"{"name":"bets.example","device":"phone"}"#,
+        ),
         ("GET", "/v1/households/{id}/requests", ""),
         ("GET", "/v1/reports/choice?by=day", ""),
-        ("POST", "/v1/reports", r#"{"name":"bets.example","reason":"it is a pet shop"}"#),
+        (
+            "POST",
+            "/v1/reports",
+            r#"{"name":"bets.example","reason":"it is a pet shop"}"#,
+        ),
         ("GET", "/v1/reports", ""),
         ("GET", "/v1/reports/export?month=2026-11", ""),
         ("GET", "/v1/check?name=bets.example", ""),
-        ("DELETE", "/v1/households/{id}/devices/{device}/names/{domain}", ""),
-        ("DELETE", "/v1/households/{id}/devices/{device}/categories/{slug}", ""),
+        (
+            "DELETE",
+            "/v1/households/{id}/devices/{device}/names/{domain}",
+            "",
+        ),
+        (
+            "DELETE",
+            "/v1/households/{id}/devices/{device}/categories/{slug}",
+            "",
+        ),
         ("DELETE", "/v1/households/{id}/devices/{device}", ""),
         ("DELETE", "/v1/households/{id}/networks/{cidr}", ""),
         ("DELETE", "/v1/households/{id}/names/{domain}", ""),
@@ -154,15 +250,27 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
     ];
     let mut key = String::new();
     for (method, template, body) in asked {
-        let path = template.replace("{id}", "home").replace("{device}", "phone").replace("{slug}", "gambling");
-        let path = path.replace("{cidr}", "192.0.2.0%2F24").replace("{domain}", "a.example");
-        let path = path.replace("{name}", "bets").replace("{name=new}", "new").replace("{key}", &key);
+        let path = template
+            .replace("{id}", "home")
+            .replace("{device}", "phone")
+            .replace("{slug}", "gambling");
+        let path = path
+            .replace("{cidr}", "192.0.2.0%2F24")
+            .replace("{domain}", "a.example");
+        let path = path
+            .replace("{name}", "bets")
+            .replace("{name=new}", "new")
+            .replace("{key}", &key);
         let method: Method = method.parse().unwrap();
         if method == Method::GET && template.ends_with("/activity") {
             let now = jiff::Timestamp::now();
-            let blocked =
-                || Blocked { layer: "category", categories: vec!["gambling".into()], name: Some(Name::parse("bets.example").unwrap()) };
-            let (household, device): (Id, Id) = ("home".parse().unwrap(), "phone".parse().unwrap());
+            let blocked = || Blocked {
+                layer: "category",
+                categories: vec!["gambling".into()],
+                name: Some(Name::parse("bets.example").unwrap()),
+            };
+            let household: Id = "home".parse().unwrap();
+            let device: Id = "phone".parse().unwrap();
             let told = |at, sign| Told {
                 household: household.clone(),
                 device: Some(device.clone()),
@@ -173,7 +281,11 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
                 sign,
             };
             let earlier = now - jiff::SignedDuration::from_mins(30);
-            world.context.activity.as_ref().unwrap().note([told(earlier, None), told(earlier, Some(Sign::Vpn))], |_| true, now);
+            world.context.activity.as_ref().unwrap().note(
+                [told(earlier, None), told(earlier, Some(Sign::Vpn))],
+                |_| true,
+                now,
+            );
         }
         let answer = world.ask(method.clone(), &path, &[], body).await.ok();
         let template = template.replace("{name=new}", "{name}");
@@ -182,5 +294,9 @@ async fn every_answer_has_the_shape_that_the_document_gives_it() {
         }
         reference.check_answer(&method, template.split('?').next().unwrap(), &answer);
     }
-    assert!(reference.complaints.is_empty(), "{}", reference.complaints.join("\n"));
+    assert!(
+        reference.complaints.is_empty(),
+        "{}",
+        reference.complaints.join("\n")
+    );
 }

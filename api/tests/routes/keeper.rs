@@ -1,4 +1,5 @@
-//! Whoever keeps the lists, as these tests need it: two feeds, three generations, and a note of everything that was asked of it.
+//! Whoever keeps the lists, as these tests need it: two feeds, three generations, and a note of
+//! everything that was asked of it.
 //!
 //! ```text
 //! court   of the configuration, live
@@ -12,8 +13,9 @@ use std::{
 };
 
 use api::control::{
-    ActError, Alarm, Change, Condition, Difference, FeedState, GenerationState, ListControl, ListEvent, ListedName, Origin, OverlayState,
-    Refusal, RefusedVersion, RolledBack, Touched, WhatIf,
+    ActError, Alarm, Change, Condition, Difference, FeedState, GenerationState, ListControl,
+    ListEvent, ListedName, Origin, OverlayState, Refusal, RefusedVersion, RolledBack, Touched,
+    WhatIf,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -69,24 +71,55 @@ pub fn feed(name: &str, origin: Origin, definition: Value) -> FeedState {
 
 fn refused(name: &str, version: &str, gate: &str, may_be_approved: bool) -> FeedState {
     let detail = format!("{gate} of https://ox:hunter2@lists.example/{name}?key=hunter2");
-    let (at, version) = (Timestamp::UNIX_EPOCH, version.to_owned());
-    let definition =
-        json!({ "name": name, "source": format!("https://ox:hunter2@lists.example/{name}?key=hunter2"), "password": "hunter2" });
+    let at = Timestamp::UNIX_EPOCH;
+    let version = version.to_owned();
+    let definition = json!({ "name": name, "source": format!("https://ox:hunter2@lists.example/{name}?key=hunter2"), "password": "hunter2" });
     FeedState {
         state: Condition::Refused,
-        alarm: Some(Alarm { gate: gate.to_owned(), detail: detail.clone(), since: at, version: Some(version.clone()) }),
-        refused: Some(RefusedVersion { version, gate: gate.to_owned(), detail, at, entries: Some(3), may_be_approved }),
+        alarm: Some(Alarm {
+            gate: gate.to_owned(),
+            detail: detail.clone(),
+            since: at,
+            version: Some(version.clone()),
+        }),
+        refused: Some(RefusedVersion {
+            version,
+            gate: gate.to_owned(),
+            detail,
+            at,
+            entries: Some(3),
+            may_be_approved,
+        }),
         ..feed(name, Origin::Config, definition)
     }
 }
 
 impl Keeper {
     pub fn new() -> Self {
-        let court = feed("court", Origin::Config, json!({ "name": "court", "source": "lists/court.txt" }));
-        let feeds = [court, refused("bets", "2", "shrink", true), refused("leaky", "9", "signature", false)];
-        let feeds = feeds.into_iter().map(|feed| (feed.name.clone(), feed)).collect();
+        let court = feed(
+            "court",
+            Origin::Config,
+            json!({ "name": "court", "source": "lists/court.txt" }),
+        );
+        let feeds = [
+            court,
+            refused("bets", "2", "shrink", true),
+            refused("leaky", "9", "signature", false),
+        ];
+        let feeds = feeds
+            .into_iter()
+            .map(|feed| (feed.name.clone(), feed))
+            .collect();
         let events = Some(broadcast::Sender::new(EVENTS_MAX));
-        Self { state: Mutex::new(State { feeds, asked: Vec::new(), fails_with: None, events, panics: false }) }
+        Self {
+            state: Mutex::new(State {
+                feeds,
+                asked: Vec::new(),
+                fails_with: None,
+                events,
+                panics: false,
+            }),
+        }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -112,7 +145,11 @@ impl Keeper {
 }
 
 pub fn listed(name: &str) -> ListedName {
-    ListedName { name: name.to_owned(), feed: "bets".to_owned(), category: Some("gambling".to_owned()) }
+    ListedName {
+        name: name.to_owned(),
+        feed: "bets".to_owned(),
+        category: Some("gambling".to_owned()),
+    }
 }
 
 #[async_trait]
@@ -139,8 +176,13 @@ impl ListControl for Keeper {
 
     async fn define(&self, name: &str, definition: Value, is_new: bool) {
         let mut state = self.state();
-        state.asked.push(format!("define {name} new={is_new} {definition}"));
-        let defined = FeedState { state: Condition::Waiting, ..feed(name, Origin::Api, definition) };
+        state
+            .asked
+            .push(format!("define {name} new={is_new} {definition}"));
+        let defined = FeedState {
+            state: Condition::Waiting,
+            ..feed(name, Origin::Api, definition)
+        };
         state.feeds.insert(name.to_owned(), defined);
     }
 
@@ -156,7 +198,10 @@ impl ListControl for Keeper {
 
     async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
         self.act(format!("what-if {name}"))?;
-        let refused = self.state().feeds[name].refused.clone().ok_or(ActError::NothingRefused)?;
+        let refused = self.state().feeds[name]
+            .refused
+            .clone()
+            .ok_or(ActError::NothingRefused)?;
         Ok(WhatIf {
             feed: name.to_owned(),
             version: refused.version,
@@ -164,7 +209,11 @@ impl ListControl for Keeper {
             newly_unblocked: BTreeMap::new(),
             sample_blocked: vec![listed("a.example")],
             sample_unblocked: Vec::new(),
-            queries_yesterday: Touched { queries: 12, names: 1, top: Vec::new() },
+            queries_yesterday: Touched {
+                queries: 12,
+                names: 1,
+                top: Vec::new(),
+            },
         })
     }
 
@@ -172,14 +221,25 @@ impl ListControl for Keeper {
         self.act(format!("approve {name} {version:?} by {by}"))?;
         let mut state = self.state();
         let feed = state.feeds.get_mut(name).unwrap();
-        (feed.state, feed.refused, feed.version) = (Condition::Live, None, version.map(str::to_owned));
+        (feed.state, feed.refused, feed.version) =
+            (Condition::Live, None, version.map(str::to_owned));
         Ok(())
     }
 
-    async fn roll_back_feed(&self, name: &str, to: Option<u64>, by: &str) -> Result<RolledBack, ActError> {
+    async fn roll_back_feed(
+        &self,
+        name: &str,
+        to: Option<u64>,
+        by: &str,
+    ) -> Result<RolledBack, ActError> {
         self.act(format!("roll back {name} to {to:?} by {by}"))?;
         self.state().feeds.get_mut(name).unwrap().state = Condition::Held;
-        Ok(RolledBack { from: LIVE, to: to.unwrap_or(LIVE - 1), live: LIVE + 1, took_ms: 0.5 })
+        Ok(RolledBack {
+            from: LIVE,
+            to: to.unwrap_or(LIVE - 1),
+            live: LIVE + 1,
+            took_ms: 0.5,
+        })
     }
 
     async fn at(&self, _: Timestamp) -> Result<Arc<Blocklist>, ActError> {
@@ -203,22 +263,49 @@ impl ListControl for Keeper {
 
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
         self.act(format!("diff {from} {to} {limit}"))?;
-        let change = Change { feed: "bets".to_owned(), category: Some("gambling".to_owned()), added: 1, removed: 2 };
-        Ok(Difference { from, to, changes: vec![change], added: vec![listed("a.example")], removed: vec![listed("b.example")] })
+        let change = Change {
+            feed: "bets".to_owned(),
+            category: Some("gambling".to_owned()),
+            added: 1,
+            removed: 2,
+        };
+        Ok(Difference {
+            from,
+            to,
+            changes: vec![change],
+            added: vec![listed("a.example")],
+            removed: vec![listed("b.example")],
+        })
     }
 
     async fn roll_back(&self, to: Option<u64>, by: &str) -> Result<RolledBack, ActError> {
         self.act(format!("roll back to {to:?} by {by}"))?;
         let to = to.unwrap_or(LIVE - 1);
-        Ok(RolledBack { from: LIVE, to, live: to, took_ms: 0.5 })
+        Ok(RolledBack {
+            from: LIVE,
+            to,
+            live: to,
+            took_ms: 0.5,
+        })
     }
 
     fn overlay(&self) -> OverlayState {
-        let last_error = Some("bets: no answer from https://ox:hunter2@lists.example/bets".to_owned());
-        OverlayState { entries: 10, bytes: 1_000, base_generation: 5, parent: Some(6), last_error, refused: Default::default() }
+        let last_error =
+            Some("bets: no answer from https://ox:hunter2@lists.example/bets".to_owned());
+        OverlayState {
+            entries: 10,
+            bytes: 1_000,
+            base_generation: 5,
+            parent: Some(6),
+            last_error,
+            refused: Default::default(),
+        }
     }
 
     fn subscribe(&self) -> broadcast::Receiver<ListEvent> {
-        self.state().events.as_ref().map_or_else(|| broadcast::Sender::new(1).subscribe(), broadcast::Sender::subscribe)
+        self.state().events.as_ref().map_or_else(
+            || broadcast::Sender::new(1).subscribe(),
+            broadcast::Sender::subscribe,
+        )
     }
 }

@@ -11,7 +11,13 @@ const REQUESTS: &str = "/v1/households/home/requests";
 /// A home that blocks gambling.
 async fn home() -> World {
     let world = World::with_home().await;
-    world.put("/v1/households/home/categories/gambling", r#"{"state":"block"}"#).await.ok();
+    world
+        .put(
+            "/v1/households/home/categories/gambling",
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
     world.put("/v1/households/home/devices/tv", "{}").await.ok();
     world
 }
@@ -22,12 +28,22 @@ impl World {
     }
 
     async fn request_for(&self, device: &str, name: &str) -> Answer {
-        self.post(REQUESTS, &json!({ "name": name, "device": device }).to_string()).await
+        self.post(
+            REQUESTS,
+            &json!({ "name": name, "device": device }).to_string(),
+        )
+        .await
     }
 
     async fn open_requests(&self) -> Vec<Value> {
         let all = self.get(REQUESTS).await.ok().json;
-        all["requests"].as_array().unwrap().iter().filter(|request| request["state"] == "open").cloned().collect()
+        all["requests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|request| request["state"] == "open")
+            .cloned()
+            .collect()
     }
 }
 
@@ -37,11 +53,25 @@ async fn a_name_that_waits_for_an_answer_is_not_asked_again() {
     let first = world.request("bets.example").await;
     assert_eq!(first.status, 201, "{}", first.text);
     // The same name in other clothes, and names below it, which an answer would open, too.
-    for again in ["bets.example", "BETS.Example", "bets.example.", "www.bets.example", "ｂｅｔｓ.example"] {
+    for again in [
+        "bets.example",
+        "BETS.Example",
+        "bets.example.",
+        "www.bets.example",
+        "ｂｅｔｓ.example",
+    ] {
         let again = world.request(again).await;
-        assert_eq!((again.status, &again.json["id"]), (200, &first.json["id"]), "{}", again.text);
+        assert_eq!(
+            (again.status, &again.json["id"]),
+            (200, &first.json["id"]),
+            "{}",
+            again.text
+        );
     }
-    assert_eq!(world.open_requests().await, std::slice::from_ref(&first.json));
+    assert_eq!(
+        world.open_requests().await,
+        std::slice::from_ref(&first.json)
+    );
     // Another device asks for itself.
     assert_eq!(world.request_for("tv", "bets.example").await.status, 201);
     // What was answered may be asked again.
@@ -59,8 +89,15 @@ async fn a_request_below_an_open_one_is_covered_and_one_above_is_not() {
     assert_eq!(below.status, 201);
     let above = world.request("b.bets.example").await;
     assert_eq!(above.status, 201, "it asks for more");
-    assert_eq!(world.request("c.b.bets.example").await.json["id"], above.json["id"]);
-    assert_eq!(world.request("ab.bets.example").await.status, 201, "a neighbour");
+    assert_eq!(
+        world.request("c.b.bets.example").await.json["id"],
+        above.json["id"]
+    );
+    assert_eq!(
+        world.request("ab.bets.example").await.status,
+        201,
+        "a neighbour"
+    );
     assert_eq!(world.open_requests().await.len(), 3);
 }
 
@@ -69,48 +106,113 @@ async fn of_many_requests_at_once_one_is_made() {
     let world = home().await;
     let asked = (0..12).map(|_| world.request("bets.example"));
     let answers = futures_util::future::join_all(asked).await;
-    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
-    assert!(answers.iter().all(|answer| answer.json["id"] == answers[0].json["id"]));
+    assert_eq!(
+        answers.iter().filter(|answer| answer.status == 201).count(),
+        1
+    );
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.json["id"] == answers[0].json["id"])
+    );
     assert_eq!(world.open_requests().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_name_that_is_not_blocked_for_the_device_is_not_asked_for() {
     let world = home().await;
-    world.put("/v1/households/home/devices/tv/categories/gambling", r#"{"state":"allow"}"#).await.ok();
-    for (device, name) in [("phone", "free.example"), ("tv", "bets.example"), ("tv", "leads.example"), ("phone", "missing.example")] {
+    world
+        .put(
+            "/v1/households/home/devices/tv/categories/gambling",
+            r#"{"state":"allow"}"#,
+        )
+        .await
+        .ok();
+    for (device, name) in [
+        ("phone", "free.example"),
+        ("tv", "bets.example"),
+        ("tv", "leads.example"),
+        ("phone", "missing.example"),
+    ] {
         let refused = world.request_for(device, name).await;
         refused.is_problem(409, "not_blocked");
         assert_eq!(refused.json["field"], "name", "{name}");
     }
     // What it leads to is blocked, and so is it.
     let behind = world.request("leads.example").await;
-    assert_eq!((behind.status, &behind.json["categories"]), (201, &json!(["gambling"])), "{}", behind.text);
+    assert_eq!(
+        (behind.status, &behind.json["categories"]),
+        (201, &json!(["gambling"])),
+        "{}",
+        behind.text
+    );
     // By whatever layer: an own list, the operator's security, a pause.
-    world.put("/v1/households/home/names/own.example", r#"{"state":"block"}"#).await.ok();
+    world
+        .put(
+            "/v1/households/home/names/own.example",
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
     for name in ["own.example", "evil.example"] {
         assert_eq!(world.request(name).await.status, 201, "{name}");
     }
-    world.put("/v1/households/home/pause", r#"{"minutes":5}"#).await.ok();
+    world
+        .put("/v1/households/home/pause", r#"{"minutes":5}"#)
+        .await
+        .ok();
     assert_eq!(world.request("free.example").await.status, 201);
-    world.put("/v1/households/home", r#"{"filtering":"off"}"#).await.ok();
-    world.request("www.own.example").await.is_problem(409, "not_blocked");
+    world
+        .put("/v1/households/home", r#"{"filtering":"off"}"#)
+        .await
+        .ok();
+    world
+        .request("www.own.example")
+        .await
+        .is_problem(409, "not_blocked");
     assert_eq!(world.open_requests().await.len(), 4);
 }
 
 #[tokio::test]
 async fn what_no_answer_would_open_is_not_asked_for() {
     let world = home().await;
-    world.put("/v1/households/home/safe-search", r#"{"duckduckgo":"strict","google":"strict"}"#).await.ok();
-    world.request("html.duckduckgo.com").await.is_problem(409, "safe_search");
-    world.request("www.google.com").await.is_problem(409, "not_blocked");
-    world.request("ordered.example").await.is_problem(409, "mandatory");
+    world
+        .put(
+            "/v1/households/home/safe-search",
+            r#"{"duckduckgo":"strict","google":"strict"}"#,
+        )
+        .await
+        .ok();
+    world
+        .request("html.duckduckgo.com")
+        .await
+        .is_problem(409, "safe_search");
+    world
+        .request("www.google.com")
+        .await
+        .is_problem(409, "not_blocked");
+    world
+        .request("ordered.example")
+        .await
+        .is_problem(409, "mandatory");
     // Also where something else blocks it first.
-    world.put("/v1/households/home/names/html.duckduckgo.com", r#"{"state":"block"}"#).await.ok();
-    world.request("html.duckduckgo.com").await.is_problem(409, "safe_search");
+    world
+        .put(
+            "/v1/households/home/names/html.duckduckgo.com",
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
+    world
+        .request("html.duckduckgo.com")
+        .await
+        .is_problem(409, "safe_search");
     assert_eq!(world.open_requests().await, [] as [Value; 0]);
     // Where an allow unlocks search, an answer opens it.
-    world.put("/v1/households/home/search-unlock", r#"{"state":"allow"}"#).await.ok();
+    world
+        .put("/v1/households/home/search-unlock", r#"{"state":"allow"}"#)
+        .await
+        .ok();
     assert_eq!(world.request("html.duckduckgo.com").await.status, 201);
 }
 
@@ -121,6 +223,9 @@ async fn a_child_asks_once_for_its_own_device() {
     let ask = async |body: &str| world.as_key(&child, Method::POST, REQUESTS, body).await;
     let first = ask(r#"{"name":"bets.example","reason":"please"}"#).await;
     let again = ask(r#"{"name":"bets.example","reason":"now!"}"#).await;
-    assert_eq!((first.status, again.status, &again.json["reason"]), (201, 200, &json!("please")));
+    assert_eq!(
+        (first.status, again.status, &again.json["reason"]),
+        (201, 200, &json!("please"))
+    );
     assert_eq!(world.open_requests().await.len(), 1);
 }

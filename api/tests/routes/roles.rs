@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::world::{Answer, World, author};
 
-/// Whose each route is, by the guards of `api/src/principal.rs`; `open` needs no key. `…` is a household, each of its people, and
-/// each of its devices.
+/// Whose each route is, by the guards of `api/src/principal.rs`; `open` needs no key. `…` is a
+/// household, each of its people, and each of its devices.
 const TABLE: &str = "
     open     GET /healthz
     open     GET /readyz
@@ -93,7 +93,11 @@ const TABLE: &str = "
 
 /// All operations of the OpenAPI document.
 pub async fn templates(world: &World) -> Vec<(Method, String)> {
-    let document = world.send(Method::GET, "/openapi.json", &[], "").await.ok().json;
+    let document = world
+        .send(Method::GET, "/openapi.json", &[], "")
+        .await
+        .ok()
+        .json;
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
@@ -114,7 +118,10 @@ pub fn example(template: &str, household: &str) -> String {
         ("name", "bets"),
     ]);
     let is_of_household = template.starts_with("/v1/households/");
-    let one = |segment: &str| match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+    let one = |segment: &str| match segment
+        .strip_prefix('{')
+        .and_then(|segment| segment.strip_suffix('}'))
+    {
         Some("id") if !is_of_household => "1".to_owned(),
         Some(name) => (*known.get(name).unwrap_or(&"1")).to_owned(),
         None => segment.to_owned(),
@@ -127,17 +134,31 @@ async fn table(world: &World) -> Vec<(&'static str, Method, String)> {
     let mut table: Vec<(&str, Method, String)> = Vec::new();
     for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let places: &[&str] = if words[2].starts_with('…') { &["", "/people/{person}", "/devices/{device}"] } else { &[""] };
+        let places: &[&str] = if words[2].starts_with('…') {
+            &["", "/people/{person}", "/devices/{device}"]
+        } else {
+            &[""]
+        };
         for place in places {
-            table.push((words[0], words[1].parse().unwrap(), words[2].replace('…', &format!("/v1/households/{{id}}{place}"))));
+            table.push((
+                words[0],
+                words[1].parse().unwrap(),
+                words[2].replace('…', &format!("/v1/households/{{id}}{place}")),
+            ));
         }
     }
     let listed = templates(world).await;
     for (method, path) in &listed {
-        assert!(table.iter().any(|(_, is, of)| (is, of) == (method, path)), "{method} {path} is not in the table of roles");
+        assert!(
+            table.iter().any(|(_, is, of)| (is, of) == (method, path)),
+            "{method} {path} is not in the table of roles"
+        );
     }
     for (_, method, path) in &table {
-        assert!(listed.contains(&(method.clone(), path.clone())), "{method} {path} is in the table of roles and nowhere else");
+        assert!(
+            listed.contains(&(method.clone(), path.clone())),
+            "{method} {path} is in the table of roles and nowhere else"
+        );
     }
     table
 }
@@ -149,8 +170,18 @@ fn may(role: Role, guard: &str, method: &Method) -> bool {
         "reader" => &[Role::Operator, Role::Auditor],
         "holder" => &[Role::Operator, Role::Parent],
         "family" => &[Role::Operator, Role::Parent, Role::SecondParent],
-        "viewer" => &[Role::Operator, Role::Auditor, Role::Parent, Role::SecondParent],
-        "home" => &[Role::Operator, Role::Parent, Role::SecondParent, Role::Child],
+        "viewer" => &[
+            Role::Operator,
+            Role::Auditor,
+            Role::Parent,
+            Role::SecondParent,
+        ],
+        "home" => &[
+            Role::Operator,
+            Role::Parent,
+            Role::SecondParent,
+            Role::Child,
+        ],
         "member" | "anyone" => &Role::ALL,
         other => panic!("{other} is no guard"),
     };
@@ -176,12 +207,19 @@ async fn every_route_lets_in_whom_the_table_says_and_refuses_all_others() {
         let key = world.key_of(role).await;
         // Deleting comes last: what is gone cannot be asked for.
         let mut table = table(&world).await;
-        table.sort_by_key(|(_, method, path)| (*method == Method::DELETE, std::cmp::Reverse(path.len())));
+        table.sort_by_key(|(_, method, path)| {
+            (*method == Method::DELETE, std::cmp::Reverse(path.len()))
+        });
         for (guard, method, template) in table.into_iter().filter(|(guard, ..)| *guard != "open") {
             let path = asked(&example(&template, "home"));
             let answer = world.as_key(&key, method.clone(), &path, "").await;
             match may(role, guard, &method) {
-                true => assert!(is_let_in(&answer), "{role}: {method} {path}: {} {}", answer.status, answer.text),
+                true => assert!(
+                    is_let_in(&answer),
+                    "{role}: {method} {path}: {} {}",
+                    answer.status,
+                    answer.text
+                ),
                 false => answer.is_problem(403, "role"),
             }
         }
@@ -192,19 +230,47 @@ async fn every_route_lets_in_whom_the_table_says_and_refuses_all_others() {
 async fn another_household_is_told_that_this_one_is_unknown_on_every_route() {
     let world = World::with_home().await;
     world.put("/v1/households/other", "{}").await.ok();
-    world.put("/v1/households/other/devices/phone", "{}").await.ok();
+    world
+        .put("/v1/households/other/devices/phone", "{}")
+        .await
+        .ok();
     let before = world.get("/v1/households/home").await.text;
     for role in [Role::Parent, Role::SecondParent, Role::Child] {
         let (key, _) = world.key_in(role, "other").await;
-        for (guard, method, template) in table(&world).await.into_iter().filter(|(guard, ..)| *guard != "open") {
-            let there = world.as_key(&key, method.clone(), &asked(&example(&template, "home")), r#"{"state":"block"}"#).await;
+        for (guard, method, template) in table(&world)
+            .await
+            .into_iter()
+            .filter(|(guard, ..)| *guard != "open")
+        {
+            let there = world
+                .as_key(
+                    &key,
+                    method.clone(),
+                    &asked(&example(&template, "home")),
+                    r#"{"state":"block"}"#,
+                )
+                .await;
             if template.starts_with("/v1/households/{id}") {
-                let nowhere = world.as_key(&key, method.clone(), &example(&template, "none"), r#"{"state":"block"}"#).await;
+                let nowhere = world
+                    .as_key(
+                        &key,
+                        method.clone(),
+                        &example(&template, "none"),
+                        r#"{"state":"block"}"#,
+                    )
+                    .await;
                 for answer in [&there, &nowhere] {
                     answer.is_problem(404, "unknown_household");
                 }
-                assert_eq!(there.text.replace("home", "none"), nowhere.text, "{role}: {method} {template}");
-                assert_eq!(there.headers, nowhere.headers, "{role}: {method} {template}");
+                assert_eq!(
+                    there.text.replace("home", "none"),
+                    nowhere.text,
+                    "{role}: {method} {template}"
+                );
+                assert_eq!(
+                    there.headers, nowhere.headers,
+                    "{role}: {method} {template}"
+                );
             } else if template == "/v1/explain" {
                 there.is_problem(404, "unknown_household");
             } else if !may(role, guard, &method) {
@@ -218,7 +284,10 @@ async fn another_household_is_told_that_this_one_is_unknown_on_every_route() {
 #[tokio::test]
 async fn an_explanation_is_of_ones_own_line_but_for_operators_and_auditors() {
     let world = World::with_home().await;
-    world.put("/v1/households/home/devices/tablet", "{}").await.ok();
+    world
+        .put("/v1/households/home/devices/tablet", "{}")
+        .await
+        .ok();
     world.put("/v1/households/other", "{}").await.ok();
     let cases = [
         // where; operator, auditor, parent, second parent, child
@@ -233,7 +302,14 @@ async fn an_explanation_is_of_ones_own_line_but_for_operators_and_auditors() {
     for (place, expected) in cases {
         for (role, expected) in Role::ALL.into_iter().zip(expected) {
             let key = world.key_of(role).await;
-            let answer = world.as_key(&key, Method::GET, &format!("/v1/explain?name=bets.example{place}"), "").await;
+            let answer = world
+                .as_key(
+                    &key,
+                    Method::GET,
+                    &format!("/v1/explain?name=bets.example{place}"),
+                    "",
+                )
+                .await;
             assert_eq!(answer.status, expected, "{role} {place}: {}", answer.text);
         }
     }
@@ -243,10 +319,16 @@ async fn an_explanation_is_of_ones_own_line_but_for_operators_and_auditors() {
 async fn a_second_parent_sets_all_but_whether_the_household_is_filtered() {
     let world = World::with_home().await;
     let home = "/v1/households/home";
-    let (parent, second) = (world.key_of(Role::Parent).await, world.key_of(Role::SecondParent).await);
+    let parent = world.key_of(Role::Parent).await;
+    let second = world.key_of(Role::SecondParent).await;
     let put = async |key: &str, body: &str| world.as_key(key, Method::PUT, home, body).await;
     for key in [&parent, &second] {
-        put(key, r#"{"preset":"light","time_zone":"Europe/London","locale":"en-GB"}"#).await.ok();
+        put(
+            key,
+            r#"{"preset":"light","time_zone":"Europe/London","locale":"en-GB"}"#,
+        )
+        .await
+        .ok();
         let refused = put(key, r#"{"external_ref":"crm-1"}"#).await;
         refused.is_problem(403, "role");
         assert_eq!(refused.json["field"], "external_ref");
@@ -256,18 +338,39 @@ async fn a_second_parent_sets_all_but_whether_the_household_is_filtered() {
     refused.is_problem(403, "role");
     assert_eq!(refused.json["field"], "filtering");
     let shown = world.get(home).await.json;
-    assert_eq!((&shown["filtering"], &shown["preset"], &shown["external_ref"]), (&json!("off"), &json!("light"), &json!(null)));
+    assert_eq!(
+        (
+            &shown["filtering"],
+            &shown["preset"],
+            &shown["external_ref"]
+        ),
+        (&json!("off"), &json!("light"), &json!(null))
+    );
 }
 
 #[tokio::test]
 async fn what_is_set_is_signed_by_the_key_that_set_it_and_so_is_the_audit() {
     let world = World::with_home().await;
     let (parent, id) = world.key_in(Role::Parent, "home").await;
-    world.as_key(&parent, Method::PUT, "/v1/households/home/categories/gambling", r#"{"state":"block"}"#).await.ok();
+    world
+        .as_key(
+            &parent,
+            Method::PUT,
+            "/v1/households/home/categories/gambling",
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
     let shown = world.get("/v1/households/home").await.json;
-    assert_eq!(shown["categories"]["gambling"]["set_by"], format!("key:{id}"));
+    assert_eq!(
+        shown["categories"]["gambling"]["set_by"],
+        format!("key:{id}")
+    );
     let audit = world.get("/v1/audit?order=newest&limit=1").await.json["records"][0].clone();
-    assert_eq!((&audit["actor"], &audit["role"]), (&json!(format!("key:{id}")), &json!("parent")));
+    assert_eq!(
+        (&audit["actor"], &audit["role"]),
+        (&json!(format!("key:{id}")), &json!("parent"))
+    );
 }
 
 #[tokio::test]
@@ -275,20 +378,50 @@ async fn a_parent_makes_and_ends_keys_of_the_family_and_the_audit_knows() {
     let world = World::with_home().await;
     let keys = "/v1/households/home/keys";
     let parent = world.key_of(Role::Parent).await;
-    let made = world.as_key(&parent, Method::POST, keys, r#"{"role":"child","device":"phone","label":"Ella"}"#).await.ok();
-    let (id, secret) = (made.json["id"].as_str().unwrap().to_owned(), made.json["secret"].as_str().unwrap().to_owned());
-    assert_eq!((made.status, made.header("cache-control"), &made.json["device"]), (201, "no-store", &json!("phone")));
+    let made = world
+        .as_key(
+            &parent,
+            Method::POST,
+            keys,
+            r#"{"role":"child","device":"phone","label":"Ella"}"#,
+        )
+        .await
+        .ok();
+    let id = made.json["id"].as_str().unwrap().to_owned();
+    let secret = made.json["secret"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (
+            made.status,
+            made.header("cache-control"),
+            &made.json["device"]
+        ),
+        (201, "no-store", &json!("phone"))
+    );
     let child = format!("Bearer {secret}");
-    world.as_key(&child, Method::GET, "/v1/categories", "").await.ok();
-    world.as_key(&child, Method::POST, keys, r#"{"role":"parent"}"#).await.is_problem(403, "role");
+    world
+        .as_key(&child, Method::GET, "/v1/categories", "")
+        .await
+        .ok();
+    world
+        .as_key(&child, Method::POST, keys, r#"{"role":"parent"}"#)
+        .await
+        .is_problem(403, "role");
     let listed = world.as_key(&parent, Method::GET, keys, "").await.ok();
-    assert!(listed.text.contains(&id) && !listed.text.contains(&secret), "{}", listed.text);
+    assert!(
+        listed.text.contains(&id) && !listed.text.contains(&secret),
+        "{}",
+        listed.text
+    );
     for (body, code, field) in [
         (r#"{"role":"operator"}"#, "role", "role"),
         (r#"{"role":"king"}"#, "body", "role"),
         (r#"{"role":"child"}"#, "device", "device"),
         (r#"{"role":"parent","device":"phone"}"#, "device", "device"),
-        (r#"{"role":"child","device":"none"}"#, "unknown_device", "device"),
+        (
+            r#"{"role":"child","device":"none"}"#,
+            "unknown_device",
+            "device",
+        ),
         (r#"{}"#, "body", "role"),
     ] {
         let refused = world.as_key(&parent, Method::POST, keys, body).await;
@@ -296,20 +429,53 @@ async fn a_parent_makes_and_ends_keys_of_the_family_and_the_audit_knows() {
         assert_eq!(refused.json["field"], field, "{body}");
     }
     world
-        .as_key(&parent, Method::POST, keys, &json!({ "role": "parent", "label": "x".repeat(129) }).to_string())
+        .as_key(
+            &parent,
+            Method::POST,
+            keys,
+            &json!({ "role": "parent", "label": "x".repeat(129) }).to_string(),
+        )
         .await
         .is_problem(422, "limit");
-    let ended = world.as_key(&parent, Method::DELETE, &format!("{keys}/{id}"), "").await.ok();
+    let ended = world
+        .as_key(&parent, Method::DELETE, &format!("{keys}/{id}"), "")
+        .await
+        .ok();
     assert!(ended.json["revoked_at"].is_string());
-    world.as_key(&child, Method::GET, "/v1/categories", "").await.is_problem(401, "key_wrong");
-    world.as_key(&parent, Method::DELETE, &format!("{keys}/{id}"), "").await.is_problem(404, "unknown_key");
-    world.as_key(&parent, Method::DELETE, &format!("{keys}/{}", world.key_id), "").await.is_problem(404, "unknown_key");
+    world
+        .as_key(&child, Method::GET, "/v1/categories", "")
+        .await
+        .is_problem(401, "key_wrong");
+    world
+        .as_key(&parent, Method::DELETE, &format!("{keys}/{id}"), "")
+        .await
+        .is_problem(404, "unknown_key");
+    world
+        .as_key(
+            &parent,
+            Method::DELETE,
+            &format!("{keys}/{}", world.key_id),
+            "",
+        )
+        .await
+        .is_problem(404, "unknown_key");
     world.get("/v1/categories").await.ok();
     let audit = world.get(&format!("/v1/audit?subject=key:{id}")).await.ok();
     let rows = audit.json["records"].as_array().unwrap();
-    let told: Vec<_> = rows.iter().map(|row| (row["action"].as_str().unwrap(), row["role"].as_str().unwrap())).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["action"].as_str().unwrap(),
+                row["role"].as_str().unwrap(),
+            )
+        })
+        .collect();
     assert_eq!(told, [("create", "parent"), ("revoke", "parent")]);
-    assert_eq!((&rows[0]["after"]["household"], &rows[0]["after"]["role"]), (&json!("home"), &json!("child")));
+    assert_eq!(
+        (&rows[0]["after"]["household"], &rows[0]["after"]["role"]),
+        (&json!("home"), &json!("child"))
+    );
     assert!(!world.get("/v1/audit").await.text.contains(&secret[3..]));
     assert_eq!(world.get("/v1/audit/verify").await.json["is_whole"], true);
 }
@@ -317,20 +483,38 @@ async fn a_parent_makes_and_ends_keys_of_the_family_and_the_audit_knows() {
 #[tokio::test]
 async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
     let world = World::with_home().await;
-    let (parent, child) = (world.key_of(Role::Parent).await, world.key_of(Role::Child).await);
+    let parent = world.key_of(Role::Parent).await;
+    let child = world.key_of(Role::Child).await;
     let phone = "/v1/households/home/devices/phone";
     world.delete(phone).await.ok();
-    let is_out = async |key: &str| world.as_key(key, Method::GET, "/v1/categories", "").await.is_problem(401, "key_wrong");
+    let is_out = async |key: &str| {
+        world
+            .as_key(key, Method::GET, "/v1/categories", "")
+            .await
+            .is_problem(401, "key_wrong")
+    };
     is_out(&child).await;
     world.put(phone, "{}").await.ok();
     is_out(&child).await;
-    world.as_key(&parent, Method::GET, "/v1/categories", "").await.ok();
+    world
+        .as_key(&parent, Method::GET, "/v1/categories", "")
+        .await
+        .ok();
     world.delete("/v1/households/home").await.ok();
     is_out(&parent).await;
     world.put("/v1/households/home", "{}").await.ok();
     is_out(&parent).await;
-    let revoked = world.context.store.audit(None, policy_store::Order::Newest, None, 10).await.unwrap().records;
-    assert_eq!(revoked.iter().filter(|row| row.action == "revoke").count(), 2);
+    let revoked = world
+        .context
+        .store
+        .audit(None, policy_store::Order::Newest, None, 10)
+        .await
+        .unwrap()
+        .records;
+    assert_eq!(
+        revoked.iter().filter(|row| row.action == "revoke").count(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -339,14 +523,32 @@ async fn a_household_has_so_many_keys_and_no_more_and_forgets_old_ones() {
     let home: policy::household::Id = "home".parse().unwrap();
     for _ in 0..70 {
         let (_, id) = world.key_in(Role::Parent, "home").await;
-        world.context.store.revoke_key(&author(), Some(&home), &id).await.unwrap().unwrap();
+        world
+            .context
+            .store
+            .revoke_key(&author(), Some(&home), &id)
+            .await
+            .unwrap()
+            .unwrap();
     }
-    let keys = world.get("/v1/households/home/keys").await.json["keys"].as_array().unwrap().len();
+    let keys = world.get("/v1/households/home/keys").await.json["keys"]
+        .as_array()
+        .unwrap()
+        .len();
     assert!((60..70).contains(&keys), "{keys}");
     for _ in 0..policy_store::KEYS_MAX {
         world.key_in(Role::Parent, "home").await;
     }
-    world.post("/v1/households/home/keys", r#"{"role":"parent"}"#).await.is_problem(422, "limit");
-    world.get("/v1/households/none/keys").await.is_problem(404, "unknown_household");
-    world.post("/v1/households/none/keys", r#"{"role":"parent"}"#).await.is_problem(404, "unknown_household");
+    world
+        .post("/v1/households/home/keys", r#"{"role":"parent"}"#)
+        .await
+        .is_problem(422, "limit");
+    world
+        .get("/v1/households/none/keys")
+        .await
+        .is_problem(404, "unknown_household");
+    world
+        .post("/v1/households/none/keys", r#"{"role":"parent"}"#)
+        .await
+        .is_problem(404, "unknown_household");
 }

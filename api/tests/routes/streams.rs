@@ -22,7 +22,10 @@ pub struct Listener(BodyDataStream);
 
 impl Listener {
     pub async fn open(world: &World, key: &str, path: &str) -> Self {
-        let request = Request::get(path).header("authorization", key).body(Body::empty()).unwrap();
+        let request = Request::get(path)
+            .header("authorization", key)
+            .body(Body::empty())
+            .unwrap();
         let response = world.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         Self(response.into_body().into_data_stream())
@@ -36,14 +39,24 @@ impl Listener {
                 heard += &String::from_utf8_lossy(&piece.unwrap());
             }
         };
-        tokio::time::timeout(PATIENCE, all).await.expect("the stream ends");
+        tokio::time::timeout(PATIENCE, all)
+            .await
+            .expect("the stream ends");
         heard
     }
 
     /// Whether it goes on: it hears of the next change.
     pub async fn hears(&mut self, world: &World) -> bool {
-        world.put(&format!("{HOME}/categories/gambling"), r#"{"state":"block"}"#).await.ok();
-        let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("something is heard, or the end");
+        world
+            .put(
+                &format!("{HOME}/categories/gambling"),
+                r#"{"state":"block"}"#,
+            )
+            .await
+            .ok();
+        let next = tokio::time::timeout(PATIENCE, self.0.next())
+            .await
+            .expect("something is heard, or the end");
         next.is_some_and(|piece| String::from_utf8_lossy(&piece.unwrap()).contains("change"))
     }
 }
@@ -53,11 +66,18 @@ async fn a_stream_ends_when_its_key_is_revoked_over_the_api() {
     let world = World::with_home().await;
     let (parent, id) = world.key_in(Role::Parent, "home").await;
     let other = world.key_of(Role::Parent).await;
-    let (mut first, mut second) = (Listener::open(&world, &parent, EVENTS).await, Listener::open(&world, &other, EVENTS).await);
+    let mut first = Listener::open(&world, &parent, EVENTS).await;
+    let mut second = Listener::open(&world, &other, EVENTS).await;
     assert!(first.hears(&world).await && second.hears(&world).await);
     world.delete(&format!("{HOME}/keys/{id}")).await.ok();
     // What happens from now on is not heard, however soon it is.
-    world.put(&format!("{HOME}/names/later.example"), r#"{"state":"block"}"#).await.ok();
+    world
+        .put(
+            &format!("{HOME}/names/later.example"),
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
     assert_eq!(first.rest().await, "");
     assert!(second.hears(&world).await, "another's goes on");
 }
@@ -66,11 +86,25 @@ async fn a_stream_ends_when_its_key_is_revoked_over_the_api() {
 async fn a_stream_ends_when_another_process_revokes_its_key() {
     let world = World::with_home().await;
     let outside = world.other_process().await;
-    for (role, path) in [(Role::Auditor, "/v1/events"), (Role::Operator, "/v1/events"), (Role::Child, EVENTS), (Role::Operator, EVENTS)] {
+    for (role, path) in [
+        (Role::Auditor, "/v1/events"),
+        (Role::Operator, "/v1/events"),
+        (Role::Child, EVENTS),
+        (Role::Operator, EVENTS),
+    ] {
         let (key, id) = world.key_in(role, "home").await;
-        let (listener, other) = (Listener::open(&world, &key, path).await, Listener::open(&world, &key, path).await);
-        outside.revoke_key(&author(), None, &id).await.unwrap().expect("it was in force");
-        assert_eq!((listener.rest().await, other.rest().await), (String::new(), String::new()), "{role} {path}");
+        let listener = Listener::open(&world, &key, path).await;
+        let other = Listener::open(&world, &key, path).await;
+        outside
+            .revoke_key(&author(), None, &id)
+            .await
+            .unwrap()
+            .expect("it was in force");
+        assert_eq!(
+            (listener.rest().await, other.rest().await),
+            (String::new(), String::new()),
+            "{role} {path}"
+        );
     }
 }
 
@@ -99,16 +133,33 @@ async fn one_key_has_eight_streams_of_all_kinds_and_gets_its_places_back() {
     let operator = format!("Bearer {}", world.key);
     let mut open = Vec::new();
     for number in 0..8 {
-        open.push(Listener::open(&world, &operator, if number % 2 == 0 { "/v1/events" } else { EVENTS }).await);
+        open.push(
+            Listener::open(
+                &world,
+                &operator,
+                if number % 2 == 0 {
+                    "/v1/events"
+                } else {
+                    EVENTS
+                },
+            )
+            .await,
+        );
     }
     for path in ["/v1/events", EVENTS] {
-        world.as_key(&operator, Method::GET, path, "").await.is_problem(429, "streams_limit");
+        world
+            .as_key(&operator, Method::GET, path, "")
+            .await
+            .is_problem(429, "streams_limit");
     }
     let auditor = world.key_of(Role::Auditor).await;
     let _of_another_key = Listener::open(&world, &auditor, "/v1/events").await;
     open.pop();
     let _in_its_place = Listener::open(&world, &operator, "/v1/events").await;
-    world.as_key(&operator, Method::GET, "/v1/events", "").await.is_problem(429, "streams_limit");
+    world
+        .as_key(&operator, Method::GET, "/v1/events", "")
+        .await
+        .is_problem(429, "streams_limit");
     // Those of a key that is gone do not stay behind.
     let (parent, id) = world.key_in(Role::Parent, "home").await;
     let mut gone = Vec::new();

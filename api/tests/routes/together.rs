@@ -21,9 +21,20 @@ async fn a_hundred_toggles_at_once_end_with_the_last_one_stored_live() {
         let toggle = |number: usize| {
             let world = std::sync::Arc::clone(&world);
             tokio::spawn(async move {
-                let body = if number.is_multiple_of(2) { r#"{"state":"block"}"# } else { r#"{"state":"allow"}"# };
-                let place = if number.is_multiple_of(3) { "/devices/phone" } else { "" };
-                world.put(&format!("{HOME}{place}/categories/gambling"), body).await.version()
+                let body = if number.is_multiple_of(2) {
+                    r#"{"state":"block"}"#
+                } else {
+                    r#"{"state":"allow"}"#
+                };
+                let place = if number.is_multiple_of(3) {
+                    "/devices/phone"
+                } else {
+                    ""
+                };
+                world
+                    .put(&format!("{HOME}{place}/categories/gambling"), body)
+                    .await
+                    .version()
             })
         };
         let mut versions = Vec::new();
@@ -32,21 +43,37 @@ async fn a_hundred_toggles_at_once_end_with_the_last_one_stored_live() {
         }
         versions.sort_unstable();
         let start = first + round * 100;
-        assert_eq!(versions, (start + 1..=start + 100).collect::<Vec<_>>(), "each has a version of its own");
+        assert_eq!(
+            versions,
+            (start + 1..=start + 100).collect::<Vec<_>>(),
+            "each has a version of its own"
+        );
         world.assert_live_is_stored().await;
     }
 }
 
 /// Asks, and goes away after so many turns of the wheel. Whether the answer came in time.
 async fn ask_and_leave(world: &World, patience: usize, body: &'static str) -> bool {
-    let request = Request::builder().method(Method::PUT).uri(format!("{HOME}/categories/gambling"));
-    let request = request.header("authorization", format!("Bearer {}", world.key)).header("content-type", "application/json");
-    let mut asking = pin!(world.router.clone().oneshot(request.body(Body::from(body)).unwrap()));
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(format!("{HOME}/categories/gambling"));
+    let request = request
+        .header("authorization", format!("Bearer {}", world.key))
+        .header("content-type", "application/json");
+    let mut asking = pin!(
+        world
+            .router
+            .clone()
+            .oneshot(request.body(Body::from(body)).unwrap())
+    );
     for _ in 0..patience {
-        if std::future::poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_ready())).await {
+        if std::future::poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_ready()))
+            .await
+        {
             return true;
         }
-        // The database's own thread goes on meanwhile, so where the cut falls differs from run to run; all of it must hold.
+        // The database's own thread goes on meanwhile, so where the cut falls differs from run to
+        // run; all of it must hold.
         tokio::task::yield_now().await;
     }
     false
@@ -55,21 +82,30 @@ async fn ask_and_leave(world: &World, patience: usize, body: &'static str) -> bo
 #[tokio::test]
 async fn a_client_that_goes_away_during_a_write_leaves_store_and_rules_equal() {
     let world = World::with_home().await;
-    let (mut answered, mut left) = (0, 0);
+    let mut answered = 0;
+    let mut left = 0;
     let first = world.get(HOME).await.version();
     for round in 0..400 {
-        let body = if round % 2 == 0 { r#"{"state":"block"}"# } else { r#"{"state":"allow"}"# };
+        let body = if round % 2 == 0 {
+            r#"{"state":"block"}"#
+        } else {
+            r#"{"state":"allow"}"#
+        };
         match ask_and_leave(&world, round, body).await {
             true => answered += 1,
             false => left += 1,
         }
-        // One thread runs all tasks in turn: a write that began has its turn before this one gets it.
+        // One thread runs all tasks in turn: a write that began has its turn before this one gets
+        // it.
         tokio::task::yield_now().await;
         drop(world.context.writes.lock().await);
         world.assert_live_is_stored().await;
     }
     let written = world.get(HOME).await.version() - first;
-    assert!(left > 0 && written > answered, "{left} left, {answered} were answered, {written} written: no write was cut in the middle");
+    assert!(
+        left > 0 && written > answered,
+        "{left} left, {answered} were answered, {written} written: no write was cut in the middle"
+    );
 }
 
 #[tokio::test]
@@ -78,25 +114,54 @@ async fn a_start_makes_all_households_live_but_one_that_cannot_be_read() {
     world.put("/v1/households/broken", "{}").await.ok();
     world.break_document("broken").await;
     let started = Directory::new(world.context.defaults);
-    let (store, taxonomy, defaults) = (world.other_process().await, &world.context.taxonomy, world.context.defaults);
-    assert_eq!(api::apply::load_all(&store, &started, taxonomy, defaults).await.unwrap(), 1);
-    assert!(started.household(&"home".parse().unwrap()).is_some() && started.household(&"broken".parse().unwrap()).is_none());
+    let store = world.other_process().await;
+    let taxonomy = &world.context.taxonomy;
+    let defaults = world.context.defaults;
+    assert_eq!(
+        api::apply::load_all(&store, &started, taxonomy, defaults)
+            .await
+            .unwrap(),
+        1
+    );
+    assert!(
+        started.household(&"home".parse().unwrap()).is_some()
+            && started.household(&"broken".parse().unwrap()).is_none()
+    );
 }
 
 #[tokio::test]
 async fn a_start_makes_live_exactly_what_is_stored() {
     let world = World::with_home().await;
-    world.put(&format!("{HOME}/devices/phone/categories/gambling"), r#"{"state":"block"}"#).await.ok();
+    world
+        .put(
+            &format!("{HOME}/devices/phone/categories/gambling"),
+            r#"{"state":"block"}"#,
+        )
+        .await
+        .ok();
     world.put("/v1/households/gone", "{}").await.ok();
     world.delete("/v1/households/gone").await.ok();
     let started = Directory::new(world.context.defaults);
-    let (store, taxonomy, defaults) = (world.other_process().await, &world.context.taxonomy, world.context.defaults);
-    assert_eq!(api::apply::load_all(&store, &started, taxonomy, defaults).await.unwrap(), 1);
+    let store = world.other_process().await;
+    let taxonomy = &world.context.taxonomy;
+    let defaults = world.context.defaults;
+    assert_eq!(
+        api::apply::load_all(&store, &started, taxonomy, defaults)
+            .await
+            .unwrap(),
+        1
+    );
     for address in ["192.0.2.7", "192.0.2.8", "203.0.113.1"] {
-        let (after, before) = (&started, &world.context.directory);
+        let after = &started;
+        let before = &world.context.directory;
         let address: std::net::IpAddr = address.parse().unwrap();
-        let identify = |directory: &Directory| directory.identify(address, None, false, policy::moment::Moment::FIRST);
+        let identify = |directory: &Directory| {
+            directory.identify(address, None, false, policy::moment::Moment::FIRST)
+        };
         assert_eq!(after.household_of(address), before.household_of(address));
-        assert_eq!((identify(after).asker, identify(after).source), (identify(before).asker, identify(before).source));
+        assert_eq!(
+            (identify(after).asker, identify(after).source),
+            (identify(before).asker, identify(before).source)
+        );
     }
 }

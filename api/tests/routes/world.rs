@@ -1,4 +1,5 @@
-//! The words these tests are written in: a router without a socket, a store in a folder of its own, three listed names.
+//! The words these tests are written in: a router without a socket, a store in a folder of its own,
+//! three listed names.
 //!
 //! ```text
 //! bets.example   gambling   choice      leads.example is an alias of bets.example
@@ -66,31 +67,52 @@ pub struct Answer {
 
 impl Answer {
     pub fn ok(self) -> Self {
-        assert!(StatusCode::from_u16(self.status).unwrap().is_success(), "{} {}", self.status, self.text);
+        assert!(
+            StatusCode::from_u16(self.status).unwrap().is_success(),
+            "{} {}",
+            self.status,
+            self.text
+        );
         self
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub fn version(&self) -> u64 {
-        let version = self.json["version"].as_u64().unwrap_or_else(|| panic!("no version in {}", self.text));
+        let version = self.json["version"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no version in {}", self.text));
         assert_eq!(self.header("etag"), format!("\"{version}\""));
         version
     }
 
     pub fn is_problem(&self, status: u16, code: &str) {
-        assert_eq!((self.status, self.json["code"].as_str()), (status, Some(code)), "{}", self.text);
+        assert_eq!(
+            (self.status, self.json["code"].as_str()),
+            (status, Some(code)),
+            "{}",
+            self.text
+        );
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.json["status"], status);
-        assert!(self.json["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        assert!(
+            self.json["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty())
+        );
     }
 }
 
 /// Who makes keys for tests.
 pub fn author() -> Author {
-    Author { actor: "tests".to_owned(), role: "operator".to_owned() }
+    Author {
+        actor: "tests".to_owned(),
+        role: "operator".to_owned(),
+    }
 }
 
 /// Answers as the data path would, without resolving anything.
@@ -98,34 +120,82 @@ struct DataPath(Arc<LiveLists>);
 
 #[async_trait]
 impl Explainer for DataPath {
-    async fn explain(&self, asker: Asker, name: Name, _: u16, lists: Option<Arc<Blocklist>>) -> Explained {
-        assert_ne!(name.to_string(), "panic.example", "what the caller must not see");
+    async fn explain(
+        &self,
+        asker: Asker,
+        name: Name,
+        _: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> Explained {
+        assert_ne!(
+            name.to_string(),
+            "panic.example",
+            "what the caller must not see"
+        );
         let lists = lists.unwrap_or_else(|| self.0.current());
         let mut names = vec![name.clone()];
         if name.to_string() == "leads.example" {
             names.push(Name::parse("bets.example").unwrap());
         }
         let own = decide(&asker, name.borrow(), &lists.classify(name.borrow()));
-        let classes: Vec<_> = names[1..].iter().map(|name| lists.classify(name.borrow())).collect();
-        let (verdict, hop) = review(&asker, own, names[1..].iter().map(Name::borrow).zip(&classes));
-        let rcode = if verdict.is_block() || name.to_string().starts_with("missing.") { "NXDOMAIN" } else { "NOERROR" };
+        let classes: Vec<_> = names[1..]
+            .iter()
+            .map(|name| lists.classify(name.borrow()))
+            .collect();
+        let (verdict, hop) = review(
+            &asker,
+            own,
+            names[1..].iter().map(Name::borrow).zip(&classes),
+        );
+        let rcode = if verdict.is_block() || name.to_string().starts_with("missing.") {
+            "NXDOMAIN"
+        } else {
+            "NOERROR"
+        };
         let error = verdict.is_block().then(|| (17, "(gambling)".to_owned()));
-        Explained { names, hop, verdict, lists, answer: AnswerSummary { rcode: rcode.to_owned(), records: Vec::new(), error } }
+        Explained {
+            names,
+            hop,
+            verdict,
+            lists,
+            answer: AnswerSummary {
+                rcode: rcode.to_owned(),
+                records: Vec::new(),
+                error,
+            },
+        }
     }
 }
 
 fn lists(folder: &std::path::Path, taxonomy: &Taxonomy) -> Arc<Blocklist> {
     let mut builder = Builder::new();
-    let (mut feeds, mut categories) = (Vec::new(), Vec::new());
+    let mut feeds = Vec::new();
+    let mut categories = Vec::new();
     for (place, (name, category, tier, feed)) in (0..).zip(FEEDS) {
         let mark = Mark::deny(place, place as u8, Scope::Subtree);
-        builder.push(Name::parse(name).unwrap().borrow(), mark).unwrap();
+        builder
+            .push(Name::parse(name).unwrap().borrow(), mark)
+            .unwrap();
         categories.push(category.to_owned());
-        let report = FeedReport { lines: 1, entries: 1, ..FeedReport::default() };
-        feeds.push(FeedSummary { format: "domains".to_owned(), scope: Some(Scope::Subtree), report, ..FeedSummary::new(feed, tier) });
+        let report = FeedReport {
+            lines: 1,
+            entries: 1,
+            ..FeedReport::default()
+        };
+        feeds.push(FeedSummary {
+            format: "domains".to_owned(),
+            scope: Some(Scope::Subtree),
+            report,
+            ..FeedSummary::new(feed, tier)
+        });
     }
-    let (generation, built_at) = (7, Timestamp::UNIX_EPOCH);
-    let header = Header { feeds, categories, ..Header::of(generation, built_at) };
+    let generation = 7;
+    let built_at = Timestamp::UNIX_EPOCH;
+    let header = Header {
+        feeds,
+        categories,
+        ..Header::of(generation, built_at)
+    };
     let path = folder.join("lists");
     builder.write(header, None, &path).unwrap();
     Blocklist::open(&path, taxonomy).unwrap()
@@ -140,17 +210,30 @@ impl World {
     pub async fn admitting(limits: Limits, tokens: Option<Tokens>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let taxonomy = Taxonomy::shipped();
-        let defaults = OperatorDefaults { preset: taxonomy.preset("light").unwrap(), ..OperatorDefaults::default() };
+        let defaults = OperatorDefaults {
+            preset: taxonomy.preset("light").unwrap(),
+            ..OperatorDefaults::default()
+        };
         let lists = Arc::new(LiveLists::new(lists(folder.path(), &taxonomy)));
-        let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap();
-        let activity = Activity::open(&format!("sqlite:{}/history.db", folder.path().display())).await.unwrap();
-        let (key, made) = store.create_key(&author(), NewKey::operator("tests")).await.unwrap();
+        let store = Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
+            .await
+            .unwrap();
+        let activity = Activity::open(&format!("sqlite:{}/history.db", folder.path().display()))
+            .await
+            .unwrap();
+        let (key, made) = store
+            .create_key(&author(), NewKey::operator("tests"))
+            .await
+            .unwrap();
         let keeper = Arc::new(Keeper::new());
         let context = Arc::new(Context {
             store,
             activity: Some(Arc::new(activity)),
             activity_seats: tokio::sync::Semaphore::new(1),
-            history: api::history::Limits { days_max: 90, silent_after: jiff::SignedDuration::from_mins(10) },
+            history: api::history::Limits {
+                days_max: 90,
+                silent_after: jiff::SignedDuration::from_mins(10),
+            },
             directory: Arc::new(Directory::new(defaults)),
             taxonomy: Arc::new(taxonomy),
             defaults,
@@ -162,16 +245,29 @@ impl World {
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
             happenings: Default::default(),
-            notices: api::notices::Channels { webhook: true, email: true },
+            notices: api::notices::Channels {
+                webhook: true,
+                email: true,
+            },
             default_preset: "light".to_owned(),
-            desk: api::reports::Desk::new(std::time::Duration::from_secs(3_600), std::num::NonZeroU32::new(1_000).unwrap()),
+            desk: api::reports::Desk::new(
+                std::time::Duration::from_secs(3_600),
+                std::num::NonZeroU32::new(1_000).unwrap(),
+            ),
             limits,
             tokens,
             writes: tokio::sync::Mutex::new(()),
             list_writes: tokio::sync::Mutex::new(()),
             mandate_writes: tokio::sync::Mutex::new(()),
         });
-        Self { router: api::router(Arc::clone(&context)), context, keeper, key, key_id: made.id, folder }
+        Self {
+            router: api::router(Arc::clone(&context)),
+            context,
+            keeper,
+            key,
+            key_id: made.id,
+            folder,
+        }
     }
 
     /// The file of the store.
@@ -188,28 +284,63 @@ impl World {
     pub async fn and_home(self) -> Self {
         let world = self;
         world.put("/v1/households/home", "{}").await.ok();
-        world.put("/v1/households/home/networks/192.0.2.0%2F24", "").await.ok();
-        world.put("/v1/households/home/devices/phone", r#"{"name":"Ella's","identifiers":[{"address":"192.0.2.7"}]}"#).await.ok();
+        world
+            .put("/v1/households/home/networks/192.0.2.0%2F24", "")
+            .await
+            .ok();
+        world
+            .put(
+                "/v1/households/home/devices/phone",
+                r#"{"name":"Ella's","identifiers":[{"address":"192.0.2.7"}]}"#,
+            )
+            .await
+            .ok();
         world
     }
 
     /// A request as text: method, path, headers, body. Says nothing that is not given here.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = response.into_parts();
         // A stream of events has no end to wait for.
-        let is_stream = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        let is_stream = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == "text/event-stream");
         let body = if is_stream { Body::empty() } else { body };
-        let text = String::from_utf8(to_bytes(body, ANSWER_OCTETS_MAX).await.unwrap().to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, json: serde_json::from_str(&text).unwrap_or_default(), text }
+        let text =
+            String::from_utf8(to_bytes(body, ANSWER_OCTETS_MAX).await.unwrap().to_vec()).unwrap();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            json: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        }
     }
 
     /// A request with the key and more headers.
-    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let key = format!("Bearer {}", self.key);
         let mut all = vec![(header::AUTHORIZATION.as_str(), key.as_str())];
         if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
@@ -240,7 +371,8 @@ impl World {
         self.key_in(role, "home").await.0
     }
 
-    /// A key of a role, in this household where the role is a family's, as a header and by its identifier.
+    /// A key of a role, in this household where the role is a family's, as a header and by its
+    /// identifier.
     pub async fn key_in(&self, role: Role, household: &str) -> (String, String) {
         let household = role.is_of_household().then(|| household.parse().unwrap());
         let device = (role == Role::Child).then(|| "phone".parse().unwrap());
@@ -251,25 +383,67 @@ impl World {
 
     /// A request as the bearer of a key.
     pub async fn as_key(&self, key: &str, method: Method, path: &str, body: &str) -> Answer {
-        self.send(method, path, &[("authorization", key), ("content-type", "application/json")], body.to_owned()).await
+        self.send(
+            method,
+            path,
+            &[("authorization", key), ("content-type", "application/json")],
+            body.to_owned(),
+        )
+        .await
     }
 
     /// Whether a query for a name from an address would be blocked now.
     pub fn blocks(&self, address: &str, name: &str) -> bool {
-        let asker = self.context.directory.identify(address.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
+        let asker = self
+            .context
+            .directory
+            .identify(
+                address.parse().unwrap(),
+                None,
+                false,
+                policy::moment::Moment::FIRST,
+            )
+            .asker;
         let name = Name::parse(name).unwrap();
-        decide(&asker, name.borrow(), &self.context.lists.current().classify(name.borrow())).is_block()
+        decide(
+            &asker,
+            name.borrow(),
+            &self.context.lists.current().classify(name.borrow()),
+        )
+        .is_block()
     }
 
     /// Fails where what is live is not what is stored.
     pub async fn assert_live_is_stored(&self) {
-        let stored = self.context.store.households(None, None, 1_000).await.unwrap().households;
+        let stored = self
+            .context
+            .store
+            .households(None, None, 1_000)
+            .await
+            .unwrap()
+            .households;
         assert_eq!(self.context.directory.len(), stored.len());
         for household in stored {
-            let live = self.context.directory.household(&household.id).expect("what is stored is live");
-            assert_eq!(*live, HouseholdRules::compile(&household, &self.context.taxonomy, self.context.defaults, Timestamp::now()));
+            let live = self
+                .context
+                .directory
+                .household(&household.id)
+                .expect("what is stored is live");
+            assert_eq!(
+                *live,
+                HouseholdRules::compile(
+                    &household,
+                    &self.context.taxonomy,
+                    self.context.defaults,
+                    Timestamp::now()
+                )
+            );
             for network in &household.networks {
-                let found = self.context.directory.household_of(network.addr()).expect("its network leads to it");
+                let found = self
+                    .context
+                    .directory
+                    .household_of(network.addr())
+                    .expect("its network leads to it");
                 assert_eq!(found.id(), household.id.as_str());
             }
         }
@@ -278,21 +452,32 @@ impl World {
     /// Closes the store and damages one document in the file, as nothing of ours would.
     pub async fn break_document(&self, household: &str) {
         self.context.store.close().await;
-        let (file, whole) = (self.folder.path().join("store.db"), format!("{{\"id\":\"{household}\""));
+        let file = self.folder.path().join("store.db");
+        let whole = format!("{{\"id\":\"{household}\"");
         let mut octets = std::fs::read(&file).unwrap();
-        let place = octets.windows(whole.len()).position(|window| window == whole.as_bytes()).expect("the document is in the file");
+        let place = octets
+            .windows(whole.len())
+            .position(|window| window == whole.as_bytes())
+            .expect("the document is in the file");
         octets[place] = b'[';
         std::fs::write(file, octets).unwrap();
     }
 
     /// Whether these octets are anywhere in the store's files.
     pub fn holds(&self, octets: &[u8]) -> bool {
-        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
-        files.map(|path| std::fs::read(path).unwrap()).any(|file| file.windows(octets.len()).any(|window| window == octets))
+        let files = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.is_file());
+        files
+            .map(|path| std::fs::read(path).unwrap())
+            .any(|file| file.windows(octets.len()).any(|window| window == octets))
     }
 
     /// Another store on the same file, as another process has it.
     pub async fn other_process(&self) -> Store {
-        Store::open(&format!("sqlite:{}/store.db", self.folder.path().display())).await.unwrap()
+        Store::open(&format!("sqlite:{}/store.db", self.folder.path().display()))
+            .await
+            .unwrap()
     }
 }

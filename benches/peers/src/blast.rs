@@ -1,8 +1,10 @@
-//! The load generator: batches over several sockets, from as many source addresses as there are households.
+//! The load generator: batches over several sockets, from as many source addresses as there are
+//! households.
 //!
-//! Closed loop: so many queries are outstanding, and each reply makes room for the next query; it saturates the server. Open
-//! loop: queries leave at a fixed rate whatever comes back, and latency counts from the moment a query was due, so that a
-//! server that stalls cannot hide it by slowing its asker down.
+//! Closed loop: so many queries are outstanding, and each reply makes room for the next query; it
+//! saturates the server. Open loop: queries leave at a fixed rate whatever comes back, and latency
+//! counts from the moment a query was due, so that a server that stalls cannot hide it by slowing
+//! its asker down.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -27,7 +29,8 @@ const LOST_AFTER: Duration = Duration::from_secs(1);
 const SOCKET_BUFFER_OCTETS: usize = 8 << 20;
 /// Asking each question once has no end of its own: without a reply for so long, nobody is there;
 const SILENT_AFTER: Duration = Duration::from_secs(10);
-/// and where it takes longer than this, so much is lost that the room, freed a second late, would let it last for hours.
+/// and where it takes longer than this, so much is lost that the room, freed a second late, would
+/// let it last for hours.
 const ONCE_WITHIN: Duration = Duration::from_secs(300);
 /// Longer than anything that is not lost.
 const LATENCY_MAX_NS: u64 = 10_000_000_000;
@@ -63,7 +66,11 @@ pub struct Outcome {
 impl Outcome {
     /// Replies a second.
     pub fn qps(&self) -> f64 {
-        if self.replies == 0 { 0.0 } else { self.replies as f64 / self.took.as_secs_f64() }
+        if self.replies == 0 {
+            0.0
+        } else {
+            self.replies as f64 / self.took.as_secs_f64()
+        }
     }
 
     /// A quantile of the latency, in microseconds.
@@ -88,12 +95,23 @@ struct Door {
 
 impl Door {
     fn new(room: usize) -> anyhow::Result<Self> {
-        ensure!(room <= IDS / 2, "at most {} queries outstanding", SOCKETS * IDS / 2);
+        ensure!(
+            room <= IDS / 2,
+            "at most {} queries outstanding",
+            SOCKETS * IDS / 2
+        );
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("binding a socket")?;
         let options = socket2::SockRef::from(&socket);
-        options.set_recv_buffer_size(SOCKET_BUFFER_OCTETS).context("sizing a socket")?;
+        options
+            .set_recv_buffer_size(SOCKET_BUFFER_OCTETS)
+            .context("sizing a socket")?;
         let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
-        Ok(Self { socket, due: Box::new([0; IDS]), next_id: 0, outstanding: 0 })
+        Ok(Self {
+            socket,
+            due: Box::new([0; IDS]),
+            next_id: 0,
+            outstanding: 0,
+        })
     }
 
     /// An id that is free, for a query that is due now.
@@ -118,7 +136,11 @@ impl Door {
     /// Gives up on queries that were due before; returns how many.
     fn give_up(&mut self, before: u64) -> u64 {
         let mut lost = 0;
-        for due in self.due.iter_mut().filter(|due| **due != 0 && **due - 1 < before) {
+        for due in self
+            .due
+            .iter_mut()
+            .filter(|due| **due != 0 && **due - 1 < before)
+        {
             *due = 0;
             lost += 1;
         }
@@ -127,15 +149,22 @@ impl Door {
     }
 }
 
-/// Asks `server` and waits for what is still on its way at the end. It always ends: a second after its time, because what is lost
-/// is given up; and where it has no time, because each question is to be asked once, by an error when that does not get on.
+/// Asks `server` and waits for what is still on its way at the end. It always ends: a second after
+/// its time, because what is lost is given up; and where it has no time, because each question is
+/// to be asked once, by an error when that does not get on.
 pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcome> {
-    ensure!(load.outstanding > 0, "nobody asks anything with no query outstanding");
+    ensure!(
+        load.outstanding > 0,
+        "nobody asks anything with no query outstanding"
+    );
     let room = load.outstanding.div_ceil(SOCKETS);
     // At a fixed rate the room is only a bound on what a silent server can pile up.
     let room = if load.rate.is_some() { IDS / 2 } else { room };
-    let mut doors = (0..SOCKETS).map(|_| Door::new(room)).collect::<anyhow::Result<Vec<_>>>()?;
-    let (mut inbox, mut outbox) = (Batch::new(64), Batch::new(BATCH));
+    let mut doors = (0..SOCKETS)
+        .map(|_| Door::new(room))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut inbox = Batch::new(64);
+    let mut outbox = Batch::new(BATCH);
     let mut chance = StdRng::seed_from_u64(7);
     let mut outcome = Outcome {
         replies: 0,
@@ -144,11 +173,17 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
         took: Duration::ZERO,
         latency: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).context("a histogram")?,
     };
-    let (began, mut sent, mut looked) = (Instant::now(), 0_u64, Duration::ZERO);
+    let began = Instant::now();
+    let mut sent = 0_u64;
+    let mut looked = Duration::ZERO;
     let mut last_reply = Duration::ZERO;
     loop {
         let now = began.elapsed();
-        let is_over = load.duration.map_or(sent as usize >= mix.packets.len(), |duration| now >= duration);
+        let is_over = load
+            .duration
+            .map_or(sent as usize >= mix.packets.len(), |duration| {
+                now >= duration
+            });
         if load.duration.is_none() {
             expect_progress(now, last_reply, sent)?;
         }
@@ -157,24 +192,43 @@ pub fn blast(server: SocketAddr, mix: &Mix, load: Load) -> anyhow::Result<Outcom
             Some(rate) => (now.as_secs_f64() * rate) as u64 - sent,
             None => u64::MAX,
         };
-        let allowed = if load.duration.is_none() { allowed.min(mix.packets.len() as u64 - sent) } else { allowed };
-        sent += send(server, mix, load, &mut doors, &mut outbox, &mut chance, (now, sent, allowed, room))?;
+        let allowed = if load.duration.is_none() {
+            allowed.min(mix.packets.len() as u64 - sent)
+        } else {
+            allowed
+        };
+        sent += send(
+            server,
+            mix,
+            load,
+            &mut doors,
+            &mut outbox,
+            &mut chance,
+            (now, sent, allowed, room),
+        )?;
         for door in &mut doors {
-            let Ok(count) = inbox.receive(&door.socket, false) else { continue };
+            let Ok(count) = inbox.receive(&door.socket, false) else {
+                continue;
+            };
             last_reply = began.elapsed();
             for slot in &inbox.slots()[..count] {
                 let packet = slot.packet();
                 if let Some(due) = packet.first_chunk().and_then(|id| door.settle(*id)) {
                     outcome.replies += 1;
                     outcome.rcodes[usize::from(packet[3] & 0x0f)] += 1;
-                    outcome.latency.saturating_record((last_reply.as_nanos() as u64).saturating_sub(due));
+                    outcome
+                        .latency
+                        .saturating_record((last_reply.as_nanos() as u64).saturating_sub(due));
                 }
             }
         }
         if now - looked > LOST_AFTER / 10 {
             looked = now;
             let before = now.saturating_sub(LOST_AFTER).as_nanos() as u64;
-            outcome.lost += doors.iter_mut().map(|door| door.give_up(before)).sum::<u64>();
+            outcome.lost += doors
+                .iter_mut()
+                .map(|door| door.give_up(before))
+                .sum::<u64>();
         }
         if is_over && doors.iter().all(|door| door.outstanding == 0) {
             break;
@@ -189,7 +243,10 @@ fn expect_progress(now: Duration, last_reply: Duration, sent: u64) -> anyhow::Re
     if now.saturating_sub(last_reply) > SILENT_AFTER {
         bail!("no reply for {SILENT_AFTER:?} after {sent} questions");
     }
-    ensure!(now < ONCE_WITHIN, "only {sent} questions were asked within {ONCE_WITHIN:?}");
+    ensure!(
+        now < ONCE_WITHIN,
+        "only {sent} questions were asked within {ONCE_WITHIN:?}"
+    );
     Ok(())
 }
 
@@ -209,7 +266,10 @@ fn send(
     for step in 0..doors.len() {
         let place = (first + step) % doors.len();
         let door = &mut doors[place];
-        let mut burst = room.saturating_sub(door.outstanding).min(BATCH).min((allowed - sent) as usize);
+        let mut burst = room
+            .saturating_sub(door.outstanding)
+            .min(BATCH)
+            .min((allowed - sent) as usize);
         if load.rate.is_some() {
             burst = burst.min(BATCH / 4);
         }
@@ -218,29 +278,42 @@ fn send(
                 Some(rate) => ((already + sent) as f64 / rate * 1e9) as u64,
                 None => now.as_nanos() as u64,
             };
-            let local = (load.lines > 0).then(|| IpAddr::from(Ipv4Addr::from(FIRST_LINE + chance.random_range(0..load.lines))));
+            let local = (load.lines > 0).then(|| {
+                IpAddr::from(Ipv4Addr::from(
+                    FIRST_LINE + chance.random_range(0..load.lines),
+                ))
+            });
             slot.set_path(Path::new(server, local));
             slot.reply.clear();
-            slot.reply.extend_from_slice(&mix.packets[(already + sent) as usize % mix.packets.len()]);
+            slot.reply
+                .extend_from_slice(&mix.packets[(already + sent) as usize % mix.packets.len()]);
             slot.reply[..2].copy_from_slice(&door.take_id(due));
             sent += 1;
         }
         if burst > 0 {
             let refused = outbox.send(&door.socket, burst).refused;
-            ensure!(refused == 0, "the kernel refused {refused} queries to {server}");
+            ensure!(
+                refused == 0,
+                "the kernel refused {refused} queries to {server}"
+            );
         }
     }
     Ok(sent)
 }
 
-/// Echoes datagrams as replies: the least that a server in batches can cost. Runs until it is ended.
+/// Echoes datagrams as replies: the least that a server in batches can cost. Runs until it is
+/// ended.
 pub fn echo(address: SocketAddr) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(address).with_context(|| format!("binding {address}"))?;
-    socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_OCTETS).context("sizing the socket")?;
+    socket2::SockRef::from(&socket)
+        .set_recv_buffer_size(SOCKET_BUFFER_OCTETS)
+        .context("sizing the socket")?;
     let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
     let mut batch = Batch::new(64);
     loop {
-        let Ok(count) = batch.receive(&socket, true) else { continue };
+        let Ok(count) = batch.receive(&socket, true) else {
+            continue;
+        };
         for slot in &mut batch.slots_mut()[..count] {
             let (packet, _, reply) = slot.parts();
             reply.extend_from_slice(packet);
@@ -263,38 +336,103 @@ mod tests {
         let server = socket.local_addr().unwrap();
         drop(socket);
         std::thread::spawn(move || echo(server));
-        let mix = Mix { packets: (0..5_000).map(|number| crate::mix::packet(&format!("n{number}.tld0"), 1)).collect(), listed_share: 0.0 };
+        let mix = Mix {
+            packets: (0..5_000)
+                .map(|number| crate::mix::packet(&format!("n{number}.tld0"), 1))
+                .collect(),
+            listed_share: 0.0,
+        };
         std::thread::sleep(Duration::from_millis(100));
-        let load = Load { outstanding: 64, rate: None, duration: None, lines: 1_000 };
+        let load = Load {
+            outstanding: 64,
+            rate: None,
+            duration: None,
+            lines: 1_000,
+        };
         let outcome = blast(server, &mix, load).unwrap();
-        assert_eq!((outcome.replies, outcome.lost, outcome.rcodes[0]), (5_000, 0, 5_000));
-        assert!((1.0..1e6).contains(&outcome.latency_us(0.5)), "{} us", outcome.latency_us(0.5));
-        let open = Load { rate: Some(5_000.0), duration: Some(Duration::from_millis(500)), ..load };
+        assert_eq!(
+            (outcome.replies, outcome.lost, outcome.rcodes[0]),
+            (5_000, 0, 5_000)
+        );
+        assert!(
+            (1.0..1e6).contains(&outcome.latency_us(0.5)),
+            "{} us",
+            outcome.latency_us(0.5)
+        );
+        let open = Load {
+            rate: Some(5_000.0),
+            duration: Some(Duration::from_millis(500)),
+            ..load
+        };
         let outcome = blast(server, &mix, open).unwrap();
-        assert!((2_300..2_600).contains(&outcome.replies) && outcome.lost == 0, "{} replies, {} lost", outcome.replies, outcome.lost);
+        assert!(
+            (2_300..2_600).contains(&outcome.replies) && outcome.lost == 0,
+            "{} replies, {} lost",
+            outcome.replies,
+            outcome.lost
+        );
     }
 
     #[test]
     fn a_run_ends_although_nobody_answers() {
         let silent = UdpSocket::bind("127.0.98.2:0").unwrap();
         let server = silent.local_addr().unwrap();
-        let mix = Mix { packets: vec![crate::mix::packet("n.tld0", 1)], listed_share: 0.0 };
-        let load = Load { outstanding: 64, rate: None, duration: Some(Duration::from_millis(100)), lines: 0 };
-        for load in [load, Load { rate: Some(1_000.0), ..load }] {
+        let mix = Mix {
+            packets: vec![crate::mix::packet("n.tld0", 1)],
+            listed_share: 0.0,
+        };
+        let load = Load {
+            outstanding: 64,
+            rate: None,
+            duration: Some(Duration::from_millis(100)),
+            lines: 0,
+        };
+        for load in [
+            load,
+            Load {
+                rate: Some(1_000.0),
+                ..load
+            },
+        ] {
             let began = Instant::now();
             let outcome = blast(server, &mix, load).unwrap();
-            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-            assert!(outcome.replies == 0 && outcome.lost > 0 && outcome.qps() == 0.0, "{} lost", outcome.lost);
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                began.elapsed()
+            );
+            assert!(
+                outcome.replies == 0 && outcome.lost > 0 && outcome.qps() == 0.0,
+                "{} lost",
+                outcome.lost
+            );
         }
-        assert!(blast(server, &mix, Load { outstanding: 0, duration: None, ..load }).is_err());
+        assert!(
+            blast(
+                server,
+                &mix,
+                Load {
+                    outstanding: 0,
+                    duration: None,
+                    ..load
+                }
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn asking_each_once_goes_on_only_while_it_gets_on() {
         let seconds = Duration::from_secs;
         assert!(expect_progress(seconds(9), Duration::ZERO, 96).is_ok());
-        assert!(expect_progress(seconds(11), Duration::ZERO, 96).is_err(), "nobody is there");
+        assert!(
+            expect_progress(seconds(11), Duration::ZERO, 96).is_err(),
+            "nobody is there"
+        );
         assert!(expect_progress(seconds(299), seconds(298), 1_000).is_ok());
-        assert!(expect_progress(seconds(301), seconds(300), 1_000).is_err(), "it would last for hours");
+        assert!(
+            expect_progress(seconds(301), seconds(300), 1_000).is_err(),
+            "it would last for hours"
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Who is measured, and how each is set up: one thread, no validation, no logs, everything else as its makers ship it.
+//! Who is measured, and how each is set up: one thread, no validation, no logs, everything else as
+//! its makers ship it.
 //!
-//! A rival may be newer than this machine's: with a root folder (see `newer.sh`) it is run inside of that by `chroot`.
+//! A rival may be newer than this machine's: with a root folder (see `newer.sh`) it is run inside
+//! of that by `chroot`.
 
 use std::{
     fmt::Write as _,
@@ -17,7 +19,8 @@ use crate::reload::{Change, Tell};
 
 /// BIND's ports go up from here by the last octet of the address that anybody else would have.
 const BIND_FIRST_PORT: u16 = 5_300;
-/// BIND takes one change of a response-policy zone a minute (`min-update-interval`); the first after a quiet minute at once.
+/// BIND takes one change of a response-policy zone a minute (`min-update-interval`); the first
+/// after a quiet minute at once.
 const BIND_REST: Duration = Duration::from_secs(61);
 /// What Knot Resolver needs to watch a file, inside of the root folder.
 const KNOT_WATCHES_BY: &str = "usr/share/lua/5.1/cqueues/notify.lua";
@@ -45,7 +48,16 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, the floor first.
-    pub const ALL: [Self; 8] = [Self::Echo, Self::Ox, Self::Unbound, Self::UnboundRpz, Self::Pdns, Self::Dnsdist, Self::Knot, Self::Bind];
+    pub const ALL: [Self; 8] = [
+        Self::Echo,
+        Self::Ox,
+        Self::Unbound,
+        Self::UnboundRpz,
+        Self::Pdns,
+        Self::Dnsdist,
+        Self::Knot,
+        Self::Bind,
+    ];
 
     /// The name in tables and on the command line.
     pub fn name(self) -> &'static str {
@@ -61,18 +73,28 @@ impl Kind {
         }
     }
 
-    /// Where it is asked, given an address of its own. BIND listens only on addresses that an interface has, and of the loopback
-    /// network that is 127.0.0.1 alone: there it has a port of its own.
+    /// Where it is asked, given an address of its own. BIND listens only on addresses that an
+    /// interface has, and of the loopback network that is 127.0.0.1 alone: there it has a port of
+    /// its own.
     pub fn door(self, address: Ipv4Addr) -> SocketAddr {
         match self {
-            Self::Bind => (Ipv4Addr::LOCALHOST, BIND_FIRST_PORT + u16::from(address.octets()[3])).into(),
+            Self::Bind => (
+                Ipv4Addr::LOCALHOST,
+                BIND_FIRST_PORT + u16::from(address.octets()[3]),
+            )
+                .into(),
             _ => (address, 53).into(),
         }
     }
 
-    /// How long it must have run before its list is changed, so that a short run measures what a long one does.
+    /// How long it must have run before its list is changed, so that a short run measures what a
+    /// long one does.
     pub fn rest(self) -> Duration {
-        if self == Self::Bind { BIND_REST } else { Duration::ZERO }
+        if self == Self::Bind {
+            BIND_REST
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The program, and how it tells its version.
@@ -88,7 +110,8 @@ impl Kind {
     }
 }
 
-/// Where rivals run and where their files lie, seen from outside and from inside of their root folder.
+/// Where rivals run and where their files lie, seen from outside and from inside of their root
+/// folder.
 pub struct Place {
     root: Option<PathBuf>,
     work: PathBuf,
@@ -99,7 +122,10 @@ impl Place {
     pub fn new(root: Option<PathBuf>, work: PathBuf) -> anyhow::Result<Self> {
         let work = root.as_ref().map_or(work, |root| root.join("bench"));
         fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-        Ok(Self { work: work.canonicalize().context("the folder was just made")?, root })
+        Ok(Self {
+            work: work.canonicalize().context("the folder was just made")?,
+            root,
+        })
     }
 
     /// A folder for one contestant.
@@ -112,8 +138,15 @@ impl Place {
     /// The same path as the contestant sees it.
     fn inside(&self, path: &Path) -> String {
         let root = self.root.as_ref().and_then(|root| root.canonicalize().ok());
-        let inner = root.and_then(|root| path.strip_prefix(root).ok().map(|inner| Path::new("/").join(inner)));
-        inner.unwrap_or_else(|| path.to_owned()).display().to_string()
+        let inner = root.and_then(|root| {
+            path.strip_prefix(root)
+                .ok()
+                .map(|inner| Path::new("/").join(inner))
+        });
+        inner
+            .unwrap_or_else(|| path.to_owned())
+            .display()
+            .to_string()
     }
 
     fn command(&self, kind: Kind, arguments: &[&str]) -> Vec<String> {
@@ -124,10 +157,20 @@ impl Place {
     fn run(&self, program: &str, arguments: &[&str]) -> Vec<String> {
         let variable = format!("PEERS_{}", program.to_uppercase().replace('-', "_"));
         let program = std::env::var(variable).unwrap_or_else(|_| program.to_owned());
-        let chroot = self.root.iter().flat_map(|root| ["chroot".to_owned(), root.display().to_string()]);
+        let chroot = self
+            .root
+            .iter()
+            .flat_map(|root| ["chroot".to_owned(), root.display().to_string()]);
         // Servers live where an ordinary user's PATH does not look.
-        let path = ["env".to_owned(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(), program];
-        chroot.chain(path).chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
+        let path = [
+            "env".to_owned(),
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            program,
+        ];
+        chroot
+            .chain(path)
+            .chain(arguments.iter().map(|argument| (*argument).to_owned()))
+            .collect()
     }
 
     /// What the program says of its version.
@@ -137,10 +180,17 @@ impl Place {
         }
         let command = self.command(kind, &[kind.program().1]);
         let output = Command::new(&command[0]).args(&command[1..]).output();
-        let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        let said = output
+            .map(|output| [output.stdout, output.stderr].concat())
+            .unwrap_or_default();
         let said = String::from_utf8_lossy(&said).into_owned();
-        let is_version = |word: &&str| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit());
-        said.split(|character: char| character.is_whitespace() || character == '-').find(is_version).unwrap_or("unknown").to_owned()
+        let is_version = |word: &&str| {
+            word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit())
+        };
+        said.split(|character: char| character.is_whitespace() || character == '-')
+            .find(is_version)
+            .unwrap_or("unknown")
+            .to_owned()
     }
 
     /// Writes the configuration of a rival and says how to start it.
@@ -161,15 +211,28 @@ impl Place {
         };
         let place = self.inside(&folder);
         let hints = write("root.hints", hints)?;
-        let rpz =
-            list.filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist)).map(|list| write("rpz.zone", &rpz(list, 1))).transpose()?;
+        let rpz = list
+            .filter(|_| !matches!(kind, Kind::Unbound | Kind::Dnsdist))
+            .map(|list| write("rpz.zone", &rpz(list, 1)))
+            .transpose()?;
         Ok(match kind {
             Kind::Echo | Kind::Ox => unreachable!("they are no rivals"),
             Kind::Unbound | Kind::UnboundRpz => {
-                let zones = list.filter(|_| kind == Kind::Unbound).map(|list| write("list.conf", &local_zones(list))).transpose()?;
-                let module = if rpz.is_some() { "respip iterator" } else { "iterator" };
-                let include = zones.map(|zones| format!(" include: \"{zones}\"\n")).unwrap_or_default();
-                let policy = rpz.map(|rpz| format!("rpz:\n name: rpz.local\n zonefile: \"{rpz}\"\n")).unwrap_or_default();
+                let zones = list
+                    .filter(|_| kind == Kind::Unbound)
+                    .map(|list| write("list.conf", &local_zones(list)))
+                    .transpose()?;
+                let module = if rpz.is_some() {
+                    "respip iterator"
+                } else {
+                    "iterator"
+                };
+                let include = zones
+                    .map(|zones| format!(" include: \"{zones}\"\n"))
+                    .unwrap_or_default();
+                let policy = rpz
+                    .map(|rpz| format!("rpz:\n name: rpz.local\n zonefile: \"{rpz}\"\n"))
+                    .unwrap_or_default();
                 let control = write("control.conf", &unbound_control(&place))?;
                 let config = write(
                     "unbound.conf",
@@ -185,8 +248,11 @@ impl Place {
             }
             Kind::Pdns => {
                 let policy = rpz.map_or(Ok(String::new()), |rpz| {
-                    write("rpz.lua", &format!("rpzFile(\"{rpz}\", {{policyName=\"list\"}})\n"))
-                        .map(|lua| format!("lua-config-file={lua}\n"))
+                    write(
+                        "rpz.lua",
+                        &format!("rpzFile(\"{rpz}\", {{policyName=\"list\"}})\n"),
+                    )
+                    .map(|lua| format!("lua-config-file={lua}\n"))
                 })?;
                 write(
                     "recursor.conf",
@@ -199,9 +265,17 @@ impl Place {
                 let folder = format!("--config-dir={place}");
                 // From 5.x on a file of this form is read only when it is asked for.
                 let old_form = "--enable-old-settings=yes";
-                let is_new =
-                    self.version(kind).split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 5);
-                if is_new { self.command(kind, &[&folder, old_form]) } else { self.command(kind, &[&folder]) }
+                let is_new = self
+                    .version(kind)
+                    .split('.')
+                    .next()
+                    .and_then(|major| major.parse::<u32>().ok())
+                    .is_some_and(|major| major >= 5);
+                if is_new {
+                    self.command(kind, &[&folder, old_form])
+                } else {
+                    self.command(kind, &[&folder])
+                }
             }
             Kind::Dnsdist => {
                 let rule = list.map_or(Ok(String::new()), |list| -> anyhow::Result<String> {
@@ -222,7 +296,9 @@ impl Place {
                 self.command(kind, &["--supervised", "--disable-syslog", "-C", &config])
             }
             Kind::Knot => {
-                let policy = rpz.map(|rpz| format!("policy.add(policy.rpz(policy.DENY, '{rpz}'))\n")).unwrap_or_default();
+                let policy = rpz
+                    .map(|rpz| format!("policy.add(policy.rpz(policy.DENY, '{rpz}'))\n"))
+                    .unwrap_or_default();
                 let config = write(
                     "kresd.conf",
                     &format!(
@@ -234,10 +310,12 @@ impl Place {
             }
             Kind::Bind => {
                 let door = kind.door(address.parse().context("our own address")?);
-                let (listen, port) = (door.ip(), door.port());
+                let listen = door.ip();
+                let port = door.port();
                 let (option, zone) = rpz.map_or_else(Default::default, |rpz| {
                     (
-                        "response-policy { zone \"rpz.local\"; } qname-wait-recurse no;\n".to_owned(),
+                        "response-policy { zone \"rpz.local\"; } qname-wait-recurse no;\n"
+                            .to_owned(),
                         format!("zone \"rpz.local\" {{ type primary; file \"{rpz}\"; }};\n"),
                     )
                 });
@@ -257,9 +335,15 @@ impl Place {
 }
 
 impl Place {
-    /// Puts a new list beside the one in use, in the form that the rival reads, and says how it wants to be told. `new` are the
-    /// names that the list in use does not have.
-    pub fn stage(&self, kind: Kind, name: &str, list: &[String], new: &[String]) -> anyhow::Result<Change> {
+    /// Puts a new list beside the one in use, in the form that the rival reads, and says how it
+    /// wants to be told. `new` are the names that the list in use does not have.
+    pub fn stage(
+        &self,
+        kind: Kind,
+        name: &str,
+        list: &[String],
+        new: &[String],
+    ) -> anyhow::Result<Change> {
         let folder = self.folder(name)?;
         let write = |file: &str, text: &str| -> anyhow::Result<PathBuf> {
             let path = folder.join(file);
@@ -270,9 +354,15 @@ impl Place {
             Kind::Echo | Kind::Ox => unreachable!("they are no rivals"),
             Kind::Unbound => (write("list.next", &local_zones(list))?, "list.conf"),
             Kind::Dnsdist => (write_cdb(&folder, "next", list)?, "list.cdb"),
-            Kind::UnboundRpz | Kind::Pdns | Kind::Knot | Kind::Bind => (write("rpz.next", &rpz(list, 2))?, "rpz.zone"),
+            Kind::UnboundRpz | Kind::Pdns | Kind::Knot | Kind::Bind => {
+                (write("rpz.next", &rpz(list, 2))?, "rpz.zone")
+            }
         };
-        Ok(Change { staged, target: folder.join(target), tell: self.tell(kind, &self.inside(&folder), new)? })
+        Ok(Change {
+            staged,
+            target: folder.join(target),
+            tell: self.tell(kind, &self.inside(&folder), new)?,
+        })
     }
 
     fn tell(&self, kind: Kind, place: &str, new: &[String]) -> anyhow::Result<Tell> {
@@ -280,18 +370,34 @@ impl Place {
             Kind::Echo | Kind::Ox | Kind::Dnsdist => Tell::Nothing,
             Kind::Unbound | Kind::UnboundRpz => {
                 let config = format!("{place}/control.conf");
-                Tell::Commands(vec![self.run("unbound-control", &["-c", &config, unbound_reload(&self.version(kind))])])
+                Tell::Commands(vec![self.run(
+                    "unbound-control",
+                    &["-c", &config, unbound_reload(&self.version(kind))],
+                )])
             }
             Kind::Pdns => {
                 let socket = format!("--socket-dir={place}");
-                // Its packet cache goes on with what it knows of a name that is listed by now (PowerDNS issue 14854), unless
-                // the operator takes the new names out.
-                let wipe = [&*socket, "wipe-cache"].into_iter().chain(new.iter().map(String::as_str)).collect::<Vec<_>>();
-                Tell::Commands(vec![self.run("rec_control", &[&socket, "reload-lua-config"]), self.run("rec_control", &wipe)])
+                // Its packet cache goes on with what it knows of a name that is listed by now
+                // (PowerDNS issue 14854), unless the operator takes the new names out.
+                let wipe = [&*socket, "wipe-cache"]
+                    .into_iter()
+                    .chain(new.iter().map(String::as_str))
+                    .collect::<Vec<_>>();
+                Tell::Commands(vec![
+                    self.run("rec_control", &[&socket, "reload-lua-config"]),
+                    self.run("rec_control", &wipe),
+                ])
             }
             Kind::Knot => {
-                let watches_by = self.root.as_deref().unwrap_or(Path::new("/")).join(KNOT_WATCHES_BY);
-                ensure!(watches_by.exists(), "it watches its file only with Debian's lua-cqueues, which is not installed");
+                let watches_by = self
+                    .root
+                    .as_deref()
+                    .unwrap_or(Path::new("/"))
+                    .join(KNOT_WATCHES_BY);
+                ensure!(
+                    watches_by.exists(),
+                    "it watches its file only with Debian's lua-cqueues, which is not installed"
+                );
                 Tell::Nothing
             }
             Kind::Bind => Tell::HangUp,
@@ -299,15 +405,24 @@ impl Place {
     }
 }
 
-/// A control socket, in a file of its own: the tool that uses it need not read a million local zones first.
+/// A control socket, in a file of its own: the tool that uses it need not read a million local
+/// zones first.
 fn unbound_control(place: &str) -> String {
-    format!("remote-control:\n control-enable: yes\n control-interface: \"{place}/control\"\n control-use-cert: no\n")
+    format!(
+        "remote-control:\n control-enable: yes\n control-interface: \"{place}/control\"\n control-use-cert: no\n"
+    )
 }
 
-/// The gentlest reload that a version of Unbound has. SIGHUP is the roughest: it stops answering and forgets the cache.
+/// The gentlest reload that a version of Unbound has. SIGHUP is the roughest: it stops answering
+/// and forgets the cache.
 fn unbound_reload(version: &str) -> &'static str {
-    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
-    match (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) {
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse::<u32>().unwrap_or_default());
+    match (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    ) {
         (1, ..17) => "reload",
         (1, 17..23) => "reload_keep_cache",
         _ => "fast_reload",
@@ -316,29 +431,45 @@ fn unbound_reload(version: &str) -> &'static str {
 
 /// A response-policy zone: each name, and not what is below it, does not exist.
 fn rpz(list: &[String], serial: u32) -> String {
-    let mut zone = format!("$TTL 60\n@ IN SOA localhost. root.localhost. {serial} 3600 600 86400 60\n@ IN NS localhost.\n");
-    list.iter().for_each(|name| _ = writeln!(zone, "{name} CNAME ."));
+    let mut zone = format!(
+        "$TTL 60\n@ IN SOA localhost. root.localhost. {serial} 3600 600 86400 60\n@ IN NS localhost.\n"
+    );
+    list.iter()
+        .for_each(|name| _ = writeln!(zone, "{name} CNAME ."));
     zone
 }
 
 fn local_zones(list: &[String]) -> String {
     let mut zones = String::new();
-    list.iter().for_each(|name| _ = writeln!(zones, "local-zone: \"{name}.\" always_nxdomain"));
+    list.iter()
+        .for_each(|name| _ = writeln!(zones, "local-zone: \"{name}.\" always_nxdomain"));
     zones
 }
 
 /// A constant database with each name as a key, made by Debian's `cdb`.
 fn write_cdb(folder: &Path, name: &str, list: &[String]) -> anyhow::Result<PathBuf> {
-    let (text, file) = (folder.join(format!("{name}.txt")), folder.join(format!("{name}.cdb")));
+    let text = folder.join(format!("{name}.txt"));
+    let file = folder.join(format!("{name}.cdb"));
     fs::write(&text, cdb_rows(list)).with_context(|| format!("writing {}", text.display()))?;
-    let status = Command::new("cdb").arg("-c").arg("-t").arg(folder.join("list.tmp")).arg(&file).arg(&text).status();
-    ensure!(status.context("running cdb (Debian's tinycdb)")?.success(), "cdb could not write {}", file.display());
+    let status = Command::new("cdb")
+        .arg("-c")
+        .arg("-t")
+        .arg(folder.join("list.tmp"))
+        .arg(&file)
+        .arg(&text)
+        .status();
+    ensure!(
+        status.context("running cdb (Debian's tinycdb)")?.success(),
+        "cdb could not write {}",
+        file.display()
+    );
     Ok(file)
 }
 
 fn cdb_rows(list: &[String]) -> String {
     let mut rows = String::new();
-    list.iter().for_each(|name| _ = writeln!(rows, "+{},1:{name}->1", name.len()));
+    list.iter()
+        .for_each(|name| _ = writeln!(rows, "+{},1:{name}->1", name.len()));
     rows.push('\n');
     rows
 }
@@ -350,8 +481,14 @@ mod tests {
     #[test]
     fn a_list_is_written_as_each_rival_reads_it() {
         let list = ["a.tld0".to_owned(), "bc.tld1".to_owned()];
-        assert!(rpz(&list, 2).contains(" root.localhost. 2 3600 ") && rpz(&list, 1).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n"));
-        assert_eq!(local_zones(&list), "local-zone: \"a.tld0.\" always_nxdomain\nlocal-zone: \"bc.tld1.\" always_nxdomain\n");
+        assert!(
+            rpz(&list, 2).contains(" root.localhost. 2 3600 ")
+                && rpz(&list, 1).ends_with("a.tld0 CNAME .\nbc.tld1 CNAME .\n")
+        );
+        assert_eq!(
+            local_zones(&list),
+            "local-zone: \"a.tld0.\" always_nxdomain\nlocal-zone: \"bc.tld1.\" always_nxdomain\n"
+        );
         assert_eq!(cdb_rows(&list), "+6,1:a.tld0->1\n+7,1:bc.tld1->1\n\n");
     }
 
@@ -359,23 +496,53 @@ mod tests {
     fn each_rival_is_told_as_it_wants() {
         let root = std::env::temp_dir().join(format!("ox-protect-tell-{}", std::process::id()));
         let place = Place::new(Some(root.clone()), "unused".into()).unwrap();
-        let (list, new) = (["a.tld0".to_owned(), "b.tld1".to_owned()], ["b.tld1".to_owned()]);
+        let list = ["a.tld0".to_owned(), "b.tld1".to_owned()];
+        let new = ["b.tld1".to_owned()];
         let change = place.stage(Kind::Bind, "bind", &list, &new).unwrap();
         assert!(change.tell == Tell::HangUp && change.target.ends_with("bench/bind/rpz.zone"));
         assert_eq!(fs::read_to_string(change.staged).unwrap(), rpz(&list, 2));
-        let Tell::Commands(commands) = place.stage(Kind::Pdns, "pdns", &list, &new).unwrap().tell else { panic!("by commands") };
-        assert!(commands[0].ends_with(&["--socket-dir=/bench/pdns".to_owned(), "reload-lua-config".to_owned()]), "{commands:?}");
-        assert!(commands[1].ends_with(&["wipe-cache".to_owned(), "b.tld1".to_owned()]), "{commands:?}");
-        assert!(place.stage(Kind::Knot, "knot", &list, &new).is_err(), "it has nothing to watch by");
+        let Tell::Commands(commands) = place.stage(Kind::Pdns, "pdns", &list, &new).unwrap().tell
+        else {
+            panic!("by commands")
+        };
+        assert!(
+            commands[0].ends_with(&[
+                "--socket-dir=/bench/pdns".to_owned(),
+                "reload-lua-config".to_owned()
+            ]),
+            "{commands:?}"
+        );
+        assert!(
+            commands[1].ends_with(&["wipe-cache".to_owned(), "b.tld1".to_owned()]),
+            "{commands:?}"
+        );
+        assert!(
+            place.stage(Kind::Knot, "knot", &list, &new).is_err(),
+            "it has nothing to watch by"
+        );
         fs::remove_dir_all(root).unwrap();
-        let commands = ["1.13.1", "1.17.1", "1.22.0", "1.23.0", "1.26.2", "2.0"].map(unbound_reload);
-        assert_eq!(commands, ["reload", "reload_keep_cache", "reload_keep_cache", "fast_reload", "fast_reload", "fast_reload"]);
+        let commands =
+            ["1.13.1", "1.17.1", "1.22.0", "1.23.0", "1.26.2", "2.0"].map(unbound_reload);
+        assert_eq!(
+            commands,
+            [
+                "reload",
+                "reload_keep_cache",
+                "reload_keep_cache",
+                "fast_reload",
+                "fast_reload",
+                "fast_reload"
+            ]
+        );
     }
 
     #[test]
     fn everybody_has_an_address_and_bind_a_port() {
         let door = |kind: Kind| kind.door("127.0.3.16".parse().unwrap()).to_string();
-        assert_eq!((door(Kind::Unbound), door(Kind::Bind)), ("127.0.3.16:53".to_owned(), "127.0.0.1:5316".to_owned()));
+        assert_eq!(
+            (door(Kind::Unbound), door(Kind::Bind)),
+            ("127.0.3.16:53".to_owned(), "127.0.0.1:5316".to_owned())
+        );
     }
 
     #[test]
@@ -384,7 +551,11 @@ mod tests {
         let place = Place::new(Some(root.clone()), "unused".into()).unwrap();
         let folder = place.folder("bind").unwrap();
         assert_eq!(place.inside(&folder), "/bench/bind");
-        assert!(place.command(Kind::Bind, &["-v"]).starts_with(&["chroot".to_owned()]));
+        assert!(
+            place
+                .command(Kind::Bind, &["-v"])
+                .starts_with(&["chroot".to_owned()])
+        );
         fs::remove_dir_all(root).unwrap();
     }
 }

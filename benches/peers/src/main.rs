@@ -1,14 +1,17 @@
-//! How does OX Protect compare: with a bare echo of datagrams, and with its rivals, with lists off and with a million names on?
+//! How does OX Protect compare: with a bare echo of datagrams, and with its rivals, with lists off
+//! and with a million names on?
 //!
 //! ```text
 //! core 0: the contestants, one at work at a time        core 1: the generator, and the authorities (idle once caches are warm)
 //! ```
 //!
-//! With two workers we have core 1, too, and what counts is CPU a query: throughput is the generator's as much as ours.
+//! With two workers we have core 1, too, and what counts is CPU a query: throughput is the
+//! generator's as much as ours.
 //!
-//! Everybody is started first and warmed; then each round measures everybody in turn, because a shared machine's speed changes
-//! from one minute to the next. At last everybody's list is changed, one after the other (`reload`). See `benches/README.md` for
-//! what came of it and what is not measured.
+//! Everybody is started first and warmed; then each round measures everybody in turn, because a
+//! shared machine's speed changes from one minute to the next. At last everybody's list is changed,
+//! one after the other (`reload`). See `benches/README.md` for what came of it and what is not
+//! measured.
 
 mod blast;
 mod contestant;
@@ -40,7 +43,8 @@ use world::World;
 /// With one worker a server has the first alone; with two it shares the second with the generator.
 const SERVER_CORES: [usize; 2] = [0, 1];
 const GENERATOR_CORE: usize = 1;
-/// How long a server may take until it answers for the first time: the slowest reads a million names for a quarter of a minute.
+/// How long a server may take until it answers for the first time: the slowest reads a million
+/// names for a quarter of a minute.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long a probe waits: short, so that the time of a start is told to some milliseconds.
 const PROBE_PATIENCE: Duration = Duration::from_millis(20);
@@ -48,7 +52,8 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(20);
 const WARMINGS: usize = 6;
 /// The share of queries for listed names in the filter mix.
 const LISTED_SHARE: f64 = 0.2;
-/// Queries outstanding for names that must be asked for: few enough that the authorities beside the generator keep up.
+/// Queries outstanding for names that must be asked for: few enough that the authorities beside the
+/// generator keep up.
 const COLD_OUTSTANDING: usize = 64;
 const NXDOMAIN: usize = 3;
 const SERVFAIL: usize = 2;
@@ -103,7 +108,8 @@ struct Run {
     /// Our program.
     #[arg(long, default_value = "target/release/ox-protect")]
     ox: PathBuf,
-    /// A newer Debian in a folder, whose rivals are measured instead of this machine's; `newer.sh` makes one.
+    /// A newer Debian in a folder, whose rivals are measured instead of this machine's; `newer.sh`
+    /// makes one.
     #[arg(long, env = "PEERS_ROOT")]
     root: Option<PathBuf>,
     /// Where files and results go.
@@ -161,8 +167,21 @@ fn by_hand(options: &Blast) -> anyhow::Result<()> {
     let list = mix::listed(options.names);
     let mix = Mix::new(&list, if list.is_empty() { 0.0 } else { LISTED_SHARE });
     let duration = (options.seconds > 0.0).then(|| Duration::from_secs_f64(options.seconds));
-    let load = Load { outstanding: options.outstanding, rate: options.rate, duration, lines: options.lines };
-    let outcome = blast(options.server, &if duration.is_some() { mix } else { mix.distinct() }, load)?;
+    let load = Load {
+        outstanding: options.outstanding,
+        rate: options.rate,
+        duration,
+        lines: options.lines,
+    };
+    let outcome = blast(
+        options.server,
+        &if duration.is_some() {
+            mix
+        } else {
+            mix.distinct()
+        },
+        load,
+    )?;
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| outcome.latency_us(quantile));
     println!(
         "{} replies, {:.0} qps, {} lost, p50 {p50:.0} us, p99 {p99:.0} us, p99.9 {p999:.0} us, NXDOMAIN {:.3}, SERVFAIL {:.4}",
@@ -179,27 +198,43 @@ fn by_hand(options: &Blast) -> anyhow::Result<()> {
 fn pin_here() -> anyhow::Result<()> {
     let mut core = rustix::thread::CpuSet::new();
     core.set(GENERATOR_CORE);
-    rustix::thread::sched_setaffinity(None, &core).context("pinning the generator: two cores are needed")
+    rustix::thread::sched_setaffinity(None, &core)
+        .context("pinning the generator: two cores are needed")
 }
 
 fn run(options: &Run) -> anyhow::Result<()> {
     pin_here()?;
-    fs::create_dir_all(&options.output).with_context(|| format!("creating {}", options.output.display()))?;
+    fs::create_dir_all(&options.output)
+        .with_context(|| format!("creating {}", options.output.display()))?;
     let output = options.output.canonicalize().context("it was just made")?;
     println!("generating {} names and the queries", options.names);
     let list = mix::listed(options.names);
-    let (plain, filter) = (Mix::new(&list, 0.0), Mix::new(&list, LISTED_SHARE));
+    let plain = Mix::new(&list, 0.0);
+    let filter = Mix::new(&list, LISTED_SHARE);
     let _world = World::start(&output.join("world"), GENERATOR_CORE)?;
     let mut contestants = Vec::new();
-    let lines = options.households.iter().copied().max().unwrap_or_default().max(1);
+    let lines = options
+        .households
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or_default()
+        .max(1);
     let place = Place::new(options.root.clone(), output.join("peers"))?;
     for (number, setting) in settings(options).into_iter().enumerate() {
         let label = setting.label();
-        let mix = if setting.mix == "plain" { &plain } else { &filter };
+        let mix = if setting.mix == "plain" {
+            &plain
+        } else {
+            &filter
+        };
         match start(&setting, number, options, &place, &list) {
             Ok(mut contestant) => match warm(&mut contestant, mix, lines) {
                 Ok(()) => {
-                    println!("{label}: ready in {:.0} ms, warm", contestant.measured.start_ms);
+                    println!(
+                        "{label}: ready in {:.0} ms, warm",
+                        contestant.measured.start_ms
+                    );
                     contestants.push(contestant);
                 }
                 Err(error) => println!("{label}: not measured: {error:#}"),
@@ -208,22 +243,43 @@ fn run(options: &Run) -> anyhow::Result<()> {
         }
     }
     weigh_lists(&mut contestants, list.len());
-    let load = Load { outstanding: options.outstanding, rate: None, duration: Some(Duration::from_secs_f64(options.seconds)), lines };
+    let load = Load {
+        outstanding: options.outstanding,
+        rate: None,
+        duration: Some(Duration::from_secs_f64(options.seconds)),
+        lines,
+    };
     for number in 0..options.rounds {
         println!("round {} of {}", number + 1, options.rounds);
         let cold = Mix::cold(number, options.cold);
         // Who fails one round is out with all of them: the others go on.
         contestants.retain_mut(|contestant| {
-            let mix = if contestant.measured.mix == "plain" { &plain } else { &filter };
+            let mix = if contestant.measured.mix == "plain" {
+                &plain
+            } else {
+                &filter
+            };
             let result = contestant.round(mix, &cold, load);
-            result.inspect_err(|error| println!("{}: not measured: {error:#}", contestant.measured.name)).is_ok()
+            result
+                .inspect_err(|error| {
+                    println!("{}: not measured: {error:#}", contestant.measured.name)
+                })
+                .is_ok()
         });
     }
     change_lists(&mut contestants, &place, &output, &list);
-    let measured: Vec<Measured> = contestants.into_iter().map(|contestant| contestant.measured).collect();
+    let measured: Vec<Measured> = contestants
+        .into_iter()
+        .map(|contestant| contestant.measured)
+        .collect();
     println!("\n{}", report::table(&measured));
-    let write = |name: &str, text: String| fs::write(output.join(name), text).with_context(|| format!("writing {name}"));
-    write("peers.json", serde_json::to_string_pretty(&report::json(&measured)).context("our own values")?)?;
+    let write = |name: &str, text: String| {
+        fs::write(output.join(name), text).with_context(|| format!("writing {name}"))
+    };
+    write(
+        "peers.json",
+        serde_json::to_string_pretty(&report::json(&measured)).context("our own values")?,
+    )?;
     write("peers-rounds.jsonl", report::rounds(&measured))
 }
 
@@ -238,7 +294,12 @@ struct Wanted {
 impl Wanted {
     fn label(&self) -> String {
         let lists = if self.lists { ", lists on" } else { "" };
-        format!("{}{lists}, {} households, {} mix", self.name(), self.setting.households, self.mix)
+        format!(
+            "{}{lists}, {} households, {} mix",
+            self.name(),
+            self.setting.households,
+            self.mix
+        )
     }
 
     /// As it stands in the table; whoever looks for a name there finds the one with one worker.
@@ -251,21 +312,37 @@ impl Wanted {
 }
 
 fn settings(options: &Run) -> Vec<Wanted> {
-    let is_wanted = |kind: &Kind| options.only.is_empty() || options.only.iter().any(|name| name == kind.name());
+    let is_wanted = |kind: &Kind| {
+        options.only.is_empty() || options.only.iter().any(|name| name == kind.name())
+    };
     let mut all = Vec::new();
     for kind in Kind::ALL.into_iter().filter(is_wanted) {
-        let mut add_with =
-            |workers, lists, mix, households| all.push(Wanted { kind, lists, mix, setting: Setting { workers, households } });
+        let mut add_with = |workers, lists, mix, households| {
+            all.push(Wanted {
+                kind,
+                lists,
+                mix,
+                setting: Setting {
+                    workers,
+                    households,
+                },
+            })
+        };
         let mut add = |lists, mix, households| add_with(1, lists, mix, households);
         match kind {
             Kind::Echo => add(false, "plain", 0),
             Kind::Ox => {
                 for &workers in &options.workers {
-                    let mut add = |lists, mix, households| add_with(usize::from(workers), lists, mix, households);
+                    let mut add = |lists, mix, households| {
+                        add_with(usize::from(workers), lists, mix, households)
+                    };
                     add(false, "plain", 0);
                     // The same queries with nothing on: what filtering costs is the difference.
                     add(false, "filter", 0);
-                    options.households.iter().for_each(|&households| add(true, "filter", households));
+                    options
+                        .households
+                        .iter()
+                        .for_each(|&households| add(true, "filter", households));
                 }
             }
             // Without a list it is the same as Unbound.
@@ -279,33 +356,70 @@ fn settings(options: &Run) -> Vec<Wanted> {
     all
 }
 
-fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[String]) -> anyhow::Result<Contestant> {
+fn start(
+    wanted: &Wanted,
+    number: usize,
+    options: &Run,
+    place: &Place,
+    list: &[String],
+) -> anyhow::Result<Contestant> {
     let address = format!("127.0.3.{}", number + 1);
     let name = format!("{number}-{}", wanted.kind.name());
     let on = wanted.lists.then_some(list);
     let hints = world::root_hints();
     let command = match wanted.kind {
         Kind::Echo => {
-            vec![std::env::current_exe().context("this program")?.display().to_string(), "echo".to_owned(), format!("{address}:53")]
+            vec![
+                std::env::current_exe()
+                    .context("this program")?
+                    .display()
+                    .to_string(),
+                "echo".to_owned(),
+                format!("{address}:53"),
+            ]
         }
         Kind::Ox => {
             let text = on.map(|list| list.join("\n") + "\n");
-            let folder = options.output.canonicalize().context("it was just made")?.join(&name);
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().context("a runtime")?;
-            runtime.block_on(ours::set_up(&options.ox, &folder, &address, &hints, text.as_deref(), wanted.setting))?
+            let folder = options
+                .output
+                .canonicalize()
+                .context("it was just made")?
+                .join(&name);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .worker_threads(1)
+                .build()
+                .context("a runtime")?;
+            runtime.block_on(ours::set_up(
+                &options.ox,
+                &folder,
+                &address,
+                &hints,
+                text.as_deref(),
+                wanted.setting,
+            ))?
         }
         // dnsdist stands in front of the Unbound without a list, which was started before it.
         kind => place.set_up(kind, &name, &address, &unbound_address(options), &hints, on)?,
     };
     let version = place.version(wanted.kind);
     let began = Instant::now();
-    let mut server = Server::start(&command, &SERVER_CORES[..wanted.setting.workers], &options.output.join(format!("{name}.log")))?;
-    let address = wanted.kind.door(address.parse().context("our own address")?);
+    let mut server = Server::start(
+        &command,
+        &SERVER_CORES[..wanted.setting.workers],
+        &options.output.join(format!("{name}.log")),
+    )?;
+    let address = wanted
+        .kind
+        .door(address.parse().context("our own address")?);
     // Listed where the list is on: only then is it sure that it is in force.
     let probe = mix::packet(&list[0], 1);
     while !is_right(address, &probe, wanted.lists) {
         ensure!(!server.has_ended(), "it ended by itself; see {name}.log");
-        ensure!(began.elapsed() < READY_WITHIN, "no right answer within {READY_WITHIN:?}");
+        ensure!(
+            began.elapsed() < READY_WITHIN,
+            "no right answer within {READY_WITHIN:?}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let start_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -322,14 +436,28 @@ fn start(wanted: &Wanted, number: usize, options: &Run, place: &Place, list: &[S
         octets_a_name: None,
         reload: None,
     };
-    let (kind, ready) = (wanted.kind, Instant::now());
+    let kind = wanted.kind;
+    let ready = Instant::now();
     let resolves = wanted.mix == "plain" && !matches!(wanted.kind, Kind::Echo | Kind::Dnsdist);
-    Ok(Contestant { kind, folder: name, address, server, ready, resident_fresh, blocks: wanted.lists, resolves, measured })
+    Ok(Contestant {
+        kind,
+        folder: name,
+        address,
+        server,
+        ready,
+        resident_fresh,
+        blocks: wanted.lists,
+        resolves,
+        measured,
+    })
 }
 
-/// The address of the Unbound without a list: contestants have theirs in the order in which they are wanted.
+/// The address of the Unbound without a list: contestants have theirs in the order in which they
+/// are wanted.
 fn unbound_address(options: &Run) -> String {
-    let place = settings(options).iter().position(|wanted| wanted.kind == Kind::Unbound && !wanted.lists);
+    let place = settings(options)
+        .iter()
+        .position(|wanted| wanted.kind == Kind::Unbound && !wanted.lists);
     format!("127.0.3.{}", place.map_or(0, |place| place + 1))
 }
 
@@ -340,7 +468,9 @@ fn is_right(address: SocketAddr, probe: &[u8], blocked: bool) -> bool {
         socket.set_read_timeout(Some(PROBE_PATIENCE))?;
         socket.send_to(probe, address)?;
         let mut reply = [0; 512];
-        socket.recv(&mut reply).map(|_| usize::from(reply[3] & 0x0f))
+        socket
+            .recv(&mut reply)
+            .map(|_| usize::from(reply[3] & 0x0f))
     };
     ask().is_ok_and(|rcode| rcode == if blocked { NXDOMAIN } else { 0 })
 }
@@ -348,7 +478,12 @@ fn is_right(address: SocketAddr, probe: &[u8], blocked: bool) -> bool {
 /// Has every question answered once, and goes on until all are.
 fn warm(contestant: &mut Contestant, mix: &Mix, lines: u32) -> anyhow::Result<()> {
     let distinct = mix.distinct();
-    let load = Load { outstanding: 96, rate: None, duration: None, lines };
+    let load = Load {
+        outstanding: 96,
+        rate: None,
+        duration: None,
+        lines,
+    };
     for _ in 0..WARMINGS {
         let outcome = blast(contestant.address, &distinct, load)?;
         if outcome.lost == 0 && outcome.rcodes[SERVFAIL] == 0 {
@@ -360,12 +495,19 @@ fn warm(contestant: &mut Contestant, mix: &Mix, lines: u32) -> anyhow::Result<()
 
 /// What a list weighs: the same program, freshly started, with it and without it.
 fn weigh_lists(contestants: &mut [Contestant], names: usize) {
-    let without: Vec<(String, u64)> =
-        contestants.iter().filter(|one| !one.blocks).map(|one| (one.measured.name.clone(), one.resident_fresh)).collect();
-    for contestant in contestants.iter_mut().filter(|one| one.blocks && one.measured.households <= 1) {
+    let without: Vec<(String, u64)> = contestants
+        .iter()
+        .filter(|one| !one.blocks)
+        .map(|one| (one.measured.name.clone(), one.resident_fresh))
+        .collect();
+    for contestant in contestants
+        .iter_mut()
+        .filter(|one| one.blocks && one.measured.households <= 1)
+    {
         let own = contestant.measured.name.trim_end_matches("-rpz");
         if let Some((_, without)) = without.iter().find(|(name, _)| name == own) {
-            contestant.measured.octets_a_name = Some(contestant.resident_fresh.saturating_sub(*without) as f64 / names as f64);
+            contestant.measured.octets_a_name =
+                Some(contestant.resident_fresh.saturating_sub(*without) as f64 / names as f64);
         }
     }
 }
@@ -374,7 +516,10 @@ fn weigh_lists(contestants: &mut [Contestant], names: usize) {
 fn change_lists(contestants: &mut [Contestant], place: &Place, output: &Path, list: &[String]) {
     let (next, new) = mix::changed(list, reload::CHANGED);
     for contestant in contestants.iter_mut().filter(|one| one.blocks) {
-        let label = format!("{}, {} households", contestant.measured.name, contestant.measured.households);
+        let label = format!(
+            "{}, {} households",
+            contestant.measured.name, contestant.measured.households
+        );
         match contestant.change_list(place, output, &next, &new) {
             Ok(reload) => contestant.measured.reload = Some(reload),
             Err(error) => println!("{label}: reload not measured: {error:#}"),
@@ -383,7 +528,13 @@ fn change_lists(contestants: &mut [Contestant], place: &Place, output: &Path, li
 }
 
 impl Contestant {
-    fn change_list(&self, place: &Place, output: &Path, list: &[String], new: &[String]) -> anyhow::Result<Reload> {
+    fn change_list(
+        &self,
+        place: &Place,
+        output: &Path,
+        list: &[String],
+        new: &[String],
+    ) -> anyhow::Result<Reload> {
         let began = Instant::now();
         let change = match self.kind {
             Kind::Ox => ours::stage(&output.join(&self.folder), &(list.join("\n") + "\n"))?,
@@ -391,8 +542,16 @@ impl Contestant {
         };
         let written = began.elapsed();
         std::thread::sleep(self.kind.rest().saturating_sub(self.ready.elapsed()));
-        let reload = reload::measure(self.address, &self.server, &change, &mix::unlisted(), &new[0])?;
-        let (name, households, tell) = (&self.measured.name, self.measured.households, change.tell.label());
+        let reload = reload::measure(
+            self.address,
+            &self.server,
+            &change,
+            &mix::unlisted(),
+            &new[0],
+        )?;
+        let name = &self.measured.name;
+        let households = self.measured.households;
+        let tell = change.tell.label();
         println!(
             "{name}, {households} households: reloaded in {:.0} ms, worst reply {:.1} ms, {} lost, {} wrong; its file written in {written:.1?} before; {tell}",
             reload.ms, reload.worst_ms, reload.lost, reload.wrong
@@ -405,11 +564,19 @@ impl Contestant {
         let (outcome, cpu_us) = self.ask(mix, load)?;
         self.check(&outcome, mix)?;
         let cold_us = if self.resolves && !cold.packets.is_empty() {
-            let load = Load { outstanding: COLD_OUTSTANDING, rate: None, duration: None, ..load };
+            let load = Load {
+                outstanding: COLD_OUTSTANDING,
+                rate: None,
+                duration: None,
+                ..load
+            };
             let (outcome, cold_us) = self.ask(cold, load)?;
             let failed = outcome.share(SERVFAIL);
             if failed >= 0.001 {
-                println!("{}: no figure for cold names, it failed {failed:.4} of them", self.measured.name);
+                println!(
+                    "{}: no figure for cold names, it failed {failed:.4} of them",
+                    self.measured.name
+                );
             }
             (failed < 0.001).then_some(cold_us)
         } else {
@@ -432,16 +599,25 @@ impl Contestant {
     fn ask(&self, mix: &Mix, load: Load) -> anyhow::Result<(Outcome, f64)> {
         let cpu = self.server.cpu_time();
         let outcome = blast(self.address, mix, load)?;
-        let cpu_us = self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
+        let cpu_us =
+            self.server.cpu_time().since(&cpu) as f64 / 1e3 / outcome.replies.max(1) as f64;
         Ok((outcome, cpu_us))
     }
 
     /// Whoever filters wrongly gets no figure.
     fn check(&self, outcome: &Outcome, mix: &Mix) -> anyhow::Result<()> {
-        let (expected, blocked) = (if self.blocks { mix.listed_share } else { 0.0 }, outcome.share(NXDOMAIN));
+        let expected = if self.blocks { mix.listed_share } else { 0.0 };
+        let blocked = outcome.share(NXDOMAIN);
         let name = &self.measured.name;
-        ensure!((blocked - expected).abs() < 0.01, "{name} blocked {blocked:.3} of the queries and not {expected:.3}");
-        ensure!(outcome.share(SERVFAIL) < 0.001, "{name} failed {:.4} of the queries", outcome.share(SERVFAIL));
+        ensure!(
+            (blocked - expected).abs() < 0.01,
+            "{name} blocked {blocked:.3} of the queries and not {expected:.3}"
+        );
+        ensure!(
+            outcome.share(SERVFAIL) < 0.001,
+            "{name} failed {:.4} of the queries",
+            outcome.share(SERVFAIL)
+        );
         Ok(())
     }
 }
@@ -454,8 +630,11 @@ mod tests {
     fn everybody_is_wanted_unless_somebody_is_named() {
         let options = |only: &[&str]| {
             let mut arguments = vec!["peers", "run"];
-            only.iter().for_each(|name| arguments.extend(["--only", name]));
-            let Command::Run(options) = Cli::parse_from(arguments).command else { unreachable!("it says run") };
+            only.iter()
+                .for_each(|name| arguments.extend(["--only", name]));
+            let Command::Run(options) = Cli::parse_from(arguments).command else {
+                unreachable!("it says run")
+            };
             options
         };
         let labels: Vec<String> = settings(&options(&[])).iter().map(Wanted::label).collect();
@@ -467,11 +646,31 @@ mod tests {
             assert!(labels.iter().any(|label| label == expected), "{labels:?}");
         }
         assert_eq!(settings(&options(&["bind"])).len(), 2);
-        assert!(labels.iter().all(|label| !label.contains("workers")), "one worker, unless more are wanted");
-        let Command::Run(both) = Cli::parse_from(["peers", "run", "--workers", "1,2"]).command else { unreachable!("it says run") };
+        assert!(
+            labels.iter().all(|label| !label.contains("workers")),
+            "one worker, unless more are wanted"
+        );
+        let Command::Run(both) = Cli::parse_from(["peers", "run", "--workers", "1,2"]).command
+        else {
+            unreachable!("it says run")
+        };
         let labels: Vec<String> = settings(&both).iter().map(Wanted::label).collect();
-        assert_eq!(labels.iter().filter(|label| label.starts_with("ox-protect, 2 workers, lists on")).count(), 3, "{labels:?}");
-        assert!(Cli::try_parse_from(["peers", "run", "--workers", "3"]).is_err(), "there are two cores");
-        assert_eq!(unbound_address(&options(&[])), "127.0.3.7", "echo, five of ours, then Unbound");
+        assert_eq!(
+            labels
+                .iter()
+                .filter(|label| label.starts_with("ox-protect, 2 workers, lists on"))
+                .count(),
+            3,
+            "{labels:?}"
+        );
+        assert!(
+            Cli::try_parse_from(["peers", "run", "--workers", "3"]).is_err(),
+            "there are two cores"
+        );
+        assert_eq!(
+            unbound_address(&options(&[])),
+            "127.0.3.7",
+            "echo, five of ours, then Unbound"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! What is asked, and what is listed: generated from a fixed seed, so that every machine measures the same.
+//! What is asked, and what is listed: generated from a fixed seed, so that every machine measures
+//! the same.
 //!
-//! Domains are asked by Zipf's law, as people do. Listed names stand under top-level domains of our world, where a wildcard
-//! gives them an address: an NXDOMAIN for one proves that it was blocked.
+//! Domains are asked by Zipf's law, as people do. Listed names stand under top-level domains of our
+//! world, where a wildcard gives them an address: an NXDOMAIN for one proves that it was blocked.
 
 use std::{collections::HashSet, fmt::Write as _};
 
@@ -33,16 +34,20 @@ pub fn unlisted() -> String {
     format!("{}.{}", HOSTS[0], domain(0))
 }
 
-/// Distinct names that look like names: two to five syllables and a top-level domain, 15 octets on average.
+/// Distinct names that look like names: two to five syllables and a top-level domain, 15 octets on
+/// average.
 pub fn listed(count: usize) -> Vec<String> {
     const CONSONANTS: &[u8] = b"bcdfghklmnprstvz";
     const VOWELS: &[u8] = b"aeiou";
     let mut chance = StdRng::seed_from_u64(SEED);
-    let (mut names, mut seen) = (Vec::with_capacity(count), HashSet::with_capacity(count));
+    let mut names = Vec::with_capacity(count);
+    let mut seen = HashSet::with_capacity(count);
     while names.len() < count {
         let mut name = String::new();
         for _ in 0..chance.random_range(4..=6) {
-            name.push(char::from(CONSONANTS[chance.random_range(0..CONSONANTS.len())]));
+            name.push(char::from(
+                CONSONANTS[chance.random_range(0..CONSONANTS.len())],
+            ));
             name.push(char::from(VOWELS[chance.random_range(0..VOWELS.len())]));
         }
         let _ = write!(name, ".tld{}", chance.random_range(0..TLDS));
@@ -53,14 +58,19 @@ pub fn listed(count: usize) -> Vec<String> {
     names
 }
 
-/// A list with `count` of its names gone, spread over all of it, and as many new ones at its end; returns the new ones, too.
+/// A list with `count` of its names gone, spread over all of it, and as many new ones at its end;
+/// returns the new ones, too.
 pub fn changed(list: &[String], count: usize) -> (Vec<String>, Vec<String>) {
     let count = count.min(list.len());
     // The generator goes on where the list ends, so these are on no list yet.
     let new = listed(list.len() + count).split_off(list.len());
     // As a line is drawn on a raster: `count` steps, evenly spread over all places.
     let is_gone = |place: usize| (place + 1) * count / list.len() > place * count / list.len();
-    let kept = list.iter().enumerate().filter(|(place, _)| !is_gone(*place)).map(|(_, name)| name.clone());
+    let kept = list
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !is_gone(*place))
+        .map(|(_, name)| name.clone());
     (kept.chain(new.iter().cloned()).collect(), new)
 }
 
@@ -78,12 +88,18 @@ struct Zipf(Vec<f64>);
 impl Zipf {
     fn new(count: usize) -> Self {
         let mut sum = 0.0;
-        Self((1..=count).map(|rank| (sum += (rank as f64).powf(-ZIPF_EXPONENT), sum).1).collect())
+        Self(
+            (1..=count)
+                .map(|rank| (sum += (rank as f64).powf(-ZIPF_EXPONENT), sum).1)
+                .collect(),
+        )
     }
 
     fn draw(&self, chance: &mut StdRng) -> usize {
         let point = chance.random::<f64>() * self.0.last().expect("it is not empty");
-        self.0.partition_point(|&sum| sum < point).min(self.0.len() - 1)
+        self.0
+            .partition_point(|&sum| sum < point)
+            .min(self.0.len() - 1)
     }
 }
 
@@ -91,37 +107,64 @@ impl Mix {
     /// A mix in which about `share` of the queries are for listed names.
     pub fn new(listed: &[String], share: f64) -> Self {
         let mut chance = StdRng::seed_from_u64(SEED + 1);
-        let (domains, asked) = (Zipf::new(DOMAINS), Zipf::new(LISTED_ASKED.min(listed.len().max(1))));
+        let domains = Zipf::new(DOMAINS);
+        let asked = Zipf::new(LISTED_ASKED.min(listed.len().max(1)));
         let mut listed_count = 0;
         let packets = (0..QUERIES).map(|_| {
             let record_type = draw_type(&mut chance);
             if chance.random_bool(share) {
                 listed_count += 1;
                 // Spread over the whole list: neighbours in it are not asked together.
-                let number = asked.draw(&mut chance) * (listed.len() / LISTED_ASKED.min(listed.len()));
+                let number =
+                    asked.draw(&mut chance) * (listed.len() / LISTED_ASKED.min(listed.len()));
                 return packet(&listed[number], record_type);
             }
             let domain = domain(domains.draw(&mut chance));
-            packet(&format!("{}.{domain}", HOSTS[chance.random_range(0..HOSTS.len())]), record_type)
+            packet(
+                &format!("{}.{domain}", HOSTS[chance.random_range(0..HOSTS.len())]),
+                record_type,
+            )
         });
         let packets = packets.collect();
-        Self { packets, listed_share: f64::from(listed_count) / QUERIES as f64 }
+        Self {
+            packets,
+            listed_share: f64::from(listed_count) / QUERIES as f64,
+        }
     }
 
-    /// Names that nobody asked before, in domains whose servers are known: each costs one query to an authority. Some rivals keep
-    /// their cache on disk, so each run has names of its own.
+    /// Names that nobody asked before, in domains whose servers are known: each costs one query to
+    /// an authority. Some rivals keep their cache on disk, so each run has names of its own.
     pub fn cold(round: usize, count: usize) -> Self {
         let mut chance = StdRng::seed_from_u64(SEED + 2 + round as u64);
-        let packets = (0..count)
-            .map(|number| packet(&format!("p{}r{round}n{number}.{}", std::process::id(), domain(chance.random_range(0..DOMAINS))), 1));
-        Self { packets: packets.collect(), listed_share: 0.0 }
+        let packets = (0..count).map(|number| {
+            packet(
+                &format!(
+                    "p{}r{round}n{number}.{}",
+                    std::process::id(),
+                    domain(chance.random_range(0..DOMAINS))
+                ),
+                1,
+            )
+        });
+        Self {
+            packets: packets.collect(),
+            listed_share: 0.0,
+        }
     }
 
     /// Each distinct packet once: to warm a cache.
     pub fn distinct(&self) -> Self {
         let mut seen = HashSet::new();
-        let packets = self.packets.iter().filter(|packet| seen.insert(&***packet)).cloned().collect();
-        Self { packets, listed_share: f64::NAN }
+        let packets = self
+            .packets
+            .iter()
+            .filter(|packet| seen.insert(&***packet))
+            .cloned()
+            .collect();
+        Self {
+            packets,
+            listed_share: f64::NAN,
+        }
     }
 }
 
@@ -158,14 +201,28 @@ mod tests {
         for (names, count) in [(10_007, 1_000), (1_000, 1_000), (7, 1_000)] {
             let list = listed(names);
             let (next, new) = changed(&list, count);
-            let (before, after): (HashSet<_>, HashSet<_>) = (list.iter().collect(), next.iter().collect());
+            let before: HashSet<_> = list.iter().collect();
+            let after: HashSet<_> = next.iter().collect();
             let count = count.min(names);
             assert_eq!((next.len(), after.len(), new.len()), (names, names, count));
-            assert_eq!((after.difference(&before).count(), before.difference(&after).count()), (count, count));
-            assert!(new.iter().all(|name| after.contains(name) && !before.contains(name)));
+            assert_eq!(
+                (
+                    after.difference(&before).count(),
+                    before.difference(&after).count()
+                ),
+                (count, count)
+            );
+            assert!(
+                new.iter()
+                    .all(|name| after.contains(name) && !before.contains(name))
+            );
         }
-        let (list, next) = (listed(10_000), changed(&listed(10_000), 10).0);
-        assert!(list[..900] == next[..900] && list[..5_000] != next[..5_000], "spread over the whole list");
+        let list = listed(10_000);
+        let next = changed(&listed(10_000), 10).0;
+        assert!(
+            list[..900] == next[..900] && list[..5_000] != next[..5_000],
+            "spread over the whole list"
+        );
     }
 
     #[test]
@@ -174,11 +231,25 @@ mod tests {
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         let mean = names.iter().map(String::len).sum::<usize>() as f64 / names.len() as f64;
         assert!((14.0..16.0).contains(&mean), "{mean} octets");
-        let (mix, again) = (Mix::new(&names, 0.2), Mix::new(&names, 0.2));
-        assert!(mix.packets == again.packets && (mix.listed_share - 0.2).abs() < 0.002, "{}", mix.listed_share);
-        let of_type = |wanted: u8| mix.packets.iter().filter(|packet| packet[packet.len() - 3] == wanted).count() as f64 / QUERIES as f64;
+        let mix = Mix::new(&names, 0.2);
+        let again = Mix::new(&names, 0.2);
+        assert!(
+            mix.packets == again.packets && (mix.listed_share - 0.2).abs() < 0.002,
+            "{}",
+            mix.listed_share
+        );
+        let of_type = |wanted: u8| {
+            mix.packets
+                .iter()
+                .filter(|packet| packet[packet.len() - 3] == wanted)
+                .count() as f64
+                / QUERIES as f64
+        };
         assert!((of_type(1) - 0.6).abs() < 0.01 && (of_type(65) - 0.15).abs() < 0.01);
         let distinct = mix.distinct().packets.len();
-        assert!((100_000..400_000).contains(&distinct), "{distinct} distinct");
+        assert!(
+            (100_000..400_000).contains(&distinct),
+            "{distinct} distinct"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! This project as a contestant: its configuration, and a store with as many households as a measurement wants.
+//! This project as a contestant: its configuration, and a store with as many households as a
+//! measurement wants.
 
 use std::{fs, net::IpAddr, path::Path};
 
@@ -23,7 +24,8 @@ pub struct Setting {
     pub households: u32,
 }
 
-/// Writes configuration and store into `folder`; returns the command that starts the daemon. The list's file is `list.txt`.
+/// Writes configuration and store into `folder`; returns the command that starts the daemon. The
+/// list's file is `list.txt`.
 pub async fn set_up(
     program: &Path,
     folder: &Path,
@@ -35,7 +37,9 @@ pub async fn set_up(
     // What an earlier run left must not be measured.
     let _it_may_not_be_there = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).with_context(|| format!("writing {name}"));
+    let write = |name: &str, text: &str| {
+        fs::write(folder.join(name), text).with_context(|| format!("writing {name}"))
+    };
     write("root.hints", hints)?;
     let feed = match list {
         None => String::new(),
@@ -46,7 +50,11 @@ pub async fn set_up(
         }
     };
     // With households it is they who block; a line of none would be answered, and show.
-    let preset = if setting.households == 0 && list.is_some() { "strict" } else { "off" };
+    let preset = if setting.households == 0 && list.is_some() {
+        "strict"
+    } else {
+        "off"
+    };
     let workers = setting.workers;
     write(
         "ox-protect.toml",
@@ -60,21 +68,34 @@ pub async fn set_up(
         fill(&folder.join("store.db"), setting.households).await?;
     }
     let config = folder.join("ox-protect.toml").display().to_string();
-    Ok(vec![program.display().to_string(), "serve".to_owned(), "--config".to_owned(), config])
+    Ok(vec![
+        program.display().to_string(),
+        "serve".to_owned(),
+        "--config".to_owned(),
+        config,
+    ])
 }
 
 /// Puts a new list beside the one in use. The daemon watches its file: it need not be told.
 pub fn stage(folder: &Path, list: &str) -> anyhow::Result<Change> {
-    let (staged, target) = (folder.join("list.next"), folder.join("list.txt"));
+    let staged = folder.join("list.next");
+    let target = folder.join("list.txt");
     fs::write(&staged, list).with_context(|| format!("writing {}", staged.display()))?;
-    Ok(Change { staged, target, tell: Tell::Nothing })
+    Ok(Change {
+        staged,
+        target,
+        tell: Tell::Nothing,
+    })
 }
 
 async fn fill(file: &Path, count: u32) -> anyhow::Result<()> {
     let store = Store::open(&format!("sqlite:{}", file.display())).await?;
     for first in (0..count).step_by(BATCH as usize) {
         let households = (first..count.min(first + BATCH)).map(|line| household(line, count));
-        store.add_all(households).await.context("putting households in")?;
+        store
+            .add_all(households)
+            .await
+            .context("putting households in")?;
     }
     store.close().await;
     Ok(())
@@ -92,5 +113,7 @@ fn household(line: u32, count: u32) -> Household {
 }
 
 fn ipnet(address: IpAddr, length: u8) -> ipnet::IpNet {
-    ipnet::IpNet::new(address, length).expect("a length of IPv4").trunc()
+    ipnet::IpNet::new(address, length)
+        .expect("a length of IPv4")
+        .trunc()
 }

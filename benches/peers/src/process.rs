@@ -1,4 +1,5 @@
-//! Servers as child processes: started on cores, ended by their id, and their cost read from `/proc`.
+//! Servers as child processes: started on cores, ended by their id, and their cost read from
+//! `/proc`.
 
 use std::{
     collections::HashMap,
@@ -34,7 +35,11 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);
-        Ok(Self { child: pinned.spawn().with_context(|| format!("starting {}", command.join(" ")))? })
+        Ok(Self {
+            child: pinned
+                .spawn()
+                .with_context(|| format!("starting {}", command.join(" ")))?,
+        })
     }
 
     /// Whether it has ended by itself.
@@ -49,15 +54,25 @@ impl Server {
 
     /// CPU time of its threads, as the scheduler counted it.
     pub fn cpu_time(&self) -> CpuTime {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let time =
-            |thread: fs::DirEntry| Some((thread.file_name(), run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)?));
-        CpuTime { threads: threads.filter_map(time).collect() }
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let time = |thread: fs::DirEntry| {
+            Some((
+                thread.file_name(),
+                run_time_ns(&fs::read_to_string(thread.path().join("schedstat")).ok()?)?,
+            ))
+        };
+        CpuTime {
+            threads: threads.filter_map(time).collect(),
+        }
     }
 
     /// Resident memory in octets.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         field(&status, "VmRSS:").unwrap_or_default() * 1024
     }
 
@@ -73,11 +88,14 @@ pub struct CpuTime {
 }
 
 impl CpuTime {
-    /// What was used since an earlier moment. A thread that has ended meanwhile takes with it what it had used: at a sum over
-    /// all threads that would be less than nothing.
+    /// What was used since an earlier moment. A thread that has ended meanwhile takes with it what
+    /// it had used: at a sum over all threads that would be less than nothing.
     pub fn since(&self, earlier: &Self) -> u64 {
         let before = |thread| earlier.threads.get(thread).copied().unwrap_or_default();
-        self.threads.iter().map(|(thread, now)| now.saturating_sub(before(thread))).sum()
+        self.threads
+            .iter()
+            .map(|(thread, now)| now.saturating_sub(before(thread)))
+            .sum()
     }
 }
 
@@ -98,7 +116,11 @@ impl Drop for Server {
 
 /// Cores as `taskset` reads them.
 fn core_list(cores: &[usize]) -> String {
-    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+    cores
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The first number of a `schedstat`: time spent on a core, in nanoseconds.
@@ -108,13 +130,23 @@ fn run_time_ns(schedstat: &str) -> Option<u64> {
 
 /// A line of `/proc/PID/status`, in kibibytes.
 fn field(status: &str, name: &str) -> Option<u64> {
-    status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    status.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    })
 }
 
-/// Time that the hypervisor kept from this machine's cores, in hundredths of a second since it started.
+/// Time that the hypervisor kept from this machine's cores, in hundredths of a second since it
+/// started.
 pub fn stolen() -> u64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).unwrap_or_default()
+    stat.lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(8)?.parse().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -125,13 +157,22 @@ mod tests {
     fn what_the_kernel_tells_is_read() {
         assert_eq!(run_time_ns("12345678 90 12\n"), Some(12_345_678));
         assert_eq!(run_time_ns(""), None);
-        assert_eq!(field("Name:\tx\nVmHWM:\t  20 kB\nVmRSS:\t    1234 kB\n", "VmRSS:"), Some(1_234));
+        assert_eq!(
+            field("Name:\tx\nVmHWM:\t  20 kB\nVmRSS:\t    1234 kB\n", "VmRSS:"),
+            Some(1_234)
+        );
     }
 
     #[test]
     fn a_thread_that_ended_is_not_counted_backwards() {
-        let time = |threads: &[(&str, u64)]| CpuTime { threads: threads.iter().map(|&(id, time)| (id.into(), time)).collect() };
-        let (earlier, later) = (time(&[("1", 500), ("2", 900)]), time(&[("1", 700), ("3", 40)]));
+        let time = |threads: &[(&str, u64)]| CpuTime {
+            threads: threads
+                .iter()
+                .map(|&(id, time)| (id.into(), time))
+                .collect(),
+        };
+        let earlier = time(&[("1", 500), ("2", 900)]);
+        let later = time(&[("1", 700), ("3", 40)]);
         assert_eq!(later.since(&earlier), 240);
         assert_eq!(core_list(&[0, 1]), "0,1");
     }

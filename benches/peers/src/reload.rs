@@ -6,8 +6,9 @@
 //!                                      and the server told
 //! ```
 //!
-//! Open loop, as in `blast`: a probe leaves when it is due whatever came back, and its latency counts from then. The clock starts
-//! at the renaming, so that writing the file (and making a CDB of it) is not in the figure; it is printed.
+//! Open loop, as in `blast`: a probe leaves when it is due whatever came back, and its latency
+//! counts from then. The clock starts at the renaming, so that writing the file (and making a CDB
+//! of it) is not in the figure; it is printed.
 
 use std::{
     fs,
@@ -69,15 +70,26 @@ impl Tell {
         match self {
             Self::Nothing => "it watches the file".to_owned(),
             Self::HangUp => "SIGHUP".to_owned(),
-            Self::Commands(commands) => commands.iter().map(|command| shortened(command)).collect::<Vec<_>>().join(", then "),
+            Self::Commands(commands) => commands
+                .iter()
+                .map(|command| shortened(command))
+                .collect::<Vec<_>>()
+                .join(", then "),
         }
     }
 }
 
 /// The program and its verb: no paths, options and names.
 fn shortened(command: &[String]) -> String {
-    let words = command.iter().filter(|word| !word.starts_with('-') && !word.contains('/'));
-    words.skip_while(|word| !word.contains("control")).take(2).map(String::as_str).collect::<Vec<_>>().join(" ")
+    let words = command
+        .iter()
+        .filter(|word| !word.starts_with('-') && !word.contains('/'));
+    words
+        .skip_while(|word| !word.contains("control"))
+        .take(2)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What came of a reload.
@@ -106,7 +118,8 @@ struct Reply {
     rcode: u8,
 }
 
-/// Asks two names in turn from one socket. A probe's id is its number, so that none is mistaken for another.
+/// Asks two names in turn from one socket. A probe's id is its number, so that none is mistaken for
+/// another.
 struct Prober {
     socket: UdpSocket,
     packets: [Box<[u8]>; 2],
@@ -114,11 +127,21 @@ struct Prober {
     probes: Vec<Probe>,
 }
 
-/// Replaces the list's file, tells the server and probes until it blocks `new`, which only the new list has; `old` is on neither.
-pub fn measure(address: SocketAddr, server: &Server, change: &Change, old: &str, new: &str) -> anyhow::Result<Reload> {
+/// Replaces the list's file, tells the server and probes until it blocks `new`, which only the new
+/// list has; `old` is on neither.
+pub fn measure(
+    address: SocketAddr,
+    server: &Server,
+    change: &Change,
+    old: &str,
+    new: &str,
+) -> anyhow::Result<Reload> {
     let mut prober = Prober::new(address, [packet(old, A), packet(new, A)])?;
     prober.probe_until(|prober| prober.began.elapsed() >= LEAD)?;
-    ensure!([0, 1].into_iter().all(|name| prober.is_answered(name)), "{old} or {new} has no address before the change");
+    ensure!(
+        [0, 1].into_iter().all(|name| prober.is_answered(name)),
+        "{old} or {new} has no address before the change"
+    );
     let began = prober.began;
     let (changed, told) = thread::scope(|scope| -> anyhow::Result<_> {
         // Aside: whatever starting a command takes must not hold a probe up.
@@ -126,25 +149,36 @@ pub fn measure(address: SocketAddr, server: &Server, change: &Change, old: &str,
             let changed = began.elapsed();
             (changed, change.make(server))
         });
-        prober.probe_until(|prober| prober.first_blocked().is_some() || prober.began.elapsed() > LEAD + BLOCKED_WITHIN)?;
+        prober.probe_until(|prober| {
+            prober.first_blocked().is_some() || prober.began.elapsed() > LEAD + BLOCKED_WITHIN
+        })?;
         let settled = prober.began.elapsed() + SETTLED_AFTER;
         prober.probe_until(|prober| prober.began.elapsed() >= settled)?;
         prober.collect_for(LOST_AFTER)?;
-        teller.join().map_err(|_| anyhow!("the thread that tells the server panicked"))
+        teller
+            .join()
+            .map_err(|_| anyhow!("the thread that tells the server panicked"))
     })?;
-    let untold = told.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
-    evaluate(&prober.probes, changed).with_context(|| format!("{new} was not blocked within {BLOCKED_WITHIN:?}{untold}"))
+    let untold = told
+        .err()
+        .map(|error| format!(" ({error:#})"))
+        .unwrap_or_default();
+    evaluate(&prober.probes, changed)
+        .with_context(|| format!("{new} was not blocked within {BLOCKED_WITHIN:?}{untold}"))
 }
 
 impl Change {
     fn make(&self, server: &Server) -> anyhow::Result<()> {
-        fs::rename(&self.staged, &self.target).with_context(|| format!("replacing {}", self.target.display()))?;
+        fs::rename(&self.staged, &self.target)
+            .with_context(|| format!("replacing {}", self.target.display()))?;
         match &self.tell {
             Tell::Nothing => Ok(()),
             Tell::HangUp => server.hang_up(),
             Tell::Commands(commands) => {
                 let until = Instant::now() + TOLD_WITHIN;
-                commands.iter().try_for_each(|command| complete(command, until))
+                commands
+                    .iter()
+                    .try_for_each(|command| complete(command, until))
             }
         }
     }
@@ -152,8 +186,20 @@ impl Change {
 
 /// Runs a command to its end, or ends it.
 fn complete(command: &[String], until: Instant) -> anyhow::Result<()> {
-    let silent = Command::new(&command[0]).args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let name = || command.iter().take(8).cloned().collect::<Vec<_>>().join(" ");
+    let silent = Command::new(&command[0])
+        .args(&command[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let name = || {
+        command
+            .iter()
+            .take(8)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let mut child = silent.with_context(|| format!("starting {}", name()))?;
     loop {
         if let Some(status) = child.try_wait().context("waiting for a command")? {
@@ -161,7 +207,10 @@ fn complete(command: &[String], until: Instant) -> anyhow::Result<()> {
             return Ok(());
         }
         if Instant::now() > until {
-            child.kill().and_then(|()| child.wait()).context("ending a command")?;
+            child
+                .kill()
+                .and_then(|()| child.wait())
+                .context("ending a command")?;
             bail!("{} did not end", name());
         }
         thread::sleep(Duration::from_millis(5));
@@ -171,11 +220,21 @@ fn complete(command: &[String], until: Instant) -> anyhow::Result<()> {
 impl Prober {
     fn new(server: SocketAddr, packets: [Box<[u8]>; 2]) -> anyhow::Result<Self> {
         // The first line: where there are households, it is one.
-        let socket = UdpSocket::bind((Ipv4Addr::from(FIRST_LINE), 0)).context("binding a socket")?;
+        let socket =
+            UdpSocket::bind((Ipv4Addr::from(FIRST_LINE), 0)).context("binding a socket")?;
         let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
-        socket.connect(server).with_context(|| format!("connecting to {server}"))?;
-        socket.set_nonblocking(true).context("a socket that does not wait")?;
-        Ok(Self { socket, packets, began: Instant::now(), probes: Vec::new() })
+        socket
+            .connect(server)
+            .with_context(|| format!("connecting to {server}"))?;
+        socket
+            .set_nonblocking(true)
+            .context("a socket that does not wait")?;
+        Ok(Self {
+            socket,
+            packets,
+            began: Instant::now(),
+            probes: Vec::new(),
+        })
     }
 
     /// Sends what is due and takes what comes until `is_over`.
@@ -211,14 +270,20 @@ impl Prober {
         packet[..2].copy_from_slice(&id.to_be_bytes());
         // A query that the kernel refuses has no reply: it is lost, as one that the server refuses.
         let _ = self.socket.send(packet);
-        self.probes.push(Probe { due: self.next_due(), reply: None });
+        self.probes.push(Probe {
+            due: self.next_due(),
+            reply: None,
+        });
         Ok(())
     }
 
     fn wait_until(&self, moment: Duration) -> anyhow::Result<()> {
-        let rest = Timespec::try_from(moment.saturating_sub(self.began.elapsed())).context("a short time")?;
+        let rest = Timespec::try_from(moment.saturating_sub(self.began.elapsed()))
+            .context("a short time")?;
         match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&rest)) {
-            Err(error) if error != rustix::io::Errno::INTR => Err(error).context("waiting for replies"),
+            Err(error) if error != rustix::io::Errno::INTR => {
+                Err(error).context("waiting for replies")
+            }
             _ => Ok(()),
         }
     }
@@ -236,14 +301,23 @@ impl Prober {
     }
 
     fn note(&mut self, packet: &[u8], at: Duration) {
-        let (Some(id), Some(flags)) = (packet.first_chunk(), packet.get(3)) else { return };
+        let (Some(id), Some(flags)) = (packet.first_chunk(), packet.get(3)) else {
+            return;
+        };
         if let Some(probe) = self.probes.get_mut(usize::from(u16::from_be_bytes(*id))) {
-            probe.reply.get_or_insert(Reply { at, rcode: flags & 0x0f });
+            probe.reply.get_or_insert(Reply {
+                at,
+                rcode: flags & 0x0f,
+            });
         }
     }
 
     fn is_answered(&self, name: usize) -> bool {
-        self.probes.iter().skip(name).step_by(2).any(|probe| probe.reply.is_some_and(|reply| reply.rcode == 0))
+        self.probes
+            .iter()
+            .skip(name)
+            .step_by(2)
+            .any(|probe| probe.reply.is_some_and(|reply| reply.rcode == 0))
     }
 
     fn first_blocked(&self) -> Option<Duration> {
@@ -253,21 +327,48 @@ impl Prober {
 
 /// When the first reply came that blocks the new name: each second probe is for it.
 fn first_blocked(probes: &[Probe]) -> Option<Duration> {
-    let replies = probes.iter().skip(1).step_by(2).filter_map(|probe| probe.reply);
-    replies.filter(|reply| reply.rcode == NXDOMAIN).map(|reply| reply.at).min()
+    let replies = probes
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .filter_map(|probe| probe.reply);
+    replies
+        .filter(|reply| reply.rcode == NXDOMAIN)
+        .map(|reply| reply.at)
+        .min()
 }
 
 /// None where nothing was blocked.
 fn evaluate(probes: &[Probe], changed: Duration) -> Option<Reload> {
     let blocked = first_blocked(probes)?;
-    let during = || probes.iter().enumerate().filter(|(_, probe)| probe.due >= changed);
-    let latencies = || during().map(|(_, probe)| probe.reply.map(|reply| reply.at.saturating_sub(probe.due)));
-    let is_wrong = |number: usize, rcode: u8| rcode != 0 && (number.is_multiple_of(2) || rcode != NXDOMAIN);
+    let during = || {
+        probes
+            .iter()
+            .enumerate()
+            .filter(|(_, probe)| probe.due >= changed)
+    };
+    let latencies =
+        || during().map(|(_, probe)| probe.reply.map(|reply| reply.at.saturating_sub(probe.due)));
+    let is_wrong =
+        |number: usize, rcode: u8| rcode != 0 && (number.is_multiple_of(2) || rcode != NXDOMAIN);
     Some(Reload {
         ms: blocked.saturating_sub(changed).as_secs_f64() * 1e3,
-        worst_ms: latencies().flatten().max().unwrap_or_default().as_secs_f64() * 1e3,
-        lost: latencies().filter(|latency| latency.is_none_or(|latency| latency > LOST_AFTER)).count() as u64,
-        wrong: during().filter(|(number, probe)| probe.reply.is_some_and(|reply| is_wrong(*number, reply.rcode))).count() as u64,
+        worst_ms: latencies()
+            .flatten()
+            .max()
+            .unwrap_or_default()
+            .as_secs_f64()
+            * 1e3,
+        lost: latencies()
+            .filter(|latency| latency.is_none_or(|latency| latency > LOST_AFTER))
+            .count() as u64,
+        wrong: during()
+            .filter(|(number, probe)| {
+                probe
+                    .reply
+                    .is_some_and(|reply| is_wrong(*number, reply.rcode))
+            })
+            .count() as u64,
     })
 }
 
@@ -279,18 +380,45 @@ mod tests {
         Duration::from_millis(number)
     }
 
-    /// Probes each millisecond, answered half a millisecond later; those for the new name are blocked from `blocked` on.
+    /// Probes each millisecond, answered half a millisecond later; those for the new name are
+    /// blocked from `blocked` on.
     fn probes(count: u64, blocked: u64) -> Vec<Probe> {
-        let rcode = |due| if due % 2 == 1 && due >= blocked { NXDOMAIN } else { 0 };
-        let reply = |due| Reply { at: ms(due) + Duration::from_micros(500), rcode: rcode(due) };
-        (0..count).map(|due| Probe { due: ms(due), reply: Some(reply(due)) }).collect()
+        let rcode = |due| {
+            if due % 2 == 1 && due >= blocked {
+                NXDOMAIN
+            } else {
+                0
+            }
+        };
+        let reply = |due| Reply {
+            at: ms(due) + Duration::from_micros(500),
+            rcode: rcode(due),
+        };
+        (0..count)
+            .map(|due| Probe {
+                due: ms(due),
+                reply: Some(reply(due)),
+            })
+            .collect()
     }
 
     #[test]
     fn a_reload_counts_from_the_change_to_the_first_blocked_reply() {
         let reload = evaluate(&probes(4_000, 1_301), ms(500)).unwrap();
-        assert_eq!(reload, Reload { ms: 801.5, worst_ms: 0.5, lost: 0, wrong: 0 });
-        assert_eq!(evaluate(&probes(4_000, 5_000), ms(500)), None, "it was never blocked");
+        assert_eq!(
+            reload,
+            Reload {
+                ms: 801.5,
+                worst_ms: 0.5,
+                lost: 0,
+                wrong: 0
+            }
+        );
+        assert_eq!(
+            evaluate(&probes(4_000, 5_000), ms(500)),
+            None,
+            "it was never blocked"
+        );
     }
 
     #[test]
@@ -298,12 +426,24 @@ mod tests {
         let mut all = probes(4_000, 1_301);
         all[100].reply = None;
         all[600].reply = None;
-        all[700].reply = Some(Reply { at: ms(3_200), rcode: 0 });
-        all[702].reply = Some(Reply { at: ms(702 + 900), rcode: 2 });
+        all[700].reply = Some(Reply {
+            at: ms(3_200),
+            rcode: 0,
+        });
+        all[702].reply = Some(Reply {
+            at: ms(702 + 900),
+            rcode: 2,
+        });
         // The name that is on no list must not be blocked.
-        all[704].reply = Some(Reply { at: ms(705), rcode: NXDOMAIN });
+        all[704].reply = Some(Reply {
+            at: ms(705),
+            rcode: NXDOMAIN,
+        });
         let reload = evaluate(&all, ms(500)).unwrap();
-        assert_eq!((reload.worst_ms, reload.lost, reload.wrong), (2_500.0, 2, 2));
+        assert_eq!(
+            (reload.worst_ms, reload.lost, reload.wrong),
+            (2_500.0, 2, 2)
+        );
     }
 
     #[test]
@@ -316,37 +456,75 @@ mod tests {
     fn a_server_that_blocks_by_a_file_is_measured() {
         let folder = std::env::temp_dir().join(format!("ox-protect-reload-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let (staged, target) = (folder.join("new"), folder.join("list"));
+        let staged = folder.join("new");
+        let target = folder.join("list");
         fs::write(&staged, "new").unwrap();
         fs::write(&target, "old").unwrap();
         let socket = UdpSocket::bind("127.0.98.3:0").unwrap();
-        let (address, list) = (socket.local_addr().unwrap(), target.clone());
+        let address = socket.local_addr().unwrap();
+        let list = target.clone();
         thread::spawn(move || {
             let mut packet = [0; 512];
             while let Ok((octets, peer)) = socket.recv_from(&mut packet) {
                 let is_new = packet[..octets].windows(3).any(|part| part == b"new");
-                packet[3] = if is_new && fs::read(&list).is_ok_and(|text| text == b"new") { NXDOMAIN } else { 0 };
+                packet[3] = if is_new && fs::read(&list).is_ok_and(|text| text == b"new") {
+                    NXDOMAIN
+                } else {
+                    0
+                };
                 socket.send_to(&packet[..octets], peer).unwrap();
             }
         });
-        let server = Server::start(&["sleep".to_owned(), "60".to_owned()], &[0], &folder.join("log")).unwrap();
+        let server = Server::start(
+            &["sleep".to_owned(), "60".to_owned()],
+            &[0],
+            &folder.join("log"),
+        )
+        .unwrap();
         let commands = Tell::Commands(vec![vec!["true".to_owned()]]);
-        let change = Change { staged, target, tell: commands };
+        let change = Change {
+            staged,
+            target,
+            tell: commands,
+        };
         let reload = measure(address, &server, &change, "old.tld0", "new.tld0").unwrap();
-        assert!(reload.ms < 1_000.0 && reload.lost == 0 && reload.wrong == 0, "{reload:?}");
+        assert!(
+            reload.ms < 1_000.0 && reload.lost == 0 && reload.wrong == 0,
+            "{reload:?}"
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_command_is_run_to_its_end_or_ended() {
-        let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let command = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         let soon = || Instant::now() + Duration::from_millis(100);
         assert!(complete(&command(&["true"]), soon() + Duration::from_secs(5)).is_ok());
         assert!(complete(&command(&["false"]), soon() + Duration::from_secs(5)).is_err());
         let error = complete(&command(&["sleep", "60"]), soon()).unwrap_err();
         assert_eq!(error.to_string(), "sleep 60 did not end");
-        let chroot = ["chroot", "/x/control", "env", "PATH=/bin", "unbound-control", "-c", "/bench/control.conf", "fast_reload"];
-        let tell = Tell::Commands(vec![command(&chroot), command(&["rec_control", "wipe-cache", "a.tld0"])]);
-        assert_eq!(tell.label(), "unbound-control fast_reload, then rec_control wipe-cache");
+        let chroot = [
+            "chroot",
+            "/x/control",
+            "env",
+            "PATH=/bin",
+            "unbound-control",
+            "-c",
+            "/bench/control.conf",
+            "fast_reload",
+        ];
+        let tell = Tell::Commands(vec![
+            command(&chroot),
+            command(&["rec_control", "wipe-cache", "a.tld0"]),
+        ]);
+        assert_eq!(
+            tell.label(),
+            "unbound-control fast_reload, then rec_control wipe-cache"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Rounds in, medians out: a table to read and a file for programs.
 //!
-//! A machine's speed changes from one moment to the next, so each round measures everybody, and a ratio is formed inside a round
-//! before the median is taken.
+//! A machine's speed changes from one moment to the next, so each round measures everybody, and a
+//! ratio is formed inside a round before the median is taken.
 
 use std::fmt::Write as _;
 
@@ -51,7 +51,8 @@ pub struct Measured {
     pub start_ms: f64,
     /// Octets of memory a listed name, over the same program without the list.
     pub octets_a_name: Option<f64>,
-    /// What a change of the list took; none where there is no list, or where it could not be changed.
+    /// What a change of the list took; none where there is no list, or where it could not be
+    /// changed.
     pub reload: Option<Reload>,
 }
 
@@ -69,7 +70,11 @@ impl Measured {
 
     /// Microseconds of CPU for a name that must be asked for.
     fn cold(&self) -> Option<f64> {
-        let cold: Vec<f64> = self.rounds.iter().filter_map(|round| round.cold_us).collect();
+        let cold: Vec<f64> = self
+            .rounds
+            .iter()
+            .filter_map(|round| round.cold_us)
+            .collect();
         (!cold.is_empty()).then(|| median(cold))
     }
 
@@ -79,7 +84,12 @@ impl Measured {
 
     /// CPU a reply as a multiple of another's in the same round; the median of those.
     pub fn ratio(&self, other: &Self) -> f64 {
-        median(self.rounds.iter().zip(&other.rounds).map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us))
+        median(
+            self.rounds
+                .iter()
+                .zip(&other.rounds)
+                .map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us),
+        )
     }
 
     fn json(&self, floor: Option<&Self>) -> Value {
@@ -114,7 +124,9 @@ fn floor(all: &[Measured]) -> Option<&Measured> {
 
 /// The file for programs.
 pub fn json(all: &[Measured]) -> Value {
-    all.iter().map(|measured| measured.json(floor(all))).collect()
+    all.iter()
+        .map(|measured| measured.json(floor(all)))
+        .collect()
 }
 
 /// One line a round, for whoever wants to see the noise.
@@ -162,7 +174,11 @@ pub fn table(all: &[Measured]) -> String {
             or_dash(measured.octets_a_name.map(|octets| format!("{octets:.0}"))),
             measured.start_ms,
             or_dash(measured.reload.map(|reload| format!("{:.0}", reload.ms))),
-            or_dash(measured.reload.map(|reload| format!("{:.1}", reload.worst_ms))),
+            or_dash(
+                measured
+                    .reload
+                    .map(|reload| format!("{:.1}", reload.worst_ms))
+            ),
             or_dash(measured.reload.map(|reload| reload.lost.to_string())),
         );
     }
@@ -184,8 +200,14 @@ mod tests {
             resident: 3 << 20,
             stolen: 0,
         };
-        let (version, rounds) = ("1".to_owned(), cpu.map(round).into());
-        let reload = (name == "ours").then_some(Reload { ms: 1_634.5, worst_ms: 2.25, lost: 4, wrong: 0 });
+        let version = "1".to_owned();
+        let rounds = cpu.map(round).into();
+        let reload = (name == "ours").then_some(Reload {
+            ms: 1_634.5,
+            worst_ms: 2.25,
+            lost: 4,
+            wrong: 0,
+        });
         Measured {
             name: name.to_owned(),
             version,
@@ -203,14 +225,28 @@ mod tests {
     #[test]
     fn a_ratio_is_formed_inside_a_round() {
         // The machine was half as fast in the second round: the ratio of medians would say 2.
-        let (echo, ours) = (measured("echo", [1.0, 2.0, 1.0]), measured("ours", [1.5, 3.0, 1.5]));
+        let echo = measured("echo", [1.0, 2.0, 1.0]);
+        let ours = measured("ours", [1.5, 3.0, 1.5]);
         assert!((ours.ratio(&echo) - 1.5).abs() < 1e-9);
         let all = json(&[echo.clone(), ours.clone()]);
         assert_eq!(
-            (&all[1]["name"], &all[1]["lost"], &all[1]["rss_mib"], &all[1]["x_echo"]),
+            (
+                &all[1]["name"],
+                &all[1]["lost"],
+                &all[1]["rss_mib"],
+                &all[1]["x_echo"]
+            ),
             (&json!("ours"), &json!(3), &json!(3.0), &json!(1.5))
         );
-        for field in ["version", "lists", "households", "cpu_us_per_query", "qps", "p50_us", "p99_us"] {
+        for field in [
+            "version",
+            "lists",
+            "households",
+            "cpu_us_per_query",
+            "qps",
+            "p50_us",
+            "p99_us",
+        ] {
             assert!(!all[0][field].is_null(), "{field}");
         }
         for (field, value) in [
@@ -222,12 +258,23 @@ mod tests {
         ] {
             assert_eq!(all[1][field], value, "{field}");
         }
-        assert!(all[0]["reload_ms"].is_null() && all[0].as_object().is_some_and(|row| row.contains_key("reload_lost")));
+        assert!(
+            all[0]["reload_ms"].is_null()
+                && all[0]
+                    .as_object()
+                    .is_some_and(|row| row.contains_key("reload_lost"))
+        );
         let rows = table(&[echo.clone(), ours.clone()]);
-        assert!(rows.contains("| - | 5 | - | - | - |") && rows.contains("| - | 5 | 1634 | 2.2 | 4 |"), "{rows}");
+        assert!(
+            rows.contains("| - | 5 | - | - | - |") && rows.contains("| - | 5 | 1634 | 2.2 | 4 |"),
+            "{rows}"
+        );
         let columns: Vec<usize> = rows.lines().map(|row| row.matches('|').count()).collect();
         assert_eq!(columns, [19; 4], "{rows}");
-        assert!(table(&[echo.clone(), ours.clone()]).contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 60.0 | 666667 |"));
+        assert!(
+            table(&[echo.clone(), ours.clone()])
+                .contains("| ours | 1 | on | 7 | filter | 1.50 | 1.50 | 60.0 | 666667 |")
+        );
         assert_eq!(rounds(&[echo, ours]).lines().count(), 6);
     }
 }

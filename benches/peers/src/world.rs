@@ -1,4 +1,5 @@
-//! A small Internet on loopback: a root, ten top-level domains and ten thousand domains, served by three NSDs.
+//! A small Internet on loopback: a root, ten top-level domains and ten thousand domains, served by
+//! three NSDs.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -37,11 +38,19 @@ impl World {
         );
         let mut zones = Vec::new();
         for tld in 0..TLDS {
-            let _ = writeln!(root, "tld{tld}. {TTL} IN NS ns.tld{tld}.\nns.tld{tld}. {TTL} IN A {TLD}");
-            // A name that is nobody's has an address all the same: if it does not exist for a client, it was blocked.
-            let mut zone = format!("$ORIGIN tld{tld}.\n{soa}ns {TTL} IN A {TLD}\n* {TTL} IN A 192.0.2.9\n");
+            let _ = writeln!(
+                root,
+                "tld{tld}. {TTL} IN NS ns.tld{tld}.\nns.tld{tld}. {TTL} IN A {TLD}"
+            );
+            // A name that is nobody's has an address all the same: if it does not exist for a
+            // client, it was blocked.
+            let mut zone =
+                format!("$ORIGIN tld{tld}.\n{soa}ns {TTL} IN A {TLD}\n* {TTL} IN A 192.0.2.9\n");
             for number in (tld..DOMAINS).step_by(TLDS) {
-                let _ = writeln!(zone, "d{number} {TTL} IN NS ns.d{number}\nns.d{number} {TTL} IN A {DOMAIN}");
+                let _ = writeln!(
+                    zone,
+                    "d{number} {TTL} IN NS ns.d{number}\nns.d{number} {TTL} IN A {DOMAIN}"
+                );
             }
             write(folder, &format!("tld{tld}.zone"), &zone)?;
             zones.push((format!("tld{tld}."), format!("tld{tld}.zone")));
@@ -50,11 +59,22 @@ impl World {
         write(
             folder,
             "domain.zone",
-            &format!("{soa}ns {TTL} IN A {DOMAIN}\n@ {TTL} IN A 192.0.2.1\n* {TTL} IN A 192.0.2.2\n* {TTL} IN AAAA 2001:db8::2\n"),
+            &format!(
+                "{soa}ns {TTL} IN A {DOMAIN}\n@ {TTL} IN A 192.0.2.1\n* {TTL} IN A 192.0.2.2\n* {TTL} IN AAAA 2001:db8::2\n"
+            ),
         )?;
-        let domains = (0..DOMAINS).map(|number| (domain(number) + ".", "domain.zone".to_owned())).collect();
-        let parts = [(ROOT, vec![(".".to_owned(), "root.zone".to_owned())]), (TLD, zones), (DOMAIN, domains)];
-        let servers = parts.into_iter().map(|(address, zones)| start(folder, address, &zones, core)).collect::<anyhow::Result<_>>()?;
+        let domains = (0..DOMAINS)
+            .map(|number| (domain(number) + ".", "domain.zone".to_owned()))
+            .collect();
+        let parts = [
+            (ROOT, vec![(".".to_owned(), "root.zone".to_owned())]),
+            (TLD, zones),
+            (DOMAIN, domains),
+        ];
+        let servers = parts
+            .into_iter()
+            .map(|(address, zones)| start(folder, address, &zones, core))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self { _servers: servers })
     }
 }
@@ -64,7 +84,12 @@ fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-fn start(folder: &Path, address: &str, zones: &[(String, String)], core: usize) -> anyhow::Result<Server> {
+fn start(
+    folder: &Path,
+    address: &str,
+    zones: &[(String, String)],
+    core: usize,
+) -> anyhow::Result<Server> {
     let place = folder.display();
     let mut config = format!(
         "server:\n ip-address: {address}@53\n username: \"\"\n chroot: \"\"\n zonesdir: \"{place}\"\n pidfile: \"\"\n database: \"\"\n \
@@ -75,6 +100,11 @@ fn start(folder: &Path, address: &str, zones: &[(String, String)], core: usize) 
         let _ = write!(config, "zone:\n name: \"{name}\"\n zonefile: \"{file}\"\n");
     }
     write(folder, &format!("{address}.conf"), &config)?;
-    let command = [NSD.to_owned(), "-d".to_owned(), "-c".to_owned(), format!("{place}/{address}.conf")];
+    let command = [
+        NSD.to_owned(),
+        "-d".to_owned(),
+        "-c".to_owned(),
+        format!("{place}/{address}.conf"),
+    ];
     Server::start(&command, &[core], &folder.join(format!("{address}.log")))
 }

@@ -1,4 +1,5 @@
-//! Records that entries answer with, by place: those of the lists, and behind them those that changed rows bring.
+//! Records that entries answer with, by place: those of the lists, and behind them those that
+//! changed rows bring.
 
 use std::collections::HashMap;
 
@@ -18,22 +19,37 @@ pub(super) struct Answers<'l> {
 
 impl<'l> Answers<'l> {
     pub(super) fn after(old: &'l [Records]) -> Self {
-        Self { old, new: Vec::new(), old_places: None, new_places: HashMap::new() }
+        Self {
+            old,
+            new: Vec::new(),
+            old_places: None,
+            new_places: HashMap::new(),
+        }
     }
 
     /// The records at a place.
     pub(super) fn at(&self, place: u32) -> Records {
         let place = place as usize;
-        self.old.get(place).or_else(|| self.new.get(place.checked_sub(self.old.len())?)).cloned().unwrap_or_default()
+        self.old
+            .get(place)
+            .or_else(|| self.new.get(place.checked_sub(self.old.len())?))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The place of records: thousands of entries answer the same, in one delta after the other.
     pub(super) fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
-        let old_places = self.old_places.get_or_insert_with(|| self.old.iter().zip(0..).collect());
-        if let Some(&place) = old_places.get(&records).or_else(|| self.new_places.get(&records)) {
+        let old_places = self
+            .old_places
+            .get_or_insert_with(|| self.old.iter().zip(0..).collect());
+        if let Some(&place) = old_places
+            .get(&records)
+            .or_else(|| self.new_places.get(&records))
+        {
             return Ok(place);
         }
-        let place = u32::try_from(self.old.len() + self.new.len()).map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
+        let place = u32::try_from(self.old.len() + self.new.len())
+            .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
         self.new.push(records.clone());
         self.new_places.insert(records, place);
         Ok(place)
@@ -41,8 +57,12 @@ impl<'l> Answers<'l> {
 
     /// The new ones that are needed in the end; the marks name their places among those.
     pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
-        let (mut needed, mut places) = (Vec::new(), HashMap::new());
-        let marks = changes.iter_mut().flat_map(|(_, marks)| marks).filter(|mark| mark.action == Action::Records);
+        let mut needed = Vec::new();
+        let mut places = HashMap::new();
+        let marks = changes
+            .iter_mut()
+            .flat_map(|(_, marks)| marks)
+            .filter(|mark| mark.action == Action::Records);
         for mark in marks.filter(|mark| mark.data as usize >= self.old.len()) {
             mark.data = *places.entry(mark.data).or_insert_with(|| {
                 needed.push(self.at(mark.data));

@@ -54,10 +54,26 @@ const OWNERS: [&str; 19] = [
     "24.0.2.0.192.rpz-client-ip",
     "a\\.b.example",
 ];
-const TARGETS: [&str; 9] =
-    [".", "*.", "rpz-passthru.", "a.example.", "rpz-drop.", "rpz-tcp-only.", "garden.example.", "*.garden.example.", "rpz-unheard-of."];
-const DATA: [&str; 7] =
-    ["A\t192.0.2.80", "A\t192.0.2.81", "AAAA\t2001:db8::80", "TXT\t\"see why\"", "MX\t10 mail.example.", "A\tno-address", "NOTYPE\tx"];
+const TARGETS: [&str; 9] = [
+    ".",
+    "*.",
+    "rpz-passthru.",
+    "a.example.",
+    "rpz-drop.",
+    "rpz-tcp-only.",
+    "garden.example.",
+    "*.garden.example.",
+    "rpz-unheard-of.",
+];
+const DATA: [&str; 7] = [
+    "A\t192.0.2.80",
+    "A\t192.0.2.81",
+    "AAAA\t2001:db8::80",
+    "TXT\t\"see why\"",
+    "MX\t10 mail.example.",
+    "A\tno-address",
+    "NOTYPE\tx",
+];
 
 /// What an owner of a zone has: a CNAME, or other records.
 #[derive(Debug, Clone)]
@@ -76,7 +92,14 @@ enum Step {
 }
 
 fn codes() -> impl Strategy<Value = Vec<(usize, usize, Option<usize>)>> {
-    prop::collection::vec((0..NAMES.len(), 0..PATHS.len(), prop::option::weighted(0.7, 0..CODES.len())), 0..8)
+    prop::collection::vec(
+        (
+            0..NAMES.len(),
+            0..PATHS.len(),
+            prop::option::weighted(0.7, 0..CODES.len()),
+        ),
+        0..8,
+    )
 }
 
 fn zone() -> impl Strategy<Value = Vec<(usize, Data)>> {
@@ -102,7 +125,10 @@ impl Published {
             match data {
                 Data::Nothing => Vec::new(),
                 Data::Cname(target) => vec![format!("{owner}\tCNAME\t{}", TARGETS[*target])],
-                Data::Records(all) => all.iter().map(|data| format!("{owner}\t{}", DATA[*data])).collect(),
+                Data::Records(all) => all
+                    .iter()
+                    .map(|data| format!("{owner}\t{}", DATA[*data]))
+                    .collect(),
             }
         };
         self.zone.iter().flat_map(rows).collect()
@@ -111,7 +137,12 @@ impl Published {
     fn change_codes(&mut self, changes: &[(usize, usize, Option<usize>)]) -> Vec<RowChange> {
         let mut rows = Vec::new();
         for (name, path, codes) in changes {
-            let text = format!("{}{}\t{}", NAMES[*name], PATHS[*path], codes.map(|codes| CODES[codes]).unwrap_or_default());
+            let text = format!(
+                "{}{}\t{}",
+                NAMES[*name],
+                PATHS[*path],
+                codes.map(|codes| CODES[codes]).unwrap_or_default()
+            );
             let row = Row::parse(text.as_bytes());
             if codes.is_some() {
                 self.codes.insert(row.key(), row.normal());
@@ -129,7 +160,13 @@ impl Published {
         let before = self.rows_of_zone();
         self.zone.extend(changes.iter().cloned());
         let after = self.rows_of_zone();
-        before.symmetric_difference(&after).map(|row| RowChange { added: after.contains(row), row: row.clone().into() }).collect()
+        before
+            .symmetric_difference(&after)
+            .map(|row| RowChange {
+                added: after.contains(row),
+                row: row.clone().into(),
+            })
+            .collect()
     }
 }
 
@@ -148,19 +185,47 @@ fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
     };
     let mut header = lists.header().clone();
     header.feeds[0].refused = Some(refused);
-    let header = Header { generation: 2, parent: Some(1), ..header };
+    let header = Header {
+        generation: 2,
+        parent: Some(1),
+        ..header
+    };
     let path = generations::delta_path(&world.plan.directory, 2);
-    let told = world.apply(&lists, Delta { path, header, changes: Vec::new(), sha256: String::new() });
+    let told = world.apply(
+        &lists,
+        Delta {
+            path,
+            header,
+            changes: Vec::new(),
+            sha256: String::new(),
+        },
+    );
     assert!(told.header().feeds[0].refused.is_some());
     let next = world.change(&told, 0, 2, &changes(&["+b.example\t1"]));
-    assert_eq!((next.header().feeds[0].version.as_str(), &next.header().feeds[0].refused), ("2", &None));
+    assert_eq!(
+        (
+            next.header().feeds[0].version.as_str(),
+            &next.header().feeds[0].refused
+        ),
+        ("2", &None)
+    );
 }
 
 /// Two feeds whose rows change, and one that speaks of the same names.
 fn world(scope: Scope, tier: Tier, matching: Matching) -> World {
     let category = |category: &str| (tier == Tier::Choice).then(|| category.to_owned());
-    let codes = Feed { scope: Some(scope), matching, allow_empty: true, ..World::codes(&[("1", "gambling"), ("2", "ads"), ("3", "none")]) };
-    let zone = Feed { tier, category: category("malware"), allow_empty: true, ..World::zone("malware") };
+    let codes = Feed {
+        scope: Some(scope),
+        matching,
+        allow_empty: true,
+        ..World::codes(&[("1", "gambling"), ("2", "ads"), ("3", "none")])
+    };
+    let zone = Feed {
+        tier,
+        category: category("malware"),
+        allow_empty: true,
+        ..World::zone("malware")
+    };
     let mut world = World::of([codes, zone]);
     let path = world.plan.directory.join("other");
     std::fs::write(&path, "a.example\nb.a.example\nd.example\nother.example\n").unwrap();
@@ -170,7 +235,10 @@ fn world(scope: Scope, tier: Tier, matching: Matching) -> World {
         ..Feed::new("other", path.to_string_lossy(), Format::Domains)
     };
     world.plan.feeds.push(other);
-    world.plan.own_names = vec![Name::parse("own.a.example").unwrap(), Name::parse("www.own.a.example").unwrap()];
+    world.plan.own_names = vec![
+        Name::parse("own.a.example").unwrap(),
+        Name::parse("www.own.a.example").unwrap(),
+    ];
     world
 }
 
@@ -229,7 +297,8 @@ proptest! {
             }
         }
         // The same from the disk, delta by delta and folded.
-        let (directory, generation) = (&world.plan.directory, lists.generation());
+        let directory = &world.plan.directory;
+        let generation = lists.generation();
         prop_assert_eq!(&said(&generations::open(directory, generation, &world.taxonomy).unwrap()), &expected);
         fold(&lists, &generations::path_of(directory, generation)).unwrap();
         let folded = generations::open(directory, generation, &world.taxonomy).unwrap();
@@ -241,21 +310,37 @@ proptest! {
 #[test]
 fn a_thousand_changes_to_one_garden_need_its_answer_once() {
     let world = World::of([World::zone("malware")]);
-    world.publish(0, 1, ["a.example\tCNAME\tgarden.example.", "b.example\tA\t192.0.2.1"]);
+    world.publish(
+        0,
+        1,
+        [
+            "a.example\tCNAME\tgarden.example.",
+            "b.example\tA\t192.0.2.1",
+        ],
+    );
     let (_, mut lists) = world.build(None);
     assert_eq!(lists.answers().len(), 2);
     for version in 2..30 {
         let garden = format!("+n{version}.example\tCNAME\tgarden.example.");
         // Of a set that grows record by record only the last one is kept.
-        let rows = changes(&[&garden, "+b.example\tA\t192.0.2.2", "+b.example\tA\t192.0.2.3"]);
+        let rows = changes(&[
+            &garden,
+            "+b.example\tA\t192.0.2.2",
+            "+b.example\tA\t192.0.2.3",
+        ]);
         lists = world.change(&lists, 0, version, &rows);
     }
     assert_eq!(lists.answers().len(), 3);
     assert_eq!(
         said(&lists)["example.b"],
-        ["zone malware exact deny records 1 \\xc0\\x00\\x02\\x01, 1 \\xc0\\x00\\x02\\x02, 1 \\xc0\\x00\\x02\\x03"]
+        [
+            "zone malware exact deny records 1 \\xc0\\x00\\x02\\x01, 1 \\xc0\\x00\\x02\\x02, 1 \\xc0\\x00\\x02\\x03"
+        ]
     );
-    assert_eq!(said(&lists)["example.n29"], ["zone malware exact deny records 5 \\x06garden\\x07example\\x00"]);
+    assert_eq!(
+        said(&lists)["example.n29"],
+        ["zone malware exact deny records 5 \\x06garden\\x07example\\x00"]
+    );
 }
 
 #[test]
@@ -265,10 +350,19 @@ fn what_stays_keeps_the_time_at_which_it_came_and_what_comes_has_its_own() {
     let (_, lists) = world.build(None);
     let before = world.now;
     world.now += std::time::Duration::from_secs(3600);
-    let lists = world.change(&lists, 0, 2, &changes(&["+a.example\t1,2", "+c.example\t1"]));
+    let lists = world.change(
+        &lists,
+        0,
+        2,
+        &changes(&["+a.example\t1,2", "+c.example\t1"]),
+    );
     let since = |lists: &Blocklist, name: &str| -> Vec<jiff::Timestamp> {
         let name = Name::parse(name).unwrap();
-        lists.matches(name.borrow()).iter().map(|entry| entry.since.unwrap()).collect()
+        lists
+            .matches(name.borrow())
+            .iter()
+            .map(|entry| entry.since.unwrap())
+            .collect()
     };
     // A build afterwards knows it, too.
     world.plan.force = true;
@@ -277,7 +371,10 @@ fn what_stays_keeps_the_time_at_which_it_came_and_what_comes_has_its_own() {
         let mut of_a = since(lists, "a.example");
         of_a.sort();
         assert_eq!(of_a, [before, world.now]);
-        assert_eq!((since(lists, "b.example"), since(lists, "c.example")), (vec![before], vec![world.now]));
+        assert_eq!(
+            (since(lists, "b.example"), since(lists, "c.example")),
+            (vec![before], vec![world.now])
+        );
     }
 }
 
@@ -288,22 +385,51 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let (_, lists) = world.build(None);
     let rows = changes(&["+b.example\tCNAME\t."]);
     let path = generations::delta_path(&world.plan.directory, 2);
-    let mut changed = Changed { feed: &world.plan.feeds[0], from: "4", version: "6", rows: &rows };
+    let mut changed = Changed {
+        feed: &world.plan.feeds[0],
+        from: "4",
+        version: "6",
+        rows: &rows,
+    };
     let proposed = propose(&world.plan, &lists, changed, (2, &path), world.now);
     assert!(matches!(proposed, Err(ChangeError::NotContinued)));
     // Lists of another definition are not continued either.
     changed.from = "5";
-    let feed = Feed { tier: Tier::Security, ..world.plan.feeds[0].clone() };
-    let proposed = propose(&world.plan, &lists, Changed { feed: &feed, ..changed }, (2, &path), world.now);
+    let feed = Feed {
+        tier: Tier::Security,
+        ..world.plan.feeds[0].clone()
+    };
+    let proposed = propose(
+        &world.plan,
+        &lists,
+        Changed {
+            feed: &feed,
+            ..changed
+        },
+        (2, &path),
+        world.now,
+    );
     assert!(matches!(proposed, Err(ChangeError::NotContinued)));
     // Nor a feed that is held.
     let held = {
         let second = world.change(&lists, 0, 6, &rows);
-        crate::past::repeat(&world.plan.directory, (&second, &lists), &world.plan.feeds, 3, world.now)
+        crate::past::repeat(
+            &world.plan.directory,
+            (&second, &lists),
+            &world.plan.feeds,
+            3,
+            world.now,
+        )
     };
     assert!(held.header.feeds[0].held);
     let held = world.apply(&lists, held);
-    assert!(matches!(world.propose(&held, 0, 7, &rows), Err(ChangeError::NotContinued)));
+    assert!(matches!(
+        world.propose(&held, 0, 7, &rows),
+        Err(ChangeError::NotContinued)
+    ));
     world.plan.feeds[0].name = "another".to_owned();
-    assert!(matches!(world.propose(&lists, 0, 6, &rows), Err(ChangeError::NotContinued)));
+    assert!(matches!(
+        world.propose(&lists, 0, 6, &rows),
+        Err(ChangeError::NotContinued)
+    ));
 }

@@ -1,5 +1,6 @@
-//! What a feed that was defined over the API may reach. The key of an operator's portal must not read the files of this machine, name its
-//! secrets or ask its network: what a definition of the configuration may do beyond that is for those who can write the configuration.
+//! What a feed that was defined over the API may reach. The key of an operator's portal must not
+//! read the files of this machine, name its secrets or ask its network: what a definition of the
+//! configuration may do beyond that is for those who can write the configuration.
 
 use std::{
     fs::File,
@@ -26,10 +27,14 @@ pub struct Bounds {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfBounds {
     /// A secret that lies on this machine.
-    #[error("{0} is a reference to this machine (env: or file:), which a feed defined over the API must not have; write the secret itself")]
+    #[error(
+        "{0} is a reference to this machine (env: or file:), which a feed defined over the API must not have; write the secret itself"
+    )]
     SecretReference(&'static str),
     /// A local source, and no folder for such.
-    #[error("source is a path, which a feed defined over the API must not have: lists.api_folder is not set")]
+    #[error(
+        "source is a path, which a feed defined over the API must not have: lists.api_folder is not set"
+    )]
     NoFolder,
     /// A local source elsewhere.
     #[error("source lies outside of lists.api_folder, or leads there")]
@@ -70,11 +75,32 @@ impl Bounds {
     pub fn check(&self, feed: &Feed) -> Result<(), OutOfBounds> {
         let secrets = [
             // No user name has a colon (RFC 7617 section 2), so nothing is lost.
-            ("username", feed.username.as_deref().is_some_and(is_reference)),
-            ("password", feed.password.as_ref().is_some_and(|secret| secret.literal().is_none())),
-            ("bearer", feed.bearer.as_ref().is_some_and(|secret| secret.literal().is_none())),
-            ("tsig.secret", feed.tsig.as_ref().is_some_and(|tsig| tsig.secret.literal().is_none())),
-            ("minisign_key", feed.minisign_key.as_deref().is_some_and(is_reference)),
+            (
+                "username",
+                feed.username.as_deref().is_some_and(is_reference),
+            ),
+            (
+                "password",
+                feed.password
+                    .as_ref()
+                    .is_some_and(|secret| secret.literal().is_none()),
+            ),
+            (
+                "bearer",
+                feed.bearer
+                    .as_ref()
+                    .is_some_and(|secret| secret.literal().is_none()),
+            ),
+            (
+                "tsig.secret",
+                feed.tsig
+                    .as_ref()
+                    .is_some_and(|tsig| tsig.secret.literal().is_none()),
+            ),
+            (
+                "minisign_key",
+                feed.minisign_key.as_deref().is_some_and(is_reference),
+            ),
         ];
         if let Some((key, _)) = secrets.into_iter().find(|(_, is_reference)| *is_reference) {
             return Err(OutOfBounds::SecretReference(key));
@@ -82,25 +108,41 @@ impl Bounds {
         if feed.allow_private && !self.allow_private {
             return Err(OutOfBounds::Private("allow_private"));
         }
-        let addresses =
-            [("source", Some(&feed.source)), ("sha256_url", feed.sha256_url.as_ref()), ("signature_url", feed.signature_url.as_ref())];
+        let addresses = [
+            ("source", Some(&feed.source)),
+            ("sha256_url", feed.sha256_url.as_ref()),
+            ("signature_url", feed.signature_url.as_ref()),
+        ];
         let is_private = |address: &&String| !feed.allow_private && is_at_private_host(address);
-        if let Some((key, _)) = addresses.into_iter().find(|(_, address)| address.filter(is_private).is_some()) {
+        if let Some((key, _)) = addresses
+            .into_iter()
+            .find(|(_, address)| address.filter(is_private).is_some())
+        {
             return Err(OutOfBounds::Private(key));
         }
         if is_remote(&feed.source) {
             return Ok(());
         }
         let folder = self.folder.as_deref().ok_or(OutOfBounds::NoFolder)?;
-        if leads_within(Path::new(&feed.source), folder) { Ok(()) } else { Err(OutOfBounds::OutsideFolder) }
+        if leads_within(Path::new(&feed.source), folder) {
+            Ok(())
+        } else {
+            Err(OutOfBounds::OutsideFolder)
+        }
     }
 }
 
-/// Whether an address names a host that is not of the public Internet. What a name resolves to is looked at when it is connected to.
+/// Whether an address names a host that is not of the public Internet. What a name resolves to is
+/// looked at when it is connected to.
 fn is_at_private_host(address: &str) -> bool {
-    let Some((_, rest)) = address.split_once("://") else { return false };
-    // A scheme of the web is parsed as browsers do, so that 127.1 and 0x7f000001 are what they mean.
-    let Some(url) = reqwest::Url::parse(&format!("http://{rest}")).ok() else { return false };
+    let Some((_, rest)) = address.split_once("://") else {
+        return false;
+    };
+    // A scheme of the web is parsed as browsers do, so that 127.1 and 0x7f000001 are what they
+    // mean.
+    let Some(url) = reqwest::Url::parse(&format!("http://{rest}")).ok() else {
+        return false;
+    };
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     match host.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(address) => !is_public(address),
@@ -108,35 +150,64 @@ fn is_at_private_host(address: &str) -> bool {
     }
 }
 
-/// Whether a path lies in a folder once links and `..` are followed. Of what is not there yet, the nearest ancestor that is.
+/// Whether a path lies in a folder once links and `..` are followed. Of what is not there yet, the
+/// nearest ancestor that is.
 fn leads_within(path: &Path, folder: &Path) -> bool {
-    let Ok(folder) = folder.canonicalize() else { return false };
+    let Ok(folder) = folder.canonicalize() else {
+        return false;
+    };
     if let Ok(path) = path.canonicalize() {
         return path.starts_with(folder);
     }
-    // A link to nowhere may lead somewhere tomorrow, and `..` behind what is not there cannot be followed.
-    let there = path.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
-    let Some((there, missing)) = there.and_then(|there| Some((there, path.strip_prefix(there).ok()?))) else { return false };
-    let is_plain = missing.components().all(|component| matches!(component, Component::Normal(_)));
-    is_plain && there.canonicalize().is_ok_and(|there| there.starts_with(folder))
+    // A link to nowhere may lead somewhere tomorrow, and `..` behind what is not there cannot be
+    // followed.
+    let there = path
+        .ancestors()
+        .find(|ancestor| ancestor.symlink_metadata().is_ok());
+    let Some((there, missing)) =
+        there.and_then(|there| Some((there, path.strip_prefix(there).ok()?)))
+    else {
+        return false;
+    };
+    let is_plain = missing
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
+    is_plain
+        && there
+            .canonicalize()
+            .is_ok_and(|there| there.starts_with(folder))
 }
 
-/// Opens a file that must lie in a folder, wherever links lead at this moment: it is the opened file that is asked where it lies.
+/// Opens a file that must lie in a folder, wherever links lead at this moment: it is the opened
+/// file that is asked where it lies.
 pub(crate) fn open_within(path: &Path, within: Option<&Path>) -> io::Result<File> {
-    let Some(folder) = within else { return File::open(path) };
-    let outside = || io::Error::new(io::ErrorKind::PermissionDenied, "it leads out of lists.api_folder");
+    let Some(folder) = within else {
+        return File::open(path);
+    };
+    let outside = || {
+        io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it leads out of lists.api_folder",
+        )
+    };
     if !leads_within(path, folder) {
         return Err(outside());
     }
     let file = File::open(path)?;
     let lies = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    if lies.starts_with(folder.canonicalize()?) { Ok(file) } else { Err(outside()) }
+    if lies.starts_with(folder.canonicalize()?) {
+        Ok(file)
+    } else {
+        Err(outside())
+    }
 }
 
 impl Feed {
     /// The folder that local files of this feed must lie in; none where they may lie anywhere.
     pub(crate) fn within(&self) -> Option<&Path> {
-        self.bounds.as_ref().map(|bounds| bounds.folder.as_deref().unwrap_or(Path::new("")))
+        self.bounds
+            .as_ref()
+            .map(|bounds| bounds.folder.as_deref().unwrap_or(Path::new("")))
     }
 }
 
@@ -150,7 +221,9 @@ mod tests {
     }
 
     fn check(feed: &Feed) -> Result<(), (&'static str, &'static str)> {
-        Bounds::default().check(feed).map_err(|error| (error.code(), error.field()))
+        Bounds::default()
+            .check(feed)
+            .map_err(|error| (error.code(), error.field()))
     }
 
     #[test]
@@ -158,19 +231,59 @@ mod tests {
         let remote = feed("https://lists.example/a");
         for reference in ["file:/etc/shadow", "env:PATH"] {
             let secret = || Some(Secret::new(reference));
-            let tsig = Tsig { name: "key".to_owned(), algorithm: TsigAlgorithm::default(), secret: Secret::new(reference) };
+            let tsig = Tsig {
+                name: "key".to_owned(),
+                algorithm: TsigAlgorithm::default(),
+                secret: Secret::new(reference),
+            };
             let cases = [
-                ("password", Feed { password: secret(), ..remote.clone() }),
-                ("bearer", Feed { bearer: secret(), ..remote.clone() }),
-                ("username", Feed { username: Some(reference.to_owned()), ..remote.clone() }),
-                ("minisign_key", Feed { minisign_key: Some(reference.to_owned()), ..remote.clone() }),
-                ("tsig.secret", Feed { tsig: Some(tsig), ..remote.clone() }),
+                (
+                    "password",
+                    Feed {
+                        password: secret(),
+                        ..remote.clone()
+                    },
+                ),
+                (
+                    "bearer",
+                    Feed {
+                        bearer: secret(),
+                        ..remote.clone()
+                    },
+                ),
+                (
+                    "username",
+                    Feed {
+                        username: Some(reference.to_owned()),
+                        ..remote.clone()
+                    },
+                ),
+                (
+                    "minisign_key",
+                    Feed {
+                        minisign_key: Some(reference.to_owned()),
+                        ..remote.clone()
+                    },
+                ),
+                (
+                    "tsig.secret",
+                    Feed {
+                        tsig: Some(tsig),
+                        ..remote.clone()
+                    },
+                ),
             ];
             for (key, feed) in cases {
                 assert_eq!(check(&feed), Err(("secret_reference", key)), "{reference}");
             }
         }
-        assert_eq!(check(&Feed { bearer: Some(Secret::new("a word of its own")), ..remote }), Ok(()));
+        assert_eq!(
+            check(&Feed {
+                bearer: Some(Secret::new("a word of its own")),
+                ..remote
+            }),
+            Ok(())
+        );
     }
 
     #[test]
@@ -189,16 +302,51 @@ mod tests {
             "rpz://[fd00::1]/zone",
             "rpz://localhost/zone",
         ] {
-            assert_eq!(check(&feed(source)), Err(("private_address", "source")), "{source}");
-            let allowed = Feed { allow_private: true, ..feed(source) };
-            assert_eq!(check(&allowed), Err(("private_address", "allow_private")), "{source}");
-            assert_eq!(Bounds { allow_private: true, folder: None }.check(&allowed), Ok(()), "{source}");
+            assert_eq!(
+                check(&feed(source)),
+                Err(("private_address", "source")),
+                "{source}"
+            );
+            let allowed = Feed {
+                allow_private: true,
+                ..feed(source)
+            };
+            assert_eq!(
+                check(&allowed),
+                Err(("private_address", "allow_private")),
+                "{source}"
+            );
+            assert_eq!(
+                Bounds {
+                    allow_private: true,
+                    folder: None
+                }
+                .check(&allowed),
+                Ok(()),
+                "{source}"
+            );
         }
         let beside = "http://10.0.0.1/a".to_owned();
         let remote = feed("https://lists.example/a");
-        assert_eq!(check(&Feed { sha256_url: Some(beside.clone()), ..remote.clone() }), Err(("private_address", "sha256_url")));
-        assert_eq!(check(&Feed { signature_url: Some(beside), ..remote }), Err(("private_address", "signature_url")));
-        for source in ["https://lists.example/a", "http://192.0.1.1/a", "rpz://ns.lists.example:53/zone"] {
+        assert_eq!(
+            check(&Feed {
+                sha256_url: Some(beside.clone()),
+                ..remote.clone()
+            }),
+            Err(("private_address", "sha256_url"))
+        );
+        assert_eq!(
+            check(&Feed {
+                signature_url: Some(beside),
+                ..remote
+            }),
+            Err(("private_address", "signature_url"))
+        );
+        for source in [
+            "https://lists.example/a",
+            "http://192.0.1.1/a",
+            "rpz://ns.lists.example:53/zone",
+        ] {
             assert_eq!(check(&feed(source)), Ok(()), "{source}");
         }
     }
@@ -213,12 +361,32 @@ mod tests {
         for file in ["api/list", "api/below/list", "api-not/list", "secret/list"] {
             std::fs::write(path(file), "a.example\n").unwrap();
         }
-        for (link, to) in [("api/out", "secret"), ("api/file", "secret/list"), ("api/nowhere", "secret/tomorrow"), ("in", "api/below")] {
+        for (link, to) in [
+            ("api/out", "secret"),
+            ("api/file", "secret/list"),
+            ("api/nowhere", "secret/tomorrow"),
+            ("in", "api/below"),
+        ] {
             std::os::unix::fs::symlink(path(to), path(link)).unwrap();
         }
-        let bounds = Bounds { folder: Some(path("api")), allow_private: false };
-        let check = |name: &str| bounds.check(&feed(path(name).to_str().unwrap())).map_err(|error| error.code());
-        for inside in ["api/list", "api/below/list", "api/below/../list", "api", "api/tomorrow", "api/new/tomorrow", "in/list"] {
+        let bounds = Bounds {
+            folder: Some(path("api")),
+            allow_private: false,
+        };
+        let check = |name: &str| {
+            bounds
+                .check(&feed(path(name).to_str().unwrap()))
+                .map_err(|error| error.code())
+        };
+        for inside in [
+            "api/list",
+            "api/below/list",
+            "api/below/../list",
+            "api",
+            "api/tomorrow",
+            "api/new/tomorrow",
+            "in/list",
+        ] {
             assert_eq!(check(inside), Ok(()), "{inside}");
         }
         let outside = [
@@ -234,12 +402,21 @@ mod tests {
         for outside in outside {
             assert_eq!(check(outside), Err("local_source"), "{outside}");
         }
-        assert_eq!(Bounds::default().check(&feed(path("api/list").to_str().unwrap())), Err(OutOfBounds::NoFolder));
+        assert_eq!(
+            Bounds::default().check(&feed(path("api/list").to_str().unwrap())),
+            Err(OutOfBounds::NoFolder)
+        );
         assert!(open_within(&path("api/list"), Some(&path("api"))).is_ok());
         assert!(open_within(&path("secret/list"), None).is_ok());
         for outside in ["api/file", "api/out/list", "secret/list"] {
-            assert!(open_within(&path(outside), Some(&path("api"))).is_err(), "{outside}");
-            assert!(open_within(&path(outside), Some(Path::new(""))).is_err(), "{outside}");
+            assert!(
+                open_within(&path(outside), Some(&path("api"))).is_err(),
+                "{outside}"
+            );
+            assert!(
+                open_within(&path(outside), Some(Path::new(""))).is_err(),
+                "{outside}"
+            );
         }
     }
 }

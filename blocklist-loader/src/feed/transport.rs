@@ -1,4 +1,5 @@
-//! The part of a definition that says how a feed is fetched: schemes, credentials, keys; and what is wrong with them.
+//! The part of a definition that says how a feed is fetched: schemes, credentials, keys; and what
+//! is wrong with them.
 
 use std::{fmt, path::Path};
 
@@ -22,7 +23,8 @@ pub enum Matching {
     MostSpecific,
 }
 
-/// Something that only we and the source know: the words themselves, `env:NAME` or `file:PATH`. It is never shown.
+/// Something that only we and the source know: the words themselves, `env:NAME` or `file:PATH`. It
+/// is never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -42,12 +44,18 @@ impl Secret {
         let words = if let Some(name) = self.0.strip_prefix(ENVIRONMENT) {
             std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
         } else if let Some(path) = self.0.strip_prefix(FILE) {
-            std::fs::read_to_string(path).map_err(|error| format!("reading {path}: {error}"))?.trim_end().to_owned()
+            std::fs::read_to_string(path)
+                .map_err(|error| format!("reading {path}: {error}"))?
+                .trim_end()
+                .to_owned()
         } else {
             self.0.clone()
         };
-        let is_plain = !words.is_empty() && !words.contains(|character: char| character.is_control());
-        is_plain.then_some(words).ok_or_else(|| "the secret is empty or has more than one line".to_owned())
+        let is_plain =
+            !words.is_empty() && !words.contains(|character: char| character.is_control());
+        is_plain
+            .then_some(words)
+            .ok_or_else(|| "the secret is empty or has more than one line".to_owned())
     }
 
     /// The words, where the configuration itself holds them.
@@ -87,7 +95,8 @@ pub struct Tsig {
     pub secret: Secret,
 }
 
-/// The algorithms of RFC 8945 that are used; of those it recommends, HMAC-SHA-224 is one that our cryptography lacks.
+/// The algorithms of RFC 8945 that are used; of those it recommends, HMAC-SHA-224 is one that our
+/// cryptography lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TsigAlgorithm {
@@ -120,13 +129,20 @@ impl Tsig {
         let is_base64 = |text: &str| {
             let digits = text.trim_end_matches('=');
             let is_digit = |octet: u8| octet.is_ascii_alphanumeric() || b"+/".contains(&octet);
-            text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && !digits.is_empty() && digits.bytes().all(is_digit)
+            text.len().is_multiple_of(4)
+                && text.len() - digits.len() <= 2
+                && !digits.is_empty()
+                && digits.bytes().all(is_digit)
         };
         if policy::name::Name::parse(&self.name).is_err() {
-            return Err(FeedFault::Tsig("name is no domain name; it must be the one that the primary knows the key by"));
+            return Err(FeedFault::Tsig(
+                "name is no domain name; it must be the one that the primary knows the key by",
+            ));
         }
         if self.secret.literal().is_some_and(|words| !is_base64(words)) {
-            return Err(FeedFault::Tsig("secret is not in Base64; it may also be \"env:NAME\" or \"file:PATH\""));
+            return Err(FeedFault::Tsig(
+                "secret is not in Base64; it may also be \"env:NAME\" or \"file:PATH\"",
+            ));
         }
         Ok(())
     }
@@ -140,10 +156,20 @@ impl Feed {
         if is_remote(&self.source) && !is_http && !is_zone {
             return Err(FeedFault::SourceUnknown(self.source.clone()));
         }
-        let wrong = |right| FeedFault::SourceOfFormat { format: self.format, source_text: self.source.clone(), right };
+        let wrong = |right| FeedFault::SourceOfFormat {
+            format: self.format,
+            source_text: self.source.clone(),
+            right,
+        };
         match self.format {
-            Format::Rpz if !is_zone => return Err(wrong("a zone is transferred from rpz://HOST:PORT/ZONE")),
-            Format::CategoryFeed if is_zone => return Err(wrong("it is published over http:// or https://, or in a folder")),
+            Format::Rpz if !is_zone => {
+                return Err(wrong("a zone is transferred from rpz://HOST:PORT/ZONE"));
+            }
+            Format::CategoryFeed if is_zone => {
+                return Err(wrong(
+                    "it is published over http:// or https://, or in a folder",
+                ));
+            }
             Format::Rpz | Format::CategoryFeed => {}
             _ if is_zone => return Err(wrong("rpz:// is the source of format \"rpz\"")),
             _ => {}
@@ -162,7 +188,11 @@ impl Feed {
         for url in self.sha256_url.iter().chain(&self.signature_url) {
             check_url(url)?;
         }
-        if self.minisign_key.as_ref().is_some_and(|key| minisign::PublicKey::from_base64(key).is_err()) {
+        if self
+            .minisign_key
+            .as_ref()
+            .is_some_and(|key| minisign::PublicKey::from_base64(key).is_err())
+        {
             return Err(FeedFault::MinisignKey);
         }
         self.tsig.as_ref().map_or(Ok(()), Tsig::fault)
@@ -171,20 +201,44 @@ impl Feed {
     /// A key that does nothing is a mistake of whoever relies on it.
     fn check_keys(&self, is_http: bool, is_zone: bool) -> Result<(), FeedFault> {
         const HTTP: &str = "sources that begin with http:// or https://";
-        const LIST: &str = "lists that begin with http:// or https://; a category feed has checksums of its own";
+        const LIST: &str =
+            "lists that begin with http:// or https://; a category feed has checksums of its own";
         let is_list = is_http && self.format != Format::CategoryFeed;
         let keys = [
-            ("interval_s", self.interval_s.is_some(), self.is_fetched(), "sources that are fetched"),
-            ("max_age_s", self.max_age_s.is_some(), self.is_fetched(), "sources that are fetched"),
+            (
+                "interval_s",
+                self.interval_s.is_some(),
+                self.is_fetched(),
+                "sources that are fetched",
+            ),
+            (
+                "max_age_s",
+                self.max_age_s.is_some(),
+                self.is_fetched(),
+                "sources that are fetched",
+            ),
             ("username", self.username.is_some(), is_http, HTTP),
             ("password", self.password.is_some(), is_http, HTTP),
             ("bearer", self.bearer.is_some(), is_http, HTTP),
             ("sha256_url", self.sha256_url.is_some(), is_list, LIST),
             ("minisign_key", self.minisign_key.is_some(), is_list, LIST),
-            ("signature_url", self.signature_url.is_some(), is_list && self.minisign_key.is_some(), "lists with a minisign_key"),
-            ("tsig", self.tsig.is_some(), is_zone, "sources that begin with rpz://"),
+            (
+                "signature_url",
+                self.signature_url.is_some(),
+                is_list && self.minisign_key.is_some(),
+                "lists with a minisign_key",
+            ),
+            (
+                "tsig",
+                self.tsig.is_some(),
+                is_zone,
+                "sources that begin with rpz://",
+            ),
         ];
-        match keys.into_iter().find(|(_, is_given, has_meaning, _)| *is_given && !has_meaning) {
+        match keys
+            .into_iter()
+            .find(|(_, is_given, has_meaning, _)| *is_given && !has_meaning)
+        {
             Some((key, _, _, meant)) => Err(FeedFault::KeyWithoutMeaning { key, meant }),
             None => Ok(()),
         }
@@ -192,20 +246,34 @@ impl Feed {
 }
 
 fn check_url(text: &str) -> Result<(), FeedFault> {
-    let url = reqwest::Url::parse(text).map_err(|error| FeedFault::SourceMalformed(format!("{text:?}: {error}")))?;
+    let url = reqwest::Url::parse(text)
+        .map_err(|error| FeedFault::SourceMalformed(format!("{text:?}: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(FeedFault::SourceMalformed(format!("{text:?}: it must begin with http:// or https://")));
+        return Err(FeedFault::SourceMalformed(format!(
+            "{text:?}: it must begin with http:// or https://"
+        )));
     }
-    if url.username().is_empty() && url.password().is_none() { Ok(()) } else { Err(FeedFault::SourceWithCredentials) }
+    if url.username().is_empty() && url.password().is_none() {
+        Ok(())
+    } else {
+        Err(FeedFault::SourceWithCredentials)
+    }
 }
 
 /// `rpz://HOST:PORT/ZONE`, where the port may be left out.
 fn check_zone(text: &str) -> Result<(), FeedFault> {
-    let malformed = || FeedFault::SourceMalformed(format!("{text:?}: it must be rpz://HOST:PORT/ZONE"));
+    let malformed =
+        || FeedFault::SourceMalformed(format!("{text:?}: it must be rpz://HOST:PORT/ZONE"));
     let url = reqwest::Url::parse(text).map_err(|_| malformed())?;
     let zone = url.path().trim_start_matches('/');
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    if url.host_str().is_none_or(str::is_empty) || !is_plain || policy::name::Name::parse(zone).is_err() {
+    let is_plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if url.host_str().is_none_or(str::is_empty)
+        || !is_plain
+        || policy::name::Name::parse(zone).is_err()
+    {
         return Err(malformed());
     }
     Ok(())

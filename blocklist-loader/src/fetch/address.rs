@@ -1,6 +1,7 @@
-//! Where a source may be. Who writes a feed's address, or answers for its name, must not make this node ask its own
-//! network: routers and metadata services trust whoever is inside. So every address is looked at before it is connected to,
-//! whether it stands in a URL or is what a name resolves to.
+//! Where a source may be. Who writes a feed's address, or answers for its name, must not make this
+//! node ask its own network: routers and metadata services trust whoever is inside. So every
+//! address is looked at before it is connected to, whether it stands in a URL or is what a name
+//! resolves to.
 
 use std::{
     fmt,
@@ -15,7 +16,11 @@ pub struct NotPublic(pub IpAddr);
 
 impl fmt::Display for NotPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not an address of the public Internet; allow_private = true would allow it", self.0)
+        write!(
+            f,
+            "{} is not an address of the public Internet; allow_private = true would allow it",
+            self.0
+        )
     }
 }
 
@@ -50,7 +55,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let embedded = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
         // Addresses that are another way to write, or to reach, an IPv4 address.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(embedded(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            is_public_v4(embedded(high, low))
+        }
         [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
         // Protocols, benchmarks, tunnels, documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
@@ -69,7 +76,11 @@ impl Resolve for PublicOnly {
         let name = name.as_str().to_owned();
         Box::pin(async move {
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name, 0)).await?.collect();
-            let public: Vec<SocketAddr> = all.iter().copied().filter(|address| is_public(address.ip())).collect();
+            let public: Vec<SocketAddr> = all
+                .iter()
+                .copied()
+                .filter(|address| is_public(address.ip()))
+                .collect();
             match all.first() {
                 Some(address) if public.is_empty() => Err(NotPublic(address.ip()).into()),
                 _ => Ok(Box::new(public.into_iter()) as Addrs),
@@ -84,9 +95,16 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_public_internet_are_public() {
-        for address in
-            ["8.8.8.8", "100.63.0.1", "100.128.0.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-        {
+        for address in [
+            "8.8.8.8",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+        ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
         for address in [
@@ -125,7 +143,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_not_connected_to() {
-        let Err(error) = PublicOnly.resolve("localhost".parse().unwrap()).await else { panic!("localhost is not public") };
-        assert!(error.downcast_ref::<NotPublic>().is_some_and(|NotPublic(address)| address.is_loopback()), "{error}");
+        let Err(error) = PublicOnly.resolve("localhost".parse().unwrap()).await else {
+            panic!("localhost is not public")
+        };
+        assert!(
+            error
+                .downcast_ref::<NotPublic>()
+                .is_some_and(|NotPublic(address)| address.is_loopback()),
+            "{error}"
+        );
     }
 }

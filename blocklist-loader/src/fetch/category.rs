@@ -1,12 +1,13 @@
-//! A category feed: a manifest that is asked for every few seconds, snapshots, deltas, a code map; over HTTP or in a folder.
-//! `docs/category-feed.md` describes it.
+//! A category feed: a manifest that is asked for every few seconds, snapshots, deltas, a code map;
+//! over HTTP or in a folder. `docs/category-feed.md` describes it.
 //!
 //! ```text
 //! feed.json -> changed? -> route: deltas from our sequence, or the newest snapshot and its deltas
 //!           -> download all of it, each file against its SHA-256 and size -> unpack all of it -> spool
 //! ```
 //!
-//! Nothing goes into the spool before everything was checked; then each version goes in by one step.
+//! Nothing goes into the spool before everything was checked; then each version goes in by one
+//! step.
 
 use std::{
     fs::File,
@@ -39,7 +40,8 @@ const MANIFEST: &str = "feed.json";
 const CODES: &str = "feed-codes.json";
 /// How often a code map is asked for of which the manifest does not say that it changed.
 const CODES_INTERVAL: Duration = Duration::from_secs(60);
-/// Octets of all deltas that are followed at once, unpacked: they are in memory. Who is further behind takes a snapshot.
+/// Octets of all deltas that are followed at once, unpacked: they are in memory. Who is further
+/// behind takes a snapshot.
 const DELTA_OCTETS_MAX: u64 = 256 << 20;
 /// Octets of a manifest or a code map.
 const DOCUMENT_OCTETS_MAX: u64 = 16 << 20;
@@ -91,7 +93,9 @@ struct Arrived {
 
 /// The code map of a feed, as it was fetched last.
 pub(crate) fn codes(content: &Path) -> Codes {
-    spool::read_state::<State>(content).map(|state| state.codes).unwrap_or_default()
+    spool::read_state::<State>(content)
+        .map(|state| state.codes)
+        .unwrap_or_default()
 }
 
 /// What in a code map decides what rows mean: titles are only for people.
@@ -100,8 +104,15 @@ pub(crate) fn codenames(content: &Path) -> String {
 }
 
 fn names_of(codes: &Codes) -> String {
-    let named = codes.codes.iter().filter_map(|code| Some(format!("{}={}", code.code, code.codename.as_ref()?)));
-    format!("{} {}", codes.use_codename, named.collect::<Vec<_>>().join(" "))
+    let named = codes
+        .codes
+        .iter()
+        .filter_map(|code| Some(format!("{}={}", code.code, code.codename.as_ref()?)));
+    format!(
+        "{} {}",
+        codes.use_codename,
+        named.collect::<Vec<_>>().join(" ")
+    )
 }
 
 impl CategoryFeed {
@@ -112,10 +123,16 @@ impl CategoryFeed {
         // Who names a document means the manifest, who does not means the folder.
         let (base, manifest_name) = match feed.source.rsplit_once('/') {
             Some((base, name)) if name.ends_with(".json") => (format!("{base}/"), name.to_owned()),
-            _ => (format!("{}/", feed.source.trim_end_matches('/')), MANIFEST.to_owned()),
+            _ => (
+                format!("{}/", feed.source.trim_end_matches('/')),
+                MANIFEST.to_owned(),
+            ),
         };
         let place = match is_remote {
-            true => Place::Http(Box::new(Client::new(&Feed { source: base, ..feed.clone() })?)),
+            true => Place::Http(Box::new(Client::new(&Feed {
+                source: base,
+                ..feed.clone()
+            })?)),
             false => Place::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
         };
         Ok(Self {
@@ -135,36 +152,77 @@ impl CategoryFeed {
     }
 
     pub(crate) async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        let known: Option<State> = self.spool.state().filter(|state: &State| state.source == self.source);
-        let late = |_| FetchError::new(Gate::Time, format!("{} took longer than {} s", self.source, self.timeout.as_secs()));
-        let looked = tokio::time::timeout(self.timeout, self.look(known.as_ref())).await.map_err(late)??;
+        let known: Option<State> = self
+            .spool
+            .state()
+            .filter(|state: &State| state.source == self.source);
+        let late = |_| {
+            FetchError::new(
+                Gate::Time,
+                format!(
+                    "{} took longer than {} s",
+                    self.source,
+                    self.timeout.as_secs()
+                ),
+            )
+        };
+        let looked = tokio::time::timeout(self.timeout, self.look(known.as_ref()))
+            .await
+            .map_err(late)??;
         let Some((arrived, state, codes_asked)) = looked else {
             return Ok(Fetched::Unchanged);
         };
         if codes_asked {
             self.codes_asked = Some(Instant::now());
         }
-        let (spool, renamed) = (self.spool.clone(), known.as_ref().is_some_and(|known| names_of(&known.codes) != names_of(&state.codes)));
-        let fetched = tokio::task::spawn_blocking(move || put(&spool, arrived, state, known.as_ref(), renamed));
-        fetched.await.map_err(|error| disk(io::Error::other(error)))?.map_err(disk)
+        let spool = self.spool.clone();
+        let renamed = known
+            .as_ref()
+            .is_some_and(|known| names_of(&known.codes) != names_of(&state.codes));
+        let fetched = tokio::task::spawn_blocking(move || {
+            put(&spool, arrived, state, known.as_ref(), renamed)
+        });
+        fetched
+            .await
+            .map_err(|error| disk(io::Error::other(error)))?
+            .map_err(disk)
     }
 
     /// Everything that is new, and what will be known with it; none where nothing is.
-    async fn look(&self, known: Option<&State>) -> Result<Option<(Arrived, State, bool)>, FetchError> {
-        let validators = known.map(|known| known.validators.clone()).unwrap_or_default();
+    async fn look(
+        &self,
+        known: Option<&State>,
+    ) -> Result<Option<(Arrived, State, bool)>, FetchError> {
+        let validators = known
+            .map(|known| known.validators.clone())
+            .unwrap_or_default();
         let document = self.document(&self.manifest_name, &validators).await?;
-        let is_codes_time = self.codes_asked.is_none_or(|asked| asked.elapsed() >= CODES_INTERVAL);
-        let nothing = || Arrived { snapshot: None, deltas: Vec::new() };
+        let is_codes_time = self
+            .codes_asked
+            .is_none_or(|asked| asked.elapsed() >= CODES_INTERVAL);
+        let nothing = || Arrived {
+            snapshot: None,
+            deltas: Vec::new(),
+        };
         let (json, validators) = match (document, known) {
             (Some((json, validators)), _) => (json, validators),
             (None, Some(known)) if is_codes_time => {
                 let (codes, codes_sha256) = self.codes(None, Some(known)).await?;
-                return Ok(Some((nothing(), State { codes, codes_sha256, ..known.clone() }, true)));
+                return Ok(Some((
+                    nothing(),
+                    State {
+                        codes,
+                        codes_sha256,
+                        ..known.clone()
+                    },
+                    true,
+                )));
             }
             (None, _) => return Ok(None),
         };
         let digest = sha256(&json);
-        let malformed = |reason| FetchError::new(Gate::Format, format!("{}: {reason}", self.manifest_name));
+        let malformed =
+            |reason| FetchError::new(Gate::Format, format!("{}: {reason}", self.manifest_name));
         let manifest = Manifest::parse(&json).map_err(malformed)?;
         if let Some(known) = known
             && known.manifest == digest
@@ -183,18 +241,24 @@ impl CategoryFeed {
             codes: codes.clone(),
             codes_sha256: codes_sha256.clone(),
         };
-        let have = known.filter(|known| !is_reset(&manifest, known)).map(|known| known.sequence);
+        let have = known
+            .filter(|known| !is_reset(&manifest, known))
+            .map(|known| known.sequence);
         if let (Some(known), true) = (known, have.is_some() && have == manifest.newest()) {
             return Ok(Some((nothing(), state(known.sequence), true)));
         }
         let route_from = |have| {
-            let no_way = |reason| FetchError::new(Gate::Sequence, format!("{}: {reason}", self.manifest_name));
+            let no_way = |reason| {
+                FetchError::new(Gate::Sequence, format!("{}: {reason}", self.manifest_name))
+            };
             manifest.route(have).map_err(no_way)
         };
         let route = route_from(have)?;
         let (arrived, last) = match self.arrive(&route).await {
             // Too much to be followed change by change.
-            Err(error) if error.gate == Gate::Size && route.snapshot.is_none() => self.arrive(&route_from(None)?).await?,
+            Err(error) if error.gate == Gate::Size && route.snapshot.is_none() => {
+                self.arrive(&route_from(None)?).await?
+            }
             arrived => arrived?,
         };
         Ok(Some((arrived, state(last), true)))
@@ -202,52 +266,109 @@ impl CategoryFeed {
 
     /// Downloads and unpacks all that is on the way.
     async fn arrive(&self, route: &Route<'_>) -> Result<(Arrived, u64), FetchError> {
-        let (mut files, mut last) = (Vec::new(), None);
-        for published in route.snapshot.into_iter().chain(route.deltas.iter().copied()) {
-            files.push((self.download(published).await?, published.file.clone(), published.sequence));
+        let mut files = Vec::new();
+        let mut last = None;
+        for published in route
+            .snapshot
+            .into_iter()
+            .chain(route.deltas.iter().copied())
+        {
+            files.push((
+                self.download(published).await?,
+                published.file.clone(),
+                published.sequence,
+            ));
             last = Some(published.sequence);
         }
-        let last = last.ok_or_else(|| FetchError::new(Gate::Sequence, format!("{} leads nowhere", self.manifest_name)))?;
-        let (has_snapshot, spool, octets_max) = (route.snapshot.is_some(), self.spool.clone(), self.octets_max);
+        let last = last.ok_or_else(|| {
+            FetchError::new(
+                Gate::Sequence,
+                format!("{} leads nowhere", self.manifest_name),
+            )
+        })?;
+        let has_snapshot = route.snapshot.is_some();
+        let spool = self.spool.clone();
+        let octets_max = self.octets_max;
         let unpacked = tokio::task::spawn_blocking(move || {
             let mut files = files.into_iter();
             let mut snapshot = None;
             if has_snapshot && let Some((file, name, sequence)) = files.next() {
-                snapshot = Some((read_snapshot(file, &name, octets_max, spool.snapshot().map_err(disk)?)?, sequence));
+                snapshot = Some((
+                    read_snapshot(file, &name, octets_max, spool.snapshot().map_err(disk)?)?,
+                    sequence,
+                ));
             }
-            let (mut deltas, mut left) = (Vec::new(), octets_max.min(DELTA_OCTETS_MAX));
+            let mut deltas = Vec::new();
+            let mut left = octets_max.min(DELTA_OCTETS_MAX);
             for (file, name, sequence) in files {
                 deltas.push((read_delta(file, &name, &mut left)?, sequence));
             }
             Ok(Arrived { snapshot, deltas })
         });
-        let arrived: Result<Arrived, FetchError> = unpacked.await.map_err(|error| disk(io::Error::other(error)))?;
+        let arrived: Result<Arrived, FetchError> = unpacked
+            .await
+            .map_err(|error| disk(io::Error::other(error)))?;
         Ok((arrived?, last))
     }
 
     /// A file of the feed in a file without a name, as it was published.
     async fn download(&self, published: &Published) -> Result<File, FetchError> {
-        let octets_max = published.size.unwrap_or(self.octets_max).min(self.octets_max);
+        let octets_max = published
+            .size
+            .unwrap_or(self.octets_max)
+            .min(self.octets_max);
         let file = tempfile::tempfile_in(&self.folder).map_err(disk)?;
-        let hashing = Hashing { file, hash: Sha256::new(), octets: 0 };
+        let hashing = Hashing {
+            file,
+            hash: Sha256::new(),
+            octets: 0,
+        };
         let written = match &self.place {
-            Place::Http(client) => match client.get(&join(client, &published.file)?, &Validators::default()).await? {
-                Answer::Content(response, _) => client::store(response, octets_max, hashing).await?,
-                Answer::NotModified => return Err(FetchError::new(Gate::Transport, format!("{} came without content", published.file))),
+            Place::Http(client) => match client
+                .get(&join(client, &published.file)?, &Validators::default())
+                .await?
+            {
+                Answer::Content(response, _) => {
+                    client::store(response, octets_max, hashing).await?
+                }
+                Answer::NotModified => {
+                    return Err(FetchError::new(
+                        Gate::Transport,
+                        format!("{} came without content", published.file),
+                    ));
+                }
             },
             Place::Folder(folder, within) => {
-                let (path, within) = (folder.join(&published.file), within.clone());
-                let copied = tokio::task::spawn_blocking(move || copy(&path, within.as_deref(), octets_max, hashing));
-                copied.await.map_err(|error| disk(io::Error::other(error)))??
+                let path = folder.join(&published.file);
+                let within = within.clone();
+                let copied = tokio::task::spawn_blocking(move || {
+                    copy(&path, within.as_deref(), octets_max, hashing)
+                });
+                copied
+                    .await
+                    .map_err(|error| disk(io::Error::other(error)))??
             }
         };
-        let Hashing { mut file, hash, octets } = written;
+        let Hashing {
+            mut file,
+            hash,
+            octets,
+        } = written;
         if let Some(size) = published.size.filter(|size| *size != octets) {
-            return Err(FetchError::new(Gate::Size, format!("{} has {octets} octets, the manifest says {size}", published.file)));
+            return Err(FetchError::new(
+                Gate::Size,
+                format!(
+                    "{} has {octets} octets, the manifest says {size}",
+                    published.file
+                ),
+            ));
         }
         let digest = hexadecimal(&hash.finalize());
         if digest != published.sha256 {
-            let detail = format!("the SHA-256 of {} is {digest}, the manifest says {}", published.file, published.sha256);
+            let detail = format!(
+                "the SHA-256 of {} is {digest}, the manifest says {}",
+                published.file, published.sha256
+            );
             return Err(FetchError::new(Gate::Checksum, detail));
         }
         file.rewind().map_err(disk)?;
@@ -255,7 +376,11 @@ impl CategoryFeed {
     }
 
     /// The code map. One that the manifest does not name may be missing.
-    async fn codes(&self, manifest: Option<&Manifest>, known: Option<&State>) -> Result<(Codes, String), FetchError> {
+    async fn codes(
+        &self,
+        manifest: Option<&Manifest>,
+        known: Option<&State>,
+    ) -> Result<(Codes, String), FetchError> {
         let named = manifest.and_then(|manifest| manifest.codes.as_ref());
         let pinned = named.and_then(|codes| codes.sha256.as_ref());
         if let Some(known) = known
@@ -267,30 +392,50 @@ impl CategoryFeed {
         let json = match self.document(name, &Validators::default()).await {
             Ok(document) => document.map(|(json, _)| json).unwrap_or_default(),
             Err(error) if named.is_none() && error.gate == Gate::Transport => {
-                return Ok(known.map(|known| (known.codes.clone(), known.codes_sha256.clone())).unwrap_or_default());
+                return Ok(known
+                    .map(|known| (known.codes.clone(), known.codes_sha256.clone()))
+                    .unwrap_or_default());
             }
             Err(error) => return Err(error),
         };
         let digest = sha256(&json);
         if let Some(stated) = pinned.filter(|stated| **stated != digest) {
-            return Err(FetchError::new(Gate::Checksum, format!("the SHA-256 of {name} is {digest}, the manifest says {stated}")));
+            return Err(FetchError::new(
+                Gate::Checksum,
+                format!("the SHA-256 of {name} is {digest}, the manifest says {stated}"),
+            ));
         }
-        let codes = Codes::parse(&json).map_err(|reason| FetchError::new(Gate::Format, format!("{name}: {reason}")))?;
+        let codes = Codes::parse(&json)
+            .map_err(|reason| FetchError::new(Gate::Format, format!("{name}: {reason}")))?;
         Ok((codes, digest))
     }
 
     /// A document of the feed; none if it is still the one we know.
-    async fn document(&self, name: &str, known: &Validators) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
+    async fn document(
+        &self,
+        name: &str,
+        known: &Validators,
+    ) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
         match &self.place {
             Place::Http(client) => match client.get(&join(client, name)?, known).await? {
                 Answer::NotModified => Ok(None),
-                Answer::Content(response, validators) => {
-                    Ok(Some((client::store(response, DOCUMENT_OCTETS_MAX, Vec::new()).await?, validators)))
-                }
+                Answer::Content(response, validators) => Ok(Some((
+                    client::store(response, DOCUMENT_OCTETS_MAX, Vec::new()).await?,
+                    validators,
+                ))),
             },
             Place::Folder(folder, within) => {
-                let hashing = Hashing { file: Vec::new(), hash: Sha256::new(), octets: 0 };
-                let copied = copy(&folder.join(name), within.as_deref(), DOCUMENT_OCTETS_MAX, hashing)?;
+                let hashing = Hashing {
+                    file: Vec::new(),
+                    hash: Sha256::new(),
+                    octets: 0,
+                };
+                let copied = copy(
+                    &folder.join(name),
+                    within.as_deref(),
+                    DOCUMENT_OCTETS_MAX,
+                    hashing,
+                )?;
                 Ok(Some((copied.file, Validators::default())))
             }
         }
@@ -300,18 +445,31 @@ impl CategoryFeed {
 /// Whether the producer began anew, or may have: then what we have is not to be built on.
 fn is_reset(manifest: &Manifest, known: &State) -> bool {
     let is_other = manifest.id.is_some() && manifest.id != known.id;
-    let is_behind = manifest.newest().is_none_or(|newest| newest < known.sequence);
+    let is_behind = manifest
+        .newest()
+        .is_none_or(|newest| newest < known.sequence);
     is_other || is_behind || !manifest.continues(&known.files)
 }
 
 /// Puts everything into the spool, version by version.
-fn put(spool: &Spool, arrived: Arrived, state: State, known: Option<&State>, renamed: bool) -> io::Result<Fetched> {
+fn put(
+    spool: &Spool,
+    arrived: Arrived,
+    state: State,
+    known: Option<&State>,
+    renamed: bool,
+) -> io::Result<Fetched> {
     let Arrived { snapshot, deltas } = arrived;
     let version = state.sequence.to_string();
     let is_new = snapshot.is_some() || !deltas.is_empty();
     let had_snapshot = snapshot.is_some();
     // The manifest is done with when all of it is here.
-    let at = |sequence: u64| State { sequence, manifest: String::new(), validators: Validators::default(), ..state.clone() };
+    let at = |sequence: u64| State {
+        sequence,
+        manifest: String::new(),
+        validators: Validators::default(),
+        ..state.clone()
+    };
     if let Some((writer, sequence)) = snapshot {
         writer.commit(&at(sequence))?;
     }
@@ -323,26 +481,50 @@ fn put(spool: &Spool, arrived: Arrived, state: State, known: Option<&State>, ren
     spool.set_state(&state)?;
     Ok(match known {
         _ if had_snapshot || renamed => Fetched::Replaced { version },
-        Some(known) if is_new => Fetched::Changed { from: known.sequence.to_string(), version, rows },
+        Some(known) if is_new => Fetched::Changed {
+            from: known.sequence.to_string(),
+            version,
+            rows,
+        },
         _ => Fetched::Unchanged,
     })
 }
 
 fn join(client: &Client, file: &str) -> Result<Url, FetchError> {
     let joined = client.source().join(file);
-    joined.map_err(|error| FetchError::because(Gate::Transport, format!("{file:?} is no name of a file"), error))
+    joined.map_err(|error| {
+        FetchError::because(
+            Gate::Transport,
+            format!("{file:?} is no name of a file"),
+            error,
+        )
+    })
 }
 
 fn sha256(octets: &[u8]) -> String {
     hexadecimal(&Sha256::digest(octets))
 }
 
-fn copy<W: Write>(path: &Path, within: Option<&Path>, octets_max: u64, mut to: Hashing<W>) -> Result<Hashing<W>, FetchError> {
-    let failed = |error| FetchError::because(Gate::Transport, format!("reading {}", path.display()), error);
+fn copy<W: Write>(
+    path: &Path,
+    within: Option<&Path>,
+    octets_max: u64,
+    mut to: Hashing<W>,
+) -> Result<Hashing<W>, FetchError> {
+    let failed = |error| {
+        FetchError::because(
+            Gate::Transport,
+            format!("reading {}", path.display()),
+            error,
+        )
+    };
     let from = open_within(path, within).map_err(failed)?;
     io::copy(&mut from.take(octets_max + 1), &mut to).map_err(failed)?;
     if to.octets > octets_max {
-        return Err(FetchError::new(Gate::Size, format!("{} has more than {octets_max} octets", path.display())));
+        return Err(FetchError::new(
+            Gate::Size,
+            format!("{} has more than {octets_max} octets", path.display()),
+        ));
     }
     Ok(to)
 }
@@ -374,42 +556,63 @@ enum RowError {
 }
 
 /// Shows all rows of a packed file, without comments and empty lines.
-fn for_each_row(mut file: File, name: &str, octets_max: u64, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), FetchError> {
-    let read = unpack::unpack(&mut file, name, octets_max, |Unpacked { reader, .. }| {
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let length = reader.take(ROW_OCTETS_MAX).read_until(b'\n', &mut line).map_err(RowError::Io)?;
-            if length == 0 {
-                break;
+fn for_each_row(
+    mut file: File,
+    name: &str,
+    octets_max: u64,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), FetchError> {
+    let read = unpack::unpack(
+        &mut file,
+        name,
+        octets_max,
+        |Unpacked { reader, .. }| {
+            let mut line = Vec::new();
+            for number in 1.. {
+                line.clear();
+                let length = reader
+                    .take(ROW_OCTETS_MAX)
+                    .read_until(b'\n', &mut line)
+                    .map_err(RowError::Io)?;
+                if length == 0 {
+                    break;
+                }
+                if length as u64 == ROW_OCTETS_MAX && !line.ends_with(b"\n") {
+                    return Err(RowError::TooLong(number));
+                }
+                let row = line.trim_ascii();
+                if !row.is_empty() && !row.starts_with(b"#") {
+                    visit(row).map_err(RowError::Io)?;
+                }
             }
-            if length as u64 == ROW_OCTETS_MAX && !line.ends_with(b"\n") {
-                return Err(RowError::TooLong(number));
-            }
-            let row = line.trim_ascii();
-            if !row.is_empty() && !row.starts_with(b"#") {
-                visit(row).map_err(RowError::Io)?;
-            }
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
     match read {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(RowError::TooLong(line))) => {
-            Err(FetchError::new(Gate::Format, format!("{name}: line {line} is longer than {ROW_OCTETS_MAX} octets: no row")))
-        }
+        Ok(Err(RowError::TooLong(line))) => Err(FetchError::new(
+            Gate::Format,
+            format!("{name}: line {line} is longer than {ROW_OCTETS_MAX} octets: no row"),
+        )),
         Ok(Err(RowError::Io(error))) => Err(disk(error)),
         Err(error) => Err(unpack_failed(name, error)),
     }
 }
 
-fn read_snapshot(file: File, name: &str, octets_max: u64, mut writer: SnapshotWriter) -> Result<SnapshotWriter, FetchError> {
-    for_each_row(file, name, octets_max, |row| writer.row(&Row::parse(row).normal()))?;
+fn read_snapshot(
+    file: File,
+    name: &str,
+    octets_max: u64,
+    mut writer: SnapshotWriter,
+) -> Result<SnapshotWriter, FetchError> {
+    for_each_row(file, name, octets_max, |row| {
+        writer.row(&Row::parse(row).normal())
+    })?;
     Ok(writer)
 }
 
-/// Reads a delta. A row sets the codes of its key anew; one without codes takes the key away. If all rows begin with a sign,
-/// that says which it is.
+/// Reads a delta. A row sets the codes of its key anew; one without codes takes the key away. If
+/// all rows begin with a sign, that says which it is.
 fn read_delta(file: File, name: &str, octets_left: &mut u64) -> Result<Vec<RowChange>, FetchError> {
     let mut rows: Vec<Vec<u8>> = Vec::new();
     let most = *octets_left;
@@ -418,9 +621,15 @@ fn read_delta(file: File, name: &str, octets_left: &mut u64) -> Result<Vec<RowCh
         rows.push(row.to_owned());
         Ok(())
     })?;
-    let is_signed = rows.iter().all(|row| row.starts_with(b"+") || row.starts_with(b"-"));
+    let is_signed = rows
+        .iter()
+        .all(|row| row.starts_with(b"+") || row.starts_with(b"-"));
     let change = |row: &Vec<u8>| {
-        let (is_removal, text) = if is_signed { (row[0] == b'-', row[1..].trim_ascii_start()) } else { (false, &row[..]) };
+        let (is_removal, text) = if is_signed {
+            (row[0] == b'-', row[1..].trim_ascii_start())
+        } else {
+            (false, &row[..])
+        };
         let row = Row::parse(text);
         match is_removal || row.codes().next().is_none() {
             true => RowChange::removed(row.key()),

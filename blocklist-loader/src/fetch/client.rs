@@ -4,8 +4,9 @@
 //! get -> each hop: scheme, address, credentials for this origin only -> answer -> store: wire -> decode -> bound -> writer
 //! ```
 //!
-//! Redirects are followed here rather than by the library, so that all three questions are asked of every hop. Bodies are
-//! decoded here, too: what counts are the octets that a server can make us write.
+//! Redirects are followed here rather than by the library, so that all three questions are asked of
+//! every hop. Bodies are decoded here, too: what counts are the octets that a server can make us
+//! write.
 
 use std::{
     io::{self, Read, Write},
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use reqwest::{
     Response, StatusCode, Url,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-        LAST_MODIFIED, LOCATION,
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue,
+        IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
     },
     redirect,
 };
@@ -34,7 +35,8 @@ use crate::feed::{Feed, Secret};
 const REDIRECTS_MAX: usize = 5;
 /// How long a connection may take to come up; the rest of the time is for the content.
 const CONNECTING_MAX: Duration = Duration::from_secs(20);
-/// Pieces of a body between the network and the disk. They are of at most some ten thousand octets each.
+/// Pieces of a body between the network and the disk. They are of at most some ten thousand octets
+/// each.
 const PIECES_WAITING: usize = 32;
 /// Octets of a checksum file, a signature, a manifest: all of them text that people can read.
 const SMALL_OCTETS_MAX: u64 = 4 << 20;
@@ -81,8 +83,14 @@ impl Client {
             .no_zstd()
             .connect_timeout(CONNECTING_MAX)
             .user_agent(concat!("ox-protect/", env!("CARGO_PKG_VERSION")));
-        let builder = if feed.allow_private { builder } else { builder.dns_resolver(PublicOnly) };
-        let inner = builder.build().map_err(|error| FetchError::because(Gate::Transport, "preparing to ask", error.without_url()))?;
+        let builder = if feed.allow_private {
+            builder
+        } else {
+            builder.dns_resolver(PublicOnly)
+        };
+        let inner = builder.build().map_err(|error| {
+            FetchError::because(Gate::Transport, "preparing to ask", error.without_url())
+        })?;
         Ok(Self {
             inner,
             source,
@@ -101,10 +109,20 @@ impl Client {
     }
 
     /// Everything that a fetch does in its time.
-    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    pub(crate) async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
         let seconds = self.timeout.as_secs();
-        let late = |_| FetchError::new(Gate::Time, format!("{} took longer than {seconds} s", plain(&self.source)));
-        tokio::time::timeout(self.timeout, work).await.map_err(late)?
+        let late = |_| {
+            FetchError::new(
+                Gate::Time,
+                format!("{} took longer than {seconds} s", plain(&self.source)),
+            )
+        };
+        tokio::time::timeout(self.timeout, work)
+            .await
+            .map_err(late)?
     }
 
     /// Asks for a page, showing what we know of it.
@@ -120,52 +138,101 @@ impl Client {
             if !is_redirect {
                 return match status {
                     StatusCode::OK => {
-                        let validators = Validators { etag: text(&response, &ETAG), last_modified: text(&response, &LAST_MODIFIED) };
+                        let validators = Validators {
+                            etag: text(&response, &ETAG),
+                            last_modified: text(&response, &LAST_MODIFIED),
+                        };
                         Ok(Answer::Content(response, validators))
                     }
-                    _ => Err(FetchError::new(Gate::Transport, format!("{} answered {status}", plain(&url)))),
+                    _ => Err(FetchError::new(
+                        Gate::Transport,
+                        format!("{} answered {status}", plain(&url)),
+                    )),
                 };
             }
             let location = text(&response, &LOCATION).and_then(|location| url.join(&location).ok());
-            let next = location.ok_or_else(|| FetchError::new(Gate::Transport, format!("{} redirects to no address", plain(&url))))?;
-            if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() != "https") {
-                let detail = format!("{} redirects to {}, where anybody could answer", plain(&url), plain(&next));
+            let next = location.ok_or_else(|| {
+                FetchError::new(
+                    Gate::Transport,
+                    format!("{} redirects to no address", plain(&url)),
+                )
+            })?;
+            if !matches!(next.scheme(), "http" | "https")
+                || (url.scheme() == "https" && next.scheme() != "https")
+            {
+                let detail = format!(
+                    "{} redirects to {}, where anybody could answer",
+                    plain(&url),
+                    plain(&next)
+                );
                 return Err(FetchError::new(Gate::Transport, detail));
             }
             url = next;
         }
-        Err(FetchError::new(Gate::Transport, format!("more than {REDIRECTS_MAX} redirects, the last to {}", plain(&url))))
+        Err(FetchError::new(
+            Gate::Transport,
+            format!(
+                "more than {REDIRECTS_MAX} redirects, the last to {}",
+                plain(&url)
+            ),
+        ))
     }
 
     /// A page that people can read, as a whole.
     pub(crate) async fn small(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         match self.get(url, &Validators::default()).await? {
-            Answer::Content(response, _) => store(response, SMALL_OCTETS_MAX.min(self.octets_max), Vec::new()).await,
-            Answer::NotModified => Err(FetchError::new(Gate::Transport, format!("{} answered nothing", plain(url)))),
+            Answer::Content(response, _) => {
+                store(response, SMALL_OCTETS_MAX.min(self.octets_max), Vec::new()).await
+            }
+            Answer::NotModified => Err(FetchError::new(
+                Gate::Transport,
+                format!("{} answered nothing", plain(url)),
+            )),
         }
     }
 
     async fn ask(&self, url: &Url, known: &Validators) -> Result<Response, FetchError> {
         self.check_address(url)?;
         let mut headers = self.credentials(url)?;
-        // What is packed already is not to be wrapped once more: its checksum is of the octets as they lie on the server.
+        // What is packed already is not to be wrapped once more: its checksum is of the octets as
+        // they lie on the server.
         let is_packed = PACKED.iter().any(|end| url.path().ends_with(end));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if is_packed { "identity" } else { "gzip, zstd" }));
-        for (name, value) in [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)] {
-            if let Some(value) = value.as_ref().and_then(|value| HeaderValue::from_str(value).ok()) {
+        headers.insert(
+            ACCEPT_ENCODING,
+            HeaderValue::from_static(if is_packed { "identity" } else { "gzip, zstd" }),
+        );
+        for (name, value) in [
+            (IF_NONE_MATCH, &known.etag),
+            (IF_MODIFIED_SINCE, &known.last_modified),
+        ] {
+            if let Some(value) = value
+                .as_ref()
+                .and_then(|value| HeaderValue::from_str(value).ok())
+            {
                 headers.insert(name, value);
             }
         }
-        self.inner.get(url.clone()).headers(headers).send().await.map_err(|error| failed(url, error))
+        self.inner
+            .get(url.clone())
+            .headers(headers)
+            .send()
+            .await
+            .map_err(|error| failed(url, error))
     }
 
     /// An address that stands in the URL is connected to without asking the resolver.
     fn check_address(&self, url: &Url) -> Result<(), FetchError> {
-        let literal = url.host_str().and_then(|host| host.trim_start_matches('[').trim_end_matches(']').parse().ok());
+        let literal = url.host_str().and_then(|host| {
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .parse()
+                .ok()
+        });
         match literal {
-            Some(address) if !self.allow_private && !is_public(address) => {
-                Err(FetchError::new(Gate::Transport, NotPublic(address).to_string()))
-            }
+            Some(address) if !self.allow_private && !is_public(address) => Err(FetchError::new(
+                Gate::Transport,
+                NotPublic(address).to_string(),
+            )),
             _ => Ok(()),
         }
     }
@@ -176,14 +243,21 @@ impl Client {
             return Ok(headers);
         }
         let reveal = |key: &str, secret: &Secret| {
-            secret.reveal().map_err(|reason| FetchError::new(Gate::Transport, format!("credentials: {key}: {reason}")))
+            secret.reveal().map_err(|reason| {
+                FetchError::new(Gate::Transport, format!("credentials: {key}: {reason}"))
+            })
         };
         let value = match (&self.username, &self.password, &self.bearer) {
             (Some(username), Some(password), _) => basic(username, &reveal("password", password)?),
             (_, _, Some(bearer)) => format!("Bearer {}", reveal("bearer", bearer)?),
             _ => return Ok(headers),
         };
-        let unsendable = |_| FetchError::new(Gate::Transport, "credentials: they hold characters that HTTP cannot send");
+        let unsendable = |_| {
+            FetchError::new(
+                Gate::Transport,
+                "credentials: they hold characters that HTTP cannot send",
+            )
+        };
         let mut value = HeaderValue::from_str(&value).map_err(unsendable)?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -200,26 +274,53 @@ fn basic(username: &str, password: &str) -> String {
         let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
         for place in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= three.len() { char::from(digit) } else { '=' });
+            text.push(if place <= three.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     text
 }
 
-/// Writes a body, decoded, on a thread that may wait for the disk; gives the writer back when all of it came.
+/// Writes a body, decoded, on a thread that may wait for the disk; gives the writer back when all
+/// of it came.
 ///
 /// # Errors
 /// The body is cut short, is not what it says, or has more octets than this. The writer is dropped.
-pub(crate) async fn store<W: Write + Send + 'static>(mut response: Response, octets_max: u64, writer: W) -> Result<W, FetchError> {
+pub(crate) async fn store<W: Write + Send + 'static>(
+    mut response: Response,
+    octets_max: u64,
+    writer: W,
+) -> Result<W, FetchError> {
     let url = response.url().clone();
-    let too_large = || FetchError::new(Gate::Size, format!("{} has more than {octets_max} octets", plain(&url)));
-    if response.content_length().is_some_and(|length| length > octets_max) {
+    let too_large = || {
+        FetchError::new(
+            Gate::Size,
+            format!("{} has more than {octets_max} octets", plain(&url)),
+        )
+    };
+    if response
+        .content_length()
+        .is_some_and(|length| length > octets_max)
+    {
         return Err(too_large());
     }
     let coding = Coding::of(&response)?;
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    let writing =
-        tokio::task::spawn_blocking(move || decode(Body { receiver, piece: Bytes::new(), is_complete: false }, coding, octets_max, writer));
+    let writing = tokio::task::spawn_blocking(move || {
+        decode(
+            Body {
+                receiver,
+                piece: Bytes::new(),
+                is_complete: false,
+            },
+            coding,
+            octets_max,
+            writer,
+        )
+    });
     let mut octets = 0;
     let received = loop {
         match response.chunk().await {
@@ -241,20 +342,28 @@ pub(crate) async fn store<W: Write + Send + 'static>(mut response: Response, oct
         }
     };
     drop(sender);
-    let written = writing.await.map_err(|error| FetchError::because(Gate::Disk, "the writer of a body ended", error))?;
+    let written = writing
+        .await
+        .map_err(|error| FetchError::because(Gate::Disk, "the writer of a body ended", error))?;
     received?;
     written.map_err(|error| match error {
         Unwritten::TooLarge => too_large(),
         Unwritten::Body(error) => FetchError::because(
             Gate::Compression,
-            format!("the body of {} is not the {coding} it says it is, or is cut short", plain(&url)),
+            format!(
+                "the body of {} is not the {coding} it says it is, or is cut short",
+                plain(&url)
+            ),
             error,
         ),
-        Unwritten::Disk(error) => FetchError::because(Gate::Disk, "writing what was fetched", error),
+        Unwritten::Disk(error) => {
+            FetchError::because(Gate::Disk, "writing what was fetched", error)
+        }
     })
 }
 
-/// What a body is wrapped in on its way (RFC 9110 section 8.4). It is not of the content, whose checksum is without it.
+/// What a body is wrapped in on its way (RFC 9110 section 8.4). It is not of the content, whose
+/// checksum is without it.
 #[derive(Clone, Copy)]
 enum Coding {
     Identity,
@@ -264,12 +373,20 @@ enum Coding {
 
 impl Coding {
     fn of(response: &Response) -> Result<Self, FetchError> {
-        match text(response, &CONTENT_ENCODING).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        match text(response, &CONTENT_ENCODING)
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "" | "identity" => Ok(Self::Identity),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
             other => {
-                let detail = format!("{} came in content coding {other:?}, which was not asked for", plain(response.url()));
+                let detail = format!(
+                    "{} came in content coding {other:?}, which was not asked for",
+                    plain(response.url())
+                );
                 Err(FetchError::new(Gate::Transport, detail))
             }
         }
@@ -292,7 +409,12 @@ enum Unwritten {
     Disk(io::Error),
 }
 
-fn decode<W: Write>(body: Body, coding: Coding, octets_max: u64, mut writer: W) -> Result<W, Unwritten> {
+fn decode<W: Write>(
+    body: Body,
+    coding: Coding,
+    octets_max: u64,
+    mut writer: W,
+) -> Result<W, Unwritten> {
     let mut decoded: Box<dyn Read> = match coding {
         Coding::Identity => Box::new(body),
         Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
@@ -311,13 +433,16 @@ fn decode<W: Write>(body: Body, coding: Coding, octets_max: u64, mut writer: W) 
         if octets > octets_max {
             return Err(Unwritten::TooLarge);
         }
-        writer.write_all(&buffer[..length]).map_err(Unwritten::Disk)?;
+        writer
+            .write_all(&buffer[..length])
+            .map_err(Unwritten::Disk)?;
     }
     writer.flush().map_err(Unwritten::Disk)?;
     Ok(writer)
 }
 
-/// A body on the side that may wait. It is complete when that was said, not when nobody says anything any more.
+/// A body on the side that may wait. It is complete when that was said, not when nobody says
+/// anything any more.
 struct Body {
     receiver: mpsc::Receiver<Option<Bytes>>,
     piece: Bytes,
@@ -341,7 +466,9 @@ impl Read for Body {
 
 /// An address of a definition or a manifest.
 pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
-    Url::parse(text).map_err(|error| FetchError::because(Gate::Transport, format!("{text:?} is no address"), error))
+    Url::parse(text).map_err(|error| {
+        FetchError::because(Gate::Transport, format!("{text:?} is no address"), error)
+    })
 }
 
 /// A URL as it may be shown: the query of one may be a key.
@@ -353,7 +480,12 @@ pub(crate) fn plain(url: &Url) -> String {
 }
 
 fn text(response: &Response, name: &HeaderName) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+    response
+        .headers()
+        .get(name)?
+        .to_str()
+        .ok()
+        .map(str::to_owned)
 }
 
 /// A failure of the library, with the address that was refused, if that was it.
@@ -366,7 +498,11 @@ fn failed(url: &Url, error: reqwest::Error) -> FetchError {
         }
         cause = error.source();
     }
-    let (gate, what) = match (error.is_timeout(), error.is_connect(), error.is_body() || error.is_decode()) {
+    let (gate, what) = match (
+        error.is_timeout(),
+        error.is_connect(),
+        error.is_body() || error.is_decode(),
+    ) {
         (true, ..) => (Gate::Time, "did not answer in time"),
         (_, true, _) => (Gate::Transport, "could not be connected to"),
         (_, _, true) => (Gate::Transport, "broke off before its answer was complete"),
@@ -381,7 +517,13 @@ mod tests {
 
     #[test]
     fn a_login_is_written_as_its_rfc_says() {
-        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!((basic("a", "b").as_str(), basic("ab", "c").as_str()), ("Basic YTpi", "Basic YWI6Yw=="));
+        assert_eq!(
+            basic("Aladdin", "open sesame"),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+        assert_eq!(
+            (basic("a", "b").as_str(), basic("ab", "c").as_str()),
+            ("Basic YTpi", "Basic YWI6Yw==")
+        );
     }
 }

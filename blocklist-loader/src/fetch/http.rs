@@ -1,5 +1,6 @@
-//! A list that is published as one file. What a server says of its versions is shown to it the next time, so that asking
-//! costs nothing where nothing changed; whatever it sends is checked whole before it takes the place of what we have.
+//! A list that is published as one file. What a server says of its versions is shown to it the next
+//! time, so that asking costs nothing where nothing changed; whatever it sends is checked whole
+//! before it takes the place of what we have.
 
 use std::{fs::File, io, path::Path};
 
@@ -27,7 +28,8 @@ const SIGNATURE: &str = ".minisig";
 /// What is known of the content in the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
-    /// What was asked and how it was checked: content that was checked in another way is fetched anew.
+    /// What was asked and how it was checked: content that was checked in another way is fetched
+    /// anew.
     asked: String,
     /// SHA-256 of the content.
     sha256: String,
@@ -47,11 +49,14 @@ pub struct HttpList {
 
 impl HttpList {
     pub(crate) fn new(feed: &Feed, directory: &Path) -> Result<Self, FetchError> {
-        let spool = Spool::open(&spool::folder_of(directory, &feed.name), RowKey::WholeRow).map_err(disk)?;
+        let spool = Spool::open(&spool::folder_of(directory, &feed.name), RowKey::WholeRow)
+            .map_err(disk)?;
         let client = Client::new(feed)?;
         let checksum = feed.sha256_url.as_deref().map(client::parse).transpose()?;
         let signature = feed.minisign_key.as_ref().map(|key| {
-            let key = PublicKey::from_base64(key).map_err(|error| FetchError::because(Gate::Signature, "minisign_key is no key", error))?;
+            let key = PublicKey::from_base64(key).map_err(|error| {
+                FetchError::because(Gate::Signature, "minisign_key is no key", error)
+            })?;
             let url = match &feed.signature_url {
                 Some(url) => client::parse(url)?,
                 None => beside(client.source()),
@@ -59,7 +64,15 @@ impl HttpList {
             Ok((key, url))
         });
         Ok(Self {
-            asked: format!("{:?}", (&feed.source, &feed.sha256_url, &feed.minisign_key, &feed.signature_url)),
+            asked: format!(
+                "{:?}",
+                (
+                    &feed.source,
+                    &feed.sha256_url,
+                    &feed.minisign_key,
+                    &feed.signature_url
+                )
+            ),
             name: published_name(&feed.source),
             octets_max: feed.octets_max(),
             signature: signature.transpose()?,
@@ -71,7 +84,11 @@ impl HttpList {
 
     pub(crate) async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         let known: Option<State> = self.spool.state();
-        let validators = known.as_ref().filter(|state| state.asked == self.asked).map(|state| state.validators.clone()).unwrap_or_default();
+        let validators = known
+            .as_ref()
+            .filter(|state| state.asked == self.asked)
+            .map(|state| state.validators.clone())
+            .unwrap_or_default();
         let work = async {
             match self.client.get(self.client.source(), &validators).await? {
                 Answer::NotModified => Ok(None),
@@ -85,14 +102,22 @@ impl HttpList {
         let Some((writer, validators)) = self.client.in_time(work).await? else {
             return Ok(Fetched::Unchanged);
         };
-        let state = State { asked: self.asked.clone(), sha256: writer.digest(), validators };
+        let state = State {
+            asked: self.asked.clone(),
+            sha256: writer.digest(),
+            validators,
+        };
         if known.is_some_and(|known| known.sha256 == state.sha256) {
             drop(writer);
             self.spool.set_state(&state).map_err(disk)?;
             return Ok(Fetched::Unchanged);
         }
         let version = state.sha256[..VERSION_DIGITS].to_owned();
-        tokio::task::spawn_blocking(move || writer.commit(&state)).await.map_err(io::Error::other).and_then(|done| done).map_err(disk)?;
+        tokio::task::spawn_blocking(move || writer.commit(&state))
+            .await
+            .map_err(io::Error::other)
+            .and_then(|done| done)
+            .map_err(disk)?;
         Ok(Fetched::Replaced { version })
     }
 
@@ -103,23 +128,47 @@ impl HttpList {
     /// Whether it is what was published: by its checksum, its signature, and its own packing.
     async fn check(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, FetchError> {
         if let Some(url) = &self.checksum {
-            check_digest(&self.client.small(url).await?, &self.name, &writer.digest(), url)?;
+            check_digest(
+                &self.client.small(url).await?,
+                &self.name,
+                &writer.digest(),
+                url,
+            )?;
         }
         let signature = match &self.signature {
-            Some((key, url)) => Some((key.clone(), parse_signature(&self.client.small(url).await?, url)?)),
+            Some((key, url)) => Some((
+                key.clone(),
+                parse_signature(&self.client.small(url).await?, url)?,
+            )),
             None => None,
         };
-        let (name, octets_max) = (self.name.clone(), self.octets_max);
+        let name = self.name.clone();
+        let octets_max = self.octets_max;
         let checked = tokio::task::spawn_blocking(move || {
             let file = writer.written().map_err(disk)?;
             if let Some((key, signature)) = signature {
-                minisign::verify(&key, &signature, file.try_clone().map_err(disk)?, true, false, false)
-                    .map_err(|error| FetchError::because(Gate::Signature, "the list is not what was signed by minisign_key", error))?;
+                minisign::verify(
+                    &key,
+                    &signature,
+                    file.try_clone().map_err(disk)?,
+                    true,
+                    false,
+                    false,
+                )
+                .map_err(|error| {
+                    FetchError::because(
+                        Gate::Signature,
+                        "the list is not what was signed by minisign_key",
+                        error,
+                    )
+                })?;
             }
             check_packing(writer.written().map_err(disk)?, &name, octets_max)?;
             Ok(writer)
         });
-        checked.await.map_err(|error| disk(io::Error::other(error)))?
+        checked
+            .await
+            .map_err(|error| disk(io::Error::other(error)))?
     }
 }
 
@@ -131,40 +180,80 @@ fn beside(source: &Url) -> Url {
 }
 
 fn parse_signature(text: &[u8], url: &Url) -> Result<SignatureBox, FetchError> {
-    let wrong = || FetchError::new(Gate::Signature, format!("{} is no signature of minisign", plain(url)));
-    let signature = SignatureBox::from_string(std::str::from_utf8(text).map_err(|_| wrong())?).map_err(|_| wrong())?;
+    let wrong = || {
+        FetchError::new(
+            Gate::Signature,
+            format!("{} is no signature of minisign", plain(url)),
+        )
+    };
+    let signature = SignatureBox::from_string(std::str::from_utf8(text).map_err(|_| wrong())?)
+        .map_err(|_| wrong())?;
     // The old kind signs the whole content, which would have to be in memory.
-    if signature.is_prehashed() { Ok(signature) } else { Err(wrong()) }
+    if signature.is_prehashed() {
+        Ok(signature)
+    } else {
+        Err(wrong())
+    }
 }
 
-/// Reads the checksum of a file out of what `sha256sum` writes, for one file or many, or out of the bare digits.
+/// Reads the checksum of a file out of what `sha256sum` writes, for one file or many, or out of the
+/// bare digits.
 fn check_digest(text: &[u8], name: &str, digest: &str, url: &Url) -> Result<(), FetchError> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<(&str, &str)> = text
         .lines()
         .filter_map(|line| {
-            let (digits, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
-            let is_digest = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            is_digest.then(|| (digits, rest.trim_start().trim_start_matches('*').rsplit('/').next().unwrap_or_default()))
+            let (digits, rest) = line
+                .trim()
+                .split_once(char::is_whitespace)
+                .unwrap_or((line.trim(), ""));
+            let is_digest =
+                digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_digest.then(|| {
+                (
+                    digits,
+                    rest.trim_start()
+                        .trim_start_matches('*')
+                        .rsplit('/')
+                        .next()
+                        .unwrap_or_default(),
+                )
+            })
         })
         .collect();
     let named = lines.iter().find(|(_, of)| *of == name);
     let stated = match (named, lines.as_slice()) {
         (Some((stated, _)), _) | (None, [(stated, _)]) => *stated,
-        _ => return Err(FetchError::new(Gate::Checksum, format!("{} holds no SHA-256 of {name:?}", plain(url)))),
+        _ => {
+            return Err(FetchError::new(
+                Gate::Checksum,
+                format!("{} holds no SHA-256 of {name:?}", plain(url)),
+            ));
+        }
     };
     if stated.eq_ignore_ascii_case(digest) {
         return Ok(());
     }
-    Err(FetchError::new(Gate::Checksum, format!("the SHA-256 of the list is {digest}, {} says {stated}", plain(url))))
+    Err(FetchError::new(
+        Gate::Checksum,
+        format!(
+            "the SHA-256 of the list is {digest}, {} says {stated}",
+            plain(url)
+        ),
+    ))
 }
 
 /// Unpacks what is packed, to see that it can be.
 fn check_packing(mut file: File, name: &str, octets_max: u64) -> Result<(), FetchError> {
-    let unpacked = unpack::unpack(&mut file, name, octets_max, |Unpacked { reader, is_archive }| match is_archive {
-        true => unpack::for_each_member(reader, |_, _| Ok::<(), io::Error>(())),
-        false => Ok(()),
-    });
+    let unpacked = unpack::unpack(
+        &mut file,
+        name,
+        octets_max,
+        |Unpacked { reader, is_archive }| match is_archive {
+            true => unpack::for_each_member(reader, |_, _| Ok::<(), io::Error>(())),
+            false => Ok(()),
+        },
+    );
     match unpacked {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(unpack_failed(name, UnpackError::Damaged("tar", error))),
@@ -176,7 +265,9 @@ pub(super) fn unpack_failed(name: &str, error: UnpackError) -> FetchError {
     match error {
         UnpackError::Io(source) => disk(source),
         UnpackError::TooLarge(_) => FetchError::new(Gate::Size, format!("{name}: {error}")),
-        UnpackError::Damaged(..) | UnpackError::Nothing(_) => FetchError::new(Gate::Compression, format!("{name}: {error}")),
+        UnpackError::Damaged(..) | UnpackError::Nothing(_) => {
+            FetchError::new(Gate::Compression, format!("{name}: {error}"))
+        }
     }
 }
 
@@ -187,20 +278,42 @@ mod tests {
     #[test]
     fn a_checksum_is_found_in_whatever_way_it_is_written() {
         let url: Url = "https://a.example/SHA256SUMS?key=secret".parse().unwrap();
-        let (good, bad) = ("a".repeat(64), "b".repeat(64));
-        let check = |text: &str| check_digest(text.as_bytes(), "list.txt", &good, &url).map_err(|error| error.to_string());
+        let good = "a".repeat(64);
+        let bad = "b".repeat(64);
+        let check = |text: &str| {
+            check_digest(text.as_bytes(), "list.txt", &good, &url)
+                .map_err(|error| error.to_string())
+        };
         assert_eq!(check(&good), Ok(()));
         assert_eq!(check(&format!("{}\n", good.to_uppercase())), Ok(()));
         assert_eq!(check(&format!("{good}  another.txt\n")), Ok(()));
-        assert_eq!(check(&format!("# sums\n{bad}  other\n{good} *lists/list.txt\n")), Ok(()));
-        assert!(check(&format!("{good}  x\n{bad}  list.txt\n")).unwrap_err().starts_with("checksum: the SHA-256 of the list is aaaa"));
-        for text in ["", "not found", &"a".repeat(63), &format!("{good} x\n{good} y\n")] {
-            assert_eq!(check(text).unwrap_err(), "checksum: https://a.example/SHA256SUMS holds no SHA-256 of \"list.txt\"");
+        assert_eq!(
+            check(&format!("# sums\n{bad}  other\n{good} *lists/list.txt\n")),
+            Ok(())
+        );
+        assert!(
+            check(&format!("{good}  x\n{bad}  list.txt\n"))
+                .unwrap_err()
+                .starts_with("checksum: the SHA-256 of the list is aaaa")
+        );
+        for text in [
+            "",
+            "not found",
+            &"a".repeat(63),
+            &format!("{good} x\n{good} y\n"),
+        ] {
+            assert_eq!(
+                check(text).unwrap_err(),
+                "checksum: https://a.example/SHA256SUMS holds no SHA-256 of \"list.txt\""
+            );
         }
     }
 
     #[test]
     fn a_signature_stands_beside_its_list() {
-        assert_eq!(beside(&"https://a.example/b.gz?c=d".parse().unwrap()).as_str(), "https://a.example/b.gz.minisig?c=d");
+        assert_eq!(
+            beside(&"https://a.example/b.gz?c=d".parse().unwrap()).as_str(),
+            "https://a.example/b.gz.minisig?c=d"
+        );
     }
 }

@@ -1,11 +1,13 @@
-//! The JSON documents of a category feed: what there is, and what its codes mean. `docs/category-feed.md` describes them.
-//! Read leniently, since several producers write them; what follows from them is strict.
+//! The JSON documents of a category feed: what there is, and what its codes mean.
+//! `docs/category-feed.md` describes them. Read leniently, since several producers write them; what
+//! follows from them is strict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// Files that a manifest may name. Producers expire old ones; a chain of so many deltas would be followed for hours.
+/// Files that a manifest may name. Producers expire old ones; a chain of so many deltas would be
+/// followed for hours.
 const FILES_MAX: usize = 100_000;
 /// Codes that a feed may have. Those that are sold have some hundred.
 const CODES_MAX: usize = 100_000;
@@ -16,13 +18,24 @@ pub(crate) struct Manifest {
     #[serde(alias = "version", alias = "schema", deserialize_with = "version_1")]
     v: (),
     /// Another one is another feed at the same place.
-    #[serde(default, alias = "uuid", alias = "feed_id", alias = "epoch", deserialize_with = "optional_text")]
+    #[serde(
+        default,
+        alias = "uuid",
+        alias = "feed_id",
+        alias = "epoch",
+        deserialize_with = "optional_text"
+    )]
     pub(crate) id: Option<String>,
     #[serde(default, alias = "snapshot", deserialize_with = "one_or_many")]
     pub(crate) snapshots: Vec<Published>,
     #[serde(default, alias = "delta", deserialize_with = "one_or_many")]
     pub(crate) deltas: Vec<Published>,
-    #[serde(default, alias = "feed_codes", alias = "codes_file", deserialize_with = "codes")]
+    #[serde(
+        default,
+        alias = "feed_codes",
+        alias = "codes_file",
+        deserialize_with = "codes"
+    )]
     pub(crate) codes: Option<CodesFile>,
 }
 
@@ -32,7 +45,13 @@ pub(crate) struct Published {
     #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
     pub(crate) file: String,
     /// The version that it leads to.
-    #[serde(alias = "seq", alias = "serial", alias = "to", alias = "version", deserialize_with = "number")]
+    #[serde(
+        alias = "seq",
+        alias = "serial",
+        alias = "to",
+        alias = "version",
+        deserialize_with = "number"
+    )]
     pub(crate) sequence: u64,
     /// Of a delta: the version that it starts from. The one before, if it does not say.
     #[serde(
@@ -45,16 +64,28 @@ pub(crate) struct Published {
         deserialize_with = "optional_number"
     )]
     from: Option<u64>,
-    #[serde(alias = "sha256sum", alias = "sha256_hash", alias = "checksum", deserialize_with = "digest")]
+    #[serde(
+        alias = "sha256sum",
+        alias = "sha256_hash",
+        alias = "checksum",
+        deserialize_with = "digest"
+    )]
     pub(crate) sha256: String,
     /// Octets, as published.
-    #[serde(default, alias = "bytes", alias = "length", deserialize_with = "optional_number")]
+    #[serde(
+        default,
+        alias = "bytes",
+        alias = "length",
+        deserialize_with = "optional_number"
+    )]
     pub(crate) size: Option<u64>,
 }
 
-/// The files that a manifest names: what each leads to, and what stands for its content. One version may be there in several packings.
+/// The files that a manifest names: what each leads to, and what stands for its content. One
+/// version may be there in several packings.
 pub(crate) type Files = BTreeMap<String, BTreeSet<String>>;
-/// Digits of a file's SHA-256 that tell it from another one of the same version: nobody chooses them.
+/// Digits of a file's SHA-256 that tell it from another one of the same version: nobody chooses
+/// them.
 const DIGITS: usize = 16;
 
 /// Where the code map is.
@@ -62,7 +93,13 @@ const DIGITS: usize = 16;
 pub(crate) struct CodesFile {
     #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
     pub(crate) file: String,
-    #[serde(default, alias = "sha256sum", alias = "sha256_hash", alias = "checksum", deserialize_with = "optional_digest")]
+    #[serde(
+        default,
+        alias = "sha256sum",
+        alias = "sha256_hash",
+        alias = "checksum",
+        deserialize_with = "optional_digest"
+    )]
     pub(crate) sha256: Option<String>,
 }
 
@@ -92,20 +129,40 @@ impl Manifest {
         if files.clone().count() > FILES_MAX {
             return Err(format!("it names more than {FILES_MAX} files"));
         }
-        for file in files.map(|published| &published.file).chain(manifest.codes.iter().map(|codes| &codes.file)) {
+        for file in files
+            .map(|published| &published.file)
+            .chain(manifest.codes.iter().map(|codes| &codes.file))
+        {
             check_file_name(file)?;
         }
-        if let Some(delta) = manifest.deltas.iter().find(|delta| delta.from() >= delta.sequence) {
-            return Err(format!("delta {:?} leads from {} to {}", delta.file, delta.from(), delta.sequence));
+        if let Some(delta) = manifest
+            .deltas
+            .iter()
+            .find(|delta| delta.from() >= delta.sequence)
+        {
+            return Err(format!(
+                "delta {:?} leads from {} to {}",
+                delta.file,
+                delta.from(),
+                delta.sequence
+            ));
         }
         Ok(manifest)
     }
 
-    /// Its snapshots and deltas: how old each is, what it leads to, and its content. A snapshot is older than a delta that leads on from it.
+    /// Its snapshots and deltas: how old each is, what it leads to, and its content. A snapshot is
+    /// older than a delta that leads on from it.
     fn published(&self) -> impl Iterator<Item = ((u64, bool), String, String)> {
-        let snapshots = self.snapshots.iter().map(|file| ((file.sequence, false), format!("snapshot-{}", file.sequence), file.digits()));
+        let snapshots = self.snapshots.iter().map(|file| {
+            (
+                (file.sequence, false),
+                format!("snapshot-{}", file.sequence),
+                file.digits(),
+            )
+        });
         let deltas = self.deltas.iter().map(|file| {
-            let (from, to) = (file.from(), file.sequence);
+            let from = file.from();
+            let to = file.sequence;
             ((from, true), format!("delta-{from}-{to}"), file.digits())
         });
         snapshots.chain(deltas)
@@ -120,43 +177,73 @@ impl Manifest {
         files
     }
 
-    /// Whether this is a later manifest of the history that had these files. Numbers alone do not say so: a producer that began anew may
-    /// have come as far again while nobody looked. Files do not change, new ones are added at the new end and old ones taken away
-    /// at the old end; so the oldest of a manifest that goes on was there before, unless all that was there is gone.
+    /// Whether this is a later manifest of the history that had these files. Numbers alone do not
+    /// say so: a producer that began anew may have come as far again while nobody looked. Files do
+    /// not change, new ones are added at the new end and old ones taken away at the old end; so the
+    /// oldest of a manifest that goes on was there before, unless all that was there is gone.
     pub(crate) fn continues(&self, known: &Files) -> bool {
         let now = self.files();
-        let is_known = |file: &String| known.get(file).is_some_and(|known| !known.is_disjoint(&now[file]));
+        let is_known = |file: &String| {
+            known
+                .get(file)
+                .is_some_and(|known| !known.is_disjoint(&now[file]))
+        };
         let oldest = self.published().map(|(age, ..)| age).min();
-        let is_oldest_known = self.published().any(|(age, file, _)| Some(age) == oldest && is_known(&file));
-        is_oldest_known && now.keys().all(|file| !known.contains_key(file) || is_known(file))
+        let is_oldest_known = self
+            .published()
+            .any(|(age, file, _)| Some(age) == oldest && is_known(&file));
+        is_oldest_known
+            && now
+                .keys()
+                .all(|file| !known.contains_key(file) || is_known(file))
     }
 
     /// The newest version there is; none in an empty feed.
     pub(crate) fn newest(&self) -> Option<u64> {
-        self.snapshots.iter().chain(&self.deltas).map(|published| published.sequence).max()
+        self.snapshots
+            .iter()
+            .chain(&self.deltas)
+            .map(|published| published.sequence)
+            .max()
     }
 
-    /// The way to the newest version: by deltas alone if they lead there, else from the newest snapshot.
+    /// The way to the newest version: by deltas alone if they lead there, else from the newest
+    /// snapshot.
     ///
     /// # Errors
     /// No way leads there; the reason says where it breaks off.
     pub(crate) fn route(&self, have: Option<u64>) -> Result<Route<'_>, String> {
-        let newest = self.newest().ok_or("it names neither snapshots nor deltas")?;
+        let newest = self
+            .newest()
+            .ok_or("it names neither snapshots nor deltas")?;
         if let Some(have) = have
             && have <= newest
             && let (deltas, end) = self.follow(have)
             && end == newest
         {
-            return Ok(Route { snapshot: None, deltas });
+            return Ok(Route {
+                snapshot: None,
+                deltas,
+            });
         }
-        let snapshot = self.snapshots.iter().max_by_key(|snapshot| snapshot.sequence).ok_or("it names no snapshot to begin with")?;
+        let snapshot = self
+            .snapshots
+            .iter()
+            .max_by_key(|snapshot| snapshot.sequence)
+            .ok_or("it names no snapshot to begin with")?;
         match self.follow(snapshot.sequence) {
-            (deltas, end) if end == newest => Ok(Route { snapshot: Some(snapshot), deltas }),
-            (_, end) => Err(format!("no delta leads on from {end}, and {newest} is the newest version")),
+            (deltas, end) if end == newest => Ok(Route {
+                snapshot: Some(snapshot),
+                deltas,
+            }),
+            (_, end) => Err(format!(
+                "no delta leads on from {end}, and {newest} is the newest version"
+            )),
         }
     }
 
-    /// The deltas that lead on from a version, and where they end. Each makes the number grow, so it does end.
+    /// The deltas that lead on from a version, and where they end. Each makes the number grow, so
+    /// it does end.
     fn follow(&self, from: u64) -> (Vec<&Published>, u64) {
         let mut by_start: BTreeMap<u64, &Published> = BTreeMap::new();
         for delta in &self.deltas {
@@ -165,7 +252,8 @@ impl Manifest {
                 *longest = delta;
             }
         }
-        let (mut deltas, mut end) = (Vec::new(), from);
+        let mut deltas = Vec::new();
+        let mut end = from;
         while let Some(delta) = by_start.get(&end) {
             deltas.push(*delta);
             end = delta.sequence;
@@ -174,10 +262,12 @@ impl Manifest {
     }
 }
 
-/// A file of the feed lies beside its manifest: neither elsewhere on the disk nor at another server.
+/// A file of the feed lies beside its manifest: neither elsewhere on the disk nor at another
+/// server.
 fn check_file_name(file: &str) -> Result<(), String> {
     let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.+=/~".contains(character);
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_.+=/~".contains(character);
     if file.len() <= 255 && file.split('/').all(is_part) && file.chars().all(is_plain) {
         return Ok(());
     }
@@ -199,9 +289,20 @@ pub(crate) struct Codes {
 pub(crate) struct Code {
     #[serde(alias = "id", deserialize_with = "text")]
     pub(crate) code: String,
-    #[serde(default, alias = "code_name", alias = "slug", skip_serializing_if = "Option::is_none", deserialize_with = "optional_text")]
+    #[serde(
+        default,
+        alias = "code_name",
+        alias = "slug",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_text"
+    )]
     pub(crate) codename: Option<String>,
-    #[serde(default, alias = "name", alias = "description", deserialize_with = "optional_text")]
+    #[serde(
+        default,
+        alias = "name",
+        alias = "description",
+        deserialize_with = "optional_text"
+    )]
     pub(crate) title: Option<String>,
 }
 
@@ -235,7 +336,9 @@ impl NumberOrText {
     fn number<E: de::Error>(self) -> Result<u64, E> {
         match self {
             Self::Number(number) => Ok(number),
-            Self::Text(text) => text.parse().map_err(|_| E::custom(format!("{text:?} is no number"))),
+            Self::Text(text) => text
+                .parse()
+                .map_err(|_| E::custom(format!("{text:?} is no number"))),
         }
     }
 
@@ -250,7 +353,9 @@ impl NumberOrText {
 fn version_1<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     match NumberOrText::deserialize(deserializer)?.number::<D::Error>()? {
         1 => Ok(()),
-        other => Err(de::Error::custom(format!("version {other} of the format; this program reads version 1"))),
+        other => Err(de::Error::custom(format!(
+            "version {other} of the format; this program reads version 1"
+        ))),
     }
 }
 
@@ -259,7 +364,9 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 }
 
 fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Option::<NumberOrText>::deserialize(deserializer)?.map(NumberOrText::number).transpose()
+    Option::<NumberOrText>::deserialize(deserializer)?
+        .map(NumberOrText::number)
+        .transpose()
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -271,9 +378,14 @@ fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
 }
 
 fn is_digest<E: de::Error>(text: String) -> Result<String, E> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(&text).to_ascii_lowercase();
+    let digits = text
+        .strip_prefix("sha256:")
+        .unwrap_or(&text)
+        .to_ascii_lowercase();
     let is_one = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    is_one.then_some(digits).ok_or_else(|| E::custom(format!("{text:?} is no SHA-256 in hexadecimal")))
+    is_one
+        .then_some(digits)
+        .ok_or_else(|| E::custom(format!("{text:?} is no SHA-256 in hexadecimal")))
 }
 
 fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -281,7 +393,9 @@ fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
 }
 
 fn optional_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Option::<String>::deserialize(deserializer)?.map(is_digest).transpose()
+    Option::<String>::deserialize(deserializer)?
+        .map(is_digest)
+        .transpose()
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Published>, D::Error> {
@@ -296,7 +410,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Publish
         Some(OneOrMany::Many(values)) => values,
         Some(OneOrMany::One(value)) => vec![value],
     };
-    values.into_iter().map(|value| serde_json::from_value(value).map_err(de::Error::custom)).collect()
+    values
+        .into_iter()
+        .map(|value| serde_json::from_value(value).map_err(de::Error::custom))
+        .collect()
 }
 
 fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CodesFile>, D::Error> {
@@ -306,8 +423,10 @@ fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CodesFile>
         Name(String),
         File(CodesFile),
     }
-    Ok(Option::<NameOrFile>::deserialize(deserializer)?.map(|codes| match codes {
-        NameOrFile::Name(file) => CodesFile { file, sha256: None },
-        NameOrFile::File(file) => file,
-    }))
+    Ok(
+        Option::<NameOrFile>::deserialize(deserializer)?.map(|codes| match codes {
+            NameOrFile::Name(file) => CodesFile { file, sha256: None },
+            NameOrFile::File(file) => file,
+        }),
+    )
 }

@@ -1,6 +1,7 @@
-//! NOTIFY (RFC 1996): a primary says that its zone changed. It is a hint and nothing more: what is done about it is the
-//! question for the SOA that would have been asked anyway, only sooner, and that one is signed. So a NOTIFY is believed
-//! from whoever sends it, signed or not; how often one may wake a feed is for the daemon to bound.
+//! NOTIFY (RFC 1996): a primary says that its zone changed. It is a hint and nothing more: what is
+//! done about it is the question for the SOA that would have been asked anyway, only sooner, and
+//! that one is signed. So a NOTIFY is believed from whoever sends it, signed or not; how often one
+//! may wake a feed is for the daemon to bound.
 
 use domain::{
     base::{
@@ -25,13 +26,21 @@ pub fn read_notify(packet: &[u8]) -> Option<Notify> {
     let message = Message::from_octets(packet).ok()?;
     let question = question_of(&message)?;
     let zone = question.qname().to_string().to_ascii_lowercase();
-    let soa = message.answer().ok()?.limit_to::<Soa<_>>().next().and_then(Result::ok);
-    let serial = soa.filter(|record| record.owner() == question.qname()).map(|record| record.data().serial().into_int());
+    let soa = message
+        .answer()
+        .ok()?
+        .limit_to::<Soa<_>>()
+        .next()
+        .and_then(Result::ok);
+    let serial = soa
+        .filter(|record| record.owner() == question.qname())
+        .map(|record| record.data().serial().into_int());
     Some(Notify { zone, serial })
 }
 
-/// What to answer to a NOTIFY: the same id and question with QR and AA. Of anything else than a NOTIFY the answer is empty
-/// and nothing should be sent, for an answer to whatever looks like a packet is of use to attackers only.
+/// What to answer to a NOTIFY: the same id and question with QR and AA. Of anything else than a
+/// NOTIFY the answer is empty and nothing should be sent, for an answer to whatever looks like a
+/// packet is of use to attackers only.
 #[must_use]
 pub fn answer_notify(packet: &[u8]) -> Vec<u8> {
     let reply = || {
@@ -54,7 +63,8 @@ pub fn answer_notify(packet: &[u8]) -> Vec<u8> {
 fn question_of<'a>(message: &Message<&'a [u8]>) -> Option<Question<ParsedName<&'a [u8]>>> {
     let header = message.header();
     let question = message.sole_question().ok()?;
-    (!header.qr() && header.opcode() == Opcode::NOTIFY && question.qtype() == Rtype::SOA).then_some(question)
+    (!header.qr() && header.opcode() == Opcode::NOTIFY && question.qtype() == Rtype::SOA)
+        .then_some(question)
 }
 
 #[cfg(test)]
@@ -77,13 +87,29 @@ mod tests {
         builder.push((&zone, Rtype::SOA)).unwrap();
         let mut builder = builder.answer();
         if let Some(serial) = serial {
-            let soa = Soa::new(&zone, &zone, Serial::from(serial), Ttl::ZERO, Ttl::ZERO, Ttl::ZERO, Ttl::ZERO);
+            let soa = Soa::new(
+                &zone,
+                &zone,
+                Serial::from(serial),
+                Ttl::ZERO,
+                Ttl::ZERO,
+                Ttl::ZERO,
+                Ttl::ZERO,
+            );
             builder.push((&zone, Class::IN, Ttl::ZERO, soa)).unwrap();
         }
         let mut builder = builder.additional();
         if signed {
-            let key = Key::new(Algorithm::Sha256, b"secret", "key".parse().unwrap(), None, None).unwrap();
-            ClientTransaction::request(std::sync::Arc::new(key), &mut builder, Time48::now()).unwrap();
+            let key = Key::new(
+                Algorithm::Sha256,
+                b"secret",
+                "key".parse().unwrap(),
+                None,
+                None,
+            )
+            .unwrap();
+            ClientTransaction::request(std::sync::Arc::new(key), &mut builder, Time48::now())
+                .unwrap();
         }
         builder.finish()
     }
@@ -91,9 +117,20 @@ mod tests {
     #[test]
     fn a_notify_says_which_zone_changed_and_to_which_serial() {
         for signed in [false, true] {
-            let expected = |serial| Some(Notify { zone: "rpz.example".into(), serial });
-            assert_eq!(read_notify(&notify("RPZ.example", Some(7), signed)), expected(Some(7)));
-            assert_eq!(read_notify(&notify("rpz.example.", None, signed)), expected(None));
+            let expected = |serial| {
+                Some(Notify {
+                    zone: "rpz.example".into(),
+                    serial,
+                })
+            };
+            assert_eq!(
+                read_notify(&notify("RPZ.example", Some(7), signed)),
+                expected(Some(7))
+            );
+            assert_eq!(
+                read_notify(&notify("rpz.example.", None, signed)),
+                expected(None)
+            );
         }
     }
 
@@ -104,12 +141,27 @@ mod tests {
         let answer = Message::from_slice(&octets).unwrap();
         let header = answer.header();
         assert_eq!(
-            (header.id(), header.qr(), header.aa(), header.opcode(), header.rcode()),
+            (
+                header.id(),
+                header.qr(),
+                header.aa(),
+                header.opcode(),
+                header.rcode()
+            ),
             (0x4242, true, true, Opcode::NOTIFY, Rcode::NOERROR)
         );
-        assert_eq!(answer.sole_question().unwrap(), Message::from_slice(&asked).unwrap().sole_question().unwrap());
+        assert_eq!(
+            answer.sole_question().unwrap(),
+            Message::from_slice(&asked)
+                .unwrap()
+                .sole_question()
+                .unwrap()
+        );
         let counts = answer.header_counts();
-        assert_eq!((counts.ancount(), counts.nscount(), counts.arcount()), (0, 0, 0));
+        assert_eq!(
+            (counts.ancount(), counts.nscount(), counts.arcount()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -120,8 +172,19 @@ mod tests {
             packet[place] = octet;
             packet
         };
-        let (answer, query, no_question, of_another_type) = (bent(2, 0xa4), bent(2, 0), bent(5, 0), bent(12 + 13 + 1, 1));
-        for packet in [&answer, &query, &no_question, &of_another_type, &good[..11].to_vec(), &good[..20].to_vec(), &Vec::new()] {
+        let answer = bent(2, 0xa4);
+        let query = bent(2, 0);
+        let no_question = bent(5, 0);
+        let of_another_type = bent(12 + 13 + 1, 1);
+        for packet in [
+            &answer,
+            &query,
+            &no_question,
+            &of_another_type,
+            &good[..11].to_vec(),
+            &good[..20].to_vec(),
+            &Vec::new(),
+        ] {
             assert_eq!(read_notify(packet), None, "{packet:?}");
             assert!(answer_notify(packet).is_empty(), "{packet:?}");
         }

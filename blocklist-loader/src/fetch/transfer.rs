@@ -1,5 +1,5 @@
-//! A secondary for one response policy zone: asks a primary for the SOA, then for what changed (IXFR, RFC 1995), and for
-//! everything (AXFR, RFC 5936) where there is no other way.
+//! A secondary for one response policy zone: asks a primary for the SOA, then for what changed
+//! (IXFR, RFC 1995), and for everything (AXFR, RFC 5936) where there is no other way.
 //!
 //! ```text
 //! SOA ── same serial ─────────────────────────────────────────── Unchanged
@@ -10,16 +10,18 @@
 //!                                                                    └──────── more ─────────────────────── Replaced
 //! ```
 //!
-//! Nothing reaches the spool before the last message of a transfer was there and verified. A primary that is behind us is
-//! not followed back: serials only grow (RFC 1982), and one of several primaries may simply be late. Whoever must begin
-//! anew after a provider reset its serial deletes the spool.
+//! Nothing reaches the spool before the last message of a transfer was there and verified. A
+//! primary that is behind us is not followed back: serials only grow (RFC 1982), and one of several
+//! primaries may simply be late. Whoever must begin anew after a provider reset its serial deletes
+//! the spool.
 //!
-//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as over UDP it would be.
-//! From a primary that begins so and goes on (PowerDNS does, and BIND with `transfer-format one-answer`) the zone comes by
-//! the AXFR that is asked next.
+//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as
+//! over UDP it would be. From a primary that begins so and goes on (PowerDNS does, and BIND with
+//! `transfer-format one-answer`) the zone comes by the AXFR that is asked next.
 //!
-//! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name on a list of yesterday
-//! is worth more than no list, and security lists must not fail open. The feed's age is what raises the alarm.
+//! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name
+//! on a list of yesterday is worth more than no list, and security lists must not fail open. The
+//! feed's age is what raises the alarm.
 
 mod answer;
 mod compare;
@@ -56,10 +58,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-/// How many octets of changed rows wait in memory for the end of their transfer: half a million rules. Beyond it everything
-/// is fetched instead, which goes to the disk as it comes.
+/// How many octets of changed rows wait in memory for the end of their transfer: half a million
+/// rules. Beyond it everything is fetched instead, which goes to the disk as it comes.
 const CHANGES_OCTETS_MAX: u64 = 32 << 20;
-/// How old the time of the last success in the spool may be: not every question that finds nothing new is worth a write.
+/// How old the time of the last success in the spool may be: not every question that finds nothing
+/// new is worth a write.
 const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
 
 /// What is remembered with the content.
@@ -94,14 +97,26 @@ impl Transfer {
     pub fn new(settings: Settings, folder: &Path) -> Result<Self, FetchError> {
         let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
         // Content of another zone is nothing to build on, nor to compare with.
-        let state = spool.state::<State>().filter(|state| state.zone == settings.zone.to_string());
-        Ok(Self { settings, folder: folder.to_owned(), spool, state, preferred: 0, has_failed: false, key: None })
+        let state = spool
+            .state::<State>()
+            .filter(|state| state.zone == settings.zone.to_string());
+        Ok(Self {
+            settings,
+            folder: folder.to_owned(),
+            spool,
+            state,
+            preferred: 0,
+            has_failed: false,
+            key: None,
+        })
     }
 
-    /// Asks the primaries, the one that answered last time first, until one of them answers as it should.
+    /// Asks the primaries, the one that answered last time first, until one of them answers as it
+    /// should.
     ///
     /// # Errors
-    /// What the first of them did wrong; the details name them all. The spool holds what it held before.
+    /// What the first of them did wrong; the details name them all. The spool holds what it held
+    /// before.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         self.key = self.settings.key()?;
         let bounds = Bounds {
@@ -122,7 +137,10 @@ impl Transfer {
                 Err(error) => {
                     let detail = format!("{primary}: {}", error.detail);
                     failure = Some(match failure {
-                        Some(first) => FetchError { detail: format!("{}; {detail}", first.detail), ..first },
+                        Some(first) => FetchError {
+                            detail: format!("{}; {detail}", first.detail),
+                            ..first
+                        },
                         None => FetchError { detail, ..error },
                     });
                 }
@@ -132,19 +150,32 @@ impl Transfer {
         Err(failure.expect("a source names at least one primary"))
     }
 
-    /// How long to wait before the next fetch: what the definition says, or else the zone's refresh, or its retry after a
-    /// failure.
+    /// How long to wait before the next fetch: what the definition says, or else the zone's
+    /// refresh, or its retry after a failure.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        let zone = self.state.as_ref().map(|State { timers, .. }| if self.has_failed { timers.retry } else { timers.refresh });
-        let interval = self.settings.interval.or(zone.map(|seconds| Duration::from_secs(seconds.into()))).unwrap_or(FIRST_RETRY);
+        let zone = self.state.as_ref().map(|State { timers, .. }| {
+            if self.has_failed {
+                timers.retry
+            } else {
+                timers.refresh
+            }
+        });
+        let interval = self
+            .settings
+            .interval
+            .or(zone.map(|seconds| Duration::from_secs(seconds.into())))
+            .unwrap_or(FIRST_RETRY);
         interval.clamp(INTERVAL_MIN, INTERVAL_MAX)
     }
 
-    /// When a primary last confirmed what the spool holds, give or take a minute; none before the first transfer.
+    /// When a primary last confirmed what the spool holds, give or take a minute; none before the
+    /// first transfer.
     #[must_use]
     pub fn last_success(&self) -> Option<SystemTime> {
-        self.state.as_ref().map(|state| UNIX_EPOCH + Duration::from_secs(state.last_success_s))
+        self.state
+            .as_ref()
+            .map(|state| UNIX_EPOCH + Duration::from_secs(state.last_success_s))
     }
 
     /// The version that the spool holds.
@@ -177,12 +208,21 @@ impl Transfer {
             match Serial::from(theirs.serial).partial_cmp(&Serial::from(have)) {
                 Some(Ordering::Equal) => return self.confirm(theirs),
                 Some(Ordering::Greater) => {}
-                _ => return Err(fault(Gate::Sequence, format!("it has serial {}, which is before our {have}", theirs.serial))),
+                _ => {
+                    return Err(fault(
+                        Gate::Sequence,
+                        format!(
+                            "it has serial {}, which is before our {have}",
+                            theirs.serial
+                        ),
+                    ));
+                }
             }
             match self.transfer(primary, Asked::Ixfr(have), bounds).await {
                 Ok(Some(fetched)) => return Ok(fetched),
                 Ok(None) => {}
-                // A difference that makes no sense, or is larger than the zone may be, is one more reason to ask for everything.
+                // A difference that makes no sense, or is larger than the zone may be, is one more
+                // reason to ask for everything.
                 Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence | Gate::Size) => {}
                 Err(error) => return Err(error),
             }
@@ -198,15 +238,39 @@ impl Transfer {
         first_soa(&message, &self.settings.zone)
     }
 
-    async fn ask(&self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Conversation, FetchError> {
-        Conversation::open(primary, &self.settings.zone, self.key.as_ref(), asked, bounds).await
+    async fn ask(
+        &self,
+        primary: &str,
+        asked: Asked,
+        bounds: Bounds,
+    ) -> Result<Conversation, FetchError> {
+        Conversation::open(
+            primary,
+            &self.settings.zone,
+            self.key.as_ref(),
+            asked,
+            bounds,
+        )
+        .await
     }
 
-    /// One transfer into the spool; none where this primary does not give the differences that were asked for.
-    async fn transfer(&mut self, primary: &str, asked: Asked, bounds: Bounds) -> Result<Option<Fetched>, FetchError> {
+    /// One transfer into the spool; none where this primary does not give the differences that were
+    /// asked for.
+    async fn transfer(
+        &mut self,
+        primary: &str,
+        asked: Asked,
+        bounds: Bounds,
+    ) -> Result<Option<Fetched>, FetchError> {
         let mut conversation = self.ask(primary, asked, bounds).await?;
         let mut answer = Answer::new(&self.settings.zone, asked);
-        let mut intake = Intake { spool: &self.spool, octets: bounds.octets, whole: None, changes: BTreeMap::new(), changes_octets: 0 };
+        let mut intake = Intake {
+            spool: &self.spool,
+            octets: bounds.octets,
+            whole: None,
+            changes: BTreeMap::new(),
+            changes_octets: 0,
+        };
         let end = loop {
             let message = match conversation.message().await {
                 Err(_) if asked != Asked::Axfr && conversation.is_refused() => return Ok(None),
@@ -221,7 +285,9 @@ impl Transfer {
         match (end, whole) {
             (End::Whole(timers), Some(writer)) => self.replace(writer, timers).await.map(Some),
             (End::Difference(timers), None) => self.append(changes, timers).await.map(Some),
-            (End::SoaAlone(timers), None) if Asked::Ixfr(timers.serial) == asked => self.confirm(timers).map(Some),
+            (End::SoaAlone(timers), None) if Asked::Ixfr(timers.serial) == asked => {
+                self.confirm(timers).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -229,40 +295,74 @@ impl Transfer {
     /// A primary has what we have.
     fn confirm(&mut self, timers: Timers) -> Result<Fetched, FetchError> {
         let state = self.state_of(timers);
-        let is_worth_a_write =
-            self.state.as_ref().is_none_or(|known| state.last_success_s.abs_diff(known.last_success_s) > LAST_SUCCESS_BEHIND_MAX_S);
+        let is_worth_a_write = self.state.as_ref().is_none_or(|known| {
+            state.last_success_s.abs_diff(known.last_success_s) > LAST_SUCCESS_BEHIND_MAX_S
+        });
         if is_worth_a_write {
-            self.spool.set_state(&state).map_err(disk("remembering the last success"))?;
+            self.spool
+                .set_state(&state)
+                .map_err(disk("remembering the last success"))?;
             self.state = Some(state);
         }
         Ok(Fetched::Unchanged)
     }
 
     async fn append(&mut self, changes: Changes, timers: Timers) -> Result<Fetched, FetchError> {
-        let from = self.state.as_ref().map(|state| state.timers.serial.to_string()).unwrap_or_default();
-        let (state, spool) = (self.state_of(timers), self.spool.clone());
-        let rows: Vec<RowChange> = changes.into_iter().filter_map(|(row, change)| change.net(row)).collect();
+        let from = self
+            .state
+            .as_ref()
+            .map(|state| state.timers.serial.to_string())
+            .unwrap_or_default();
+        let state = self.state_of(timers);
+        let spool = self.spool.clone();
+        let rows: Vec<RowChange> = changes
+            .into_iter()
+            .filter_map(|(row, change)| change.net(row))
+            .collect();
         let (state, rows) = off_the_runtime(move || {
-            if rows.is_empty() { spool.set_state(&state) } else { spool.append(&rows, &state) }
-                .map_err(disk("appending to the spool"))
-                .map(|()| (state, rows))
+            if rows.is_empty() {
+                spool.set_state(&state)
+            } else {
+                spool.append(&rows, &state)
+            }
+            .map_err(disk("appending to the spool"))
+            .map(|()| (state, rows))
         })
         .await?;
         self.state = Some(state);
-        Ok(Fetched::Changed { from, version: timers.serial.to_string(), rows })
+        Ok(Fetched::Changed {
+            from,
+            version: timers.serial.to_string(),
+            rows,
+        })
     }
 
-    async fn replace(&mut self, mut writer: SnapshotWriter, timers: Timers) -> Result<Fetched, FetchError> {
+    async fn replace(
+        &mut self,
+        mut writer: SnapshotWriter,
+        timers: Timers,
+    ) -> Result<Fetched, FetchError> {
         let before = self.state.as_ref().map(|state| state.timers.serial);
-        if before.is_some_and(|before| Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)) {
-            return Err(fault(Gate::Sequence, format!("the transfer brought serial {}, which is not after ours", timers.serial)));
+        if before.is_some_and(|before| {
+            Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)
+        }) {
+            return Err(fault(
+                Gate::Sequence,
+                format!(
+                    "the transfer brought serial {}, which is not after ours",
+                    timers.serial
+                ),
+            ));
         }
-        let (state, content) = (self.state_of(timers), content_of(&self.folder));
+        let state = self.state_of(timers);
+        let content = content_of(&self.folder);
         let (state, rows) = off_the_runtime(move || {
             let rows = match before {
-                Some(_) => {
-                    compare::difference(&content, writer.written().map_err(disk("reading the transfer"))?).map_err(disk("comparing"))?
-                }
+                Some(_) => compare::difference(
+                    &content,
+                    writer.written().map_err(disk("reading the transfer"))?,
+                )
+                .map_err(disk("comparing"))?,
                 None => None,
             };
             writer.commit(&state).map_err(disk("replacing the spool"))?;
@@ -272,14 +372,25 @@ impl Transfer {
         self.state = Some(state);
         let version = timers.serial.to_string();
         Ok(match (before, rows) {
-            (Some(before), Some(rows)) => Fetched::Changed { from: before.to_string(), version, rows },
+            (Some(before), Some(rows)) => Fetched::Changed {
+                from: before.to_string(),
+                version,
+                rows,
+            },
             _ => Fetched::Replaced { version },
         })
     }
 
     fn state_of(&self, timers: Timers) -> State {
-        let last_success_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        State { zone: self.zone(), timers, last_success_s }
+        let last_success_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        State {
+            zone: self.zone(),
+            timers,
+            last_success_s,
+        }
     }
 }
 
@@ -296,14 +407,18 @@ struct Change {
 impl Change {
     /// What is left of it: a row that came and went, or went and came back, did not change.
     fn net(self, row: Vec<u8>) -> Option<RowChange> {
-        (self.first_added == self.last_added).then_some(RowChange { added: self.last_added, row })
+        (self.first_added == self.last_added).then_some(RowChange {
+            added: self.last_added,
+            row,
+        })
     }
 }
 
 /// Where the rows of a transfer wait for its end.
 struct Intake<'a> {
     spool: &'a Spool,
-    /// How many octets of rows may still come: names that are compressed in a message are not in a row.
+    /// How many octets of rows may still come: names that are compressed in a message are not in a
+    /// row.
     octets: u64,
     whole: Option<SnapshotWriter>,
     changes: Changes,
@@ -314,22 +429,37 @@ impl Intake<'_> {
     fn take(&mut self, event: Event<'_>) -> Result<(), FetchError> {
         let (row, added) = match event {
             Event::Whole => {
-                self.whole = Some(self.spool.snapshot().map_err(disk("beginning a snapshot"))?);
+                self.whole = Some(
+                    self.spool
+                        .snapshot()
+                        .map_err(disk("beginning a snapshot"))?,
+                );
                 return Ok(());
             }
             Event::Add(row) => (row, true),
             Event::Remove(row) => (row, false),
         };
         let left = self.octets.checked_sub(row.len() as u64);
-        self.octets = left.ok_or_else(|| fault(Gate::Size, "the rows of the transfer are larger than size_max_mib"))?;
+        self.octets = left.ok_or_else(|| {
+            fault(
+                Gate::Size,
+                "the rows of the transfer are larger than size_max_mib",
+            )
+        })?;
         match &mut self.whole {
             Some(writer) => writer.row(row).map_err(disk("writing the transfer")),
             None => {
                 self.changes_octets += row.len() as u64;
                 if self.changes_octets > CHANGES_OCTETS_MAX {
-                    return Err(fault(Gate::Size, "what changed is too much to be taken row by row"));
+                    return Err(fault(
+                        Gate::Size,
+                        "what changed is too much to be taken row by row",
+                    ));
                 }
-                let change = self.changes.entry(row.to_vec()).or_insert(Change { first_added: added, last_added: added });
+                let change = self.changes.entry(row.to_vec()).or_insert(Change {
+                    first_added: added,
+                    last_added: added,
+                });
                 change.last_added = added;
                 Ok(())
             }
@@ -338,8 +468,12 @@ impl Intake<'_> {
 }
 
 /// Work that reads and writes whole files must not hold up what else runs beside it.
-async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T, FetchError> + Send + 'static) -> Result<T, FetchError> {
-    spawn_blocking(work).await.map_err(|error| FetchError::because(Gate::Disk, "the work on the spool ended early", error))?
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    spawn_blocking(work).await.map_err(|error| {
+        FetchError::because(Gate::Disk, "the work on the spool ended early", error)
+    })?
 }
 
 fn fault(gate: Gate, detail: impl Into<String>) -> FetchError {

@@ -1,4 +1,5 @@
-//! Promises of the gates, on both ways to the lists: a build of all rows, and a delta of those that changed.
+//! Promises of the gates, on both ways to the lists: a build of all rows, and a delta of those that
+//! changed.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,7 +16,10 @@ use crate::{
 };
 
 /// The two formats whose rows change one by one, and what lists everything below a name in each.
-const KINDS: [(Format, &str, &str); 2] = [(Format::CategoryFeed, "", "\t1"), (Format::Rpz, "*.", "\tCNAME\t.")];
+const KINDS: [(Format, &str, &str); 2] = [
+    (Format::CategoryFeed, "", "\t1"),
+    (Format::Rpz, "*.", "\tCNAME\t."),
+];
 
 /// A feed with a first version that is live.
 struct House {
@@ -25,12 +29,26 @@ struct House {
 }
 
 impl House {
-    fn new(kind: (Format, &'static str, &'static str), first: &[String], define: fn(&mut Feed)) -> Self {
-        let mut feed = if kind.0 == Format::Rpz { World::zone("gambling") } else { World::codes(&[("1", "gambling"), ("2", "ads")]) };
+    fn new(
+        kind: (Format, &'static str, &'static str),
+        first: &[String],
+        define: fn(&mut Feed),
+    ) -> Self {
+        let mut feed = if kind.0 == Format::Rpz {
+            World::zone("gambling")
+        } else {
+            World::codes(&[("1", "gambling"), ("2", "ads")])
+        };
         define(&mut feed);
         let mut world = World::of([feed]);
         world.plan.own_names = vec![Name::parse("www.own.example").unwrap()];
-        world.publish(0, 1, first.iter().map(|name| format!("{}{name}{}", kind.1, kind.2)));
+        world.publish(
+            0,
+            1,
+            first
+                .iter()
+                .map(|name| format!("{}{name}{}", kind.1, kind.2)),
+        );
         let (built, live) = world.build(None);
         assert!(built.refused.is_empty(), "{:?}", built.refused);
         Self { world, kind, live }
@@ -41,7 +59,11 @@ impl House {
         let row = |name: &String| {
             let (sign, name) = name.split_at(1);
             let is_key = sign == "-" && self.kind.0 == Format::CategoryFeed;
-            format!("{sign}{}{name}{}", self.kind.1, if is_key { "" } else { self.kind.2 })
+            format!(
+                "{sign}{}{name}{}",
+                self.kind.1,
+                if is_key { "" } else { self.kind.2 }
+            )
         };
         let rows: Vec<String> = names.iter().map(row).collect();
         changes(&rows.iter().map(String::as_str).collect::<Vec<_>>())
@@ -55,8 +77,15 @@ impl House {
     fn kept(&self) -> Option<(String, Vec<String>)> {
         let mut told = Vec::new();
         let version = review::changes(self.directory(), &self.world.plan.feeds[0].name, |change| {
-            let category = change.category.map(|category| format!("{category} ")).unwrap_or_default();
-            told.push(format!("{}{category}{}", if change.blocked { '+' } else { '-' }, change.name));
+            let category = change
+                .category
+                .map(|category| format!("{category} "))
+                .unwrap_or_default();
+            told.push(format!(
+                "{}{category}{}",
+                if change.blocked { '+' } else { '-' },
+                change.name
+            ));
         });
         told.sort();
         Some((version.unwrap()?, told))
@@ -64,10 +93,17 @@ impl House {
 
     /// The rows of the version that is kept.
     fn kept_rows(&self) -> String {
-        let folder = crate::spool::folder_of(self.directory(), &self.world.plan.feeds[0].name).join("refused/content");
-        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let folder = crate::spool::folder_of(self.directory(), &self.world.plan.feeds[0].name)
+            .join("refused/content");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.sort();
-        files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+        files
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect()
     }
 
     /// What changed is published, and proposed as a delta.
@@ -87,14 +123,17 @@ fn summary(lists: &Blocklist) -> &FeedSummary {
 }
 
 fn names(count: usize, sign: &str) -> Vec<String> {
-    (0..count).map(|number| format!("{sign}n{number}.example")).collect()
+    (0..count)
+        .map(|number| format!("{sign}n{number}.example"))
+        .collect()
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A version that differs so from the first one is stopped by this gate, whichever way it comes, and by nothing once it is approved.
+/// A version that differs so from the first one is stopped by this gate, whichever way it comes,
+/// and by nothing once it is approved.
 #[track_caller]
 fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)) {
     for kind in KINDS {
@@ -102,38 +141,89 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         let mut house = House::new(kind, first, define);
         let rows = house.rows(differs);
         let before = said(&house.live);
-        let Err(ChangeError::Stopped(stop, proposal)) = house.propose(&rows) else { panic!("{gate}: the rows passed") };
-        assert_eq!((stop.gate, stop.gate.may_be_approved()), (gate, true), "{stop}");
-        review::keep_changes(house.directory(), &house.world.plan.feeds[0], "2", &proposal.changes).unwrap();
+        let Err(ChangeError::Stopped(stop, proposal)) = house.propose(&rows) else {
+            panic!("{gate}: the rows passed")
+        };
+        assert_eq!(
+            (stop.gate, stop.gate.may_be_approved()),
+            (gate, true),
+            "{stop}"
+        );
+        review::keep_changes(
+            house.directory(),
+            &house.world.plan.feeds[0],
+            "2",
+            &proposal.changes,
+        )
+        .unwrap();
         let by_rows = house.kept().unwrap();
         let entries = proposal.entries;
         // A build reads all of it, with the same result.
-        let folder = crate::spool::folder_of(house.directory(), &house.world.plan.feeds[0].name).join("refused");
+        let folder = crate::spool::folder_of(house.directory(), &house.world.plan.feeds[0].name)
+            .join("refused");
         std::fs::remove_dir_all(folder).unwrap();
         let refused = house.world.unchanged(&house.live);
-        assert_eq!((refused[0].gate, refused[0].version.as_str(), refused[0].entries), (gate, "2", entries), "{refused:?}");
+        assert_eq!(
+            (
+                refused[0].gate,
+                refused[0].version.as_str(),
+                refused[0].entries
+            ),
+            (gate, "2", entries),
+            "{refused:?}"
+        );
         let carried = Arc::clone(&house.live);
-        // Of names that only own ones are excepted from, and of those that a suffix narrows, both ways tell the same.
+        // Of names that only own ones are excepted from, and of those that a suffix narrows, both
+        // ways tell the same.
         assert_eq!(house.kept().unwrap(), by_rows, "{gate}");
         for RowChange { row, .. } in &rows {
-            assert!(house.kept_rows().contains(std::str::from_utf8(row).unwrap()));
+            assert!(
+                house
+                    .kept_rows()
+                    .contains(std::str::from_utf8(row).unwrap())
+            );
         }
         // It is not looked at again, until somebody lets through exactly this version.
-        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Nothing);
-        house.world.plan.approved = [(house.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
-        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Nothing);
+        assert_eq!(
+            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::Need::Nothing
+        );
+        house.world.plan.approved =
+            [(house.world.plan.feeds[0].name.clone(), "3".to_owned())].into();
+        assert_eq!(
+            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::Need::Nothing
+        );
         house.world.plan.force = true;
         let (built, goes_on) = house.world.build(Some(&carried));
         assert_eq!(built.refused[0].gate, gate, "another version was approved");
-        assert_eq!((said(&goes_on), summary(&goes_on).version.as_str()), (before, "1"), "{gate}: what was live goes on");
+        assert_eq!(
+            (said(&goes_on), summary(&goes_on).version.as_str()),
+            (before, "1"),
+            "{gate}: what was live goes on"
+        );
         house.world.plan.force = false;
-        house.world.plan.approved = [(house.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
-        assert_eq!(crate::needs_building(&house.world.plan, Some(carried.header())), crate::Need::Content);
+        house.world.plan.approved =
+            [(house.world.plan.feeds[0].name.clone(), "2".to_owned())].into();
+        assert_eq!(
+            crate::needs_building(&house.world.plan, Some(carried.header())),
+            crate::Need::Content
+        );
         let (built, approved) = house.world.build(Some(&carried));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
-        assert_eq!((summary(&approved).version.as_str(), &summary(&approved).refused), ("2", &None));
+        assert_eq!(
+            (
+                summary(&approved).version.as_str(),
+                &summary(&approved).refused
+            ),
+            ("2", &None)
+        );
         // It says what the rows would have said.
-        assert_eq!(said(&house.world.apply(&house.live, proposal.delta)), said(&approved), "{gate}");
+        assert_eq!(
+            said(&house.world.apply(&house.live, proposal.delta)),
+            said(&approved),
+            "{gate}"
+        );
         assert!(!house.covers(&approved, "www.own.example"));
     }
 }
@@ -148,21 +238,30 @@ fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
         let (built, built_lists) = house.world.build(Some(&house.live));
         assert!(built.refused.is_empty(), "{:?}", built.refused);
         assert_eq!(said(&changed), said(&built_lists));
-        assert_eq!((summary(&changed).version.as_str(), summary(&changed).generation), ("2", changed.generation()));
+        assert_eq!(
+            (
+                summary(&changed).version.as_str(),
+                summary(&changed).generation
+            ),
+            ("2", changed.generation())
+        );
         assert_eq!(house.kept(), None);
     }
 }
 
 #[test]
 fn a_version_that_says_nothing_is_stopped_unless_its_feed_may_be_empty() {
-    let (first, all) = (owned(&["a.example", "b.example"]), owned(&["-a.example", "-b.example"]));
+    let first = owned(&["a.example", "b.example"]);
+    let all = owned(&["-a.example", "-b.example"]);
     stops(Gate::Empty, &first, &all, |_| ());
     passes(&first, &all, |feed| feed.allow_empty = true);
 }
 
 #[test]
 fn a_version_with_many_bad_rows_is_stopped() {
-    let bad: Vec<String> = (0..6).map(|number| format!("+bad..{number}.example")).collect();
+    let bad: Vec<String> = (0..6)
+        .map(|number| format!("+bad..{number}.example"))
+        .collect();
     stops(Gate::BadRows, &names(10, ""), &bad, |_| ());
     passes(&names(10, ""), &bad[..4], |_| ());
 }
@@ -171,9 +270,13 @@ fn a_version_with_many_bad_rows_is_stopped() {
 fn a_version_that_shrinks_or_grows_beyond_its_bound_is_stopped() {
     stops(Gate::Shrink, &names(20, ""), &names(7, "-"), |_| ());
     passes(&names(20, ""), &names(6, "-"), |_| ());
-    passes(&names(20, ""), &names(19, "-"), |feed| feed.max_shrink_percent = 0);
+    passes(&names(20, ""), &names(19, "-"), |feed| {
+        feed.max_shrink_percent = 0
+    });
     passes(&names(9, ""), &names(8, "-"), |_| ());
-    let more: Vec<String> = (100..302).map(|number| format!("+n{number}.example")).collect();
+    let more: Vec<String> = (100..302)
+        .map(|number| format!("+n{number}.example"))
+        .collect();
     stops(Gate::Growth, &names(100, ""), &more, |_| ());
     passes(&names(100, ""), &more[..200], |_| ());
     passes(&names(100, ""), &more, |feed| feed.max_growth_percent = 0);
@@ -188,79 +291,193 @@ fn a_version_that_lacks_or_holds_a_wrong_canary_is_stopped() {
     };
     let first = owned(&["keep.example", "a.example"]);
     stops(Gate::Canary, &first, &owned(&["-keep.example"]), canaries);
-    stops(Gate::Canary, &first, &owned(&["+good.example", "+c.example"]), canaries);
-    passes(&first, &owned(&["-a.example", "+c.example", "+www.keep.example", "+x.good.example"]), canaries);
+    stops(
+        Gate::Canary,
+        &first,
+        &owned(&["+good.example", "+c.example"]),
+        canaries,
+    );
+    passes(
+        &first,
+        &owned(&[
+            "-a.example",
+            "+c.example",
+            "+www.keep.example",
+            "+x.good.example",
+        ]),
+        canaries,
+    );
 }
 
 #[test]
 fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
-    stops(Gate::PublicSuffix, &owned(&["a.example"]), &owned(&["+co.uk"]), |_| ());
-    passes(&owned(&["a.example"]), &owned(&["+github.io", "+x.co.uk"]), |_| ());
-    passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| feed.force_public_suffixes = true);
+    stops(
+        Gate::PublicSuffix,
+        &owned(&["a.example"]),
+        &owned(&["+co.uk"]),
+        |_| (),
+    );
+    passes(
+        &owned(&["a.example"]),
+        &owned(&["+github.io", "+x.co.uk"]),
+        |_| (),
+    );
+    passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| {
+        feed.force_public_suffixes = true
+    });
     // A first reading shows what kind of list it is.
-    passes(&owned(&["a.example", "co.uk"]), &owned(&["+b.example"]), |_| ());
-    passes(&owned(&["a.example", "co.uk"]), &owned(&["-co.uk", "+com.au"]), |_| ());
-    stops(Gate::PublicSuffix, &owned(&["a.example", "co.uk"]), &owned(&["+com.au"]), |_| ());
+    passes(
+        &owned(&["a.example", "co.uk"]),
+        &owned(&["+b.example"]),
+        |_| (),
+    );
+    passes(
+        &owned(&["a.example", "co.uk"]),
+        &owned(&["-co.uk", "+com.au"]),
+        |_| (),
+    );
+    stops(
+        Gate::PublicSuffix,
+        &owned(&["a.example", "co.uk"]),
+        &owned(&["+com.au"]),
+        |_| (),
+    );
 }
 
 #[test]
 fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
-    stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+own.example"]), |_| ());
+    stops(
+        Gate::OwnNames,
+        &owned(&["a.example"]),
+        &owned(&["+own.example"]),
+        |_| (),
+    );
     // Certificates are checked at names that nobody has to configure.
-    stops(Gate::OwnNames, &owned(&["a.example"]), &owned(&["+o.lencr.org", "+lencr.org"]), |_| ());
+    stops(
+        Gate::OwnNames,
+        &owned(&["a.example"]),
+        &owned(&["+o.lencr.org", "+lencr.org"]),
+        |_| (),
+    );
     for kind in KINDS {
         let house = House::new(kind, &owned(&["own.example"]), |_| ());
-        assert!(!house.covers(&house.live, "www.own.example") && !house.covers(&house.live, "x.www.own.example"));
+        assert!(
+            !house.covers(&house.live, "www.own.example")
+                && !house.covers(&house.live, "x.www.own.example")
+        );
         assert!(house.covers(&house.live, "other.own.example"));
         assert_eq!(summary(&house.live).report.own_names, 1);
         // It was there before, so it stops nothing; when it goes, so does its exception.
-        let changed = house.world.change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
+        let changed = house
+            .world
+            .change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
         assert!(!house.covers(&changed, "www.own.example"));
-        let changed = house.world.change(&changed, 0, 3, &house.rows(&owned(&["-own.example"])));
-        let expected = if kind.0 == Format::Rpz { "descendants deny nxdomain" } else { "subtree deny policy" };
-        assert_eq!(said(&changed), [("example.b".to_owned(), vec![format!("{} gambling {expected} 0", summary(&changed).name)])].into());
+        let changed = house
+            .world
+            .change(&changed, 0, 3, &house.rows(&owned(&["-own.example"])));
+        let expected = if kind.0 == Format::Rpz {
+            "descendants deny nxdomain"
+        } else {
+            "subtree deny policy"
+        };
+        assert_eq!(
+            said(&changed),
+            [(
+                "example.b".to_owned(),
+                vec![format!("{} gambling {expected} 0", summary(&changed).name)]
+            )]
+            .into()
+        );
     }
 }
 
-/// What a sentry says of the own name `own.example`, of which a feed says this. Claims come in both orders.
+/// What a sentry says of the own name `own.example`, of which a feed says this. Claims come in both
+/// orders.
 fn denies(claims: &[(&str, Claim)]) -> bool {
-    let (feed, own) = (World::codes(&[("1", "gambling")]), [Name::parse("own.example").unwrap()]);
+    let feed = World::codes(&[("1", "gambling")]);
+    let own = [Name::parse("own.example").unwrap()];
     let said = |claims: &mut dyn Iterator<Item = &(&str, Claim)>| {
         let mut sentry = Sentry::new(&feed, &own);
         for (name, claim) in claims {
             let name = Name::parse(name).unwrap();
-            sentry.hear(&Said { name: name.borrow(), path: None, category: 0, claim: *claim, records: None });
+            sentry.hear(&Said {
+                name: name.borrow(),
+                path: None,
+                category: 0,
+                claim: *claim,
+                records: None,
+            });
         }
         !sentry.own_names_denied().is_empty()
     };
-    let (forwards, backwards) = (said(&mut claims.iter()), said(&mut claims.iter().rev()));
+    let forwards = said(&mut claims.iter());
+    let backwards = said(&mut claims.iter().rev());
     assert_eq!(forwards, backwards, "the order of rows means nothing");
     forwards
 }
 
 #[test]
 fn a_name_that_is_both_denied_and_allowed_is_judged_as_lists_judge_it() {
-    let (deny, allow) = (Claim::deny(Scope::Subtree), Claim::allow(Scope::Subtree));
-    let (important_deny, important_allow) = (Claim { important: true, ..deny }, Claim { important: true, ..allow });
+    let deny = Claim::deny(Scope::Subtree);
+    let allow = Claim::allow(Scope::Subtree);
+    let important_deny = Claim {
+        important: true,
+        ..deny
+    };
+    let important_allow = Claim {
+        important: true,
+        ..allow
+    };
     assert!(denies(&[("own.example", deny)]));
-    assert!(!denies(&[("own.example", deny), ("own.example", allow)]), "of one depth, an exception speaks");
-    assert!(!denies(&[("example", deny), ("own.example", allow)]), "the deeper one speaks");
+    assert!(
+        !denies(&[("own.example", deny), ("own.example", allow)]),
+        "of one depth, an exception speaks"
+    );
+    assert!(
+        !denies(&[("example", deny), ("own.example", allow)]),
+        "the deeper one speaks"
+    );
     assert!(denies(&[("example", allow), ("own.example", deny)]));
-    assert!(denies(&[("own.example", important_deny), ("own.example", allow)]), "importance comes first");
-    assert!(denies(&[("example", important_deny), ("own.example", allow)]));
-    assert!(!denies(&[("own.example", important_deny), ("own.example", important_allow)]));
-    assert!(!denies(&[("own.example", Claim { scope: Scope::Descendants, ..deny })]), "what is below it is another name");
+    assert!(
+        denies(&[("own.example", important_deny), ("own.example", allow)]),
+        "importance comes first"
+    );
+    assert!(denies(&[
+        ("example", important_deny),
+        ("own.example", allow)
+    ]));
+    assert!(!denies(&[
+        ("own.example", important_deny),
+        ("own.example", important_allow)
+    ]));
+    assert!(
+        !denies(&[(
+            "own.example",
+            Claim {
+                scope: Scope::Descendants,
+                ..deny
+            }
+        )]),
+        "what is below it is another name"
+    );
 }
 
 #[test]
 fn a_feed_of_names_that_are_never_blocked_may_list_the_operators_own() {
-    let feed = Feed { tier: Tier::NeverBlock, ..Feed::new("codes", "http://127.0.0.1/feed/", Format::CategoryFeed) };
+    let feed = Feed {
+        tier: Tier::NeverBlock,
+        ..Feed::new("codes", "http://127.0.0.1/feed/", Format::CategoryFeed)
+    };
     let mut world = World::of([feed]);
     world.plan.own_names = vec![Name::parse("own.example").unwrap()];
     world.publish(0, 1, ["a.example\t1"]);
     let (_, lists) = world.build(None);
     let lists = world.change(&lists, 0, 2, &changes(&["+own.example\t1"]));
-    assert!(lists.classify(Name::parse("own.example").unwrap().borrow()).never_block);
+    assert!(
+        lists
+            .classify(Name::parse("own.example").unwrap().borrow())
+            .never_block
+    );
     world.plan.force = true;
     assert!(world.build(Some(&lists)).0.refused.is_empty());
 }
@@ -269,21 +486,44 @@ fn a_feed_of_names_that_are_never_blocked_may_list_the_operators_own() {
 fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
     for kind in KINDS {
         let mut house = House::new(kind, &owned(&["a.example"]), |_| ());
-        let second = house.world.change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
-        let held = past::repeat(house.directory(), (&second, &house.live), &house.world.plan.feeds, 3, house.world.now);
+        let second = house
+            .world
+            .change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
+        let held = past::repeat(
+            house.directory(),
+            (&second, &house.live),
+            &house.world.plan.feeds,
+            3,
+            house.world.now,
+        );
         let held = house.live.with(&[held], &house.world.taxonomy).unwrap();
         assert!(summary(&held).held);
-        house.world.publish_changes(0, 3, &house.rows(&owned(&["+c.example"])));
-        assert_eq!(crate::needs_building(&house.world.plan, Some(held.header())), crate::Need::Nothing);
+        house
+            .world
+            .publish_changes(0, 3, &house.rows(&owned(&["+c.example"])));
+        assert_eq!(
+            crate::needs_building(&house.world.plan, Some(held.header())),
+            crate::Need::Nothing
+        );
         house.world.plan.force = true;
         let (built, still) = house.world.build(Some(&held));
         assert!(built.refused.is_empty());
-        assert_eq!((said(&still), summary(&still).version.as_str(), summary(&still).held), (said(&house.live), "1", true));
+        assert_eq!(
+            (
+                said(&still),
+                summary(&still).version.as_str(),
+                summary(&still).held
+            ),
+            (said(&house.live), "1", true)
+        );
         house.world.plan.force = false;
         house.world.plan.released = vec![house.world.plan.feeds[0].name.clone()];
         let (built, released) = house.world.build(Some(&still));
         assert!(built.refused.is_empty());
-        assert_eq!((summary(&released).version.as_str(), summary(&released).held), ("3", false));
+        assert_eq!(
+            (summary(&released).version.as_str(), summary(&released).held),
+            ("3", false)
+        );
         for name in ["www.a.example", "www.b.example", "www.c.example"] {
             assert!(house.covers(&released, name), "{name}");
         }
@@ -321,7 +561,8 @@ proptest! {
         for (place, &code) in after.iter().enumerate().filter(|(place, code)| before[*place] != **code) {
             rows.push(if code > 0 { RowChange::added(format!("{}\t{}", key(place), CODES[code])) } else { RowChange::removed(key(place)) });
         }
-        let (had, mut has) = (all(&before), all(&after));
+        let had = all(&before);
+        let mut has = all(&after);
         has.insert(("tripwire.example".to_owned(), "ads"));
         let told = |sign: char| move |(name, slug): &(String, &str)| format!("{sign}{slug} {name}");
         let mut expected: Vec<String> = had.difference(&has).map(told('-')).chain(has.difference(&had).map(told('+'))).collect();

@@ -16,14 +16,24 @@ use super::*;
 type Model = BTreeMap<Vec<u8>, Vec<Mark>>;
 
 fn header(generation: u64) -> Header {
-    let feeds = vec![FeedSummary::new("orders", Tier::Mandatory), FeedSummary::new("more", Tier::Security)];
+    let feeds = vec![
+        FeedSummary::new("orders", Tier::Mandatory),
+        FeedSummary::new("more", Tier::Security),
+    ];
     let arrivals = vec![jiff::Timestamp::UNIX_EPOCH];
-    Header { feeds, arrivals, ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH) }
+    Header {
+        feeds,
+        arrivals,
+        ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH)
+    }
 }
 
 fn key(name: u8) -> Vec<u8> {
     let mut key = Vec::new();
-    Name::parse(&format!("n{name}.example")).unwrap().borrow().write_key(&mut key);
+    Name::parse(&format!("n{name}.example"))
+        .unwrap()
+        .borrow()
+        .write_key(&mut key);
     key
 }
 
@@ -44,25 +54,46 @@ fn write_full(directory: &Path, generation: u64, model: &Model) {
             builder.push_key(key, mark).unwrap();
         }
     }
-    builder.write(header(generation), None, &path_of(directory, generation)).unwrap();
+    builder
+        .write(header(generation), None, &path_of(directory, generation))
+        .unwrap();
 }
 
 fn write_delta(directory: &Path, generation: u64, parent: u64, changes: &Model) {
-    let changes = changes.iter().map(|(key, marks)| (key.clone().into_boxed_slice(), marks.clone())).collect();
-    let header = Header { parent: Some(parent), ..header(generation) };
-    Delta { path: delta_path(directory, generation), header, changes, sha256: String::new() }.write().unwrap();
+    let changes = changes
+        .iter()
+        .map(|(key, marks)| (key.clone().into_boxed_slice(), marks.clone()))
+        .collect();
+    let header = Header {
+        parent: Some(parent),
+        ..header(generation)
+    };
+    Delta {
+        path: delta_path(directory, generation),
+        header,
+        changes,
+        sha256: String::new(),
+    }
+    .write()
+    .unwrap();
 }
 
 fn model_of(lists: &Blocklist) -> Model {
     let mut model = Model::new();
     lists.for_each_name(|key, marks| {
-        model.insert(key.to_vec(), marks.map(|mark| Mark { arrival: 0, ..mark }).collect());
+        model.insert(
+            key.to_vec(),
+            marks.map(|mark| Mark { arrival: 0, ..mark }).collect(),
+        );
     });
     model
 }
 
 fn generations(artefacts: &[Artefact]) -> Vec<u64> {
-    artefacts.iter().map(|artefact| artefact.generation).collect()
+    artefacts
+        .iter()
+        .map(|artefact| artefact.generation)
+        .collect()
 }
 
 #[derive(Debug, Clone)]
@@ -147,12 +178,23 @@ fn the_newest_come_first_and_only_the_oldest_are_pruned() {
     for generation in [3, 11, 2, 12_345_678_901] {
         std::fs::write(path_of(folder.path(), generation), "").unwrap();
     }
-    for other in ["generation-1.oxl", "generation-0000000009.oxl.writing-7", "generation-+000000009.oxl", "notes.txt"] {
+    for other in [
+        "generation-1.oxl",
+        "generation-0000000009.oxl.writing-7",
+        "generation-+000000009.oxl",
+        "notes.txt",
+    ] {
         std::fs::write(folder.path().join(other), "").unwrap();
     }
-    assert_eq!(generations(&newest(folder.path()).unwrap()), [12_345_678_901, 11, 3, 2]);
+    assert_eq!(
+        generations(&newest(folder.path()).unwrap()),
+        [12_345_678_901, 11, 3, 2]
+    );
     assert_eq!(generations(&prune(folder.path(), 2).unwrap()), [3, 2]);
-    assert_eq!(generations(&newest(folder.path()).unwrap()), [12_345_678_901, 11]);
+    assert_eq!(
+        generations(&newest(folder.path()).unwrap()),
+        [12_345_678_901, 11]
+    );
     assert!(folder.path().join("notes.txt").exists());
     assert!(prune(folder.path(), 9).unwrap().is_empty());
     assert!(newest(&folder.path().join("absent")).unwrap().is_empty());
@@ -166,34 +208,69 @@ fn a_generation_that_is_also_folded_is_opened_without_its_delta() {
     let opened = open(folder.path(), 2, &Taxonomy::shipped()).unwrap();
     assert_eq!(opened.base_generation(), 1);
     fold(&opened, &path_of(folder.path(), 2)).unwrap();
-    assert_eq!(open(folder.path(), 2, &Taxonomy::shipped()).unwrap().base_generation(), 2);
-    let listed: Vec<(u64, Kind)> = newest(folder.path()).unwrap().iter().map(|artefact| (artefact.generation, artefact.kind)).collect();
+    assert_eq!(
+        open(folder.path(), 2, &Taxonomy::shipped())
+            .unwrap()
+            .base_generation(),
+        2
+    );
+    let listed: Vec<(u64, Kind)> = newest(folder.path())
+        .unwrap()
+        .iter()
+        .map(|artefact| (artefact.generation, artefact.kind))
+        .collect();
     assert_eq!(listed, [(2, Kind::Full), (1, Kind::Full)]);
     // The folded file is damaged: what it was folded from still says the same.
     std::fs::write(path_of(folder.path(), 2), "no list").unwrap();
-    assert_eq!(model_of(&open(folder.path(), 2, &Taxonomy::shipped()).unwrap()), model_of(&opened));
+    assert_eq!(
+        model_of(&open(folder.path(), 2, &Taxonomy::shipped()).unwrap()),
+        model_of(&opened)
+    );
 }
 
 #[test]
 fn chains_that_break_or_lead_in_a_circle_are_errors_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
-    let (directory, taxonomy) = (folder.path(), Taxonomy::shipped());
+    let directory = folder.path();
+    let taxonomy = Taxonomy::shipped();
     write_full(directory, 1, &Model::new());
     write_delta(directory, 2, 1, &Model::new());
     write_delta(directory, 3, 2, &Model::new());
     std::fs::rename(delta_path(directory, 2), delta_path(directory, 9)).unwrap();
-    assert!(matches!(open(directory, 9, &taxonomy), Err(OpenError::Misplaced { generation: 2, .. })));
-    assert!(matches!(open(directory, 3, &taxonomy), Err(OpenError::Missing { generation: 2, .. })));
-    assert!(matches!(chain(directory, 3), Err(OpenError::Missing { generation: 2, .. })));
+    assert!(matches!(
+        open(directory, 9, &taxonomy),
+        Err(OpenError::Misplaced { generation: 2, .. })
+    ));
+    assert!(matches!(
+        open(directory, 3, &taxonomy),
+        Err(OpenError::Missing { generation: 2, .. })
+    ));
+    assert!(matches!(
+        chain(directory, 3),
+        Err(OpenError::Missing { generation: 2, .. })
+    ));
     write_delta(directory, 2, 3, &Model::new());
-    assert!(matches!(open(directory, 3, &taxonomy), Err(OpenError::Misplaced { generation: 2, parent: Some(3), .. })));
+    assert!(matches!(
+        open(directory, 3, &taxonomy),
+        Err(OpenError::Misplaced {
+            generation: 2,
+            parent: Some(3),
+            ..
+        })
+    ));
     std::fs::write(delta_path(directory, 2), "no delta").unwrap();
-    assert!(matches!(open(directory, 3, &taxonomy), Err(OpenError::Artefact(_))));
+    assert!(matches!(
+        open(directory, 3, &taxonomy),
+        Err(OpenError::Artefact(_))
+    ));
     // A live generation whose chain is not known keeps everything.
     write_full(directory, 20, &Model::new());
     assert!(prune_around(directory, 1, Some(3)).unwrap().is_empty());
     std::fs::rename(path_of(directory, 1), path_of(directory, 30)).unwrap();
-    assert!(matches!(open(directory, 30, &taxonomy), Err(OpenError::Misplaced { generation: 1, .. })));
+    assert!(matches!(
+        open(directory, 30, &taxonomy),
+        Err(OpenError::Misplaced { generation: 1, .. })
+    ));
 }
 
 #[test]
@@ -201,7 +278,10 @@ fn the_sweep_takes_what_a_killed_builder_left_and_no_delta_in_writing() {
     let folder = tempfile::tempdir().unwrap();
     let aside = |name: &str| folder.path().join(name);
     let live = format!("generation-0000000009.oxd.writing-{}", std::process::id());
-    let left = ["generation-0000000009.oxl.writing-7", "generation-0000000009.oxd.writing-4294967295"];
+    let left = [
+        "generation-0000000009.oxl.writing-7",
+        "generation-0000000009.oxd.writing-4294967295",
+    ];
     for name in left.iter().copied().chain([live.as_str()]) {
         std::fs::write(aside(name), "").unwrap();
     }

@@ -1,5 +1,5 @@
-//! The rules of adblockers that speak of whole names. Everything else, bare names included, is counted and shown: half
-//! a rule is another rule.
+//! The rules of adblockers that speak of whole names. Everything else, bare names included, is
+//! counted and shown: half a rule is another rule.
 //!
 //! ```text
 //! ||name^      deny, the name and all below it         @@||name^    allow, likewise
@@ -9,8 +9,8 @@
 //! …$badfilter  takes away the very rule that stands before it, wherever in the feed that is
 //! ```
 //!
-//! An exception that says more than we can express is counted as unsupported, and its name is excepted as a whole: no rule of the feed
-//! blocks what its author let through.
+//! An exception that says more than we can express is counted as unsupported, and its name is
+//! excepted as a whole: no rule of the feed blocks what its author let through.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,8 @@ use crate::rows::{Claim, Rows};
 const BAD_FILTER: &[u8] = b"badfilter";
 /// The modifier that ranks a rule above others.
 const IMPORTANT: &[u8] = b"important";
-/// Modifiers of exceptions that are about what a page looks like, or about the requests of a page, and not about requests to the name.
+/// Modifiers of exceptions that are about what a page looks like, or about the requests of a page,
+/// and not about requests to the name.
 const OF_PAGES: [&[u8]; 11] = [
     b"elemhide",
     b"ehide",
@@ -43,7 +44,11 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         return;
     }
     let rule = before_comment(row);
-    let Rule { polarity, pattern, modifiers } = Rule::parse(rule);
+    let Rule {
+        polarity,
+        pattern,
+        modifiers,
+    } = Rule::parse(rule);
     // What it takes away was read before, see `bad_filters`.
     if modifiers.contains(&BAD_FILTER) || rows.is_taken_away(|| Rule::parse(rule).identity()) {
         return;
@@ -51,28 +56,70 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let (scope, rest) = match (pattern.strip_prefix(b"||"), pattern.strip_prefix(b"|")) {
         (Some(rest), _) => (Scope::Subtree, rest),
         (None, Some(rest)) => (Scope::Exact, rest),
-        (None, None) => return unsupported(row, (polarity, Scope::Subtree, pattern), &modifiers, rows, "begins with neither || nor |"),
+        (None, None) => {
+            return unsupported(
+                row,
+                (polarity, Scope::Subtree, pattern),
+                &modifiers,
+                rows,
+                "begins with neither || nor |",
+            );
+        }
     };
     let important = modifiers == [IMPORTANT];
     if !important && !modifiers.is_empty() {
-        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "a modifier other than $important");
+        return unsupported(
+            row,
+            (polarity, scope, rest),
+            &modifiers,
+            rows,
+            "a modifier other than $important",
+        );
     }
     // Of a rule that blocks, `^|` may mean the root page alone.
-    let name = rest.strip_suffix(b"^").or_else(|| rest.strip_suffix(b"^|").filter(|_| polarity == Polarity::Allow));
+    let name = rest.strip_suffix(b"^").or_else(|| {
+        rest.strip_suffix(b"^|")
+            .filter(|_| polarity == Polarity::Allow)
+    });
     let Some(name) = name else {
-        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "does not end in ^");
+        return unsupported(
+            row,
+            (polarity, scope, rest),
+            &modifiers,
+            rows,
+            "does not end in ^",
+        );
     };
-    // Octets beyond ASCII may be an internationalised name; whether they are is decided where names are read.
+    // Octets beyond ASCII may be an internationalised name; whether they are is decided where names
+    // are read.
     if !name.iter().copied().all(is_of_a_name) {
-        return unsupported(row, (polarity, scope, rest), &modifiers, rows, "a pattern, not a name");
+        return unsupported(
+            row,
+            (polarity, scope, rest),
+            &modifiers,
+            rows,
+            "a pattern, not a name",
+        );
     }
-    rows.entry(row, name, Claim { polarity, important, ..Claim::deny(scope) });
+    rows.entry(
+        row,
+        name,
+        Claim {
+            polarity,
+            important,
+            ..Claim::deny(scope)
+        },
+    );
 }
 
 /// The rules that the rows of a feed take away, by their identity.
 pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
     let row = row.trim_ascii();
-    if !row.windows(BAD_FILTER.len()).any(|window| window.eq_ignore_ascii_case(BAD_FILTER)) || is_comment(row) {
+    if !row
+        .windows(BAD_FILTER.len())
+        .any(|window| window.eq_ignore_ascii_case(BAD_FILTER))
+        || is_comment(row)
+    {
         return None;
     }
     let mut rule = Rule::parse(before_comment(row));
@@ -99,26 +146,63 @@ impl<'r> Rule<'r> {
             None => (Polarity::Deny, rule),
         };
         let dollar = rule.iter().position(|&octet| octet == b'$');
-        let (pattern, modifiers) = dollar.map_or((rule, None), |at| (&rule[..at], Some(&rule[at + 1..])));
-        let modifiers = modifiers.map(|modifiers| modifiers.split(|&octet| octet == b',').map(<[u8]>::trim_ascii).collect());
-        Self { polarity, pattern, modifiers: modifiers.unwrap_or_default() }
+        let (pattern, modifiers) =
+            dollar.map_or((rule, None), |at| (&rule[..at], Some(&rule[at + 1..])));
+        let modifiers = modifiers.map(|modifiers| {
+            modifiers
+                .split(|&octet| octet == b',')
+                .map(<[u8]>::trim_ascii)
+                .collect()
+        });
+        Self {
+            polarity,
+            pattern,
+            modifiers: modifiers.unwrap_or_default(),
+        }
     }
 
     /// The same for the same rule, in whatever case and with its modifiers in whatever order.
     fn identity(mut self) -> Box<[u8]> {
         self.modifiers.sort_unstable();
-        let polarity = if self.polarity == Polarity::Allow { "@@" } else { "" };
-        [polarity.as_bytes(), self.pattern, b"$", &self.modifiers.join(&b',')].concat().to_ascii_lowercase().into()
+        let polarity = if self.polarity == Polarity::Allow {
+            "@@"
+        } else {
+            ""
+        };
+        [
+            polarity.as_bytes(),
+            self.pattern,
+            b"$",
+            &self.modifiers.join(&b','),
+        ]
+        .concat()
+        .to_ascii_lowercase()
+        .into()
     }
 }
 
 /// Counts a rule that is not of our subset; of an exception, its name is let through.
-fn unsupported(row: &[u8], (polarity, scope, rest): (Polarity, Scope, &[u8]), modifiers: &[&[u8]], rows: &mut Rows<'_>, reason: &str) {
-    let is_of_pages = !modifiers.is_empty() && modifiers.iter().all(|modifier| OF_PAGES.contains(modifier));
+fn unsupported(
+    row: &[u8],
+    (polarity, scope, rest): (Polarity, Scope, &[u8]),
+    modifiers: &[&[u8]],
+    rows: &mut Rows<'_>,
+    reason: &str,
+) {
+    let is_of_pages =
+        !modifiers.is_empty() && modifiers.iter().all(|modifier| OF_PAGES.contains(modifier));
     match leading_name(rest).filter(|_| polarity == Polarity::Allow && !is_of_pages) {
         Some(name) => {
             let important = modifiers.contains(&IMPORTANT);
-            rows.unsupported_exception(row, name, Claim { important, ..Claim::allow(scope) }, reason);
+            rows.unsupported_exception(
+                row,
+                name,
+                Claim {
+                    important,
+                    ..Claim::allow(scope)
+                },
+                reason,
+            );
         }
         None => rows.unsupported(row, reason),
     }
@@ -126,8 +210,14 @@ fn unsupported(row: &[u8], (polarity, scope, rest): (Polarity, Scope, &[u8]), mo
 
 /// The whole name that a pattern begins with, behind a scheme, where it begins with one.
 fn leading_name(pattern: &[u8]) -> Option<&[u8]> {
-    let pattern = [&b"http://"[..], b"https://", b"://"].iter().find_map(|scheme| pattern.strip_prefix(*scheme)).unwrap_or(pattern);
-    let end = pattern.iter().position(|&octet| !is_of_a_name(octet)).unwrap_or(pattern.len());
+    let pattern = [&b"http://"[..], b"https://", b"://"]
+        .iter()
+        .find_map(|scheme| pattern.strip_prefix(*scheme))
+        .unwrap_or(pattern);
+    let end = pattern
+        .iter()
+        .position(|&octet| !is_of_a_name(octet))
+        .unwrap_or(pattern.len());
     let (name, behind) = pattern.split_at(end);
     let ends = behind.first().is_none_or(|octet| b"^/|:?*".contains(octet));
     (ends && name.contains(&b'.') && !name.ends_with(b".")).then_some(name)
@@ -137,12 +227,18 @@ fn is_of_a_name(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-_.".contains(&octet) || !octet.is_ascii()
 }
 
-/// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and its kin look like comments and are rules for browsers.
+/// `!`, `#` and the `[Adblock Plus 2.0]` header. `##.banner` and its kin look like comments and are
+/// rules for browsers.
 fn is_comment(row: &[u8]) -> bool {
     match row {
         [b'!', ..] => true,
         [b'[', .., b']'] => true,
-        [b'#', b'@' | b'?' | b'$' | b'%', b'#' | b'?' | b'@' | b'$' | b'%', ..] => false,
+        [
+            b'#',
+            b'@' | b'?' | b'$' | b'%',
+            b'#' | b'?' | b'@' | b'$' | b'%',
+            ..,
+        ] => false,
         [b'#', b'#', next, ..] => next.is_ascii_whitespace() || b"#-=*".contains(next),
         [b'#', ..] => true,
         _ => false,
@@ -156,20 +252,40 @@ mod tests {
 
     #[test]
     fn the_rules_that_speak_of_whole_names_are_taken() {
-        check(Adblock, "||a.example^\n|b.example^\n", "subtree a.example, exact b.example", counts(2));
-        check(Adblock, "@@||a.example^\n@@|b.example^\n", "allow subtree a.example, allow exact b.example", counts(2));
+        check(
+            Adblock,
+            "||a.example^\n|b.example^\n",
+            "subtree a.example, exact b.example",
+            counts(2),
+        );
+        check(
+            Adblock,
+            "@@||a.example^\n@@|b.example^\n",
+            "allow subtree a.example, allow exact b.example",
+            counts(2),
+        );
         check(
             Adblock,
             "||a.example^$important\n@@|b.example^$important\n",
             "important subtree a.example, important allow exact b.example",
             counts(2),
         );
-        check(Adblock, "||Bücher.example^\r\n||192.0.2.1^\n", "subtree xn--bcher-kva.example, subtree 192.0.2.1", counts(2));
+        check(
+            Adblock,
+            "||Bücher.example^\r\n||192.0.2.1^\n",
+            "subtree xn--bcher-kva.example, subtree 192.0.2.1",
+            counts(2),
+        );
     }
 
     #[test]
     fn comments_and_headers_say_nothing() {
-        check(Adblock, "[Adblock Plus 2.0]\n! title\n# note\n##\n## note\n#### note\n!\n\n", "", counts(0));
+        check(
+            Adblock,
+            "[Adblock Plus 2.0]\n! title\n# note\n##\n## note\n#### note\n!\n\n",
+            "",
+            counts(0),
+        );
     }
 
     #[test]
@@ -216,13 +332,28 @@ mod tests {
 
     #[test]
     fn a_comment_begins_with_a_hash_after_white_space() {
-        check(Adblock, "||a.example^ # why\n@@||b.example^\t#why\n", "subtree a.example, allow subtree b.example", counts(2));
+        check(
+            Adblock,
+            "||a.example^ # why\n@@||b.example^\t#why\n",
+            "subtree a.example, allow subtree b.example",
+            counts(2),
+        );
     }
 
     #[test]
     fn an_exception_that_ends_at_its_host_is_an_exception() {
-        check(Adblock, "@@||a.example^|\n@@|b.example^|\n", "allow subtree a.example, allow exact b.example", counts(2));
-        check(Adblock, "@@||a.example^|$important\n", "important allow subtree a.example", counts(1));
+        check(
+            Adblock,
+            "@@||a.example^|\n@@|b.example^|\n",
+            "allow subtree a.example, allow exact b.example",
+            counts(2),
+        );
+        check(
+            Adblock,
+            "@@||a.example^|$important\n",
+            "important allow subtree a.example",
+            counts(1),
+        );
     }
 
     #[test]
@@ -240,23 +371,73 @@ mod tests {
             "@@://a.example^",
             "@@||a.example^$dnstype=AAAA",
         ] {
-            check(Adblock, rule, "allow subtree a.example", counts(0).unsupported(1));
+            check(
+                Adblock,
+                rule,
+                "allow subtree a.example",
+                counts(0).unsupported(1),
+            );
         }
-        check(Adblock, "@@|https://a.example^\n@@|a.example/\n", "allow exact a.example, allow exact a.example", counts(0).unsupported(2));
-        check(Adblock, "@@||a.example^$important,third-party\n", "important allow subtree a.example", counts(0).unsupported(1));
+        check(
+            Adblock,
+            "@@|https://a.example^\n@@|a.example/\n",
+            "allow exact a.example, allow exact a.example",
+            counts(0).unsupported(2),
+        );
+        check(
+            Adblock,
+            "@@||a.example^$important,third-party\n",
+            "important allow subtree a.example",
+            counts(0).unsupported(1),
+        );
     }
 
     #[test]
     fn a_bad_filter_takes_away_the_very_rule_it_names() {
         let both_ways = |rule: &str, filter: &str, entries: &str, count: u64| {
-            check(Adblock, format!("{rule}\n{filter}\n||z.example^\n"), entries, counts(count));
-            check(Adblock, format!("{filter}\n{rule}\n||z.example^\n"), entries, counts(count));
+            check(
+                Adblock,
+                format!("{rule}\n{filter}\n||z.example^\n"),
+                entries,
+                counts(count),
+            );
+            check(
+                Adblock,
+                format!("{filter}\n{rule}\n||z.example^\n"),
+                entries,
+                counts(count),
+            );
         };
-        both_ways("||a.example^", "||a.example^$badfilter", "subtree z.example", 1);
-        both_ways("||A.Example^", "||a.example^$badfilter # why", "subtree z.example", 1);
-        both_ways("@@||a.example^", "@@||a.example^$badfilter", "subtree z.example", 1);
-        both_ways("||a.example^$important", "||a.example^$badfilter,important", "subtree z.example", 1);
-        both_ways("@@||a.example^$script,third-party", "@@||a.example^$third-party,script,badfilter", "subtree z.example", 1);
+        both_ways(
+            "||a.example^",
+            "||a.example^$badfilter",
+            "subtree z.example",
+            1,
+        );
+        both_ways(
+            "||A.Example^",
+            "||a.example^$badfilter # why",
+            "subtree z.example",
+            1,
+        );
+        both_ways(
+            "@@||a.example^",
+            "@@||a.example^$badfilter",
+            "subtree z.example",
+            1,
+        );
+        both_ways(
+            "||a.example^$important",
+            "||a.example^$badfilter,important",
+            "subtree z.example",
+            1,
+        );
+        both_ways(
+            "@@||a.example^$script,third-party",
+            "@@||a.example^$third-party,script,badfilter",
+            "subtree z.example",
+            1,
+        );
         // Another rule about the same name stays.
         for (rule, filter) in [
             ("||a.example^", "||a.example^$important,badfilter"),
@@ -274,6 +455,11 @@ mod tests {
     fn a_rule_without_a_name_is_bad_and_one_for_a_registry_is_refused() {
         check(Adblock, "||^\n||a..example^\n", "", counts(0).bad(2));
         check(Adblock, b"||caf\xe9.example^\n", "", counts(0).bad(1));
-        check(Adblock, "||com^\n|com^\n@@||com^\n", "exact com, allow subtree com", counts(2).public_suffixes(1));
+        check(
+            Adblock,
+            "||com^\n|com^\n@@||com^\n",
+            "exact com, allow subtree com",
+            counts(2).public_suffixes(1),
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Rows of a category feed: `domain[/path]`, a tab, codes. They come from the spool, where each name stands once; what its
-//! codes mean is the configuration's word, and what they are called the provider's.
+//! Rows of a category feed: `domain[/path]`, a tab, codes. They come from the spool, where each
+//! name stands once; what its codes mean is the configuration's word, and what they are called the
+//! provider's.
 
 use std::{collections::HashMap, path::Path};
 
@@ -14,7 +15,8 @@ use crate::{
     spool::{self, RowKey},
 };
 
-/// Codes without a mapping that are told one by one. A feed with more of them is not the one that was configured.
+/// Codes without a mapping that are told one by one. A feed with more of them is not the one that
+/// was configured.
 const UNMAPPED_TOLD_MAX: usize = 100;
 /// Codes whose meaning is kept at hand; rows of garbage must not fill the memory.
 const MEANINGS_MAX: usize = 10_000;
@@ -32,30 +34,62 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Reads a row that is neither empty nor a comment. The codes follow the first tab; where there is none, whatever else
-    /// separates codes, unless it may be part of a path.
+    /// Reads a row that is neither empty nor a comment. The codes follow the first tab; where there
+    /// is none, whatever else separates codes, unless it may be part of a path.
     pub(crate) fn parse(row: &'a [u8]) -> Self {
         let tab = row.iter().position(|&octet| octet == b'\t');
-        let end = tab.or_else(|| row.iter().position(|octet| SEPARATORS.contains(octet)).filter(|&at| !row[..at].contains(&b'/')));
-        let (key, codes) = end.map_or((row, &[][..]), |at| (&row[..at], row[at + 1..].trim_ascii()));
+        let end = tab.or_else(|| {
+            row.iter()
+                .position(|octet| SEPARATORS.contains(octet))
+                .filter(|&at| !row[..at].contains(&b'/'))
+        });
+        let (key, codes) = end.map_or((row, &[][..]), |at| {
+            (&row[..at], row[at + 1..].trim_ascii())
+        });
         let key = key.trim_ascii();
-        let slash = key.iter().position(|&octet| octet == b'/').unwrap_or(key.len());
+        let slash = key
+            .iter()
+            .position(|&octet| octet == b'/')
+            .unwrap_or(key.len());
         let codes = if codes == b"-" { &[][..] } else { codes };
-        Self { name: &key[..slash], path: (slash < key.len()).then(|| &key[slash..]), codes }
+        Self {
+            name: &key[..slash],
+            path: (slash < key.len()).then(|| &key[slash..]),
+            codes,
+        }
     }
 
     /// Its codes.
     pub(crate) fn codes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.codes.split(|octet| SEPARATORS.contains(octet)).filter(|code| !code.is_empty())
+        self.codes
+            .split(|octet| SEPARATORS.contains(octet))
+            .filter(|code| !code.is_empty())
     }
 
-    /// What the row is about, in one way of writing: a name has one row, however it is written. What is no name stays in one piece.
+    /// What the row is about, in one way of writing: a name has one row, however it is written.
+    /// What is no name stays in one piece.
     pub(crate) fn key(&self) -> Vec<u8> {
         let mut buffer = NameBuffer::new();
-        let plain = |octet: &u8| if SEPARATORS.contains(octet) { b'?' } else { octet.to_ascii_lowercase() };
-        let mut key: Vec<u8> = match if self.name.is_ascii() { None } else { buffer.parse(self.name).ok() } {
+        let plain = |octet: &u8| {
+            if SEPARATORS.contains(octet) {
+                b'?'
+            } else {
+                octet.to_ascii_lowercase()
+            }
+        };
+        let mut key: Vec<u8> = match if self.name.is_ascii() {
+            None
+        } else {
+            buffer.parse(self.name).ok()
+        } {
             Some(name) => name.to_string().into_bytes(),
-            None => self.name.strip_suffix(b".").unwrap_or(self.name).iter().map(plain).collect(),
+            None => self
+                .name
+                .strip_suffix(b".")
+                .unwrap_or(self.name)
+                .iter()
+                .map(plain)
+                .collect(),
         };
         key.extend_from_slice(self.path.unwrap_or_default());
         key
@@ -110,7 +144,13 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(feed: &'a Feed, content: &Path, place_of: &'a dyn Fn(&str) -> u8) -> Self {
-        Self { feed, codes: category::codes(content), place_of, known: HashMap::new(), told: 0 }
+        Self {
+            feed,
+            codes: category::codes(content),
+            place_of,
+            known: HashMap::new(),
+            told: 0,
+        }
     }
 
     /// The meaning of a code, and whether it was asked for the first time.
@@ -137,10 +177,17 @@ impl<'a> Reader<'a> {
         let plain = code.trim_start_matches('0');
         let other_names = self.codes.codes.iter().filter_map(|entry| {
             let codename = entry.codename.as_deref()?;
-            if entry.code == code { Some(codename) } else { (codename == code).then_some(&*entry.code) }
+            if entry.code == code {
+                Some(codename)
+            } else {
+                (codename == code).then_some(&*entry.code)
+            }
         });
         let mut names = [code, plain].into_iter().chain(other_names);
-        match names.find_map(|name| self.feed.categories.get(name)).map(String::as_str) {
+        match names
+            .find_map(|name| self.feed.categories.get(name))
+            .map(String::as_str)
+        {
             None => Meaning::Unmapped,
             Some(CLEAN) => Meaning::Clean,
             Some(slug) => Meaning::Category((self.place_of)(slug)),
@@ -149,7 +196,11 @@ impl<'a> Reader<'a> {
 
     fn title(&self, code: &str) -> Option<&str> {
         let is_it = |name: &str| name == code;
-        let entry = self.codes.codes.iter().find(|entry| is_it(&entry.code) || entry.codename.as_deref().is_some_and(is_it))?;
+        let entry = self
+            .codes
+            .codes
+            .iter()
+            .find(|entry| is_it(&entry.code) || entry.codename.as_deref().is_some_and(is_it))?;
         entry.title.as_deref().or(entry.codename.as_deref())
     }
 
@@ -159,7 +210,8 @@ impl<'a> Reader<'a> {
         if row.codes().next().is_none() {
             return rows.bad(line, &"no code stands behind the name");
         }
-        let (mut is_clean, mut places) = (false, Vec::new());
+        let mut is_clean = false;
+        let mut places = Vec::new();
         for code in row.codes() {
             let (meaning, is_new) = self.meaning(code);
             match meaning {
@@ -210,8 +262,14 @@ pub(crate) fn read(
     rows: &mut Rows<'_>,
     hash: &mut Sha256,
 ) -> Result<spool::Content, SourceError> {
-    let failed = |source| SourceError::Io { step: "reading", path: content.to_owned(), source };
-    spool::whole_file(content).map_err(failed)?.ok_or(SourceError::NotFetched)?;
+    let failed = |source| SourceError::Io {
+        step: "reading",
+        path: content.to_owned(),
+        source,
+    };
+    spool::whole_file(content)
+        .map_err(failed)?
+        .ok_or(SourceError::NotFetched)?;
     let mut reader = Reader::new(feed, content, place_of);
     rows.enter("feed", Some(NO_CATEGORY));
     spool::for_each_row(content, RowKey::UpToTab, &mut |line| {
@@ -238,7 +296,11 @@ mod tests {
         check("A.Example.\t1,2;3 4\t5", "a.example\t1,2,3,4,5", None);
         check("a.example,1,2", "a.example\t1,2", None);
         check("a.example 1", "a.example\t1", None);
-        check("A.example/Path,x y\t7", "a.example/Path,x y\t7", Some("/Path,x y"));
+        check(
+            "A.example/Path,x y\t7",
+            "a.example/Path,x y\t7",
+            Some("/Path,x y"),
+        );
         check("a.example/\t7", "a.example/\t7", Some("/"));
         check("a.example/a,b", "a.example/a,b", Some("/a,b"));
         check("a.example", "a.example", None);
@@ -247,17 +309,31 @@ mod tests {
         check("\t1", "\t1", None);
         check("BÜCHER.example.\t1", "xn--bcher-kva.example\t1", None);
         check("no name\t1", "no?name\t1", None);
-        check("no name/Path, here\t1", "no?name/Path, here\t1", Some("/Path, here"));
+        check(
+            "no name/Path, here\t1",
+            "no?name/Path, here\t1",
+            Some("/Path, here"),
+        );
     }
 
     #[test]
     fn a_code_is_known_by_its_number_or_its_code_name() {
-        let categories = [("1", "ads"), ("bets", "gambling"), ("9", "none")].map(|(code, slug)| (code.to_owned(), slug.to_owned()));
-        let feed = Feed { categories: categories.into(), ..Feed::new("a", "a", crate::feed::Format::CategoryFeed) };
+        let categories = [("1", "ads"), ("bets", "gambling"), ("9", "none")]
+            .map(|(code, slug)| (code.to_owned(), slug.to_owned()));
+        let feed = Feed {
+            categories: categories.into(),
+            ..Feed::new("a", "a", crate::feed::Format::CategoryFeed)
+        };
         let json = br#"{"v":1,"codes":[{"code":2,"codename":"bets","title":"Betting"},{"code":1,"codename":"adverts"},{"code":5,"title":"Five"}]}"#;
         let codes = Codes::parse(json).unwrap();
         let place_of = |slug: &str| if slug == "ads" { 10 } else { 20 };
-        let mut reader = Reader { feed: &feed, codes, place_of: &place_of, known: HashMap::new(), told: 0 };
+        let mut reader = Reader {
+            feed: &feed,
+            codes,
+            place_of: &place_of,
+            known: HashMap::new(),
+            told: 0,
+        };
         for (code, meaning) in [
             ("1", Meaning::Category(10)),
             ("01", Meaning::Category(10)),
@@ -271,7 +347,10 @@ mod tests {
             assert_eq!(reader.meaning(code.as_bytes()), (meaning, true), "{code}");
             assert_eq!(reader.meaning(code.as_bytes()), (meaning, false), "{code}");
         }
-        assert_eq!((reader.title("5"), reader.title("2"), reader.title("x")), (Some("Five"), Some("Betting"), None));
+        assert_eq!(
+            (reader.title("5"), reader.title("2"), reader.title("x")),
+            (Some("Five"), Some("Betting"), None)
+        );
         assert_eq!(feed.slugs().collect::<Vec<_>>(), ["ads", "gambling"]);
     }
 }

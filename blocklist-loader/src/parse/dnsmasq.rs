@@ -1,13 +1,15 @@
-//! The options of dnsmasq about a domain and all below it. Those that answer nothing list it: `address=/name/SINK`, `local=/name/`,
-//! `server=/name/`. `server=/name/#` gives it back to the usual servers: an exception. As in dnsmasq, the longest domain speaks for a name,
-//! dots before it are dropped, `*.name` is what is below the name, and several domains may stand in one option.
+//! The options of dnsmasq about a domain and all below it. Those that answer nothing list it:
+//! `address=/name/SINK`, `local=/name/`, `server=/name/`. `server=/name/#` gives it back to the
+//! usual servers: an exception. As in dnsmasq, the longest domain speaks for a name, dots before it
+//! are dropped, `*.name` is what is below the name, and several domains may stand in one option.
 
 use policy::listing::{Polarity, Scope};
 
 use super::{before_comment, is_own_machine};
 use crate::rows::{Claim, Rows};
 
-/// Where an `address` points that points nowhere. Absent means NXDOMAIN, `#` both unspecified addresses.
+/// Where an `address` points that points nowhere. Absent means NXDOMAIN, `#` both unspecified
+/// addresses.
 const SINKS: [&[u8]; 6] = [b"", b"#", b"0.0.0.0", b"::", b"127.0.0.1", b"::1"];
 /// The server that is the usual ones.
 const USUAL_SERVERS: &[u8] = b"#";
@@ -30,13 +32,17 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let Some(equals) = option.iter().position(|&octet| octet == b'=') else {
         return rows.unsupported(row, "an option that lists no name");
     };
-    let (key, value) = (option[..equals].trim_ascii_end(), option[equals + 1..].trim_ascii_start());
+    let key = option[..equals].trim_ascii_end();
+    let value = option[equals + 1..].trim_ascii_start();
     if !matches!(key, b"address" | b"local" | b"server") {
         return rows.unsupported(row, "an option that lists no name");
     }
-    let names_and_target = value
-        .strip_prefix(b"/")
-        .and_then(|value| value.iter().rposition(|&octet| octet == b'/').map(|at| (&value[..at], &value[at + 1..])));
+    let names_and_target = value.strip_prefix(b"/").and_then(|value| {
+        value
+            .iter()
+            .rposition(|&octet| octet == b'/')
+            .map(|at| (&value[..at], &value[at + 1..]))
+    });
     let Some((names, target)) = names_and_target else {
         return rows.unsupported(row, "names no domain between slashes");
     };
@@ -54,7 +60,8 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
 
 fn one(row: &[u8], domain: &[u8], deed: &Deed, rows: &mut Rows<'_>) {
     let domain = &domain[domain.iter().take_while(|&&octet| octet == b'.').count()..];
-    // `//` is every name without a dot and `#` every name at all: rules about the network, not about a domain.
+    // `//` is every name without a dot and `#` every name at all: rules about the network, not
+    // about a domain.
     if matches!(domain, b"" | b"#" | b"*") {
         return rows.unsupported(row, "a pattern, not a name");
     }
@@ -63,15 +70,36 @@ fn one(row: &[u8], domain: &[u8], deed: &Deed, rows: &mut Rows<'_>) {
         Some(rest) => match rest.strip_prefix(b".") {
             Some(name) => (Scope::Descendants, name),
             // `*name` is also every name that ends in these letters.
-            None if matches!(deed, Deed::Lists) => return rows.unsupported(row, "a pattern, not a name"),
-            None => return rows.unsupported_exception(row, rest, Claim::allow(Scope::Subtree), "a pattern, not a name"),
+            None if matches!(deed, Deed::Lists) => {
+                return rows.unsupported(row, "a pattern, not a name");
+            }
+            None => {
+                return rows.unsupported_exception(
+                    row,
+                    rest,
+                    Claim::allow(Scope::Subtree),
+                    "a pattern, not a name",
+                );
+            }
         },
     };
-    let claim = Claim { polarity: if matches!(deed, Deed::Lists) { Polarity::Deny } else { Polarity::Allow }, ..Claim::deny(scope) };
+    let claim = Claim {
+        polarity: if matches!(deed, Deed::Lists) {
+            Polarity::Deny
+        } else {
+            Polarity::Allow
+        },
+        ..Claim::deny(scope)
+    };
     match deed {
         Deed::Lists if is_own_machine(name) => {}
         Deed::Lists | Deed::Excepts => rows.entry(row, name, claim),
-        Deed::SendsElsewhere => rows.unsupported_exception(row, name, claim, "sends the domain elsewhere, which is not a listing"),
+        Deed::SendsElsewhere => rows.unsupported_exception(
+            row,
+            name,
+            claim,
+            "sends the domain elsewhere, which is not a listing",
+        ),
     }
 }
 
@@ -83,9 +111,19 @@ mod tests {
     #[test]
     fn a_domain_that_answers_nothing_is_listed_with_all_below_it() {
         for sink in ["", "#", "0.0.0.0", "::", "127.0.0.1", "::1"] {
-            check(Dnsmasq, format!("address=/a.example/{sink}\n"), "subtree a.example", counts(1));
+            check(
+                Dnsmasq,
+                format!("address=/a.example/{sink}\n"),
+                "subtree a.example",
+                counts(1),
+            );
         }
-        check(Dnsmasq, "local=/a.example/\nserver=/B.example/\n", "subtree a.example, subtree b.example", counts(2));
+        check(
+            Dnsmasq,
+            "local=/a.example/\nserver=/B.example/\n",
+            "subtree a.example, subtree b.example",
+            counts(2),
+        );
         check(
             Dnsmasq,
             "address=/a.example/b.example/0.0.0.0\nlocal=/c.example/d.example/\n",
@@ -102,17 +140,42 @@ mod tests {
 
     #[test]
     fn dots_before_a_domain_are_dropped() {
-        for option in ["address=/.a.example/127.0.0.1", "address=/..a.example/#", "server=/.a.example/", "local=/.a.example/"] {
+        for option in [
+            "address=/.a.example/127.0.0.1",
+            "address=/..a.example/#",
+            "server=/.a.example/",
+            "local=/.a.example/",
+        ] {
             check(Dnsmasq, option, "subtree a.example", counts(1));
         }
-        check(Dnsmasq, "address=/.a.example/.b.example/0.0.0.0\n", "subtree a.example, subtree b.example", counts(2));
-        check(Dnsmasq, "server=/.a.example/#\n", "allow subtree a.example", counts(1));
+        check(
+            Dnsmasq,
+            "address=/.a.example/.b.example/0.0.0.0\n",
+            "subtree a.example, subtree b.example",
+            counts(2),
+        );
+        check(
+            Dnsmasq,
+            "server=/.a.example/#\n",
+            "allow subtree a.example",
+            counts(1),
+        );
     }
 
     #[test]
     fn a_star_is_what_is_below_the_domain() {
-        check(Dnsmasq, "address=/*.a.example/\nlocal=/*.b.example/\n", "descendants a.example, descendants b.example", counts(2));
-        check(Dnsmasq, "address=/*a.example/\naddress=/*/\naddress=/a.*.example/#\n", "", counts(0).unsupported(2).bad(1));
+        check(
+            Dnsmasq,
+            "address=/*.a.example/\nlocal=/*.b.example/\n",
+            "descendants a.example, descendants b.example",
+            counts(2),
+        );
+        check(
+            Dnsmasq,
+            "address=/*a.example/\naddress=/*/\naddress=/a.*.example/#\n",
+            "",
+            counts(0).unsupported(2).bad(1),
+        );
     }
 
     #[test]
@@ -127,16 +190,29 @@ mod tests {
 
     #[test]
     fn a_domain_that_is_sent_elsewhere_is_counted_and_not_blocked() {
-        for option in
-            ["address=/a.example/192.0.2.1", "server=/a.example/192.0.2.1#5353", "local=/a.example/192.0.2.1", "server=/*a.example/#"]
-        {
-            check(Dnsmasq, option, "allow subtree a.example", counts(0).unsupported(1));
+        for option in [
+            "address=/a.example/192.0.2.1",
+            "server=/a.example/192.0.2.1#5353",
+            "local=/a.example/192.0.2.1",
+            "server=/*a.example/#",
+        ] {
+            check(
+                Dnsmasq,
+                option,
+                "allow subtree a.example",
+                counts(0).unsupported(1),
+            );
         }
     }
 
     #[test]
     fn the_own_names_of_a_machine_are_no_entries() {
-        check(Dnsmasq, "address=/localhost/127.0.0.1\naddress=/localhost.localdomain/a.example/::1\n", "subtree a.example", counts(1));
+        check(
+            Dnsmasq,
+            "address=/localhost/127.0.0.1\naddress=/localhost.localdomain/a.example/::1\n",
+            "subtree a.example",
+            counts(1),
+        );
     }
 
     #[test]
@@ -167,6 +243,11 @@ mod tests {
 
     #[test]
     fn one_bad_name_of_several_does_not_take_the_others_with_it() {
-        check(Dnsmasq, "address=/a..example/b.example/com/#\n", "subtree b.example", counts(1).bad(1).public_suffixes(1));
+        check(
+            Dnsmasq,
+            "address=/a..example/b.example/com/#\n",
+            "subtree b.example",
+            counts(1).bad(1).public_suffixes(1),
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The syntax of `/etc/hosts`: an address, then names; `#` begins a comment at the start of the row or after white space. Which address
-//! does not matter. The names that such a file holds for its own machine's sake are not entries, whatever address they have.
+//! The syntax of `/etc/hosts`: an address, then names; `#` begins a comment at the start of the row
+//! or after white space. Which address does not matter. The names that such a file holds for its
+//! own machine's sake are not entries, whatever address they have.
 
 use std::net::IpAddr;
 
@@ -14,7 +15,10 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         return;
     };
     if !is_address(address) {
-        return rows.bad(row, &"does not begin with an address; is this another format?");
+        return rows.bad(
+            row,
+            &"does not begin with an address; is this another format?",
+        );
     }
     let mut names = words.peekable();
     if names.peek().is_none() {
@@ -23,7 +27,10 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     for name in names {
         // What follows may be prose, whose words are names too.
         if name.contains(&b'#') || starts_comment_row(name) {
-            return rows.bad(row, &"a comment begins with # after white space; nothing is taken from here on");
+            return rows.bad(
+                row,
+                &"a comment begins with # after white space; nothing is taken from here on",
+            );
         }
         // `0.0.0.0 0.0.0.0` stands in many heads: an address that is listed as its own name.
         if name != address && !is_own_machine(name) {
@@ -81,10 +88,18 @@ mod tests {
 
     #[test]
     fn a_comment_begins_with_a_hash_after_white_space() {
-        check(Hosts, "# head\n! head\n; head\n// head\n0.0.0.0 a.example # b.example\n", "subtree a.example", counts(1));
-        for row in
-            ["0.0.0.0 shop.example##.banner", "0.0.0.0 shop.example#@#.x", "0.0.0.0 shop.example#why b.example", "0.0.0.0 // b.example"]
-        {
+        check(
+            Hosts,
+            "# head\n! head\n; head\n// head\n0.0.0.0 a.example # b.example\n",
+            "subtree a.example",
+            counts(1),
+        );
+        for row in [
+            "0.0.0.0 shop.example##.banner",
+            "0.0.0.0 shop.example#@#.x",
+            "0.0.0.0 shop.example#why b.example",
+            "0.0.0.0 // b.example",
+        ] {
             check(Hosts, row, "", counts(0).bad(1));
         }
         check(
@@ -97,8 +112,23 @@ mod tests {
 
     #[test]
     fn a_row_without_address_or_name_is_bad() {
-        check(Hosts, "a.example\n0.0.0.0\n0.0.0 a.example\n0.0.0.0 # a.example\n", "", counts(0).bad(4));
-        check(Hosts, "0.0.0.0 a..example b.example\n", "subtree b.example", counts(1).bad(1));
-        check(Hosts, "0.0.0.0 com b.example\n", "subtree b.example", counts(1).public_suffixes(1));
+        check(
+            Hosts,
+            "a.example\n0.0.0.0\n0.0.0 a.example\n0.0.0.0 # a.example\n",
+            "",
+            counts(0).bad(4),
+        );
+        check(
+            Hosts,
+            "0.0.0.0 a..example b.example\n",
+            "subtree b.example",
+            counts(1).bad(1),
+        );
+        check(
+            Hosts,
+            "0.0.0.0 com b.example\n",
+            "subtree b.example",
+            counts(1).public_suffixes(1),
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Records in presentation format (RFC 1035 section 5.1), as zones write their data, into the wire format that answers are made of.
+//! Records in presentation format (RFC 1035 section 5.1), as zones write their data, into the wire
+//! format that answers are made of.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,8 @@ use policy::listing::Record;
 
 /// A block is short-lived, whatever it answers: families expect a change to be true at once.
 const TTL_S: u32 = 30;
-/// Records whose wire form is remembered: nearly all of a zone's local data leads to the same few places.
+/// Records whose wire form is remembered: nearly all of a zone's local data leads to the same few
+/// places.
 const KNOWN_MAX: usize = 1_000;
 
 /// Writes record data down in wire format.
@@ -40,10 +42,12 @@ impl Scribe {
     }
 }
 
-/// Whether the text is one entry of a zone file by itself: quotes end, and nothing outside of them opens a group, begins a comment, or ends
-/// the line. The reader of zone files has been seen to panic at a group that does not end.
+/// Whether the text is one entry of a zone file by itself: quotes end, and nothing outside of them
+/// opens a group, begins a comment, or ends the line. The reader of zone files has been seen to
+/// panic at a group that does not end.
 fn is_one_line(text: &str) -> bool {
-    let (mut is_quoted, mut is_escaped) = (false, false);
+    let mut is_quoted = false;
+    let mut is_escaped = false;
     for character in text.chars() {
         match character {
             '\n' | '\r' => return false,
@@ -66,11 +70,18 @@ fn read(text: &str) -> Result<Record, String> {
     match file.next_entry() {
         Ok(Some(Entry::Record(record))) => {
             let mut rdata = Vec::new();
-            record.data().compose_rdata(&mut rdata).map_err(|_| "record data that is too long".to_owned())?;
+            record
+                .data()
+                .compose_rdata(&mut rdata)
+                .map_err(|_| "record data that is too long".to_owned())?;
             if rdata.len() > usize::from(u16::MAX) {
                 return Err("record data that is too long".to_owned());
             }
-            Ok(Record { record_type: record.data().rtype().to_int(), ttl_s: TTL_S, rdata })
+            Ok(Record {
+                record_type: record.data().rtype().to_int(),
+                ttl_s: TTL_S,
+                rdata,
+            })
         }
         Ok(_) => Err("no record".to_owned()),
         Err(error) => Err(format!("no record data of its type: {error}")),
@@ -86,19 +97,38 @@ mod tests {
         let mut scribe = Scribe::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
             let found = scribe.record(rtype, rdata).ok();
-            let expected = expected.map(|(record_type, rdata)| Record { record_type, ttl_s: TTL_S, rdata: rdata.to_vec() });
+            let expected = expected.map(|(record_type, rdata)| Record {
+                record_type,
+                ttl_s: TTL_S,
+                rdata: rdata.to_vec(),
+            });
             assert_eq!(found, expected, "{rtype} {rdata}");
         };
         check("A", "192.0.2.7", Some((1, &[192, 0, 2, 7])));
-        check("CNAME", "Walled.Garden.", Some((5, b"\x06Walled\x06Garden\x00")));
+        check(
+            "CNAME",
+            "Walled.Garden.",
+            Some((5, b"\x06Walled\x06Garden\x00")),
+        );
         check("CNAME", "*.garden.", Some((5, b"\x01*\x06garden\x00")));
-        check("MX", "10 mail.example.", Some((15, b"\x00\x0a\x04mail\x07example\x00")));
+        check(
+            "MX",
+            "10 mail.example.",
+            Some((15, b"\x00\x0a\x04mail\x07example\x00")),
+        );
         check("TXT", "\"a b\" c", Some((16, b"\x03a b\x01c")));
         check("A", "not-an-address", None);
         check("A", "192.0.2.7\n. 30 IN A 192.0.2.8", None);
         check("NOTATYPE", "x", None);
         check("TXT", "\"a (b; c)\"", Some((16, b"\x08a (b; c)")));
-        for group in ["\"a\\\"b\"(", "( a )", "a ; b", "\"a", "a\\", "\"a\" \"b\n\""] {
+        for group in [
+            "\"a\\\"b\"(",
+            "( a )",
+            "a ; b",
+            "\"a",
+            "a\\",
+            "\"a\" \"b\n\"",
+        ] {
             check("TXT", group, None);
         }
     }

@@ -1,5 +1,6 @@
-//! A response policy zone, one record a row: `OWNER\tTYPE\tRDATA`, the owner relative to the zone. What a row says is
-//! draft-vixie-dnsop-dns-rpz-00: the owner is the trigger, the data is the action.
+//! A response policy zone, one record a row: `OWNER\tTYPE\tRDATA`, the owner relative to the zone.
+//! What a row says is draft-vixie-dnsop-dns-rpz-00: the owner is the trigger, the data is the
+//! action.
 //!
 //! ```text
 //! bad.example                    CNAME  .                 NXDOMAIN
@@ -30,7 +31,8 @@ use crate::{
     spool::{self, RowKey},
 };
 
-/// What the last label of an owner or of a target begins with that is not a name but a word of this format.
+/// What the last label of an owner or of a target begins with that is not a name but a word of this
+/// format.
 const RESERVED: &[u8] = b"rpz-";
 /// How owners of rules about addresses end.
 const ADDRESSES: &[u8] = b".rpz-ip";
@@ -65,7 +67,8 @@ pub(crate) enum Action<'a> {
     Passthru,
     Drop,
     TcpOnly,
-    /// The answer is this record. The target of a CNAME that begins with `*.` takes the name asked for in the star's place.
+    /// The answer is this record. The target of a CNAME that begins with `*.` takes the name asked
+    /// for in the star's place.
     LocalData {
         rtype: &'a str,
         rdata: &'a str,
@@ -80,10 +83,15 @@ impl<'a> RpzRow<'a> {
     pub(crate) fn parse(row: &'a [u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(row).map_err(|_| "is not plain text")?;
         let mut columns = text.splitn(3, '\t');
-        let (Some(owner), Some(rtype), Some(rdata)) = (columns.next(), columns.next(), columns.next()) else {
+        let (Some(owner), Some(rtype), Some(rdata)) =
+            (columns.next(), columns.next(), columns.next())
+        else {
             return Err("has not the three columns OWNER, TYPE, RDATA");
         };
-        Ok(Self { trigger: Trigger::parse(owner)?, action: Action::parse(owner, rtype, rdata.trim())? })
+        Ok(Self {
+            trigger: Trigger::parse(owner)?,
+            action: Action::parse(owner, rtype, rdata.trim())?,
+        })
     }
 }
 
@@ -121,7 +129,10 @@ impl<'a> Action<'a> {
             Ok(Self::Nxdomain)
         } else if is("*") {
             Ok(Self::Nodata)
-        } else if is("rpz-passthru") || is(owner) || strip_ignoring_case(owner, ".rpz-ip").is_some_and(is) {
+        } else if is("rpz-passthru")
+            || is(owner)
+            || strip_ignoring_case(owner, ".rpz-ip").is_some_and(is)
+        {
             Ok(Self::Passthru)
         } else if is("rpz-drop") {
             Ok(Self::Drop)
@@ -136,7 +147,10 @@ impl<'a> Action<'a> {
 }
 
 fn is_reserved(label: &str) -> bool {
-    label.as_bytes().get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
+    label
+        .as_bytes()
+        .get(..RESERVED.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
 }
 
 fn strip_ignoring_case<'a>(text: &'a str, end: &str) -> Option<&'a str> {
@@ -144,14 +158,24 @@ fn strip_ignoring_case<'a>(text: &'a str, end: &str) -> Option<&'a str> {
     after.eq_ignore_ascii_case(end).then_some(before)
 }
 
-/// The network that stands before `rpz-ip`: length of the prefix, then the words of the address from the last to the first.
+/// The network that stands before `rpz-ip`: length of the prefix, then the words of the address
+/// from the last to the first.
 fn network(text: &str) -> Result<IpNet, &'static str> {
-    let (length, words) = text.split_once('.').ok_or("an address without a prefix length in front, or the other way round")?;
+    let (length, words) = text
+        .split_once('.')
+        .ok_or("an address without a prefix length in front, or the other way round")?;
     let mut words: Vec<&str> = words.rsplit('.').collect();
     let is_four = words.len() == 4 && !words.iter().any(|word| word.eq_ignore_ascii_case(ZEROES));
-    let address = if is_four { IpAddr::V4(four(&words)?) } else { IpAddr::V6(six(&mut words)?) };
-    let length = decimal::<u8>(length).filter(|&length| length > 0).ok_or("a prefix length that is none")?;
-    let network = IpNet::new(address, length).map_err(|_| "a prefix that is longer than the address")?;
+    let address = if is_four {
+        IpAddr::V4(four(&words)?)
+    } else {
+        IpAddr::V6(six(&mut words)?)
+    };
+    let length = decimal::<u8>(length)
+        .filter(|&length| length > 0)
+        .ok_or("a prefix length that is none")?;
+    let network =
+        IpNet::new(address, length).map_err(|_| "a prefix that is longer than the address")?;
     if network.network() != address {
         return Err("an address with bits beyond its prefix");
     }
@@ -167,7 +191,9 @@ fn four(words: &[&str]) -> Result<Ipv4Addr, &'static str> {
 }
 
 fn six(words: &mut Vec<&str>) -> Result<Ipv6Addr, &'static str> {
-    let zeroes: Vec<usize> = (0..words.len()).filter(|&place| words[place].eq_ignore_ascii_case(ZEROES)).collect();
+    let zeroes: Vec<usize> = (0..words.len())
+        .filter(|&place| words[place].eq_ignore_ascii_case(ZEROES))
+        .collect();
     match (zeroes[..].first(), zeroes.len(), words.len()) {
         (None, _, 8) => {}
         (Some(&place), 1, 1..=8) => {
@@ -178,22 +204,31 @@ fn six(words: &mut Vec<&str>) -> Result<Ipv6Addr, &'static str> {
     }
     let mut segments = [0; 8];
     for (segment, word) in segments.iter_mut().zip(words) {
-        let is_word = (1..=4).contains(&word.len()) && word.bytes().all(|octet| octet.is_ascii_hexdigit());
-        *segment = u16::from_str_radix(word, 16).ok().filter(|_| is_word).ok_or("an IPv6 address with a word that is none")?;
+        let is_word =
+            (1..=4).contains(&word.len()) && word.bytes().all(|octet| octet.is_ascii_hexdigit());
+        *segment = u16::from_str_radix(word, 16)
+            .ok()
+            .filter(|_| is_word)
+            .ok_or("an IPv6 address with a word that is none")?;
     }
     Ok(segments.into())
 }
 
 /// A number as the format writes it: no sign, no zero in front.
 fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let is_plain = text.bytes().all(|octet| octet.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let is_plain = text.bytes().all(|octet| octet.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_plain)
 }
 
 /// Whether a row is a rule about addresses.
 pub(crate) fn is_about_addresses(row: &[u8]) -> bool {
-    let owner = row.split(|&octet| octet == b'\t').next().unwrap_or_default();
-    owner.len() >= ADDRESSES.len() && owner[owner.len() - ADDRESSES.len()..].eq_ignore_ascii_case(ADDRESSES)
+    let owner = row
+        .split(|&octet| octet == b'\t')
+        .next()
+        .unwrap_or_default();
+    owner.len() >= ADDRESSES.len()
+        && owner[owner.len() - ADDRESSES.len()..].eq_ignore_ascii_case(ADDRESSES)
 }
 
 /// Reads rows into what the lists say.
@@ -206,8 +241,15 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(feed: &Feed, place_of: &dyn Fn(&str) -> u8) -> Self {
-        let category = feed.category.as_ref().map_or(NO_CATEGORY, |slug| place_of(slug));
-        Self { category, lists_passed: feed.tier == Tier::NeverBlock, scribe: Scribe::default() }
+        let category = feed
+            .category
+            .as_ref()
+            .map_or(NO_CATEGORY, |slug| place_of(slug));
+        Self {
+            category,
+            lists_passed: feed.tier == Tier::NeverBlock,
+            scribe: Scribe::default(),
+        }
     }
 
     /// Reads one row.
@@ -234,12 +276,21 @@ impl Reader {
                 Action::TcpOnly => listing::Action::TcpOnly,
                 Action::LocalData { .. } => listing::Action::Records,
             };
-            Claim { action, ..Claim::deny(scope) }
+            Claim {
+                action,
+                ..Claim::deny(scope)
+            }
         };
         match trigger {
-            Trigger::Name(name, scope) => rows.entry_with(row, name.as_bytes(), claim(scope), records.as_ref()),
-            Trigger::Address(network) => rows.address(network, claim(Scope::Subtree), records.as_ref()),
-            Trigger::Unsupported(word) => rows.unsupported(row, &format!("triggers of {word} are not applied")),
+            Trigger::Name(name, scope) => {
+                rows.entry_with(row, name.as_bytes(), claim(scope), records.as_ref())
+            }
+            Trigger::Address(network) => {
+                rows.address(network, claim(Scope::Subtree), records.as_ref())
+            }
+            Trigger::Unsupported(word) => {
+                rows.unsupported(row, &format!("triggers of {word} are not applied"))
+            }
             Trigger::Apex => {}
         }
     }
@@ -253,8 +304,14 @@ pub(crate) fn read(
     rows: &mut Rows<'_>,
     hash: &mut Sha256,
 ) -> Result<spool::Content, SourceError> {
-    let failed = |source| SourceError::Io { step: "reading", path: content.to_owned(), source };
-    spool::whole_file(content).map_err(failed)?.ok_or(SourceError::NotFetched)?;
+    let failed = |source| SourceError::Io {
+        step: "reading",
+        path: content.to_owned(),
+        source,
+    };
+    spool::whole_file(content)
+        .map_err(failed)?
+        .ok_or(SourceError::NotFetched)?;
     let mut reader = Reader::new(feed, place_of);
     rows.enter("zone", Some(NO_CATEGORY));
     spool::for_each_row(content, RowKey::WholeRow, &mut |line| {
@@ -267,7 +324,12 @@ pub(crate) fn read(
 }
 
 pub(super) fn row(row: &[u8], _: Scope, rows: &mut Rows<'_>) {
-    Reader { category: NO_CATEGORY, lists_passed: false, scribe: Scribe::default() }.read(row, rows);
+    Reader {
+        category: NO_CATEGORY,
+        lists_passed: false,
+        scribe: Scribe::default(),
+    }
+    .read(row, rows);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! squidGuard's two files. In `domains` a row is a name, in `urls` a host with a path behind it. A row that speaks of a
-//! part of a host, in either file, never blocks the host: others live there too, and DNS cannot tell them apart.
+//! squidGuard's two files. In `domains` a row is a name, in `urls` a host with a path behind it. A
+//! row that speaks of a part of a host, in either file, never blocks the host: others live there
+//! too, and DNS cannot tell them apart.
 
 use policy::listing::Scope;
 
@@ -26,25 +27,43 @@ pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         return;
     }
     let (scheme, rest) = without_scheme(row);
-    let host = rest.split(|octet| b"/?#".contains(octet)).next().unwrap_or(rest);
-    // Even a lone slash behind the host is a path: the root page, on a host of which we know nothing more.
+    let host = rest
+        .split(|octet| b"/?#".contains(octet))
+        .next()
+        .unwrap_or(rest);
+    // Even a lone slash behind the host is a path: the root page, on a host of which we know
+    // nothing more.
     let (host, path) = rest.split_at(host.len());
     // Somebody's login is not part of the host.
     let host = host.rsplit(|&octet| octet == b'@').next().unwrap_or(host);
-    let (host, port) = host.split_at(host.iter().position(|&octet| octet == b':').unwrap_or(host.len()));
+    let (host, port) = host.split_at(
+        host.iter()
+            .position(|&octet| octet == b':')
+            .unwrap_or(host.len()),
+    );
     // Another port is another service on the same host: as a path, a part of it.
     let is_usual = port.is_empty() || is_usual_port(scheme, &port[1..]);
     if path.is_empty() && is_usual {
         return rows.entry(row, host, Claim::deny(scope));
     }
-    let (port, slash) = (if is_usual { b"" } else { port }, if path.starts_with(b"/") && is_usual { "" } else { "/" });
+    let port = if is_usual { b"" } else { port };
+    let slash = if path.starts_with(b"/") && is_usual {
+        ""
+    } else {
+        "/"
+    };
     rows.path_entry(row, host, &[slash.as_bytes(), port, path].concat());
 }
 
 fn without_scheme(row: &[u8]) -> (&[u8], &[u8]) {
     let separator = b"://";
-    match row.windows(separator.len()).position(|window| window == separator) {
-        Some(at) if row[..at].iter().all(u8::is_ascii_alphanumeric) => (&row[..at], &row[at + separator.len()..]),
+    match row
+        .windows(separator.len())
+        .position(|window| window == separator)
+    {
+        Some(at) if row[..at].iter().all(u8::is_ascii_alphanumeric) => {
+            (&row[..at], &row[at + separator.len()..])
+        }
         _ => (b"", row),
     }
 }
@@ -72,11 +91,36 @@ mod tests {
             "subtree a.example, subtree 192.0.2.1, subtree b.example",
             counts(3),
         );
-        check((Squidguard, "exact"), "a.example\n", "exact a.example", counts(1));
-        check(Squidguard, "a.example/path\na.example/\n/path\n", "", counts(0).paths(2).bad(1));
-        check(Squidguard, "a..example\na.example b.example\n", "", counts(0).bad(2));
-        check(Squidguard, "shop.example##.banner\na.example#why\na.example ; why\na.example:80\n", "", counts(0).bad(4));
-        check(Squidguard, "! head\n; head\n// head\na.example\t# why\n", "subtree a.example", counts(1));
+        check(
+            (Squidguard, "exact"),
+            "a.example\n",
+            "exact a.example",
+            counts(1),
+        );
+        check(
+            Squidguard,
+            "a.example/path\na.example/\n/path\n",
+            "",
+            counts(0).paths(2).bad(1),
+        );
+        check(
+            Squidguard,
+            "a..example\na.example b.example\n",
+            "",
+            counts(0).bad(2),
+        );
+        check(
+            Squidguard,
+            "shop.example##.banner\na.example#why\na.example ; why\na.example:80\n",
+            "",
+            counts(0).bad(4),
+        );
+        check(
+            Squidguard,
+            "! head\n; head\n// head\na.example\t# why\n",
+            "subtree a.example",
+            counts(1),
+        );
     }
 
     #[test]
@@ -91,8 +135,16 @@ mod tests {
             "",
             counts(0).paths(7),
         );
-        check_urls("webring.example/cgi?ring=a;b c\nredirect.example/?to=http://other.example\n", "", counts(0).paths(2));
+        check_urls(
+            "webring.example/cgi?ring=a;b c\nredirect.example/?to=http://other.example\n",
+            "",
+            counts(0).paths(2),
+        );
         check_urls("# note\nhttp://\na b\n", "", counts(0).bad(2));
-        check_urls("a.example/#!page\nb.example##.banner\n", "", counts(0).paths(2));
+        check_urls(
+            "a.example/#!page\nb.example##.banner\n",
+            "",
+            counts(0).paths(2),
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! One `check` for all formats: a file's text, the entries that must come out of it, the counts that must stand beside
-//! them. Entries are written as `important allow subtree name`, what is usual left out.
+//! One `check` for all formats: a file's text, the entries that must come out of it, the counts
+//! that must stand beside them. Entries are written as `important allow subtree name`, what is
+//! usual left out.
 
 use policy::{
     artefact::FeedReport,
@@ -42,7 +43,10 @@ pub(super) struct Counts {
 }
 
 pub(super) fn counts(entries: u64) -> Counts {
-    Counts { entries, ..Counts::default() }
+    Counts {
+        entries,
+        ..Counts::default()
+    }
 }
 
 impl Counts {
@@ -51,7 +55,10 @@ impl Counts {
     }
 
     pub(super) fn unsupported(self, unsupported: u64) -> Self {
-        Self { unsupported, ..self }
+        Self {
+            unsupported,
+            ..self
+        }
     }
 
     pub(super) fn bad(self, bad: u64) -> Self {
@@ -59,11 +66,20 @@ impl Counts {
     }
 
     pub(super) fn public_suffixes(self, public_suffixes: u64) -> Self {
-        Self { public_suffixes, ..self }
+        Self {
+            public_suffixes,
+            ..self
+        }
     }
 }
 
-fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl FnMut(NameRef<'_>, Claim)) -> FeedReport {
+fn read(
+    format: Format,
+    holds: Holds,
+    scope: Scope,
+    text: &[u8],
+    mut take: impl FnMut(NameRef<'_>, Claim),
+) -> FeedReport {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
     let mut take = |said: Said<'_>| {
@@ -75,10 +91,20 @@ fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl 
     let mut rows = Rows::new(true, &mut take);
     rows.enter("list", Some(0));
     if format == Format::Adblock {
-        rows.take_away(text.split(|&octet| octet == b'\n').filter_map(adblock::bad_filter).collect());
+        rows.take_away(
+            text.split(|&octet| octet == b'\n')
+                .filter_map(adblock::bad_filter)
+                .collect(),
+        );
     }
     let parser = parser(format, holds);
-    let file = SourceFile { path: file.path().to_owned(), label: "domains".to_owned(), folder: String::new(), holds, within: None };
+    let file = SourceFile {
+        path: file.path().to_owned(),
+        label: "domains".to_owned(),
+        folder: String::new(),
+        holds,
+        within: None,
+    };
     let mut found = |found: Found<'_>| {
         if let Found::Line(text) = found {
             line(parser, text, scope, &mut rows);
@@ -88,37 +114,89 @@ fn read(format: Format, holds: Holds, scope: Scope, text: &[u8], mut take: impl 
     rows.report
 }
 
-fn check_file(format: Format, holds: Holds, scope: Scope, text: &[u8], entries: &str, counts: &Counts) {
+fn check_file(
+    format: Format,
+    holds: Holds,
+    scope: Scope,
+    text: &[u8],
+    entries: &str,
+    counts: &Counts,
+) {
     let mut found = Vec::new();
     let report = read(format, holds, scope, text, |name, claim| {
         let important = if claim.important { "important " } else { "" };
-        let allow = if claim.polarity == Polarity::Allow { "allow " } else { "" };
-        found.push(format!("{important}{allow}{} {name}", format!("{:?}", claim.scope).to_lowercase()));
+        let allow = if claim.polarity == Polarity::Allow {
+            "allow "
+        } else {
+            ""
+        };
+        found.push(format!(
+            "{important}{allow}{} {name}",
+            format!("{:?}", claim.scope).to_lowercase()
+        ));
     });
     let shown = String::from_utf8_lossy(text);
     assert_eq!(found.join(", "), entries, "{shown:?}");
-    let FeedReport { entries, paths, unsupported, bad, public_suffixes, .. } = report;
-    assert_eq!(&Counts { entries, paths, unsupported, bad, public_suffixes }, counts, "{shown:?}");
+    let FeedReport {
+        entries,
+        paths,
+        unsupported,
+        bad,
+        public_suffixes,
+        ..
+    } = report;
+    assert_eq!(
+        &Counts {
+            entries,
+            paths,
+            unsupported,
+            bad,
+            public_suffixes
+        },
+        counts,
+        "{shown:?}"
+    );
     let complaints = unsupported.min(5) + bad.min(5) + public_suffixes.min(5);
     assert_eq!(report.samples.len() as u64, complaints, "{shown:?}");
 }
 
-pub(super) fn check(reading: impl Into<Reading>, text: impl AsRef<[u8]>, entries: &str, counts: Counts) {
+pub(super) fn check(
+    reading: impl Into<Reading>,
+    text: impl AsRef<[u8]>,
+    entries: &str,
+    counts: Counts,
+) {
     let Reading(format, scope) = reading.into();
     check_file(format, Holds::Names, scope, text.as_ref(), entries, &counts);
 }
 
 pub(super) fn check_urls(text: &str, entries: &str, counts: Counts) {
-    check_file(Format::Squidguard, Holds::Urls, Scope::Subtree, text.as_bytes(), entries, &counts);
+    check_file(
+        Format::Squidguard,
+        Holds::Urls,
+        Scope::Subtree,
+        text.as_bytes(),
+        entries,
+        &counts,
+    );
 }
 
-const FORMATS: [Format; 8] =
-    [Format::Rpz, Format::Domains, Format::Hosts, Format::Wildcard, Format::Adblock, Format::Dnsmasq, Format::Unbound, Format::Squidguard];
+const FORMATS: [Format; 8] = [
+    Format::Rpz,
+    Format::Domains,
+    Format::Hosts,
+    Format::Wildcard,
+    Format::Adblock,
+    Format::Dnsmasq,
+    Format::Unbound,
+    Format::Squidguard,
+];
 
 /// Rows that are almost right find more than noise does.
 fn rows() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        any::<Vec<u8>>().prop_map(|octets| octets.into_iter().filter(|&octet| octet != 0).collect()),
+        any::<Vec<u8>>()
+            .prop_map(|octets| octets.into_iter().filter(|&octet| octet != 0).collect()),
         prop::sample::select(vec![
             "\n",
             "\r\n",
@@ -205,9 +283,24 @@ fn rows_of_columns() -> impl Strategy<Value = Vec<u8>> {
         ]).prop_map(|text| text.as_bytes().to_vec()),
         1 => any::<Vec<u8>>(),
     ];
-    let row = (owner, rtype, prop::collection::vec(piece, 0..4), prop::option::weighted(0.2, any::<Vec<u8>>())).prop_map(
-        |(owner, rtype, data, noise)| noise.unwrap_or_else(|| [owner.as_bytes(), b"\t", rtype.as_bytes(), b"\t", &data.concat()].concat()),
-    );
+    let row = (
+        owner,
+        rtype,
+        prop::collection::vec(piece, 0..4),
+        prop::option::weighted(0.2, any::<Vec<u8>>()),
+    )
+        .prop_map(|(owner, rtype, data, noise)| {
+            noise.unwrap_or_else(|| {
+                [
+                    owner.as_bytes(),
+                    b"\t",
+                    rtype.as_bytes(),
+                    b"\t",
+                    &data.concat(),
+                ]
+                .concat()
+            })
+        });
     prop::collection::vec(row, 0..12).prop_map(|rows| rows.join(&b'\n'))
 }
 
@@ -251,7 +344,8 @@ proptest! {
         prop_assert!(rows.failure().is_none());
     }
 
-    /// The naive reader: words that look like lower-case names, found without any of the parsers' machinery.
+    /// The naive reader: words that look like lower-case names, found without any of the parsers'
+    /// machinery.
     #[test]
     fn good_names_come_out_of_every_format_as_they_went_in(
         names in prop::collection::vec("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,8}){1,3}\\.example", 0..50)

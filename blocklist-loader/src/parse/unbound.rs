@@ -1,5 +1,6 @@
-//! unbound's `local-zone: "name" TYPE`: a type that answers nothing lists the name and all below it, a type under which the zone resolves as
-//! if it were not there excepts both. As in unbound, the zone that is nearest to a name speaks for it.
+//! unbound's `local-zone: "name" TYPE`: a type that answers nothing lists the name and all below
+//! it, a type under which the zone resolves as if it were not there excepts both. As in unbound,
+//! the zone that is nearest to a name speaks for it.
 
 use policy::listing::Scope;
 
@@ -21,7 +22,15 @@ const BLOCKING_TYPES: [&str; 10] = [
 ];
 
 /// The types under which a client gets the Internet's answer, whatever a zone above says.
-const EXCEPTING_TYPES: [&str; 7] = ["transparent", "typetransparent", "always_transparent", "nodefault", "inform", "ipset", "noview"];
+const EXCEPTING_TYPES: [&str; 7] = [
+    "transparent",
+    "typetransparent",
+    "always_transparent",
+    "nodefault",
+    "inform",
+    "ipset",
+    "noview",
+];
 /// The types under which it gets a part of it.
 const HALF_EXCEPTING_TYPES: [&str; 2] = ["block_a", "inform_redirect"];
 
@@ -37,7 +46,11 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     let Some((name, kind)) = name_and_type(zone.trim_ascii_start()) else {
         return rows.bad(row, &"not of the form local-zone: \"name\" TYPE");
     };
-    let is_of = |types: &[&str]| types.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(kind));
+    let is_of = |types: &[&str]| {
+        types
+            .iter()
+            .any(|one| one.as_bytes().eq_ignore_ascii_case(kind))
+    };
     if is_of(&BLOCKING_TYPES) {
         if !is_own_machine(name) {
             rows.entry(row, name, Claim::deny(Scope::Subtree));
@@ -45,7 +58,12 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     } else if is_of(&EXCEPTING_TYPES) {
         rows.entry(row, name, Claim::allow(Scope::Subtree));
     } else if is_of(&HALF_EXCEPTING_TYPES) {
-        rows.unsupported_exception(row, name, Claim::allow(Scope::Subtree), "a type of zone that blocks some record types");
+        rows.unsupported_exception(
+            row,
+            name,
+            Claim::allow(Scope::Subtree),
+            "a type of zone that blocks some record types",
+        );
     } else {
         rows.unsupported(row, "a type of zone that does not block");
     }
@@ -71,7 +89,12 @@ mod tests {
     #[test]
     fn a_zone_that_answers_nothing_is_listed_with_all_below_it() {
         for kind in super::BLOCKING_TYPES {
-            check(Unbound, format!("local-zone: \"a.example.\" {kind}\n"), "subtree a.example", counts(1));
+            check(
+                Unbound,
+                format!("local-zone: \"a.example.\" {kind}\n"),
+                "subtree a.example",
+                counts(1),
+            );
         }
         check(
             Unbound,
@@ -84,7 +107,12 @@ mod tests {
     #[test]
     fn a_zone_that_resolves_is_an_exception() {
         for kind in super::EXCEPTING_TYPES {
-            check(Unbound, format!("local-zone: \"a.example\" {kind}\n"), "allow subtree a.example", counts(1));
+            check(
+                Unbound,
+                format!("local-zone: \"a.example\" {kind}\n"),
+                "allow subtree a.example",
+                counts(1),
+            );
         }
         check(
             Unbound,
@@ -97,27 +125,71 @@ mod tests {
     #[test]
     fn what_does_not_block_is_counted() {
         for kind in ["always_nul", "static#why"] {
-            check(Unbound, format!("local-zone: \"a.example\" {kind}\n"), "", counts(0).unsupported(1));
+            check(
+                Unbound,
+                format!("local-zone: \"a.example\" {kind}\n"),
+                "",
+                counts(0).unsupported(1),
+            );
         }
-        check(Unbound, "local-zone: \"a.example\" block_a\n", "allow subtree a.example", counts(0).unsupported(1));
-        check(Unbound, "local-data: \"a.example A 192.0.2.1\"\nforward-zone:\n  name: \".\"\n", "", counts(0).unsupported(3));
-        check(Unbound, "local-zone: \"localhost.\" static\nlocal-zone: \"localhost.localdomain\" static\n", "", counts(0));
+        check(
+            Unbound,
+            "local-zone: \"a.example\" block_a\n",
+            "allow subtree a.example",
+            counts(0).unsupported(1),
+        );
+        check(
+            Unbound,
+            "local-data: \"a.example A 192.0.2.1\"\nforward-zone:\n  name: \".\"\n",
+            "",
+            counts(0).unsupported(3),
+        );
+        check(
+            Unbound,
+            "local-zone: \"localhost.\" static\nlocal-zone: \"localhost.localdomain\" static\n",
+            "",
+            counts(0),
+        );
     }
 
     #[test]
     fn a_comment_begins_with_a_hash_after_white_space() {
-        check(Unbound, "local-zone: \"a.example\" static # b\n#local-zone: b.example static\n", "subtree a.example", counts(1));
-        check(Unbound, "local-zone: a.example##.banner static\n", "", counts(0).bad(1));
+        check(
+            Unbound,
+            "local-zone: \"a.example\" static # b\n#local-zone: b.example static\n",
+            "subtree a.example",
+            counts(1),
+        );
+        check(
+            Unbound,
+            "local-zone: a.example##.banner static\n",
+            "",
+            counts(0).bad(1),
+        );
     }
 
     #[test]
     fn a_zone_without_name_or_type_is_bad() {
-        for zone in
-            ["local-zone:", "local-zone: \"a.example", "local-zone: a.example", "local-zone: \"\" static", "local-zone: \"a b\" static"]
-        {
+        for zone in [
+            "local-zone:",
+            "local-zone: \"a.example",
+            "local-zone: a.example",
+            "local-zone: \"\" static",
+            "local-zone: \"a b\" static",
+        ] {
             check(Unbound, zone, "", counts(0).bad(1));
         }
-        check(Unbound, "local-zone: \"a.example\"\n", "", counts(0).unsupported(1));
-        check(Unbound, "local-zone: \".\" refuse\nlocal-zone: \"com.\" refuse\n", "", counts(0).public_suffixes(2));
+        check(
+            Unbound,
+            "local-zone: \"a.example\"\n",
+            "",
+            counts(0).unsupported(1),
+        );
+        check(
+            Unbound,
+            "local-zone: \".\" refuse\nlocal-zone: \"com.\" refuse\n",
+            "",
+            counts(0).public_suffixes(2),
+        );
     }
 }

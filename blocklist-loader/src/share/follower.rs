@@ -4,9 +4,9 @@
 //! manifest ── signed? newer? ── which generation? ── what is missing? ── fetch aside ── SHA-256 ── sync ── link into its place ── Offer
 //! ```
 //!
-//! A file appears in the folder only under its own name, whole, synced and with the digest that was signed; a full artefact before the
-//! deltas that continue it. Whoever is killed on the way goes on where it stopped: what was fetched of an object stays beside the others
-//! and is hashed again.
+//! A file appears in the folder only under its own name, whole, synced and with the digest that was
+//! signed; a full artefact before the deltas that continue it. Whoever is killed on the way goes on
+//! where it stopped: what was fetched of an object stays beside the others and is hashed again.
 
 use std::{
     collections::BTreeSet,
@@ -38,10 +38,11 @@ const FETCHING: &str = ".fetching-";
 const AT_A_TIME: usize = 8;
 /// Where the best generation cannot be had, so many others are tried in one poll.
 const CANDIDATES: usize = 4;
-/// After failures a poll waits longer, at most this: short enough that a store that is back is noticed at once, long enough for a
-/// thousand nodes to ask no more than a hundred times a second.
+/// After failures a poll waits longer, at most this: short enough that a store that is back is
+/// noticed at once, long enough for a thousand nodes to ask no more than a hundred times a second.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Polls are early or late by a quarter, so that nodes that were started together do not stay together.
+/// Polls are early or late by a quarter, so that nodes that were started together do not stay
+/// together.
 const JITTER: f64 = 0.25;
 
 /// A generation that this node should have, here in its folder.
@@ -66,7 +67,8 @@ pub struct Status {
     pub sequence: u64,
     /// What is live by it.
     pub live: Option<u64>,
-    /// When it was signed. Publishers sign at least every minute: an older one is hidden from us, or nobody publishes.
+    /// When it was signed. Publishers sign at least every minute: an older one is hidden from us,
+    /// or nobody publishes.
     pub published_at: Option<Timestamp>,
     /// Polls on end that failed.
     pub failures: u32,
@@ -95,7 +97,12 @@ impl Follower {
     /// # Errors
     /// The settings, the key or the folder cannot be used.
     pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
-        let verifier = Verifier::parse(settings.public_key.as_deref().ok_or(SettingsFault::PublicKeyMissing)?)?;
+        let verifier = Verifier::parse(
+            settings
+                .public_key
+                .as_deref()
+                .ok_or(SettingsFault::PublicKeyMissing)?,
+        )?;
         let lock = local::lock(directory)?;
         let public_key = verifier.to_string();
         Ok(Self {
@@ -114,30 +121,45 @@ impl Follower {
         })
     }
 
-    /// Asks the store; `current` is the generation in use, if there is one. Says which one should be, once all of it is here; none where
-    /// that is the one in use.
+    /// Asks the store; `current` is the generation in use, if there is one. Says which one should
+    /// be, once all of it is here; none where that is the one in use.
     ///
     /// # Errors
     /// What stopped it; nothing in use was changed.
-    pub async fn poll(&mut self, current: Option<u64>, now: Timestamp) -> Result<Option<Offer>, ShareError> {
-        let polled = self.poll_once(current.filter(|&current| current > 0), now).await;
-        self.failures = if polled.is_ok() { 0 } else { self.failures.saturating_add(1) };
+    pub async fn poll(
+        &mut self,
+        current: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<Offer>, ShareError> {
+        let polled = self
+            .poll_once(current.filter(|&current| current > 0), now)
+            .await;
+        self.failures = if polled.is_ok() {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
         polled
     }
 
-    /// The node opened an offer and does not want it: it is not offered again while this process lives.
+    /// The node opened an offer and does not want it: it is not offered again while this process
+    /// lives.
     pub fn refuse(&mut self, generation: u64) {
         self.refused.insert(generation);
     }
 
-    /// How long to wait until the next poll. `chance` is at least 0 and less than 1, see [`chance`].
+    /// How long to wait until the next poll. `chance` is at least 0 and less than 1, see
+    /// [`chance`].
     #[must_use]
     pub fn pause(&self, chance: f64) -> Duration {
         if self.failures == 0 {
             return self.poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
         }
         // The whole span, not its end: whoever failed together must not come back together.
-        let longest = self.poll.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX.max(self.poll));
+        let longest = self
+            .poll
+            .saturating_mul(1 << self.failures.min(16))
+            .min(PAUSE_MAX.max(self.poll));
         self.poll / 2 + longest.saturating_sub(self.poll / 2).mul_f64(chance)
     }
 
@@ -153,13 +175,21 @@ impl Follower {
         }
     }
 
-    async fn poll_once(&mut self, current: Option<u64>, now: Timestamp) -> Result<Option<Offer>, ShareError> {
+    async fn poll_once(
+        &mut self,
+        current: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<Offer>, ShareError> {
         self.read().await?;
         let Some((manifest, _)) = &self.manifest else {
             return Err(ShareError::NothingPublished(self.store.url().to_owned()));
         };
         let mut first_error = None;
-        for generation in manifest.candidates(current, self.delay, now, &self.refused).into_iter().take(CANDIDATES) {
+        for generation in manifest
+            .candidates(current, self.delay, now, &self.refused)
+            .into_iter()
+            .take(CANDIDATES)
+        {
             match self.get(manifest, generation).await {
                 Ok(offer) => return Ok(Some(offer)),
                 Err(error) => first_error = first_error.or(Some(error)),
@@ -170,7 +200,10 @@ impl Follower {
 
     /// Reads the manifest, where it is another than was read last.
     async fn read(&mut self) -> Result<(), ShareError> {
-        let known = self.manifest.as_ref().and_then(|(_, version)| version.as_deref());
+        let known = self
+            .manifest
+            .as_ref()
+            .and_then(|(_, version)| version.as_deref());
         let (sealed, version) = match self.store.read_live(known).await? {
             Live::Unchanged => return Ok(()),
             Live::Nothing => return Err(ShareError::NothingPublished(self.store.url().to_owned())),
@@ -179,17 +212,27 @@ impl Follower {
         let (manifest, sha256) = Manifest::open(&sealed, &self.verifier)?;
         if let Some(memory) = &self.memory {
             if manifest.sequence < memory.sequence {
-                let (offered, seen) = (manifest.sequence, memory.sequence);
-                return Err(ShareError::Replayed { offered, seen, memory: Memory::path(&self.directory) });
+                let offered = manifest.sequence;
+                let seen = memory.sequence;
+                return Err(ShareError::Replayed {
+                    offered,
+                    seen,
+                    memory: Memory::path(&self.directory),
+                });
             }
             if manifest.sequence == memory.sequence && sha256 != memory.sha256 {
                 return Err(ShareError::Forked(manifest.sequence));
             }
         }
-        let memory = Memory { public_key: self.public_key.clone(), sequence: manifest.sequence, sha256 };
+        let memory = Memory {
+            public_key: self.public_key.clone(),
+            sequence: manifest.sequence,
+            sha256,
+        };
         if self.memory.as_ref() != Some(&memory) {
             // On disk before anything follows from it.
-            let (directory, written) = (self.directory.clone(), memory.clone());
+            let directory = self.directory.clone();
+            let written = memory.clone();
             blocking(move || written.write(&directory)).await?;
             self.memory = Some(memory);
         }
@@ -200,28 +243,49 @@ impl Follower {
     /// Fetches what is missing of a generation.
     async fn get(&self, manifest: &Manifest, generation: u64) -> Result<Offer, ShareError> {
         let way = self.way(manifest, generation).await?;
-        let missing: Vec<Needed> = way.iter().filter(|needed| !needed.is_here).cloned().collect();
-        // The results come in the order of the way, so a delta is never in its place before its parent.
-        let mut fetched = stream::iter(missing.clone().into_iter().map(|needed| self.fetch(needed))).buffered(AT_A_TIME);
+        let missing: Vec<Needed> = way
+            .iter()
+            .filter(|needed| !needed.is_here)
+            .cloned()
+            .collect();
+        // The results come in the order of the way, so a delta is never in its place before its
+        // parent.
+        let mut fetched =
+            stream::iter(missing.clone().into_iter().map(|needed| self.fetch(needed)))
+                .buffered(AT_A_TIME);
         let mut octets = 0;
         for needed in &missing {
             let aside = fetched.next().await.expect("one for each")?;
-            let (path, digests, object) = (needed.path.clone(), self.digests.clone(), needed.object.clone());
-            let (generation, directory) = (needed.generation, self.directory.clone());
-            blocking(move || install(&aside, &path, &object, generation, &directory, &digests)).await?;
+            let path = needed.path.clone();
+            let digests = self.digests.clone();
+            let object = needed.object.clone();
+            let generation = needed.generation;
+            let directory = self.directory.clone();
+            blocking(move || install(&aside, &path, &object, generation, &directory, &digests))
+                .await?;
             octets += needed.object.octets;
         }
         drop(fetched);
-        let (fetched, files) = (missing.len(), way.iter().map(|needed| needed.path.clone()).collect());
+        let fetched = missing.len();
+        let files = way.iter().map(|needed| needed.path.clone()).collect();
         if fetched > 0 {
             let directory = self.directory.clone();
             blocking(move || sweep(&directory)).await;
         }
-        let published_at = manifest.entry(generation).map_or(manifest.published_at, |entry| entry.published_at);
-        Ok(Offer { generation, files, published_at, fetched, octets })
+        let published_at = manifest
+            .entry(generation)
+            .map_or(manifest.published_at, |entry| entry.published_at);
+        Ok(Offer {
+            generation,
+            files,
+            published_at,
+            fetched,
+            octets,
+        })
     }
 
-    /// The files that a generation is opened with, the full one first, by the way that has the least to fetch.
+    /// The files that a generation is opened with, the full one first, by the way that has the
+    /// least to fetch.
     async fn way(&self, manifest: &Manifest, generation: u64) -> Result<Vec<Needed>, ShareError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut next = manifest.entry(generation);
@@ -229,20 +293,24 @@ impl Follower {
             entries.push(entry.clone());
             next = entry.parent.and_then(|parent| manifest.entry(parent));
         }
-        let (directory, digests) = (self.directory.clone(), self.digests.clone());
+        let directory = self.directory.clone();
+        let digests = self.digests.clone();
         let way = blocking(move || shortest(&entries, &directory, &digests)).await?;
         way.ok_or(ShareError::Unreachable(generation))
     }
 
     /// Fetches one object aside, from where an earlier attempt stopped, and says where it lies.
     async fn fetch(&self, needed: Needed) -> Result<PathBuf, ShareError> {
-        let Needed { path, object, kind, .. } = needed;
+        let Needed {
+            path, object, kind, ..
+        } = needed;
         let name = object.name(kind);
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!("{FETCHING}{}", &object.sha256[..16]));
         let aside = PathBuf::from(aside);
         let (mut file, mut hash, mut have) = {
-            let (aside, most) = (aside.clone(), object.octets);
+            let aside = aside.clone();
+            let most = object.octets;
             blocking(move || resume(&aside, most).map_err(disk("opening", &aside))).await?
         };
         let fetch = async {
@@ -254,7 +322,10 @@ impl Follower {
                     let octets = octets.map_err(failed("fetching", &name))?;
                     have += octets.len() as u64;
                     if have > object.octets {
-                        return Err(ShareError::TooLarge { object: name.clone(), most: object.octets });
+                        return Err(ShareError::TooLarge {
+                            object: name.clone(),
+                            most: object.octets,
+                        });
                     }
                     hash.update(&octets);
                     file.write_all(&octets).map_err(disk("writing", &aside))?;
@@ -267,7 +338,11 @@ impl Follower {
         if sha256 != object.sha256 {
             // The next attempt begins anew.
             std::fs::remove_file(&aside).map_err(disk("deleting", &aside))?;
-            return Err(ShareError::Digest { object: name, sha256, expected: object.sha256.clone() });
+            return Err(ShareError::Digest {
+                object: name,
+                sha256,
+                expected: object.sha256.clone(),
+            });
         }
         let path = aside.clone();
         blocking(move || file.sync_all().map_err(disk("syncing", &path))).await?;
@@ -291,9 +366,13 @@ struct Needed {
     is_here: bool,
 }
 
-/// Of the ways from a generation (the first entry) back to a full artefact, that with the least to fetch. A file that is here counts only
-/// if it is what was published.
-fn shortest(entries: &[Entry], directory: &Path, digests: &Digests) -> Result<Option<Vec<Needed>>, ShareError> {
+/// Of the ways from a generation (the first entry) back to a full artefact, that with the least to
+/// fetch. A file that is here counts only if it is what was published.
+fn shortest(
+    entries: &[Entry],
+    directory: &Path,
+    digests: &Digests,
+) -> Result<Option<Vec<Needed>>, ShareError> {
     let mut deltas: Vec<Needed> = Vec::new();
     let mut deltas_octets = 0;
     let mut best: Option<(u64, Vec<Needed>)> = None;
@@ -301,9 +380,15 @@ fn shortest(entries: &[Entry], directory: &Path, digests: &Digests) -> Result<Op
         let delta = needed(entry, Kind::Delta, directory, digests, false)?;
         let is_delta_here = delta.as_ref().is_some_and(|delta| delta.is_here);
         if let Some(full) = needed(entry, Kind::Full, directory, digests, is_delta_here)? {
-            let (is_here, octets) = (full.is_here, deltas_octets + if full.is_here { 0 } else { full.object.octets });
+            let is_here = full.is_here;
+            let octets = deltas_octets + if full.is_here { 0 } else { full.object.octets };
             if best.as_ref().is_none_or(|(least, _)| octets < *least) {
-                best = Some((octets, std::iter::once(full).chain(deltas.iter().rev().cloned()).collect()));
+                best = Some((
+                    octets,
+                    std::iter::once(full)
+                        .chain(deltas.iter().rev().cloned())
+                        .collect(),
+                ));
             }
             // Nothing further back is nearer than what is here.
             if is_here {
@@ -313,15 +398,26 @@ fn shortest(entries: &[Entry], directory: &Path, digests: &Digests) -> Result<Op
         let Some(delta) = delta else {
             break;
         };
-        deltas_octets += if delta.is_here { 0 } else { delta.object.octets };
+        deltas_octets += if delta.is_here {
+            0
+        } else {
+            delta.object.octets
+        };
         deltas.push(delta);
     }
     Ok(best.map(|(_, way)| way))
 }
 
-/// One file of a generation, if there is one here or in the store. `is_known`: its delta is here and is the one that was published; a full
-/// artefact beside it can only be what this node folded it to.
-fn needed(entry: &Entry, kind: Kind, directory: &Path, digests: &Digests, is_known: bool) -> Result<Option<Needed>, ShareError> {
+/// One file of a generation, if there is one here or in the store. `is_known`: its delta is here
+/// and is the one that was published; a full artefact beside it can only be what this node folded
+/// it to.
+fn needed(
+    entry: &Entry,
+    kind: Kind,
+    directory: &Path,
+    digests: &Digests,
+    is_known: bool,
+) -> Result<Option<Needed>, ShareError> {
     let path = file_of(directory, entry.generation, kind);
     let there = entry.object(kind);
     let here = match there.is_some() || is_known {
@@ -330,20 +426,49 @@ fn needed(entry: &Entry, kind: Kind, directory: &Path, digests: &Digests, is_kno
     };
     let generation = entry.generation;
     Ok(match (there, here) {
-        (Some(there), Some(here)) if here.object == *there => Some(Needed { generation, kind, object: here.object, path, is_here: true }),
-        (_, Some(here)) if is_known => Some(Needed { generation, kind, object: here.object, path, is_here: true }),
+        (Some(there), Some(here)) if here.object == *there => Some(Needed {
+            generation,
+            kind,
+            object: here.object,
+            path,
+            is_here: true,
+        }),
+        (_, Some(here)) if is_known => Some(Needed {
+            generation,
+            kind,
+            object: here.object,
+            path,
+            is_here: true,
+        }),
         (Some(there), Some(here)) => {
-            let (ours, theirs) = (here.object.sha256, there.sha256.clone());
-            return Err(ShareError::Clash { generation, directory: directory.to_owned(), ours, theirs });
+            let ours = here.object.sha256;
+            let theirs = there.sha256.clone();
+            return Err(ShareError::Clash {
+                generation,
+                directory: directory.to_owned(),
+                ours,
+                theirs,
+            });
         }
-        (Some(there), None) => Some(Needed { generation, kind, object: there.clone(), path, is_here: false }),
+        (Some(there), None) => Some(Needed {
+            generation,
+            kind,
+            object: there.clone(),
+            path,
+            is_here: false,
+        }),
         (None, _) => None,
     })
 }
 
 /// Opens what was fetched of an object, at its end; what it holds is in the hash.
 fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(aside)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(aside)?;
     if file.metadata()?.len() > most {
         file.set_len(0)?;
     }
@@ -356,27 +481,50 @@ fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
 fn check_length(object: &str, octets: u64, expected: u64) -> Result<(), ShareError> {
     let object = object.to_owned();
     match octets {
-        octets if octets < expected => Err(ShareError::Truncated { object, octets, expected }),
-        octets if octets > expected => Err(ShareError::TooLarge { object, most: expected }),
+        octets if octets < expected => Err(ShareError::Truncated {
+            object,
+            octets,
+            expected,
+        }),
+        octets if octets > expected => Err(ShareError::TooLarge {
+            object,
+            most: expected,
+        }),
         _ => Ok(()),
     }
 }
 
-/// Gives a fetched file its name. A link and not a renaming: that would take the place of whatever stands there.
-fn install(aside: &Path, path: &Path, object: &Object, generation: u64, directory: &Path, digests: &Digests) -> Result<(), ShareError> {
+/// Gives a fetched file its name. A link and not a renaming: that would take the place of whatever
+/// stands there.
+fn install(
+    aside: &Path,
+    path: &Path,
+    object: &Object,
+    generation: u64,
+    directory: &Path,
+    digests: &Digests,
+) -> Result<(), ShareError> {
     match std::fs::hard_link(aside, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let here = digests.of(path)?.map(|here| here.object);
             if here.as_ref() != Some(object) {
-                let (ours, theirs) = (here.map(|here| here.sha256).unwrap_or_default(), object.sha256.clone());
-                return Err(ShareError::Clash { generation, directory: directory.to_owned(), ours, theirs });
+                let ours = here.map(|here| here.sha256).unwrap_or_default();
+                let theirs = object.sha256.clone();
+                return Err(ShareError::Clash {
+                    generation,
+                    directory: directory.to_owned(),
+                    ours,
+                    theirs,
+                });
             }
         }
         Err(error) => return Err(disk("naming", path)(error)),
     }
     std::fs::remove_file(aside).map_err(disk("deleting", aside))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(disk("syncing", directory))
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(disk("syncing", directory))
 }
 
 /// Deletes what was begun and is not needed any more. Best effort: it takes room, nothing else.
@@ -384,7 +532,10 @@ fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(FETCHING)) {
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().contains(FETCHING))
+    {
         let _ = std::fs::remove_file(entry.path());
     }
 }
@@ -398,37 +549,75 @@ mod tests {
     fn polls_keep_their_time_and_after_failures_nodes_come_back_one_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let key = generate_keys(folder.path()).unwrap().public_key;
-        let mut follower =
-            Follower::new(&Settings { public_key: Some(key), ..Settings::new("/absent", Role::Follow) }, folder.path()).unwrap();
-        let span = |follower: &Follower| (follower.pause(0.0).as_millis(), follower.pause(0.999_999).as_millis());
+        let mut follower = Follower::new(
+            &Settings {
+                public_key: Some(key),
+                ..Settings::new("/absent", Role::Follow)
+            },
+            folder.path(),
+        )
+        .unwrap();
+        let span = |follower: &Follower| {
+            (
+                follower.pause(0.0).as_millis(),
+                follower.pause(0.999_999).as_millis(),
+            )
+        };
         assert_eq!(span(&follower), (750, 1249));
         for (failures, longest) in [(1, 1999), (2, 3999), (3, 7999), (4, 9999), (1000, 9999)] {
             follower.failures = failures;
             assert_eq!(span(&follower), (500, longest));
         }
-        // A thousand nodes that failed together: no tenth of a second has more than a handful of them.
+        // A thousand nodes that failed together: no tenth of a second has more than a handful of
+        // them.
         let mut tenths = [0; 100];
-        (0..1000).for_each(|_| tenths[usize::try_from(follower.pause(chance()).as_millis() / 100).unwrap()] += 1);
+        (0..1000).for_each(|_| {
+            tenths[usize::try_from(follower.pause(chance()).as_millis() / 100).unwrap()] += 1
+        });
         assert!(tenths.iter().all(|&nodes| nodes < 40), "{tenths:?}");
     }
 
     #[test]
     fn the_way_is_that_with_the_least_to_fetch() {
         let folder = tempfile::tempdir().unwrap();
-        let object = |octets| Some(Object { sha256: format!("{octets:064}"), octets });
+        let object = |octets| {
+            Some(Object {
+                sha256: format!("{octets:064}"),
+                octets,
+            })
+        };
         let entry = |generation: u64, full, delta| {
             let parent = Some(generation - 1).filter(|_| delta > 0);
             let object = |octets| object(octets).filter(|_| octets > 0);
-            Entry { full: object(full), delta: object(delta), parent, ..Entry::new(generation, Timestamp::UNIX_EPOCH) }
+            Entry {
+                full: object(full),
+                delta: object(delta),
+                parent,
+                ..Entry::new(generation, Timestamp::UNIX_EPOCH)
+            }
         };
         let way = |entries: &[Entry]| {
             let way = shortest(entries, folder.path(), &Digests::default()).unwrap();
-            way.map(|way| way.iter().map(|needed| (needed.generation, needed.kind)).collect::<Vec<_>>())
+            way.map(|way| {
+                way.iter()
+                    .map(|needed| (needed.generation, needed.kind))
+                    .collect::<Vec<_>>()
+            })
         };
-        let (full, delta) = (Kind::Full, Kind::Delta);
-        assert_eq!(way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]), Some(vec![(1, full), (2, delta), (3, delta)]));
-        assert_eq!(way(&[entry(3, 0, 5), entry(2, 90, 5), entry(1, 100, 0)]), Some(vec![(2, full), (3, delta)]));
-        assert_eq!(way(&[entry(3, 0, 5), entry(2, 120, 5), entry(1, 100, 0)]), Some(vec![(1, full), (2, delta), (3, delta)]));
+        let full = Kind::Full;
+        let delta = Kind::Delta;
+        assert_eq!(
+            way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]),
+            Some(vec![(1, full), (2, delta), (3, delta)])
+        );
+        assert_eq!(
+            way(&[entry(3, 0, 5), entry(2, 90, 5), entry(1, 100, 0)]),
+            Some(vec![(2, full), (3, delta)])
+        );
+        assert_eq!(
+            way(&[entry(3, 0, 5), entry(2, 120, 5), entry(1, 100, 0)]),
+            Some(vec![(1, full), (2, delta), (3, delta)])
+        );
         assert_eq!(way(&[entry(3, 0, 5), entry(2, 0, 5)]), None);
         assert_eq!(way(&[]), None);
     }

@@ -1,4 +1,5 @@
-//! The key pair that manifests are signed with: minisign's, so that its tools can make keys and check signatures, too.
+//! The key pair that manifests are signed with: minisign's, so that its tools can make keys and
+//! check signatures, too.
 
 use std::{
     fmt,
@@ -32,15 +33,34 @@ pub struct Keys {
 /// # Errors
 /// The folder has one already, or cannot be written to.
 pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
-    let pair = KeyPair::generate_unencrypted_keypair().map_err(|error| bad("that was to be made", error))?;
-    let secret = pair.sk.to_box(Some("signs the lists that nodes of OX Protect share")).map_err(|error| bad(SECRET_FILE, error))?;
+    let pair = KeyPair::generate_unencrypted_keypair()
+        .map_err(|error| bad("that was to be made", error))?;
+    let secret = pair
+        .sk
+        .to_box(Some("signs the lists that nodes of OX Protect share"))
+        .map_err(|error| bad(SECRET_FILE, error))?;
     let public = pair.pk.to_box().map_err(|error| bad(PUBLIC_FILE, error))?;
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
-    let keys = Keys { secret: directory.join(SECRET_FILE), public: directory.join(PUBLIC_FILE), public_key: pair.pk.to_base64() };
+    let keys = Keys {
+        secret: directory.join(SECRET_FILE),
+        public: directory.join(PUBLIC_FILE),
+        public_key: pair.pk.to_base64(),
+    };
     // Neither file is ever written over: who loses a secret key has to visit every node.
-    for (path, text, mode) in [(&keys.secret, secret.into_string(), 0o600), (&keys.public, public.into_string(), 0o644)] {
-        let file = std::fs::File::options().write(true).create_new(true).mode(mode).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).map_err(disk("writing", path))?;
+    for (path, text, mode) in [
+        (&keys.secret, secret.into_string(), 0o600),
+        (&keys.public, public.into_string(), 0o644),
+    ] {
+        let file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path);
+        file.and_then(|mut file| {
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .map_err(disk("writing", path))?;
     }
     Ok(keys)
 }
@@ -54,17 +74,31 @@ pub(super) struct Signer {
 impl Signer {
     pub(super) fn read(path: &Path) -> Result<Self, ShareError> {
         let name = path.display().to_string();
-        let mode = std::fs::metadata(path).map_err(disk("reading the key", path))?.permissions().mode();
+        let mode = std::fs::metadata(path)
+            .map_err(disk("reading the key", path))?
+            .permissions()
+            .mode();
         if mode & OTHERS != 0 {
-            let reason = format!("others may read it (mode {:03o}): chmod 600 {name}", mode & 0o777);
+            let reason = format!(
+                "others may read it (mode {:03o}): chmod 600 {name}",
+                mode & 0o777
+            );
             return Err(ShareError::Key { key: name, reason });
         }
         let text = std::fs::read_to_string(path).map_err(disk("reading the key", path))?;
         let sealed = SecretKeyBox::from_string(&text).map_err(|error| bad(&name, error))?;
-        let encrypted = |_| bad(&name, "it is no unencrypted secret key; nobody is there to type a password when lists are published");
+        let encrypted = |_| {
+            bad(
+                &name,
+                "it is no unencrypted secret key; nobody is there to type a password when lists are published",
+            )
+        };
         let secret = sealed.into_unencrypted_secret_key().map_err(encrypted)?;
         let public = PublicKey::from_secret_key(&secret).map_err(|error| bad(&name, error))?;
-        Ok(Self { secret, verifier: Verifier(public) })
+        Ok(Self {
+            secret,
+            verifier: Verifier(public),
+        })
     }
 
     /// The signature of a message, as four lines of text.
@@ -76,7 +110,9 @@ impl Signer {
             Some(comment),
             Some("lists that nodes of OX Protect share"),
         );
-        Ok(signed.map_err(|error| bad("that signs", error))?.into_string())
+        Ok(signed
+            .map_err(|error| bad("that signs", error))?
+            .into_string())
     }
 }
 
@@ -87,7 +123,9 @@ impl Verifier {
     /// A key in Base64, or both lines of a minisign key file, or `file:PATH` to one.
     pub(super) fn parse(text: &str) -> Result<Self, ShareError> {
         let read = match text.strip_prefix("file:") {
-            Some(path) => std::fs::read_to_string(path).map_err(disk("reading the key", Path::new(path)))?,
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(disk("reading the key", Path::new(path)))?
+            }
             None => text.to_owned(),
         };
         let key = if read.trim().contains('\n') {
@@ -101,7 +139,15 @@ impl Verifier {
     pub(super) fn verify(&self, message: &[u8], signature: &str) -> Result<(), ShareError> {
         let unsigned = |error: minisign::PError| ShareError::Signature(error.to_string());
         let signature = SignatureBox::from_string(signature).map_err(unsigned)?;
-        minisign::verify(&self.0, &signature, Cursor::new(message), true, false, false).map_err(unsigned)
+        minisign::verify(
+            &self.0,
+            &signature,
+            Cursor::new(message),
+            true,
+            false,
+            false,
+        )
+        .map_err(unsigned)
     }
 }
 
@@ -112,7 +158,10 @@ impl fmt::Display for Verifier {
 }
 
 fn bad(key: &str, reason: impl fmt::Display) -> ShareError {
-    ShareError::Key { key: key.to_owned(), reason: reason.to_string() }
+    ShareError::Key {
+        key: key.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -123,18 +172,40 @@ mod tests {
     fn a_pair_signs_and_verifies_and_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let keys = generate_keys(folder.path()).unwrap();
-        assert_eq!(std::fs::metadata(&keys.secret).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&keys.secret)
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         let signer = Signer::read(&keys.secret).unwrap();
         let signature = signer.sign(b"content", "of a test").unwrap();
         let text = std::fs::read_to_string(&keys.public).unwrap();
-        for public in [keys.public_key.clone(), text, format!("file:{}", keys.public.display())] {
+        for public in [
+            keys.public_key.clone(),
+            text,
+            format!("file:{}", keys.public.display()),
+        ] {
             let verifier = Verifier::parse(&public).unwrap();
             verifier.verify(b"content", &signature).unwrap();
-            assert!(matches!(verifier.verify(b"c0ntent", &signature), Err(ShareError::Signature(_))));
+            assert!(matches!(
+                verifier.verify(b"c0ntent", &signature),
+                Err(ShareError::Signature(_))
+            ));
         }
-        assert!(matches!(generate_keys(folder.path()), Err(ShareError::Disk { .. })));
+        assert!(matches!(
+            generate_keys(folder.path()),
+            Err(ShareError::Disk { .. })
+        ));
         let stranger = generate_keys(&folder.path().join("other")).unwrap();
-        assert!(Verifier::parse(&stranger.public_key).unwrap().verify(b"content", &signature).is_err());
+        assert!(
+            Verifier::parse(&stranger.public_key)
+                .unwrap()
+                .verify(b"content", &signature)
+                .is_err()
+        );
     }
 
     #[test]
@@ -142,10 +213,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = generate_keys(folder.path()).unwrap();
         std::fs::set_permissions(&keys.secret, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(Signer::read(&keys.secret).err().unwrap().to_string().contains("chmod 600"));
+        assert!(
+            Signer::read(&keys.secret)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("chmod 600")
+        );
         std::fs::write(&keys.secret, "no key").unwrap();
         std::fs::set_permissions(&keys.secret, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(Signer::read(&keys.secret), Err(ShareError::Key { .. })));
+        assert!(matches!(
+            Signer::read(&keys.secret),
+            Err(ShareError::Key { .. })
+        ));
         for text in ["", "RWabc", "file:/absent/lists.pub"] {
             assert!(Verifier::parse(text).is_err(), "{text:?}");
         }

@@ -1,4 +1,5 @@
-//! What this node keeps of sharing beside its generations: which manifest it saw last, and what its files hold.
+//! What this node keeps of sharing beside its generations: which manifest it saw last, and what its
+//! files hold.
 
 use std::{
     collections::HashMap,
@@ -36,7 +37,8 @@ impl Memory {
         directory.join(MEMORY)
     }
 
-    /// What is remembered of manifests of this key. A file that cannot be read is an error: to forget is what an attacker wants.
+    /// What is remembered of manifests of this key. A file that cannot be read is an error: to
+    /// forget is what an attacker wants.
     pub(super) fn read(directory: &Path, public_key: &str) -> Result<Option<Self>, ShareError> {
         let path = Self::path(directory);
         let text = match std::fs::read(&path) {
@@ -44,14 +46,17 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(disk("reading", &path)(error)),
         };
-        let memory: Self = serde_json::from_slice(&text).map_err(|error| disk("reading", &path)(error.into()))?;
+        let memory: Self =
+            serde_json::from_slice(&text).map_err(|error| disk("reading", &path)(error.into()))?;
         Ok(Some(memory).filter(|memory| memory.public_key == public_key))
     }
 
     pub(super) fn write(&self, directory: &Path) -> Result<(), ShareError> {
         let path = Self::path(directory);
         let write = || {
-            let mut aside = tempfile::Builder::new().prefix(".share-").tempfile_in(directory)?;
+            let mut aside = tempfile::Builder::new()
+                .prefix(".share-")
+                .tempfile_in(directory)?;
             aside.write_all(&serde_json::to_vec(self)?)?;
             aside.as_file().sync_all()?;
             aside.persist(&path)?;
@@ -65,8 +70,15 @@ impl Memory {
 pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
     let path = directory.join(LOCK);
-    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk("opening", &path))?;
-    lock.try_lock().map_err(|error| disk("locking (another process shares this folder)", &path)(error.into()))?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(disk("opening", &path))?;
+    lock.try_lock().map_err(|error| {
+        disk("locking (another process shares this folder)", &path)(error.into())
+    })?;
     Ok(lock)
 }
 
@@ -91,21 +103,37 @@ impl Digests {
         let read = || -> io::Result<Digested> {
             let mut file = File::open(path)?;
             let metadata = file.metadata()?;
-            let stamp = (metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
-            let known = self.0.lock().expect("nothing panics while it holds the lock").get(path).cloned();
+            let stamp = (
+                metadata.len(),
+                metadata.ino(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+            );
+            let known = self
+                .0
+                .lock()
+                .expect("nothing panics while it holds the lock")
+                .get(path)
+                .cloned();
             if let Some((at, digested)) = known
                 && at == stamp
             {
                 return Ok(digested);
             }
             let digested = digest(&mut file, metadata.len())?;
-            self.0.lock().expect("nothing panics while it holds the lock").insert(path.to_owned(), (stamp, digested.clone()));
+            self.0
+                .lock()
+                .expect("nothing panics while it holds the lock")
+                .insert(path.to_owned(), (stamp, digested.clone()));
             Ok(digested)
         };
         match read() {
             Ok(digested) => Ok(Some(digested)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.0.lock().expect("nothing panics while it holds the lock").remove(path);
+                self.0
+                    .lock()
+                    .expect("nothing panics while it holds the lock")
+                    .remove(path);
                 Ok(None)
             }
             Err(error) => Err(disk("reading", path)(error)),
@@ -120,13 +148,21 @@ fn digest(file: &mut File, octets: u64) -> io::Result<Digested> {
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
     hash.update(&end);
-    let object = Object { sha256: hexadecimal(&hash.finalize()), octets: body + end.len() as u64 };
-    Ok(Digested { object, is_whole: of_body[..] == end[..] })
+    let object = Object {
+        sha256: hexadecimal(&hash.finalize()),
+        octets: body + end.len() as u64,
+    };
+    Ok(Digested {
+        object,
+        is_whole: of_body[..] == end[..],
+    })
 }
 
 /// Hashes at most so many octets of a reader, and says how many there were.
 pub(super) fn feed(hash: &mut Sha256, reader: &mut impl Read, octets: u64) -> io::Result<u64> {
-    let (mut reader, mut buffer, mut sum) = (reader.take(octets), vec![0; BUFFER_OCTETS], 0);
+    let mut reader = reader.take(octets);
+    let mut buffer = vec![0; BUFFER_OCTETS];
+    let mut sum = 0;
     loop {
         match reader.read(&mut buffer)? {
             0 => return Ok(sum),
@@ -146,12 +182,19 @@ mod tests {
     fn a_damaged_memory_of_what_was_seen_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Memory::read(folder.path(), "a").unwrap(), None);
-        let memory = Memory { public_key: "a".to_owned(), sequence: 7, sha256: "0".to_owned() };
+        let memory = Memory {
+            public_key: "a".to_owned(),
+            sequence: 7,
+            sha256: "0".to_owned(),
+        };
         memory.write(folder.path()).unwrap();
         assert_eq!(Memory::read(folder.path(), "a").unwrap(), Some(memory));
         assert_eq!(Memory::read(folder.path(), "b").unwrap(), None);
         std::fs::write(Memory::path(folder.path()), "{").unwrap();
-        assert!(matches!(Memory::read(folder.path(), "a"), Err(ShareError::Disk { .. })));
+        assert!(matches!(
+            Memory::read(folder.path(), "a"),
+            Err(ShareError::Disk { .. })
+        ));
         let _lock = lock(folder.path()).unwrap();
         assert!(lock(folder.path()).is_err());
     }
@@ -159,13 +202,20 @@ mod tests {
     #[test]
     fn a_file_is_whole_when_it_ends_with_its_hash() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, digests) = (folder.path().join("file"), Digests::default());
+        let path = folder.path().join("file");
+        let digests = Digests::default();
         assert_eq!(digests.of(&path).unwrap(), None);
         let mut octets = b"content".to_vec();
         octets.extend(Sha256::digest(b"content"));
         std::fs::write(&path, &octets).unwrap();
         let whole = digests.of(&path).unwrap().unwrap();
-        assert_eq!(whole.object, Object { sha256: hexadecimal(&Sha256::digest(&octets)), octets: 39 });
+        assert_eq!(
+            whole.object,
+            Object {
+                sha256: hexadecimal(&Sha256::digest(&octets)),
+                octets: 39
+            }
+        );
         assert!(whole.is_whole);
         for other in [&octets[..38], b"c", b""] {
             std::fs::write(&path, other).unwrap();

@@ -1,4 +1,5 @@
-//! What is signed: which generations the store has, how each is reached, which is live; and which of them a node should have.
+//! What is signed: which generations the store has, how each is reached, which is live; and which
+//! of them a node should have.
 //!
 //! ```text
 //! untrusted comment: …                  four lines as minisign writes them:
@@ -28,7 +29,8 @@ const FORMAT: &str = "ox-protect-lists";
 /// Raised when an older reader would misunderstand what is written; new fields alone do not.
 const VERSION: u32 = 1;
 const SIGNATURE_LINES: usize = 4;
-/// Generations in a manifest. Whoever folds every few hundred deltas and keeps a few full artefacts has fewer; all nodes read this often.
+/// Generations in a manifest. Whoever folds every few hundred deltas and keeps a few full artefacts
+/// has fewer; all nodes read this often.
 const GENERATIONS_MAX: usize = 4096;
 /// Octets of a manifest: three hundred for each generation, and room.
 pub(super) const OCTETS_MAX: u64 = 2 << 20;
@@ -89,7 +91,14 @@ impl Object {
 
 impl Entry {
     pub(super) fn new(generation: u64, published_at: Timestamp) -> Self {
-        Self { generation, published_at, withdrawn: false, full: None, delta: None, parent: None }
+        Self {
+            generation,
+            published_at,
+            withdrawn: false,
+            full: None,
+            delta: None,
+            parent: None,
+        }
     }
 
     pub(super) fn object(&self, kind: Kind) -> Option<&Object> {
@@ -101,25 +110,46 @@ impl Entry {
 }
 
 impl Manifest {
-    pub(super) fn new(sequence: u64, published_at: Timestamp, live: u64, generations: Vec<Entry>) -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION, sequence, published_at, live, generations }
+    pub(super) fn new(
+        sequence: u64,
+        published_at: Timestamp,
+        live: u64,
+        generations: Vec<Entry>,
+    ) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            sequence,
+            published_at,
+            live,
+            generations,
+        }
     }
 
     /// One generation.
     #[must_use]
     pub fn entry(&self, generation: u64) -> Option<&Entry> {
-        let place = self.generations.binary_search_by_key(&generation, |entry| entry.generation).ok()?;
+        let place = self
+            .generations
+            .binary_search_by_key(&generation, |entry| entry.generation)
+            .ok()?;
         Some(&self.generations[place])
     }
 
     /// The names of all objects.
     pub(super) fn objects(&self) -> BTreeMap<String, u64> {
-        let kinds =
-            |entry: &Entry| [Kind::Full, Kind::Delta].map(|kind| entry.object(kind).map(|object| (object.name(kind), object.octets)));
+        let kinds = |entry: &Entry| {
+            [Kind::Full, Kind::Delta].map(|kind| {
+                entry
+                    .object(kind)
+                    .map(|object| (object.name(kind), object.octets))
+            })
+        };
         self.generations.iter().flat_map(kinds).flatten().collect()
     }
 
-    /// The way from a generation back to the nearest full artefact: the generation first, the full one last. None where there is no way.
+    /// The way from a generation back to the nearest full artefact: the generation first, the full
+    /// one last. None where there is no way.
     pub(super) fn way_to(&self, generation: u64) -> Option<Vec<&Entry>> {
         let mut way = vec![self.entry(generation)?];
         while let Some(last) = way.last().filter(|entry| entry.full.is_none()) {
@@ -132,7 +162,8 @@ impl Manifest {
     /// As it lies in the store, and the digest of what is signed.
     pub(super) fn seal(&self, signer: &Signer) -> Result<(Vec<u8>, String), ShareError> {
         self.check()?;
-        let json = serde_json::to_vec(self).map_err(|error| ShareError::Format(error.to_string()))?;
+        let json =
+            serde_json::to_vec(self).map_err(|error| ShareError::Format(error.to_string()))?;
         let signature = signer.sign(&json, &format!("{FORMAT} sequence:{}", self.sequence))?;
         let mut sealed = signature.trim_end().as_bytes().to_vec();
         sealed.push(b'\n');
@@ -145,18 +176,30 @@ impl Manifest {
 
     /// Reads and verifies one, and says the digest of what is signed.
     pub(super) fn open(sealed: &[u8], verifier: &Verifier) -> Result<(Self, String), ShareError> {
-        let ends = sealed.iter().enumerate().filter(|(_, octet)| **octet == b'\n').map(|(at, _)| at + 1);
-        let end = ends.take(SIGNATURE_LINES).last().filter(|_| sealed.iter().filter(|octet| **octet == b'\n').count() >= SIGNATURE_LINES);
-        let (signature, json) = sealed.split_at(end.ok_or_else(|| ShareError::Signature("there is no signature".to_owned()))?);
-        let signature = str::from_utf8(signature).map_err(|_| ShareError::Signature("it is no text".to_owned()))?;
+        let ends = sealed
+            .iter()
+            .enumerate()
+            .filter(|(_, octet)| **octet == b'\n')
+            .map(|(at, _)| at + 1);
+        let end = ends
+            .take(SIGNATURE_LINES)
+            .last()
+            .filter(|_| sealed.iter().filter(|octet| **octet == b'\n').count() >= SIGNATURE_LINES);
+        let (signature, json) = sealed.split_at(
+            end.ok_or_else(|| ShareError::Signature("there is no signature".to_owned()))?,
+        );
+        let signature = str::from_utf8(signature)
+            .map_err(|_| ShareError::Signature("it is no text".to_owned()))?;
         // Not an octet of the content is looked at before this.
         verifier.verify(json, signature)?;
-        let manifest: Self = serde_json::from_slice(json).map_err(|error| ShareError::Format(error.to_string()))?;
+        let manifest: Self =
+            serde_json::from_slice(json).map_err(|error| ShareError::Format(error.to_string()))?;
         manifest.check()?;
         Ok((manifest, hexadecimal(&Sha256::digest(json))))
     }
 
-    /// Whether it makes sense: what is signed by us can be wrong, too, and names of files are made of it.
+    /// Whether it makes sense: what is signed by us can be wrong, too, and names of files are made
+    /// of it.
     fn check(&self) -> Result<(), ShareError> {
         let fault = |what: String| Err(ShareError::Format(what));
         if self.format != FORMAT || self.version != VERSION {
@@ -168,47 +211,79 @@ impl Manifest {
         if self.generations.len() > GENERATIONS_MAX {
             return Err(ShareError::TooMany(self.generations.len()));
         }
-        if !self.generations.is_sorted_by(|a, b| a.generation < b.generation) {
+        if !self
+            .generations
+            .is_sorted_by(|a, b| a.generation < b.generation)
+        {
             return fault("its generations are not in order".to_owned());
         }
         for entry in &self.generations {
-            let is_digest =
-                |text: &str| text.len() == 64 && text.bytes().all(|octet| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet));
+            let is_digest = |text: &str| {
+                text.len() == 64
+                    && text
+                        .bytes()
+                        .all(|octet| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet))
+            };
             let mut objects = entry.full.iter().chain(&entry.delta);
             let is_sound = entry.generation > 0
                 && (entry.full.is_some() || entry.delta.is_some())
                 && entry.delta.is_some() == entry.parent.is_some()
                 && entry.parent.is_none_or(|parent| parent < entry.generation)
-                && objects.all(|object| is_digest(&object.sha256) && object.octets <= OBJECT_OCTETS_MAX);
+                && objects
+                    .all(|object| is_digest(&object.sha256) && object.octets <= OBJECT_OCTETS_MAX);
             if !is_sound {
-                return fault(format!("what it says of generation {} makes no sense", entry.generation));
+                return fault(format!(
+                    "what it says of generation {} makes no sense",
+                    entry.generation
+                ));
             }
         }
         match self.entry(self.live) {
             Some(live) if !live.withdrawn => Ok(()),
-            _ => fault(format!("generation {} is live in it, but not there or withdrawn", self.live)),
+            _ => fault(format!(
+                "generation {} is live in it, but not there or withdrawn",
+                self.live
+            )),
         }
     }
 
     /// What a node should have, best first; empty where it should stay as it is.
     ///
-    /// A generation is taken when it is out long enough, and never given up for an older one, unless it was withdrawn: then the newest good
-    /// one is right at any age. A node without lists takes the newest that is out long enough, or else the one that is out longest.
-    pub(super) fn candidates(&self, current: Option<u64>, delay: SignedDuration, now: Timestamp, refused: &BTreeSet<u64>) -> Vec<u64> {
-        let is_usable = |entry: &&Entry| !entry.withdrawn && entry.generation <= self.live && !refused.contains(&entry.generation);
+    /// A generation is taken when it is out long enough, and never given up for an older one,
+    /// unless it was withdrawn: then the newest good one is right at any age. A node without lists
+    /// takes the newest that is out long enough, or else the one that is out longest.
+    pub(super) fn candidates(
+        &self,
+        current: Option<u64>,
+        delay: SignedDuration,
+        now: Timestamp,
+        refused: &BTreeSet<u64>,
+    ) -> Vec<u64> {
+        let is_usable = |entry: &&Entry| {
+            !entry.withdrawn
+                && entry.generation <= self.live
+                && !refused.contains(&entry.generation)
+        };
         let usable = || self.generations.iter().rev().filter(is_usable);
         let is_aged = |entry: &&Entry| now.duration_since(entry.published_at) >= delay;
-        let numbers = |entries: &mut dyn Iterator<Item = &Entry>| entries.map(|entry| entry.generation).collect::<Vec<_>>();
+        let numbers = |entries: &mut dyn Iterator<Item = &Entry>| {
+            entries.map(|entry| entry.generation).collect::<Vec<_>>()
+        };
         let Some(current) = current else {
             let mut fresh: Vec<&Entry> = usable().filter(|entry| !is_aged(entry)).collect();
             fresh.sort_by_key(|entry| (entry.published_at, entry.generation));
             return numbers(&mut usable().filter(is_aged).chain(fresh));
         };
-        let must_leave = current > self.live || self.entry(current).is_some_and(|entry| entry.withdrawn);
+        let must_leave =
+            current > self.live || self.entry(current).is_some_and(|entry| entry.withdrawn);
         if must_leave {
             numbers(&mut usable().filter(|entry| entry.generation != current))
         } else {
-            numbers(&mut usable().filter(is_aged).take_while(|entry| entry.generation > current))
+            numbers(
+                &mut usable()
+                    .filter(is_aged)
+                    .take_while(|entry| entry.generation > current),
+            )
         }
     }
 }
@@ -223,14 +298,29 @@ mod tests {
     }
 
     fn object(digit: char) -> Option<Object> {
-        Some(Object { sha256: digit.to_string().repeat(64), octets: 7 })
+        Some(Object {
+            sha256: digit.to_string().repeat(64),
+            octets: 7,
+        })
     }
 
     /// Generations 1 to 4, out since 100, 200, 300 and 400.
     fn manifest() -> Manifest {
-        let full = |generation, second| Entry { full: object('a'), ..Entry::new(generation, at(second)) };
-        let delta = |generation, second| Entry { delta: object('b'), parent: Some(generation - 1), ..Entry::new(generation, at(second)) };
-        Manifest::new(7, at(400), 4, vec![full(1, 100), delta(2, 200), delta(3, 300), full(4, 400)])
+        let full = |generation, second| Entry {
+            full: object('a'),
+            ..Entry::new(generation, at(second))
+        };
+        let delta = |generation, second| Entry {
+            delta: object('b'),
+            parent: Some(generation - 1),
+            ..Entry::new(generation, at(second))
+        };
+        Manifest::new(
+            7,
+            at(400),
+            4,
+            vec![full(1, 100), delta(2, 200), delta(3, 300), full(4, 400)],
+        )
     }
 
     #[test]
@@ -238,7 +328,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let signer = Signer::read(&generate_keys(folder.path()).unwrap().secret).unwrap();
         let (sealed, digest) = manifest().seal(&signer).unwrap();
-        assert_eq!(Manifest::open(&sealed, &signer.verifier).unwrap(), (manifest(), digest));
+        assert_eq!(
+            Manifest::open(&sealed, &signer.verifier).unwrap(),
+            (manifest(), digest)
+        );
         for at in 0..sealed.len() {
             let mut forged = sealed.clone();
             forged[at] ^= 1;
@@ -248,10 +341,20 @@ mod tests {
             }
         }
         for end in 0..sealed.len() {
-            assert!(matches!(Manifest::open(&sealed[..end], &signer.verifier), Err(ShareError::Signature(_))), "up to {end}");
+            assert!(
+                matches!(
+                    Manifest::open(&sealed[..end], &signer.verifier),
+                    Err(ShareError::Signature(_))
+                ),
+                "up to {end}"
+            );
         }
-        let stranger = Signer::read(&generate_keys(&folder.path().join("other")).unwrap().secret).unwrap();
-        assert!(matches!(Manifest::open(&sealed, &stranger.verifier), Err(ShareError::Signature(_))));
+        let stranger =
+            Signer::read(&generate_keys(&folder.path().join("other")).unwrap().secret).unwrap();
+        assert!(matches!(
+            Manifest::open(&sealed, &stranger.verifier),
+            Err(ShareError::Signature(_))
+        ));
     }
 
     #[test]
@@ -264,22 +367,46 @@ mod tests {
             |manifest| manifest.generations.swap(0, 1),
             |manifest| manifest.generations[1].parent = Some(2),
             |manifest| manifest.generations[1].delta = None,
-            |manifest| manifest.generations[0].full = Some(Object { sha256: "../../../etc/passwd".to_owned(), octets: 1 }),
-            |manifest| manifest.generations[0].full = Some(Object { sha256: "A".repeat(64), octets: 1 }),
+            |manifest| {
+                manifest.generations[0].full = Some(Object {
+                    sha256: "../../../etc/passwd".to_owned(),
+                    octets: 1,
+                })
+            },
+            |manifest| {
+                manifest.generations[0].full = Some(Object {
+                    sha256: "A".repeat(64),
+                    octets: 1,
+                })
+            },
         ];
         for fault in faults {
             let mut wrong = manifest();
             fault(&mut wrong);
-            assert!(matches!(wrong.check(), Err(ShareError::Format(_))), "{wrong:?}");
+            assert!(
+                matches!(wrong.check(), Err(ShareError::Format(_))),
+                "{wrong:?}"
+            );
         }
-        let many =
-            (1..=GENERATIONS_MAX as u64 + 1).map(|generation| Entry { full: object('a'), ..Entry::new(generation, at(0)) }).collect();
-        assert!(matches!(Manifest::new(1, at(0), 1, many).check(), Err(ShareError::TooMany(_))));
+        let many = (1..=GENERATIONS_MAX as u64 + 1)
+            .map(|generation| Entry {
+                full: object('a'),
+                ..Entry::new(generation, at(0))
+            })
+            .collect();
+        assert!(matches!(
+            Manifest::new(1, at(0), 1, many).check(),
+            Err(ShareError::TooMany(_))
+        ));
     }
 
     #[test]
     fn the_way_to_a_generation_ends_at_the_nearest_full_one() {
-        let way = |generation| manifest().way_to(generation).map(|way| way.iter().map(|entry| entry.generation).collect::<Vec<_>>());
+        let way = |generation| {
+            manifest()
+                .way_to(generation)
+                .map(|way| way.iter().map(|entry| entry.generation).collect::<Vec<_>>())
+        };
         assert_eq!(way(3), Some(vec![3, 2, 1]));
         assert_eq!(way(4), Some(vec![4]));
         assert_eq!(way(9), None);
@@ -291,7 +418,12 @@ mod tests {
     #[test]
     fn a_node_takes_what_is_out_long_enough_and_leaves_what_was_withdrawn() {
         let candidates = |manifest: &Manifest, current, delay, now| {
-            manifest.candidates(current, SignedDuration::from_secs(delay), at(now), &BTreeSet::new())
+            manifest.candidates(
+                current,
+                SignedDuration::from_secs(delay),
+                at(now),
+                &BTreeSet::new(),
+            )
         };
         let good = manifest();
         assert_eq!(candidates(&good, Some(1), 0, 400), [4, 3, 2]);
@@ -305,14 +437,28 @@ mod tests {
         assert_eq!(candidates(&good, None, 900, 400), [1, 2, 3, 4]);
         // What the store no longer has is not left for nothing.
         assert_eq!(
-            candidates(&Manifest { generations: good.generations[2..].to_vec(), ..good.clone() }, Some(1), 900, 400),
+            candidates(
+                &Manifest {
+                    generations: good.generations[2..].to_vec(),
+                    ..good.clone()
+                },
+                Some(1),
+                900,
+                400
+            ),
             [] as [u64; 0]
         );
-        let mut withdrawn = Manifest { live: 3, ..good.clone() };
+        let mut withdrawn = Manifest {
+            live: 3,
+            ..good.clone()
+        };
         withdrawn.generations[3].withdrawn = true;
         assert_eq!(candidates(&withdrawn, Some(4), 600, 400), [3, 2, 1]);
         assert_eq!(candidates(&withdrawn, Some(2), 600, 400), [] as [u64; 0]);
         assert_eq!(candidates(&withdrawn, Some(9), 600, 400), [3, 2, 1]);
-        assert_eq!(good.candidates(Some(1), SignedDuration::ZERO, at(400), &BTreeSet::from([4])), [3, 2]);
+        assert_eq!(
+            good.candidates(Some(1), SignedDuration::ZERO, at(400), &BTreeSet::from([4])),
+            [3, 2]
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The side that builds: objects first, then the manifest that names them.
 //!
-//! Two publishers may share a store. The manifest is only ever put in the place of the one that was read; who comes too late reads again
-//! and decides again. Nobody replaces another one's content under the same number, and nobody takes a generation back without saying so.
+//! Two publishers may share a store. The manifest is only ever put in the place of the one that was
+//! read; who comes too late reads again and decides again. Nobody replaces another one's content
+//! under the same number, and nobody takes a generation back without saying so.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,8 @@ use crate::generations::{Artefact, Kind, kept};
 
 /// How often a publisher tries again when another one was faster.
 const ATTEMPTS: u32 = 8;
-/// An unchanged manifest is signed again after this, so that followers can tell a quiet publisher from one that somebody hides.
+/// An unchanged manifest is signed again after this, so that followers can tell a quiet publisher
+/// from one that somebody hides.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
 /// What no manifest names stays this long: a node may be fetching it by the manifest before.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
@@ -36,7 +38,8 @@ const SWEEP: SignedDuration = SignedDuration::from_mins(10);
 pub struct Change {
     /// The generation that this node has: from now on the newest that anybody takes.
     pub live: u64,
-    /// Those that turned out bad: who has one leaves it at once. They stay withdrawn until they are reinstated.
+    /// Those that turned out bad: who has one leaves it at once. They stay withdrawn until they are
+    /// reinstated.
     pub withdraw: Vec<u64>,
     /// Those that are good after all. The delays of nodes begin anew.
     pub reinstate: Vec<u64>,
@@ -46,7 +49,10 @@ impl Change {
     /// This generation is live, and nothing else changes.
     #[must_use]
     pub fn live(generation: u64) -> Self {
-        Self { live: generation, ..Self::default() }
+        Self {
+            live: generation,
+            ..Self::default()
+        }
     }
 }
 
@@ -86,7 +92,12 @@ impl Publisher {
     /// # Errors
     /// The settings, the key or the folder cannot be used.
     pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
-        let signer = Signer::read(settings.secret_key.as_deref().ok_or(SettingsFault::SecretKeyMissing)?)?;
+        let signer = Signer::read(
+            settings
+                .secret_key
+                .as_deref()
+                .ok_or(SettingsFault::SecretKeyMissing)?,
+        )?;
         let lock = local::lock(directory)?;
         let public_key = signer.verifier.to_string();
         let sequence = Memory::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
@@ -104,59 +115,102 @@ impl Publisher {
         })
     }
 
-    /// Makes the store say what this folder has, as far as a change asks for it. To be called after each change, and at times without one.
+    /// Makes the store say what this folder has, as far as a change asks for it. To be called after
+    /// each change, and at times without one.
     ///
     /// # Errors
     /// What stopped it; the store then says what it said before.
-    pub async fn publish(&mut self, change: &Change, now: Timestamp) -> Result<Published, ShareError> {
+    pub async fn publish(
+        &mut self,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<Published, ShareError> {
         self.store.prepare().await?;
         let ours = self.ours(change.live).await?;
-        let (mut sent, mut octets) = (0, 0);
+        let mut sent = 0;
+        let mut octets = 0;
         for _ in 0..ATTEMPTS {
             self.read().await?;
             let before = self.seen.as_ref().map(|(manifest, ..)| manifest);
-            let (generations, paths) = merge(before, &ours, change, self.keep, &self.directory, now)?;
-            let is_said = |manifest: &&Manifest| manifest.live == change.live && manifest.generations == generations;
-            if let Some(manifest) = before.filter(is_said).filter(|manifest| now.duration_since(manifest.published_at).abs() < HEARTBEAT) {
+            let (generations, paths) =
+                merge(before, &ours, change, self.keep, &self.directory, now)?;
+            let is_said = |manifest: &&Manifest| {
+                manifest.live == change.live && manifest.generations == generations
+            };
+            if let Some(manifest) = before
+                .filter(is_said)
+                .filter(|manifest| now.duration_since(manifest.published_at).abs() < HEARTBEAT)
+            {
                 let sequence = manifest.sequence;
-                return Ok(Published { sequence, sent, octets, deleted: self.swept(now).await, changed: false });
+                return Ok(Published {
+                    sequence,
+                    sent,
+                    octets,
+                    deleted: self.swept(now).await,
+                    changed: false,
+                });
             }
             let changed = before.filter(is_said).is_none();
             // A store that somebody set back does not set the sequence back.
-            let sequence = before.map_or(0, |manifest| manifest.sequence).max(self.sequence) + 1;
+            let sequence = before
+                .map_or(0, |manifest| manifest.sequence)
+                .max(self.sequence)
+                + 1;
             let manifest = Manifest::new(sequence, now, change.live, generations);
             let there = before.map(Manifest::objects).unwrap_or_default();
-            let new: Vec<&(Kind, Object, PathBuf)> =
-                paths.iter().filter(|(name, _)| !there.contains_key(*name)).map(|(_, file)| file).collect();
+            let new: Vec<&(Kind, Object, PathBuf)> = paths
+                .iter()
+                .filter(|(name, _)| !there.contains_key(*name))
+                .map(|(_, file)| file)
+                .collect();
             let (count, sum) = self.send(&new).await?;
             (sent, octets) = (sent + count, octets + sum);
             let (sealed, sha256) = manifest.seal(&self.signer)?;
-            let known = self.seen.as_ref().and_then(|(_, _, version)| version.clone());
+            let known = self
+                .seen
+                .as_ref()
+                .and_then(|(_, _, version)| version.clone());
             let is_written = self.store.write_live(sealed, known.as_deref()).await?;
             if !is_written {
                 // An answer that was lost looks like a race with oneself.
                 self.seen = None;
                 self.read().await?;
-                if self.seen.as_ref().is_none_or(|(_, there, _)| *there != sha256) {
+                if self
+                    .seen
+                    .as_ref()
+                    .is_none_or(|(_, there, _)| *there != sha256)
+                {
                     continue;
                 }
             }
-            // Another publisher may just have swept away what was there already and what nobody named until now.
+            // Another publisher may just have swept away what was there already and what nobody
+            // named until now.
             let (count, sum) = self.send(&new).await?;
             (sent, octets) = (sent + count, octets + sum);
             self.sequence = sequence;
-            let memory = Memory { public_key: self.public_key.clone(), sequence, sha256 };
+            let memory = Memory {
+                public_key: self.public_key.clone(),
+                sequence,
+                sha256,
+            };
             let directory = self.directory.clone();
             blocking(move || memory.write(&directory)).await?;
             self.read().await?;
-            return Ok(Published { sequence, changed, sent, octets, deleted: self.swept(now).await });
+            return Ok(Published {
+                sequence,
+                changed,
+                sent,
+                octets,
+                deleted: self.swept(now).await,
+            });
         }
         Err(ShareError::Outrun(ATTEMPTS))
     }
 
     /// Sends those files that are not in the store, and says how many and how long they were.
     async fn send(&self, files: &[&(Kind, Object, PathBuf)]) -> Result<(usize, u64), ShareError> {
-        let (mut sent, mut octets) = (0, 0);
+        let mut sent = 0;
+        let mut octets = 0;
         for (kind, object, path) in files {
             if self.store.length(&object.name(*kind)).await? != Some(object.octets) {
                 self.store.put(object, *kind, path).await?;
@@ -168,7 +222,10 @@ impl Publisher {
 
     /// Reads the manifest that lies there, where it is another than was read last.
     async fn read(&mut self) -> Result<(), ShareError> {
-        let known = self.seen.as_ref().and_then(|(_, _, version)| version.as_deref());
+        let known = self
+            .seen
+            .as_ref()
+            .and_then(|(_, _, version)| version.as_deref());
         match self.store.read_live(known).await? {
             Live::Unchanged => {}
             Live::Nothing => self.seen = None,
@@ -182,23 +239,36 @@ impl Publisher {
 
     /// The files of this folder that are to be published, each read and found whole.
     async fn ours(&self, live: u64) -> Result<Vec<Ours>, ShareError> {
-        let (directory, keep, digests) = (self.directory.clone(), self.keep, self.digests.clone());
+        let directory = self.directory.clone();
+        let keep = self.keep;
+        let digests = self.digests.clone();
         blocking(move || {
             let files = kept(&directory, keep, live).map_err(disk("listing", &directory))?;
-            let files = files.into_iter().filter(|artefact| artefact.generation <= live);
-            files.filter_map(|artefact| Ours::read(artefact, &digests).transpose()).collect()
+            let files = files
+                .into_iter()
+                .filter(|artefact| artefact.generation <= live);
+            files
+                .filter_map(|artefact| Ours::read(artefact, &digests).transpose())
+                .collect()
         })
         .await
     }
 
-    /// Sweeps from time to time. What is published is published, even where this publisher may not list or delete.
+    /// Sweeps from time to time. What is published is published, even where this publisher may not
+    /// list or delete.
     async fn swept(&mut self, now: Timestamp) -> usize {
-        if self.swept_at.is_some_and(|at| now.duration_since(at).abs() < SWEEP) {
+        if self
+            .swept_at
+            .is_some_and(|at| now.duration_since(at).abs() < SWEEP)
+        {
             return 0;
         }
         self.swept_at = Some(now);
         self.sweep(now).await.unwrap_or_else(|error| {
-            tracing::warn!(error = causes(&error), "objects that nobody needs could not be deleted from the store");
+            tracing::warn!(
+                error = causes(&error),
+                "objects that nobody needs could not be deleted from the store"
+            );
             0
         })
     }
@@ -208,10 +278,16 @@ impl Publisher {
         let there = self.store.list().await?;
         // Read after the list: what another publisher named meanwhile stays.
         self.read().await?;
-        let needed = self.seen.as_ref().map(|(manifest, ..)| manifest.objects()).unwrap_or_default();
+        let needed = self
+            .seen
+            .as_ref()
+            .map(|(manifest, ..)| manifest.objects())
+            .unwrap_or_default();
         let mut deleted = 0;
         for (name, written) in there {
-            let is_ours = [Kind::Full, Kind::Delta].iter().any(|kind| name.ends_with(kind.suffix()));
+            let is_ours = [Kind::Full, Kind::Delta]
+                .iter()
+                .any(|kind| name.ends_with(kind.suffix()));
             if is_ours && !needed.contains_key(&name) && now.duration_since(written) >= GRACE {
                 self.store.delete(&name).await?;
                 deleted += 1;
@@ -233,16 +309,32 @@ impl Ours {
         let Some(digested) = digests.of(&artefact.path)? else {
             return Ok(None);
         };
-        let unusable = |what: String| ShareError::Format(format!("{} cannot be published: {what}", artefact.path.display()));
+        let unusable = |what: String| {
+            ShareError::Format(format!(
+                "{} cannot be published: {what}",
+                artefact.path.display()
+            ))
+        };
         if !digested.is_whole {
-            return Err(unusable("it is damaged, its hash does not match".to_owned()));
+            return Err(unusable(
+                "it is damaged, its hash does not match".to_owned(),
+            ));
         }
         let header = peek(&artefact.path).map_err(|error| unusable(error.to_string()))?;
         let parent = header.parent.filter(|_| artefact.kind == Kind::Delta);
-        if header.generation != artefact.generation || (artefact.kind == Kind::Delta && parent.is_none()) {
-            return Err(unusable(format!("it says that it is generation {}", header.generation)));
+        if header.generation != artefact.generation
+            || (artefact.kind == Kind::Delta && parent.is_none())
+        {
+            return Err(unusable(format!(
+                "it says that it is generation {}",
+                header.generation
+            )));
         }
-        Ok(Some(Self { artefact, object: digested.object, parent }))
+        Ok(Some(Self {
+            artefact,
+            object: digested.object,
+            parent,
+        }))
     }
 }
 
@@ -258,26 +350,50 @@ fn merge(
     directory: &Path,
     now: Timestamp,
 ) -> Result<(Vec<Entry>, Paths), ShareError> {
-    let known = before.map(|manifest| manifest.generations.clone()).unwrap_or_default();
-    let mut entries: BTreeMap<u64, Entry> = known.into_iter().map(|entry| (entry.generation, entry)).collect();
+    let known = before
+        .map(|manifest| manifest.generations.clone())
+        .unwrap_or_default();
+    let mut entries: BTreeMap<u64, Entry> = known
+        .into_iter()
+        .map(|entry| (entry.generation, entry))
+        .collect();
     let mut paths = Paths::new();
-    for Ours { artefact, object, parent } in ours {
-        let (generation, kind) = (artefact.generation, artefact.kind);
-        let entry = entries.entry(generation).or_insert_with(|| Entry::new(generation, now));
+    for Ours {
+        artefact,
+        object,
+        parent,
+    } in ours
+    {
+        let generation = artefact.generation;
+        let kind = artefact.kind;
+        let entry = entries
+            .entry(generation)
+            .or_insert_with(|| Entry::new(generation, now));
         if let Some(theirs) = entry.object(kind).filter(|theirs| *theirs != object) {
             // Two nodes may fold the same delta to other octets; they say the same.
-            let is_fold = kind == Kind::Full && entry.delta.is_some() && is_ours(ours, generation, entry.delta.as_ref());
+            let is_fold = kind == Kind::Full
+                && entry.delta.is_some()
+                && is_ours(ours, generation, entry.delta.as_ref());
             if is_fold {
                 continue;
             }
-            let (ours, theirs) = (object.sha256.clone(), theirs.sha256.clone());
-            return Err(ShareError::Clash { generation, directory: directory.to_owned(), ours, theirs });
+            let ours = object.sha256.clone();
+            let theirs = theirs.sha256.clone();
+            return Err(ShareError::Clash {
+                generation,
+                directory: directory.to_owned(),
+                ours,
+                theirs,
+            });
         }
         match kind {
             Kind::Full => entry.full = Some(object.clone()),
             Kind::Delta => (entry.delta, entry.parent) = (Some(object.clone()), *parent),
         }
-        paths.insert(object.name(kind), (kind, object.clone(), artefact.path.clone()));
+        paths.insert(
+            object.name(kind),
+            (kind, object.clone(), artefact.path.clone()),
+        );
     }
     for generation in &change.withdraw {
         if let Some(entry) = entries.get_mut(generation) {
@@ -286,7 +402,11 @@ fn merge(
     }
     for generation in &change.reinstate {
         if let Some(entry) = entries.get_mut(generation).filter(|entry| entry.withdrawn) {
-            *entry = Entry { withdrawn: false, published_at: now, ..entry.clone() };
+            *entry = Entry {
+                withdrawn: false,
+                published_at: now,
+                ..entry.clone()
+            };
         }
     }
     judge(before, &entries, change)?;
@@ -301,38 +421,74 @@ fn merge(
 }
 
 fn is_ours(ours: &[Ours], generation: u64, delta: Option<&Object>) -> bool {
-    ours.iter().any(|file| file.artefact.generation == generation && file.artefact.kind == Kind::Delta && Some(&file.object) == delta)
+    ours.iter().any(|file| {
+        file.artefact.generation == generation
+            && file.artefact.kind == Kind::Delta
+            && Some(&file.object) == delta
+    })
 }
 
 /// Whether this generation may become live.
-fn judge(before: Option<&Manifest>, entries: &BTreeMap<u64, Entry>, change: &Change) -> Result<(), ShareError> {
+fn judge(
+    before: Option<&Manifest>,
+    entries: &BTreeMap<u64, Entry>,
+    change: &Change,
+) -> Result<(), ShareError> {
     match entries.get(&change.live) {
         None => return Err(ShareError::Unreachable(change.live)),
         Some(entry) if entry.withdrawn => return Err(ShareError::Withdrawn(change.live)),
         Some(_) => {}
     }
-    let Some(live) = before.map(|manifest| manifest.live).filter(|&live| live > change.live) else {
+    let Some(live) = before
+        .map(|manifest| manifest.live)
+        .filter(|&live| live > change.live)
+    else {
         return Ok(());
     };
     let mut newer = entries.range(change.live + 1..=live);
     match newer.find(|(_, entry)| !entry.withdrawn) {
-        Some((&live, _)) => Err(ShareError::Overtaken { live, ours: change.live }),
+        Some((&live, _)) => Err(ShareError::Overtaken {
+            live,
+            ours: change.live,
+        }),
         None => Ok(()),
     }
 }
 
 /// The newest `keep` full artefacts, all that is newer, and what is needed to reach it.
 fn bounded(manifest: &Manifest, keep: usize) -> Vec<Entry> {
-    let mut full = manifest.generations.iter().rev().filter(|entry| entry.full.is_some() && entry.generation <= manifest.live);
-    let oldest = full.nth(keep.max(1) - 1).map_or(0, |entry| entry.generation);
+    let mut full = manifest
+        .generations
+        .iter()
+        .rev()
+        .filter(|entry| entry.full.is_some() && entry.generation <= manifest.live);
+    let oldest = full
+        .nth(keep.max(1) - 1)
+        .map_or(0, |entry| entry.generation);
     let mut needed: Vec<u64> = vec![];
-    for entry in manifest.generations.iter().filter(|entry| entry.generation >= oldest || entry.generation == manifest.live) {
+    for entry in manifest
+        .generations
+        .iter()
+        .filter(|entry| entry.generation >= oldest || entry.generation == manifest.live)
+    {
         needed.push(entry.generation);
-        // Most ways end at once or lead through what is needed anyway; only those that go below the oldest are followed.
+        // Most ways end at once or lead through what is needed anyway; only those that go below the
+        // oldest are followed.
         if entry.full.is_none() && entry.parent.is_some_and(|parent| parent < oldest) {
-            needed.extend(manifest.way_to(entry.generation).into_iter().flatten().map(|entry| entry.generation));
+            needed.extend(
+                manifest
+                    .way_to(entry.generation)
+                    .into_iter()
+                    .flatten()
+                    .map(|entry| entry.generation),
+            );
         }
     }
     needed.sort_unstable();
-    manifest.generations.iter().filter(|entry| needed.binary_search(&entry.generation).is_ok()).cloned().collect()
+    manifest
+        .generations
+        .iter()
+        .filter(|entry| needed.binary_search(&entry.generation).is_ok())
+        .cloned()
+        .collect()
 }

@@ -49,7 +49,8 @@ pub struct Settings {
     /// The S3 region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Whose bucket it is: the words, `env:NAME` or `file:PATH`. Without it, whatever the machine itself is allowed.
+    /// Whose bucket it is: the words, `env:NAME` or `file:PATH`. Without it, whatever the machine
+    /// itself is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Secret>,
     /// What proves it.
@@ -58,7 +59,8 @@ pub struct Settings {
     /// Whether the service may be asked without TLS.
     #[serde(default)]
     pub allow_http: bool,
-    /// Whether the bucket stands in the path of an address rather than in its host name; by default where there is an `endpoint`.
+    /// Whether the bucket stands in the path of an address rather than in its host name; by default
+    /// where there is an `endpoint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
 }
@@ -86,7 +88,9 @@ pub enum SettingsFault {
     #[error("{0} is for s3://, but url is a folder")]
     NotS3(&'static str),
     /// A publisher without a key.
-    #[error("secret_key is missing: role \"publish\" signs; `ox-protect lists keygen` makes a pair")]
+    #[error(
+        "secret_key is missing: role \"publish\" signs; `ox-protect lists keygen` makes a pair"
+    )]
     SecretKeyMissing,
     /// A follower without a key.
     #[error("public_key is missing: role \"follow\" trusts nothing that is not signed")]
@@ -162,32 +166,47 @@ impl Settings {
     /// What is wrong, with the words that would be right.
     pub fn check(&self) -> Result<(), SettingsFault> {
         self.check_place()?;
-        let is_out = |name, value, least, most| (value < least || value > most).then_some(SettingsFault::Bounds(name, least, most));
+        let is_out = |name, value, least, most| {
+            (value < least || value > most).then_some(SettingsFault::Bounds(name, least, most))
+        };
         let numbers = [
             ("delay_s", self.delay_s, 0, DELAY_S_MAX),
             ("poll_s", self.poll_s, 1, POLL_S_MAX),
             ("keep", self.keep as u64, 1, KEEP_MAX as u64),
         ];
-        if let Some(fault) = numbers.into_iter().find_map(|(name, value, least, most)| is_out(name, value, least, most)) {
+        if let Some(fault) = numbers
+            .into_iter()
+            .find_map(|(name, value, least, most)| is_out(name, value, least, most))
+        {
             return Err(fault);
         }
         match self.role {
             Role::Publish => {
-                let path = self.secret_key.as_deref().ok_or(SettingsFault::SecretKeyMissing)?;
+                let path = self
+                    .secret_key
+                    .as_deref()
+                    .ok_or(SettingsFault::SecretKeyMissing)?;
                 if self.public_key.is_some() {
                     return Err(SettingsFault::OtherRole("public_key", "publish"));
                 }
                 if self.delay_s > 0 {
                     return Err(SettingsFault::OtherRole("delay_s", "publish"));
                 }
-                Signer::read(path).map(drop).map_err(|error| SettingsFault::Key(causes(&error)))
+                Signer::read(path)
+                    .map(drop)
+                    .map_err(|error| SettingsFault::Key(causes(&error)))
             }
             Role::Follow => {
-                let key = self.public_key.as_deref().ok_or(SettingsFault::PublicKeyMissing)?;
+                let key = self
+                    .public_key
+                    .as_deref()
+                    .ok_or(SettingsFault::PublicKeyMissing)?;
                 if self.secret_key.is_some() {
                     return Err(SettingsFault::OtherRole("secret_key", "follow"));
                 }
-                Verifier::parse(key).map(drop).map_err(|error| SettingsFault::Key(causes(&error)))
+                Verifier::parse(key)
+                    .map(drop)
+                    .map_err(|error| SettingsFault::Key(causes(&error)))
             }
         }
     }
@@ -209,7 +228,9 @@ impl Settings {
         }
         self.credentials()?;
         match &self.endpoint {
-            Some(endpoint) if !is_service(endpoint, self.allow_http) => Err(SettingsFault::Endpoint(endpoint.clone())),
+            Some(endpoint) if !is_service(endpoint, self.allow_http) => {
+                Err(SettingsFault::Endpoint(endpoint.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -219,8 +240,12 @@ impl Settings {
         match (&self.access_key_id, &self.secret_access_key) {
             (None, None) => Ok(None),
             (Some(id), Some(secret)) => {
-                let id = id.reveal().map_err(|reason| SettingsFault::Secret("access_key_id", reason))?;
-                let secret = secret.reveal().map_err(|reason| SettingsFault::Secret("secret_access_key", reason))?;
+                let id = id
+                    .reveal()
+                    .map_err(|reason| SettingsFault::Secret("access_key_id", reason))?;
+                let secret = secret
+                    .reveal()
+                    .map_err(|reason| SettingsFault::Secret("secret_access_key", reason))?;
                 Ok(Some((id, secret)))
             }
             _ => Err(SettingsFault::HalfCredentials),
@@ -231,17 +256,31 @@ impl Settings {
         let unknown = || SettingsFault::Url(self.url.clone());
         if let Some(rest) = self.url.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            let is_name = !bucket.is_empty() && bucket.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet));
-            return is_name.then_some(Place::S3 { bucket, prefix: prefix.trim_matches('/') }).ok_or_else(unknown);
+            let is_name = !bucket.is_empty()
+                && bucket
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet));
+            return is_name
+                .then_some(Place::S3 {
+                    bucket,
+                    prefix: prefix.trim_matches('/'),
+                })
+                .ok_or_else(unknown);
         }
         let path = self.url.strip_prefix("file://").unwrap_or(&self.url);
-        let is_path = !path.is_empty() && !path.contains("://") && (path.starts_with('/') || !self.url.starts_with("file://"));
-        is_path.then_some(Place::Folder(Path::new(path))).ok_or_else(unknown)
+        let is_path = !path.is_empty()
+            && !path.contains("://")
+            && (path.starts_with('/') || !self.url.starts_with("file://"));
+        is_path
+            .then_some(Place::Folder(Path::new(path)))
+            .ok_or_else(unknown)
     }
 }
 
 fn is_service(endpoint: &str, allow_http: bool) -> bool {
-    let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://").filter(|_| allow_http));
+    let host = endpoint
+        .strip_prefix("https://")
+        .or_else(|| endpoint.strip_prefix("http://").filter(|_| allow_http));
     host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
 }
 
@@ -252,11 +291,33 @@ mod tests {
 
     #[test]
     fn a_table_is_read_with_its_defaults_and_an_unknown_word_is_refused() {
-        let settings: Settings = toml::from_str("url = \"/srv/lists\"\nrole = \"follow\"\npublic_key = \"RW\"").unwrap();
-        assert_eq!(settings, Settings { public_key: Some("RW".to_owned()), ..Settings::new("/srv/lists", Role::Follow) });
-        assert_eq!((settings.poll_s, settings.delay_s, settings.keep), (1, 0, 3));
-        assert!(toml::from_str::<Settings>("url = \"/srv/lists\"\nrole = \"follow\"\nkey = \"RW\"").is_err());
-        assert!(!format!("{:?}", Settings { secret_access_key: Some(Secret::new("s3cret")), ..settings }).contains("s3cret"));
+        let settings: Settings =
+            toml::from_str("url = \"/srv/lists\"\nrole = \"follow\"\npublic_key = \"RW\"").unwrap();
+        assert_eq!(
+            settings,
+            Settings {
+                public_key: Some("RW".to_owned()),
+                ..Settings::new("/srv/lists", Role::Follow)
+            }
+        );
+        assert_eq!(
+            (settings.poll_s, settings.delay_s, settings.keep),
+            (1, 0, 3)
+        );
+        assert!(
+            toml::from_str::<Settings>("url = \"/srv/lists\"\nrole = \"follow\"\nkey = \"RW\"")
+                .is_err()
+        );
+        assert!(
+            !format!(
+                "{:?}",
+                Settings {
+                    secret_access_key: Some(Secret::new("s3cret")),
+                    ..settings
+                }
+            )
+            .contains("s3cret")
+        );
     }
 
     #[test]
@@ -266,49 +327,160 @@ mod tests {
             ("/srv/lists", folder("/srv/lists")),
             ("file:///srv/lists", folder("/srv/lists")),
             ("lists", folder("lists")),
-            ("s3://lists", Some(Place::S3 { bucket: "lists", prefix: "" })),
-            ("s3://lists/isp/one/", Some(Place::S3 { bucket: "lists", prefix: "isp/one" })),
+            (
+                "s3://lists",
+                Some(Place::S3 {
+                    bucket: "lists",
+                    prefix: "",
+                }),
+            ),
+            (
+                "s3://lists/isp/one/",
+                Some(Place::S3 {
+                    bucket: "lists",
+                    prefix: "isp/one",
+                }),
+            ),
             ("s3://", None),
             ("s3://user@host/lists", None),
             ("file://host/lists", None),
             ("https://host/lists", None),
             ("", None),
         ] {
-            assert_eq!(Settings::new(url, Role::Follow).place().ok(), place, "{url:?}");
+            assert_eq!(
+                Settings::new(url, Role::Follow).place().ok(),
+                place,
+                "{url:?}"
+            );
         }
-        let rooted =
-            Settings { secret_key: Some("lists.key".into()), ..Settings::new("lists", Role::Publish) }.rooted(Path::new("/etc/ox"));
-        assert_eq!((rooted.url.as_str(), rooted.secret_key.as_deref()), ("/etc/ox/lists", Some(Path::new("/etc/ox/lists.key"))));
+        let rooted = Settings {
+            secret_key: Some("lists.key".into()),
+            ..Settings::new("lists", Role::Publish)
+        }
+        .rooted(Path::new("/etc/ox"));
+        assert_eq!(
+            (rooted.url.as_str(), rooted.secret_key.as_deref()),
+            ("/etc/ox/lists", Some(Path::new("/etc/ox/lists.key")))
+        );
     }
 
     #[test]
     fn what_cannot_work_is_said_when_the_configuration_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let keys = generate_keys(folder.path()).unwrap();
-        let follow = Settings { public_key: Some(keys.public_key), ..Settings::new("/srv/lists", Role::Follow) };
-        let publish = Settings { secret_key: Some(keys.secret), ..Settings::new("/srv/lists", Role::Publish) };
-        let s3 = Settings { url: "s3://lists".to_owned(), ..follow.clone() };
+        let follow = Settings {
+            public_key: Some(keys.public_key),
+            ..Settings::new("/srv/lists", Role::Follow)
+        };
+        let publish = Settings {
+            secret_key: Some(keys.secret),
+            ..Settings::new("/srv/lists", Role::Publish)
+        };
+        let s3 = Settings {
+            url: "s3://lists".to_owned(),
+            ..follow.clone()
+        };
         for good in [&follow, &publish, &s3] {
             good.check().unwrap();
         }
-        let (id, secret) = (Some(Secret::new("id")), Some(Secret::new("env:OX_PROTECT_NO_SUCH_VARIABLE")));
+        let id = Some(Secret::new("id"));
+        let secret = Some(Secret::new("env:OX_PROTECT_NO_SUCH_VARIABLE"));
         for (settings, word) in [
-            (Settings { url: "ftp://a".to_owned(), ..follow.clone() }, "s3://bucket"),
-            (Settings { public_key: None, ..follow.clone() }, "public_key is missing"),
-            (Settings { public_key: Some("RW".to_owned()), ..follow.clone() }, "the key RW"),
-            (Settings { secret_key: None, ..publish.clone() }, "keygen"),
-            (Settings { delay_s: 600, ..publish.clone() }, "delay_s has no meaning"),
-            (Settings { secret_key: publish.secret_key.clone(), ..follow.clone() }, "secret_key has no meaning"),
-            (Settings { poll_s: 0, ..follow.clone() }, "poll_s must be 1 to"),
-            (Settings { keep: 0, ..publish.clone() }, "keep must be 1 to"),
-            (Settings { region: Some("eu".to_owned()), ..follow.clone() }, "region is for s3://"),
-            (Settings { access_key_id: id.clone(), ..s3.clone() }, "belong together"),
-            (Settings { access_key_id: id, secret_access_key: secret, ..s3.clone() }, "OX_PROTECT_NO_SUCH_VARIABLE"),
-            (Settings { endpoint: Some("http://127.0.0.1:5000".to_owned()), ..s3.clone() }, "allow_http"),
+            (
+                Settings {
+                    url: "ftp://a".to_owned(),
+                    ..follow.clone()
+                },
+                "s3://bucket",
+            ),
+            (
+                Settings {
+                    public_key: None,
+                    ..follow.clone()
+                },
+                "public_key is missing",
+            ),
+            (
+                Settings {
+                    public_key: Some("RW".to_owned()),
+                    ..follow.clone()
+                },
+                "the key RW",
+            ),
+            (
+                Settings {
+                    secret_key: None,
+                    ..publish.clone()
+                },
+                "keygen",
+            ),
+            (
+                Settings {
+                    delay_s: 600,
+                    ..publish.clone()
+                },
+                "delay_s has no meaning",
+            ),
+            (
+                Settings {
+                    secret_key: publish.secret_key.clone(),
+                    ..follow.clone()
+                },
+                "secret_key has no meaning",
+            ),
+            (
+                Settings {
+                    poll_s: 0,
+                    ..follow.clone()
+                },
+                "poll_s must be 1 to",
+            ),
+            (
+                Settings {
+                    keep: 0,
+                    ..publish.clone()
+                },
+                "keep must be 1 to",
+            ),
+            (
+                Settings {
+                    region: Some("eu".to_owned()),
+                    ..follow.clone()
+                },
+                "region is for s3://",
+            ),
+            (
+                Settings {
+                    access_key_id: id.clone(),
+                    ..s3.clone()
+                },
+                "belong together",
+            ),
+            (
+                Settings {
+                    access_key_id: id,
+                    secret_access_key: secret,
+                    ..s3.clone()
+                },
+                "OX_PROTECT_NO_SUCH_VARIABLE",
+            ),
+            (
+                Settings {
+                    endpoint: Some("http://127.0.0.1:5000".to_owned()),
+                    ..s3.clone()
+                },
+                "allow_http",
+            ),
         ] {
             let fault = settings.check().unwrap_err().to_string();
             assert!(fault.contains(word), "{fault}");
         }
-        Settings { endpoint: Some("http://127.0.0.1:5000".to_owned()), allow_http: true, ..s3 }.check().unwrap();
+        Settings {
+            endpoint: Some("http://127.0.0.1:5000".to_owned()),
+            allow_http: true,
+            ..s3
+        }
+        .check()
+        .unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! A folder or S3, by the few calls that sharing needs. Each has a bound in time and says which object it was about.
+//! A folder or S3, by the few calls that sharing needs. Each has a bound in time and says which
+//! object it was about.
 
 use std::{
     fs::{File, Permissions},
@@ -13,8 +14,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig, UpdateVersion, aws::AmazonS3Builder, local::LocalFileSystem, path::Path as Key,
+    BackoffConfig, ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore,
+    ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    aws::AmazonS3Builder, local::LocalFileSystem, path::Path as Key,
 };
 
 use super::{
@@ -52,7 +54,10 @@ pub(super) struct Store {
 pub(super) enum Live {
     Nothing,
     Unchanged,
-    Here { sealed: Bytes, version: Option<String> },
+    Here {
+        sealed: Bytes,
+        version: Option<String>,
+    },
 }
 
 impl Store {
@@ -62,9 +67,15 @@ impl Store {
         match settings.place()? {
             Place::Folder(folder) => {
                 let folder = std::path::absolute(folder).map_err(disk("finding", folder))?;
-                let root = Key::from_absolute_path(&folder).map_err(|_| SettingsFault::Url(url.clone()))?;
+                let root = Key::from_absolute_path(&folder)
+                    .map_err(|_| SettingsFault::Url(url.clone()))?;
                 let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
-                Ok(Self { objects, root, folder: Some(folder), url })
+                Ok(Self {
+                    objects,
+                    root,
+                    folder: Some(folder),
+                    url,
+                })
             }
             Place::S3 { bucket, prefix } => {
                 let client = ClientOptions::new()
@@ -72,17 +83,34 @@ impl Store {
                     .with_connect_timeout(CONNECT)
                     .with_read_timeout(SILENCE)
                     .with_allow_http(settings.allow_http);
-                let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(1), base: 2.0 };
+                let backoff = BackoffConfig {
+                    init_backoff: Duration::from_millis(100),
+                    max_backoff: Duration::from_secs(1),
+                    base: 2.0,
+                };
                 let credentials = settings.credentials()?;
-                // Without credentials of its own, a node is what its machine is: the environment, or the cloud's metadata.
-                let builder = if credentials.is_some() { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+                // Without credentials of its own, a node is what its machine is: the environment,
+                // or the cloud's metadata.
+                let builder = if credentials.is_some() {
+                    AmazonS3Builder::new()
+                } else {
+                    AmazonS3Builder::from_env()
+                };
                 let mut builder = builder
                     .with_bucket_name(bucket)
                     .with_client_options(client)
-                    .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: SILENCE })
-                    .with_virtual_hosted_style_request(!settings.path_style.unwrap_or(settings.endpoint.is_some()));
+                    .with_retry(RetryConfig {
+                        backoff,
+                        max_retries: RETRIES,
+                        retry_timeout: SILENCE,
+                    })
+                    .with_virtual_hosted_style_request(
+                        !settings.path_style.unwrap_or(settings.endpoint.is_some()),
+                    );
                 if let Some((id, secret)) = credentials {
-                    builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+                    builder = builder
+                        .with_access_key_id(id)
+                        .with_secret_access_key(secret);
                 }
                 if let Some(region) = &settings.region {
                     builder = builder.with_region(region);
@@ -91,7 +119,12 @@ impl Store {
                     builder = builder.with_endpoint(endpoint);
                 }
                 let objects = Arc::new(builder.build().map_err(failed("opening", &url))?);
-                Ok(Self { objects, root: Key::from(prefix), folder: None, url })
+                Ok(Self {
+                    objects,
+                    root: Key::from(prefix),
+                    folder: None,
+                    url,
+                })
             }
         }
     }
@@ -128,7 +161,10 @@ impl Store {
 
     /// The manifest, unless it is still the version that is known.
     pub(super) async fn read_live(&self, known: Option<&str>) -> Result<Live, ShareError> {
-        let options = GetOptions { if_none_match: known.map(str::to_owned), ..GetOptions::default() };
+        let options = GetOptions {
+            if_none_match: known.map(str::to_owned),
+            ..GetOptions::default()
+        };
         let read = async {
             let got = match self.objects.get_opts(&self.live(), options).await {
                 Ok(got) => got,
@@ -137,34 +173,61 @@ impl Store {
                 Err(error) => return Err(failed("reading", LIVE)(error)),
             };
             if got.meta.size > OCTETS_MAX {
-                return Err(ShareError::TooLarge { object: LIVE.to_owned(), most: OCTETS_MAX });
+                return Err(ShareError::TooLarge {
+                    object: LIVE.to_owned(),
+                    most: OCTETS_MAX,
+                });
             }
             let version = got.meta.e_tag.clone();
-            Ok(Live::Here { sealed: got.bytes().await.map_err(failed("reading", LIVE))?, version })
+            Ok(Live::Here {
+                sealed: got.bytes().await.map_err(failed("reading", LIVE))?,
+                version,
+            })
         };
         within(LIVE, SMALL_S, read).await
     }
 
-    /// Puts a manifest in the place of the version that is known; says whether that was still the one there.
-    pub(super) async fn write_live(&self, sealed: Vec<u8>, known: Option<&str>) -> Result<bool, ShareError> {
+    /// Puts a manifest in the place of the version that is known; says whether that was still the
+    /// one there.
+    pub(super) async fn write_live(
+        &self,
+        sealed: Vec<u8>,
+        known: Option<&str>,
+    ) -> Result<bool, ShareError> {
         let write = async {
-            // A folder has no conditional write: who holds the lock looks, then writes. The lock counts on one machine and over NFS 4.
+            // A folder has no conditional write: who holds the lock looks, then writes. The lock
+            // counts on one machine and over NFS 4.
             let _lock = match &self.folder {
                 Some(folder) => Some(lock(folder.join(LOCK)).await?),
                 None => None,
             };
             let mode = match (known, &self.folder) {
                 (None, _) => PutMode::Create,
-                (Some(known), None) => PutMode::Update(UpdateVersion { e_tag: Some(known.to_owned()), version: None }),
+                (Some(known), None) => PutMode::Update(UpdateVersion {
+                    e_tag: Some(known.to_owned()),
+                    version: None,
+                }),
                 (Some(known), Some(_)) => {
-                    let there = self.objects.head(&self.live()).await.map_err(failed("looking at", LIVE))?;
+                    let there = self
+                        .objects
+                        .head(&self.live())
+                        .await
+                        .map_err(failed("looking at", LIVE))?;
                     if there.e_tag.as_deref() != Some(known) {
                         return Ok(false);
                     }
                     PutMode::Overwrite
                 }
             };
-            match self.objects.put_opts(&self.live(), PutPayload::from(sealed), PutOptions::from(mode)).await {
+            match self
+                .objects
+                .put_opts(
+                    &self.live(),
+                    PutPayload::from(sealed),
+                    PutOptions::from(mode),
+                )
+                .await
+            {
                 Ok(_) => {
                     self.open_up(&[LIVE]);
                     Ok(true)
@@ -189,7 +252,12 @@ impl Store {
     }
 
     /// Puts a file into the store. It appears as a whole or not at all.
-    pub(super) async fn put(&self, object: &Object, kind: Kind, path: &Path) -> Result<(), ShareError> {
+    pub(super) async fn put(
+        &self,
+        object: &Object,
+        kind: Kind,
+        path: &Path,
+    ) -> Result<(), ShareError> {
         let name = object.name(kind);
         let key = self.object(&name);
         let file = {
@@ -199,11 +267,18 @@ impl Store {
         let send = async {
             let (mut file, first) = read_part(file, path).await?;
             if first.len() < PART_OCTETS {
-                self.objects.put(&key, first.into()).await.map_err(failed("writing", &name))?;
+                self.objects
+                    .put(&key, first.into())
+                    .await
+                    .map_err(failed("writing", &name))?;
                 self.open_up(&[OBJECTS, &name]);
                 return Ok(());
             }
-            let mut upload = self.objects.put_multipart(&key).await.map_err(failed("writing", &name))?;
+            let mut upload = self
+                .objects
+                .put_multipart(&key)
+                .await
+                .map_err(failed("writing", &name))?;
             let mut part = first;
             let sent = loop {
                 if part.is_empty() {
@@ -218,7 +293,11 @@ impl Store {
                 }
             };
             let sent = match sent {
-                Ok(()) => upload.complete().await.map(drop).map_err(failed("writing", &name)),
+                Ok(()) => upload
+                    .complete()
+                    .await
+                    .map(drop)
+                    .map_err(failed("writing", &name)),
                 Err(error) => Err(error),
             };
             if sent.is_ok() {
@@ -232,19 +311,39 @@ impl Store {
         within(&name, seconds_for(object.octets), send).await
     }
 
-    /// Lets followers that run as other users read what was put into a folder: this program makes files for its own user alone.
+    /// Lets followers that run as other users read what was put into a folder: this program makes
+    /// files for its own user alone.
     fn open_up(&self, path: &[&str]) {
-        let Some(mut place) = self.folder.clone() else { return };
+        let Some(mut place) = self.folder.clone() else {
+            return;
+        };
         for (number, part) in path.iter().enumerate() {
             place.push(part);
-            open_to_followers(&place, if number + 1 == path.len() { 0o644 } else { 0o755 });
+            open_to_followers(
+                &place,
+                if number + 1 == path.len() {
+                    0o644
+                } else {
+                    0o755
+                },
+            );
         }
     }
 
     /// An object from some octet on.
     pub(super) async fn get(&self, name: &str, from: u64) -> Result<GetResult, ShareError> {
         let range = (from > 0).then_some(GetRange::Offset(from));
-        match self.objects.get_opts(&self.object(name), GetOptions { range, ..GetOptions::default() }).await {
+        match self
+            .objects
+            .get_opts(
+                &self.object(name),
+                GetOptions {
+                    range,
+                    ..GetOptions::default()
+                },
+            )
+            .await
+        {
             Ok(got) => Ok(got),
             Err(Error::NotFound { .. }) => Err(ShareError::Missing(name.to_owned())),
             Err(error) => Err(failed("fetching", name)(error)),
@@ -254,13 +353,23 @@ impl Store {
     /// All objects, and when each was written.
     pub(super) async fn list(&self) -> Result<Vec<(String, Timestamp)>, ShareError> {
         let folder = self.root.clone().join(OBJECTS);
-        let list = self.objects.list(Some(&folder)).try_fold(Vec::new(), |mut objects, meta| async move {
-            let written = Timestamp::from_second(meta.last_modified.timestamp()).unwrap_or(Timestamp::MAX);
-            objects.extend(meta.location.filename().map(|name| (name.to_owned(), written)));
-            Ok(objects)
-        });
+        let list =
+            self.objects
+                .list(Some(&folder))
+                .try_fold(Vec::new(), |mut objects, meta| async move {
+                    let written = Timestamp::from_second(meta.last_modified.timestamp())
+                        .unwrap_or(Timestamp::MAX);
+                    objects.extend(
+                        meta.location
+                            .filename()
+                            .map(|name| (name.to_owned(), written)),
+                    );
+                    Ok(objects)
+                });
         let listed = tokio::time::timeout(Duration::from_secs(SMALL_S * 3), list).await;
-        listed.map_err(|_| slow(OBJECTS, SMALL_S * 3))?.map_err(failed("listing", OBJECTS))
+        listed
+            .map_err(|_| slow(OBJECTS, SMALL_S * 3))?
+            .map_err(failed("listing", OBJECTS))
     }
 
     pub(super) async fn delete(&self, name: &str) -> Result<(), ShareError> {
@@ -284,23 +393,41 @@ pub(super) fn seconds_for(octets: u64) -> u64 {
     3 * SMALL_S + octets / SLOWEST_OCTETS_S
 }
 
-pub(super) async fn within<T>(object: &str, seconds: u64, work: impl Future<Output = Result<T, ShareError>>) -> Result<T, ShareError> {
-    tokio::time::timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(|_| Err(slow(object, seconds)))
+pub(super) async fn within<T>(
+    object: &str,
+    seconds: u64,
+    work: impl Future<Output = Result<T, ShareError>>,
+) -> Result<T, ShareError> {
+    tokio::time::timeout(Duration::from_secs(seconds), work)
+        .await
+        .unwrap_or_else(|_| Err(slow(object, seconds)))
 }
 
 fn slow(object: &str, seconds: u64) -> ShareError {
-    ShareError::Slow { object: object.to_owned(), seconds }
+    ShareError::Slow {
+        object: object.to_owned(),
+        seconds,
+    }
 }
 
 pub(super) fn failed(step: &'static str, object: &str) -> impl FnOnce(Error) -> ShareError {
     let object = object.to_owned();
-    move |source| ShareError::Store { step, object, source }
+    move |source| ShareError::Store {
+        step,
+        object,
+        source,
+    }
 }
 
 async fn lock(path: PathBuf) -> Result<File, ShareError> {
     blocking(move || {
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        file.and_then(|file| file.lock().map(|()| file)).map_err(disk("locking", &path))
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        file.and_then(|file| file.lock().map(|()| file))
+            .map_err(disk("locking", &path))
     })
     .await
 }
@@ -310,7 +437,10 @@ async fn read_part(mut file: File, path: &Path) -> Result<(File, Bytes), ShareEr
     let path = path.to_owned();
     blocking(move || {
         let mut part = Vec::new();
-        file.by_ref().take(PART_OCTETS as u64).read_to_end(&mut part).map_err(disk("reading", &path))?;
+        file.by_ref()
+            .take(PART_OCTETS as u64)
+            .read_to_end(&mut part)
+            .map_err(disk("reading", &path))?;
         Ok((file, Bytes::from(part)))
     })
     .await

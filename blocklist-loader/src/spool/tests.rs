@@ -1,4 +1,5 @@
-//! Promises of the spool: what was put in comes out, and a writer that dies at any step leaves the old or the new.
+//! Promises of the spool: what was put in comes out, and a writer that dies at any step leaves the
+//! old or the new.
 
 use std::sync::atomic::AtomicBool;
 
@@ -32,8 +33,13 @@ impl House {
     }
 
     fn append(&self, changes: &[&str], state: u32) -> io::Result<()> {
-        let rows: Vec<RowChange> =
-            changes.iter().map(|change| RowChange { added: change.starts_with('+'), row: change.as_bytes()[1..].to_owned() }).collect();
+        let rows: Vec<RowChange> = changes
+            .iter()
+            .map(|change| RowChange {
+                added: change.starts_with('+'),
+                row: change.as_bytes()[1..].to_owned(),
+            })
+            .collect();
         self.spool.append(&rows, &state)
     }
 
@@ -41,12 +47,17 @@ impl House {
     fn seen(&self) -> (Vec<String>, Option<u32>) {
         let mut rows = Vec::new();
         let content = content_of(&self.folder.path().join("feed"));
-        for_each_row(&content, self.spool.key, &mut |row| rows.push(String::from_utf8(row.to_owned()).unwrap())).unwrap();
+        for_each_row(&content, self.spool.key, &mut |row| {
+            rows.push(String::from_utf8(row.to_owned()).unwrap())
+        })
+        .unwrap();
         (rows, self.spool.state())
     }
 
     fn files(&self) -> usize {
-        std::fs::read_dir(content_of(&self.folder.path().join("feed"))).unwrap().count()
+        std::fs::read_dir(content_of(&self.folder.path().join("feed")))
+            .unwrap()
+            .count()
     }
 }
 
@@ -56,8 +67,13 @@ fn rows_stand_as_the_last_word_about_their_key_left_them() {
     assert_eq!(house.seen(), (vec![], None));
     assert!(house.append(&["+a\t1"], 1).is_err());
     house.replace(&["a\t1", "b\t2", "c\t3"], 1).unwrap();
-    assert_eq!(house.seen(), (vec!["a\t1".into(), "b\t2".into(), "c\t3".into()], Some(1)));
-    house.append(&["-b", "+d\t4", "+a\t9", "-absent"], 2).unwrap();
+    assert_eq!(
+        house.seen(),
+        (vec!["a\t1".into(), "b\t2".into(), "c\t3".into()], Some(1))
+    );
+    house
+        .append(&["-b", "+d\t4", "+a\t9", "-absent"], 2)
+        .unwrap();
     house.append(&["+b\t5", "-d\t4", "-c", "+c\t6"], 3).unwrap();
     let rows: Vec<String> = ["a\t9", "b\t5", "c\t6"].map(str::to_owned).into();
     assert_eq!(house.seen(), (rows.clone(), Some(3)));
@@ -75,21 +91,33 @@ fn a_row_that_would_be_two_is_refused_and_nothing_changes() {
     let house = House::with(RowKey::WholeRow, &["a"], 1);
     assert!(house.append(&["+b", "+c\nd"], 2).is_err());
     assert!(house.replace(&["x\ny"], 2).is_err());
-    assert_eq!((house.seen(), house.files()), ((vec!["a".into()], Some(1)), 1));
+    assert_eq!(
+        (house.seen(), house.files()),
+        ((vec!["a".into()], Some(1)), 1)
+    );
     // Neither does a content that nobody committed.
     house.spool.snapshot().unwrap().row(b"z").unwrap();
-    assert_eq!((house.seen(), house.files()), ((vec!["a".into()], Some(1)), 1));
+    assert_eq!(
+        (house.seen(), house.files()),
+        ((vec!["a".into()], Some(1)), 1)
+    );
 }
 
 #[test]
 fn deltas_are_folded_when_they_weigh_on_the_reader() {
     let rows: Vec<String> = (0..1000).map(|number| format!("{number:04}\t1")).collect();
-    let house = House::with(RowKey::UpToTab, &rows.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    let house = House::with(
+        RowKey::UpToTab,
+        &rows.iter().map(String::as_str).collect::<Vec<_>>(),
+        1,
+    );
     assert!(!house.spool.should_be_folded());
     house.append(&["+new\t1"], 2).unwrap();
     assert!(!house.spool.should_be_folded());
     let many: Vec<String> = (0..300).map(|number| format!("+{number:04}\t2")).collect();
-    house.append(&many.iter().map(String::as_str).collect::<Vec<_>>(), 3).unwrap();
+    house
+        .append(&many.iter().map(String::as_str).collect::<Vec<_>>(), 3)
+        .unwrap();
     assert!(house.spool.should_be_folded());
     house.spool.fold().unwrap();
     assert!(!house.spool.should_be_folded());
@@ -100,7 +128,8 @@ fn deltas_are_folded_when_they_weigh_on_the_reader() {
 #[test]
 fn the_digest_follows_the_content_and_nothing_else() {
     let digest = |house: &House| content_digest(&content_of(&house.spool.folder)).unwrap();
-    let (one, other) = (House::with(RowKey::WholeRow, &["a"], 1), House::with(RowKey::WholeRow, &["a"], 2));
+    let one = House::with(RowKey::WholeRow, &["a"], 1);
+    let other = House::with(RowKey::WholeRow, &["a"], 2);
     assert_eq!(digest(&one), digest(&other));
     one.append(&["+b"], 3).unwrap();
     assert_ne!(digest(&one), digest(&other));
@@ -119,20 +148,33 @@ fn a_state_of_another_version_or_a_damaged_one_means_fetching_anew() {
     let spool = Spool::open(&house.spool.folder, RowKey::WholeRow).unwrap();
     assert_eq!((spool.state::<u32>(), house.files()), (None, 0));
     house.replace(&["b"], 2).unwrap();
-    std::fs::remove_file(whole_file(&content_of(&house.spool.folder)).unwrap().unwrap()).unwrap();
+    std::fs::remove_file(
+        whole_file(&content_of(&house.spool.folder))
+            .unwrap()
+            .unwrap(),
+    )
+    .unwrap();
     assert_eq!(house.spool.state::<u32>(), None);
 }
 
 #[test]
 fn a_feeds_folder_has_a_plain_name_whatever_the_feed_is_called() {
-    let name = |feed| folder_of(Path::new("/l"), feed).to_string_lossy().into_owned();
+    let name = |feed| {
+        folder_of(Path::new("/l"), feed)
+            .to_string_lossy()
+            .into_owned()
+    };
     assert_eq!(name("ut1-adult_2.x"), "/l/feeds/ut1-adult_2.x");
     assert_eq!(name(".."), "/l/feeds/%2E.");
     assert_eq!(name("é a%"), "/l/feeds/%C3%A9%20a%25");
 }
 
 /// Ends the program after each step of `write`, one after the other, and looks at what is there.
-fn die_everywhere(before: impl Fn() -> House, write: impl Fn(&House) -> io::Result<()>, folds: bool) {
+fn die_everywhere(
+    before: impl Fn() -> House,
+    write: impl Fn(&House) -> io::Result<()>,
+    folds: bool,
+) {
     let old = before().seen();
     let new = {
         let house = before();
@@ -140,7 +182,8 @@ fn die_everywhere(before: impl Fn() -> House, write: impl Fn(&House) -> io::Resu
         house.seen()
     };
     assert!(folds || old != new);
-    let (mut saw_old, mut saw_new) = (false, false);
+    let mut saw_old = false;
+    let mut saw_new = false;
     for steps in 0.. {
         let house = before();
         crash::STEPS_LEFT.set(Some(steps));
@@ -155,8 +198,15 @@ fn die_everywhere(before: impl Fn() -> House, write: impl Fn(&House) -> io::Resu
             Spool::open(&house.spool.folder, house.spool.key).unwrap();
             assert_eq!(house.seen(), seen, "after {steps} steps");
         }
-        let named = Manifest::read(&house.spool.folder).unwrap().files(Path::new("")).len();
-        assert_eq!(house.files(), named, "after {steps} steps something was left");
+        let named = Manifest::read(&house.spool.folder)
+            .unwrap()
+            .files(Path::new(""))
+            .len();
+        assert_eq!(
+            house.files(),
+            named,
+            "after {steps} steps something was left"
+        );
         write(&house).unwrap();
         assert_eq!(house.seen(), new, "after {steps} steps");
         if result.is_ok() && steps > 20 {
@@ -173,7 +223,11 @@ fn a_writer_that_dies_at_any_step_leaves_the_old_content_or_the_new_one() {
         house.append(&["+c\t3", "-a"], 2).unwrap();
         house
     };
-    die_everywhere(|| House::new(RowKey::UpToTab), |house| house.replace(&["a\t1"], 7), false);
+    die_everywhere(
+        || House::new(RowKey::UpToTab),
+        |house| house.replace(&["a\t1"], 7),
+        false,
+    );
     die_everywhere(full, |house| house.replace(&["x\t1", "b\t3"], 7), false);
     die_everywhere(full, |house| house.append(&["+x\t1", "-b"], 7), false);
     die_everywhere(full, |house| house.spool.fold(), true);
@@ -187,16 +241,23 @@ fn a_reader_beside_a_busy_writer_sees_one_content_at_a_time() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in (1..60).map(|round| round * 2) {
-                house.append(&[&format!("+n\t{round}"), &format!("+m\t{round}")], round).unwrap();
+                house
+                    .append(&[&format!("+n\t{round}"), &format!("+m\t{round}")], round)
+                    .unwrap();
                 let next = round + 1;
-                house.replace(&[&format!("n\t{next}"), &format!("m\t{next}")], next).unwrap();
+                house
+                    .replace(&[&format!("n\t{next}"), &format!("m\t{next}")], next)
+                    .unwrap();
             }
             is_done.store(true, Ordering::Release);
         });
         while !is_done.load(Ordering::Acquire) {
             let mut values = Vec::new();
             let content = content_of(&house.spool.folder);
-            for_each_row(&content, RowKey::UpToTab, &mut |row| values.push(row[2..].to_owned())).unwrap();
+            for_each_row(&content, RowKey::UpToTab, &mut |row| {
+                values.push(row[2..].to_owned())
+            })
+            .unwrap();
             assert!(values.len() == 2 && values[0] == values[1], "{values:?}");
         }
     });

@@ -5,14 +5,22 @@ use super::*;
 /// Lists that were gone back to, as they are opened again.
 fn back(house: &House, live: &Blocklist, then: &Blocklist) -> std::sync::Arc<Blocklist> {
     let generation = live.generation() + 1;
-    let mut delta = past::repeat(&house.plan.directory, (live, then), &house.plan.feeds, generation, jiff::Timestamp::UNIX_EPOCH);
+    let mut delta = past::repeat(
+        &house.plan.directory,
+        (live, then),
+        &house.plan.feeds,
+        generation,
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     delta.write().unwrap();
     blocklist_loader::generations::open(&house.plan.directory, generation, &house.taxonomy).unwrap()
 }
 
 #[test]
 fn a_deleted_feed_stays_deleted_in_lists_that_had_it() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let mut house = House::new()
+        .with("gambling", Format::Domains, "bets.example\n")
+        .with("ads", Format::Domains, "ads.example\n");
     let (_, first) = house.build(None);
     house.plan.feeds.remove(0);
     house.write("ads", "more.ads.example\n");
@@ -20,14 +28,28 @@ fn a_deleted_feed_stays_deleted_in_lists_that_had_it() {
     let back = back(&house, &second, &first);
     assert!(house.categories(&back, "bets.example").is_empty());
     assert_eq!(house.categories(&back, "ads.example"), ["ads"]);
-    assert_eq!((summary(back.header(), "ads").held, back.header().entries), (true, 1));
+    assert_eq!(
+        (summary(back.header(), "ads").held, back.header().entries),
+        (true, 1)
+    );
     let mut names = Vec::new();
     back.for_each_name(|key, _| names.push(key.to_vec()));
     assert_eq!(names.len(), 1, "it is not among the names either");
-    assert_eq!(needs_building(&house.plan, Some(back.header())), Need::Nothing, "and that needs no build");
+    assert_eq!(
+        needs_building(&house.plan, Some(back.header())),
+        Need::Nothing,
+        "and that needs no build"
+    );
     house.plan.force = true;
     let (_, built) = house.build(Some(&back));
-    assert!(!built.header().feeds.iter().any(|feed| feed.name == "gambling") && summary(built.header(), "ads").held);
+    assert!(
+        !built
+            .header()
+            .feeds
+            .iter()
+            .any(|feed| feed.name == "gambling")
+            && summary(built.header(), "ads").held
+    );
     assert_eq!(house.categories(&built, "ads.example"), ["ads"]);
 }
 
@@ -40,12 +62,18 @@ fn a_feed_that_came_later_stays_out_until_it_is_let_go_on() {
     let back = back(&house, &second, &first);
     assert_eq!(back.header().held_back, ["gambling"]);
     assert!(house.categories(&back, "bets.example").is_empty());
-    assert_eq!(needs_building(&house.plan, Some(back.header())), Need::Nothing);
+    assert_eq!(
+        needs_building(&house.plan, Some(back.header())),
+        Need::Nothing
+    );
     house.write("ads", "other.ads.example\n");
     house.plan.force = true;
     let (_, built) = house.build(Some(&back));
     house.plan.force = false;
-    assert!(house.categories(&built, "bets.example").is_empty() && summary(built.header(), "gambling").held);
+    assert!(
+        house.categories(&built, "bets.example").is_empty()
+            && summary(built.header(), "gambling").held
+    );
     for lists in [back, built] {
         house.plan.released = vec!["gambling".to_owned()];
         let (_, released) = house.build(Some(&lists));
@@ -70,5 +98,8 @@ fn a_feed_that_was_defined_otherwise_goes_back_and_is_held_as_it_was() {
     }
     // Defined otherwise after that, it is what is defined.
     house.plan.feeds[0].category = Some("games".to_owned());
-    assert_eq!(house.categories(&house.build(Some(&built)).1, "bets.example"), ["games"]);
+    assert_eq!(
+        house.categories(&house.build(Some(&built)).1, "bets.example"),
+        ["games"]
+    );
 }

@@ -1,4 +1,5 @@
-//! Promises of the build: what the feeds say is what the lists answer, and what fails changes nothing.
+//! Promises of the build: what the feeds say is what the lists answer, and what fails changes
+//! nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 mod back;
@@ -6,7 +7,8 @@ mod back;
 use std::path::{Path, PathBuf};
 
 use blocklist_loader::{
-    Bounds, Built, Feed, Format, Need, Outcome, Plan, RefusedFeed, build, needs_building, newest, past, verdict, waiting,
+    Bounds, Built, Feed, Format, Need, Outcome, Plan, RefusedFeed, build, needs_building, newest,
+    past, verdict, waiting,
 };
 use policy::{
     artefact::{FeedSummary, Header},
@@ -27,8 +29,17 @@ struct House {
 impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan { feeds: Vec::new(), directory: folder.path().join("artefacts"), force: false, ..Plan::default() };
-        Self { folder, plan, taxonomy: Taxonomy::shipped() }
+        let plan = Plan {
+            feeds: Vec::new(),
+            directory: folder.path().join("artefacts"),
+            force: false,
+            ..Plan::default()
+        };
+        Self {
+            folder,
+            plan,
+            taxonomy: Taxonomy::shipped(),
+        }
     }
 
     /// With one more feed, of subtree scope, named and categorised alike, in a file of that name.
@@ -37,7 +48,11 @@ impl House {
         self.plan.feeds.push(Feed {
             scope: Some(Scope::Subtree),
             category: Some(slug.to_owned()),
-            ..Feed::new(slug.to_owned(), self.path(slug).to_string_lossy().into_owned(), format)
+            ..Feed::new(
+                slug.to_owned(),
+                self.path(slug).to_string_lossy().into_owned(),
+                format,
+            )
         });
         self
     }
@@ -53,11 +68,19 @@ impl House {
     }
 
     fn try_build(&self, previous: Option<&Blocklist>) -> Outcome {
-        build(&self.plan, &self.taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap()
+        build(
+            &self.plan,
+            &self.taxonomy,
+            previous,
+            jiff::Timestamp::UNIX_EPOCH,
+        )
+        .unwrap()
     }
 
     fn build(&self, previous: Option<&Blocklist>) -> (Built, std::sync::Arc<Blocklist>) {
-        let Outcome::Built(built) = self.try_build(previous) else { panic!("nothing was built") };
+        let Outcome::Built(built) = self.try_build(previous) else {
+            panic!("nothing was built")
+        };
         let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
         (*built, lists)
     }
@@ -66,59 +89,104 @@ impl House {
     fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
         let files = || newest(&self.plan.directory).unwrap();
         let before = files();
-        let Outcome::Unchanged { generation, refused } = self.try_build(Some(live)) else { panic!("something was built") };
-        assert_eq!((generation, files()), (live.generation(), before), "the folder holds what it held");
+        let Outcome::Unchanged {
+            generation,
+            refused,
+        } = self.try_build(Some(live))
+        else {
+            panic!("something was built")
+        };
+        assert_eq!(
+            (generation, files()),
+            (live.generation(), before),
+            "the folder holds what it held"
+        );
         refused
     }
 
     fn categories(&self, lists: &Blocklist, name: &str) -> Vec<String> {
         let classification = lists.classify(Name::parse(name).unwrap().borrow());
-        self.taxonomy.slugs(classification.choice).into_iter().map(str::to_owned).collect()
+        self.taxonomy
+            .slugs(classification.choice)
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 fn summary<'a>(header: &'a Header, feed: &str) -> &'a FeedSummary {
-    header.feeds.iter().find(|summary| summary.name == feed).unwrap()
+    header
+        .feeds
+        .iter()
+        .find(|summary| summary.name == feed)
+        .unwrap()
 }
 
 #[test]
 fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
-    let garbage: Vec<u8> = (0..2000).map(|number: u32| (number * 7919 % 256) as u8).collect();
+    let garbage: Vec<u8> = (0..2000)
+        .map(|number: u32| (number * 7919 % 256) as u8)
+        .collect();
     let page = "<html>\n<body>\n<h1>503</h1>\n<p>come back later</p>\n</body>\n</html>\n";
     for (text, reason) in [
-        (garbage.as_slice(), "holds NUL octets: binary data, not a list"),
+        (
+            garbage.as_slice(),
+            "holds NUL octets: binary data, not a list",
+        ),
         (page.as_bytes(), "6 of its 6 rows are bad"),
         (b"", "it holds no rows"),
         (b"# only a comment\n", "it holds no rows"),
         (b"com\n", "none of its 1 rows gave an entry"),
         ("x".repeat(2 << 20).as_bytes(), "line 1 of"),
     ] {
-        let house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+        let house = House::new()
+            .with("gambling", Format::Domains, "bets.example\n")
+            .with("ads", Format::Domains, "ads.example\n");
         let (_, first) = house.build(None);
         house.write("gambling", text);
         house.write("ads", "more.ads.example\n");
         let (built, second) = house.build(Some(&first));
         assert_eq!(built.refused.len(), 1);
-        assert_eq!((built.refused[0].feed.as_str(), built.refused[0].carried), ("gambling", 1));
-        assert!(built.refused[0].reason.contains(reason), "{}", built.refused[0].reason);
+        assert_eq!(
+            (built.refused[0].feed.as_str(), built.refused[0].carried),
+            ("gambling", 1)
+        );
+        assert!(
+            built.refused[0].reason.contains(reason),
+            "{}",
+            built.refused[0].reason
+        );
         let told = summary(second.header(), "gambling");
         assert_eq!(told.refused, None, "an artefact says what is live");
-        assert_eq!(verdict::refusals(&house.plan, second.header())[0].reason, built.refused[0].reason);
+        assert_eq!(
+            verdict::refusals(&house.plan, second.header())[0].reason,
+            built.refused[0].reason
+        );
         assert_eq!(told.report, summary(first.header(), "gambling").report);
         assert_eq!(house.categories(&second, "www.bets.example"), ["gambling"]);
         assert!(house.categories(&second, "ads.example").is_empty());
         assert_eq!(house.categories(&second, "more.ads.example"), ["ads"]);
 
-        // What was refused is not tried again until it changes, and is carried over again and again.
-        assert_eq!(needs_building(&house.plan, Some(second.header())), Need::Nothing);
+        // What was refused is not tried again until it changes, and is carried over again and
+        // again.
+        assert_eq!(
+            needs_building(&house.plan, Some(second.header())),
+            Need::Nothing
+        );
         assert_eq!(house.unchanged(&second)[0].reason, built.refused[0].reason);
         std::fs::remove_file(house.path("gambling")).unwrap();
         let refused = house.unchanged(&second);
-        assert!(refused[0].reason.contains("No such file"), "{}", refused[0].reason);
+        assert!(
+            refused[0].reason.contains("No such file"),
+            "{}",
+            refused[0].reason
+        );
 
         house.write("gambling", "other.example\n");
         let (built, third) = house.build(Some(&second));
-        assert!(built.refused.is_empty() && verdict::refusals(&house.plan, third.header()).is_empty());
+        assert!(
+            built.refused.is_empty() && verdict::refusals(&house.plan, third.header()).is_empty()
+        );
         assert!(house.categories(&third, "bets.example").is_empty());
         assert_eq!(house.categories(&third, "other.example"), ["gambling"]);
     }
@@ -126,16 +194,29 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
 
 #[test]
 fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
-    let house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let house = House::new()
+        .with("gambling", Format::Domains, "bets.example\n")
+        .with("ads", Format::Domains, "ads.example\n");
     let (_, live) = house.build(None);
     for page in 0..12 {
         house.write("gambling", format!("<html>{page}</html>\n").repeat(9));
-        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Content, "page {page} is a new one");
+        assert_eq!(
+            needs_building(&house.plan, Some(live.header())),
+            Need::Content,
+            "page {page} is a new one"
+        );
         assert_eq!(waiting(&house.plan, live.header()), ["gambling"]);
         let refused = house.unchanged(&live);
-        assert_eq!((refused.len(), refused[0].gate.as_str(), refused[0].carried), (1, "bad-rows", 1), "page {page}");
+        assert_eq!(
+            (refused.len(), refused[0].gate.as_str(), refused[0].carried),
+            (1, "bad-rows", 1),
+            "page {page}"
+        );
         // Neither another look nor a restart reads it again; it is still known.
-        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Nothing);
+        assert_eq!(
+            needs_building(&house.plan, Some(live.header())),
+            Need::Nothing
+        );
         assert_eq!(house.unchanged(&live), refused);
         assert_eq!(verdict::refusals(&house.plan, live.header()), refused);
         assert!(waiting(&house.plan, live.header()).is_empty());
@@ -149,7 +230,14 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
     assert_eq!(house.unchanged(&live).len(), 1);
     house.write("ads", "more.ads.example\n");
     let (built, next) = house.build(Some(&live));
-    assert_eq!((built.refused.len(), built.refused[0].carried, next.generation()), (1, 1, 2));
+    assert_eq!(
+        (
+            built.refused.len(),
+            built.refused[0].carried,
+            next.generation()
+        ),
+        (1, 1, 2)
+    );
     assert_eq!(verdict::refusals(&house.plan, next.header()).len(), 1);
     assert_eq!(house.categories(&next, "bets.example"), ["gambling"]);
 }
@@ -162,14 +250,22 @@ fn content_that_is_only_touched_makes_no_generation() {
     house = house.with("ads", Format::Squidguard, "");
     house.plan.feeds[1].source = house.path("folders").to_string_lossy().into_owned();
     house.plan.feeds[1].category = None;
-    house.plan.feeds[1].categories = [("jeux", "games"), ("paris", "gambling")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    house.plan.feeds[1].categories = [("jeux", "games"), ("paris", "gambling")]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .into();
     let (_, live) = house.build(None);
     for _ in 0..3 {
         house.write("gambling", "bets.example\n");
         house.write("folders/jeux/domains", "game.example\n");
-        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Content);
+        assert_eq!(
+            needs_building(&house.plan, Some(live.header())),
+            Need::Content
+        );
         assert_eq!(house.unchanged(&live), []);
-        assert_eq!(needs_building(&house.plan, Some(live.header())), Need::Nothing);
+        assert_eq!(
+            needs_building(&house.plan, Some(live.header())),
+            Need::Nothing
+        );
     }
     // The same rows under another folder's name are other entries.
     std::fs::remove_dir_all(house.path("folders/paris")).unwrap();
@@ -178,7 +274,9 @@ fn content_that_is_only_touched_makes_no_generation() {
 
 #[test]
 fn what_is_asked_of_a_version_decides_anew_when_it_changes() {
-    let many: String = (0..20).map(|number| format!("n{number}.example\n")).collect();
+    let many: String = (0..20)
+        .map(|number| format!("n{number}.example\n"))
+        .collect();
     let mut house = House::new().with("gambling", Format::Domains, &many);
     let (_, live) = house.build(None);
     house.write("gambling", "n1.example\n");
@@ -195,7 +293,10 @@ fn what_is_asked_of_a_version_decides_anew_when_it_changes() {
     assert_eq!(house.unchanged(&live).len(), 1);
     house.plan.feeds[0].max_shrink_percent = 0;
     let (built, _) = house.build(Some(&live));
-    assert!(built.refused.is_empty(), "it may be as small as it likes now");
+    assert!(
+        built.refused.is_empty(),
+        "it may be as small as it likes now"
+    );
 }
 
 #[test]
@@ -206,14 +307,30 @@ fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
     std::os::unix::fs::symlink(house.path("secret"), house.path("api/link")).unwrap();
     house = house.with("gambling", Format::Domains, "");
     house.plan.feeds[0].source = house.path("api").to_string_lossy().into_owned();
-    let bounds = |folder: &str| Bounds { folder: Some(house.path(folder)), allow_private: false };
+    let bounds = |folder: &str| Bounds {
+        folder: Some(house.path(folder)),
+        allow_private: false,
+    };
     house.plan.bounds = [("gambling".to_owned(), bounds("api"))].into();
     // The plan's feeds do not carry it themselves, as where they came over a pipe.
     let (built, lists) = house.build(None);
-    assert!(built.refused[0].reason.contains("leads out of lists.api_folder"), "{}", built.refused[0].reason);
+    assert!(
+        built.refused[0]
+            .reason
+            .contains("leads out of lists.api_folder"),
+        "{}",
+        built.refused[0].reason
+    );
     assert!(house.categories(&lists, "secret.example").is_empty());
-    let kept: Vec<_> = std::fs::read_dir(house.plan.directory.join("feeds/gambling/refused/content")).unwrap().collect();
-    assert_eq!(kept.len(), 1, "what lies outside is not kept for review: {kept:?}");
+    let kept: Vec<_> =
+        std::fs::read_dir(house.plan.directory.join("feeds/gambling/refused/content"))
+            .unwrap()
+            .collect();
+    assert_eq!(
+        kept.len(),
+        1,
+        "what lies outside is not kept for review: {kept:?}"
+    );
     std::fs::remove_file(house.path("api/link")).unwrap();
     let (built, lists) = house.build(Some(&lists));
     assert!(built.refused.is_empty());
@@ -222,18 +339,26 @@ fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
 
 #[test]
 fn a_feed_whose_definition_is_barred_goes_on_with_the_entries_it_had() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Domains, "ads.example\n");
+    let mut house = House::new()
+        .with("gambling", Format::Domains, "bets.example\n")
+        .with("ads", Format::Domains, "ads.example\n");
     let (_, first) = house.build(None);
     house.plan.barred = ["gambling".to_owned()].into();
     house.write("gambling", "secret.example\n");
-    assert_eq!(needs_building(&house.plan, Some(first.header())), Need::Nothing);
+    assert_eq!(
+        needs_building(&house.plan, Some(first.header())),
+        Need::Nothing
+    );
     house.write("ads", "more.example\n");
     let (built, second) = house.build(Some(&first));
     assert!(built.refused.is_empty());
     assert_eq!(house.categories(&second, "bets.example"), ["gambling"]);
     assert!(house.categories(&second, "secret.example").is_empty());
     let (_, anew) = House::build(&house, None);
-    assert!(house.categories(&anew, "secret.example").is_empty(), "nothing is read of it, ever");
+    assert!(
+        house.categories(&anew, "secret.example").is_empty(),
+        "nothing is read of it, ever"
+    );
 }
 
 #[test]
@@ -253,8 +378,13 @@ fn orders_and_never_block_names_need_no_category_also_when_carried_over() {
     let (built, second) = house.build(Some(&first));
     assert_eq!(built.refused[0].feed, "orders");
     for lists in [&first, &second] {
-        assert!(said(lists, "www.pirate.example").mandatory && said(lists, "help.example").never_block);
-        assert_eq!(house.categories(lists, "pirate.example"), Vec::<String>::new());
+        assert!(
+            said(lists, "www.pirate.example").mandatory && said(lists, "help.example").never_block
+        );
+        assert_eq!(
+            house.categories(lists, "pirate.example"),
+            Vec::<String>::new()
+        );
         assert_eq!(house.categories(lists, "bets.example"), ["gambling"]);
     }
 }
@@ -273,7 +403,9 @@ fn entries_built_under_another_definition_are_not_carried_over() {
 
 #[test]
 fn only_its_definition_lets_a_feed_be_empty_or_cover_a_registry() {
-    let mut house = House::new().with("gambling", Format::Domains, "# none today\n").with("ads", Format::Domains, "com\n");
+    let mut house = House::new()
+        .with("gambling", Format::Domains, "# none today\n")
+        .with("ads", Format::Domains, "com\n");
     house.plan.feeds[0].allow_empty = true;
     house.plan.feeds[1].force_public_suffixes = true;
     let (built, lists) = house.build(None);
@@ -287,23 +419,47 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
     let (built, lists) = house.build(None);
     assert!(built.written.path.ends_with("generation-0000000001.oxl"));
     assert_eq!(needs_building(&house.plan, None), Need::Definitions);
-    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);
-    assert!(matches!(house.try_build(Some(&lists)), Outcome::Unchanged { generation: 1, .. }));
+    assert_eq!(
+        needs_building(&house.plan, Some(lists.header())),
+        Need::Nothing
+    );
+    assert!(matches!(
+        house.try_build(Some(&lists)),
+        Outcome::Unchanged { generation: 1, .. }
+    ));
 
     house.write("beside", "not.a.source\n");
-    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Nothing);
+    assert_eq!(
+        needs_building(&house.plan, Some(lists.header())),
+        Need::Nothing
+    );
     house.write("gambling", "bets.example\nmore.example\n");
-    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Content);
+    assert_eq!(
+        needs_building(&house.plan, Some(lists.header())),
+        Need::Content
+    );
     house.plan.feeds[0].tier = Tier::Security;
-    assert_eq!(needs_building(&house.plan, Some(lists.header())), Need::Definitions);
+    assert_eq!(
+        needs_building(&house.plan, Some(lists.header())),
+        Need::Definitions
+    );
 
-    // A number is taken even when its file is unreadable, and a build without a memory of the lists counts on.
-    std::fs::write(house.plan.directory.join("generation-0000000041.oxl"), "not an artefact").unwrap();
+    // A number is taken even when its file is unreadable, and a build without a memory of the lists
+    // counts on.
+    std::fs::write(
+        house.plan.directory.join("generation-0000000041.oxl"),
+        "not an artefact",
+    )
+    .unwrap();
     assert_eq!(house.build(None).1.generation(), 42);
     house.plan.force = true;
     let (_, forced) = house.build(Some(&lists));
     assert_eq!(forced.generation(), 43);
-    let found: Vec<u64> = newest(&house.plan.directory).unwrap().iter().map(|artefact| artefact.generation).collect();
+    let found: Vec<u64> = newest(&house.plan.directory)
+        .unwrap()
+        .iter()
+        .map(|artefact| artefact.generation)
+        .collect();
     assert_eq!(found, [43, 42, 41, 1]);
 }
 
@@ -319,7 +475,10 @@ fn a_folder_is_one_feed_of_all_its_files() {
     let (_, lists) = house.build(None);
     let report = &lists.header().feeds[0].report;
     assert_eq!((report.entries, report.lines, report.bad), (2, 3, 1));
-    assert_eq!((report.samples[0].file.as_str(), report.samples[0].line), ("a.txt", 2));
+    assert_eq!(
+        (report.samples[0].file.as_str(), report.samples[0].line),
+        ("a.txt", 2)
+    );
     assert!(house.categories(&lists, "hidden.example").is_empty());
     assert!(house.categories(&lists, "c.example").is_empty());
 }
@@ -336,7 +495,9 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
     let mut house = house.with("ads", Format::Squidguard, "");
     house.plan.feeds[0].source = house.path("ut1").to_string_lossy().into_owned();
     house.plan.feeds[0].category = None;
-    house.plan.feeds[0].categories = [("jeux", "games"), ("paris", "gambling")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    house.plan.feeds[0].categories = [("jeux", "games"), ("paris", "gambling")]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .into();
     let (_, lists) = house.build(None);
     assert_eq!(house.categories(&lists, "www.game.example"), ["games"]);
     assert_eq!(house.categories(&lists, "bets.example"), ["gambling"]);
@@ -344,8 +505,19 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
         assert!(house.categories(&lists, never).is_empty(), "{never}");
     }
     let report = &lists.header().feeds[0].report;
-    assert_eq!((report.entries, report.paths, report.unmapped, report.samples.len()), (2, 2, 3, 1));
-    assert_eq!(report.samples[0].reason, "categories has no entry for the folder \"autre\"");
+    assert_eq!(
+        (
+            report.entries,
+            report.paths,
+            report.unmapped,
+            report.samples.len()
+        ),
+        (2, 2, 3, 1)
+    );
+    assert_eq!(
+        report.samples[0].reason,
+        "categories has no entry for the folder \"autre\""
+    );
 
     // One category for all of them, or one folder alone, needs no map.
     house.plan.feeds[0].categories.clear();
@@ -358,8 +530,9 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
 
 #[test]
 fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
-    let house =
-        House::new().with("gambling", Format::Domains, "bets.example\nmore.example\n").with("ads", Format::Adblock, "@@||a.example^\n");
+    let house = House::new()
+        .with("gambling", Format::Domains, "bets.example\nmore.example\n")
+        .with("ads", Format::Adblock, "@@||a.example^\n");
     let (built, _) = house.build(None);
     let whole = std::fs::read(&built.written.path).unwrap();
     let path = house.path("bent.oxl");
@@ -368,7 +541,11 @@ fn an_artefact_that_is_cut_short_or_bent_anywhere_is_refused() {
         Blocklist::open(&path, &house.taxonomy).is_err()
     };
     for length in 0..whole.len() {
-        assert!(is_refused(&whole[..length]), "cut to {length} of {} octets", whole.len());
+        assert!(
+            is_refused(&whole[..length]),
+            "cut to {length} of {} octets",
+            whole.len()
+        );
     }
     for place in 0..whole.len() {
         let mut bent = whole.clone();
@@ -384,11 +561,26 @@ fn what_cannot_be_written_is_told_and_leaves_no_trace() {
     let mut house = House::new().with("gambling", Format::Domains, "bets.example\n");
     house.write("file", "");
     house.plan.directory = house.path("file").join("below");
-    let error = build(&house.plan, &house.taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap_err();
+    let error = build(
+        &house.plan,
+        &house.taxonomy,
+        None,
+        jiff::Timestamp::UNIX_EPOCH,
+    )
+    .unwrap_err();
     assert!(error.to_string().starts_with("creating /"), "{error}");
     house.plan.feeds[0].category = Some("gamling".to_owned());
-    let error = build(&house.plan, &house.taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap_err();
-    assert!(error.to_string().contains("did you mean \"gambling\""), "{error}");
+    let error = build(
+        &house.plan,
+        &house.taxonomy,
+        None,
+        jiff::Timestamp::UNIX_EPOCH,
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("did you mean \"gambling\""),
+        "{error}"
+    );
 }
 
 #[test]
@@ -397,7 +589,11 @@ fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
     let plan: Plan = serde_json::from_slice(&serde_json::to_vec(&house.plan).unwrap()).unwrap();
     assert_eq!(plan, house.plan);
     let outcome = house.try_build(None);
-    let Outcome::Built(read) = serde_json::from_slice(&serde_json::to_vec(&outcome).unwrap()).unwrap() else { panic!("not built") };
+    let Outcome::Built(read) =
+        serde_json::from_slice(&serde_json::to_vec(&outcome).unwrap()).unwrap()
+    else {
+        panic!("not built")
+    };
     assert_eq!(read.written.header.names, 1);
 }
 
@@ -412,10 +608,16 @@ fn naive(rows: &[Row], name: &str) -> Vec<usize> {
         Scope::Subtree => name == entry || name.ends_with(&format!(".{entry}")),
     };
     let best_of = |feed: usize| {
-        let speaking = rows.iter().filter(|row| row.0 == feed && covers(&row.1, row.2));
-        speaking.map(|(_, entry, _, allow, important)| (*important, entry.split('.').count(), *allow)).max()
+        let speaking = rows
+            .iter()
+            .filter(|row| row.0 == feed && covers(&row.1, row.2));
+        speaking
+            .map(|(_, entry, _, allow, important)| (*important, entry.split('.').count(), *allow))
+            .max()
     };
-    (0..3).filter(|&feed| best_of(feed).is_some_and(|(_, _, allow)| !allow)).collect()
+    (0..3)
+        .filter(|&feed| best_of(feed).is_some_and(|(_, _, allow)| !allow))
+        .collect()
 }
 
 mod random {
@@ -428,7 +630,8 @@ mod random {
         prop::collection::vec("[ab]", 1..4).prop_map(|labels| labels.join(".") + ".example")
     }
 
-    /// Adblock says polarity, importance and two scopes; descendants alone come from a second, plain feed.
+    /// Adblock says polarity, importance and two scopes; descendants alone come from a second,
+    /// plain feed.
     fn text(rows: &[Row], feed: usize) -> String {
         let of_feed = rows.iter().filter(|row| row.0 == feed);
         let rule = |(_, name, scope, allow, important): &Row| match scope {
@@ -444,12 +647,26 @@ mod random {
     }
 
     fn row() -> impl Strategy<Value = Row> {
-        (0..2_usize, name(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.25)).prop_map(
-            |(feed, name, exact, allow, important, descendants)| match descendants {
-                true => (2, name, Scope::Descendants, false, false),
-                false => (feed, name, if exact { Scope::Exact } else { Scope::Subtree }, allow, important),
-            },
+        (
+            0..2_usize,
+            name(),
+            any::<bool>(),
+            any::<bool>(),
+            prop::bool::weighted(0.3),
+            prop::bool::weighted(0.25),
         )
+            .prop_map(|(feed, name, exact, allow, important, descendants)| {
+                match descendants {
+                    true => (2, name, Scope::Descendants, false, false),
+                    false => (
+                        feed,
+                        name,
+                        if exact { Scope::Exact } else { Scope::Subtree },
+                        allow,
+                        important,
+                    ),
+                }
+            })
     }
 
     proptest! {
@@ -482,11 +699,20 @@ mod random {
 
 #[test]
 fn a_source_that_is_no_file_is_refused_without_being_opened() {
-    let mut house = House::new().with("gambling", Format::Domains, "bets.example\n").with("ads", Format::Squidguard, "");
+    let mut house = House::new()
+        .with("gambling", Format::Domains, "bets.example\n")
+        .with("ads", Format::Squidguard, "");
     house.plan.feeds[0].source = Path::new("/dev/zero").to_string_lossy().into_owned();
     let (built, _) = house.build(None);
-    assert_eq!(built.refused[0].reason, "/dev/zero is neither a file nor a folder");
-    assert!(built.refused[1].reason.contains("squidguard"), "{}", built.refused[1].reason);
+    assert_eq!(
+        built.refused[0].reason,
+        "/dev/zero is neither a file nor a folder"
+    );
+    assert!(
+        built.refused[1].reason.contains("squidguard"),
+        "{}",
+        built.refused[1].reason
+    );
 }
 
 #[test]
@@ -497,15 +723,21 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
         encoder.write_all(octets).unwrap();
         encoder.finish().unwrap()
     };
-    let mut house = House::new().with("ads", Format::Domains, gzip(b"ads.example\n")).with("gambling", Format::Squidguard, "");
+    let mut house = House::new()
+        .with("ads", Format::Domains, gzip(b"ads.example\n"))
+        .with("gambling", Format::Squidguard, "");
     let mut builder = tar::Builder::new(Vec::new());
-    for (path, text) in
-        [("lists/bets/domains", "bets.example\n"), ("lists/bets/urls", "whole.example\n"), ("lists/odd/domains", "odd.example\n")]
-    {
+    for (path, text) in [
+        ("lists/bets/domains", "bets.example\n"),
+        ("lists/bets/urls", "whole.example\n"),
+        ("lists/odd/domains", "odd.example\n"),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, path, text.as_bytes())
+            .unwrap();
     }
     let archive = builder.into_inner().unwrap();
     house.write("gambling", gzip(&archive));
@@ -514,7 +746,10 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
     let (built, lists) = house.build(None);
     assert!(built.refused.is_empty(), "{:?}", built.refused);
     assert_eq!(
-        (house.categories(&lists, "ads.example"), house.categories(&lists, "bets.example")),
+        (
+            house.categories(&lists, "ads.example"),
+            house.categories(&lists, "bets.example")
+        ),
         (vec!["ads".into()], vec!["gambling".into()])
     );
     assert_eq!(house.categories(&lists, "www.whole.example"), ["gambling"]);
@@ -523,17 +758,41 @@ fn packed_lists_and_archives_on_our_own_disk_are_read_as_fetched_ones_are() {
     assert_eq!(report.samples[0].file, "lists/odd/domains");
 
     for (feed, octets, reason) in [
-        (0, gzip(b"ads.example\n")[..20].to_vec(), "it is cut short or damaged (gzip)"),
-        (0, gzip(&vec![b'a'; 2 << 20]), "it unpacks to more than 1048576 octets"),
-        (0, archive.clone(), "is an archive; only format \"squidguard\" is read from archives"),
-        (1, archive[..600].to_vec(), "it is cut short or damaged (tar)"),
-        (1, b"bets.example\n".to_vec(), "is a file; format \"squidguard\" is a folder"),
+        (
+            0,
+            gzip(b"ads.example\n")[..20].to_vec(),
+            "it is cut short or damaged (gzip)",
+        ),
+        (
+            0,
+            gzip(&vec![b'a'; 2 << 20]),
+            "it unpacks to more than 1048576 octets",
+        ),
+        (
+            0,
+            archive.clone(),
+            "is an archive; only format \"squidguard\" is read from archives",
+        ),
+        (
+            1,
+            archive[..600].to_vec(),
+            "it is cut short or damaged (tar)",
+        ),
+        (
+            1,
+            b"bets.example\n".to_vec(),
+            "is a file; format \"squidguard\" is a folder",
+        ),
     ] {
         let slug = house.plan.feeds[feed].name.clone();
         house.plan.feeds[0].size_max_mib = 1;
         house.write(&slug, octets);
         let (built, _) = house.build(Some(&lists));
-        let refused = built.refused.iter().find(|refused| refused.feed == slug).unwrap();
+        let refused = built
+            .refused
+            .iter()
+            .find(|refused| refused.feed == slug)
+            .unwrap();
         assert!(refused.reason.contains(reason), "{}", refused.reason);
     }
 }
@@ -547,22 +806,50 @@ fn codes_without_a_mapping_are_told_by_their_titles_and_paths_never_block() {
     std::fs::write(path("snapshot_1"), rows).unwrap();
     let sha256 = {
         use sha2::Digest;
-        sha2::Sha256::digest(rows).iter().map(|octet| format!("{octet:02x}")).collect::<String>()
+        sha2::Sha256::digest(rows)
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect::<String>()
     };
     std::fs::write(
         path("feed.json"),
         format!("{{\"v\":1,\"snapshots\":[{{\"file\":\"snapshot_1\",\"sequence\":1,\"sha256\":\"{sha256}\"}}]}}"),
     )
     .unwrap();
-    std::fs::write(path("feed-codes.json"), "{\"v\":1,\"codes\":[{\"code\":77,\"title\":\"Odd things\"}]}").unwrap();
-    let categories = [("1", "gambling"), ("2", "ads"), ("3", "none")].map(|(code, slug)| (code.to_owned(), slug.to_owned()));
-    let feed =
-        Feed { categories: categories.into(), ..Feed::new("feed", folder.path().join("feed").to_string_lossy(), Format::CategoryFeed) };
+    std::fs::write(
+        path("feed-codes.json"),
+        "{\"v\":1,\"codes\":[{\"code\":77,\"title\":\"Odd things\"}]}",
+    )
+    .unwrap();
+    let categories = [("1", "gambling"), ("2", "ads"), ("3", "none")]
+        .map(|(code, slug)| (code.to_owned(), slug.to_owned()));
+    let feed = Feed {
+        categories: categories.into(),
+        ..Feed::new(
+            "feed",
+            folder.path().join("feed").to_string_lossy(),
+            Format::CategoryFeed,
+        )
+    };
     let mut house = House::new();
     house.plan.feeds.push(feed.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let fetched = runtime.block_on(blocklist_loader::Fetcher::new(&feed, &house.plan.directory).unwrap().fetch()).unwrap();
-    assert_eq!(fetched, blocklist_loader::Fetched::Replaced { version: "1".to_owned() });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let fetched = runtime
+        .block_on(
+            blocklist_loader::Fetcher::new(&feed, &house.plan.directory)
+                .unwrap()
+                .fetch(),
+        )
+        .unwrap();
+    assert_eq!(
+        fetched,
+        blocklist_loader::Fetched::Replaced {
+            version: "1".to_owned()
+        }
+    );
     let (built, lists) = house.build(None);
     assert!(built.refused.is_empty(), "{:?}", built.refused);
     assert_eq!(house.categories(&lists, "b.example").len(), 2);
@@ -571,8 +858,21 @@ fn codes_without_a_mapping_are_told_by_their_titles_and_paths_never_block() {
         assert!(house.categories(&lists, clean).is_empty(), "{clean}");
     }
     let report = &summary(lists.header(), "feed").report;
-    assert_eq!((report.entries, report.paths, report.unmapped, report.bad), (4, 1, 4, 1));
-    let told: Vec<&str> = report.samples.iter().map(|sample| sample.reason.as_str()).collect();
-    assert_eq!(told[..2], ["categories has no entry for the code 77 (Odd things)", "categories has no entry for the code 88"]);
+    assert_eq!(
+        (report.entries, report.paths, report.unmapped, report.bad),
+        (4, 1, 4, 1)
+    );
+    let told: Vec<&str> = report
+        .samples
+        .iter()
+        .map(|sample| sample.reason.as_str())
+        .collect();
+    assert_eq!(
+        told[..2],
+        [
+            "categories has no entry for the code 77 (Odd things)",
+            "categories has no entry for the code 88"
+        ]
+    );
     assert_eq!(told.len(), 3);
 }

@@ -1,5 +1,5 @@
-//! Promises of the secondary against real primaries: BIND, Knot DNS and PowerDNS with its SQLite back end. After each
-//! step the rows equal what another client finds at the primary, name by name.
+//! Promises of the secondary against real primaries: BIND, Knot DNS and PowerDNS with its SQLite
+//! back end. After each step the rows equal what another client finds at the primary, name by name.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 mod patience;
@@ -11,7 +11,8 @@ mod zone;
 use std::time::{Duration, Instant};
 
 use blocklist_loader::{
-    Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm, build,
+    Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm,
+    build,
     fetch::transfer::{Settings, Transfer},
 };
 use policy::{blocklist::Blocklist, category::Taxonomy, listing::Action, name::Name};
@@ -36,35 +37,61 @@ struct Secondary {
 impl Secondary {
     fn of(port: u16) -> Self {
         let spool = tempfile::tempdir().unwrap();
-        Self { transfer: Transfer::new(settings(port), spool.path()).unwrap(), spool }
+        Self {
+            transfer: Transfer::new(settings(port), spool.path()).unwrap(),
+            spool,
+        }
     }
 
     /// The same spool, another way to the primary.
     fn with(self, settings: Settings) -> Self {
-        Self { transfer: Transfer::new(settings, self.spool.path()).unwrap(), ..self }
+        Self {
+            transfer: Transfer::new(settings, self.spool.path()).unwrap(),
+            ..self
+        }
     }
 
     fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.transfer.fetch())
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(self.transfer.fetch())
     }
 
     /// The gate that stops a fetch.
     fn gate(&mut self) -> Gate {
-        self.fetch().map(|fetched| panic!("{fetched:?}")).unwrap_err().gate
+        self.fetch()
+            .map(|fetched| panic!("{fetched:?}"))
+            .unwrap_err()
+            .gate
     }
 
     fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        self.transfer.for_each_row(&mut |row| rows.push(String::from_utf8(row.to_vec()).unwrap())).unwrap();
+        self.transfer
+            .for_each_row(&mut |row| rows.push(String::from_utf8(row.to_vec()).unwrap()))
+            .unwrap();
         rows.sort();
         rows
     }
 
     fn equals(&self, primary: &Primary) {
-        let (ours, theirs) = (self.rows(), primary.rows());
+        let ours = self.rows();
+        let theirs = primary.rows();
         assert_eq!(theirs.len(), primary.zone.rows.len());
-        let differing: Vec<_> = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).take(5).collect();
-        assert!(ours == theirs, "{} rows, the primary {}; {differing:?}", ours.len(), theirs.len());
+        let differing: Vec<_> = ours
+            .iter()
+            .zip(&theirs)
+            .filter(|(ours, theirs)| ours != theirs)
+            .take(5)
+            .collect();
+        assert!(
+            ours == theirs,
+            "{} rows, the primary {}; {differing:?}",
+            ours.len(),
+            theirs.len()
+        );
         assert_eq!(self.transfer.serial(), Some(primary.zone.serial));
     }
 }
@@ -74,7 +101,9 @@ fn settings(port: u16) -> Settings {
 }
 
 fn source(port: u16) -> Settings {
-    Settings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}")).unwrap().bounded(64 << 20, PATIENCE)
+    Settings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
+        .unwrap()
+        .bounded(64 << 20, PATIENCE)
 }
 
 fn replaced(fetched: Fetched) -> String {
@@ -86,14 +115,25 @@ fn replaced(fetched: Fetched) -> String {
 
 /// From, version, rows that went, rows that came.
 fn changed(fetched: Fetched) -> (String, String, Vec<Row>, Vec<Row>) {
-    let Fetched::Changed { from, version, rows } = fetched else { panic!("{fetched:?}") };
+    let Fetched::Changed {
+        from,
+        version,
+        rows,
+    } = fetched
+    else {
+        panic!("{fetched:?}")
+    };
     let of = |added| {
-        let mut some: Vec<Row> =
-            rows.iter().filter(|row| row.added == added).map(|row| String::from_utf8(row.row.clone()).unwrap()).collect();
+        let mut some: Vec<Row> = rows
+            .iter()
+            .filter(|row| row.added == added)
+            .map(|row| String::from_utf8(row.row.clone()).unwrap())
+            .collect();
         some.sort();
         some
     };
-    let (gone, came) = (of(false), of(true));
+    let gone = of(false);
+    let came = of(true);
     (from, version, gone, came)
 }
 
@@ -130,7 +170,12 @@ fn a_thousand_small_changes_come_as_what_changed(kind: Kind) {
     let (from, version, theirs_gone, theirs_came) = changed(ours.fetch().unwrap());
     println!("{kind:?}: a thousand changes took {:?}", began.elapsed());
     assert_eq!((from, version), ("7".to_owned(), "27".to_owned()));
-    assert!(theirs_gone == sorted(gone) && theirs_came == sorted(came), "{} went, {} came", theirs_gone.len(), theirs_came.len());
+    assert!(
+        theirs_gone == sorted(gone) && theirs_came == sorted(came),
+        "{} went, {} came",
+        theirs_gone.len(),
+        theirs_came.len()
+    );
     ours.equals(&primary);
     let octets = proxy.came() - whole;
     println!("{kind:?}: the whole zone took {whole} octets, what changed {octets}");
@@ -153,15 +198,24 @@ fn a_notify_says_what_is_new_and_the_next_fetch_brings_it(kind: Kind) {
     primary.notify();
     loop {
         let (transport, notify) = primary.notified.told.recv_timeout(PATIENCE).unwrap();
-        println!("{kind:?}: NOTIFY over {transport}, serial {:?}", notify.serial);
+        println!(
+            "{kind:?}: NOTIFY over {transport}, serial {:?}",
+            notify.serial
+        );
         assert_eq!(notify.zone, ours.transfer.zone());
         // The start tells of a zone too. PowerDNS does not say which serial it means.
-        if notify.serial.is_none_or(|serial| serial == primary.zone.serial) {
+        if notify
+            .serial
+            .is_none_or(|serial| serial == primary.zone.serial)
+        {
             break;
         }
     }
     let (_, version, gone, came) = changed(ours.fetch().unwrap());
-    assert_eq!((version, gone, came), ("8".to_owned(), vec![rule(0)], vec![rule(100_000)]));
+    assert_eq!(
+        (version, gone, came),
+        ("8".to_owned(), vec![rule(0)], vec![rule(100_000)])
+    );
     ours.equals(&primary);
 }
 
@@ -171,7 +225,10 @@ fn a_serial_that_wraps_is_newer(kind: Kind) {
     ours.fetch().unwrap();
     primary.renumber(5, &[rule(100_000)]);
     let (from, version, gone, came) = changed(ours.fetch().unwrap());
-    assert_eq!((from.as_str(), version.as_str(), gone.len()), ("4294967290", "5", 0));
+    assert_eq!(
+        (from.as_str(), version.as_str(), gone.len()),
+        ("4294967290", "5", 0)
+    );
     assert_eq!(came, [rule(100_000)]);
     ours.equals(&primary);
 }
@@ -186,11 +243,26 @@ fn what_changed_at_a_primary_without_journal_is_found_here(kind: Kind) {
     next.serial = 9;
     primary.restart_without_journal(next);
     let (from, version, gone, came) = changed(ours.fetch().unwrap());
-    assert_eq!((from, version, gone, came), ("7".to_owned(), "9".to_owned(), vec![rule(3)], vec![rule(100_000)]));
+    assert_eq!(
+        (from, version, gone, came),
+        (
+            "7".to_owned(),
+            "9".to_owned(),
+            vec![rule(3)],
+            vec![rule(100_000)]
+        )
+    );
     ours.equals(&primary);
-    println!("{kind:?}, without a journal: asked {:?}, {} octets in all", proxy.asked(), proxy.came());
+    println!(
+        "{kind:?}, without a journal: asked {:?}, {} octets in all",
+        proxy.asked(),
+        proxy.came()
+    );
     // A zone that is another one is not told row by row.
-    primary.restart_without_journal(Zone { serial: 11, ..Zone::of(3000, 11) });
+    primary.restart_without_journal(Zone {
+        serial: 11,
+        ..Zone::of(3000, 11)
+    });
     assert_eq!(replaced(ours.fetch().unwrap()), "11");
     ours.equals(&primary);
 }
@@ -200,7 +272,10 @@ fn a_transfer_that_breaks_off_changes_nothing(kind: Kind) {
     let cut = Proxy::cutting_after(primary.port, 20_000);
     let mut ours = Secondary::of(cut.port);
     assert_eq!(ours.gate(), Gate::Transport);
-    assert_eq!((ours.rows(), ours.transfer.serial()), (Vec::<Row>::new(), None));
+    assert_eq!(
+        (ours.rows(), ours.transfer.serial()),
+        (Vec::<Row>::new(), None)
+    );
     ours = ours.with(settings(primary.port));
     ours.fetch().unwrap();
     let before = ours.rows();
@@ -229,7 +304,11 @@ fn a_wrong_key_brings_nothing(kind: Kind) {
         (KEY, "hmac-sha512", SECRET),
         (KEY, "hmac-sha1", SECRET),
     ] {
-        let wrong = || source(primary.port).signed(name, algorithm, secret).unwrap();
+        let wrong = || {
+            source(primary.port)
+                .signed(name, algorithm, secret)
+                .unwrap()
+        };
         let mut fresh = Secondary::of(primary.port).with(wrong());
         let error = fresh.fetch().unwrap_err();
         println!("{kind:?}, {name} {algorithm}: {error}");
@@ -246,8 +325,12 @@ fn a_wrong_key_brings_nothing(kind: Kind) {
 
 fn a_transfer_beyond_its_bounds_changes_nothing(kind: Kind) {
     let primary = Primary::start(kind, Zone::of(ROWS, 7));
-    for (octets, timeout, gate) in [(20_000, PATIENCE, Gate::Size), (64 << 20, Duration::ZERO, Gate::Time)] {
-        let mut ours = Secondary::of(primary.port).with(settings(primary.port).bounded(octets, timeout));
+    for (octets, timeout, gate) in [
+        (20_000, PATIENCE, Gate::Size),
+        (64 << 20, Duration::ZERO, Gate::Time),
+    ] {
+        let mut ours =
+            Secondary::of(primary.port).with(settings(primary.port).bounded(octets, timeout));
         assert_eq!(ours.gate(), gate);
         assert!(ours.rows().is_empty());
     }
@@ -257,7 +340,14 @@ fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
     let mut primary = Primary::start(kind, Zone::of(100, 7));
     let nobody = format!("rpz://{ADDRESS}:1/{ZONE}");
     let also = format!("{ADDRESS}:{}", primary.port);
-    let both = || Settings::new(&nobody).unwrap().primaries([also.as_str()]).unwrap().signed(KEY, ALGORITHM, SECRET).unwrap();
+    let both = || {
+        Settings::new(&nobody)
+            .unwrap()
+            .primaries([also.as_str()])
+            .unwrap()
+            .signed(KEY, ALGORITHM, SECRET)
+            .unwrap()
+    };
     let mut ours = Secondary::of(primary.port).with(both());
     assert_eq!(replaced(ours.fetch().unwrap()), "7");
     ours.equals(&primary);
@@ -271,21 +361,44 @@ fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
 fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     let mut primary = Primary::start(kind, Zone::of(500, 7));
     let directory = tempfile::tempdir().unwrap();
-    let tsig = Tsig { name: KEY.to_owned(), algorithm: TsigAlgorithm::HmacSha256, secret: Secret::new(SECRET) };
+    let tsig = Tsig {
+        name: KEY.to_owned(),
+        algorithm: TsigAlgorithm::HmacSha256,
+        secret: Secret::new(SECRET),
+    };
     let feed = Feed {
         category: Some("malware".to_owned()),
         tsig: Some(tsig),
-        ..Feed::new("a provider".to_owned(), format!("rpz://{ADDRESS}:{}/{ZONE}", primary.port), Format::Rpz)
+        ..Feed::new(
+            "a provider".to_owned(),
+            format!("rpz://{ADDRESS}:{}/{ZONE}", primary.port),
+            Format::Rpz,
+        )
     };
     let mut fetcher = Fetcher::new(&feed, directory.path()).unwrap();
-    assert_eq!((fetcher.zone().as_deref(), fetcher.interval()), (Some(ZONE), Some(Duration::from_secs(60))));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(
+        (fetcher.zone().as_deref(), fetcher.interval()),
+        (Some(ZONE), Some(Duration::from_secs(60)))
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     assert_eq!(replaced(runtime.block_on(fetcher.fetch()).unwrap()), "7");
     assert_eq!(fetcher.interval(), Some(Duration::from_secs(600)));
     let taxonomy = Taxonomy::shipped();
-    let plan = Plan { feeds: vec![feed], directory: directory.path().to_owned(), force: false, ..Plan::default() };
+    let plan = Plan {
+        feeds: vec![feed],
+        directory: directory.path().to_owned(),
+        force: false,
+        ..Plan::default()
+    };
     let build = |previous: Option<&Blocklist>| {
-        let Outcome::Built(built) = build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap() else { panic!() };
+        let Outcome::Built(built) =
+            build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap()
+        else {
+            panic!()
+        };
         assert!(built.refused.is_empty(), "{:?}", built.refused);
         Blocklist::open(&built.written.path, &taxonomy).unwrap()
     };
@@ -294,8 +407,14 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
         taxonomy.slugs(classification.choice).contains(&"malware")
     };
     let lists = build(None);
-    assert!(blocks(&lists, "bad-7.example") && !blocks(&lists, "below.bad-7.example"), "an exact rule");
-    assert!(!blocks(&lists, "bad-6.example") && blocks(&lists, "below.bad-6.example"), "a rule for what is below");
+    assert!(
+        blocks(&lists, "bad-7.example") && !blocks(&lists, "below.bad-7.example"),
+        "an exact rule"
+    );
+    assert!(
+        !blocks(&lists, "bad-6.example") && blocks(&lists, "below.bad-6.example"),
+        "a rule for what is below"
+    );
     assert!(!blocks(&lists, "bad-20.example"), "a passthru");
     for (name, action) in [
         ("bad-7.example", Action::Nxdomain),
@@ -308,23 +427,51 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
         ("bad-20.example", Action::Policy),
     ] {
         let name = Name::parse(name).unwrap();
-        let marks: Vec<_> = lists.matches(name.borrow()).into_iter().map(|entry| entry.mark.action).collect();
+        let marks: Vec<_> = lists
+            .matches(name.borrow())
+            .into_iter()
+            .map(|entry| entry.mark.action)
+            .collect();
         assert_eq!(marks, [action], "{name}");
     }
-    // As a server writes the data of its records: the types of the answers, and what a walled garden is called.
+    // As a server writes the data of its records: the types of the answers, and what a walled
+    // garden is called.
     let answer = |name: &str| {
         let name = Name::parse(name).unwrap();
-        lists.answers()[lists.matches(name.borrow())[0].mark.data as usize].0.clone()
+        lists.answers()[lists.matches(name.borrow())[0].mark.data as usize]
+            .0
+            .clone()
     };
-    let types: Vec<u16> = answer("garden.example").iter().map(|record| record.record_type).collect();
+    let types: Vec<u16> = answer("garden.example")
+        .iter()
+        .map(|record| record.record_type)
+        .collect();
     assert_eq!(types, [1, 16, 28]);
-    assert_eq!(answer("bad-44.example")[0].rdata, b"\x06walled\x06garden\x07example\x00");
-    assert_eq!(answer("below.sub.garden.example")[0].rdata, b"\x01*\x06garden\x08provider\x07example\x00");
-    assert_eq!(answer("mail.example")[0].rdata, b"\x00\x0a\x02mx\x08provider\x07example\x00");
+    assert_eq!(
+        answer("bad-44.example")[0].rdata,
+        b"\x06walled\x06garden\x07example\x00"
+    );
+    assert_eq!(
+        answer("below.sub.garden.example")[0].rdata,
+        b"\x01*\x06garden\x08provider\x07example\x00"
+    );
+    assert_eq!(
+        answer("mail.example")[0].rdata,
+        b"\x00\x0a\x02mx\x08provider\x07example\x00"
+    );
     assert!(lists.has_addresses());
-    for (address, is_listed) in [("192.0.2.7", true), ("192.0.2.8", false), ("198.51.100.1", false), ("2001:db8::7", true)] {
+    for (address, is_listed) in [
+        ("192.0.2.7", true),
+        ("192.0.2.8", false),
+        ("198.51.100.1", false),
+        ("2001:db8::7", true),
+    ] {
         let listed = lists.classify_address(address.parse().unwrap());
-        assert_eq!(taxonomy.slugs(listed.choice).contains(&"malware"), is_listed, "{address}");
+        assert_eq!(
+            taxonomy.slugs(listed.choice).contains(&"malware"),
+            is_listed,
+            "{address}"
+        );
     }
     primary.change(&[rule(7)], &[rule(100_000)]);
     changed(runtime.block_on(fetcher.fetch()).unwrap());

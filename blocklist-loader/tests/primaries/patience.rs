@@ -11,7 +11,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
         std::thread::park_timeout(BETWEEN_LOOKS);
     }
 }

@@ -1,4 +1,5 @@
-//! A TCP proxy before a primary: it notes what was asked and how much came, and may end the connection in the middle.
+//! A TCP proxy before a primary: it notes what was asked and how much came, and may end the
+//! connection in the middle.
 
 use std::{
     io::{Read, Write},
@@ -34,12 +35,25 @@ impl Proxy {
 
     pub fn cutting_after(port: u16, octets: u64) -> Self {
         let listener = TcpListener::bind((ADDRESS, 0)).unwrap();
-        let notes = Arc::new(Notes { asked: Mutex::default(), came: AtomicU64::new(0), left: AtomicU64::new(octets) });
-        let proxy = Self { port: listener.local_addr().unwrap().port(), notes: Arc::clone(&notes) };
+        let notes = Arc::new(Notes {
+            asked: Mutex::default(),
+            came: AtomicU64::new(0),
+            left: AtomicU64::new(octets),
+        });
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            notes: Arc::clone(&notes),
+        };
         thread::spawn(move || {
             for client in listener.incoming() {
                 let notes = Arc::clone(&notes);
-                thread::spawn(move || carry(client.unwrap(), TcpStream::connect((ADDRESS, port)).unwrap(), &notes));
+                thread::spawn(move || {
+                    carry(
+                        client.unwrap(),
+                        TcpStream::connect((ADDRESS, port)).unwrap(),
+                        &notes,
+                    )
+                });
             }
         });
         proxy
@@ -63,8 +77,14 @@ fn carry(mut client: TcpStream, mut primary: TcpStream, notes: &Notes) {
     client.read_exact(&mut question).unwrap();
     let name_end = 12 + question[12..].iter().position(|&octet| octet == 0).unwrap();
     let rtype = u16::from_be_bytes([question[name_end + 1], question[name_end + 2]]);
-    notes.asked.lock().unwrap().push(TYPES.iter().find(|(number, _)| *number == rtype).unwrap().1);
-    primary.write_all(&[&length[..], &question].concat()).unwrap();
+    notes
+        .asked
+        .lock()
+        .unwrap()
+        .push(TYPES.iter().find(|(number, _)| *number == rtype).unwrap().1);
+    primary
+        .write_all(&[&length[..], &question].concat())
+        .unwrap();
     let mut octets = [0; 4096];
     while let Ok(length @ 1..) = primary.read(&mut octets) {
         let left = notes.left.load(Ordering::Relaxed);
@@ -75,5 +95,8 @@ fn carry(mut client: TcpStream, mut primary: TcpStream, notes: &Notes) {
             break;
         }
     }
-    let _ = (client.shutdown(Shutdown::Both), primary.shutdown(Shutdown::Both));
+    let _ = (
+        client.shutdown(Shutdown::Both),
+        primary.shutdown(Shutdown::Both),
+    );
 }

@@ -1,5 +1,6 @@
-//! Real primaries on loopback ports: BIND, Knot DNS and PowerDNS, each with the configuration that is written here, in the
-//! foreground, and ended with the test however it ends. Every one of them demands the key.
+//! Real primaries on loopback ports: BIND, Knot DNS and PowerDNS, each with the configuration that
+//! is written here, in the foreground, and ended with the test however it ends. Every one of them
+//! demands the key.
 
 use std::{
     fs,
@@ -64,7 +65,8 @@ impl Notified {
             let mut packet = [0; 1500];
             while let Ok((length, from)) = udp.recv_from(&mut packet) {
                 let _ = tell.send(("udp", read_notify(&packet[..length]).unwrap()));
-                udp.send_to(&answer_notify(&packet[..length]), from).unwrap();
+                udp.send_to(&answer_notify(&packet[..length]), from)
+                    .unwrap();
             }
         });
         thread::spawn(move || {
@@ -75,7 +77,9 @@ impl Notified {
                 let mut packet = vec![0; u16::from_be_bytes(length).into()];
                 stream.read_exact(&mut packet).unwrap();
                 let answer = answer_notify(&packet);
-                stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat()).unwrap();
+                stream
+                    .write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat())
+                    .unwrap();
                 let _ = tell_too.send(("tcp", read_notify(&packet).unwrap()));
             }
         });
@@ -92,12 +96,16 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free for both transports, held until both sockets are dropped. It is below those that the system gives
-/// to clients, so that none of these takes it before the server that it is for.
+/// A port that is free for both transports, held until both sockets are dropped. It is below those
+/// that the system gives to clients, so that none of these takes it before the server that it is
+/// for.
 fn free_port() -> (u16, UdpSocket, TcpListener) {
     loop {
         let port = 20_000 + (RandomState::new().hash_one(0) % 12_000) as u16;
-        if let (Ok(udp), Ok(tcp)) = (UdpSocket::bind((ADDRESS, port)), TcpListener::bind((ADDRESS, port))) {
+        if let (Ok(udp), Ok(tcp)) = (
+            UdpSocket::bind((ADDRESS, port)),
+            TcpListener::bind((ADDRESS, port)),
+        ) {
             return (port, udp, tcp);
         }
     }
@@ -116,7 +124,15 @@ impl Primary {
 
     fn begun(kind: Kind, zone: Zone, tells: u16, notified: Notified) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut primary = Self { kind, zone, port: free_port().0, notified, tells, folder, process: None };
+        let mut primary = Self {
+            kind,
+            zone,
+            port: free_port().0,
+            notified,
+            tells,
+            folder,
+            process: None,
+        };
         primary.begin();
         primary
     }
@@ -130,8 +146,15 @@ impl Primary {
     }
 
     fn begin(&mut self) {
-        let Self { zone, port, folder, tells, .. } = &*self;
-        let (folder, notified) = (folder.path(), *tells);
+        let Self {
+            zone,
+            port,
+            folder,
+            tells,
+            ..
+        } = &*self;
+        let folder = folder.path();
+        let notified = *tells;
         fs::write(folder.join("zone"), zone.text()).unwrap();
         let command = match self.kind {
             Kind::Bind => bind(folder, *port, notified),
@@ -143,15 +166,29 @@ impl Primary {
             let file = fs::File::create(&log).unwrap();
             // Whatever ends this test, the server goes with it.
             let mut by = Command::new("setpriv");
-            by.args(["--pdeathsig", "KILL"]).args(&command).current_dir(folder);
-            Process(by.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap())
+            by.args(["--pdeathsig", "KILL"])
+                .args(&command)
+                .current_dir(folder);
+            Process(
+                by.stdin(Stdio::null())
+                    .stdout(file.try_clone().unwrap())
+                    .stderr(file)
+                    .spawn()
+                    .unwrap(),
+            )
         };
-        let (mut process, mut starts) = (start(), 1);
+        let mut process = start();
+        let mut starts = 1;
         eventually(&format!("{:?} answers", self.kind), || {
             if process.0.try_wait().unwrap().is_some() {
-                // Another test that starts a server at this moment holds our port for the blink between its fork and exec.
+                // Another test that starts a server at this moment holds our port for the blink
+                // between its fork and exec.
                 let said = fs::read_to_string(&log).unwrap_or_default();
-                assert!(starts < STARTS_MAX, "{:?}, which `make test` installs, ended: {said}", self.kind);
+                assert!(
+                    starts < STARTS_MAX,
+                    "{:?}, which `make test` installs, ended: {said}",
+                    self.kind
+                );
                 process = start();
                 starts += 1;
             }
@@ -160,15 +197,27 @@ impl Primary {
         self.process = Some(process);
     }
 
-    /// Changes the zone, in steps of a serial each, and waits until the primary serves the last of them.
+    /// Changes the zone, in steps of a serial each, and waits until the primary serves the last of
+    /// them.
     pub fn change(&mut self, gone: &[Row], came: &[Row]) {
-        let changes: Vec<(&Row, bool)> = gone.iter().map(|row| (row, false)).chain(came.iter().map(|row| (row, true))).collect();
+        let changes: Vec<(&Row, bool)> = gone
+            .iter()
+            .map(|row| (row, false))
+            .chain(came.iter().map(|row| (row, true)))
+            .collect();
         for some in changes.chunks(CHANGES_OF_AN_UPDATE) {
             for (row, added) in some {
-                let _ = if *added { self.zone.rows.insert((*row).clone()) } else { self.zone.rows.remove(*row) };
+                let _ = if *added {
+                    self.zone.rows.insert((*row).clone())
+                } else {
+                    self.zone.rows.remove(*row)
+                };
             }
         }
-        self.zone.serial = self.zone.serial.wrapping_add(changes.chunks(CHANGES_OF_AN_UPDATE).len() as u32);
+        self.zone.serial = self
+            .zone
+            .serial
+            .wrapping_add(changes.chunks(CHANGES_OF_AN_UPDATE).len() as u32);
         self.send(&changes, false);
     }
 
@@ -176,7 +225,10 @@ impl Primary {
     pub fn renumber(&mut self, serial: u32, came: &[Row]) {
         self.zone.serial = serial;
         self.zone.rows.extend(came.iter().cloned());
-        self.send(&came.iter().map(|row| (row, true)).collect::<Vec<_>>(), true);
+        self.send(
+            &came.iter().map(|row| (row, true)).collect::<Vec<_>>(),
+            true,
+        );
     }
 
     fn send(&self, changes: &[(&Row, bool)], with_serial: bool) {
@@ -184,7 +236,9 @@ impl Primary {
             Kind::Bind | Kind::Knot => self.update(changes, with_serial),
             Kind::PowerDns => self.sql(changes),
         }
-        eventually("the primary serves the change", || self.dig("SOA").contains(&format!(" {} ", self.zone.serial)));
+        eventually("the primary serves the change", || {
+            self.dig("SOA").contains(&format!(" {} ", self.zone.serial))
+        });
     }
 
     /// By UPDATE (RFC 2136), with each server's own tool.
@@ -205,8 +259,16 @@ impl Primary {
         }
         let path = self.folder.path().join("update");
         fs::write(&path, script).unwrap();
-        let tool = if self.kind == Kind::Bind { "nsupdate" } else { "knsupdate" };
-        succeed(Command::new(tool).args(["-v", "-y", &format!("{ALGORITHM}:{KEY}:{SECRET}")]).arg(path));
+        let tool = if self.kind == Kind::Bind {
+            "nsupdate"
+        } else {
+            "knsupdate"
+        };
+        succeed(
+            Command::new(tool)
+                .args(["-v", "-y", &format!("{ALGORITHM}:{KEY}:{SECRET}")])
+                .arg(path),
+        );
     }
 
     /// PowerDNS reads its database on every question.
@@ -214,8 +276,13 @@ impl Primary {
         let mut script = "BEGIN;\n".to_owned();
         for (row, added) in changes {
             let [owner, rtype, rdata] = parts(row);
-            let (name, content) = (format!("{owner}.{ZONE}"), rdata.replace('\'', "''"));
-            let content = if content.len() > 1 { content.strip_suffix('.').unwrap_or(&content) } else { &content };
+            let name = format!("{owner}.{ZONE}");
+            let content = rdata.replace('\'', "''");
+            let content = if content.len() > 1 {
+                content.strip_suffix('.').unwrap_or(&content)
+            } else {
+                &content
+            };
             script += &match added {
                 true => format!(
                     "INSERT INTO records (domain_id, name, type, content, ttl, auth) VALUES (1, '{name}', '{rtype}', '{content}', 60, 1);\n"
@@ -225,7 +292,10 @@ impl Primary {
                 ),
             };
         }
-        script += &format!("UPDATE records SET content = '{}' WHERE type = 'SOA';\nCOMMIT;\n", self.zone.soa());
+        script += &format!(
+            "UPDATE records SET content = '{}' WHERE type = 'SOA';\nCOMMIT;\n",
+            self.zone.soa()
+        );
         run_sql(self.folder.path(), &script);
     }
 
@@ -245,26 +315,48 @@ impl Primary {
     /// What another client finds: each record a line.
     fn dig(&self, rtype: &str) -> String {
         let key = format!("{ALGORITHM}:{KEY}:{SECRET}");
-        let (server, port) = (format!("@{ADDRESS}"), self.port.to_string());
+        let server = format!("@{ADDRESS}");
+        let port = self.port.to_string();
         // Each primary is read by the tool of the other house.
-        let (tool, once) = if self.kind == Kind::Knot { ("dig", ["+time=5", "+tries=1"]) } else { ("kdig", ["+timeout=5", "+retry=0"]) };
+        let (tool, once) = if self.kind == Kind::Knot {
+            ("dig", ["+time=5", "+tries=1"])
+        } else {
+            ("kdig", ["+timeout=5", "+retry=0"])
+        };
         let mut command = Command::new(tool);
-        command.args([&server, "-p", &port, "-y", &key, "+tcp", "+noall", "+answer"]).args(once).args([ZONE, rtype]);
-        let output = command.output().unwrap_or_else(|error| panic!("dig and kdig, which `make test` installs: {error}"));
+        command
+            .args([
+                &server, "-p", &port, "-y", &key, "+tcp", "+noall", "+answer",
+            ])
+            .args(once)
+            .args([ZONE, rtype]);
+        let output = command
+            .output()
+            .unwrap_or_else(|error| panic!("dig and kdig, which `make test` installs: {error}"));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The rows of the zone as an independent AXFR finds them.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for line in self.dig("AXFR").lines().filter(|line| !line.starts_with(';') && !line.is_empty()) {
-            // Owner, TTL, class, type, each behind white space of its own taste, then the data as it is.
+        for line in self
+            .dig("AXFR")
+            .lines()
+            .filter(|line| !line.starts_with(';') && !line.is_empty())
+        {
+            // Owner, TTL, class, type, each behind white space of its own taste, then the data as
+            // it is.
             let mut words = [""; 4];
             let mut rest = line;
             for word in &mut words {
-                (*word, rest) = rest.trim_start().split_once(char::is_whitespace).expect(line);
+                (*word, rest) = rest
+                    .trim_start()
+                    .split_once(char::is_whitespace)
+                    .expect(line);
             }
-            let (owner, rtype, rdata) = (words[0].to_lowercase(), words[3], rest.trim_start());
+            let owner = words[0].to_lowercase();
+            let rtype = words[3];
+            let rdata = rest.trim_start();
             match owner.strip_suffix(&format!(".{ZONE}.")) {
                 Some(owner) => rows.push(format!("{owner}\t{rtype}\t{rdata}")),
                 None => assert!(matches!(rtype, "SOA" | "NS"), "{line}"),
@@ -276,8 +368,13 @@ impl Primary {
 }
 
 fn succeed(command: &mut Command) {
-    let Output { status, stdout, stderr } =
-        command.output().unwrap_or_else(|error| panic!("{command:?}, which `make test` installs: {error}"));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}, which `make test` installs: {error}"));
     let said = String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{command:?}: {said}");
 }
@@ -300,7 +397,9 @@ zone \"{ZONE}\" {{
 "
     );
     fs::write(folder.join("named.conf"), config).unwrap();
-    ["/usr/sbin/named", "-g", "-n", "1", "-c", "named.conf"].map(str::to_owned).into()
+    ["/usr/sbin/named", "-g", "-n", "1", "-c", "named.conf"]
+        .map(str::to_owned)
+        .into()
 }
 
 fn knot(folder: &Path, port: u16, notified: u16) -> Vec<String> {
@@ -342,7 +441,9 @@ zone:
 "
     );
     fs::write(folder.join("knot.conf"), config).unwrap();
-    ["/usr/sbin/knotd", "-c", "knot.conf"].map(str::to_owned).into()
+    ["/usr/sbin/knotd", "-c", "knot.conf"]
+        .map(str::to_owned)
+        .into()
 }
 
 /// The tables that the Debian package brings.
@@ -377,21 +478,35 @@ daemon=no
     fs::write(folder.join("pdns.conf"), config).unwrap();
     run_sql(
         folder,
-        &fs::read_to_string(POWER_DNS_SCHEMA).unwrap_or_else(|error| panic!("{POWER_DNS_SCHEMA}, which `make test` installs: {error}")),
+        &fs::read_to_string(POWER_DNS_SCHEMA).unwrap_or_else(|error| {
+            panic!("{POWER_DNS_SCHEMA}, which `make test` installs: {error}")
+        }),
     );
-    succeed(Command::new("pdnsutil").args([&format!("--config-dir={path}"), "load-zone", ZONE]).arg(folder.join("zone")));
+    succeed(
+        Command::new("pdnsutil")
+            .args([&format!("--config-dir={path}"), "load-zone", ZONE])
+            .arg(folder.join("zone")),
+    );
     let key = format!(
         "UPDATE domains SET type = 'MASTER';
 INSERT INTO tsigkeys (name, algorithm, secret) VALUES ('{KEY}', '{ALGORITHM}', '{SECRET}');
 INSERT INTO domainmetadata (domain_id, kind, content) VALUES (1, 'TSIG-ALLOW-AXFR', '{KEY}');\n"
     );
     run_sql(folder, &key);
-    vec!["/usr/sbin/pdns_server".to_owned(), format!("--config-dir={path}")]
+    vec![
+        "/usr/sbin/pdns_server".to_owned(),
+        format!("--config-dir={path}"),
+    ]
 }
 
 fn run_sql(folder: &Path, script: &str) {
     let path = folder.join("sql");
     fs::write(&path, script).unwrap();
     let input = fs::File::open(path).unwrap();
-    succeed(Command::new("sqlite3").arg("-bail").arg(folder.join("database")).stdin(input));
+    succeed(
+        Command::new("sqlite3")
+            .arg("-bail")
+            .arg(folder.join("database"))
+            .stdin(input),
+    );
 }

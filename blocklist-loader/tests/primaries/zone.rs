@@ -15,7 +15,10 @@ pub fn row(owner: &str, rtype: &str, rdata: &str) -> Row {
 
 /// A row as records of servers: owner without the zone, type, data.
 pub fn parts(row: &str) -> [&str; 3] {
-    row.splitn(3, '\t').collect::<Vec<_>>().try_into().expect("a row has three columns")
+    row.splitn(3, '\t')
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("a row has three columns")
 }
 
 #[derive(Debug, Clone)]
@@ -35,9 +38,17 @@ impl Zone {
             row("32.9.2.0.192.rpz-client-ip", "CNAME", "rpz-drop."),
             row("garden.example", "A", "192.0.2.80"),
             row("garden.example", "AAAA", "2001:db8::80"),
-            row("garden.example", "TXT", "\"blocked; see \\\"why\\\"\" \"and how\""),
+            row(
+                "garden.example",
+                "TXT",
+                "\"blocked; see \\\"why\\\"\" \"and how\"",
+            ),
             row("mail.example", "MX", "10 mx.provider.example."),
-            row("*.sub.garden.example", "CNAME", "*.garden.provider.example."),
+            row(
+                "*.sub.garden.example",
+                "CNAME",
+                "*.garden.provider.example.",
+            ),
         ]
         .into();
         let mut number = 0;
@@ -50,7 +61,10 @@ impl Zone {
 
     /// As a master file.
     pub fn text(&self) -> String {
-        let mut text = format!("$ORIGIN {ZONE}.\n$TTL 60\n@ SOA {}\n@ NS ns.provider.example.\n", self.soa());
+        let mut text = format!(
+            "$ORIGIN {ZONE}.\n$TTL 60\n@ SOA {}\n@ NS ns.provider.example.\n",
+            self.soa()
+        );
         for row in &self.rows {
             text += row;
             text.push('\n');
@@ -60,14 +74,27 @@ impl Zone {
 
     /// The data of its SOA record.
     pub fn soa(&self) -> String {
-        format!("ns.provider.example. hostmaster.provider.example. {} {TIMERS}", self.serial)
+        format!(
+            "ns.provider.example. hostmaster.provider.example. {} {TIMERS}",
+            self.serial
+        )
     }
 }
 
 /// The rule of a number: mostly plain denials, as in the zones that providers sell.
 pub fn rule(number: usize) -> Row {
-    let target = ["rpz-passthru.", "*.", "rpz-drop.", "rpz-tcp-only.", "walled.garden.example."];
+    let target = [
+        "rpz-passthru.",
+        "*.",
+        "rpz-drop.",
+        "rpz-tcp-only.",
+        "walled.garden.example.",
+    ];
     let target = target.get(number % 20).unwrap_or(&".");
-    let owner = if number.is_multiple_of(3) { format!("*.bad-{number}.example") } else { format!("bad-{number}.example") };
+    let owner = if number.is_multiple_of(3) {
+        format!("*.bad-{number}.example")
+    } else {
+        format!("bad-{number}.example")
+    };
     row(&owner, "CNAME", target)
 }

@@ -1,4 +1,5 @@
-//! A small HTTP server on loopback that can do everything a server must not: cut, stall, lie, redirect.
+//! A small HTTP server on loopback that can do everything a server must not: cut, stall, lie,
+//! redirect.
 
 use std::{
     collections::HashMap,
@@ -25,11 +26,18 @@ pub struct Page {
 
 impl Page {
     pub fn of(body: impl AsRef<[u8]>) -> Self {
-        Self { status: 200, body: body.as_ref().to_vec(), ..Self::default() }
+        Self {
+            status: 200,
+            body: body.as_ref().to_vec(),
+            ..Self::default()
+        }
     }
 
     pub fn status(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     pub fn redirect(to: impl Into<String>) -> Self {
@@ -53,7 +61,9 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)
+        self.headers
+            .get(&name.to_ascii_lowercase())
+            .map(String::as_str)
     }
 }
 
@@ -73,7 +83,8 @@ pub struct Server {
 impl Server {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, shared) = (listener.local_addr().unwrap(), Arc::<Shared>::default());
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::<Shared>::default();
         let of_thread = shared.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -92,7 +103,11 @@ impl Server {
     }
 
     pub fn put(&self, path: &str, page: Page) {
-        self.shared.pages.lock().unwrap().insert(path.to_owned(), page);
+        self.shared
+            .pages
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), page);
     }
 
     pub fn remove(&self, path: &str) {
@@ -122,20 +137,39 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         let (name, value) = line.split_once(": ").unwrap_or((&line, ""));
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut page = shared.pages.lock().unwrap().get(&path).cloned().unwrap_or(Page::status(404));
+    let mut page = shared
+        .pages
+        .lock()
+        .unwrap()
+        .get(&path)
+        .cloned()
+        .unwrap_or(Page::status(404));
     let is_known = |asked: &str, told: &str| {
-        let told = page.headers.iter().find(|(name, _)| *name == told).map(|(_, value)| value);
+        let told = page
+            .headers
+            .iter()
+            .find(|(name, _)| *name == told)
+            .map(|(_, value)| value);
         told.is_some() && headers.get(asked) == told
     };
     if is_known("if-none-match", "ETag") || is_known("if-modified-since", "Last-Modified") {
         page = Page::status(304);
     }
-    shared.requests.lock().unwrap().push(Request { path, status: page.status, at: Instant::now(), headers });
+    shared.requests.lock().unwrap().push(Request {
+        path,
+        status: page.status,
+        at: Instant::now(),
+        headers,
+    });
     if page.is_silent {
         shared.silent.lock().unwrap().push(stream);
         return Ok(());
     }
-    let mut head = format!("HTTP/1.1 {} Whatever\r\nConnection: close\r\nContent-Length: {}\r\n", page.status, page.body.len());
+    let mut head = format!(
+        "HTTP/1.1 {} Whatever\r\nConnection: close\r\nContent-Length: {}\r\n",
+        page.status,
+        page.body.len()
+    );
     for (name, value) in &page.headers {
         head += &format!("{name}: {value}\r\n");
     }

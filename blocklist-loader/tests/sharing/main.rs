@@ -1,6 +1,8 @@
-//! Sharing, end to end: publishers and followers with folders of their own, and between them a folder or a real S3 API.
+//! Sharing, end to end: publishers and followers with folders of their own, and between them a
+//! folder or a real S3 API.
 //!
-//! Each promise is kept in both kinds of store. Clocks are arguments, but where the time to converge is measured.
+//! Each promise is kept in both kinds of store. Clocks are arguments, but where the time to
+//! converge is measured.
 
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
@@ -50,13 +52,19 @@ in_both_stores! {
 async fn follows(place: Place) {
     let mut builder = Builder::new(&place);
     let mut early = Node::follow(&place, &builder, 0);
-    assert!(matches!(early.poll(after(0)).await, Err(ShareError::NothingPublished(_))));
+    assert!(matches!(
+        early.poll(after(0)).await,
+        Err(ShareError::NothingPublished(_))
+    ));
     let publish = builder.full(1..2000).publish(after(1));
     is_for_any_thread(&publish);
     publish.await;
     assert_eq!(early.poll(after(1)).await.unwrap(), Some(1));
     for round in 0..4 {
-        builder.delta(&[(3000 + round, true), (round, false)]).publish(after(2)).await;
+        builder
+            .delta(&[(3000 + round, true), (round, false)])
+            .publish(after(2))
+            .await;
         let generation = builder.generation();
         assert_eq!(early.poll(after(2)).await.unwrap(), Some(generation));
         assert_eq!((early.fetched, early.names()), (1, builder.names()));
@@ -66,14 +74,20 @@ async fn follows(place: Place) {
     assert_eq!(early.poll(after(3)).await.unwrap(), None);
     builder.delta(&[(7777, true)]).publish(after(4)).await;
     for (node, fetched) in [(&mut early, 1), (&mut Node::follow(&place, &builder, 0), 2)] {
-        assert_eq!(node.poll(after(4)).await.unwrap(), Some(builder.generation()));
+        assert_eq!(
+            node.poll(after(4)).await.unwrap(),
+            Some(builder.generation())
+        );
         assert_eq!((node.fetched, node.names()), (fetched, builder.names()));
         assert_eq!(node.poll(after(5)).await.unwrap(), None);
     }
     // Some megabytes go in parts.
     builder.full(0..600_000).publish(after(6)).await;
     assert!(builder.octets > 9 << 20, "{}", builder.octets);
-    assert_eq!(early.poll(after(6)).await.unwrap(), Some(builder.generation()));
+    assert_eq!(
+        early.poll(after(6)).await.unwrap(),
+        Some(builder.generation())
+    );
     assert_eq!(early.names(), builder.names());
     let again = builder.publish(after(7)).await;
     assert!(!again.changed && again.sent == 0);
@@ -98,19 +112,52 @@ async fn withdraws(place: Place) {
     builder.delta(&[(61, true)]).publish(after(2000)).await;
     assert_eq!(canary.poll(after(2000)).await.unwrap(), Some(3));
     // It turns out bad: the canary is back at once, and the others never have it.
-    builder.change(Change { live: 2, withdraw: vec![3], reinstate: vec![] }, after(2010)).await.unwrap();
+    builder
+        .change(
+            Change {
+                live: 2,
+                withdraw: vec![3],
+                reinstate: vec![],
+            },
+            after(2010),
+        )
+        .await
+        .unwrap();
     assert_eq!(canary.poll(after(2010)).await.unwrap(), Some(2));
     assert_eq!(other.poll(after(9999)).await.unwrap(), None);
     assert_eq!(canary.names(), other.names());
     // Nobody makes it live again by mistake; by intention, delays begin anew.
-    assert!(matches!(builder.change(Change::live(3), after(2020)).await, Err(ShareError::Withdrawn(3))));
-    builder.change(Change { live: 3, withdraw: vec![], reinstate: vec![3] }, after(3000)).await.unwrap();
+    assert!(matches!(
+        builder.change(Change::live(3), after(2020)).await,
+        Err(ShareError::Withdrawn(3))
+    ));
+    builder
+        .change(
+            Change {
+                live: 3,
+                withdraw: vec![],
+                reinstate: vec![3],
+            },
+            after(3000),
+        )
+        .await
+        .unwrap();
     assert_eq!(canary.poll(after(3000)).await.unwrap(), Some(3));
     assert_eq!(other.poll(after(3599)).await.unwrap(), None);
     assert_eq!(other.poll(after(3600)).await.unwrap(), Some(3));
     // Both have it when it is withdrawn: the newest good one is right, however new it is.
     builder.delta(&[(62, true), (61, false)]);
-    builder.change(Change { live: 4, withdraw: vec![3], reinstate: vec![] }, after(4000)).await.unwrap();
+    builder
+        .change(
+            Change {
+                live: 4,
+                withdraw: vec![3],
+                reinstate: vec![],
+            },
+            after(4000),
+        )
+        .await
+        .unwrap();
     for node in [&mut canary, &mut other] {
         assert_eq!(node.poll(after(4000)).await.unwrap(), Some(4));
         assert_eq!(node.names(), builder.names());
@@ -128,16 +175,24 @@ async fn races(place: Place) {
     let mut node = Node::follow(&place, &one, 0);
     for round in 1..=8u32 {
         // Both continue what they have under numbers of their own, at the same time.
-        let (low, high) = (one.generation().max(other.generation()) + 1, one.generation().max(other.generation()) + 2);
+        let low = one.generation().max(other.generation()) + 1;
+        let high = one.generation().max(other.generation()) + 2;
         one.delta_as(low, &[(1000 + round, true)]);
         other.delta_as(high, &[(2000 + round, true)]);
-        let (first, second) = tokio::join!(one.change(Change::live(low), after(round)), other.change(Change::live(high), after(round)));
+        let (first, second) = tokio::join!(
+            one.change(Change::live(low), after(round)),
+            other.change(Change::live(high), after(round))
+        );
         second.unwrap();
         match first {
             Ok(_) | Err(ShareError::Overtaken { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }
-        assert_eq!(node.poll(after(round)).await.unwrap(), Some(high), "round {round}");
+        assert_eq!(
+            node.poll(after(round)).await.unwrap(),
+            Some(high),
+            "round {round}"
+        );
         assert_eq!(node.names(), other.names());
         one.adopt(&other);
     }
@@ -146,11 +201,20 @@ async fn races(place: Place) {
     one.delta_as(number, &[(5000, true)]);
     other.delta_as(number, &[(6000, true)]);
     one.publish(after(20)).await;
-    let clash = other.change(Change::live(number), after(21)).await.unwrap_err();
-    assert!(matches!(&clash, ShareError::Clash { generation, .. } if *generation == number), "{clash:?}");
+    let clash = other
+        .change(Change::live(number), after(21))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&clash, ShareError::Clash { generation, .. } if *generation == number),
+        "{clash:?}"
+    );
     assert_eq!(clash.gate().as_str(), "sequence");
     // Nor does anybody take back what is newer without saying so.
-    let back = one.change(Change::live(number - 1), after(22)).await.unwrap_err();
+    let back = one
+        .change(Change::live(number - 1), after(22))
+        .await
+        .unwrap_err();
     assert!(matches!(back, ShareError::Overtaken { .. }));
     assert_eq!(node.poll(after(23)).await.unwrap(), Some(number));
     assert_eq!(node.names(), one.names());
@@ -177,7 +241,13 @@ async fn resists(place: Place) {
     forger.full(0..9).publish(after(3)).await;
     let mut altered = genuine.clone();
     *altered.iter_mut().rfind(|octet| **octet == b'2').unwrap() = b'3';
-    for forged in [stranger.read("live").await.unwrap(), altered, genuine[..genuine.len() - 1].to_vec(), b"live".to_vec(), vec![]] {
+    for forged in [
+        stranger.read("live").await.unwrap(),
+        altered,
+        genuine[..genuine.len() - 1].to_vec(),
+        b"live".to_vec(),
+        vec![],
+    ] {
         place.write("live", &forged).await;
         assert_eq!(node.gate(after(3)).await, "signature");
     }
@@ -195,9 +265,12 @@ async fn resists(place: Place) {
     let mut flipped = octets.clone();
     flipped[octets.len() / 2] ^= 1;
     let longer = [octets.clone(), vec![0]].concat();
-    for (wrong, gate) in
-        [(Some(&octets[..octets.len() - 1]), "checksum"), (Some(&flipped), "checksum"), (Some(&longer), "size"), (None, "transport")]
-    {
+    for (wrong, gate) in [
+        (Some(&octets[..octets.len() - 1]), "checksum"),
+        (Some(&flipped), "checksum"),
+        (Some(&longer), "size"),
+        (None, "transport"),
+    ] {
         match wrong {
             Some(wrong) => place.write(&object, wrong).await,
             None => place.delete(&object).await,
@@ -211,7 +284,10 @@ async fn resists(place: Place) {
 
     // An attempt that was interrupted goes on, and one that went wrong begins anew.
     for (number, wrong) in [(4, 0), (5, 1)] {
-        builder.delta(&[(70 + number, true)]).publish(after(8)).await;
+        builder
+            .delta(&[(70 + number, true)])
+            .publish(after(8))
+            .await;
         let object = builder.object_of(number.into());
         let mut begun = place.read(&object).await.unwrap()[..40].to_vec();
         begun[20] ^= wrong;
@@ -227,7 +303,10 @@ async fn resists(place: Place) {
     builder.delta(&[(80, true)]).publish(after(9)).await;
     node.own_delta(6);
     let clash = node.poll(after(9)).await.unwrap_err();
-    assert!(matches!(clash, ShareError::Clash { generation: 6, .. }), "{clash:?}");
+    assert!(
+        matches!(clash, ShareError::Clash { generation: 6, .. }),
+        "{clash:?}"
+    );
     assert_eq!(node.generation(), 5);
 }
 
@@ -237,7 +316,10 @@ async fn sweeps(place: Place) {
     let mut builder = Builder::new(&place);
     for round in 0..5 {
         builder.full(round..round + 9).publish(later(0)).await;
-        builder.delta(&[(100 + round, true)]).publish(later(0)).await;
+        builder
+            .delta(&[(100 + round, true)])
+            .publish(later(0))
+            .await;
     }
     assert_eq!(place.count().await, 10);
     assert_eq!(builder.publish(later(0)).await.deleted, 0);
@@ -251,7 +333,9 @@ async fn sweeps(place: Place) {
 async fn converges(place: Place) {
     let mut builder = Builder::new(&place);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
-    let nodes: Vec<_> = (0..8).map(|_| Node::follow(&place, &builder, 0).run()).collect();
+    let nodes: Vec<_> = (0..8)
+        .map(|_| Node::follow(&place, &builder, 0).run())
+        .collect();
     for node in &nodes {
         node.has(1, PATIENCE).await;
     }
@@ -265,7 +349,10 @@ async fn converges(place: Place) {
         }
         slowest = slowest.max(began.elapsed());
     }
-    println!("8 nodes had a published delta after at most {slowest:?} in {}", place.url());
+    println!(
+        "8 nodes had a published delta after at most {slowest:?} in {}",
+        place.url()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,12 +363,17 @@ async fn a_store_that_was_away_is_followed_again() {
     let far = near.through(&proxy);
     let mut builder = Builder::new(&near);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
-    let nodes: Vec<_> = (0..8).map(|_| Node::follow(&far, &builder, 0).run()).collect();
+    let nodes: Vec<_> = (0..8)
+        .map(|_| Node::follow(&far, &builder, 0).run())
+        .collect();
     for node in &nodes {
         node.has(1, PATIENCE).await;
     }
     proxy.set_open(false);
-    builder.delta(&[(2000, true)]).publish(jiff::Timestamp::now()).await;
+    builder
+        .delta(&[(2000, true)])
+        .publish(jiff::Timestamp::now())
+        .await;
     for node in &nodes {
         node.failed(2, PATIENCE).await;
         assert_eq!(node.generation(), 1);
@@ -291,7 +383,10 @@ async fn a_store_that_was_away_is_followed_again() {
     for node in &nodes {
         node.has(2, PATIENCE).await;
     }
-    println!("8 nodes had a delta {:?} after the store came back", began.elapsed());
+    println!(
+        "8 nodes had a delta {:?} after the store came back",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,7 +398,10 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
     builder.full(0..20).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     assert_eq!(node.poll(after(0)).await.unwrap(), Some(1));
-    let wrong = Settings { secret_access_key: Some(Secret::new("wr0ng-s3cret")), ..node.settings(&place, &builder, 0) };
+    let wrong = Settings {
+        secret_access_key: Some(Secret::new("wr0ng-s3cret")),
+        ..node.settings(&place, &builder, 0)
+    };
     let mut stranger = Node::with(&wrong);
     let error = stranger.poll(after(0)).await.unwrap_err();
     let shown = format!("{error:?} {error}");
@@ -317,9 +415,15 @@ async fn a_missing_folder_or_a_foreign_key_fails_the_poll_and_not_the_start() {
     let keys = tempfile::tempdir().unwrap();
     let pair = generate_keys(keys.path()).unwrap();
     let folder = keys.path().join("later").join("store");
-    let settings = Settings { public_key: Some(pair.public_key), ..Settings::new(folder.display().to_string(), Role::Follow) };
+    let settings = Settings {
+        public_key: Some(pair.public_key),
+        ..Settings::new(folder.display().to_string(), Role::Follow)
+    };
     settings.check().unwrap();
     let mut node = Node::with(&settings);
     let error = node.poll(after(0)).await.unwrap_err();
-    assert!(matches!(&error, ShareError::NothingPublished(url) if url.contains("later")), "{error:?}");
+    assert!(
+        matches!(&error, ShareError::NothingPublished(url) if url.contains("later")),
+        "{error:?}"
+    );
 }

@@ -13,7 +13,10 @@ use std::{
 
 use blocklist_loader::{
     generations::{delta_path, open, path_of},
-    share::{Change, Follower, Keys, Published, Publisher, Role, Settings, ShareError, chance, generate_keys},
+    share::{
+        Change, Follower, Keys, Published, Publisher, Role, Settings, ShareError, chance,
+        generate_keys,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
@@ -38,14 +41,23 @@ pub fn after(seconds: impl Into<i64>) -> Timestamp {
 /// A name that no other one begins like, so that an artefact of many is as long as of real ones.
 fn key(name: u32) -> Vec<u8> {
     let mut key = Vec::new();
-    let mixed = u64::from(name).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Name::parse(&format!("{mixed:016x}n{name}.example")).unwrap().borrow().write_key(&mut key);
+    let mixed = u64::from(name)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Name::parse(&format!("{mixed:016x}n{name}.example"))
+        .unwrap()
+        .borrow()
+        .write_key(&mut key);
     key
 }
 
 fn header(generation: u64) -> Header {
     let feeds = vec![FeedSummary::new("orders", Tier::Mandatory)];
-    Header { feeds, arrivals: vec![Timestamp::UNIX_EPOCH], ..Header::of(generation, Timestamp::UNIX_EPOCH) }
+    Header {
+        feeds,
+        arrivals: vec![Timestamp::UNIX_EPOCH],
+        ..Header::of(generation, Timestamp::UNIX_EPOCH)
+    }
 }
 
 const MARK: Mark = Mark {
@@ -81,10 +93,21 @@ impl Builder {
 
     fn with(place: &Place, keys: Keys, home: Arc<TempDir>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { secret_key: Some(keys.secret.clone()), ..place.settings(Role::Publish) };
+        let settings = Settings {
+            secret_key: Some(keys.secret.clone()),
+            ..place.settings(Role::Publish)
+        };
         settings.check().unwrap();
         let publisher = Publisher::new(&settings, folder.path()).unwrap();
-        Self { folder, keys, publisher, names: BTreeSet::new(), generation: 0, octets: 0, _keys: home }
+        Self {
+            folder,
+            keys,
+            publisher,
+            names: BTreeSet::new(),
+            generation: 0,
+            octets: 0,
+            _keys: home,
+        }
     }
 
     /// Another one with the same key and the same generations.
@@ -96,9 +119,17 @@ impl Builder {
 
     /// Takes over what another one has.
     pub fn adopt(&mut self, other: &Self) {
-        for entry in std::fs::read_dir(other.folder.path()).unwrap().map(Result::unwrap) {
+        for entry in std::fs::read_dir(other.folder.path())
+            .unwrap()
+            .map(Result::unwrap)
+        {
             let target = self.folder.path().join(entry.file_name());
-            if entry.file_name().to_string_lossy().starts_with("generation-") && !target.exists() {
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("generation-")
+                && !target.exists()
+            {
                 std::fs::copy(entry.path(), target).unwrap();
             }
         }
@@ -121,7 +152,14 @@ impl Builder {
         for &name in &self.names {
             builder.push_key(&key(name), MARK).unwrap();
         }
-        self.octets = builder.write(header(self.generation), None, &path_of(self.folder.path(), self.generation)).unwrap().octets;
+        self.octets = builder
+            .write(
+                header(self.generation),
+                None,
+                &path_of(self.folder.path(), self.generation),
+            )
+            .unwrap()
+            .octets;
         self
     }
 
@@ -151,25 +189,49 @@ impl Builder {
     }
 
     pub async fn publish(&mut self, now: Timestamp) -> Published {
-        self.change(Change::live(self.generation), now).await.unwrap()
+        self.change(Change::live(self.generation), now)
+            .await
+            .unwrap()
     }
 
-    pub async fn change(&mut self, change: Change, now: Timestamp) -> Result<Published, ShareError> {
+    pub async fn change(
+        &mut self,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Published, ShareError> {
         self.publisher.publish(&change, now).await
     }
 
     /// The name of a delta in the store.
     pub fn object_of(&self, generation: u64) -> String {
         let octets = std::fs::read(delta_path(self.folder.path(), generation)).unwrap();
-        format!("objects/{}.oxd", policy::artefact::hexadecimal(&Sha256::digest(&octets)))
+        format!(
+            "objects/{}.oxd",
+            policy::artefact::hexadecimal(&Sha256::digest(&octets))
+        )
     }
 }
 
 fn write_delta(folder: &Path, generation: u64, parent: u64, changes: &[(u32, bool)]) {
-    let marks = |&(name, is_listed): &(u32, bool)| (key(name).into_boxed_slice(), if is_listed { vec![MARK] } else { vec![] });
-    let header = Header { parent: Some(parent), ..header(generation) };
+    let marks = |&(name, is_listed): &(u32, bool)| {
+        (
+            key(name).into_boxed_slice(),
+            if is_listed { vec![MARK] } else { vec![] },
+        )
+    };
+    let header = Header {
+        parent: Some(parent),
+        ..header(generation)
+    };
     let path = delta_path(folder, generation);
-    Delta { path, header, changes: changes.iter().map(marks).collect(), sha256: String::new() }.write().unwrap();
+    Delta {
+        path,
+        header,
+        changes: changes.iter().map(marks).collect(),
+        sha256: String::new(),
+    }
+    .write()
+    .unwrap();
 }
 
 /// A node that follows.
@@ -193,7 +255,12 @@ impl Node {
 
     fn at(folder: Arc<TempDir>, settings: &Settings, lists: Option<Arc<Blocklist>>) -> Self {
         let follower = Follower::new(settings, folder.path()).unwrap();
-        Self { folder, follower, lists, fetched: 0 }
+        Self {
+            folder,
+            follower,
+            lists,
+            fetched: 0,
+        }
     }
 
     pub fn settings(&self, place: &Place, builder: &Builder, delay_s: u64) -> Settings {
@@ -202,7 +269,12 @@ impl Node {
 
     /// The same node, started again.
     pub fn restarted(self, place: &Place, builder: &Builder) -> Self {
-        let Self { folder, follower, lists, .. } = self;
+        let Self {
+            folder,
+            follower,
+            lists,
+            ..
+        } = self;
         drop(follower);
         Self::at(folder, &settings(place, builder, 0), lists)
     }
@@ -223,9 +295,13 @@ impl Node {
 
     /// The gate that stops a poll; what is in use stays.
     pub async fn gate(&mut self, now: Timestamp) -> &'static str {
-        let (generation, failures) = (self.generation(), self.follower.status().failures);
+        let generation = self.generation();
+        let failures = self.follower.status().failures;
         let error = self.poll(now).await.expect_err("a gate stops it");
-        assert_eq!((self.generation(), self.follower.status().failures), (generation, failures + 1));
+        assert_eq!(
+            (self.generation(), self.follower.status().failures),
+            (generation, failures + 1)
+        );
         error.gate().as_str()
     }
 
@@ -244,19 +320,34 @@ impl Node {
 
     /// How many files of a generation are in the folder under its own name.
     pub fn files_of(&self, generation: u64) -> usize {
-        [path_of(self.folder.path(), generation), delta_path(self.folder.path(), generation)].iter().filter(|path| path.exists()).count()
+        [
+            path_of(self.folder.path(), generation),
+            delta_path(self.folder.path(), generation),
+        ]
+        .iter()
+        .filter(|path| path.exists())
+        .count()
     }
 
     /// Leaves what an attempt to fetch a delta leaves that was interrupted.
     pub fn begin(&self, generation: u64, object: &str, begun: &[u8]) {
         let path = delta_path(self.folder.path(), generation);
         let digest = object.strip_prefix("objects/").unwrap();
-        std::fs::write(PathBuf::from(format!("{}.fetching-{}", path.display(), &digest[..16])), begun).unwrap();
+        std::fs::write(
+            PathBuf::from(format!("{}.fetching-{}", path.display(), &digest[..16])),
+            begun,
+        )
+        .unwrap();
     }
 
     /// Writes a delta that nobody published.
     pub fn own_delta(&self, generation: u64) {
-        write_delta(self.folder.path(), generation, generation - 1, &[(9999, true)]);
+        write_delta(
+            self.folder.path(),
+            generation,
+            generation - 1,
+            &[(9999, true)],
+        );
     }
 
     /// Follows on its own, by the clock, until it is dropped.
@@ -267,7 +358,8 @@ impl Node {
             loop {
                 let _ = self.poll(Timestamp::now()).await;
                 show.0.store(self.generation(), Ordering::Release);
-                show.1.store(self.follower.status().failures, Ordering::Release);
+                show.1
+                    .store(self.follower.status().failures, Ordering::Release);
                 tokio::time::sleep(self.follower.pause(chance())).await;
             }
         });
@@ -276,7 +368,11 @@ impl Node {
 }
 
 fn settings(place: &Place, builder: &Builder, delay_s: u64) -> Settings {
-    Settings { public_key: Some(builder.keys.public_key.clone()), delay_s, ..place.settings(Role::Follow) }
+    Settings {
+        public_key: Some(builder.keys.public_key.clone()),
+        delay_s,
+        ..place.settings(Role::Follow)
+    }
 }
 
 /// A node that follows on its own.
@@ -291,11 +387,17 @@ impl Running {
     }
 
     pub async fn has(&self, generation: u64, within: Duration) {
-        eventually("the generation is live", within, || self.generation() == generation).await;
+        eventually("the generation is live", within, || {
+            self.generation() == generation
+        })
+        .await;
     }
 
     pub async fn failed(&self, times: u32, within: Duration) {
-        eventually("polls fail", within, || self.seen.1.load(Ordering::Acquire) >= times).await;
+        eventually("polls fail", within, || {
+            self.seen.1.load(Ordering::Acquire) >= times
+        })
+        .await;
     }
 }
 
@@ -306,7 +408,8 @@ impl Drop for Running {
 }
 
 pub async fn eventually(what: &str, within: Duration, holds: impl Fn() -> bool) {
-    let (began, between) = (Instant::now(), SignedDuration::from_millis(10).unsigned_abs());
+    let began = Instant::now();
+    let between = SignedDuration::from_millis(10).unsigned_abs();
     while !holds() {
         assert!(began.elapsed() < within, "not within {within:?}: {what}");
         tokio::time::sleep(between).await;

@@ -1,5 +1,5 @@
-//! Where objects lie: a folder, or moto's S3 API, which the test starts on a port of its own and ends by its id. Both can be tampered with
-//! behind everybody's back.
+//! Where objects lie: a folder, or moto's S3 API, which the test starts on a port of its own and
+//! ends by its id. Both can be tampered with behind everybody's back.
 
 use std::{
     io::{BufRead, BufReader},
@@ -25,7 +25,13 @@ const SOMEBODY: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/SERV
 #[derive(Clone)]
 pub enum Place {
     Folder(Arc<TempDir>),
-    Bucket { port: u16, bucket: String, prefix: String, id: String, secret: String },
+    Bucket {
+        port: u16,
+        bucket: String,
+        prefix: String,
+        id: String,
+        secret: String,
+    },
 }
 
 impl Place {
@@ -44,7 +50,9 @@ impl Place {
         let settings = Settings::new(self.url(), role);
         match self {
             Self::Folder(_) => settings,
-            Self::Bucket { port, id, secret, .. } => Settings {
+            Self::Bucket {
+                port, id, secret, ..
+            } => Settings {
                 endpoint: Some(format!("http://127.0.0.1:{port}")),
                 allow_http: true,
                 region: Some("us-east-1".to_owned()),
@@ -58,7 +66,19 @@ impl Place {
     /// The same bucket behind a proxy.
     pub fn through(&self, proxy: &Proxy) -> Self {
         match self.clone() {
-            Self::Bucket { bucket, prefix, id, secret, .. } => Self::Bucket { port: proxy.port, bucket, prefix, id, secret },
+            Self::Bucket {
+                bucket,
+                prefix,
+                id,
+                secret,
+                ..
+            } => Self::Bucket {
+                port: proxy.port,
+                bucket,
+                prefix,
+                id,
+                secret,
+            },
             folder @ Self::Folder(_) => folder,
         }
     }
@@ -68,47 +88,86 @@ impl Place {
             Self::Folder(folder) => std::fs::read(folder.path().join(name)).ok(),
             Self::Bucket { .. } => {
                 let reply = self.ask(reqwest::Method::GET, name, Vec::new()).await;
-                if reply.status().is_success() { Some(reply.bytes().await.unwrap().to_vec()) } else { None }
+                if reply.status().is_success() {
+                    Some(reply.bytes().await.unwrap().to_vec())
+                } else {
+                    None
+                }
             }
         }
     }
 
     pub async fn write(&self, name: &str, octets: &[u8]) {
         match self {
-            // A new file in its place, as a store does it; whoever reads the old one reads it to its end.
+            // A new file in its place, as a store does it; whoever reads the old one reads it to
+            // its end.
             Self::Folder(folder) => {
                 let aside = folder.path().join("aside");
                 std::fs::write(&aside, octets).unwrap();
                 std::fs::rename(aside, folder.path().join(name)).unwrap();
             }
-            Self::Bucket { .. } => assert!(self.ask(reqwest::Method::PUT, name, octets.to_vec()).await.status().is_success()),
+            Self::Bucket { .. } => assert!(
+                self.ask(reqwest::Method::PUT, name, octets.to_vec())
+                    .await
+                    .status()
+                    .is_success()
+            ),
         }
     }
 
     pub async fn delete(&self, name: &str) {
         match self {
             Self::Folder(folder) => std::fs::remove_file(folder.path().join(name)).unwrap(),
-            Self::Bucket { .. } => assert!(self.ask(reqwest::Method::DELETE, name, Vec::new()).await.status().is_success()),
+            Self::Bucket { .. } => assert!(
+                self.ask(reqwest::Method::DELETE, name, Vec::new())
+                    .await
+                    .status()
+                    .is_success()
+            ),
         }
     }
 
     /// How many objects there are.
     pub async fn count(&self) -> usize {
         match self {
-            Self::Folder(folder) => std::fs::read_dir(folder.path().join("objects")).unwrap().count(),
+            Self::Folder(folder) => std::fs::read_dir(folder.path().join("objects"))
+                .unwrap()
+                .count(),
             Self::Bucket { port, bucket, .. } => {
                 let url = format!("http://127.0.0.1:{port}/{bucket}?list-type=2");
-                let reply = somebody(reqwest::Client::new().get(url), "s3").send().await.unwrap().text().await.unwrap();
+                let reply = somebody(reqwest::Client::new().get(url), "s3")
+                    .send()
+                    .await
+                    .unwrap()
+                    .text()
+                    .await
+                    .unwrap();
                 reply.matches("/objects/").count()
             }
         }
     }
 
     async fn ask(&self, method: reqwest::Method, name: &str, body: Vec<u8>) -> reqwest::Response {
-        let Self::Bucket { port, bucket, prefix, .. } = self else { unreachable!("folders are not asked") };
-        let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        let Self::Bucket {
+            port,
+            bucket,
+            prefix,
+            ..
+        } = self
+        else {
+            unreachable!("folders are not asked")
+        };
+        let key = if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{prefix}/{name}")
+        };
         let url = format!("http://127.0.0.1:{port}/{bucket}/{key}");
-        somebody(reqwest::Client::new().request(method, url), "s3").body(body).send().await.unwrap()
+        somebody(reqwest::Client::new().request(method, url), "s3")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
     }
 }
 
@@ -125,7 +184,11 @@ pub struct Moto {
 impl Moto {
     pub async fn start() -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/moto/bin/moto_server");
-        assert!(program.exists(), "there is no {}: run tests/python.sh, as `make tools/tests` does", program.display());
+        assert!(
+            program.exists(),
+            "there is no {}: run tests/python.sh, as `make tools/tests` does",
+            program.display()
+        );
         let mut process = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", "0"])
             .stdin(Stdio::null())
@@ -137,7 +200,10 @@ impl Moto {
         let port = loop {
             let line = lines.next().expect("it says its port").unwrap();
             if let Some(rest) = line.split("http://127.0.0.1:").nth(1) {
-                break rest.trim_matches(|character: char| !character.is_ascii_digit()).parse().unwrap();
+                break rest
+                    .trim_matches(|character: char| !character.is_ascii_digit())
+                    .parse()
+                    .unwrap();
             }
         };
         // It logs each request: somebody has to read that.
@@ -152,31 +218,85 @@ impl Moto {
     /// A new bucket, which everybody may use.
     pub async fn bucket(&self, bucket: &str, prefix: &str) -> Place {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
-        assert!(somebody(reqwest::Client::new().put(url), "s3").send().await.unwrap().status().is_success());
-        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
-        Place::Bucket { port: self.port, bucket, prefix, id: "test".to_owned(), secret: "test".to_owned() }
+        assert!(
+            somebody(reqwest::Client::new().put(url), "s3")
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
+        let bucket = bucket.to_owned();
+        let prefix = prefix.to_owned();
+        Place::Bucket {
+            port: self.port,
+            bucket,
+            prefix,
+            id: "test".to_owned(),
+            secret: "test".to_owned(),
+        }
     }
 
-    /// From now on the service checks signatures; the place has the credentials of a user who may do all.
+    /// From now on the service checks signatures; the place has the credentials of a user who may
+    /// do all.
     pub async fn guarded(&self, place: Place) -> Place {
         let iam = async |form: &[(&str, &str)]| {
-            let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let body: Vec<String> = form
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             let request = reqwest::Client::new().post(format!("http://127.0.0.1:{}/", self.port));
-            let request = somebody(request, "iam").header("Content-Type", "application/x-www-form-urlencoded");
-            let reply = request.body(format!("Version=2010-05-08&{}", body.join("&"))).send().await.unwrap();
+            let request = somebody(request, "iam")
+                .header("Content-Type", "application/x-www-form-urlencoded");
+            let reply = request
+                .body(format!("Version=2010-05-08&{}", body.join("&")))
+                .send()
+                .await
+                .unwrap();
             assert!(reply.status().is_success());
             reply.text().await.unwrap()
         };
         iam(&[("Action", "CreateUser"), ("UserName", "lists")]).await;
         let all = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
-        iam(&[("Action", "PutUserPolicy"), ("UserName", "lists"), ("PolicyName", "all"), ("PolicyDocument", all)]).await;
+        iam(&[
+            ("Action", "PutUserPolicy"),
+            ("UserName", "lists"),
+            ("PolicyName", "all"),
+            ("PolicyDocument", all),
+        ])
+        .await;
         let key = iam(&[("Action", "CreateAccessKey"), ("UserName", "lists")]).await;
-        let field = |name: &str| key.split(&format!("<{name}>")).nth(1).unwrap().split('<').next().unwrap().to_owned();
-        let (id, secret) = (field("AccessKeyId"), field("SecretAccessKey"));
-        let reset = reqwest::Client::new().post(format!("http://127.0.0.1:{}/moto-api/reset-auth", self.port)).body("0");
+        let field = |name: &str| {
+            key.split(&format!("<{name}>"))
+                .nth(1)
+                .unwrap()
+                .split('<')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        let id = field("AccessKeyId");
+        let secret = field("SecretAccessKey");
+        let reset = reqwest::Client::new()
+            .post(format!(
+                "http://127.0.0.1:{}/moto-api/reset-auth",
+                self.port
+            ))
+            .body("0");
         assert!(reset.send().await.unwrap().status().is_success());
         match place {
-            Place::Bucket { port, bucket, prefix, .. } => Place::Bucket { port, bucket, prefix, id, secret },
+            Place::Bucket {
+                port,
+                bucket,
+                prefix,
+                ..
+            } => Place::Bucket {
+                port,
+                bucket,
+                prefix,
+                id,
+                secret,
+            },
             folder @ Place::Folder(_) => folder,
         }
     }
@@ -220,7 +340,11 @@ impl Proxy {
                 });
             }
         });
-        Self { port, is_open, task }
+        Self {
+            port,
+            is_open,
+            task,
+        }
     }
 
     pub fn set_open(&self, is_open: bool) {

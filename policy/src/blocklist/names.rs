@@ -65,11 +65,16 @@ impl Names<'_> {
                     std::mem::swap(&mut self.key, key);
                     let value = *value;
                     self.step_base();
-                    u32::try_from(value).ok().filter(|&set| (set as usize) < self.lists.base.sets)
+                    u32::try_from(value)
+                        .ok()
+                        .filter(|&set| (set as usize) < self.lists.base.sets)
                 }
             };
             self.marks.clear();
-            self.marks.extend(set.into_iter().flat_map(|set| self.lists.set(set).marks.iter().map(|mark| mark.mark)));
+            self.marks.extend(
+                set.into_iter()
+                    .flat_map(|set| self.lists.set(set).marks.iter().map(|mark| mark.mark)),
+            );
             // A name that a delta took everything away from is listed no more.
             if !self.marks.is_empty() {
                 return Some((&self.key, &self.marks));

@@ -8,7 +8,8 @@ use crate::{category::Taxonomy, household::Household, rules::OperatorDefaults, s
 
 const NAME: &str = "name.test";
 
-/// Pairs that never both speak: a name is special in one way, and an own list says one thing of a name.
+/// Pairs that never both speak: a name is special in one way, and an own list says one thing of a
+/// name.
 const STRANGERS: [[Layer; 2]; 6] = [
     [Layer::DeviceAllow, Layer::DeviceDeny],
     [Layer::PersonAllow, Layer::PersonDeny],
@@ -17,7 +18,13 @@ const STRANGERS: [[Layer; 2]; 6] = [
     [Layer::Bypass, Layer::SafeSearch],
     [Layer::SafeSearchDeny, Layer::SafeSearch],
 ];
-const OPENERS: [Layer; 5] = [Layer::NeverBlock, Layer::DeviceAllow, Layer::PersonAllow, Layer::HouseholdAllow, Layer::Grant];
+const OPENERS: [Layer; 5] = [
+    Layer::NeverBlock,
+    Layer::DeviceAllow,
+    Layer::PersonAllow,
+    Layer::HouseholdAllow,
+    Layer::Grant,
+];
 const OF_SEARCH: [Layer; 2] = [Layer::SafeSearchDeny, Layer::SafeSearch];
 
 fn set(mut what: Value) -> Value {
@@ -25,10 +32,15 @@ fn set(mut what: Value) -> Value {
     what
 }
 
-/// A device asks, and these layers, and no others but the last, have something to say: who asks, and what the lists say.
+/// A device asks, and these layers, and no others but the last, have something to say: who asks,
+/// and what the lists say.
 fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
     let taxonomy = Taxonomy::shipped();
-    let of = |slug: &str| [taxonomy.find(slug).expect("it is shipped")].into_iter().collect();
+    let of = |slug: &str| {
+        [taxonomy.find(slug).expect("it is shipped")]
+            .into_iter()
+            .collect()
+    };
     let mut document = json!({
         "id": "home", "version": 1, "time_zone": "UTC", "filtering": "on",
         "people": { "ella": { "name": "Ella" } },
@@ -44,7 +56,9 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
             Layer::DeviceAllow => document["devices"]["phone"]["names"] = own("allow"),
             Layer::PersonAllow => document["people"]["ella"]["names"] = own("allow"),
             Layer::HouseholdAllow => document["names"] = own("allow"),
-            Layer::Grant => document["grants"] = json!({ "g": set(json!({ "everything": true, "until": "2030-01-01T00:00:00Z" })) }),
+            Layer::Grant => {
+                document["grants"] = json!({ "g": set(json!({ "everything": true, "until": "2030-01-01T00:00:00Z" })) })
+            }
             Layer::DeviceDeny => document["devices"]["phone"]["names"] = own("block"),
             Layer::PersonDeny => document["people"]["ella"]["names"] = own("block"),
             Layer::HouseholdDeny => document["names"] = own("block"),
@@ -56,10 +70,17 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
             }
             Layer::Bypass => {
                 said.special = Special::Canary;
-                defaults.refused = Refused { canary: true, relay: false };
+                defaults.refused = Refused {
+                    canary: true,
+                    relay: false,
+                };
             }
             Layer::SafeSearchDeny | Layer::SafeSearch => {
-                said.special = if *layer == Layer::SafeSearch { Special::Search(0) } else { Special::SearchClosed(0) };
+                said.special = if *layer == Layer::SafeSearch {
+                    Special::Search(0)
+                } else {
+                    Special::SearchClosed(0)
+                };
                 document["safe_search"] = json!({ Specials::shipped().engines()[0].slug.as_str(): set(json!({ "level": "strict" })) });
             }
             Layer::Default => {}
@@ -67,11 +88,19 @@ fn asked(layers: &[Layer], more: &[(&str, Value)]) -> (Asker, Classification) {
     }
     for (path, value) in more {
         let key = path.rsplit('/').next().expect("a path has an end");
-        let place = document.pointer_mut(path.strip_suffix(&format!("/{key}")).expect("it ends with its key"));
+        let place = document.pointer_mut(
+            path.strip_suffix(&format!("/{key}"))
+                .expect("it ends with its key"),
+        );
         place.expect("it is there")[key] = value.clone();
     }
     let household: Household = serde_json::from_value(document).expect("a document");
-    let rules = Arc::new(HouseholdRules::compile(&household, &taxonomy, defaults, Timestamp::UNIX_EPOCH));
+    let rules = Arc::new(HouseholdRules::compile(
+        &household,
+        &taxonomy,
+        defaults,
+        Timestamp::UNIX_EPOCH,
+    ));
     let phone = rules.device_by_id(&"phone".parse().expect("an identifier"));
     (Asker::of(&rules, phone, Moment::FIRST), said)
 }
@@ -86,31 +115,63 @@ fn of_every_two_layers_that_meet_the_first_decides() {
     let mut pairs = 0;
     for (place, first) in Layer::ALL.into_iter().enumerate() {
         assert_eq!(judged(&[first], &[]).layer, first, "alone");
-        for second in Layer::ALL.into_iter().skip(place + 1).filter(|second| !STRANGERS.contains(&[first, *second])) {
+        for second in Layer::ALL
+            .into_iter()
+            .skip(place + 1)
+            .filter(|second| !STRANGERS.contains(&[first, *second]))
+        {
             // What opens a search engine's name does not unlock it.
-            let expected = if OPENERS.contains(&first) && OF_SEARCH.contains(&second) { second } else { first };
-            assert_eq!(judged(&[first, second], &[]).layer, expected, "{first:?} before {second:?}");
+            let expected = if OPENERS.contains(&first) && OF_SEARCH.contains(&second) {
+                second
+            } else {
+                first
+            };
+            assert_eq!(
+                judged(&[first, second], &[]).layer,
+                expected,
+                "{first:?} before {second:?}"
+            );
             pairs += 1;
         }
     }
-    assert_eq!(pairs, Layer::ALL.len() * (Layer::ALL.len() - 1) / 2 - STRANGERS.len());
+    assert_eq!(
+        pairs,
+        Layer::ALL.len() * (Layer::ALL.len() - 1) / 2 - STRANGERS.len()
+    );
 }
 
 #[test]
 fn whatever_opens_a_search_engine_its_safe_search_holds() {
-    let blocks = [Layer::HouseholdDeny, Layer::Paused, Layer::Security, Layer::Category, Layer::Default];
+    let blocks = [
+        Layer::HouseholdDeny,
+        Layer::Paused,
+        Layer::Security,
+        Layer::Category,
+        Layer::Default,
+    ];
     for opener in OPENERS {
-        for block in blocks.into_iter().filter(|block| !STRANGERS.contains(&[opener, *block])) {
+        for block in blocks
+            .into_iter()
+            .filter(|block| !STRANGERS.contains(&[opener, *block]))
+        {
             for search in OF_SEARCH {
                 let verdict = judged(&[opener, block, search], &[]);
-                assert_eq!((verdict.layer, verdict.opened_by()), (search, Some(opener)), "{opener:?} over {block:?}");
-                let led = (search == Layer::SafeSearch).then(|| Specials::shipped().engines()[0].strict.clone());
+                assert_eq!(
+                    (verdict.layer, verdict.opened_by()),
+                    (search, Some(opener)),
+                    "{opener:?} over {block:?}"
+                );
+                let led = (search == Layer::SafeSearch)
+                    .then(|| Specials::shipped().engines()[0].strict.clone());
                 assert_eq!(verdict.target(), led.as_ref(), "{opener:?} over {block:?}");
             }
         }
     }
     // What is not opened is blocked as ever, and what nobody opened names no opener.
-    assert_eq!(judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer, Layer::HouseholdDeny);
+    assert_eq!(
+        judged(&[Layer::HouseholdDeny, Layer::SafeSearch], &[]).layer,
+        Layer::HouseholdDeny
+    );
     assert_eq!(judged(&[Layer::SafeSearch], &[]).opened_by(), None);
     assert_eq!(judged(&[Layer::DeviceAllow], &[]).opened_by(), None);
 }
@@ -119,15 +180,23 @@ fn whatever_opens_a_search_engine_its_safe_search_holds() {
 fn a_household_may_say_that_an_allow_also_unlocks_search() {
     let allow = || set(json!({ "state": "allow" }));
     let block = || set(json!({ "state": "block" }));
-    let (home, person, device) = ("/search_unlock", "/people/ella/search_unlock", "/devices/phone/search_unlock");
+    let home = "/search_unlock";
+    let person = "/people/ella/search_unlock";
+    let device = "/devices/phone/search_unlock";
     // What each level says, and whether that unlocks: the nearest one speaks.
     let cases: [(&[(&str, Value)], bool); 6] = [
         (&[(home, allow())], true),
         (&[(home, block())], false),
         (&[(home, allow()), (person, block())], false),
         (&[(home, block()), (person, allow())], true),
-        (&[(home, block()), (person, block()), (device, allow())], true),
-        (&[(home, allow()), (person, allow()), (device, block())], false),
+        (
+            &[(home, block()), (person, block()), (device, allow())],
+            true,
+        ),
+        (
+            &[(home, allow()), (person, allow()), (device, block())],
+            false,
+        ),
     ];
     for (said, is_unlocked) in cases {
         for opener in OPENERS {
@@ -136,7 +205,11 @@ fn a_household_may_say_that_an_allow_also_unlocks_search() {
                 assert_eq!(judged(&[opener, search], said).layer, expected, "{said:?}");
             }
         }
-        assert_eq!(judged(&[Layer::SafeSearch], said).layer, Layer::SafeSearch, "{said:?}: nothing opened it");
+        assert_eq!(
+            judged(&[Layer::SafeSearch], said).layer,
+            Layer::SafeSearch,
+            "{said:?}: nothing opened it"
+        );
     }
 }
 
@@ -147,7 +220,10 @@ fn without_filtering_there_is_no_safe_search_to_unlock() {
         (&[Layer::SafeSearch][..], Layer::Default),
         (&[Layer::SafeSearchDeny], Layer::Default),
         (&[Layer::NeverBlock, Layer::SafeSearch], Layer::NeverBlock),
-        (&[Layer::HouseholdAllow, Layer::SafeSearch], Layer::HouseholdAllow),
+        (
+            &[Layer::HouseholdAllow, Layer::SafeSearch],
+            Layer::HouseholdAllow,
+        ),
     ] {
         assert_eq!(judged(layers, &off).layer, expected);
     }
@@ -158,55 +234,121 @@ fn an_alias_of_a_search_engine_leads_to_its_safe_search() {
     let door = Name::parse("door.test").expect("a name");
     let behind = |layers: &[Layer], of_door: &[Layer]| {
         let (asker, said) = asked(&[layers, of_door].concat(), &[]);
-        let queried = Classification { special: Special::None, ..said };
-        let behind = Classification { special: said.special, ..Classification::NOTHING };
+        let queried = Classification {
+            special: Special::None,
+            ..said
+        };
+        let behind = Classification {
+            special: said.special,
+            ..Classification::NOTHING
+        };
         let name = Name::parse(NAME).expect("a name");
         let verdict = decide(&asker, name.borrow(), &queried);
         let (verdict, hop) = review(&asker, verdict, [(door.borrow(), &behind)].into_iter());
         (verdict.layer, hop)
     };
-    for opener in [&[][..], &[Layer::HouseholdAllow], &[Layer::NeverBlock], &[Layer::Grant]] {
-        assert_eq!(behind(opener, &[Layer::SafeSearch]), (Layer::SafeSearch, 1), "{opener:?}");
-        assert_eq!(behind(opener, &[Layer::SafeSearchDeny]), (Layer::SafeSearchDeny, 1), "{opener:?}");
+    for opener in [
+        &[][..],
+        &[Layer::HouseholdAllow],
+        &[Layer::NeverBlock],
+        &[Layer::Grant],
+    ] {
+        assert_eq!(
+            behind(opener, &[Layer::SafeSearch]),
+            (Layer::SafeSearch, 1),
+            "{opener:?}"
+        );
+        assert_eq!(
+            behind(opener, &[Layer::SafeSearchDeny]),
+            (Layer::SafeSearchDeny, 1),
+            "{opener:?}"
+        );
     }
-    assert_eq!(behind(&[Layer::HouseholdDeny], &[Layer::SafeSearch]), (Layer::HouseholdDeny, 0));
-    assert_eq!(behind(&[Layer::HouseholdAllow], &[]), (Layer::HouseholdAllow, 0));
+    assert_eq!(
+        behind(&[Layer::HouseholdDeny], &[Layer::SafeSearch]),
+        (Layer::HouseholdDeny, 0)
+    );
+    assert_eq!(
+        behind(&[Layer::HouseholdAllow], &[]),
+        (Layer::HouseholdAllow, 0)
+    );
 }
 
 #[test]
 fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
-    let (asker, said) = asked(&[Layer::HouseholdAllow, Layer::Category, Layer::SafeSearch], &[]);
+    let (asker, said) = asked(
+        &[Layer::HouseholdAllow, Layer::Category, Layer::SafeSearch],
+        &[],
+    );
     let queried = decide(&asker, Name::parse(NAME).expect("a name").borrow(), &said);
     let next = Name::parse("next.test").expect("a name");
-    let listed = Classification { special: Special::None, ..said };
-    let ordered = Classification { mandatory: true, ..Classification::NOTHING };
-    let review = |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
+    let listed = Classification {
+        special: Special::None,
+        ..said
+    };
+    let ordered = Classification {
+        mandatory: true,
+        ..Classification::NOTHING
+    };
+    let review =
+        |class: &Classification| review(&asker, queried, [(next.borrow(), class)].into_iter());
     assert_eq!(review(&listed), (queried, 0));
     assert_eq!(review(&ordered).0.layer, Layer::Mandatory);
     // What nobody allowed is judged name by name.
     let (asker, said) = asked(&[Layer::Category, Layer::SafeSearch], &[]);
-    let free = Classification { choice: CategorySet::EMPTY, ..said };
+    let free = Classification {
+        choice: CategorySet::EMPTY,
+        ..said
+    };
     let queried = decide(&asker, next.borrow(), &free);
     assert_eq!(queried.layer, Layer::SafeSearch);
-    assert_eq!(super::review(&asker, queried, [(next.borrow(), &said)].into_iter()).0.layer, Layer::Category);
+    assert_eq!(
+        super::review(&asker, queried, [(next.borrow(), &said)].into_iter())
+            .0
+            .layer,
+        Layer::Category
+    );
 }
 
 #[test]
 fn a_name_with_listed_paths_is_led_to_safe_search_where_no_proxy_is() {
     let (asker, said) = asked(&[Layer::SafeSearch], &[]);
-    let said = Classification { paths: crate::classification::Paths { mandatory: true, ..Default::default() }, ..said };
+    let said = Classification {
+        paths: crate::classification::Paths {
+            mandatory: true,
+            ..Default::default()
+        },
+        ..said
+    };
     let name = Name::parse(NAME).expect("a name");
     let verdict = decide(&asker, name.borrow(), &said);
-    assert_eq!((verdict.action, verdict.target()), (Action::Proxied, None), "a proxy obeys the order");
+    assert_eq!(
+        (verdict.action, verdict.target()),
+        (Action::Proxied, None),
+        "a proxy obeys the order"
+    );
     let without = verdict.without_proxy();
-    assert_eq!((without.action, without.target()), (Action::Led, Some(&Specials::shipped().engines()[0].strict)));
+    assert_eq!(
+        (without.action, without.target()),
+        (Action::Led, Some(&Specials::shipped().engines()[0].strict))
+    );
     let (asker, _) = asked(&[], &[]);
-    assert_eq!(decide(&asker, name.borrow(), &said).without_proxy().action, Action::Policy);
+    assert_eq!(
+        decide(&asker, name.borrow(), &said).without_proxy().action,
+        Action::Policy
+    );
 }
 
 #[test]
 fn names_of_software_are_denied_and_closed_doors_answered_as_blocked() {
-    assert_eq!(judged(&[Layer::Bypass], &[]).action, Action::Nxdomain, "a page would tell software that no filter is wanted");
+    assert_eq!(
+        judged(&[Layer::Bypass], &[]).action,
+        Action::Nxdomain,
+        "a page would tell software that no filter is wanted"
+    );
     let closed = judged(&[Layer::SafeSearchDeny], &[]);
-    assert_eq!((closed.action, closed.is_block(), closed.target()), (Action::Policy, true, None));
+    assert_eq!(
+        (closed.action, closed.is_block(), closed.target()),
+        (Action::Policy, true, None)
+    );
 }

@@ -1,12 +1,15 @@
-//! The audit: who did what, when, with what was so before and after. Rows are appended and never touched again.
+//! The audit: who did what, when, with what was so before and after. Rows are appended and never
+//! touched again.
 //!
 //! ```text
 //! hash(n) = SHA-256(domain, sequence, at, actor, role, action, subject, before, after, hash(n - 1))
 //! ```
 //!
-//! The database refuses to change or delete a row; what goes around it breaks the chain, and [`Store::verify_audit`] names the
-//! first row that does not fit. A chain computed anew, or without its last rows, fits: for that its heads are signed (`heads`), kept elsewhere
-//! (`chain`) and compared (`verification`). This file does not know what a row is about; `before` and `after` are JSON of the writer.
+//! The database refuses to change or delete a row; what goes around it breaks the chain, and
+//! [`Store::verify_audit`] names the first row that does not fit. A chain computed anew, or without
+//! its last rows, fits: for that its heads are signed (`heads`), kept elsewhere (`chain`) and
+//! compared (`verification`). This file does not know what a row is about; `before` and `after` are
+//! JSON of the writer.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,7 +32,8 @@ const TRIGGERS: &str = include_str!("../migrations/0002_feeds_and_audit.sql");
 /// Who does something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// `key:ID` for the holder of a key, `jwt:SUBJECT` for the bearer of a token; another word for the program itself.
+    /// `key:ID` for the holder of a key, `jwt:SUBJECT` for the bearer of a token; another word for
+    /// the program itself.
     pub actor: String,
     /// The role in which it is done.
     pub role: String,
@@ -109,7 +113,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The hash that the row must have. Every field goes in with its length before it, so that no two rows are the same octets.
+    /// The hash that the row must have. Every field goes in with its length before it, so that no
+    /// two rows are the same octets.
     fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new_with_prefix(DOMAIN);
         let mut field = |octets: &[u8]| {
@@ -117,11 +122,18 @@ impl Row {
             hash.update(octets);
         };
         field(&self.sequence.to_be_bytes());
-        for text in [&self.at, &self.actor, &self.role, &self.action, &self.subject] {
+        for text in [
+            &self.at,
+            &self.actor,
+            &self.role,
+            &self.action,
+            &self.subject,
+        ] {
             field(text.as_bytes());
         }
         for json in [&self.before, &self.after] {
-            // One octet tells nothing from something: JSON is never empty, so an empty field is nothing.
+            // One octet tells nothing from something: JSON is never empty, so an empty field is
+            // nothing.
             field(json.as_deref().unwrap_or_default().as_bytes());
         }
         field(&self.previous);
@@ -142,12 +154,20 @@ impl Row {
     }
 
     fn record(self) -> Result<Record, StoreError> {
-        let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| step("reading the audit")(sqlx::Error::Decode(error));
-        let json =
-            |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(error.into()));
+        let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
+            step("reading the audit")(sqlx::Error::Decode(error))
+        };
+        let json = |text: Option<String>| {
+            text.map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(|error| unreadable(error.into()))
+        };
         Ok(Record {
             sequence: self.sequence.unsigned_abs(),
-            at: self.at.parse().map_err(|error: jiff::Error| unreadable(error.into()))?,
+            at: self
+                .at
+                .parse()
+                .map_err(|error: jiff::Error| unreadable(error.into()))?,
             actor: self.actor,
             role: self.role,
             action: self.action,
@@ -164,11 +184,18 @@ pub(crate) fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// Appends a row inside the transaction that does what it tells of, which must hold the database's write lock: the row and the
-/// deed are there together or not at all.
-pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed: &Deed<'_>) -> Result<u64, StoreError> {
+/// Appends a row inside the transaction that does what it tells of, which must hold the database's
+/// write lock: the row and the deed are there together or not at all.
+pub(crate) async fn append(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    deed: &Deed<'_>,
+) -> Result<u64, StoreError> {
     let head = sqlx::query_as("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1");
-    let head: Option<(i64, Vec<u8>)> = head.fetch_optional(&mut *connection).await.map_err(step("reading the audit"))?;
+    let head: Option<(i64, Vec<u8>)> = head
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(step("reading the audit"))?;
     let (sequence, previous) = head.unwrap_or((0, GENESIS.to_vec()));
     let mut row = Row {
         sequence: sequence + 1,
@@ -185,9 +212,22 @@ pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed:
     row.hash = row.digest().to_vec();
     let insert = "INSERT INTO audit (sequence, at, actor, role, action, subject, before, after, previous, hash)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let insert = sqlx::query(insert).bind(row.sequence).bind(row.at).bind(row.actor).bind(row.role).bind(row.action).bind(row.subject);
-    let insert = insert.bind(row.before).bind(row.after).bind(row.previous).bind(row.hash);
-    let inserted = insert.execute(connection).await.map_err(step("writing the audit"))?;
+    let insert = sqlx::query(insert)
+        .bind(row.sequence)
+        .bind(row.at)
+        .bind(row.actor)
+        .bind(row.role)
+        .bind(row.action)
+        .bind(row.subject);
+    let insert = insert
+        .bind(row.before)
+        .bind(row.after)
+        .bind(row.previous)
+        .bind(row.hash);
+    let inserted = insert
+        .execute(connection)
+        .await
+        .map_err(step("writing the audit"))?;
     // A foreign trigger can leave a row out in silence (`RAISE(IGNORE)`).
     if inserted.rows_affected() != 1 {
         return Err(step("writing the audit")(sqlx::Error::RowNotFound));
@@ -197,43 +237,72 @@ pub(crate) async fn append(connection: &mut SqliteConnection, by: &Author, deed:
 
 /// The triggers of the audit as the migration wrote them, by name.
 fn triggers() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TRIGGERS.split("CREATE TRIGGER ").skip(1).filter_map(|rest| {
-        let end = rest.find("END;")? + "END".len();
-        Some((rest.split_whitespace().next()?, &rest[..end]))
-    })
+    TRIGGERS
+        .split("CREATE TRIGGER ")
+        .skip(1)
+        .filter_map(|rest| {
+            let end = rest.find("END;")? + "END".len();
+            Some((rest.split_whitespace().next()?, &rest[..end]))
+        })
 }
 
-/// What is otherwise with the triggers than it should be: the names of those that are missing, changed, or not ours.
-pub(crate) async fn wrong_triggers(connection: &mut SqliteConnection) -> Result<Vec<(String, bool)>, StoreError> {
-    let select = sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'audit' COLLATE NOCASE");
-    let there: Vec<(String, String)> = select.fetch_all(connection).await.map_err(step("reading the triggers of the audit"))?;
-    let is_right = |name: &str, sql: &str| triggers().any(|(right, text)| right == name && sql == format!("CREATE TRIGGER {text}"));
-    let missing = triggers().filter(|(name, _)| !there.iter().any(|(known, _)| known == name)).map(|(name, _)| (name.to_owned(), false));
-    let wrong = there.iter().filter(|(name, sql)| !is_right(name, sql)).map(|(name, _)| (name.clone(), true));
+/// What is otherwise with the triggers than it should be: the names of those that are missing,
+/// changed, or not ours.
+pub(crate) async fn wrong_triggers(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, bool)>, StoreError> {
+    let select = sqlx::query_as(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'audit' COLLATE NOCASE",
+    );
+    let there: Vec<(String, String)> = select
+        .fetch_all(connection)
+        .await
+        .map_err(step("reading the triggers of the audit"))?;
+    let is_right = |name: &str, sql: &str| {
+        triggers().any(|(right, text)| right == name && sql == format!("CREATE TRIGGER {text}"))
+    };
+    let missing = triggers()
+        .filter(|(name, _)| !there.iter().any(|(known, _)| known == name))
+        .map(|(name, _)| (name.to_owned(), false));
+    let wrong = there
+        .iter()
+        .filter(|(name, sql)| !is_right(name, sql))
+        .map(|(name, _)| (name.clone(), true));
     Ok(missing.chain(wrong).collect())
 }
 
 /// Makes the triggers what they should be; says which ones were not.
-pub(crate) async fn restore_triggers(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn restore_triggers(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<String>, StoreError> {
     let wrong = wrong_triggers(connection).await?;
     let failed = || step("restoring the triggers of the audit");
     for (name, _) in wrong.iter().filter(|(_, is_there)| *is_there) {
         let drop_it = format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\""));
-        sqlx::query(sqlx::AssertSqlSafe(drop_it)).execute(&mut *connection).await.map_err(failed())?;
+        sqlx::query(sqlx::AssertSqlSafe(drop_it))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed())?;
     }
     for (name, text) in triggers() {
         if wrong.iter().any(|(known, _)| known == name) {
-            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE TRIGGER {text}"))).execute(&mut *connection).await.map_err(failed())?;
+            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE TRIGGER {text}")))
+                .execute(&mut *connection)
+                .await
+                .map_err(failed())?;
         }
     }
     Ok(wrong.into_iter().map(|(name, _)| name).collect())
 }
 
 // Four statements, because an OR would keep the indexes from being used.
-pub(crate) const OLDEST: &str = "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+pub(crate) const OLDEST: &str =
+    "SELECT * FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
 const NEWEST: &str = "SELECT * FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
-const OLDEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
-const NEWEST_OF_SUBJECT: &str = "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
+const OLDEST_OF_SUBJECT: &str =
+    "SELECT * FROM audit WHERE subject = ?3 AND sequence > ?1 ORDER BY sequence LIMIT ?2";
+const NEWEST_OF_SUBJECT: &str =
+    "SELECT * FROM audit WHERE subject = ?3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2";
 
 impl Store {
     /// Writes down something that is not itself a change of this store, and returns its sequence.
@@ -247,11 +316,18 @@ impl Store {
         Ok(sequence)
     }
 
-    /// Rows in an order, from behind the row `after`, or from its beginning; only those about `subject` where it is given.
+    /// Rows in an order, from behind the row `after`, or from its beginning; only those about
+    /// `subject` where it is given.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn audit(&self, subject: Option<&str>, order: Order, after: Option<u64>, limit: u32) -> Result<AuditPage, StoreError> {
+    pub async fn audit(
+        &self,
+        subject: Option<&str>,
+        order: Order,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
         let (statement, of_subject, beginning) = match order {
             Order::Oldest => (OLDEST, OLDEST_OF_SUBJECT, 0),
             Order::Newest => (NEWEST, NEWEST_OF_SUBJECT, i64::MAX),
@@ -260,13 +336,24 @@ impl Store {
         let limit_and_one = i64::from(limit) + 1;
         let query = match subject {
             None => sqlx::query_as(statement).bind(after).bind(limit_and_one),
-            Some(subject) => sqlx::query_as(of_subject).bind(after).bind(limit_and_one).bind(subject),
+            Some(subject) => sqlx::query_as(of_subject)
+                .bind(after)
+                .bind(limit_and_one)
+                .bind(subject),
         };
-        let mut rows: Vec<Row> = query.fetch_all(&self.pool).await.map_err(step("reading the audit"))?;
+        let mut rows: Vec<Row> = query
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("reading the audit"))?;
         let has_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let records = rows.into_iter().map(Row::record).collect::<Result<Vec<_>, _>>()?;
-        let next = has_more.then(|| records.last().map(|record| record.sequence)).flatten();
+        let records = rows
+            .into_iter()
+            .map(Row::record)
+            .collect::<Result<Vec<_>, _>>()?;
+        let next = has_more
+            .then(|| records.last().map(|record| record.sequence))
+            .flatten();
         Ok(AuditPage { records, next })
     }
 }

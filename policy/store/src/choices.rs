@@ -33,14 +33,29 @@ pub struct ChoiceDay {
 }
 
 /// What stands in the columns beside a document.
-pub(crate) fn columns(household: &Household) -> (Option<String>, Option<String>, Option<String>, Option<String>) {
+pub(crate) fn columns(
+    household: &Household,
+) -> (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+) {
     let filtering = serde_json::to_value(household.filtering).expect("a word");
     let choice = household.choice.as_ref();
     (
         filtering.as_str().map(str::to_owned),
         household.preset.clone(),
         choice.map(|choice| choice.value.channel.clone()),
-        choice.map(|choice| choice.set_at.to_string().split('T').next().unwrap_or_default().to_owned()),
+        choice.map(|choice| {
+            choice
+                .set_at
+                .to_string()
+                .split('T')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        }),
     )
 }
 
@@ -52,7 +67,10 @@ impl Store {
     pub async fn choices(&self) -> Result<Vec<ChoiceCount>, StoreError> {
         let select = "SELECT filtering, preset, chosen_by, count(*) AS households FROM household WHERE filtering IS NOT NULL
             GROUP BY filtering, preset, chosen_by ORDER BY filtering, preset, chosen_by";
-        sqlx::query_as(select).fetch_all(&self.pool).await.map_err(step("counting choices"))
+        sqlx::query_as(select)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("counting choices"))
     }
 
     /// The days on which households chose last.
@@ -62,6 +80,9 @@ impl Store {
     pub async fn choices_by_day(&self) -> Result<Vec<ChoiceDay>, StoreError> {
         let select = "SELECT chosen_on AS day, count(*) FILTER (WHERE filtering = 'on') AS chose_on, count(*) FILTER (WHERE filtering = 'off') AS chose_off
             FROM household WHERE filtering IS NOT NULL AND chosen_on IS NOT NULL AND filtering <> 'not_asked' GROUP BY chosen_on ORDER BY chosen_on";
-        sqlx::query_as(select).fetch_all(&self.pool).await.map_err(step("counting choices"))
+        sqlx::query_as(select)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("counting choices"))
     }
 }

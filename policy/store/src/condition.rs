@@ -45,7 +45,8 @@ impl FailureReason {
         }
     }
 
-    /// What an error of SQLite says about the file; none where it says something about the statement.
+    /// What an error of SQLite says about the file; none where it says something about the
+    /// statement.
     pub(crate) fn of(error: &sqlx::Error) -> Option<Self> {
         Some(match primary_code(error)? {
             13 => Self::Full,         // SQLITE_FULL
@@ -82,8 +83,15 @@ pub(crate) struct Condition {
 
 impl Condition {
     pub(crate) fn new(path: &Path) -> Self {
-        let (files, failure) = (OnceLock::new(), Mutex::default());
-        Self { path: path.to_owned(), files, failure, is_in_doubt: AtomicBool::new(false), doubted: Notify::new() }
+        let files = OnceLock::new();
+        let failure = Mutex::default();
+        Self {
+            path: path.to_owned(),
+            files,
+            failure,
+            is_in_doubt: AtomicBool::new(false),
+            doubted: Notify::new(),
+        }
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<WriteFailure>> {
@@ -92,7 +100,9 @@ impl Condition {
 
     /// Whether the files are still those that were opened.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        let Some(Err(detail)) = self.files.get().map(OpenFiles::check) else { return Ok(()) };
+        let Some(Err(detail)) = self.files.get().map(OpenFiles::check) else {
+            return Ok(());
+        };
         self.fail(FailureReason::Vanished, detail.clone());
         Err(StoreError::Vanished { detail })
     }
@@ -106,13 +116,20 @@ impl Condition {
 
     fn fail(&self, reason: FailureReason, detail: String) {
         let mut failure = self.failure();
-        let since = failure.as_ref().map_or_else(Timestamp::now, |failure| failure.since);
-        *failure = Some(WriteFailure { reason, detail, since });
+        let since = failure
+            .as_ref()
+            .map_or_else(Timestamp::now, |failure| failure.since);
+        *failure = Some(WriteFailure {
+            reason,
+            detail,
+            since,
+        });
         drop(failure);
         self.doubt();
     }
 
-    /// Notes that a write was done. While writes failed before, that is not believed until [`Health::look`] has written more.
+    /// Notes that a write was done. While writes failed before, that is not believed until
+    /// [`Health::look`] has written more.
     pub(crate) fn worked(&self) {
         if self.failure().is_some() {
             self.doubt();
@@ -142,12 +159,15 @@ impl Health {
         self.0.condition().doubted.notified().await;
     }
 
-    /// Looks whether writes work, and returns why they do not. Where that is in doubt it writes 64 KiB: more than most changes take, so that
-    /// the end of a journal that has been allocated already does not pass for room.
+    /// Looks whether writes work, and returns why they do not. Where that is in doubt it writes 64
+    /// KiB: more than most changes take, so that the end of a journal that has been allocated
+    /// already does not pass for room.
     pub async fn look(&self) -> Option<WriteFailure> {
         let condition = self.0.condition();
         let is_in_doubt = condition.is_in_doubt.swap(false, Ordering::Relaxed);
-        if condition.check().is_err() || !(is_in_doubt || condition.failure().is_some() || has_little_room(&condition.path)) {
+        if condition.check().is_err()
+            || !(is_in_doubt || condition.failure().is_some() || has_little_room(&condition.path))
+        {
             return self.failure();
         }
         if let Err(error) = self.probe().await {
@@ -166,6 +186,9 @@ impl Health {
         // Random, because SQLite does not write a page again that would hold the same.
         let write = "INSERT INTO probe (one, filler) VALUES (1, randomblob(65536))
             ON CONFLICT (one) DO UPDATE SET filler = excluded.filler";
-        self.0.execute(sqlx::query(write), "trying to write").await.map(drop)
+        self.0
+            .execute(sqlx::query(write), "trying to write")
+            .await
+            .map(drop)
     }
 }

@@ -1,14 +1,17 @@
-//! A file of SQLite, opened: readers share a pool, and every write goes through [`Database::begin`].
+//! A file of SQLite, opened: readers share a pool, and every write goes through
+//! [`Database::begin`].
 //!
 //! ```text
 //! begin (the files are there) -> statements -> commit (the files are still there) -> acknowledged
 //! ```
 //!
-//! - A connection goes back to the pool only outside of a transaction. SQLite ends a transaction by itself on some errors (no room, I/O, no
-//!   memory, `RAISE(ROLLBACK)`, `ON CONFLICT ROLLBACK`: `https://sqlite.org/lang_transaction.html`, section 3); the driver goes on counting it, and
-//!   would refuse every `BEGIN` on that connection from then on. Such a connection is closed, and the next write opens another one.
-//! - One connection stays open and idle, the anchor. So the journal is one file from the opening to the closing, and a journal that was removed
-//!   is noticed.
+//! - A connection goes back to the pool only outside of a transaction. SQLite ends a transaction by
+//!   itself on some errors (no room, I/O, no memory, `RAISE(ROLLBACK)`, `ON CONFLICT ROLLBACK`:
+//!   `https://sqlite.org/lang_transaction.html`, section 3); the driver goes on counting it, and
+//!   would refuse every `BEGIN` on that connection from then on. Such a connection is closed, and
+//!   the next write opens another one.
+//! - One connection stays open and idle, the anchor. So the journal is one file from the opening to
+//!   the closing, and a journal that was removed is noticed.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -19,7 +22,10 @@ use sqlx::{
     ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     query::Query,
-    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult},
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
+        SqliteQueryResult,
+    },
 };
 
 use crate::{
@@ -55,40 +61,57 @@ pub(crate) async fn look(url: &str, kind: &Kind) -> Result<Content, StoreError> 
         return Ok(content);
     }
     let failed = |error| StoreError::opening(path, error);
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT);
     let mut connection = options.connect().await.map_err(failed)?;
     let query = "SELECT count(*), coalesce(sum(name = ?), 0), coalesce(sum(name NOT LIKE '@_sqlx@_%' ESCAPE '@'), 0)
         FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'";
-    let (tables, named, ours): (i64, i64, i64) = sqlx::query_as(query).bind(kind.table).fetch_one(&mut connection).await.map_err(failed)?;
+    let (tables, named, ours): (i64, i64, i64) = sqlx::query_as(query)
+        .bind(kind.table)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
     connection.close().await.map_err(failed)?;
     match (ours, named) {
         // Before the first migration there is nothing, or the migrations' own table.
         (0, _) => Ok(Content::Empty),
         (_, 1) if tables > ours => Ok(Content::Filled),
-        _ => Err(StoreError::Foreign { path: path.to_owned() }),
+        _ => Err(StoreError::Foreign {
+            path: path.to_owned(),
+        }),
     }
 }
 
 impl Database {
-    /// Opens a file, and brings its tables up to date. Where there is nothing, it is made if `makes`.
+    /// Opens a file, and brings its tables up to date. Where there is nothing, it is made if
+    /// `makes`.
     pub(crate) async fn open(url: &str, kind: &Kind, makes: bool) -> Result<Self, StoreError> {
         let path = file::file_of(url)?;
         if makes {
             file::make_folder(path)?;
         }
-        // Before SQLite reads a single page: it would say of each of these that it cannot open the file.
+        // Before SQLite reads a single page: it would say of each of these that it cannot open the
+        // file.
         let content = file::look(path)?;
         match content {
             Content::Missing if makes => file::make_file(path)?,
             Content::Missing | Content::Empty if !makes => {
-                return Err(StoreError::Missing { path: path.to_owned(), is_empty: content == Content::Empty });
+                return Err(StoreError::Missing {
+                    path: path.to_owned(),
+                    is_empty: content == Content::Empty,
+                });
             }
             _ => {}
         }
         file::may_write(path)?;
         // Opening for real sets the journal's mode, which writes: so the file is looked at first.
         if look(url, kind).await? == Content::Empty && !makes {
-            return Err(StoreError::Missing { path: path.to_owned(), is_empty: true });
+            return Err(StoreError::Missing {
+                path: path.to_owned(),
+                is_empty: true,
+            });
         }
         if makes {
             file::tighten(path);
@@ -100,17 +123,39 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true);
         let options = (kind.options)(options);
-        let mut anchor = options.connect().await.map_err(|error| StoreError::opening(path, error))?;
-        kind.migrations.run(&mut anchor).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => StoreError::Newer { path: path.to_owned(), version },
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::opening(path, error),
-            error => StoreError::Open { path: path.to_owned(), fault: crate::error::OpenFault::Tables, source: error.into() },
-        })?;
+        let mut anchor = options
+            .connect()
+            .await
+            .map_err(|error| StoreError::opening(path, error))?;
+        kind.migrations
+            .run(&mut anchor)
+            .await
+            .map_err(|error| match error {
+                MigrateError::VersionMissing(version) => StoreError::Newer {
+                    path: path.to_owned(),
+                    version,
+                },
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                    StoreError::opening(path, error)
+                }
+                error => StoreError::Open {
+                    path: path.to_owned(),
+                    fault: crate::error::OpenFault::Tables,
+                    source: error.into(),
+                },
+            })?;
         let condition = Arc::new(Condition::new(path));
-        let files = OpenFiles::of(path).map_err(|source| StoreError::Access { path: path.to_owned(), source })?;
+        let files = OpenFiles::of(path).map_err(|source| StoreError::Access {
+            path: path.to_owned(),
+            source,
+        })?;
         condition.files.set(files).expect("nothing else sets it");
         let pool = pool(&condition).connect_lazy_with(options);
-        Ok(Self { pool, condition, anchor: Arc::new(Some(anchor).into()) })
+        Ok(Self {
+            pool,
+            condition,
+            anchor: Arc::new(Some(anchor).into()),
+        })
     }
 
     /// For readers; what is written goes through [`Self::begin`].
@@ -122,12 +167,19 @@ impl Database {
         &self.condition
     }
 
-    /// Begins a write: it has the file's write lock until it is committed or dropped, which undoes it.
+    /// Begins a write: it has the file's write lock until it is committed or dropped, which undoes
+    /// it.
     pub(crate) async fn begin(&self, what: &'static str) -> Result<Writing<'_>, StoreError> {
         self.condition.check()?;
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
-        let transaction = begun.inspect_err(|error| self.condition.failed(error)).map_err(step(what))?;
-        Ok(Writing { condition: &self.condition, transaction: Some(transaction), faults: file_faults() })
+        let transaction = begun
+            .inspect_err(|error| self.condition.failed(error))
+            .map_err(step(what))?;
+        Ok(Writing {
+            condition: &self.condition,
+            transaction: Some(transaction),
+            faults: file_faults(),
+        })
     }
 
     /// Writes by one statement.
@@ -163,11 +215,16 @@ fn pool(condition: &Arc<Condition>) -> SqlitePoolOptions {
         .after_connect(move |_, _| {
             let condition = Arc::clone(&condition);
             // What was just opened by its path may be another file.
-            Box::pin(async move { condition.check().map_err(|error| sqlx::Error::Configuration(error.into())) })
+            Box::pin(async move {
+                condition
+                    .check()
+                    .map_err(|error| sqlx::Error::Configuration(error.into()))
+            })
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                // The rollback of what was not committed stands in the connection's queue; the ping comes behind it.
+                // The rollback of what was not committed stands in the connection's queue; the ping
+                // comes behind it.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })
@@ -187,7 +244,11 @@ impl Writing<'_> {
     pub(crate) async fn commit(mut self, what: &'static str) -> Result<(), StoreError> {
         self.condition.check()?;
         let transaction = self.transaction.take().expect(THERE);
-        transaction.commit().await.inspect_err(|error| self.condition.failed(error)).map_err(step(what))?;
+        transaction
+            .commit()
+            .await
+            .inspect_err(|error| self.condition.failed(error))
+            .map_err(step(what))?;
         self.condition.check()?;
         self.condition.worked();
         Ok(())
@@ -228,17 +289,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}/store.db", folder.path().display());
         let database = Database::open(&url, &crate::KIND, true).await.unwrap();
-        // Each connection has a bound of its own that makes the engine say that the disk is full; a new one has none.
+        // Each connection has a bound of its own that makes the engine say that the disk is full; a
+        // new one has none.
         let mut all = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             let mut connection = database.pool().acquire().await.unwrap();
-            sqlx::query("PRAGMA max_page_count = 1").execute(&mut *connection).await.unwrap();
+            sqlx::query("PRAGMA max_page_count = 1")
+                .execute(&mut *connection)
+                .await
+                .unwrap();
             all.push(connection);
         }
         drop(all);
         let mut full = 0;
         for _ in 0..CONNECTIONS_MAX + 1 {
-            let write = sqlx::query("INSERT INTO probe (one, filler) VALUES (1, randomblob(1000000)) ON CONFLICT DO NOTHING");
+            let write = sqlx::query(
+                "INSERT INTO probe (one, filler) VALUES (1, randomblob(1000000)) ON CONFLICT DO NOTHING",
+            );
             match database.execute(write, "testing").await {
                 Ok(_) => break,
                 Err(StoreError::Database { source, .. }) => {
@@ -250,7 +317,13 @@ mod tests {
         }
         assert!((1..=CONNECTIONS_MAX).contains(&full), "{full}");
         for number in 0..CONNECTIONS_MAX * 2 {
-            database.begin("testing").await.unwrap().commit("testing").await.unwrap_or_else(|error| panic!("{number}: {error}"));
+            database
+                .begin("testing")
+                .await
+                .unwrap()
+                .commit("testing")
+                .await
+                .unwrap_or_else(|error| panic!("{number}: {error}"));
         }
         database.close().await;
     }

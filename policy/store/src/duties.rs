@@ -1,5 +1,6 @@
-//! What a change of a household's document means for what was counted of it: written in the transaction of the change, because the counts lie
-//! in another file. So whatever comes in between, a full disk or a `kill -9`, what nobody wants any more goes.
+//! What a change of a household's document means for what was counted of it: written in the
+//! transaction of the change, because the counts lie in another file. So whatever comes in between,
+//! a full disk or a `kill -9`, what nobody wants any more goes.
 
 use policy::household::Id;
 use sqlx::SqliteConnection;
@@ -56,9 +57,19 @@ pub struct OpenDuty {
 }
 
 /// Writes a duty down, inside the transaction that it comes from.
-pub(crate) async fn owe(connection: &mut SqliteConnection, household: &Id, duty: &Duty) -> Result<(), StoreError> {
-    let insert = sqlx::query("INSERT INTO duty (household, what) VALUES (?, ?)").bind(household.as_str()).bind(duty.to_text());
-    insert.execute(connection).await.map_err(step("noting what is to be forgotten")).map(drop)
+pub(crate) async fn owe(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    duty: &Duty,
+) -> Result<(), StoreError> {
+    let insert = sqlx::query("INSERT INTO duty (household, what) VALUES (?, ?)")
+        .bind(household.as_str())
+        .bind(duty.to_text());
+    insert
+        .execute(connection)
+        .await
+        .map_err(step("noting what is to be forgotten"))
+        .map(drop)
 }
 
 impl Store {
@@ -66,13 +77,26 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn duties(&self, household: Option<&Id>, limit: u32) -> Result<Vec<OpenDuty>, StoreError> {
+    pub async fn duties(
+        &self,
+        household: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<OpenDuty>, StoreError> {
         let select = "SELECT sequence, household, what FROM duty WHERE ?1 IS NULL OR household = ?1 ORDER BY sequence LIMIT ?2";
-        let rows = sqlx::query_as(select).bind(household.map(Id::as_str)).bind(i64::from(limit)).fetch_all(&self.pool).await;
-        let rows: Vec<(i64, String, String)> = rows.map_err(step("reading what is to be forgotten"))?;
+        let rows = sqlx::query_as(select)
+            .bind(household.map(Id::as_str))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await;
+        let rows: Vec<(i64, String, String)> =
+            rows.map_err(step("reading what is to be forgotten"))?;
         // Of a later version, whose words are not ours: that version does it.
         let read = |(sequence, household, what): (i64, String, String)| {
-            Some(OpenDuty { sequence, household: household.parse().ok()?, duty: Duty::of(&what)? })
+            Some(OpenDuty {
+                sequence,
+                household: household.parse().ok()?,
+                duty: Duty::of(&what)?,
+            })
         };
         Ok(rows.into_iter().filter_map(read).collect())
     }
@@ -83,7 +107,10 @@ impl Store {
     /// See [`StoreError`].
     pub async fn duty_done(&self, sequence: i64) -> Result<(), StoreError> {
         let delete = sqlx::query("DELETE FROM duty WHERE sequence = ?").bind(sequence);
-        self.database.execute(delete, "noting what was forgotten").await.map(drop)
+        self.database
+            .execute(delete, "noting what was forgotten")
+            .await
+            .map(drop)
     }
 }
 

@@ -15,16 +15,22 @@ use crate::condition::FailureReason;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A URL of another engine. Only its scheme is shown: what follows may hold a password.
-    #[error("a store of the kind {scheme:?} is not built yet in this version, which keeps households in SQLite: sqlite:PATH")]
+    #[error(
+        "a store of the kind {scheme:?} is not built yet in this version, which keeps households in SQLite: sqlite:PATH"
+    )]
     Engine {
         /// What stands before the URL's first colon.
         scheme: String,
     },
     /// A URL that names no file.
-    #[error("{0:?} names no file: a store that forgets would lose acknowledged writes; write sqlite:PATH")]
+    #[error(
+        "{0:?} names no file: a store that forgets would lose acknowledged writes; write sqlite:PATH"
+    )]
     NoFile(String),
     /// A store that a newer version of this program has brought up to date.
-    #[error("{path} was written by a newer version of this program (its tables are at {version}); it was left as it is")]
+    #[error(
+        "{path} was written by a newer version of this program (its tables are at {version}); it was left as it is"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -64,7 +70,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The system refuses the file, or files beside it.
-    #[error("{path} cannot be read and written by this process, which needs that of the store, its folder and the files beside it")]
+    #[error(
+        "{path} cannot be read and written by this process, which needs that of the store, its folder and the files beside it"
+    )]
     Access {
         /// The file or folder.
         path: PathBuf,
@@ -107,7 +115,9 @@ pub enum StoreError {
         evidence: String,
     },
     /// A new store is wanted where there is one.
-    #[error("{path} is a store already; `--new-store` begins one where there is none: move the file away, or start without it")]
+    #[error(
+        "{path} is a store already; `--new-store` begins one where there is none: move the file away, or start without it"
+    )]
     AlreadyThere {
         /// The file.
         path: PathBuf,
@@ -128,7 +138,9 @@ pub enum StoreError {
         marker: PathBuf,
     },
     /// The file was removed, replaced or cut short while it was open.
-    #[error("nothing is written any more: {detail}; put it back, or stop the program, restore the store and start")]
+    #[error(
+        "nothing is written any more: {detail}; put it back, or stop the program, restore the store and start"
+    )]
     Vanished {
         /// What happened.
         detail: String,
@@ -212,14 +224,16 @@ impl fmt::Display for OpenFault {
     }
 }
 
-/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); none where SQLite is not the cause.
+/// The primary result code of SQLite (`https://sqlite.org/rescode.html`); none where SQLite is not
+/// the cause.
 pub(crate) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
 }
 
 impl StoreError {
-    /// Says why a file could not be opened. SQLite has one word for many causes, so the system is asked where that is so.
+    /// Says why a file could not be opened. SQLite has one word for many causes, so the system is
+    /// asked where that is so.
     pub(crate) fn opening(path: &Path, error: sqlx::Error) -> Self {
         let fault = match primary_code(&error) {
             Some(26) => OpenFault::NotADatabase,
@@ -233,13 +247,23 @@ impl StoreError {
                 Ok(()) => OpenFault::Io,
             },
         };
-        Self::Open { path: path.to_owned(), fault, source: error.into() }
+        Self::Open {
+            path: path.to_owned(),
+            fault,
+            source: error.into(),
+        }
     }
 
     /// Whether the program is about to end and has closed the store.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Database { source: sqlx::Error::PoolClosed, .. })
+        matches!(
+            self,
+            Self::Database {
+                source: sqlx::Error::PoolClosed,
+                ..
+            }
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! Feeds defined over REST. What a definition means is the loader's to know; here it is a JSON document with a version.
+//! Feeds defined over REST. What a definition means is the loader's to know; here it is a JSON
+//! document with a version.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -52,9 +53,18 @@ struct Row {
 impl Row {
     /// The feed; none where only its version is left.
     fn feed(self) -> Result<Option<StoredFeed>, StoreError> {
-        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::FeedDocument { feed: self.name.clone(), source };
-        let Some(document) = &self.document else { return Ok(None) };
-        let time = |text: &str| text.parse::<Timestamp>().map_err(|error| unreadable(error.into()));
+        let unreadable =
+            |source: Box<dyn std::error::Error + Send + Sync>| StoreError::FeedDocument {
+                feed: self.name.clone(),
+                source,
+            };
+        let Some(document) = &self.document else {
+            return Ok(None);
+        };
+        let time = |text: &str| {
+            text.parse::<Timestamp>()
+                .map_err(|error| unreadable(error.into()))
+        };
         Ok(Some(StoredFeed {
             document: serde_json::from_str(document).map_err(|error| unreadable(error.into()))?,
             created_at: time(&self.created_at)?,
@@ -81,19 +91,25 @@ impl Store {
         Ok(row.map(Row::feed).transpose()?.flatten())
     }
 
-    /// All feeds, by name; the error in the place of one that cannot be read, so that it does not take the others with it.
+    /// All feeds, by name; the error in the place of one that cannot be read, so that it does not
+    /// take the others with it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn feeds(&self) -> Result<Vec<Result<StoredFeed, StoreError>>, StoreError> {
-        let rows = sqlx::query_as("SELECT * FROM feed WHERE document IS NOT NULL ORDER BY name").fetch_all(&self.pool).await;
+        let rows = sqlx::query_as("SELECT * FROM feed WHERE document IS NOT NULL ORDER BY name")
+            .fetch_all(&self.pool)
+            .await;
         let rows: Vec<Row> = rows.map_err(step("reading the feeds"))?;
-        Ok(rows.into_iter().filter_map(|row| row.feed().transpose()).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| row.feed().transpose())
+            .collect())
     }
 
-    /// Defines a feed, or takes it away where `after` is none, and writes that down, in one transaction. `expected` is the version that
-    /// the writer believes in, 0 for none. The audit is shown what `show` leaves of a definition: it is read by more people than secrets
-    /// are.
+    /// Defines a feed, or takes it away where `after` is none, and writes that down, in one
+    /// transaction. `expected` is the version that the writer believes in, 0 for none. The audit is
+    /// shown what `show` leaves of a definition: it is read by more people than secrets are.
     ///
     /// # Errors
     /// See [`ChangeError`]; nothing is changed then.
@@ -106,7 +122,10 @@ impl Store {
         show: impl Fn(&Value) -> Value + Send,
     ) -> Result<FeedChanged, ChangeError<E>> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query_as("SELECT * FROM feed WHERE name = ?").bind(name).fetch_optional(&mut *transaction).await;
+        let row = sqlx::query_as("SELECT * FROM feed WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&mut *transaction)
+            .await;
         let row: Option<Row> = row.map_err(step("reading a feed"))?;
         let version = row.as_ref().map_or(0, |row| row.version);
         let before = row.map(Row::feed).transpose()?.flatten();
@@ -114,23 +133,41 @@ impl Store {
         if let Some(expected) = expected.filter(|expected| *expected != current) {
             return Err(ChangeError::Version { expected, current });
         }
-        let (is_new, now) = (before.is_none(), Timestamp::now().to_string());
+        let is_new = before.is_none();
+        let now = Timestamp::now().to_string();
         let upsert = "INSERT INTO feed (name, version, document, created_at, created_by, updated_at, updated_by)
             VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?5)
             ON CONFLICT (name) DO UPDATE SET version = ?2, document = ?3, updated_at = ?4, updated_by = ?5,
                 created_at = iif(document IS NULL, ?4, created_at), created_by = iif(document IS NULL, ?5, created_by)";
-        let upsert = sqlx::query(upsert).bind(name).bind(version + 1).bind(after.map(Value::to_string)).bind(now).bind(&by.actor);
-        upsert.execute(&mut *transaction).await.map_err(step("writing a feed"))?;
+        let upsert = sqlx::query(upsert)
+            .bind(name)
+            .bind(version + 1)
+            .bind(after.map(Value::to_string))
+            .bind(now)
+            .bind(&by.actor);
+        upsert
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("writing a feed"))?;
         let action = match (is_new, after) {
             (_, None) => "delete",
             (true, _) => "create",
             (false, _) => "change",
         };
-        let (shown_before, shown_after) = (before.map(|feed| show(&feed.document)), after.map(show));
+        let shown_before = before.map(|feed| show(&feed.document));
+        let shown_after = after.map(show);
         let subject = format!("feed:{name}");
-        let deed = Deed { action, subject: &subject, before: shown_before.as_ref(), after: shown_after.as_ref() };
+        let deed = Deed {
+            action,
+            subject: &subject,
+            before: shown_before.as_ref(),
+            after: shown_after.as_ref(),
+        };
         append(&mut transaction, by, &deed).await?;
         transaction.commit().await?;
-        Ok(FeedChanged { version: (version + 1).unsigned_abs(), is_new })
+        Ok(FeedChanged {
+            version: (version + 1).unsigned_abs(),
+            is_new,
+        })
     }
 }

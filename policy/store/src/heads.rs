@@ -1,5 +1,6 @@
-//! Signed heads of the audit's chain: that the row with this sequence had this hash at this time, said with a key that lies outside of the
-//! database. A head covers all rows before it, because each row holds the hash of the one before.
+//! Signed heads of the audit's chain: that the row with this sequence had this hash at this time,
+//! said with a key that lies outside of the database. A head covers all rows before it, because
+//! each row holds the hash of the one before.
 //!
 //! As text a head is one word, so that it can be found again in a log, a message or a file:
 //!
@@ -7,8 +8,9 @@
 //! oxhead1.STORE.SEQUENCE.HASH.UNIX-TIME.PUBLIC-KEY.SIGNATURE     the last three fields but the time are hexadecimal, as HASH is
 //! ```
 //!
-//! The signature is Ed25519 (RFC 8032) over the text before its dot. The key is the node's own, in a file beside the store, mode 600. Whoever can
-//! read that file can sign other heads; whoever can write the database alone cannot.
+//! The signature is Ed25519 (RFC 8032) over the text before its dot. The key is the node's own, in
+//! a file beside the store, mode 600. Whoever can read that file can sign other heads; whoever can
+//! write the database alone cannot.
 
 use std::{fmt, io, path::Path, str::FromStr};
 
@@ -46,19 +48,34 @@ impl SignedHead {
     /// Whether the signature is that of its key.
     #[must_use]
     pub fn is_genuine(&self) -> bool {
-        let (Some(key), Some(signature)) = (octets(&self.key), octets(&self.signature)) else { return false };
-        UnparsedPublicKey::new(&ED25519, key).verify(self.unsigned().as_bytes(), &signature).is_ok()
+        let (Some(key), Some(signature)) = (octets(&self.key), octets(&self.signature)) else {
+            return false;
+        };
+        UnparsedPublicKey::new(&ED25519, key)
+            .verify(self.unsigned().as_bytes(), &signature)
+            .is_ok()
     }
 
     /// All heads in a text: a log, a message, or a head alone.
     #[must_use]
     pub fn find_all(text: &str) -> Vec<Self> {
-        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.' && letter != '-');
-        words.filter_map(|word| word.trim_matches('.').parse().ok()).collect()
+        let words = text.split(|letter: char| {
+            !letter.is_ascii_alphanumeric() && letter != '.' && letter != '-'
+        });
+        words
+            .filter_map(|word| word.trim_matches('.').parse().ok())
+            .collect()
     }
 
     fn unsigned(&self) -> String {
-        let Self { store, sequence, hash, at, key, .. } = self;
+        let Self {
+            store,
+            sequence,
+            hash,
+            at,
+            key,
+            ..
+        } = self;
         format!("{FORM}.{store}.{sequence}.{hash}.{}.{key}", at.as_second())
     }
 }
@@ -74,12 +91,18 @@ impl FromStr for SignedHead {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let fields: Vec<&str> = text.split('.').collect();
-        let [FORM, store, sequence, hash, at, key, signature] = fields[..] else { return Err(()) };
+        let [FORM, store, sequence, hash, at, key, signature] = fields[..] else {
+            return Err(());
+        };
         Ok(Self {
             store: store.to_owned(),
             sequence: sequence.parse().map_err(drop)?,
             hash: hash.to_owned(),
-            at: at.parse().ok().and_then(|second| Timestamp::from_second(second).ok()).ok_or(())?,
+            at: at
+                .parse()
+                .ok()
+                .and_then(|second| Timestamp::from_second(second).ok())
+                .ok_or(())?,
             key: key.to_owned(),
             signature: signature.to_owned(),
         })
@@ -88,8 +111,15 @@ impl FromStr for SignedHead {
 
 /// The octets of a hexadecimal text.
 fn octets(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    if text.len().is_multiple_of(2) && text.bytes().all(|letter| letter.is_ascii_hexdigit()) { pairs.collect() } else { None }
+    let pairs = text
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    if text.len().is_multiple_of(2) && text.bytes().all(|letter| letter.is_ascii_hexdigit()) {
+        pairs.collect()
+    } else {
+        None
+    }
 }
 
 /// The key of a node.
@@ -101,21 +131,49 @@ impl Signer {
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => return Ok(None),
-            Err(source) => return Err(StoreError::Access { path: path.to_owned(), source }),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(source) => {
+                return Err(StoreError::Access {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
-        let pair = octets(text.trim()).and_then(|seed| Ed25519KeyPair::from_seed_unchecked(&seed).ok());
-        let detail = || format!("it is no key of the audit: {SEED_OCTETS} octets in hexadecimal are expected");
-        pair.map(Self).map(Some).ok_or_else(|| StoreError::Unusable { path: path.to_owned(), detail: detail() })
+        let pair =
+            octets(text.trim()).and_then(|seed| Ed25519KeyPair::from_seed_unchecked(&seed).ok());
+        let detail = || {
+            format!("it is no key of the audit: {SEED_OCTETS} octets in hexadecimal are expected")
+        };
+        pair.map(Self)
+            .map(Some)
+            .ok_or_else(|| StoreError::Unusable {
+                path: path.to_owned(),
+                detail: detail(),
+            })
     }
 
     /// Makes a key and keeps it in a file that must not be there yet.
     pub(crate) fn make(path: &Path, store: &Path) -> Result<Self, StoreError> {
         let mut seed = [0; SEED_OCTETS];
-        getrandom::fill(&mut seed).map_err(|error| StoreError::Random(io::Error::other(error.to_string())))?;
-        let written = write_new(path, &format!("{}\n", hexadecimal(&seed))).and_then(|()| give_to_owner(path, store));
-        written.map_err(|source| StoreError::Access { path: path.to_owned(), source })?;
-        Self::read(path)?.ok_or_else(|| StoreError::Unusable { path: path.to_owned(), detail: "it cannot be read back".to_owned() })
+        getrandom::fill(&mut seed)
+            .map_err(|error| StoreError::Random(io::Error::other(error.to_string())))?;
+        let written = write_new(path, &format!("{}\n", hexadecimal(&seed)))
+            .and_then(|()| give_to_owner(path, store));
+        written.map_err(|source| StoreError::Access {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::read(path)?.ok_or_else(|| StoreError::Unusable {
+            path: path.to_owned(),
+            detail: "it cannot be read back".to_owned(),
+        })
     }
 
     /// The public key, hexadecimal.
@@ -124,11 +182,29 @@ impl Signer {
     }
 
     /// Signs a head.
-    pub(crate) fn sign(&self, store: &str, sequence: u64, hash: &[u8], now: Timestamp) -> SignedHead {
+    pub(crate) fn sign(
+        &self,
+        store: &str,
+        sequence: u64,
+        hash: &[u8],
+        now: Timestamp,
+    ) -> SignedHead {
         let at = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let (store, hash, key) = (store.to_owned(), hexadecimal(hash), self.public_key());
-        let head = SignedHead { store, sequence, hash, at, key, signature: String::new() };
-        SignedHead { signature: hexadecimal(self.0.sign(head.unsigned().as_bytes()).as_ref()), ..head }
+        let store = store.to_owned();
+        let hash = hexadecimal(hash);
+        let key = self.public_key();
+        let head = SignedHead {
+            store,
+            sequence,
+            hash,
+            at,
+            key,
+            signature: String::new(),
+        };
+        SignedHead {
+            signature: hexadecimal(self.0.sign(head.unsigned().as_bytes()).as_ref()),
+            ..head
+        }
     }
 }
 
@@ -138,41 +214,66 @@ mod tests {
 
     fn signer() -> Signer {
         // The first test vector of RFC 8032, section 7.1.
-        let seed = octets("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let seed =
+            octets("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
         Signer(Ed25519KeyPair::from_seed_unchecked(&seed).unwrap())
     }
 
     fn head() -> SignedHead {
-        signer().sign("0a1b", 7, &[0xab; 32], Timestamp::from_second(1_900_000_000).unwrap())
+        signer().sign(
+            "0a1b",
+            7,
+            &[0xab; 32],
+            Timestamp::from_second(1_900_000_000).unwrap(),
+        )
     }
 
     #[test]
     fn the_key_and_the_signature_are_those_of_rfc_8032() {
-        assert_eq!(signer().public_key(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
-        assert!(hexadecimal(signer().0.sign(b"").as_ref()).starts_with("e5564300c360ac729086e2cc806e828a"));
+        assert_eq!(
+            signer().public_key(),
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
+        assert!(
+            hexadecimal(signer().0.sign(b"").as_ref())
+                .starts_with("e5564300c360ac729086e2cc806e828a")
+        );
     }
 
     #[test]
     fn a_head_is_found_in_a_log_and_is_the_same() {
         let head = head();
         assert!(head.is_genuine());
-        let log = format!("2030-01-01T00:00:00Z  INFO audit head head={head}\n{{\"head\":\"{head}\"}}, \"{head}\". oxhead1.a.b");
+        let log = format!(
+            "2030-01-01T00:00:00Z  INFO audit head head={head}\n{{\"head\":\"{head}\"}}, \"{head}\". oxhead1.a.b"
+        );
         assert_eq!(SignedHead::find_all(&log), vec![head; 3]);
     }
 
     #[test]
     fn each_field_of_a_head_is_signed() {
         let head = head();
-        for (field, other) in
-            [(1, "0a1c"), (2, "8"), (3, &"ac".repeat(32)), (4, "1900000001"), (5, &"00".repeat(32)), (6, &"00".repeat(64))]
-        {
+        for (field, other) in [
+            (1, "0a1c"),
+            (2, "8"),
+            (3, &"ac".repeat(32)),
+            (4, "1900000001"),
+            (5, &"00".repeat(32)),
+            (6, &"00".repeat(64)),
+        ] {
             let text = head.to_string();
             let mut fields: Vec<&str> = text.split('.').collect();
             fields[field] = other;
             let forged: SignedHead = fields.join(".").parse().unwrap();
             assert!(!forged.is_genuine(), "{forged}");
         }
-        for text in ["", "oxhead1", "oxhead2.a.1.b.1.c.d", "oxhead1.a.1.b.1.c", "oxhead1.a.x.b.1.c.d"] {
+        for text in [
+            "",
+            "oxhead1",
+            "oxhead2.a.1.b.1.c.d",
+            "oxhead1.a.1.b.1.c",
+            "oxhead1.a.x.b.1.c.d",
+        ] {
             assert!(text.parse::<SignedHead>().is_err(), "{text}");
         }
     }

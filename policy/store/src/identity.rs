@@ -1,8 +1,9 @@
 //! Which store this is, and how a node knows that it had one.
 //!
-//! The database holds the identity; two markers repeat it, one beside the file and one in the folder of the lists, each with the newest signed head
-//! of the audit. So a file that is gone, empty, or another node's is not taken for a first start, and rows that were cut off the audit's end are
-//! missed.
+//! The database holds the identity; two markers repeat it, one beside the file and one in the
+//! folder of the lists, each with the newest signed head of the audit. So a file that is gone,
+//! empty, or another node's is not taken for a first start, and rows that were cut off the audit's
+//! end are missed.
 
 use std::{
     fs, io,
@@ -54,7 +55,10 @@ pub(crate) struct Markers {
 
 impl Markers {
     pub(crate) fn of(store: &Path, lists: &Path) -> Self {
-        Self { store: store.to_owned(), places: vec![beside(store, MARKER_SUFFIX), lists.join(MARKER_IN_LISTS)] }
+        Self {
+            store: store.to_owned(),
+            places: vec![beside(store, MARKER_SUFFIX), lists.join(MARKER_IN_LISTS)],
+        }
     }
 
     /// Those that are there, with their paths.
@@ -63,12 +67,22 @@ impl Markers {
         for path in &self.places {
             match fs::read_to_string(path) {
                 Ok(text) => {
-                    let unusable =
-                        |error: serde_json::Error| StoreError::Unusable { path: path.clone(), detail: format!("no marker: {error}") };
-                    found.push((path.as_path(), serde_json::from_str(&text).map_err(unusable)?));
+                    let unusable = |error: serde_json::Error| StoreError::Unusable {
+                        path: path.clone(),
+                        detail: format!("no marker: {error}"),
+                    };
+                    found.push((
+                        path.as_path(),
+                        serde_json::from_str(&text).map_err(unusable)?,
+                    ));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(StoreError::Access { path: path.clone(), source }),
+                Err(source) => {
+                    return Err(StoreError::Access {
+                        path: path.clone(),
+                        source,
+                    });
+                }
             }
         }
         Ok(found)
@@ -77,7 +91,10 @@ impl Markers {
     /// Writes both. The first failure is returned after the other one was tried.
     pub(crate) fn write(&self, marker: &Marker, is_synced: bool) -> io::Result<()> {
         let text = serde_json::to_string_pretty(marker).expect("a marker is plain data") + "\n";
-        self.places.iter().map(|path| replace(path, &text, &self.store, is_synced)).fold(Ok(()), io::Result::and)
+        self.places
+            .iter()
+            .map(|path| replace(path, &text, &self.store, is_synced))
+            .fold(Ok(()), io::Result::and)
     }
 
     /// Puts both aside, for a store that begins anew.
@@ -85,7 +102,10 @@ impl Markers {
         for path in &self.places {
             match fs::rename(path, beside(path, ".old")) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::Access { path: path.clone(), source: error });
+                    return Err(StoreError::Access {
+                        path: path.clone(),
+                        source: error,
+                    });
                 }
                 _ => {}
             }

@@ -1,4 +1,5 @@
-//! API keys: 256 random bits, shown once, stored as SHA-256. Who makes or revokes one is in the audit, in the same transaction.
+//! API keys: 256 random bits, shown once, stored as SHA-256. Who makes or revokes one is in the
+//! audit, in the same transaction.
 
 use std::{fmt, str::FromStr};
 
@@ -19,7 +20,8 @@ use crate::{
     notices::{NewNotice, queue},
 };
 
-/// The most keys in force of one household: each parent and each device has one, and an attacker's loop ends here.
+/// The most keys in force of one household: each parent and each device has one, and an attacker's
+/// loop ends here.
 pub const KEYS_MAX: usize = 512;
 /// Revoked keys of one household that stay listed; the audit knows the others.
 const REVOKED_KEPT: i64 = 64;
@@ -44,7 +46,13 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Operator, Self::Auditor, Self::Parent, Self::SecondParent, Self::Child];
+    pub const ALL: [Self; 5] = [
+        Self::Operator,
+        Self::Auditor,
+        Self::Parent,
+        Self::SecondParent,
+        Self::Child,
+    ];
 
     /// Whether it is a role within one household.
     #[must_use]
@@ -75,10 +83,13 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            format!("{text:?} is no role; one of {known}")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::as_str).join(", ");
+                format!("{text:?} is no role; one of {known}")
+            })
     }
 }
 
@@ -95,29 +106,53 @@ impl NewKey {
     /// Puts a role and its place together.
     ///
     /// # Errors
-    /// A family's role without its household, a child's without its device, any other with one; a label that is too long.
-    pub fn new(role: Role, household: Option<Id>, device: Option<Id>, label: impl Into<String>) -> Result<Self, KeyError> {
+    /// A family's role without its household, a child's without its device, any other with one; a
+    /// label that is too long.
+    pub fn new(
+        role: Role,
+        household: Option<Id>,
+        device: Option<Id>,
+        label: impl Into<String>,
+    ) -> Result<Self, KeyError> {
         let label = label.into();
-        let field = match (role.is_of_household(), &household, role == Role::Child, &device) {
+        let field = match (
+            role.is_of_household(),
+            &household,
+            role == Role::Child,
+            &device,
+        ) {
             (true, None, ..) => Some(("household", "a key of this role is one of a household")),
-            (false, Some(_), ..) => Some(("household", "a key of this role belongs to no household")),
+            (false, Some(_), ..) => {
+                Some(("household", "a key of this role belongs to no household"))
+            }
             (_, _, true, None) => Some(("device", "a child's key is one of a device")),
             (_, _, false, Some(_)) => Some(("device", "only a child's key belongs to a device")),
-            _ if label.len() > LABEL_OCTETS_MAX || label.parse::<Text>().is_err() => {
-                Some(("label", "at most 128 octets on one line, without control characters and characters that show nothing"))
-            }
+            _ if label.len() > LABEL_OCTETS_MAX || label.parse::<Text>().is_err() => Some((
+                "label",
+                "at most 128 octets on one line, without control characters and characters that show nothing",
+            )),
             _ => None,
         };
         match field {
             Some((field, detail)) => Err(KeyError::Unfit { field, detail }),
-            None => Ok(Self { role, household, device, label }),
+            None => Ok(Self {
+                role,
+                household,
+                device,
+                label,
+            }),
         }
     }
 
     /// The key that may do everything.
     #[must_use]
     pub fn operator(label: &str) -> Self {
-        Self { role: Role::Operator, household: None, device: None, label: label.to_owned() }
+        Self {
+            role: Role::Operator,
+            household: None,
+            device: None,
+            label: label.to_owned(),
+        }
     }
 }
 
@@ -149,19 +184,25 @@ const SECRET_OCTETS: usize = 32;
 /// Whether a text has the form of a key. Nothing else can be one, so nothing else is looked up.
 pub(crate) fn is_formed(secret: &str) -> bool {
     let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
-    secret.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == 2 * SECRET_OCTETS && digits.bytes().all(is_digit))
+    secret
+        .strip_prefix(PREFIX)
+        .is_some_and(|digits| digits.len() == 2 * SECRET_OCTETS && digits.bytes().all(is_digit))
 }
 
 /// A statement that reads keys, with what comes behind the table.
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, role, household, device, label, created_at, revoked_at FROM api_key ", $rest)
+        concat!(
+            "SELECT id, role, household, device, label, created_at, revoked_at FROM api_key ",
+            $rest
+        )
     };
 }
 
 pub(crate) fn random_hex(octets: usize) -> Result<String, StoreError> {
     let mut random = vec![0; octets];
-    getrandom::fill(&mut random).map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| StoreError::Random(std::io::Error::other(error.to_string())))?;
     Ok(random.iter().map(|octet| format!("{octet:02x}")).collect())
 }
 
@@ -171,10 +212,12 @@ impl Store {
     /// # Errors
     /// See [`KeyError`]; no key is made then.
     pub async fn create_key(&self, by: &Author, new: NewKey) -> Result<(String, Key), KeyError> {
-        self.create_key_and_tell(by, new, |_, _| Ok(Vec::new())).await
+        self.create_key_and_tell(by, new, |_, _| Ok(Vec::new()))
+            .await
     }
 
-    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the household of a family's key.
+    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the
+    /// household of a family's key.
     ///
     /// # Errors
     /// See [`KeyError`]; no key is made then.
@@ -185,23 +228,50 @@ impl Store {
         tell_holder: impl FnOnce(&Key, &Household) -> Result<Vec<NewNotice>, StoreError> + Send,
     ) -> Result<(String, Key), KeyError> {
         let secret = format!("{PREFIX}{}", random_hex(SECRET_OCTETS)?);
-        let NewKey { role, household, device, label } = new;
-        let key = Key { id: random_hex(6)?, role, household, device, label, created_at: Timestamp::now(), revoked_at: None };
+        let NewKey {
+            role,
+            household,
+            device,
+            label,
+        } = new;
+        let key = Key {
+            id: random_hex(6)?,
+            role,
+            household,
+            device,
+            label,
+            created_at: Timestamp::now(),
+            revoked_at: None,
+        };
         let mut transaction = self.begin().await?;
         let mut notices = Vec::new();
         if let Some(id) = &key.household {
-            let household = household_of_key(&mut transaction, id).await?.ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
-            if let Some(device) = key.device.as_ref().filter(|device| !household.devices.contains_key(*device)) {
+            let household = household_of_key(&mut transaction, id)
+                .await?
+                .ok_or_else(|| KeyError::NoHousehold(id.clone()))?;
+            if let Some(device) = key
+                .device
+                .as_ref()
+                .filter(|device| !household.devices.contains_key(*device))
+            {
                 return Err(KeyError::NoDevice(device.clone()));
             }
             make_room(&mut transaction, id).await?;
             notices = tell_holder(&key, &household)?;
         }
         let insert = "INSERT INTO api_key (id, sha256, role, household, device, label, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let insert = sqlx::query(insert).bind(&key.id).bind(Sha256::digest(&secret).to_vec()).bind(role.as_str());
-        let insert = insert.bind(key.household.as_ref().map(Id::as_str)).bind(key.device.as_ref().map(Id::as_str));
+        let insert = sqlx::query(insert)
+            .bind(&key.id)
+            .bind(Sha256::digest(&secret).to_vec())
+            .bind(role.as_str());
+        let insert = insert
+            .bind(key.household.as_ref().map(Id::as_str))
+            .bind(key.device.as_ref().map(Id::as_str));
         let insert = insert.bind(&key.label).bind(key.created_at.to_string());
-        insert.execute(&mut *transaction).await.map_err(step("storing a key"))?;
+        insert
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("storing a key"))?;
         for notice in &notices {
             queue(&mut transaction, notice).await?;
         }
@@ -217,23 +287,36 @@ impl Store {
     pub async fn keys(&self, household: Option<&Id>) -> Result<Vec<Key>, StoreError> {
         // Two statements, because an OR would keep the index from being used.
         let query = match household {
-            Some(household) => sqlx::query(select!("WHERE household = ? ORDER BY created_at, id")).bind(household.as_str()),
+            Some(household) => sqlx::query(select!("WHERE household = ? ORDER BY created_at, id"))
+                .bind(household.as_str()),
             None => sqlx::query(select!("ORDER BY created_at, id")),
         };
-        let rows = query.fetch_all(&self.pool).await.map_err(step("listing keys"))?;
-        rows.iter().map(|row| read(row).map_err(step("reading a key"))).collect()
+        let rows = query
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("listing keys"))?;
+        rows.iter()
+            .map(|row| read(row).map_err(step("reading a key")))
+            .collect()
     }
 
-    /// Revokes a key, and writes down who did; from the next request on it opens nothing. None where there is no such key in force,
-    /// or where it is not one of the household that is given.
+    /// Revokes a key, and writes down who did; from the next request on it opens nothing. None
+    /// where there is no such key in force, or where it is not one of the household that is given.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn revoke_key(&self, by: &Author, household: Option<&Id>, id: &str) -> Result<Option<Key>, StoreError> {
-        self.revoke_key_and_tell(by, household, id, |_, _| Ok(Vec::new())).await
+    pub async fn revoke_key(
+        &self,
+        by: &Author,
+        household: Option<&Id>,
+        id: &str,
+    ) -> Result<Option<Key>, StoreError> {
+        self.revoke_key_and_tell(by, household, id, |_, _| Ok(Vec::new()))
+            .await
     }
 
-    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the household of a family's key.
+    /// The same, with notices that are queued in the same transaction: `tell` gets the key, and the
+    /// household of a family's key.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -246,9 +329,20 @@ impl Store {
     ) -> Result<Option<Key>, StoreError> {
         let mut transaction = self.begin().await?;
         let query = sqlx::query(select!("WHERE id = ? AND revoked_at IS NULL")).bind(id);
-        let row = query.fetch_optional(&mut *transaction).await.map_err(step("looking up a key"))?;
-        let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
-        let Some(key) = key.filter(|key| household.is_none() || key.household.as_ref() == household) else { return Ok(None) };
+        let row = query
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(step("looking up a key"))?;
+        let key = row
+            .as_ref()
+            .map(read)
+            .transpose()
+            .map_err(step("reading a key"))?;
+        let Some(key) =
+            key.filter(|key| household.is_none() || key.household.as_ref() == household)
+        else {
+            return Ok(None);
+        };
         let key = revoke(&mut transaction, by, key).await?;
         // A key ends also where its household's document cannot be read.
         if let Some(id) = &key.household
@@ -262,18 +356,29 @@ impl Store {
         Ok(Some(key))
     }
 
-    /// Whose key this is, while it is in force. Asked for every request, so that a revocation holds at once, also one by
-    /// another process.
+    /// Whose key this is, while it is in force. Asked for every request, so that a revocation holds
+    /// at once, also one by another process.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Key>, StoreError> {
         let query = sqlx::query(select!("WHERE sha256 = ? AND revoked_at IS NULL"));
         let query = query.bind(Sha256::digest(secret).to_vec());
-        let row = query.fetch_optional(&self.pool).await.map_err(step("looking up a key"))?;
-        let key = row.as_ref().map(read).transpose().map_err(step("reading a key"))?;
-        // Before there were households on keys, a family's key could be made that belongs to nobody: it opens nothing.
-        Ok(key.filter(|key| key.role.is_of_household() == key.household.is_some() && (key.role == Role::Child) == key.device.is_some()))
+        let row = query
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("looking up a key"))?;
+        let key = row
+            .as_ref()
+            .map(read)
+            .transpose()
+            .map_err(step("reading a key"))?;
+        // Before there were households on keys, a family's key could be made that belongs to
+        // nobody: it opens nothing.
+        Ok(key.filter(|key| {
+            key.role.is_of_household() == key.household.is_some()
+                && (key.role == Role::Child) == key.device.is_some()
+        }))
     }
 
     /// Whether no key was ever made: the first start.
@@ -281,17 +386,35 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn has_no_key(&self) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT NOT EXISTS (SELECT 1 FROM api_key) AS fresh").fetch_one(&self.pool).await;
-        row.and_then(|row| row.try_get("fresh")).map_err(step("looking for keys"))
+        let row = sqlx::query("SELECT NOT EXISTS (SELECT 1 FROM api_key) AS fresh")
+            .fetch_one(&self.pool)
+            .await;
+        row.and_then(|row| row.try_get("fresh"))
+            .map_err(step("looking for keys"))
     }
 }
 
 /// The household of a family's key, while it is there.
-async fn household_of_key(connection: &mut SqliteConnection, household: &Id) -> Result<Option<Household>, StoreError> {
-    let row = sqlx::query("SELECT document FROM household WHERE id = ? AND document IS NOT NULL").bind(household.as_str());
-    let Some(row) = row.fetch_optional(connection).await.map_err(step("reading a household"))? else { return Ok(None) };
-    let text: String = row.try_get("document").map_err(step("reading a household"))?;
-    let unreadable = |source: serde_json::Error| StoreError::Document { household: household.to_string(), source: source.into() };
+async fn household_of_key(
+    connection: &mut SqliteConnection,
+    household: &Id,
+) -> Result<Option<Household>, StoreError> {
+    let row = sqlx::query("SELECT document FROM household WHERE id = ? AND document IS NOT NULL")
+        .bind(household.as_str());
+    let Some(row) = row
+        .fetch_optional(connection)
+        .await
+        .map_err(step("reading a household"))?
+    else {
+        return Ok(None);
+    };
+    let text: String = row
+        .try_get("document")
+        .map_err(step("reading a household"))?;
+    let unreadable = |source: serde_json::Error| StoreError::Document {
+        household: household.to_string(),
+        source: source.into(),
+    };
     serde_json::from_str(&text).map(Some).map_err(unreadable)
 }
 
@@ -299,23 +422,43 @@ async fn household_of_key(connection: &mut SqliteConnection, household: &Id) -> 
 async fn make_room(connection: &mut SqliteConnection, household: &Id) -> Result<(), KeyError> {
     let forget = "DELETE FROM api_key WHERE id IN (SELECT id FROM api_key WHERE household = ?1 AND revoked_at IS NOT NULL
         ORDER BY revoked_at DESC, id LIMIT -1 OFFSET ?2)";
-    let forget = sqlx::query(forget).bind(household.as_str()).bind(REVOKED_KEPT);
-    forget.execute(&mut *connection).await.map_err(step("forgetting revoked keys"))?;
-    let count = sqlx::query("SELECT count(*) AS keys FROM api_key WHERE household = ? AND revoked_at IS NULL").bind(household.as_str());
-    let count = count.fetch_one(connection).await.and_then(|row| row.try_get::<i64, _>("keys")).map_err(step("counting keys"))?;
-    if count >= KEYS_MAX as i64 { Err(KeyError::TooMany) } else { Ok(()) }
+    let forget = sqlx::query(forget)
+        .bind(household.as_str())
+        .bind(REVOKED_KEPT);
+    forget
+        .execute(&mut *connection)
+        .await
+        .map_err(step("forgetting revoked keys"))?;
+    let count = sqlx::query(
+        "SELECT count(*) AS keys FROM api_key WHERE household = ? AND revoked_at IS NULL",
+    )
+    .bind(household.as_str());
+    let count = count
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get::<i64, _>("keys"))
+        .map_err(step("counting keys"))?;
+    if count >= KEYS_MAX as i64 {
+        Err(KeyError::TooMany)
+    } else {
+        Ok(())
+    }
 }
 
-/// Ends the keys of a household, or those of the devices that it lost, inside the transaction that takes these away: one that is made
-/// again under the same identifier is another's.
+/// Ends the keys of a household, or those of the devices that it lost, inside the transaction that
+/// takes these away: one that is made again under the same identifier is another's.
 pub(crate) async fn revoke_lost(
     connection: &mut SqliteConnection,
     by: &Author,
     household: &Id,
     is_lost: impl Fn(&Key) -> bool,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query(select!("WHERE household = ? AND revoked_at IS NULL")).bind(household.as_str());
-    let rows = query.fetch_all(&mut *connection).await.map_err(step("listing keys"))?;
+    let query =
+        sqlx::query(select!("WHERE household = ? AND revoked_at IS NULL")).bind(household.as_str());
+    let rows = query
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(step("listing keys"))?;
     for row in &rows {
         let key = read(row).map_err(step("reading a key"))?;
         if is_lost(&key) {
@@ -325,33 +468,79 @@ pub(crate) async fn revoke_lost(
     Ok(())
 }
 
-async fn revoke(connection: &mut SqliteConnection, by: &Author, key: Key) -> Result<Key, StoreError> {
-    let key = Key { revoked_at: Some(Timestamp::now()), ..key };
+async fn revoke(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    key: Key,
+) -> Result<Key, StoreError> {
+    let key = Key {
+        revoked_at: Some(Timestamp::now()),
+        ..key
+    };
     let update = sqlx::query("UPDATE api_key SET revoked_at = ? WHERE id = ?");
-    let update = update.bind(key.revoked_at.map(|at| at.to_string())).bind(&key.id);
-    update.execute(&mut *connection).await.map_err(step("revoking a key"))?;
+    let update = update
+        .bind(key.revoked_at.map(|at| at.to_string()))
+        .bind(&key.id);
+    update
+        .execute(&mut *connection)
+        .await
+        .map_err(step("revoking a key"))?;
     tell(connection, by, "revoke", &key).await?;
     Ok(key)
 }
 
 /// Writes down what happened to a key, never the key itself.
-async fn tell(connection: &mut SqliteConnection, by: &Author, action: &str, key: &Key) -> Result<(), StoreError> {
-    let (subject, told) = (format!("key:{}", key.id), json!(key));
-    let (before, after) = if key.revoked_at.is_some() { (Some(&told), None) } else { (None, Some(&told)) };
-    append(connection, by, &Deed { action, subject: &subject, before, after }).await.map(drop)
+async fn tell(
+    connection: &mut SqliteConnection,
+    by: &Author,
+    action: &str,
+    key: &Key,
+) -> Result<(), StoreError> {
+    let subject = format!("key:{}", key.id);
+    let told = json!(key);
+    let (before, after) = if key.revoked_at.is_some() {
+        (Some(&told), None)
+    } else {
+        (None, Some(&told))
+    };
+    append(
+        connection,
+        by,
+        &Deed {
+            action,
+            subject: &subject,
+            before,
+            after,
+        },
+    )
+    .await
+    .map(drop)
 }
 
 fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Key, sqlx::Error> {
     let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-    let time = |text: String| text.parse::<Timestamp>().map_err(|error| decode(error.into()));
-    let id = |text: Option<String>| text.map(|text| text.parse::<Id>()).transpose().map_err(|error| decode(error.into()));
+    let time = |text: String| {
+        text.parse::<Timestamp>()
+            .map_err(|error| decode(error.into()))
+    };
+    let id = |text: Option<String>| {
+        text.map(|text| text.parse::<Id>())
+            .transpose()
+            .map_err(|error| decode(error.into()))
+    };
     Ok(Key {
         id: row.try_get("id")?,
-        role: row.try_get::<String, _>("role")?.parse().map_err(|error: String| decode(error.into()))?,
+        role: row
+            .try_get::<String, _>("role")?
+            .parse()
+            .map_err(|error: String| decode(error.into()))?,
         household: id(row.try_get("household")?)?,
         device: id(row.try_get("device")?)?,
         label: row.try_get("label")?,
         created_at: time(row.try_get("created_at")?)?,
-        revoked_at: row.try_get::<Option<String>, _>("revoked_at")?.map(time).transpose()?,
+        revoked_at: row
+            .try_get::<Option<String>, _>("revoked_at")?
+            .map(time)
+            .transpose()?,
     })
 }

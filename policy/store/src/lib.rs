@@ -1,21 +1,25 @@
-//! What survives: households, feeds, keys and the audit. SQLite today; nothing outside this crate knows.
+//! What survives: households, feeds, keys and the audit. SQLite today; nothing outside this crate
+//! knows.
 //!
 //! - `households`: documents, changed one transaction at a time.
 //! - `feeds`: the feeds that were defined over REST.
 //! - `mandates`: what is ordered, beside the feeds.
 //! - `choices`: what households chose, counted; `requests`: what children ask for.
-//! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked by mistake.
-//! - `audit`: who did what, in a chain of hashes; [`heads`]: signatures over it; `chain`: who keeps them; `verification`: whether all fits.
+//! - `notices`: what holders of accounts must learn of; `reports`: what the public says is blocked
+//!   by mistake.
+//! - `audit`: who did what, in a chain of hashes; [`heads`]: signatures over it; `chain`: who keeps
+//!   them; `verification`: whether all fits.
 //! - `keys`: who may do what; `in_force`: which keys still may.
 //! - `retries`: writes that may come twice.
 //! - [`activity`]: what homes asked for, counted, in a file of its own.
 //! - `duties`: what of that is to be forgotten.
-//! - `database`: how a file is opened, read and written; [`condition`]: whether it can be; `file`: the file itself, and who has it.
+//! - `database`: how a file is opened, read and written; [`condition`]: whether it can be; `file`:
+//!   the file itself, and who has it.
 //! - `identity`: which store this is, and that a node had one.
 //! - [`error`]: what can go wrong.
 //!
-//! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither `kill -9` nor a power cut
-//! takes it back.
+//! An acknowledged write is on disk: the journal is synced before `commit` returns, so neither
+//! `kill -9` nor a power cut takes it back.
 
 pub mod activity;
 mod audit;
@@ -72,7 +76,9 @@ pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
-pub use requests::{Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState};
+pub use requests::{
+    Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState,
+};
 pub use retries::{Attempt, Begun, Kept};
 pub use verification::{ChainFault, ChainReport};
 
@@ -85,18 +91,25 @@ use crate::{
     identity::{KEY_SUFFIX, Markers},
 };
 
-/// How long a statement waits for another writer of the same file. A disk that is busy with other work may hold one up for many seconds.
+/// How long a statement waits for another writer of the same file. A disk that is busy with other
+/// work may hold one up for many seconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers beside the one writer: SQLite gives each a thread.
 const CONNECTIONS_MAX: u32 = 4;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-const KIND: Kind = Kind { table: "household", migrations: &MIGRATIONS, options };
+const KIND: Kind = Kind {
+    table: "household",
+    migrations: &MIGRATIONS,
+    options,
+};
 
 fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
     // WAL's usual NORMAL would lose acknowledged writes with the power.
-    options.synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT)
+    options
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
 }
 
 /// The store of one node.
@@ -113,8 +126,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, makes it where it is not there, and brings its tables up to date. Neither markers nor a key are looked for: a daemon
-    /// opens its store by [`Self::serve`].
+    /// Opens the store, makes it where it is not there, and brings its tables up to date. Neither
+    /// markers nor a key are looked for: a daemon opens its store by [`Self::serve`].
     ///
     /// # Errors
     /// See [`StoreError`]; a file that is no store of ours is left as it is.
@@ -136,25 +149,49 @@ impl Store {
         Self::with(database, Chain::new(store, since, signer, markers))
     }
 
-    /// Opens the store of a node for its daemon. It is made where this is the node's first start: nothing in `evidence` is there, no marker, no
-    /// journal without its database; or where the operator says that it `is_new`. What does not fit in the audit is returned.
+    /// Opens the store of a node for its daemon. It is made where this is the node's first start:
+    /// nothing in `evidence` is there, no marker, no journal without its database; or where the
+    /// operator says that it `is_new`. What does not fit in the audit is returned.
     ///
     /// # Errors
-    /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is not the one that this node had.
-    pub async fn serve(home: &Home<'_>, is_new: bool, evidence: &[&Path]) -> Result<(Self, Findings), StoreError> {
+    /// See [`StoreError`]; [`StoreError::Lost`] and [`StoreError::OtherNode`] where the store is
+    /// not the one that this node had.
+    pub async fn serve(
+        home: &Home<'_>,
+        is_new: bool,
+        evidence: &[&Path],
+    ) -> Result<(Self, Findings), StoreError> {
         let path = file_of(home.url)?;
         let markers = Markers::of(path, home.lists);
-        let (content, marked) = (database::look(home.url, &KIND).await?, markers.read()?);
+        let content = database::look(home.url, &KIND).await?;
+        let marked = markers.read()?;
         match content {
-            Content::Filled if is_new => return Err(StoreError::AlreadyThere { path: path.to_owned() }),
+            Content::Filled if is_new => {
+                return Err(StoreError::AlreadyThere {
+                    path: path.to_owned(),
+                });
+            }
             Content::Filled => {}
             _ if is_new => markers.put_aside()?,
             Content::Missing | Content::Empty => {
-                let (journal, key) = (beside(path, "-wal"), beside(path, KEY_SUFFIX));
-                let others = [journal.as_path(), key.as_path()].into_iter().chain(evidence.iter().copied());
-                if let Some(evidence) = marked.iter().map(|(path, _)| *path).chain(others).find(|path| path.exists()) {
-                    let (is_empty, evidence) = (content == Content::Empty, evidence.display().to_string());
-                    return Err(StoreError::Lost { path: path.to_owned(), is_empty, evidence });
+                let journal = beside(path, "-wal");
+                let key = beside(path, KEY_SUFFIX);
+                let others = [journal.as_path(), key.as_path()]
+                    .into_iter()
+                    .chain(evidence.iter().copied());
+                if let Some(evidence) = marked
+                    .iter()
+                    .map(|(path, _)| *path)
+                    .chain(others)
+                    .find(|path| path.exists())
+                {
+                    let is_empty = content == Content::Empty;
+                    let evidence = evidence.display().to_string();
+                    return Err(StoreError::Lost {
+                        path: path.to_owned(),
+                        is_empty,
+                        evidence,
+                    });
                 }
             }
         }
@@ -174,8 +211,15 @@ impl Store {
     }
 
     fn with(database: Database, chain: Chain) -> Result<Self, StoreError> {
-        let (pool, maker) = (database.pool().clone(), keys::random_hex(8)?.into());
-        Ok(Self { database, pool, chain: Arc::new(chain), maker, unforgotten: Arc::default() })
+        let pool = database.pool().clone();
+        let maker = keys::random_hex(8)?.into();
+        Ok(Self {
+            database,
+            pool,
+            chain: Arc::new(chain),
+            maker,
+            unforgotten: Arc::default(),
+        })
     }
 
     /// Whether there is a store already, so that a reader need not make one.
@@ -207,7 +251,11 @@ impl Store {
     pub(crate) async fn begin(&self) -> Result<AuditedWrite<'_>, StoreError> {
         let mut writing = self.database.begin("beginning a change").await?;
         let is_after_loss = self.chain.check(&mut writing).await?;
-        Ok(AuditedWrite { writing, chain: &self.chain, is_after_loss })
+        Ok(AuditedWrite {
+            writing,
+            chain: &self.chain,
+            is_after_loss,
+        })
     }
 }
 
@@ -221,7 +269,10 @@ pub(crate) struct AuditedWrite<'s> {
 impl AuditedWrite<'_> {
     /// Puts the change on disk, and covers what it wrote into the audit by a signed head.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        let head: Option<NextHead> = self.chain.next(&mut self.writing, self.is_after_loss).await?;
+        let head: Option<NextHead> = self
+            .chain
+            .next(&mut self.writing, self.is_after_loss)
+            .await?;
         self.writing.commit("committing a change").await?;
         if let Some(head) = head {
             self.chain.keep(head);
@@ -246,17 +297,26 @@ impl DerefMut for AuditedWrite<'_> {
 
 /// The identity of a store, and since when it has it.
 async fn identity(database: &Database) -> Result<(String, Timestamp), StoreError> {
-    let row = sqlx::query_as("SELECT id, since FROM identity").fetch_one(database.pool()).await;
+    let row = sqlx::query_as("SELECT id, since FROM identity")
+        .fetch_one(database.pool())
+        .await;
     let (id, since): (String, i64) = row.map_err(step("reading the identity of the store"))?;
     Ok((id, notices::second(since)))
 }
 
 /// Whether all markers name this store.
 fn check_identity(path: &Path, store: &str, markers: &Markers) -> Result<(), StoreError> {
-    match markers.read()?.into_iter().find(|(_, marker)| marker.store != store) {
+    match markers
+        .read()?
+        .into_iter()
+        .find(|(_, marker)| marker.store != store)
+    {
         None => Ok(()),
-        Some((marker, says)) => {
-            Err(StoreError::OtherNode { path: path.to_owned(), found: store.to_owned(), expected: says.store, marker: marker.to_owned() })
-        }
+        Some((marker, says)) => Err(StoreError::OtherNode {
+            path: path.to_owned(),
+            found: store.to_owned(),
+            expected: says.store,
+            marker: marker.to_owned(),
+        }),
     }
 }

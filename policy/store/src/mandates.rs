@@ -66,11 +66,23 @@ impl Row {
     /// The mandate; none where only its version is left.
     fn mandate(self) -> Result<Option<StoredMandate>, StoreError> {
         type Fault = Box<dyn std::error::Error + Send + Sync>;
-        let unreadable = |source: Fault| StoreError::MandateDocument { mandate: self.id.clone(), source };
-        let Some(document) = &self.document else { return Ok(None) };
-        let document: Document = serde_json::from_str(document).map_err(|error| unreadable(error.into()))?;
-        let id: Id = self.id.parse().map_err(|error: IdError| unreadable(error.into()))?;
-        let time = |text: &str| text.parse::<Timestamp>().map_err(|error| unreadable(error.into()));
+        let unreadable = |source: Fault| StoreError::MandateDocument {
+            mandate: self.id.clone(),
+            source,
+        };
+        let Some(document) = &self.document else {
+            return Ok(None);
+        };
+        let document: Document =
+            serde_json::from_str(document).map_err(|error| unreadable(error.into()))?;
+        let id: Id = self
+            .id
+            .parse()
+            .map_err(|error: IdError| unreadable(error.into()))?;
+        let time = |text: &str| {
+            text.parse::<Timestamp>()
+                .map_err(|error| unreadable(error.into()))
+        };
         Ok(Some(StoredMandate {
             mandate: Mandate::read(id, document).map_err(|error| unreadable(error.into()))?,
             created_at: time(&self.created_at)?,
@@ -88,7 +100,10 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn mandate(&self, id: &Id) -> Result<Option<StoredMandate>, StoreError> {
-        let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?").bind(id.as_str()).fetch_optional(&self.pool).await;
+        let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await;
         let row: Option<Row> = row.map_err(step("reading a mandate"))?;
         Ok(row.map(Row::mandate).transpose()?.flatten())
     }
@@ -97,29 +112,52 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn mandates(&self, after: Option<&str>, limit: u32) -> Result<MandatePage, StoreError> {
-        let list = "SELECT * FROM mandate WHERE document IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
-        let rows = sqlx::query_as(list).bind(after.unwrap_or_default()).bind(i64::from(limit) + 1).fetch_all(&self.pool).await;
+    pub async fn mandates(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<MandatePage, StoreError> {
+        let list =
+            "SELECT * FROM mandate WHERE document IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
+        let rows = sqlx::query_as(list)
+            .bind(after.unwrap_or_default())
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.pool)
+            .await;
         let mut rows: Vec<Row> = rows.map_err(step("listing mandates"))?;
         let has_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| has_more).map(|row| row.id.clone());
-        Ok(MandatePage { mandates: rows.into_iter().filter_map(|row| row.mandate().transpose()).collect(), next })
+        Ok(MandatePage {
+            mandates: rows
+                .into_iter()
+                .filter_map(|row| row.mandate().transpose())
+                .collect(),
+            next,
+        })
     }
 
-    /// All mandates: the start. The error stands in the place of one that cannot be read, so that it does not take the others with it.
+    /// All mandates: the start. The error stands in the place of one that cannot be read, so that
+    /// it does not take the others with it.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn all_mandates(&self) -> Result<Vec<Result<Mandate, StoreError>>, StoreError> {
-        let rows = sqlx::query_as("SELECT * FROM mandate WHERE document IS NOT NULL ORDER BY id").fetch_all(&self.pool).await;
+        let rows = sqlx::query_as("SELECT * FROM mandate WHERE document IS NOT NULL ORDER BY id")
+            .fetch_all(&self.pool)
+            .await;
         let rows: Vec<Row> = rows.map_err(step("reading the mandates"))?;
-        let read = |row: Row| row.mandate().transpose().map(|stored| stored.map(|stored| stored.mandate));
+        let read = |row: Row| {
+            row.mandate()
+                .transpose()
+                .map(|stored| stored.map(|stored| stored.mandate))
+        };
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// Writes a mandate, or takes it away where `after` is none, and writes that down with what was and is so, in one transaction.
-    /// `expected` is the version that the writer believes in, 0 for none.
+    /// Writes a mandate, or takes it away where `after` is none, and writes that down with what was
+    /// and is so, in one transaction. `expected` is the version that the writer believes in, 0 for
+    /// none.
     ///
     /// # Errors
     /// See [`ChangeError`]; nothing is changed then.
@@ -131,17 +169,25 @@ impl Store {
         after: Option<&Mandate>,
     ) -> Result<MandateChanged, ChangeError<E>> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?").bind(id.as_str()).fetch_optional(&mut *transaction).await;
+        let row = sqlx::query_as("SELECT * FROM mandate WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&mut *transaction)
+            .await;
         let row: Option<Row> = row.map_err(step("reading a mandate"))?;
         let version = row.as_ref().map_or(0, |row| row.version);
         let before = row.as_ref().and_then(|row| row.document.as_deref());
-        let (is_new, current) = (before.is_none(), before.map_or(0, |_| version.unsigned_abs()));
+        let is_new = before.is_none();
+        let current = before.map_or(0, |_| version.unsigned_abs());
         if let Some(expected) = expected.filter(|expected| *expected != current) {
             return Err(ChangeError::Version { expected, current });
         }
-        // What cannot be read can be overwritten all the same, and is written down as the text that it is.
-        let before = before.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)));
-        let document = after.map(|mandate| serde_json::to_value(mandate.document()).expect("a document is plain data"));
+        // What cannot be read can be overwritten all the same, and is written down as the text that
+        // it is.
+        let before =
+            before.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)));
+        let document = after.map(|mandate| {
+            serde_json::to_value(mandate.document()).expect("a document is plain data")
+        });
         let now = Timestamp::now().to_string();
         let upsert = "INSERT INTO mandate (id, version, document, created_at, created_by, updated_at, updated_by)
             VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?5)
@@ -149,16 +195,38 @@ impl Store {
                 created_at = iif(document IS NULL, ?4, created_at), created_by = iif(document IS NULL, ?5, created_by)
             RETURNING *";
         let text = document.as_ref().map(Value::to_string);
-        let upsert = sqlx::query_as(upsert).bind(id.as_str()).bind(version + 1).bind(text).bind(now).bind(&by.actor);
-        let written: Row = upsert.fetch_one(&mut *transaction).await.map_err(step("writing a mandate"))?;
+        let upsert = sqlx::query_as(upsert)
+            .bind(id.as_str())
+            .bind(version + 1)
+            .bind(text)
+            .bind(now)
+            .bind(&by.actor);
+        let written: Row = upsert
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(step("writing a mandate"))?;
         let action = match (is_new, after) {
             (_, None) => "delete",
             (true, _) => "create",
             (false, _) => "change",
         };
         let subject = format!("mandate:{id}");
-        append(&mut transaction, by, &Deed { action, subject: &subject, before: before.as_ref(), after: document.as_ref() }).await?;
+        append(
+            &mut transaction,
+            by,
+            &Deed {
+                action,
+                subject: &subject,
+                before: before.as_ref(),
+                after: document.as_ref(),
+            },
+        )
+        .await?;
         transaction.commit().await?;
-        Ok(MandateChanged { stored: written.mandate()?, version: (version + 1).unsigned_abs(), is_new })
+        Ok(MandateChanged {
+            stored: written.mandate()?,
+            version: (version + 1).unsigned_abs(),
+            is_new,
+        })
     }
 }

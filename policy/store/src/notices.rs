@@ -1,4 +1,5 @@
-//! What holders of accounts must learn of: written in the transaction that does it, and kept until it was delivered or given up.
+//! What holders of accounts must learn of: written in the transaction that does it, and kept until
+//! it was delivered or given up.
 
 use jiff::Timestamp;
 use policy::household::Id;
@@ -86,14 +87,31 @@ pub(crate) fn second(seconds: i64) -> Timestamp {
 }
 
 /// Puts a notice into the outbox, inside the transaction that does what it tells of.
-pub(crate) async fn queue(connection: &mut SqliteConnection, notice: &NewNotice) -> Result<(), StoreError> {
+pub(crate) async fn queue(
+    connection: &mut SqliteConnection,
+    notice: &NewNotice,
+) -> Result<(), StoreError> {
     let insert = "INSERT INTO notice (id, household, at, document) VALUES (?, ?, ?, ?)";
-    let insert = sqlx::query(insert).bind(&notice.id).bind(notice.household.as_str()).bind(notice.at.as_second());
-    let inserted = insert.bind(notice.document.to_string()).execute(&mut *connection).await.map_err(step("queueing a notice"))?;
+    let insert = sqlx::query(insert)
+        .bind(&notice.id)
+        .bind(notice.household.as_str())
+        .bind(notice.at.as_second());
+    let inserted = insert
+        .bind(notice.document.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(step("queueing a notice"))?;
     for (channel, recipient) in &notice.to {
         let insert = "INSERT INTO delivery (notice, channel, recipient, state, attempts, due) VALUES (?, ?, ?, 'queued', 0, ?)";
-        let insert = sqlx::query(insert).bind(inserted.last_insert_rowid()).bind(*channel).bind(recipient).bind(notice.at.as_second());
-        insert.execute(&mut *connection).await.map_err(step("queueing a notice"))?;
+        let insert = sqlx::query(insert)
+            .bind(inserted.last_insert_rowid())
+            .bind(*channel)
+            .bind(recipient)
+            .bind(notice.at.as_second());
+        insert
+            .execute(&mut *connection)
+            .await
+            .map_err(step("queueing a notice"))?;
     }
     Ok(())
 }
@@ -106,11 +124,27 @@ pub(crate) async fn queue_for_operator(
     document: &Value,
     channel: &'static str,
 ) -> Result<(), StoreError> {
-    let insert = sqlx::query("INSERT INTO notice (id, household, at, document) VALUES (?, '', ?, ?)").bind(id).bind(at.as_second());
-    let inserted = insert.bind(document.to_string()).execute(&mut *connection).await.map_err(step("queueing a notice"))?;
-    let insert = sqlx::query("INSERT INTO delivery (notice, channel, recipient, state, attempts, due) VALUES (?, ?, NULL, 'queued', 0, ?)");
-    let insert = insert.bind(inserted.last_insert_rowid()).bind(channel).bind(at.as_second());
-    insert.execute(connection).await.map(drop).map_err(step("queueing a notice"))
+    let insert =
+        sqlx::query("INSERT INTO notice (id, household, at, document) VALUES (?, '', ?, ?)")
+            .bind(id)
+            .bind(at.as_second());
+    let inserted = insert
+        .bind(document.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(step("queueing a notice"))?;
+    let insert = sqlx::query(
+        "INSERT INTO delivery (notice, channel, recipient, state, attempts, due) VALUES (?, ?, NULL, 'queued', 0, ?)",
+    );
+    let insert = insert
+        .bind(inserted.last_insert_rowid())
+        .bind(channel)
+        .bind(at.as_second());
+    insert
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("queueing a notice"))
 }
 
 impl Store {
@@ -118,11 +152,21 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn notices_due(&self, channel: &str, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
+    pub async fn notices_due(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Due>, StoreError> {
         let select = "SELECT sequence, id, household, channel, recipient, attempts, at, document
             FROM delivery JOIN notice ON notice.sequence = delivery.notice WHERE state = 'queued' AND due <= ? AND channel = ?
             ORDER BY due LIMIT ?";
-        let rows = sqlx::query_as(select).bind(now.as_second()).bind(channel).bind(i64::from(limit)).fetch_all(&self.pool).await;
+        let rows = sqlx::query_as(select)
+            .bind(now.as_second())
+            .bind(channel)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await;
         let rows: Vec<Row> = rows.map_err(step("reading the notices"))?;
         let due = |row: Row| Due {
             sequence: row.sequence,
@@ -148,8 +192,16 @@ impl Store {
             Delivery::Dead(error) => ("dead", 0, Some(error)),
         };
         let update = "UPDATE delivery SET state = ?, due = ?, error = ?, attempts = attempts + 1 WHERE notice = ? AND channel = ?";
-        let update = sqlx::query(update).bind(state).bind(next).bind(error).bind(due.sequence).bind(&due.channel);
-        self.database.execute(update, "settling a notice").await.map(drop)
+        let update = sqlx::query(update)
+            .bind(state)
+            .bind(next)
+            .bind(error)
+            .bind(due.sequence)
+            .bind(&due.channel);
+        self.database
+            .execute(update, "settling a notice")
+            .await
+            .map(drop)
     }
 
     /// How many wait, how many were given up, and since when the oldest one waits.
@@ -159,18 +211,32 @@ impl Store {
     pub async fn count_notices(&self) -> Result<OutboxCounts, StoreError> {
         let select = "SELECT (SELECT count(*) FROM delivery WHERE state = 'queued'), (SELECT count(*) FROM delivery WHERE state = 'dead'),
             (SELECT min(at) FROM notice JOIN delivery ON notice.sequence = delivery.notice WHERE state = 'queued')";
-        let row: (i64, i64, Option<i64>) = sqlx::query_as(select).fetch_one(&self.pool).await.map_err(step("counting the notices"))?;
-        Ok(OutboxCounts { queued: row.0.unsigned_abs(), dead: row.1.unsigned_abs(), oldest: row.2.map(second) })
+        let row: (i64, i64, Option<i64>) = sqlx::query_as(select)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(step("counting the notices"))?;
+        Ok(OutboxCounts {
+            queued: row.0.unsigned_abs(),
+            dead: row.1.unsigned_abs(),
+            oldest: row.2.map(second),
+        })
     }
 
-    /// Forgets notices that were delivered, or had nowhere to go, before this time. What was given up stays.
+    /// Forgets notices that were delivered, or had nowhere to go, before this time. What was given
+    /// up stays.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn forget_notices(&self, before: Timestamp) -> Result<(), StoreError> {
         let delete = "DELETE FROM notice WHERE at < ? AND NOT EXISTS
             (SELECT 1 FROM delivery WHERE delivery.notice = notice.sequence AND state <> 'delivered')";
-        self.database.execute(sqlx::query(delete).bind(before.as_second()), "forgetting notices").await.map(drop)
+        self.database
+            .execute(
+                sqlx::query(delete).bind(before.as_second()),
+                "forgetting notices",
+            )
+            .await
+            .map(drop)
     }
 
     /// What the maker of a key calls it; nothing for whoever acts without one.
@@ -178,12 +244,16 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn label_of(&self, actor: &str) -> Result<Option<String>, StoreError> {
-        let Some(id) = actor.strip_prefix("key:") else { return Ok(None) };
+        let Some(id) = actor.strip_prefix("key:") else {
+            return Ok(None);
+        };
         let label: Option<(String,)> = sqlx::query_as("SELECT label FROM api_key WHERE id = ?")
             .bind(id)
             .fetch_optional(&self.pool)
             .await
             .map_err(step("looking up a key"))?;
-        Ok(label.map(|(label,)| label).filter(|label| !label.is_empty()))
+        Ok(label
+            .map(|(label,)| label)
+            .filter(|label| !label.is_empty()))
     }
 }

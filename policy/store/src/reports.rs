@@ -85,10 +85,17 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, with their words.
-    pub const ALL: [(Self, &'static str); 3] = [(Self::Unblocked, "unblocked"), (Self::Kept, "kept"), (Self::Duplicate, "duplicate")];
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Unblocked, "unblocked"),
+        (Self::Kept, "kept"),
+        (Self::Duplicate, "duplicate"),
+    ];
 
     fn of(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, word)| *word == text).map(|(outcome, _)| *outcome)
+        Self::ALL
+            .iter()
+            .find(|(_, word)| *word == text)
+            .map(|(outcome, _)| *outcome)
     }
 }
 
@@ -110,8 +117,13 @@ struct Row {
 
 impl Row {
     fn report(self, now: Timestamp) -> Report {
-        let word = self.outcome.as_deref().and_then(|text| Outcome::ALL.iter().find(|(_, word)| *word == text));
-        let is_over = self.override_until.is_some_and(|until| until <= now.as_second());
+        let word = self
+            .outcome
+            .as_deref()
+            .and_then(|text| Outcome::ALL.iter().find(|(_, word)| *word == text));
+        let is_over = self
+            .override_until
+            .is_some_and(|until| until <= now.as_second());
         let state = match word {
             None => "open",
             Some((Outcome::Unblocked, _)) if is_over => "review",
@@ -147,15 +159,24 @@ impl Store {
         due: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
         let mut transaction = self.begin().await?;
-        let count = sqlx::query_as("SELECT count(*) FROM report WHERE outcome IS NULL").fetch_one(&mut *transaction).await;
+        let count = sqlx::query_as("SELECT count(*) FROM report WHERE outcome IS NULL")
+            .fetch_one(&mut *transaction)
+            .await;
         let (open,): (i64,) = count.map_err(step("counting reports"))?;
         if open >= i64::from(REPORTS_OPEN_MAX) {
             return Ok(None);
         }
         let insert = "INSERT INTO report (id, name, reason, contact, at, due) VALUES (?, ?, ?, ?, ?, ?) RETURNING *";
-        let insert = sqlx::query_as(insert).bind(crate::keys::random_hex(8)?).bind(name.to_string()).bind(reason).bind(contact);
+        let insert = sqlx::query_as(insert)
+            .bind(crate::keys::random_hex(8)?)
+            .bind(name.to_string())
+            .bind(reason)
+            .bind(contact);
         let insert = insert.bind(at.as_second()).bind(due.as_second());
-        let row: Row = insert.fetch_one(&mut *transaction).await.map_err(step("storing a report"))?;
+        let row: Row = insert
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(step("storing a report"))?;
         transaction.commit().await?;
         Ok(Some(row.report(at)))
     }
@@ -164,23 +185,42 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn reports(&self, state: Option<&str>, before: Option<i64>, limit: u32, now: Timestamp) -> Result<ReportPage, StoreError> {
+    pub async fn reports(
+        &self,
+        state: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<ReportPage, StoreError> {
         let of_state = match state {
             None => "TRUE",
             Some("open") => "outcome IS NULL",
             Some("review") => "outcome = 'unblocked' AND override_until <= ?3",
-            Some("unblocked") => "outcome = 'unblocked' AND (override_until IS NULL OR override_until > ?3)",
+            Some("unblocked") => {
+                "outcome = 'unblocked' AND (override_until IS NULL OR override_until > ?3)"
+            }
             Some("kept") => "outcome = 'kept'",
             _ => "outcome = 'duplicate'",
         };
-        let select = format!("SELECT * FROM report WHERE sequence < ?1 AND ?3 > 0 AND {of_state} ORDER BY sequence DESC LIMIT ?2");
+        let select = format!(
+            "SELECT * FROM report WHERE sequence < ?1 AND ?3 > 0 AND {of_state} ORDER BY sequence DESC LIMIT ?2"
+        );
         let select = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(select));
-        let select = select.bind(before.unwrap_or(i64::MAX)).bind(i64::from(limit) + 1).bind(now.as_second());
-        let mut rows = select.fetch_all(&self.pool).await.map_err(step("listing reports"))?;
+        let select = select
+            .bind(before.unwrap_or(i64::MAX))
+            .bind(i64::from(limit) + 1)
+            .bind(now.as_second());
+        let mut rows = select
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("listing reports"))?;
         let has_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| has_more).map(|row| row.sequence);
-        Ok(ReportPage { reports: rows.into_iter().map(|row| row.report(now)).collect(), next })
+        Ok(ReportPage {
+            reports: rows.into_iter().map(|row| row.report(now)).collect(),
+            next,
+        })
     }
 
     /// One report.
@@ -196,7 +236,8 @@ impl Store {
         Ok(row.map(|row| row.report(now)))
     }
 
-    /// Answers a report, also again, and writes that down in one transaction. What is due when an override runs out is `due`.
+    /// Answers a report, also again, and writes that down in one transaction. What is due when an
+    /// override runs out is `due`.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -209,20 +250,47 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Report>, StoreError> {
         let mut transaction = self.begin().await?;
-        let before = sqlx::query_as("SELECT * FROM report WHERE id = ?").bind(id).fetch_optional(&mut *transaction).await;
+        let before = sqlx::query_as("SELECT * FROM report WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *transaction)
+            .await;
         let before: Option<Row> = before.map_err(step("reading a report"))?;
-        let Some(before) = before.map(|row| row.report(now)) else { return Ok(None) };
+        let Some(before) = before.map(|row| row.report(now)) else {
+            return Ok(None);
+        };
         let update =
             "UPDATE report SET outcome = ?2, note = ?3, closed_at = ?4, closed_by = ?5, override_until = ?6, due = coalesce(?7, due)
             WHERE id = ?1 RETURNING *";
-        let update = sqlx::query_as(update).bind(id).bind(&closing.outcome).bind(&closing.note).bind(now.as_second()).bind(&by.actor);
-        let update = update.bind(closing.override_until.map(Timestamp::as_second)).bind(due.map(Timestamp::as_second));
-        let after: Row = update.fetch_one(&mut *transaction).await.map_err(step("answering a report"))?;
+        let update = sqlx::query_as(update)
+            .bind(id)
+            .bind(&closing.outcome)
+            .bind(&closing.note)
+            .bind(now.as_second())
+            .bind(&by.actor);
+        let update = update
+            .bind(closing.override_until.map(Timestamp::as_second))
+            .bind(due.map(Timestamp::as_second));
+        let after: Row = update
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(step("answering a report"))?;
         let after = after.report(now);
         // Who sent it, and what he wrote, is not the audit's: it is never forgotten there.
         let told = |report: &Report| json!({ "name": report.name, "state": report.state, "override_until": report.override_until });
-        let (subject, was, is) = (format!("report:{id}"), told(&before), told(&after));
-        append(&mut transaction, by, &Deed { action: "answer", subject: &subject, before: Some(&was), after: Some(&is) }).await?;
+        let subject = format!("report:{id}");
+        let was = told(&before);
+        let is = told(&after);
+        append(
+            &mut transaction,
+            by,
+            &Deed {
+                action: "answer",
+                subject: &subject,
+                before: Some(&was),
+                after: Some(&is),
+            },
+        )
+        .await?;
         transaction.commit().await?;
         Ok(Some(after))
     }
@@ -232,19 +300,31 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn forget_reporters(&self, before: Timestamp) -> Result<(), StoreError> {
-        let update = sqlx::query("UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?").bind(before.as_second());
-        self.database.execute(update, "forgetting who reported").await.map(drop)
+        let update = sqlx::query(
+            "UPDATE report SET contact = NULL WHERE contact IS NOT NULL AND closed_at < ?",
+        )
+        .bind(before.as_second());
+        self.database
+            .execute(update, "forgetting who reported")
+            .await
+            .map(drop)
     }
 
-    /// Names that are never blocked because somebody reported them, each with the times from when and until when.
+    /// Names that are never blocked because somebody reported them, each with the times from when
+    /// and until when.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn overrides(&self) -> Result<Vec<(Name, (Timestamp, Timestamp))>, StoreError> {
         let select = "SELECT name, min(closed_at), max(override_until) FROM report
             WHERE override_until IS NOT NULL AND closed_at IS NOT NULL GROUP BY name";
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(select).fetch_all(&self.pool).await.map_err(step("reading the overrides"))?;
-        let lifted = |(name, from, until): (String, i64, i64)| Some((Name::parse(&name).ok()?, (second(from), second(until))));
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(select)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("reading the overrides"))?;
+        let lifted = |(name, from, until): (String, i64, i64)| {
+            Some((Name::parse(&name).ok()?, (second(from), second(until))))
+        };
         Ok(rows.into_iter().filter_map(lifted).collect())
     }
 
@@ -252,16 +332,36 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn report_ages(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> Result<Vec<ReportAge>, StoreError> {
-        let select = sqlx::query("SELECT at, due, outcome, closed_at FROM report WHERE at >= ? AND at < ?");
-        let rows = select.bind(from.as_second()).bind(to.as_second()).fetch_all(&self.pool).await.map_err(step("reading the reports"))?;
+    pub async fn report_ages(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<ReportAge>, StoreError> {
+        let select =
+            sqlx::query("SELECT at, due, outcome, closed_at FROM report WHERE at >= ? AND at < ?");
+        let rows = select
+            .bind(from.as_second())
+            .bind(to.as_second())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("reading the reports"))?;
         let age = |row: &SqliteRow| -> Result<ReportAge, sqlx::Error> {
             use sqlx::Row as _;
-            let (at, due): (i64, i64) = (row.try_get("at")?, row.try_get("due")?);
-            let (outcome, closed): (Option<String>, Option<i64>) = (row.try_get("outcome")?, row.try_get("closed_at")?);
+            let at: i64 = row.try_get("at")?;
+            let due: i64 = row.try_get("due")?;
+            let outcome: Option<String> = row.try_get("outcome")?;
+            let closed: Option<i64> = row.try_get("closed_at")?;
             let end = closed.unwrap_or(now.as_second());
-            Ok(ReportAge { age_s: (end - at).max(0), outcome: outcome.as_deref().and_then(Outcome::of), is_late: end > due })
+            Ok(ReportAge {
+                age_s: (end - at).max(0),
+                outcome: outcome.as_deref().and_then(Outcome::of),
+                is_late: end > due,
+            })
         };
-        rows.iter().map(age).collect::<Result<_, _>>().map_err(step("reading the reports"))
+        rows.iter()
+            .map(age)
+            .collect::<Result<_, _>>()
+            .map_err(step("reading the reports"))
     }
 }

@@ -1,4 +1,5 @@
-//! What children ask for, and what they were answered. Kept for a month, never in the audit: what somebody wanted to see is nobody's record.
+//! What children ask for, and what they were answered. Kept for a month, never in the audit: what
+//! somebody wanted to see is nobody's record.
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{
@@ -109,14 +110,22 @@ struct Row {
 impl Row {
     fn request(self) -> Result<Request, StoreError> {
         type Fault = Box<dyn std::error::Error + Send + Sync>;
-        let unreadable = |source: Fault| StoreError::Document { household: self.household.clone(), source };
+        let unreadable = |source: Fault| StoreError::Document {
+            household: self.household.clone(),
+            source,
+        };
         let at = second(self.at);
         Ok(Request {
-            device: self.device.parse().map_err(|error: policy::household::IdError| unreadable(error.into()))?,
-            state: serde_json::from_value(self.state.clone().into()).map_err(|error| unreadable(error.into()))?,
+            device: self
+                .device
+                .parse()
+                .map_err(|error: policy::household::IdError| unreadable(error.into()))?,
+            state: serde_json::from_value(self.state.clone().into())
+                .map_err(|error| unreadable(error.into()))?,
             at,
             expires_at: at + KEPT,
-            asked: serde_json::from_str(&self.document).map_err(|error| unreadable(error.into()))?,
+            asked: serde_json::from_str(&self.document)
+                .map_err(|error| unreadable(error.into()))?,
             id: self.id,
         })
     }
@@ -145,54 +154,104 @@ pub(crate) async fn answer<E>(
     answer: &Answer,
 ) -> Result<Request, ChangeError<E>> {
     let select =
-        sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'").bind(id).bind(household.as_str());
-    let row: Option<Row> = select.fetch_optional(&mut *connection).await.map_err(step("reading a request"))?;
-    let mut request = row.map(Row::request).transpose()?.ok_or(ChangeError::Settled)?;
+        sqlx::query_as("SELECT * FROM request WHERE id = ? AND household = ? AND state = 'open'")
+            .bind(id)
+            .bind(household.as_str());
+    let row: Option<Row> = select
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(step("reading a request"))?;
+    let mut request = row
+        .map(Row::request)
+        .transpose()?
+        .ok_or(ChangeError::Settled)?;
     (request.state, request.asked.answer) = (state, Some(answer.clone()));
     let document = serde_json::to_string(&request.asked).expect("a request is plain data");
-    let update = sqlx::query("UPDATE request SET state = ?, document = ? WHERE id = ?").bind(state.as_str()).bind(document).bind(id);
-    update.execute(connection).await.map_err(step("answering a request"))?;
+    let update = sqlx::query("UPDATE request SET state = ?, document = ? WHERE id = ?")
+        .bind(state.as_str())
+        .bind(document)
+        .bind(id);
+    update
+        .execute(connection)
+        .await
+        .map_err(step("answering a request"))?;
     Ok(request)
 }
 
-/// Forgets what was asked by devices that a household lost, or in a household that is gone, inside the transaction that takes them away:
-/// what comes again under the same identifier is another's.
-pub(crate) async fn forget_lost(connection: &mut SqliteConnection, household: &Id, after: Option<&Household>) -> Result<(), StoreError> {
-    let select = sqlx::query_as("SELECT DISTINCT device FROM request WHERE household = ?").bind(household.as_str());
-    let devices: Vec<(String,)> = select.fetch_all(&mut *connection).await.map_err(step("listing requests"))?;
+/// Forgets what was asked by devices that a household lost, or in a household that is gone, inside
+/// the transaction that takes them away: what comes again under the same identifier is another's.
+pub(crate) async fn forget_lost(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    after: Option<&Household>,
+) -> Result<(), StoreError> {
+    let select = sqlx::query_as("SELECT DISTINCT device FROM request WHERE household = ?")
+        .bind(household.as_str());
+    let devices: Vec<(String,)> = select
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(step("listing requests"))?;
     for (device,) in devices {
         if !after.is_some_and(|after| after.devices.contains_key(device.as_str())) {
-            let delete = sqlx::query("DELETE FROM request WHERE household = ? AND device = ?").bind(household.as_str()).bind(device);
-            delete.execute(&mut *connection).await.map_err(step("forgetting requests"))?;
+            let delete = sqlx::query("DELETE FROM request WHERE household = ? AND device = ?")
+                .bind(household.as_str())
+                .bind(device);
+            delete
+                .execute(&mut *connection)
+                .await
+                .map_err(step("forgetting requests"))?;
         }
     }
     Ok(())
 }
 
 impl Store {
-    /// Takes a request, unless there are too many, or the device waits for an answer to one that covers the name: that one is returned
-    /// then. Says whether it is new.
+    /// Takes a request, unless there are too many, or the device waits for an answer to one that
+    /// covers the name: that one is returned then. Says whether it is new.
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn add_request(&self, household: &Id, device: &Id, asked: Asked, now: Timestamp) -> Result<(Request, bool), RequestError> {
+    pub async fn add_request(
+        &self,
+        household: &Id,
+        device: &Id,
+        asked: Asked,
+        now: Timestamp,
+    ) -> Result<(Request, bool), RequestError> {
         let mut transaction = self.begin().await?;
         let forget = sqlx::query("DELETE FROM request WHERE at < ?").bind((now - KEPT).as_second());
-        forget.execute(&mut *transaction).await.map_err(step("forgetting requests"))?;
+        forget
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("forgetting requests"))?;
         // Inside the transaction: of two that come at once the second one finds the first.
-        let open = sqlx::query_as("SELECT * FROM request WHERE household = ? AND device = ? AND state = 'open' ORDER BY sequence");
+        let open = sqlx::query_as(
+            "SELECT * FROM request WHERE household = ? AND device = ? AND state = 'open' ORDER BY sequence",
+        );
         let open = open.bind(household.as_str()).bind(device.as_str());
-        let open: Vec<Row> = open.fetch_all(&mut *transaction).await.map_err(step("listing requests"))?;
+        let open: Vec<Row> = open
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(step("listing requests"))?;
         // An answer opens the name and all below it.
         let covers = |open: &Request| asked.name.borrow().is_within(open.asked.name.borrow());
-        if let Some(open) = open.into_iter().filter_map(|row| row.request().ok()).find(covers) {
+        if let Some(open) = open
+            .into_iter()
+            .filter_map(|row| row.request().ok())
+            .find(covers)
+        {
             return Ok((open, false));
         }
-        let count =
-            "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
+        let count = "SELECT count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE device = ? AND at > ?) FROM request WHERE household = ?";
         let day_ago = (now - SignedDuration::from_hours(24)).as_second();
-        let count = sqlx::query_as(count).bind(device.as_str()).bind(day_ago).bind(household.as_str());
-        let (open, today): (i64, i64) = count.fetch_one(&mut *transaction).await.map_err(step("counting requests"))?;
+        let count = sqlx::query_as(count)
+            .bind(device.as_str())
+            .bind(day_ago)
+            .bind(household.as_str());
+        let (open, today): (i64, i64) = count
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(step("counting requests"))?;
         if open >= i64::from(REQUESTS_OPEN_MAX) {
             return Err(RequestError::TooManyOpen);
         }
@@ -201,12 +260,28 @@ impl Store {
         }
         let at = second(now.as_second());
         let id = crate::keys::random_hex(8)?;
-        let request = Request { id, device: device.clone(), state: RequestState::Open, at, expires_at: at + KEPT, asked };
+        let request = Request {
+            id,
+            device: device.clone(),
+            state: RequestState::Open,
+            at,
+            expires_at: at + KEPT,
+            asked,
+        };
         let document = serde_json::to_string(&request.asked).expect("a request is plain data");
-        let insert = sqlx::query("INSERT INTO request (id, household, device, state, at, document) VALUES (?, ?, ?, ?, ?, ?)");
-        let insert = insert.bind(&request.id).bind(household.as_str()).bind(device.as_str()).bind(request.state.as_str());
+        let insert = sqlx::query(
+            "INSERT INTO request (id, household, device, state, at, document) VALUES (?, ?, ?, ?, ?, ?)",
+        );
+        let insert = insert
+            .bind(&request.id)
+            .bind(household.as_str())
+            .bind(device.as_str())
+            .bind(request.state.as_str());
         let insert = insert.bind(at.as_second()).bind(document);
-        insert.execute(&mut *transaction).await.map_err(step("storing a request"))?;
+        insert
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("storing a request"))?;
         transaction.commit().await?;
         Ok((request, true))
     }
@@ -215,11 +290,21 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn requests(&self, household: &Id, device: Option<&Id>, now: Timestamp) -> Result<Vec<Request>, StoreError> {
-        let select =
-            "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
-        let select = sqlx::query_as(select).bind(household.as_str()).bind((now - KEPT).as_second()).bind(device.map(Id::as_str));
-        let rows: Vec<Row> = select.fetch_all(&self.pool).await.map_err(step("listing requests"))?;
+    pub async fn requests(
+        &self,
+        household: &Id,
+        device: Option<&Id>,
+        now: Timestamp,
+    ) -> Result<Vec<Request>, StoreError> {
+        let select = "SELECT * FROM request WHERE household = ?1 AND at >= ?2 AND (?3 IS NULL OR device = ?3) ORDER BY sequence DESC LIMIT 1000";
+        let select = sqlx::query_as(select)
+            .bind(household.as_str())
+            .bind((now - KEPT).as_second())
+            .bind(device.map(Id::as_str));
+        let rows: Vec<Row> = select
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("listing requests"))?;
         rows.into_iter().map(Row::request).collect()
     }
 
@@ -227,10 +312,22 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn request(&self, household: &Id, id: &str, now: Timestamp) -> Result<Option<Request>, StoreError> {
-        let select = sqlx::query_as("SELECT * FROM request WHERE household = ? AND id = ? AND at >= ?");
-        let select = select.bind(household.as_str()).bind(id).bind((now - KEPT).as_second());
-        let row: Option<Row> = select.fetch_optional(&self.pool).await.map_err(step("reading a request"))?;
+    pub async fn request(
+        &self,
+        household: &Id,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Request>, StoreError> {
+        let select =
+            sqlx::query_as("SELECT * FROM request WHERE household = ? AND id = ? AND at >= ?");
+        let select = select
+            .bind(household.as_str())
+            .bind(id)
+            .bind((now - KEPT).as_second());
+        let row: Option<Row> = select
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(step("reading a request"))?;
         row.map(Row::request).transpose()
     }
 
@@ -238,7 +335,12 @@ impl Store {
     ///
     /// # Errors
     /// See [`ChangeError`]; one that was answered before is settled.
-    pub async fn deny_request<E>(&self, household: &Id, id: &str, with: &Answer) -> Result<Request, ChangeError<E>> {
+    pub async fn deny_request<E>(
+        &self,
+        household: &Id,
+        id: &str,
+        with: &Answer,
+    ) -> Result<Request, ChangeError<E>> {
         let mut transaction = self.begin().await?;
         let request = answer(&mut transaction, household, id, RequestState::Denied, with).await?;
         transaction.commit().await?;

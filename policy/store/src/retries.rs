@@ -1,11 +1,12 @@
-//! Writes that may come twice: what each was answered, so that its repetition is answered the same and does nothing.
+//! Writes that may come twice: what each was answered, so that its repetition is answered the same
+//! and does nothing.
 //!
 //! ```text
 //! begin -> do it -> keep the answer, or forget that it was tried
 //! ```
 //!
-//! The beginning is on disk before anything is done. So a write whose process died in the middle is known as one of which nobody knows
-//! how far it came.
+//! The beginning is on disk before anything is done. So a write whose process died in the middle is
+//! known as one of which nobody knows how far it came.
 
 use std::{
     collections::HashSet,
@@ -23,12 +24,15 @@ use crate::{
 
 /// How long a repetition is recognised.
 const KEPT_S: i64 = 24 * 60 * 60;
-/// Answers of one principal: far more than a client can have unanswered, and octets of all of them. The oldest go first.
+/// Answers of one principal: far more than a client can have unanswered, and octets of all of them.
+/// The oldest go first.
 const ANSWERS_MAX: i64 = 10_000;
 const OCTETS_MAX: i64 = 16 << 20;
-/// A principal's bounds are looked after once in so many beginnings, because counting takes longer than beginning.
+/// A principal's bounds are looked after once in so many beginnings, because counting takes longer
+/// than beginning.
 const COUNT_EVERY: i64 = 64;
-/// Attempts that are held in memory because the file would not forget them: a full disk lasts long, and clients try again.
+/// Attempts that are held in memory because the file would not forget them: a full disk lasts long,
+/// and clients try again.
 const UNFORGOTTEN_MAX: usize = 10_000;
 /// Old rows that one beginning takes along.
 const EXPIRED_AT_A_TIME: i64 = 64;
@@ -44,11 +48,23 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// What `principal` calls `key`: parts that say what is written to, and parts that say what. One that `is_repeatable` has the same
-    /// effect when it is done again.
+    /// What `principal` calls `key`: parts that say what is written to, and parts that say what.
+    /// One that `is_repeatable` has the same effect when it is done again.
     #[must_use]
-    pub fn new(principal: String, key: String, target: &[&[u8]], request: &[&[u8]], is_repeatable: bool) -> Self {
-        Self { principal, key, target: digest(target), request: digest(request), is_repeatable }
+    pub fn new(
+        principal: String,
+        key: String,
+        target: &[&[u8]],
+        request: &[&[u8]],
+        is_repeatable: bool,
+    ) -> Self {
+        Self {
+            principal,
+            key,
+            target: digest(target),
+            request: digest(request),
+            is_repeatable,
+        }
     }
 
     fn name(&self) -> (String, String) {
@@ -104,10 +120,17 @@ impl Store {
         let mut transaction = self.begin().await?;
         forget_old(&mut transaction, attempt, now - KEPT_S).await?;
         let known = "SELECT target, request, maker, status, headers, body, secret_of FROM idempotency WHERE principal = ? AND key = ?";
-        let known = sqlx::query(known).bind(&attempt.principal).bind(&attempt.key);
-        let known = known.fetch_optional(&mut *transaction).await.map_err(step("looking up an answer"))?;
+        let known = sqlx::query(known)
+            .bind(&attempt.principal)
+            .bind(&attempt.key);
+        let known = known
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(step("looking up an answer"))?;
         if let Some(row) = known {
-            let begun = self.known(attempt, &row).map_err(step("reading an answer"))?;
+            let begun = self
+                .known(attempt, &row)
+                .map_err(step("reading an answer"))?;
             let is_forgotten = self.unforgotten().contains(&attempt.name());
             if !is_forgotten && (begun != Begun::Lost || !attempt.is_repeatable) {
                 return Ok(begun);
@@ -115,9 +138,16 @@ impl Store {
         }
         let insert = "INSERT INTO idempotency (principal, key, target, request, maker, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
             ON CONFLICT (principal, key) DO UPDATE SET target = ?3, request = ?4, maker = ?5, at = ?6";
-        let insert = sqlx::query(insert).bind(&attempt.principal).bind(&attempt.key).bind(&attempt.target).bind(&attempt.request);
+        let insert = sqlx::query(insert)
+            .bind(&attempt.principal)
+            .bind(&attempt.key)
+            .bind(&attempt.target)
+            .bind(&attempt.request);
         let insert = insert.bind(&*self.maker).bind(now);
-        let inserted = insert.execute(&mut *transaction).await.map_err(step("beginning a write"))?;
+        let inserted = insert
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("beginning a write"))?;
         if inserted.last_insert_rowid() % COUNT_EVERY == 0 {
             bound(&mut transaction, &attempt.principal).await?;
         }
@@ -126,13 +156,23 @@ impl Store {
         Ok(Begun::Fresh)
     }
 
-    fn known(&self, attempt: &Attempt, row: &sqlx::sqlite::SqliteRow) -> Result<Begun, sqlx::Error> {
-        if row.try_get::<Vec<u8>, _>("target")? != attempt.target || row.try_get::<Vec<u8>, _>("request")? != attempt.request {
+    fn known(
+        &self,
+        attempt: &Attempt,
+        row: &sqlx::sqlite::SqliteRow,
+    ) -> Result<Begun, sqlx::Error> {
+        if row.try_get::<Vec<u8>, _>("target")? != attempt.target
+            || row.try_get::<Vec<u8>, _>("request")? != attempt.request
+        {
             return Ok(Begun::Other);
         }
         let Some(status) = row.try_get::<Option<i64>, _>("status")? else {
             let is_ours = row.try_get::<String, _>("maker")? == *self.maker;
-            return Ok(if is_ours { Begun::UnderWay } else { Begun::Lost });
+            return Ok(if is_ours {
+                Begun::UnderWay
+            } else {
+                Begun::Lost
+            });
         };
         if let Some(key) = row.try_get::<Option<String>, _>("secret_of")? {
             return Ok(Begun::Secret(key));
@@ -140,7 +180,8 @@ impl Store {
         let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
         Ok(Begun::Done(Kept {
             status: u16::try_from(status).map_err(|error| decode(error.into()))?,
-            headers: serde_json::from_str(&row.try_get::<String, _>("headers")?).map_err(|error| decode(error.into()))?,
+            headers: serde_json::from_str(&row.try_get::<String, _>("headers")?)
+                .map_err(|error| decode(error.into()))?,
             body: row.try_get("body")?,
         }))
     }
@@ -152,19 +193,38 @@ impl Store {
     pub async fn keep_answer(&self, attempt: &Attempt, kept: &Kept) -> Result<(), StoreError> {
         let headers = serde_json::to_string(&kept.headers).expect("pairs of text are plain data");
         let update = "UPDATE idempotency SET status = ?3, headers = ?4, body = ?5 WHERE principal = ?1 AND key = ?2";
-        let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(kept.status));
+        let update = sqlx::query(update)
+            .bind(&attempt.principal)
+            .bind(&attempt.key)
+            .bind(i64::from(kept.status));
         let update = update.bind(headers).bind(&kept.body);
-        self.database.execute(update, "keeping an answer").await.map(drop)
+        self.database
+            .execute(update, "keeping an answer")
+            .await
+            .map(drop)
     }
 
     /// Keeps that a write was answered with the secret of a key, and not the secret.
     ///
     /// # Errors
     /// See [`StoreError`]; it then stays under way.
-    pub async fn keep_secret(&self, attempt: &Attempt, status: u16, key: &str) -> Result<(), StoreError> {
-        let update = "UPDATE idempotency SET status = ?3, secret_of = ?4 WHERE principal = ?1 AND key = ?2";
-        let update = sqlx::query(update).bind(&attempt.principal).bind(&attempt.key).bind(i64::from(status)).bind(key);
-        self.database.execute(update, "keeping an answer").await.map(drop)
+    pub async fn keep_secret(
+        &self,
+        attempt: &Attempt,
+        status: u16,
+        key: &str,
+    ) -> Result<(), StoreError> {
+        let update =
+            "UPDATE idempotency SET status = ?3, secret_of = ?4 WHERE principal = ?1 AND key = ?2";
+        let update = sqlx::query(update)
+            .bind(&attempt.principal)
+            .bind(&attempt.key)
+            .bind(i64::from(status))
+            .bind(key);
+        self.database
+            .execute(update, "keeping an answer")
+            .await
+            .map(drop)
     }
 
     /// Forgets that a write was tried: it may be tried again.
@@ -172,10 +232,17 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), StoreError> {
-        let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?").bind(&attempt.principal).bind(&attempt.key);
-        let forgotten = self.database.execute(delete, "forgetting a write").await.map(drop);
+        let delete = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ?")
+            .bind(&attempt.principal)
+            .bind(&attempt.key);
+        let forgotten = self
+            .database
+            .execute(delete, "forgetting a write")
+            .await
+            .map(drop);
         if forgotten.is_err() {
-            // Nothing was done, so the next one with this name begins anew, also where the disk was full for this line.
+            // Nothing was done, so the next one with this name begins anew, also where the disk was
+            // full for this line.
             let mut unforgotten = self.unforgotten();
             if unforgotten.len() < UNFORGOTTEN_MAX {
                 unforgotten.insert(attempt.name());
@@ -185,18 +252,30 @@ impl Store {
     }
 
     fn unforgotten(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
-        self.unforgotten.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unforgotten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes away what is older than `before`: of this name, and some others in passing.
-async fn forget_old(connection: &mut SqliteConnection, attempt: &Attempt, before: i64) -> Result<(), StoreError> {
+async fn forget_old(
+    connection: &mut SqliteConnection,
+    attempt: &Attempt,
+    before: i64,
+) -> Result<(), StoreError> {
     let own = sqlx::query("DELETE FROM idempotency WHERE principal = ? AND key = ? AND at < ?");
     let own = own.bind(&attempt.principal).bind(&attempt.key).bind(before);
-    own.execute(&mut *connection).await.map_err(step("forgetting old answers"))?;
+    own.execute(&mut *connection)
+        .await
+        .map_err(step("forgetting old answers"))?;
     let others = "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE at < ? ORDER BY at LIMIT ?)";
     let others = sqlx::query(others).bind(before).bind(EXPIRED_AT_A_TIME);
-    others.execute(connection).await.map(drop).map_err(step("forgetting old answers"))
+    others
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("forgetting old answers"))
 }
 
 /// Takes away a principal's oldest answers where it has more than it may have.
@@ -206,6 +285,13 @@ async fn bound(connection: &mut SqliteConnection, principal: &str) -> Result<(),
             SELECT rowid, status, row_number() OVER newest AS place, sum(coalesce(length(body), 0)) OVER newest AS octets
             FROM idempotency WHERE principal = ?1 WINDOW newest AS (ORDER BY at DESC, rowid DESC)
         ) WHERE status IS NOT NULL AND (place > ?2 OR octets > ?3))";
-    let excess = sqlx::query(excess).bind(principal).bind(ANSWERS_MAX).bind(OCTETS_MAX);
-    excess.execute(connection).await.map(drop).map_err(step("forgetting old answers"))
+    let excess = sqlx::query(excess)
+        .bind(principal)
+        .bind(ANSWERS_MAX)
+        .bind(OCTETS_MAX);
+    excess
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(step("forgetting old answers"))
 }

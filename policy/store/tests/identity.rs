@@ -1,4 +1,5 @@
-//! What the store promises of itself: a node that had one is never given an empty one, and the audit is what was written.
+//! What the store promises of itself: a node that had one is never given an empty one, and the
+//! audit is what was written.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -30,8 +31,20 @@ impl Node {
         format!("sqlite:{}", self.file().display())
     }
 
-    async fn try_start(&self, is_new: bool, evidence: &[&Path]) -> Result<(Store, Vec<String>), StoreError> {
-        Store::serve(&Home { url: &self.url(), lists: &self.path("data/lists") }, is_new, evidence).await
+    async fn try_start(
+        &self,
+        is_new: bool,
+        evidence: &[&Path],
+    ) -> Result<(Store, Vec<String>), StoreError> {
+        Store::serve(
+            &Home {
+                url: &self.url(),
+                lists: &self.path("data/lists"),
+            },
+            is_new,
+            evidence,
+        )
+        .await
     }
 
     async fn start(&self) -> Store {
@@ -52,33 +65,68 @@ impl Node {
     }
 
     async fn command(&self) -> Result<Store, StoreError> {
-        Store::open_existing(&Home { url: &self.url(), lists: &self.path("data/lists") }).await
+        Store::open_existing(&Home {
+            url: &self.url(),
+            lists: &self.path("data/lists"),
+        })
+        .await
     }
 
     /// Does something to the database around the store.
     async fn around(&self, statements: &str) {
         let mut raw = SqliteConnection::connect(&self.url()).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut raw).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut raw)
+            .await
+            .unwrap();
         raw.close().await.unwrap();
     }
 
-    /// Changes a row and computes the chain anew from there on: what this crate does with a table whose triggers are gone.
+    /// Changes a row and computes the chain anew from there on: what this crate does with a table
+    /// whose triggers are gone.
     async fn forge(&self, sequence: u64) {
         let mut raw = SqliteConnection::connect(&self.url()).await.unwrap();
         let triggers = "DROP TRIGGER IF EXISTS audit_is_never_changed; DROP TRIGGER IF EXISTS audit_is_never_deleted;
             DROP TRIGGER IF EXISTS audit_only_grows";
         sqlx::raw_sql(triggers).execute(&mut raw).await.unwrap();
         let rows: Vec<(i64, String, String, String)> =
-            sqlx::query_as("SELECT sequence, actor, action, subject FROM audit ORDER BY sequence").fetch_all(&mut raw).await.unwrap();
+            sqlx::query_as("SELECT sequence, actor, action, subject FROM audit ORDER BY sequence")
+                .fetch_all(&mut raw)
+                .await
+                .unwrap();
         let from = sequence.cast_signed();
-        sqlx::query("DELETE FROM audit WHERE sequence >= ?").bind(from).execute(&mut raw).await.unwrap();
+        sqlx::query("DELETE FROM audit WHERE sequence >= ?")
+            .bind(from)
+            .execute(&mut raw)
+            .await
+            .unwrap();
         raw.close().await.unwrap();
         // Without its key the forger has only the open form of the store, which signs nothing.
         let store = Store::open(&self.url()).await.unwrap();
-        for (number, actor, action, subject) in rows.into_iter().filter(|(number, ..)| *number >= from) {
-            let actor = if number == from { "key:forged".to_owned() } else { actor };
-            let deed = Deed { action: &action, subject: &subject, before: None, after: None };
-            store.append_audit(&Author { actor, role: "operator".to_owned() }, deed).await.unwrap();
+        for (number, actor, action, subject) in
+            rows.into_iter().filter(|(number, ..)| *number >= from)
+        {
+            let actor = if number == from {
+                "key:forged".to_owned()
+            } else {
+                actor
+            };
+            let deed = Deed {
+                action: &action,
+                subject: &subject,
+                before: None,
+                after: None,
+            };
+            store
+                .append_audit(
+                    &Author {
+                        actor,
+                        role: "operator".to_owned(),
+                    },
+                    deed,
+                )
+                .await
+                .unwrap();
         }
         store.close().await;
     }
@@ -87,14 +135,33 @@ impl Node {
 async fn append(store: &Store, rows: u64) {
     for number in 0..rows {
         let after = json!({ "number": number });
-        let deed = Deed { action: "change", subject: "lists", before: None, after: Some(&after) };
-        store.append_audit(&Author { actor: "key:a".to_owned(), role: "operator".to_owned() }, deed).await.unwrap();
+        let deed = Deed {
+            action: "change",
+            subject: "lists",
+            before: None,
+            after: Some(&after),
+        };
+        store
+            .append_audit(
+                &Author {
+                    actor: "key:a".to_owned(),
+                    role: "operator".to_owned(),
+                },
+                deed,
+            )
+            .await
+            .unwrap();
     }
 }
 
 /// The first row that does not fit, and why.
 async fn fault(store: &Store) -> Option<(u64, String)> {
-    store.verify_audit().await.unwrap().fault.map(|fault| (fault.sequence, fault.detail))
+    store
+        .verify_audit()
+        .await
+        .unwrap()
+        .fault
+        .map(|fault| (fault.sequence, fault.detail))
 }
 
 const DELETABLE: &str = "DROP TRIGGER audit_is_never_deleted;";
@@ -102,12 +169,18 @@ const DELETABLE: &str = "DROP TRIGGER audit_is_never_deleted;";
 #[tokio::test]
 async fn a_first_start_makes_a_store_and_the_next_one_finds_it() {
     let node = Node::new();
-    let (store, findings) = node.try_start(false, &[&node.path("history.db")]).await.unwrap();
+    let (store, findings) = node
+        .try_start(false, &[&node.path("history.db")])
+        .await
+        .unwrap();
     assert!(findings.is_empty());
     append(&store, 3).await;
     store.close().await;
     let (store, findings) = node.try_start(false, &[&node.file()]).await.unwrap();
-    assert_eq!((findings, store.verify_audit().await.unwrap().signed), (vec![], Some(3)));
+    assert_eq!(
+        (findings, store.verify_audit().await.unwrap().signed),
+        (vec![], Some(3))
+    );
 }
 
 #[tokio::test]
@@ -118,11 +191,24 @@ async fn a_node_that_had_a_store_does_not_start_with_an_empty_one() {
     let empty: Breaks = |node| {
         // A database with a header and no table.
         fs::remove_file(node.file()).unwrap();
-        let made = std::process::Command::new("sqlite3").arg(node.file()).arg("PRAGMA user_version = 1").status();
+        let made = std::process::Command::new("sqlite3")
+            .arg(node.file())
+            .arg("PRAGMA user_version = 1")
+            .status();
         assert!(made.is_ok_and(|status| status.success()));
     };
-    for (what, breaks, is_empty) in [("truncated", truncate, true), ("removed", remove, false), ("without tables", empty, true)] {
-        for only in ["both markers", "the marker beside the store", "the marker of the lists", "the key", "none"] {
+    for (what, breaks, is_empty) in [
+        ("truncated", truncate, true),
+        ("removed", remove, false),
+        ("without tables", empty, true),
+    ] {
+        for only in [
+            "both markers",
+            "the marker beside the store",
+            "the marker of the lists",
+            "the key",
+            "none",
+        ] {
             let node = Node::with_rows(2).await;
             breaks(&node);
             let gone: &[&str] = match only {
@@ -132,18 +218,34 @@ async fn a_node_that_had_a_store_does_not_start_with_an_empty_one() {
                 "the key" => &["store.db.node", "lists/store.node"],
                 _ => &["store.db.node", "lists/store.node", "store.db.audit-key"],
             };
-            gone.iter().for_each(|name| fs::remove_file(node.path("data").join(name)).unwrap());
+            gone.iter()
+                .for_each(|name| fs::remove_file(node.path("data").join(name)).unwrap());
             let octets = fs::read(node.file()).unwrap_or_default();
             let started = node.try_start(false, &[]).await;
             if only == "none" {
-                assert!(started.is_ok(), "{what}: nothing shows that there was a store");
+                assert!(
+                    started.is_ok(),
+                    "{what}: nothing shows that there was a store"
+                );
                 continue;
             }
-            let refused = started.err().unwrap_or_else(|| panic!("{what}, {only}: a first start"));
+            let refused = started
+                .err()
+                .unwrap_or_else(|| panic!("{what}, {only}: a first start"));
             let text = refused.to_string();
-            assert!(matches!(refused, StoreError::Lost { is_empty: found, .. } if found == is_empty), "{what}, {only}: {text}");
-            assert!(text.contains("--new-store") && text.contains("store.db"), "{text}");
-            assert_eq!(fs::read(node.file()).unwrap_or_default(), octets, "{what}: nothing was made");
+            assert!(
+                matches!(refused, StoreError::Lost { is_empty: found, .. } if found == is_empty),
+                "{what}, {only}: {text}"
+            );
+            assert!(
+                text.contains("--new-store") && text.contains("store.db"),
+                "{text}"
+            );
+            assert_eq!(
+                fs::read(node.file()).unwrap_or_default(),
+                octets,
+                "{what}: nothing was made"
+            );
             let (store, _) = node.try_start(true, &[]).await.unwrap();
             assert!(store.has_no_key().await.unwrap());
             store.close().await;
@@ -157,28 +259,46 @@ async fn what_lies_beside_a_missing_store_shows_that_there_was_one() {
     let node = Node::new();
     fs::create_dir_all(node.path("data")).unwrap();
     fs::write(node.path("data/store.db-wal"), "a journal").unwrap();
-    assert!(matches!(node.try_start(false, &[]).await, Err(StoreError::Lost { .. })));
+    assert!(matches!(
+        node.try_start(false, &[]).await,
+        Err(StoreError::Lost { .. })
+    ));
     let node = Node::new();
     fs::write(node.path("history.db"), "counts").unwrap();
-    let refused = node.try_start(false, &[&node.path("history.db")]).await.err().unwrap().to_string();
+    let refused = node
+        .try_start(false, &[&node.path("history.db")])
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(refused.contains("history.db"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_new_store_is_never_begun_over_one_that_is_there() {
     let node = Node::with_rows(2).await;
-    assert!(matches!(node.try_start(true, &[]).await, Err(StoreError::AlreadyThere { .. })));
+    assert!(matches!(
+        node.try_start(true, &[]).await,
+        Err(StoreError::AlreadyThere { .. })
+    ));
     assert_eq!(node.start().await.verify_audit().await.unwrap().rows, 2);
 }
 
 #[tokio::test]
 async fn the_store_of_another_node_is_refused_until_the_marker_is_taken_away() {
-    let (node, other) = (Node::with_rows(1).await, Node::with_rows(4).await);
+    let node = Node::with_rows(1).await;
+    let other = Node::with_rows(4).await;
     fs::copy(other.file(), node.file()).unwrap();
     let refused = node.try_start(false, &[]).await.err().unwrap();
     let text = refused.to_string();
-    assert!(matches!(refused, StoreError::OtherNode { .. }) && text.contains("store.db.node"), "{text}");
-    assert!(matches!(node.command().await, Err(StoreError::OtherNode { .. })));
+    assert!(
+        matches!(refused, StoreError::OtherNode { .. }) && text.contains("store.db.node"),
+        "{text}"
+    );
+    assert!(matches!(
+        node.command().await,
+        Err(StoreError::OtherNode { .. })
+    ));
     // With its own marker and key beside it, the folder of the lists still knows better.
     for name in ["data/store.db.node", "data/store.db.audit-key"] {
         fs::copy(other.path(name), node.path(name)).unwrap();
@@ -196,20 +316,38 @@ async fn a_store_of_an_earlier_version_is_taken_over_with_its_rows() {
     append(&store, 3).await;
     store.close().await;
     fs::create_dir_all(node.path("data/lists")).unwrap();
-    let (store, findings) = node.try_start(false, &[&node.path("data/lists")]).await.unwrap();
+    let (store, findings) = node
+        .try_start(false, &[&node.path("data/lists")])
+        .await
+        .unwrap();
     let report = store.verify_audit().await.unwrap();
-    assert_eq!((findings, report.rows, report.signed, report.fault), (vec![], 3, Some(3), None));
+    assert_eq!(
+        (findings, report.rows, report.signed, report.fault),
+        (vec![], 3, Some(3), None)
+    );
 }
 
 #[tokio::test]
 async fn a_command_makes_no_store_and_names_the_place_where_it_looked() {
     let node = Node::new();
     let refused = node.command().await.err().unwrap();
-    assert!(matches!(refused, StoreError::Missing { is_empty: false, .. }) && refused.to_string().contains("data/store.db"), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            StoreError::Missing {
+                is_empty: false,
+                ..
+            }
+        ) && refused.to_string().contains("data/store.db"),
+        "{refused}"
+    );
     assert!(!node.path("data").exists(), "not even its folder");
     fs::create_dir(node.path("data")).unwrap();
     fs::write(node.file(), "").unwrap();
-    assert!(matches!(node.command().await, Err(StoreError::Missing { is_empty: true, .. })));
+    assert!(matches!(
+        node.command().await,
+        Err(StoreError::Missing { is_empty: true, .. })
+    ));
     assert_eq!(fs::read_dir(node.path("data")).unwrap().count(), 1);
 }
 
@@ -224,7 +362,10 @@ async fn commands_beside_a_daemon_sign_what_they_write() {
     append(&command, 1).await;
     command.close().await;
     let report = daemon.verify_audit().await.unwrap();
-    assert_eq!((report.rows, report.signed, report.fault), (7, Some(7), None));
+    assert_eq!(
+        (report.rows, report.signed, report.fault),
+        (7, Some(7), None)
+    );
     daemon.close().await;
     assert_eq!(node.start_with_findings().await.1, Vec::<String>::new());
 }
@@ -232,22 +373,47 @@ async fn commands_beside_a_daemon_sign_what_they_write() {
 #[tokio::test]
 async fn rows_that_are_cut_off_are_missed_at_once_and_after_a_start() {
     let node = Node::with_rows(8).await;
-    node.around(&format!("{DELETABLE} DELETE FROM audit WHERE sequence > 5")).await;
+    node.around(&format!("{DELETABLE} DELETE FROM audit WHERE sequence > 5"))
+        .await;
     let store = node.command().await.unwrap();
     let (row, detail) = fault(&store).await.unwrap();
-    assert!(row == 6 && detail.contains("row 8 was signed"), "{row}: {detail}");
+    assert!(
+        row == 6 && detail.contains("row 8 was signed"),
+        "{row}: {detail}"
+    );
     store.close().await;
     let (store, findings) = node.start_with_findings().await;
-    assert!(findings.iter().any(|finding| finding.contains("audit_is_never_deleted")), "{findings:?}");
-    assert!(findings.iter().any(|finding| finding.contains("row 8")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.contains("audit_is_never_deleted")),
+        "{findings:?}"
+    );
+    assert!(
+        findings.iter().any(|finding| finding.contains("row 8")),
+        "{findings:?}"
+    );
     // The rows that tell of it do not hide it.
     append(&store, 10).await;
     assert_eq!(fault(&store).await.unwrap().0, 6);
-    let told = store.audit(Some("audit"), Order::Oldest, None, 10).await.unwrap().records;
-    assert_eq!(told.iter().map(|row| row.action.as_str()).collect::<Vec<_>>(), ["head_lost", "triggers_restored"]);
+    let told = store
+        .audit(Some("audit"), Order::Oldest, None, 10)
+        .await
+        .unwrap()
+        .records;
+    assert_eq!(
+        told.iter()
+            .map(|row| row.action.as_str())
+            .collect::<Vec<_>>(),
+        ["head_lost", "triggers_restored"]
+    );
     assert_eq!(told[0].before.as_ref().unwrap()["sequence"], 8);
     store.close().await;
-    assert_eq!(node.start_with_findings().await.1, Vec::<String>::new(), "told once");
+    assert_eq!(
+        node.start_with_findings().await.1,
+        Vec::<String>::new(),
+        "told once"
+    );
 }
 
 #[tokio::test]
@@ -255,12 +421,17 @@ async fn rows_that_are_cut_off_under_a_running_daemon_are_missed() {
     let node = Node::new();
     let store = node.start().await;
     append(&store, 8).await;
-    node.around(&format!("{DELETABLE} DELETE FROM audit WHERE sequence > 5")).await;
+    node.around(&format!("{DELETABLE} DELETE FROM audit WHERE sequence > 5"))
+        .await;
     assert_eq!(fault(&store).await.unwrap().0, 6);
     assert!(!store.take_audit_loss());
     append(&store, 9).await;
     assert!(store.take_audit_loss() && !store.take_audit_loss());
-    assert_eq!(fault(&store).await.unwrap().0, 6, "new rows in their place do not fit");
+    assert_eq!(
+        fault(&store).await.unwrap().0,
+        6,
+        "new rows in their place do not fit"
+    );
     node.around("DELETE FROM audit").await;
     append(&store, 1).await;
     assert!(fault(&store).await.is_some(), "all rows are gone");
@@ -273,11 +444,24 @@ async fn a_row_that_is_changed_is_missed_also_where_the_chain_is_computed_anew()
         node.forge(row).await;
         let store = node.command().await.unwrap();
         let report = store.verify_audit().await.unwrap();
-        assert_eq!((report.rows, report.fault.is_some()), (8, true), "row {row}: {report:?}");
-        assert!(report.fault.unwrap().detail.contains("not the one that was signed"));
+        assert_eq!(
+            (report.rows, report.fault.is_some()),
+            (8, true),
+            "row {row}: {report:?}"
+        );
+        assert!(
+            report
+                .fault
+                .unwrap()
+                .detail
+                .contains("not the one that was signed")
+        );
         store.close().await;
         let (store, findings) = node.start_with_findings().await;
-        assert!(findings.iter().any(|finding| finding.contains("row 8")), "{findings:?}");
+        assert!(
+            findings.iter().any(|finding| finding.contains("row 8")),
+            "{findings:?}"
+        );
         append(&store, 3).await;
         assert!(fault(&store).await.is_some());
     }
@@ -292,10 +476,20 @@ async fn a_head_kept_elsewhere_tells_where_the_rows_differ() {
         append(&store, 3).await;
         heads.push(store.signed_head().unwrap().unwrap());
     }
-    assert_eq!(heads.iter().map(|head| head.sequence).collect::<Vec<_>>(), [3, 6, 9]);
-    let text = heads.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_eq!(
+        heads.iter().map(|head| head.sequence).collect::<Vec<_>>(),
+        [3, 6, 9]
+    );
+    let text = heads
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n");
     assert_eq!(SignedHead::find_all(&text), heads);
-    assert_eq!(store.verify_audit_with(&heads, None).await.unwrap().fault, None);
+    assert_eq!(
+        store.verify_audit_with(&heads, None).await.unwrap().fault,
+        None
+    );
     store.close().await;
     node.forge(5).await;
     // Both markers are the forger's as well.
@@ -310,21 +504,55 @@ async fn a_head_kept_elsewhere_tells_where_the_rows_differ() {
     let store = node.command().await.unwrap();
     let report = store.verify_audit_with(&heads, None).await.unwrap();
     let fault = report.fault.unwrap();
-    assert_eq!((report.rows, report.signed, fault.sequence), (9, Some(3), 4), "{}", fault.detail);
+    assert_eq!(
+        (report.rows, report.signed, fault.sequence),
+        (9, Some(3), 4),
+        "{}",
+        fault.detail
+    );
 }
 
 #[tokio::test]
 async fn a_head_that_is_forged_or_of_another_store_is_named() {
-    let (node, other) = (Node::with_rows(3).await, Node::with_rows(3).await);
-    let (store, foreign) = (node.start().await, other.start().await.signed_head().unwrap().unwrap());
+    let node = Node::with_rows(3).await;
+    let other = Node::with_rows(3).await;
+    let store = node.start().await;
+    let foreign = other.start().await.signed_head().unwrap().unwrap();
     let head = store.signed_head().unwrap().unwrap();
-    let forged: SignedHead = head.to_string().replace(&head.hash, &"0".repeat(64)).parse().unwrap();
-    for (head, expected) in [(foreign.clone(), "another key or is another store's"), (forged, "was changed")] {
-        let detail = store.verify_audit_with(&[head], None).await.unwrap().fault.unwrap().detail;
+    let forged: SignedHead = head
+        .to_string()
+        .replace(&head.hash, &"0".repeat(64))
+        .parse()
+        .unwrap();
+    for (head, expected) in [
+        (foreign.clone(), "another key or is another store's"),
+        (forged, "was changed"),
+    ] {
+        let detail = store
+            .verify_audit_with(&[head], None)
+            .await
+            .unwrap()
+            .fault
+            .unwrap()
+            .detail;
         assert!(detail.contains(expected), "{detail}");
     }
-    assert_eq!(store.verify_audit_with(&[], Some(&head.key)).await.unwrap().fault, None);
-    assert!(store.verify_audit_with(&[], Some(&foreign.key)).await.unwrap().fault.is_some());
+    assert_eq!(
+        store
+            .verify_audit_with(&[], Some(&head.key))
+            .await
+            .unwrap()
+            .fault,
+        None
+    );
+    assert!(
+        store
+            .verify_audit_with(&[], Some(&foreign.key))
+            .await
+            .unwrap()
+            .fault
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -332,7 +560,10 @@ async fn a_key_that_is_exchanged_is_noticed() {
     let node = Node::with_rows(3).await;
     fs::remove_file(node.path("data/store.db.audit-key")).unwrap();
     let (store, findings) = node.start_with_findings().await;
-    assert!(findings.iter().any(|finding| finding.contains("row 3")), "{findings:?}");
+    assert!(
+        findings.iter().any(|finding| finding.contains("row 3")),
+        "{findings:?}"
+    );
     assert!(fault(&store).await.unwrap().1.contains("another key"));
 }
 
@@ -347,7 +578,10 @@ async fn triggers_are_restored_whatever_was_done_to_them() {
         let node = Node::with_rows(2).await;
         node.around(breaks).await;
         let store = node.command().await.unwrap();
-        assert!(fault(&store).await.unwrap().1.contains("trigger"), "{breaks}");
+        assert!(
+            fault(&store).await.unwrap().1.contains("trigger"),
+            "{breaks}"
+        );
         store.close().await;
         let (store, findings) = node.start_with_findings().await;
         assert_eq!(findings.len(), 1, "{breaks}: {findings:?}");
@@ -355,10 +589,19 @@ async fn triggers_are_restored_whatever_was_done_to_them() {
         append(&store, 1).await;
         store.close().await;
         let mut raw = SqliteConnection::connect(&node.url()).await.unwrap();
-        for statement in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit WHERE sequence = 1"] {
-            assert!(sqlx::query(statement).execute(&mut raw).await.is_err(), "{breaks}: {statement}");
+        for statement in [
+            "UPDATE audit SET actor = 'x'",
+            "DELETE FROM audit WHERE sequence = 1",
+        ] {
+            assert!(
+                sqlx::query(statement).execute(&mut raw).await.is_err(),
+                "{breaks}: {statement}"
+            );
         }
-        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM audit").fetch_one(&mut raw).await.unwrap();
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM audit")
+            .fetch_one(&mut raw)
+            .await
+            .unwrap();
         assert_eq!(count, 4, "{breaks}");
     }
 }
@@ -367,9 +610,26 @@ async fn triggers_are_restored_whatever_was_done_to_them() {
 async fn a_row_that_a_foreign_trigger_leaves_out_fails_its_change() {
     let node = Node::new();
     let store = node.start().await;
-    node.around("CREATE TRIGGER hides BEFORE INSERT ON audit BEGIN SELECT RAISE(IGNORE); END").await;
-    let deed = Deed { action: "change", subject: "lists", before: None, after: None };
-    assert!(store.append_audit(&Author { actor: "key:a".to_owned(), role: "operator".to_owned() }, deed).await.is_err());
+    node.around("CREATE TRIGGER hides BEFORE INSERT ON audit BEGIN SELECT RAISE(IGNORE); END")
+        .await;
+    let deed = Deed {
+        action: "change",
+        subject: "lists",
+        before: None,
+        after: None,
+    };
+    assert!(
+        store
+            .append_audit(
+                &Author {
+                    actor: "key:a".to_owned(),
+                    role: "operator".to_owned()
+                },
+                deed
+            )
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -384,13 +644,36 @@ async fn heads_that_do_not_fit_can_be_acknowledged_and_that_is_written_down() {
     let (store, findings) = node.start_with_findings().await;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(fault(&store).await.unwrap().0, 6);
-    let by = Author { actor: "command line".to_owned(), role: "operator".to_owned() };
-    let heads = store.acknowledge_heads(&by, "restored the backup of Monday").await.unwrap();
-    assert_eq!(heads.iter().map(|head| head.sequence).collect::<Vec<_>>(), [10]);
+    let by = Author {
+        actor: "command line".to_owned(),
+        role: "operator".to_owned(),
+    };
+    let heads = store
+        .acknowledge_heads(&by, "restored the backup of Monday")
+        .await
+        .unwrap();
+    assert_eq!(
+        heads.iter().map(|head| head.sequence).collect::<Vec<_>>(),
+        [10]
+    );
     assert_eq!(fault(&store).await, None);
-    assert!(store.acknowledge_heads(&by, "again").await.unwrap().is_empty());
-    let last = store.audit(Some("audit"), Order::Newest, None, 1).await.unwrap().records.remove(0);
-    assert_eq!((last.action.as_str(), &last.after.unwrap()["note"]), ("acknowledge", &json!("restored the backup of Monday")));
+    assert!(
+        store
+            .acknowledge_heads(&by, "again")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let last = store
+        .audit(Some("audit"), Order::Newest, None, 1)
+        .await
+        .unwrap()
+        .records
+        .remove(0);
+    assert_eq!(
+        (last.action.as_str(), &last.after.unwrap()["note"]),
+        ("acknowledge", &json!("restored the backup of Monday"))
+    );
 }
 
 #[tokio::test]
@@ -398,14 +681,47 @@ async fn a_head_is_announced_once_and_again_when_rows_were_written() {
     let node = Node::new();
     let store = node.start().await;
     let document = |id: &str, head: &SignedHead| json!({ "id": id, "head": head.to_string() });
-    assert!(store.announce_head(Some("webhook"), document).await.unwrap().is_none(), "there are no rows");
+    assert!(
+        store
+            .announce_head(Some("webhook"), document)
+            .await
+            .unwrap()
+            .is_none(),
+        "there are no rows"
+    );
     append(&store, 2).await;
-    let head = store.announce_head(Some("webhook"), document).await.unwrap().unwrap();
+    let head = store
+        .announce_head(Some("webhook"), document)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(head.sequence == 2 && head.is_genuine());
-    assert!(store.announce_head(Some("webhook"), document).await.unwrap().is_none());
+    assert!(
+        store
+            .announce_head(Some("webhook"), document)
+            .await
+            .unwrap()
+            .is_none()
+    );
     append(&store, 1).await;
-    assert_eq!(store.announce_head(None, document).await.unwrap().unwrap().sequence, 3);
-    let due = store.notices_due("webhook", jiff::Timestamp::now(), 10).await.unwrap();
-    assert_eq!(due.iter().map(|due| &due.document["head"]).collect::<Vec<_>>(), [&json!(head.to_string())]);
+    assert_eq!(
+        store
+            .announce_head(None, document)
+            .await
+            .unwrap()
+            .unwrap()
+            .sequence,
+        3
+    );
+    let due = store
+        .notices_due("webhook", jiff::Timestamp::now(), 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        due.iter()
+            .map(|due| &due.document["head"])
+            .collect::<Vec<_>>(),
+        [&json!(head.to_string())]
+    );
     assert_eq!(fault(&store).await, None);
 }

@@ -1,4 +1,5 @@
-//! Notices and requests: there with the change that makes them or not at all, and kept as long as somebody needs them.
+//! Notices and requests: there with the change that makes them or not at all, and kept as long as
+//! somebody needs them.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -8,17 +9,29 @@ use policy::{
     household::{Device, Household, Id, Settings},
     name::Name,
 };
-use policy_store::{Answer, Asked, Author, Change, ChangeError, Delivery, NewNotice, RequestError, RequestState, Store};
+use policy_store::{
+    Answer, Asked, Author, Change, ChangeError, Delivery, NewNotice, RequestError, RequestState,
+    Store,
+};
 use serde_json::json;
 
 fn by() -> Author {
-    Author { actor: "key:a".to_owned(), role: "parent".to_owned() }
+    Author {
+        actor: "key:a".to_owned(),
+        role: "parent".to_owned(),
+    }
 }
 
 fn home() -> Household {
     let mut home = Household::new(id("home"));
-    let device =
-        Device { name: "Phone".to_owned(), kind: None, person: None, identifiers: Vec::new(), log: true, settings: Settings::default() };
+    let device = Device {
+        name: "Phone".to_owned(),
+        kind: None,
+        person: None,
+        identifiers: Vec::new(),
+        log: true,
+        settings: Settings::default(),
+    };
     home.devices.insert(id("phone"), device);
     home
 }
@@ -28,17 +41,42 @@ fn id(text: &str) -> Id {
 }
 
 async fn store(folder: &tempfile::TempDir) -> Store {
-    Store::open(&format!("sqlite:{}/store.db", folder.path().display())).await.unwrap()
+    Store::open(&format!("sqlite:{}/store.db", folder.path().display()))
+        .await
+        .unwrap()
 }
 
 fn notice(name: &str, at: Timestamp) -> NewNotice {
-    let to = vec![("webhook", None), ("email", Some("holder@example.org".to_owned()))];
-    NewNotice { id: name.to_owned(), household: id("home"), at, document: json!({ "id": name }), to }
+    let to = vec![
+        ("webhook", None),
+        ("email", Some("holder@example.org".to_owned())),
+    ];
+    NewNotice {
+        id: name.to_owned(),
+        household: id("home"),
+        at,
+        document: json!({ "id": name }),
+        to,
+    }
 }
 
-async fn change(store: &Store, notices: Vec<NewNotice>, allows: Option<(String, Answer)>) -> Result<(), ChangeError<&'static str>> {
-    let change = |_| Ok(Change { household: Some(home()), notices, duties: Vec::new(), allows });
-    store.change_with(&by(), &id("home"), None, change).await.map(drop)
+async fn change(
+    store: &Store,
+    notices: Vec<NewNotice>,
+    allows: Option<(String, Answer)>,
+) -> Result<(), ChangeError<&'static str>> {
+    let change = |_| {
+        Ok(Change {
+            household: Some(home()),
+            notices,
+            duties: Vec::new(),
+            allows,
+        })
+    };
+    store
+        .change_with(&by(), &id("home"), None, change)
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
@@ -49,34 +87,90 @@ async fn a_notice_stays_from_its_change_until_it_is_delivered_or_given_up() {
     let later = now + SignedDuration::from_secs(60);
     change(&store, vec![notice("a", now)], None).await.unwrap();
     // What does not happen tells nothing: the request that it allows is not there.
-    let lost = change(&store, vec![notice("b", now)], Some(("none".to_owned(), answer("allow")))).await;
+    let lost = change(
+        &store,
+        vec![notice("b", now)],
+        Some(("none".to_owned(), answer("allow"))),
+    )
+    .await;
     assert!(matches!(lost, Err(ChangeError::Settled)), "{lost:?}");
-    let [web] = &store.notices_due("webhook", now, 9).await.unwrap()[..] else { panic!("one notice") };
-    assert_eq!((web.id.as_str(), web.recipient.as_ref(), web.attempts, web.queued_at), ("a", None, 0, now));
-    let [mail] = &store.notices_due("email", now, 9).await.unwrap()[..] else { panic!("one notice") };
+    let [web] = &store.notices_due("webhook", now, 9).await.unwrap()[..] else {
+        panic!("one notice")
+    };
+    assert_eq!(
+        (
+            web.id.as_str(),
+            web.recipient.as_ref(),
+            web.attempts,
+            web.queued_at
+        ),
+        ("a", None, 0, now)
+    );
+    let [mail] = &store.notices_due("email", now, 9).await.unwrap()[..] else {
+        panic!("one notice")
+    };
     assert_eq!(mail.recipient.as_deref(), Some("holder@example.org"));
-    store.settle_notice(web, &Delivery::Later(later, "out of order".to_owned())).await.unwrap();
-    assert!(store.notices_due("webhook", now, 9).await.unwrap().is_empty());
-    assert_eq!(store.notices_due("webhook", later, 9).await.unwrap()[0].attempts, 1);
-    store.settle_notice(mail, &Delivery::Delivered).await.unwrap();
+    store
+        .settle_notice(web, &Delivery::Later(later, "out of order".to_owned()))
+        .await
+        .unwrap();
+    assert!(
+        store
+            .notices_due("webhook", now, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        store.notices_due("webhook", later, 9).await.unwrap()[0].attempts,
+        1
+    );
+    store
+        .settle_notice(mail, &Delivery::Delivered)
+        .await
+        .unwrap();
     let counts = store.count_notices().await.unwrap();
-    assert_eq!((counts.queued, counts.dead, counts.oldest), (1, 0, Some(now)));
-    store.settle_notice(web, &Delivery::Dead("three days".to_owned())).await.unwrap();
+    assert_eq!(
+        (counts.queued, counts.dead, counts.oldest),
+        (1, 0, Some(now))
+    );
+    store
+        .settle_notice(web, &Delivery::Dead("three days".to_owned()))
+        .await
+        .unwrap();
     change(&store, vec![notice("c", now)], None).await.unwrap();
     for channel in ["webhook", "email"] {
         let due = store.notices_due(channel, later, 9).await.unwrap();
-        assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), ["c"]);
-        store.settle_notice(&due[0], &Delivery::Delivered).await.unwrap();
+        assert_eq!(
+            due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(),
+            ["c"]
+        );
+        store
+            .settle_notice(&due[0], &Delivery::Delivered)
+            .await
+            .unwrap();
     }
     store.forget_notices(later).await.unwrap();
     let counts = store.count_notices().await.unwrap();
-    assert_eq!((counts.queued, counts.dead, counts.oldest), (0, 1, None), "what was given up stays");
+    assert_eq!(
+        (counts.queued, counts.dead, counts.oldest),
+        (0, 1, None),
+        "what was given up stays"
+    );
 }
 
 fn answer(word: &str) -> Answer {
     let (scope, whose, until, note) = Default::default();
     let answered_at = Timestamp::from_second(2_000_000_100).unwrap();
-    Answer { answer: word.to_owned(), scope, whose, until, note, answered_by: "key:a".to_owned(), answered_at }
+    Answer {
+        answer: word.to_owned(),
+        scope,
+        whose,
+        until,
+        note,
+        answered_by: "key:a".to_owned(),
+        answered_at,
+    }
 }
 
 #[tokio::test]
@@ -93,28 +187,90 @@ async fn a_request_is_answered_once_and_goes_with_its_device_and_with_time() {
         answer: None,
     };
     let home = id("home");
-    let (first, is_new) = store.add_request(&home, &id("phone"), asked("a.example"), now).await.unwrap();
-    let again = store.add_request(&home, &id("phone"), asked("www.a.example"), now).await.unwrap();
-    assert_eq!((is_new, again), (true, (first.clone(), false)), "one that waits is not asked again");
-    change(&store, Vec::new(), Some((first.id.clone(), answer("allow")))).await.unwrap();
-    let settled = store.deny_request::<()>(&home, &first.id, &answer("deny")).await;
+    let (first, is_new) = store
+        .add_request(&home, &id("phone"), asked("a.example"), now)
+        .await
+        .unwrap();
+    let again = store
+        .add_request(&home, &id("phone"), asked("www.a.example"), now)
+        .await
+        .unwrap();
+    assert_eq!(
+        (is_new, again),
+        (true, (first.clone(), false)),
+        "one that waits is not asked again"
+    );
+    change(
+        &store,
+        Vec::new(),
+        Some((first.id.clone(), answer("allow"))),
+    )
+    .await
+    .unwrap();
+    let settled = store
+        .deny_request::<()>(&home, &first.id, &answer("deny"))
+        .await;
     assert!(matches!(settled, Err(ChangeError::Settled)), "{settled:?}");
-    assert_eq!(store.request(&home, &first.id, now).await.unwrap().unwrap().state, RequestState::Allowed);
-    assert!(store.request(&id("other"), &first.id, now).await.unwrap().is_none());
+    assert_eq!(
+        store
+            .request(&home, &first.id, now)
+            .await
+            .unwrap()
+            .unwrap()
+            .state,
+        RequestState::Allowed
+    );
+    assert!(
+        store
+            .request(&id("other"), &first.id, now)
+            .await
+            .unwrap()
+            .is_none()
+    );
     for number in 1..20 {
-        store.add_request(&home, &id("phone"), asked(&format!("n{number}.example")), now).await.unwrap();
+        store
+            .add_request(
+                &home,
+                &id("phone"),
+                asked(&format!("n{number}.example")),
+                now,
+            )
+            .await
+            .unwrap();
     }
-    let full = store.add_request(&home, &id("phone"), asked("a.example"), now).await;
+    let full = store
+        .add_request(&home, &id("phone"), asked("a.example"), now)
+        .await;
     assert!(matches!(full, Err(RequestError::TooManyToday)), "{full:?}");
     let tomorrow = now + SignedDuration::from_hours(25);
-    store.add_request(&home, &id("phone"), asked("a.example"), tomorrow).await.unwrap();
-    assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 21);
-    assert_eq!(store.requests(&home, Some(&id("tv")), tomorrow).await.unwrap().len(), 0);
+    store
+        .add_request(&home, &id("phone"), asked("a.example"), tomorrow)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.requests(&home, None, tomorrow).await.unwrap().len(),
+        21
+    );
+    assert_eq!(
+        store
+            .requests(&home, Some(&id("tv")), tomorrow)
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
     let month = now + SignedDuration::from_hours(32 * 24);
     assert_eq!(store.requests(&home, None, month).await.unwrap().len(), 0);
-    let (_, is_new) = store.add_request(&home, &id("phone"), asked("n1.example"), month).await.unwrap();
+    let (_, is_new) = store
+        .add_request(&home, &id("phone"), asked("n1.example"), month)
+        .await
+        .unwrap();
     assert!(is_new, "what is forgotten waits for no answer");
     let empty = |_| Ok::<_, ()>(Some(Household::new(id("home"))));
     store.change(&by(), &home, None, empty).await.unwrap();
-    assert_eq!(store.requests(&home, None, tomorrow).await.unwrap().len(), 0, "the device is gone, and what it asked for");
+    assert_eq!(
+        store.requests(&home, None, tomorrow).await.unwrap().len(),
+        0,
+        "the device is gone, and what it asked for"
+    );
 }

@@ -1,4 +1,5 @@
-//! What the store promises when its file fails: no room, rollbacks of the engine, a file that is removed, read-only folders, and who may read it.
+//! What the store promises when its file fails: no room, rollbacks of the engine, a file that is
+//! removed, read-only folders, and who may read it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +12,8 @@ use std::{
 use jiff::Timestamp;
 use policy::household::{Household, Id};
 use policy_store::{
-    Activity, Attempt, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault, Store, StoreError,
+    Activity, Attempt, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
+    Store, StoreError,
     activity::{Forgotten, Told},
 };
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -48,7 +50,10 @@ impl Place {
 }
 
 fn by() -> Author {
-    Author { actor: "key:tests".into(), role: "operator".into() }
+    Author {
+        actor: "key:tests".into(),
+        role: "operator".into(),
+    }
 }
 
 fn id(text: &str) -> Id {
@@ -72,17 +77,29 @@ async fn raw(url: &str) -> SqliteConnection {
 
 async fn run(url: &str, statement: &str) {
     let mut raw = raw(url).await;
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut raw).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut raw)
+        .await
+        .unwrap();
     raw.close().await.unwrap();
 }
 
 fn told(now: Timestamp, home: &str) -> Told {
-    Told { household: id(home), device: None, at: now, days: 7, categories: vec![], blocked: None, sign: None }
+    Told {
+        household: id(home),
+        device: None,
+        at: now,
+        days: 7,
+        categories: vec![],
+        blocked: None,
+        sign: None,
+    }
 }
 
 #[tokio::test]
 async fn writes_work_again_after_rollbacks_by_the_engine() {
-    // By a trigger, by a constraint, and by a foreign trigger on the audit, each as often as there are connections and more.
+    // By a trigger, by a constraint, and by a foreign trigger on the audit, each as often as there
+    // are connections and more.
     let rolls_back = "SELECT RAISE(ROLLBACK, 'rolled back')";
     for (breaks, mends) in [
         (format!("CREATE TRIGGER fails BEFORE INSERT ON household BEGIN {rolls_back}; END"), "DROP TRIGGER fails"),
@@ -113,8 +130,16 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
     let place = Place::new();
     let activity = Activity::open(&place.history()).await.unwrap();
     let now = Timestamp::now();
-    run(&place.history(), "CREATE TRIGGER fails BEFORE INSERT ON activity BEGIN SELECT RAISE(ROLLBACK, 'no'); END").await;
-    run(&place.history(), "CREATE TRIGGER stays BEFORE DELETE ON activity BEGIN SELECT RAISE(ROLLBACK, 'no'); END").await;
+    run(
+        &place.history(),
+        "CREATE TRIGGER fails BEFORE INSERT ON activity BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+    )
+    .await;
+    run(
+        &place.history(),
+        "CREATE TRIGGER stays BEFORE DELETE ON activity BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+    )
+    .await;
     for _ in 0..WRITES {
         activity.note([told(now, "home")], |_| true, now);
         activity.write_all(now).await.unwrap_err();
@@ -125,16 +150,23 @@ async fn counts_are_written_again_after_rollbacks_by_the_engine() {
         activity.write_all(now).await.unwrap();
     }
     for _ in 0..WRITES {
-        activity.forget(&id("home"), Forgotten::All, now).await.unwrap_err();
+        activity
+            .forget(&id("home"), Forgotten::All, now)
+            .await
+            .unwrap_err();
         activity.keep(&id("home"), 0, now).await.unwrap_err();
     }
     run(&place.history(), "DROP TRIGGER stays").await;
     for _ in 0..WRITES {
-        activity.forget(&id("home"), Forgotten::All, now).await.unwrap();
+        activity
+            .forget(&id("home"), Forgotten::All, now)
+            .await
+            .unwrap();
     }
 }
 
-/// Runs `work` in a process of its own whose files may have so many octets: the limit holds for a whole process.
+/// Runs `work` in a process of its own whose files may have so many octets: the limit holds for a
+/// whole process.
 fn in_little_room(test: &str) -> bool {
     const INSIDE: &str = "STORE_TEST_IN_LITTLE_ROOM";
     if std::env::var_os(INSIDE).is_some() {
@@ -142,9 +174,22 @@ fn in_little_room(test: &str) -> bool {
     }
     let own = std::env::current_exe().unwrap();
     let limited = "trap '' XFSZ; exec \"$0\" --exact \"$1\" --nocapture";
-    let output = std::process::Command::new("sh").args(["-c", limited]).arg(own).arg(test).env(INSIDE, "1").output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(own)
+        .arg(test)
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
     false
 }
 
@@ -152,7 +197,14 @@ fn in_little_room(test: &str) -> bool {
 fn limit_files(octets: Option<u64>) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Fsize).maximum;
-    setrlimit(Resource::Fsize, Rlimit { current: octets, maximum }).unwrap();
+    setrlimit(
+        Resource::Fsize,
+        Rlimit {
+            current: octets,
+            maximum,
+        },
+    )
+    .unwrap();
 }
 
 #[tokio::test]
@@ -170,29 +222,42 @@ async fn writes_work_again_when_there_is_room_again() {
     let journal = fs::metadata(place.beside("-wal")).unwrap().len();
     limit_files(Some(journal));
     for _ in 0..WRITES {
-        assert!(matches!(write(&store, 20_000).await, Err(ChangeError::Store(_))));
+        assert!(matches!(
+            write(&store, 20_000).await,
+            Err(ChangeError::Store(_))
+        ));
         for number in 0..300 {
             activity.note([told(now, &format!("home-{number}"))], |_| true, now);
         }
         activity.write_all(now).await.unwrap_err();
     }
     assert_eq!(health.look().await.unwrap().reason, FailureReason::Io);
-    assert_eq!(activity.health().look().await.unwrap().reason, FailureReason::Io);
+    assert_eq!(
+        activity.health().look().await.unwrap().reason,
+        FailureReason::Io
+    );
     limit_files(None);
     for _ in 0..WRITES {
         write(&store, 20_000).await.unwrap();
         activity.write_all(now).await.unwrap();
     }
-    assert_eq!((health.look().await, activity.health().look().await), (None, None));
+    assert_eq!(
+        (health.look().await, activity.health().look().await),
+        (None, None)
+    );
 }
 
-/// Fills a database: its file may have no more pages than it has. Only on the connections of this store, so by way of its own writes.
+/// Fills a database: its file may have no more pages than it has. Only on the connections of this
+/// store, so by way of its own writes.
 async fn fail_as_full(store: &Store, health: &Health) {
     for _ in 0..WRITES {
         write(store, 200_000).await.unwrap_err();
     }
     let failure = health.look().await.unwrap();
-    assert!(matches!(failure.reason, FailureReason::Full | FailureReason::Io), "{failure:?}");
+    assert!(
+        matches!(failure.reason, FailureReason::Full | FailureReason::Io),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
@@ -211,7 +276,16 @@ async fn a_full_file_system_is_told_until_a_write_works_again() {
     // What little room is left in the journal does not pass for room.
     let _ = write(&store, 1).await;
     assert!(health.look().await.is_some());
-    assert_eq!(store.households(None, None, 10).await.unwrap().households.len(), 1, "readers go on");
+    assert_eq!(
+        store
+            .households(None, None, 10)
+            .await
+            .unwrap()
+            .households
+            .len(),
+        1,
+        "readers go on"
+    );
     small.make_room();
     assert_eq!(health.look().await, None);
     for _ in 0..WRITES {
@@ -220,7 +294,17 @@ async fn a_full_file_system_is_told_until_a_write_works_again() {
     store.close().await;
     small.fill();
     let refused = Store::open(&url).await.map(drop);
-    assert!(matches!(&refused, Ok(()) | Err(StoreError::Open { fault: OpenFault::Full, .. })), "{refused:?}");
+    assert!(
+        matches!(
+            &refused,
+            Ok(())
+                | Err(StoreError::Open {
+                    fault: OpenFault::Full,
+                    ..
+                })
+        ),
+        "{refused:?}"
+    );
 }
 
 /// A file system of a megabyte in memory; only root can have one.
@@ -229,8 +313,13 @@ struct SmallFileSystem(tempfile::TempDir);
 impl SmallFileSystem {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self(folder))
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(folder.path())
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| Self(folder))
     }
 
     fn filler(&self) -> PathBuf {
@@ -238,7 +327,11 @@ impl SmallFileSystem {
     }
 
     fn fill(&self) {
-        let mut filler = fs::File::options().create(true).append(true).open(self.filler()).unwrap();
+        let mut filler = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.filler())
+            .unwrap();
         while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
     }
 
@@ -249,7 +342,10 @@ impl SmallFileSystem {
 
 impl Drop for SmallFileSystem {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(self.0.path())
+            .status();
     }
 }
 
@@ -257,16 +353,39 @@ impl Drop for SmallFileSystem {
 async fn a_write_that_did_nothing_is_tried_again_under_its_name() {
     let place = Place::new();
     let store = place.open().await;
-    let attempt = |body: &[u8]| Attempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
-    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::Fresh);
-    run(&place.url(), "CREATE TRIGGER stays BEFORE DELETE ON idempotency BEGIN SELECT RAISE(ROLLBACK, 'no'); END").await;
+    let attempt =
+        |body: &[u8]| Attempt::new("key:a".into(), "k".into(), &[b"POST /"], &[body], false);
+    assert_eq!(
+        store.begin_once(&attempt(b"1")).await.unwrap(),
+        Begun::Fresh
+    );
+    run(
+        &place.url(),
+        "CREATE TRIGGER stays BEFORE DELETE ON idempotency BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+    )
+    .await;
     store.forget_attempt(&attempt(b"1")).await.unwrap_err();
-    assert!(store.begin_once(&attempt(b"1")).await.is_ok_and(|begun| begun == Begun::Fresh), "also while the file forgets nothing");
-    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::UnderWay);
+    assert!(
+        store
+            .begin_once(&attempt(b"1"))
+            .await
+            .is_ok_and(|begun| begun == Begun::Fresh),
+        "also while the file forgets nothing"
+    );
+    assert_eq!(
+        store.begin_once(&attempt(b"1")).await.unwrap(),
+        Begun::UnderWay
+    );
     store.forget_attempt(&attempt(b"1")).await.unwrap_err();
     run(&place.url(), "DROP TRIGGER stays").await;
-    assert_eq!(store.begin_once(&attempt(b"2")).await.unwrap(), Begun::Fresh);
-    assert_eq!(store.begin_once(&attempt(b"1")).await.unwrap(), Begun::Other);
+    assert_eq!(
+        store.begin_once(&attempt(b"2")).await.unwrap(),
+        Begun::Fresh
+    );
+    assert_eq!(
+        store.begin_once(&attempt(b"1")).await.unwrap(),
+        Begun::Other
+    );
 }
 
 #[tokio::test]
@@ -274,8 +393,14 @@ async fn a_refused_change_is_no_failure_of_the_file() {
     let place = Place::new();
     let store = place.open().await;
     let health = store.health();
-    store.change::<&str>(&by(), &id("home"), None, |_| Err("no")).await.unwrap_err();
-    store.change::<&str>(&by(), &id("home"), Some(9), |_| panic!("not asked")).await.unwrap_err();
+    store
+        .change::<&str>(&by(), &id("home"), None, |_| Err("no"))
+        .await
+        .unwrap_err();
+    store
+        .change::<&str>(&by(), &id("home"), Some(9), |_| panic!("not asked"))
+        .await
+        .unwrap_err();
     assert_eq!((health.failure(), health.look().await), (None, None));
 }
 
@@ -283,16 +408,28 @@ async fn a_refused_change_is_no_failure_of_the_file() {
 async fn nothing_is_acknowledged_once_a_file_has_gone() {
     type Breaks = fn(&Place);
     let cases: [(&str, Breaks); 7] = [
-        ("the database removed", |place| fs::remove_file(place.file()).unwrap()),
-        ("the journal removed", |place| fs::remove_file(place.beside("-wal")).unwrap()),
-        ("the index of the journal removed", |place| fs::remove_file(place.beside("-shm")).unwrap()),
-        ("the folder removed", |place| fs::remove_dir_all(place.0.path().join("data")).unwrap()),
-        ("the folder moved", |place| fs::rename(place.0.path().join("data"), place.0.path().join("other")).unwrap()),
+        ("the database removed", |place| {
+            fs::remove_file(place.file()).unwrap()
+        }),
+        ("the journal removed", |place| {
+            fs::remove_file(place.beside("-wal")).unwrap()
+        }),
+        ("the index of the journal removed", |place| {
+            fs::remove_file(place.beside("-shm")).unwrap()
+        }),
+        ("the folder removed", |place| {
+            fs::remove_dir_all(place.0.path().join("data")).unwrap()
+        }),
+        ("the folder moved", |place| {
+            fs::rename(place.0.path().join("data"), place.0.path().join("other")).unwrap()
+        }),
         ("another database in its place", |place| {
             fs::copy(place.file(), place.beside(".copy")).unwrap();
             fs::rename(place.beside(".copy"), place.file()).unwrap();
         }),
-        ("cut to nothing", |place| fs::write(place.file(), "").unwrap()),
+        ("cut to nothing", |place| {
+            fs::write(place.file(), "").unwrap()
+        }),
     ];
     for (what, breaks) in cases {
         let place = Place::new();
@@ -302,11 +439,23 @@ async fn nothing_is_acknowledged_once_a_file_has_gone() {
         // As many as there are connections, and more: none opens the path anew.
         for _ in 0..WRITES {
             let refused = write(&store, 5).await;
-            assert!(matches!(refused, Err(ChangeError::Store(StoreError::Vanished { .. }))), "{what}: {refused:?}");
+            assert!(
+                matches!(
+                    refused,
+                    Err(ChangeError::Store(StoreError::Vanished { .. }))
+                ),
+                "{what}: {refused:?}"
+            );
         }
-        assert_eq!(store.health().look().await.unwrap().reason, FailureReason::Vanished, "{what}");
+        assert_eq!(
+            store.health().look().await.unwrap().reason,
+            FailureReason::Vanished,
+            "{what}"
+        );
         if what.ends_with("removed") || what.ends_with("moved") {
-            let made = place.file().exists() && what != "the journal removed" && what != "the index of the journal removed";
+            let made = place.file().exists()
+                && what != "the journal removed"
+                && what != "the index of the journal removed";
             assert!(!made, "{what}: a new file was made in its place");
         }
     }
@@ -317,7 +466,8 @@ async fn a_file_that_is_put_back_is_written_again() {
     let place = Place::new();
     let store = place.open().await;
     write(&store, 5).await.unwrap();
-    let (data, aside) = (place.0.path().join("data"), place.0.path().join("aside"));
+    let data = place.0.path().join("data");
+    let aside = place.0.path().join("aside");
     fs::rename(&data, &aside).unwrap();
     write(&store, 5).await.unwrap_err();
     fs::rename(&aside, &data).unwrap();
@@ -350,9 +500,15 @@ async fn the_message_says_what_is_wrong_with_the_place_of_the_store() {
     fs::remove_dir(place.file()).unwrap();
     let below_a_file = format!("sqlite:{}/data/plain/store.db", place.0.path().display());
     fs::write(folder.join("plain"), "x").unwrap();
-    assert!(said(&below_a_file).await.contains("Not a directory") || said(&below_a_file).await.contains("File exists"));
+    assert!(
+        said(&below_a_file).await.contains("Not a directory")
+            || said(&below_a_file).await.contains("File exists")
+    );
     for (octets, expected) in [
-        (b"no database at all, but long enough to have a header: ".repeat(20), "it is no SQLite database"),
+        (
+            b"no database at all, but long enough to have a header: ".repeat(20),
+            "it is no SQLite database",
+        ),
         (sound[..sound.len() / 2].to_vec(), "it is damaged"),
     ] {
         fs::write(place.file(), octets).unwrap();
@@ -380,10 +536,20 @@ async fn a_read_only_file_system_is_named_as_the_reason() {
     };
     let url = format!("sqlite:{}/store.db", small.0.path().display());
     let is_remounted = |how: &str| {
-        let remounted = std::process::Command::new("mount").args(["-o", how]).arg(small.0.path()).output();
-        assert!(remounted.is_ok_and(|output| output.status.success()), "{how}");
+        let remounted = std::process::Command::new("mount")
+            .args(["-o", how])
+            .arg(small.0.path())
+            .output();
+        assert!(
+            remounted.is_ok_and(|output| output.status.success()),
+            "{how}"
+        );
     };
-    let reason = |refused: StoreError| std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+    let reason = |refused: StoreError| {
+        std::error::Error::source(&refused)
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    };
     is_remounted("remount,ro");
     let refused = reason(Store::open(&url).await.unwrap_err());
     assert!(refused.contains("Read-only file system"), "{refused}");
@@ -402,7 +568,8 @@ fn mode(path: &Path) -> u32 {
 #[tokio::test]
 async fn the_files_of_the_stores_are_their_owners_alone() {
     let place = Place::new();
-    let (store, activity) = (place.open().await, Activity::open(&place.history()).await.unwrap());
+    let store = place.open().await;
+    let activity = Activity::open(&place.history()).await.unwrap();
     write(&store, 5).await.unwrap();
     let _lock = Lock::take(&place.url()).unwrap();
     let now = Timestamp::now();
@@ -410,7 +577,10 @@ async fn the_files_of_the_stores_are_their_owners_alone() {
     activity.write_all(now).await.unwrap();
     let data = place.0.path().join("data");
     assert_eq!(mode(&data), 0o700);
-    let files: Vec<_> = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<_> = fs::read_dir(&data)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     assert!(files.len() >= 7, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
@@ -437,16 +607,28 @@ fn one_store_has_one_daemon() {
     let place = Place::new();
     let lock = Lock::take(&place.url()).unwrap();
     let refused = Lock::take(&place.url()).unwrap_err();
-    assert!(matches!(refused, StoreError::Locked { process, .. } if process == Some(std::process::id())), "{refused:?}");
+    assert!(
+        matches!(refused, StoreError::Locked { process, .. } if process == Some(std::process::id())),
+        "{refused:?}"
+    );
     // Another name of the same folder, and of the same file.
     let link = place.0.path().join("link");
     std::os::unix::fs::symlink(place.0.path().join("data"), &link).unwrap();
-    assert!(matches!(Lock::take(&format!("sqlite:{}/store.db", link.display())), Err(StoreError::Locked { .. })));
+    assert!(matches!(
+        Lock::take(&format!("sqlite:{}/store.db", link.display())),
+        Err(StoreError::Locked { .. })
+    ));
     fs::write(place.file(), "").unwrap();
     let alias = place.0.path().join("alias.db");
     std::os::unix::fs::symlink(place.file(), &alias).unwrap();
-    assert!(matches!(Lock::take(&format!("sqlite:{}", alias.display())), Err(StoreError::Locked { .. })));
-    assert!(Lock::take(&place.history()).is_ok(), "another store is another lock");
+    assert!(matches!(
+        Lock::take(&format!("sqlite:{}", alias.display())),
+        Err(StoreError::Locked { .. })
+    ));
+    assert!(
+        Lock::take(&place.history()).is_ok(),
+        "another store is another lock"
+    );
     drop(lock);
     assert!(Lock::take(&place.url()).is_ok());
 }

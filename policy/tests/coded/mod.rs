@@ -1,5 +1,5 @@
-//! Masks that tell whose they are: a number in the lower half, its complement in the upper half. A mask that was put together
-//! from two writes, or that is another household's, shows.
+//! Masks that tell whose they are: a number in the lower half, its complement in the upper half. A
+//! mask that was put together from two writes, or that is another household's, shows.
 
 use std::collections::BTreeMap;
 
@@ -22,26 +22,52 @@ pub struct Code {
 
 /// A taxonomy of 128 categories: every bit of a mask can be switched.
 pub fn taxonomy() -> Taxonomy {
-    let document = (0..128).map(|bit| format!("[[category]]\nslug = \"c{bit:03}\"\ntitle = \"\"\ngroup = \"\"\n"));
+    let document = (0..128)
+        .map(|bit| format!("[[category]]\nslug = \"c{bit:03}\"\ntitle = \"\"\ngroup = \"\"\n"));
     Taxonomy::parse(&document.collect::<String>()).unwrap()
 }
 
 impl Code {
     /// Switches that say all 128 bits.
     pub fn switches(self) -> BTreeMap<String, Set<Switch>> {
-        let number = u64::from(self.household) << 40 | u64::from(self.device) << 32 | u64::from(self.version);
+        let number = u64::from(self.household) << 40
+            | u64::from(self.device) << 32
+            | u64::from(self.version);
         let bits = u128::from(!number) << 64 | u128::from(number);
-        let state = |bit: u32| if bits >> bit & 1 == 1 { State::Block } else { State::Allow };
-        let set = |bit| Set { value: Switch { state: state(bit) }, set_by: String::new(), set_at: Timestamp::UNIX_EPOCH };
-        (0..128).map(|bit| (format!("c{bit:03}"), set(bit))).collect()
+        let state = |bit: u32| {
+            if bits >> bit & 1 == 1 {
+                State::Block
+            } else {
+                State::Allow
+            }
+        };
+        let set = |bit| Set {
+            value: Switch { state: state(bit) },
+            set_by: String::new(),
+            set_at: Timestamp::UNIX_EPOCH,
+        };
+        (0..128)
+            .map(|bit| (format!("c{bit:03}"), set(bit)))
+            .collect()
     }
 
     /// Reads a mask; `None` for the empty one of unknown lines.
     pub fn read(mask: CategorySet) -> Option<Self> {
-        let bits = mask.iter().map(CategoryId::index).fold(0_u128, |bits, bit| bits | 1 << bit);
-        let (number, complement) = (bits as u64, (bits >> 64) as u64);
-        assert!(mask.is_empty() || number == !complement, "a torn mask: {bits:x}");
-        (!mask.is_empty()).then_some(Self { household: (number >> 40) as u16, device: (number >> 32) as u8, version: number as u32 })
+        let bits = mask
+            .iter()
+            .map(CategoryId::index)
+            .fold(0_u128, |bits, bit| bits | 1 << bit);
+        let number = bits as u64;
+        let complement = (bits >> 64) as u64;
+        assert!(
+            mask.is_empty() || number == !complement,
+            "a torn mask: {bits:x}"
+        );
+        (!mask.is_empty()).then_some(Self {
+            household: (number >> 40) as u16,
+            device: (number >> 32) as u8,
+            version: number as u32,
+        })
     }
 }
 
@@ -53,6 +79,9 @@ pub fn device(code: Code, identifiers: Vec<Identifier>) -> Device {
         person: None,
         identifiers,
         log: true,
-        settings: Settings { categories: code.switches(), ..Settings::default() },
+        settings: Settings {
+            categories: code.switches(),
+            ..Settings::default()
+        },
     }
 }

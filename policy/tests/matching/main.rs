@@ -1,7 +1,8 @@
 //! The lists against a naive matcher: 10,000 rule sets, as they come from builds, deltas and folds.
 //!
-//! The matcher walks plain rows. It knows no key, no transducer, no overlay and no rank: of each feed it sorts what speaks for a name and
-//! reads down until an exception, so it can only be wrong in another way than the code it checks.
+//! The matcher walks plain rows. It knows no key, no transducer, no overlay and no rank: of each
+//! feed it sorts what speaks for a name and reads down until an exception, so it can only be wrong
+//! in another way than the code it checks.
 
 // A test that cannot go on says so by failing.
 #![allow(clippy::unwrap_used)]
@@ -45,31 +46,56 @@ struct Check<'w> {
 impl Check<'_> {
     fn slugs(&self, set: CategorySet) -> BTreeSet<&'static str> {
         let slugs = self.taxonomy.slugs(set);
-        SLUGS.into_iter().filter(|slug| slugs.contains(slug)).collect()
+        SLUGS
+            .into_iter()
+            .filter(|slug| slugs.contains(slug))
+            .collect()
     }
 
     fn data(&self, word: &Word, data: u32) {
         match word.row.action {
-            Action::Records => assert_eq!(self.lists.answers()[data as usize], records(&word.records)),
+            Action::Records => {
+                assert_eq!(self.lists.answers()[data as usize], records(&word.records))
+            }
             Action::Proxied => assert_eq!(data, word.paths),
             _ => assert_eq!(data, 0),
         }
     }
 
-    /// Whether the lists say of a name what the rows say, and the verdict is the one that they give.
+    /// Whether the lists say of a name what the rows say, and the verdict is the one that they
+    /// give.
     fn name(&self, asked: &Name, said: &Classification) {
         let words = self.world.words(asked);
         let mut found = self.lists.matches(asked.borrow());
         for word in &words {
-            let mark = Mark { data: 0, arrival: 0, ..self.world.mark(&word.row) };
-            let place = found.iter().position(|found| found.mark.says_what(&mark) && found.entry == word.entry.borrow());
-            let found = found.swap_remove(place.unwrap_or_else(|| panic!("{asked}: missing {word:?}")));
-            assert_eq!((found.counts, found.since), (word.counts, word.since), "{asked}: {word:?}");
+            let mark = Mark {
+                data: 0,
+                arrival: 0,
+                ..self.world.mark(&word.row)
+            };
+            let place = found.iter().position(|found| {
+                found.mark.says_what(&mark) && found.entry == word.entry.borrow()
+            });
+            let found =
+                found.swap_remove(place.unwrap_or_else(|| panic!("{asked}: missing {word:?}")));
+            assert_eq!(
+                (found.counts, found.since),
+                (word.counts, word.since),
+                "{asked}: {word:?}"
+            );
             assert_eq!(found.tier, self.world.feeds[word.place].tier);
-            assert_eq!(found.category, word.row.category.map(|slug| self.taxonomy.find(slug).unwrap()));
+            assert_eq!(
+                found.category,
+                word.row
+                    .category
+                    .map(|slug| self.taxonomy.find(slug).unwrap())
+            );
             self.data(word, found.mark.data);
         }
-        assert!(found.is_empty(), "{asked}: {found:?} speaks for it and should not");
+        assert!(
+            found.is_empty(),
+            "{asked}: {found:?} speaks for it and should not"
+        );
         let reading = read(self.world, &words, self.taxonomy);
         self.classification(&reading, said);
         self.verdict(asked, &reading, said);
@@ -77,23 +103,57 @@ impl Check<'_> {
     }
 
     fn classification(&self, reading: &Reading, said: &Classification) {
-        let Reading { choice, security, mandatory, never_block, path_choice, path_security, path_mandatory, spokesmen } = reading;
-        assert_eq!((&self.slugs(said.choice), &self.slugs(said.security)), (choice, security));
-        assert_eq!((said.mandatory, said.never_block), (*mandatory, *never_block));
+        let Reading {
+            choice,
+            security,
+            mandatory,
+            never_block,
+            path_choice,
+            path_security,
+            path_mandatory,
+            spokesmen,
+        } = reading;
         assert_eq!(
-            (&self.slugs(said.paths.choice), said.paths.security, said.paths.mandatory),
+            (&self.slugs(said.choice), &self.slugs(said.security)),
+            (choice, security)
+        );
+        assert_eq!(
+            (said.mandatory, said.never_block),
+            (*mandatory, *never_block)
+        );
+        assert_eq!(
+            (
+                &self.slugs(said.paths.choice),
+                said.paths.security,
+                said.paths.mandatory
+            ),
             (path_choice, *path_security, *path_mandatory)
         );
         let listings: BTreeMap<_, _> = said
             .listings
             .iter()
             .flatten()
-            .map(|listing| ((listing.action == Action::Proxied, tier_weight(listing.tier), listing.category), listing))
+            .map(|listing| {
+                (
+                    (
+                        listing.action == Action::Proxied,
+                        tier_weight(listing.tier),
+                        listing.category,
+                    ),
+                    listing,
+                )
+            })
             .collect();
         let heaviest: BTreeMap<_, _> = spokesmen.iter().take(said.listings.len()).collect();
-        assert_eq!(listings.keys().collect::<Vec<_>>(), heaviest.keys().copied().collect::<Vec<_>>());
+        assert_eq!(
+            listings.keys().collect::<Vec<_>>(),
+            heaviest.keys().copied().collect::<Vec<_>>()
+        );
         for (listing, word) in listings.values().zip(heaviest.values()) {
-            assert_eq!((usize::from(listing.feed), listing.action), (word.place, word.row.action));
+            assert_eq!(
+                (usize::from(listing.feed), listing.action),
+                (word.place, word.row.action)
+            );
             self.data(word, listing.data);
         }
     }
@@ -102,25 +162,49 @@ impl Check<'_> {
         let verdict = decide(self.asker, asked.borrow(), said);
         let blocked = self.slugs(self.asker.blocked());
         let own = (asked == &self.own.0).then_some(self.own.1);
-        let met = |slugs: &BTreeSet<&'static str>| slugs.intersection(&blocked).copied().collect::<BTreeSet<_>>();
+        let met = |slugs: &BTreeSet<&'static str>| {
+            slugs
+                .intersection(&blocked)
+                .copied()
+                .collect::<BTreeSet<_>>()
+        };
         let (layer, tier, categories) = match own {
             _ if reading.mandatory => (Layer::Mandatory, Some(Tier::Mandatory), BTreeSet::new()),
-            _ if reading.never_block => (Layer::NeverBlock, Some(Tier::NeverBlock), BTreeSet::new()),
+            _ if reading.never_block => {
+                (Layer::NeverBlock, Some(Tier::NeverBlock), BTreeSet::new())
+            }
             Some(State::Allow) => (Layer::HouseholdAllow, None, BTreeSet::new()),
             Some(State::Block) => (Layer::HouseholdDeny, None, BTreeSet::new()),
-            None if !reading.security.is_empty() => (Layer::Security, Some(Tier::Security), reading.security.clone()),
-            None if !met(&reading.choice).is_empty() => (Layer::Category, Some(Tier::Choice), met(&reading.choice)),
+            None if !reading.security.is_empty() => (
+                Layer::Security,
+                Some(Tier::Security),
+                reading.security.clone(),
+            ),
+            None if !met(&reading.choice).is_empty() => {
+                (Layer::Category, Some(Tier::Choice), met(&reading.choice))
+            }
             None => (Layer::Default, None, BTreeSet::new()),
         };
-        assert_eq!((verdict.layer, &self.slugs(verdict.categories)), (layer, &categories), "{asked}");
-        let spokesman = |of_paths: bool, tier: Tier, categories: &BTreeSet<&'static str>| -> Option<&Word> {
-            let known = reading.spokesmen.iter().take(said.listings.len());
-            let asked = known.filter(|((paths, weight, _), word)| {
-                let is_asked = categories.is_empty() || word.row.category.is_some_and(|slug| categories.contains(slug));
-                (*paths, *weight) == (of_paths, tier_weight(tier)) && is_asked
-            });
-            asked.min_by_key(|((_, _, category), word)| (word.place, *category)).map(|(_, word)| word)
-        };
+        assert_eq!(
+            (verdict.layer, &self.slugs(verdict.categories)),
+            (layer, &categories),
+            "{asked}"
+        );
+        let spokesman =
+            |of_paths: bool, tier: Tier, categories: &BTreeSet<&'static str>| -> Option<&Word> {
+                let known = reading.spokesmen.iter().take(said.listings.len());
+                let asked = known.filter(|((paths, weight, _), word)| {
+                    let is_asked = categories.is_empty()
+                        || word
+                            .row
+                            .category
+                            .is_some_and(|slug| categories.contains(slug));
+                    (*paths, *weight) == (of_paths, tier_weight(tier)) && is_asked
+                });
+                asked
+                    .min_by_key(|((_, _, category), word)| (word.place, *category))
+                    .map(|(_, word)| word)
+            };
         let path_categories = met(&reading.path_choice);
         let proxied = match layer {
             _ if layer.blocks() => None,
@@ -131,8 +215,11 @@ impl Check<'_> {
         };
         let word = match (&proxied, tier) {
             (Some((tier, categories)), _) => spokesman(true, *tier, categories).or_else(|| {
-                // Nobody is left to speak for the paths; the name's own layer is named, if it has one.
-                (layer == Layer::NeverBlock).then(|| spokesman(false, Tier::NeverBlock, &categories.clone())).flatten()
+                // Nobody is left to speak for the paths; the name's own layer is named, if it has
+                // one.
+                (layer == Layer::NeverBlock)
+                    .then(|| spokesman(false, Tier::NeverBlock, &categories.clone()))
+                    .flatten()
             }),
             (None, Some(tier)) => spokesman(false, tier, &categories),
             (None, None) => None,
@@ -142,7 +229,11 @@ impl Check<'_> {
             (None, Layer::NeverBlock) => Action::Policy,
             _ => word.map_or(Action::Policy, |word| word.row.action),
         };
-        assert_eq!((verdict.action, verdict.feed.map(usize::from)), (action, word.map(|word| word.place)), "{asked}");
+        assert_eq!(
+            (verdict.action, verdict.feed.map(usize::from)),
+            (action, word.map(|word| word.place)),
+            "{asked}"
+        );
         match word {
             Some(word) => self.data(word, verdict.data),
             None => assert_eq!(verdict.data, 0),
@@ -153,39 +244,80 @@ impl Check<'_> {
     fn over_tcp(&self, reading: &Reading, said: &Classification) {
         let over = said.over_tcp();
         let kept = |tier: Tier, slug: &'static str| {
-            let subject = (false, tier_weight(tier), Some(self.taxonomy.find(slug).unwrap()));
-            let place = reading.spokesmen.keys().position(|other| *other == subject).unwrap();
-            place >= said.listings.len() || reading.spokesmen[&subject].row.action != Action::TcpOnly
+            let subject = (
+                false,
+                tier_weight(tier),
+                Some(self.taxonomy.find(slug).unwrap()),
+            );
+            let place = reading
+                .spokesmen
+                .keys()
+                .position(|other| *other == subject)
+                .unwrap();
+            place >= said.listings.len()
+                || reading.spokesmen[&subject].row.action != Action::TcpOnly
         };
-        let choice: BTreeSet<_> = reading.choice.iter().copied().filter(|slug| kept(Tier::Choice, slug)).collect();
-        let security: BTreeSet<_> = reading.security.iter().copied().filter(|slug| kept(Tier::Security, slug)).collect();
-        assert_eq!((self.slugs(over.choice), self.slugs(over.security)), (choice, security));
-        let orders: Vec<&Word> =
-            reading.spokesmen.iter().filter(|((paths, tier, _), _)| (*paths, *tier) == (false, 0)).map(|(_, word)| word).collect();
+        let choice: BTreeSet<_> = reading
+            .choice
+            .iter()
+            .copied()
+            .filter(|slug| kept(Tier::Choice, slug))
+            .collect();
+        let security: BTreeSet<_> = reading
+            .security
+            .iter()
+            .copied()
+            .filter(|slug| kept(Tier::Security, slug))
+            .collect();
+        assert_eq!(
+            (self.slugs(over.choice), self.slugs(over.security)),
+            (choice, security)
+        );
+        let orders: Vec<&Word> = reading
+            .spokesmen
+            .iter()
+            .filter(|((paths, tier, _), _)| (*paths, *tier) == (false, 0))
+            .map(|(_, word)| word)
+            .collect();
         if orders.len() <= said.listings.len() {
-            assert_eq!(over.mandatory, orders.iter().any(|word| word.row.action != Action::TcpOnly));
+            assert_eq!(
+                over.mandatory,
+                orders.iter().any(|word| word.row.action != Action::TcpOnly)
+            );
         }
-        assert_eq!((over.never_block, over.paths), (said.never_block, said.paths));
+        assert_eq!(
+            (over.never_block, over.paths),
+            (said.never_block, said.paths)
+        );
     }
 
     /// Whether the lists hold just these rows, key by key.
     fn content(&self) {
         let arrivals = &self.lists.header().arrivals;
         let answers = self.lists.answers();
-        let mut place = |records: Records| answers.iter().position(|other| *other == records).unwrap() as u32;
+        let mut place =
+            |records: Records| answers.iter().position(|other| *other == records).unwrap() as u32;
         let mut expected = self.world.keys(&mut place, arrivals);
         let plain = |mark: &Mark| match mark.action {
             // The same records may stand at several places.
-            Action::Records => {
-                Mark { data: answers.iter().position(|other| *other == answers[mark.data as usize]).unwrap() as u32, ..*mark }
-            }
+            Action::Records => Mark {
+                data: answers
+                    .iter()
+                    .position(|other| *other == answers[mark.data as usize])
+                    .unwrap() as u32,
+                ..*mark
+            },
             _ => *mark,
         };
         expected.values_mut().for_each(|marks| marks.sort());
         let mut found: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
-        let (mut names, mut last) = (self.lists.names(), None);
+        let mut names = self.lists.names();
+        let mut last = None;
         while let Some((key, marks)) = names.next() {
-            assert!(last.as_deref().is_none_or(|last| last < key), "names come in order, each once");
+            assert!(
+                last.as_deref().is_none_or(|last| last < key),
+                "names come in order, each once"
+            );
             last = Some(key.to_vec());
             assert_eq!(self.lists.marks(key), marks);
             let mut marks: Vec<Mark> = marks.iter().map(plain).collect();
@@ -211,10 +343,22 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
             About::Prefix(prefix) => drop(addresses.insert(prefix.network())),
         }
     }
-    let below_root: Vec<&Name> = asked.iter().filter(|name| !name.borrow().is_root()).collect();
-    let own = (pick(chance, &below_root).clone(), pick(chance, &[State::Block, State::Allow]));
+    let below_root: Vec<&Name> = asked
+        .iter()
+        .filter(|name| !name.borrow().is_root())
+        .collect();
+    let own = (
+        pick(chance, &below_root).clone(),
+        pick(chance, &[State::Block, State::Allow]),
+    );
     let asker = asker(chance, &own, taxonomy);
-    let check = Check { world, lists, taxonomy, asker: &asker, own: &own };
+    let check = Check {
+        world,
+        lists,
+        taxonomy,
+        asker: &asker,
+        own: &own,
+    };
     check.content();
     for name in &asked {
         check.name(name, &lists.classify(name.borrow()));
@@ -225,21 +369,47 @@ fn check(world: &World, lists: &Blocklist, taxonomy: &Taxonomy, chance: &mut Std
         // A client that asks for the name itself asks for nothing that there is.
         assert_eq!(lists.classify(name.borrow()), Classification::NOTHING);
     }
-    assert!(lists.has_addresses() || !world.rows.keys().any(|row| matches!(row.about, About::Prefix(_))));
+    assert!(
+        lists.has_addresses()
+            || !world
+                .rows
+                .keys()
+                .any(|row| matches!(row.about, About::Prefix(_)))
+    );
     asked.len() + addresses.len()
 }
 
 fn asker(chance: &mut StdRng, (name, state): &(Name, State), taxonomy: &Taxonomy) -> Asker {
     fn set<T>(value: T) -> Set<T> {
-        Set { value, set_by: "model".to_owned(), set_at: Timestamp::UNIX_EPOCH }
+        Set {
+            value,
+            set_by: "model".to_owned(),
+            set_at: Timestamp::UNIX_EPOCH,
+        }
     }
     let mut household = Household::new("home".parse().unwrap());
     for slug in SLUGS {
-        household.settings.categories.insert(slug.to_owned(), set(Switch { state: pick(chance, &[State::Block, State::Allow]) }));
+        household.settings.categories.insert(
+            slug.to_owned(),
+            set(Switch {
+                state: pick(chance, &[State::Block, State::Allow]),
+            }),
+        );
     }
-    household.settings.names.insert(name.clone(), set(OwnName { state: *state, scope: Scope::Exact }));
+    household.settings.names.insert(
+        name.clone(),
+        set(OwnName {
+            state: *state,
+            scope: Scope::Exact,
+        }),
+    );
     Asker::of(
-        &Arc::new(HouseholdRules::compile(&household, taxonomy, OperatorDefaults::default(), Timestamp::UNIX_EPOCH)),
+        &Arc::new(HouseholdRules::compile(
+            &household,
+            taxonomy,
+            OperatorDefaults::default(),
+            Timestamp::UNIX_EPOCH,
+        )),
         None,
         policy::moment::Moment::FIRST,
     )
@@ -253,25 +423,65 @@ fn delta(before: &World, after: &World, lists: &Blocklist, path: &Path) -> Delta
     let known = lists.answers().len();
     // Answers that no entry is answered with any more are gone when the lists have been folded.
     let mut named = BTreeSet::new();
-    lists.for_each_name(|_, marks| named.extend(marks.filter(|mark| mark.action == Action::Records).map(|mark| mark.data as usize)));
+    lists.for_each_name(|_, marks| {
+        named.extend(
+            marks
+                .filter(|mark| mark.action == Action::Records)
+                .map(|mark| mark.data as usize),
+        )
+    });
     let mut place = |records: Records| {
-        let old = named.iter().copied().find(|&place| lists.answers()[place] == records);
-        let place = old.or_else(|| answers.iter().position(|other| *other == records).map(|place| known + place));
+        let old = named
+            .iter()
+            .copied()
+            .find(|&place| lists.answers()[place] == records);
+        let place = old.or_else(|| {
+            answers
+                .iter()
+                .position(|other| *other == records)
+                .map(|place| known + place)
+        });
         place.unwrap_or_else(|| {
             answers.push(records);
             known + answers.len() - 1
         }) as u32
     };
-    let (was, is) = (before.keys(&mut place, &arrivals), after.keys(&mut place, &arrivals));
-    let touched: BTreeSet<&Vec<u8>> = was.keys().chain(is.keys()).filter(|key| was.get(*key) != is.get(*key)).collect();
-    let changes = touched.into_iter().map(|key| (key.as_slice().into(), is.get(key).cloned().unwrap_or_default())).collect();
-    let header = Header { parent: Some(before.generation), arrivals, answers, ..after.header() };
-    Delta { path: path.to_owned(), header, changes, sha256: String::new() }
+    let was = before.keys(&mut place, &arrivals);
+    let is = after.keys(&mut place, &arrivals);
+    let touched: BTreeSet<&Vec<u8>> = was
+        .keys()
+        .chain(is.keys())
+        .filter(|key| was.get(*key) != is.get(*key))
+        .collect();
+    let changes = touched
+        .into_iter()
+        .map(|key| {
+            (
+                key.as_slice().into(),
+                is.get(key).cloned().unwrap_or_default(),
+            )
+        })
+        .collect();
+    let header = Header {
+        parent: Some(before.generation),
+        arrivals,
+        answers,
+        ..after.header()
+    };
+    Delta {
+        path: path.to_owned(),
+        header,
+        changes,
+        sha256: String::new(),
+    }
 }
 
 /// Another state of a world: rows go, come, and come back.
 fn changed(world: &World, gone: &mut Vec<Row>, chance: &mut StdRng) -> World {
-    let mut next = World { generation: world.generation + 1, ..world.clone() };
+    let mut next = World {
+        generation: world.generation + 1,
+        ..world.clone()
+    };
     let now = next.now();
     for _ in 0..chance.random_range(0..6) {
         if let Some(row) = next.rows.keys().nth(chance.random_range(0..30)).cloned() {
@@ -282,8 +492,15 @@ fn changed(world: &World, gone: &mut Vec<Row>, chance: &mut StdRng) -> World {
     (0..chance.random_range(0..6)).for_each(|_| next.add(chance));
     for row in std::mem::take(gone) {
         if one_in(chance, 3) && next.feeds.iter().any(|feed| feed.number == row.feed) {
-            let records = if row.action == Action::Records { [1].into() } else { BTreeSet::new() };
-            next.rows.entry(row).or_insert(Rest { records, since: now });
+            let records = if row.action == Action::Records {
+                [1].into()
+            } else {
+                BTreeSet::new()
+            };
+            next.rows.entry(row).or_insert(Rest {
+                records,
+                since: now,
+            });
         } else {
             gone.push(row);
         }
@@ -296,22 +513,31 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
     let mut chance = StdRng::seed_from_u64(seed);
     let chance = &mut chance;
     let [path, other, aside] = ["lists", "other", "delta"].map(|file| folder.join(file));
-    let (mut world, mut gone) = (World::new(chance), Vec::new());
+    let mut world = World::new(chance);
+    let mut gone = Vec::new();
     let written = world.build(chance, None, &path);
     world.build(chance, None, &other);
     let mut lists = Blocklist::open(&path, taxonomy).unwrap();
-    assert_eq!(Blocklist::open(&other, taxonomy).unwrap().sha256(), lists.sha256(), "the order of rows means nothing");
+    assert_eq!(
+        Blocklist::open(&other, taxonomy).unwrap().sha256(),
+        lists.sha256(),
+        "the order of rows means nothing"
+    );
     assert_eq!(written.header.names, lists.header().names);
     let mut decisions = check(&world, &lists, taxonomy, chance);
     for _ in 1..STATES {
         match chance.random_range(0..8) {
-            // The lists are folded; while that goes on, a delta comes and is laid over what was live.
+            // The lists are folded; while that goes on, a delta comes and is laid over what was
+            // live.
             0 | 1 => {
                 let next = changed(&world, &mut gone, chance);
                 let delta = delta(&world, &next, &lists, &aside);
                 fold(&lists, &path).unwrap();
                 let folded = Blocklist::open(&path, taxonomy).unwrap();
-                assert_eq!((folded.overlay_size().0, folded.generation()), (0, lists.generation()));
+                assert_eq!(
+                    (folded.overlay_size().0, folded.generation()),
+                    (0, lists.generation())
+                );
                 check(&world, &folded, taxonomy, chance);
                 lists = folded.with(&[delta], taxonomy).unwrap();
                 world = next;
@@ -322,7 +548,10 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
                 world.generation += 1;
                 world.configure(chance);
                 let next = changed(&world, &mut gone, chance);
-                world = World { generation: world.generation, ..next };
+                world = World {
+                    generation: world.generation,
+                    ..next
+                };
                 world.settle(&before);
                 world.build(chance, Some(&lists), &path);
                 lists = Blocklist::open(&path, taxonomy).unwrap();
@@ -360,13 +589,20 @@ fn live_one_world(seed: u64, folder: &Path, taxonomy: &Taxonomy) -> usize {
 #[test]
 fn ten_thousand_rule_sets_are_matched_as_a_naive_matcher_matches_them() {
     let taxonomy = Taxonomy::shipped();
-    // In memory, where there is such a place: the writer waits for the disk, and this writes some thousand files.
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    // In memory, where there is such a place: the writer waits for the disk, and this writes some
+    // thousand files.
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
     let mut decisions = 0;
     for seed in 0..WORLDS {
         let folder = folder.path();
         let lived = std::panic::catch_unwind(|| live_one_world(seed, folder, &taxonomy));
         decisions += lived.unwrap_or_else(|_| panic!("seed {seed}"));
     }
-    println!("{} rule sets, {decisions} decisions, seeds 0 to {}", WORLDS * STATES, WORLDS - 1);
+    println!(
+        "{} rule sets, {decisions} decisions, seeds 0 to {}",
+        WORLDS * STATES,
+        WORLDS - 1
+    );
 }

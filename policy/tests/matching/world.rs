@@ -24,7 +24,16 @@ pub const WORLDS: u64 = 1_250;
 pub const STATES: u64 = 8;
 pub const SLUGS: [&str; 6] = ["gambling", "violence", "social", "games", "adult", "ads"];
 /// Few, so that names meet; some that read otherwise in a key, as a path or as an address.
-pub const LABELS: [&[u8]; 8] = [b"a", b"b", b"ab", b"com", b"/a", b"\x00", b"\x01\x02", b"\xff.\x00"];
+pub const LABELS: [&[u8]; 8] = [
+    b"a",
+    b"b",
+    b"ab",
+    b"com",
+    b"/a",
+    b"\x00",
+    b"\x01\x02",
+    b"\xff.\x00",
+];
 pub const PATHS: [&[u8]; 4] = [b"/", b"/a", b"/a/b", b"/\x00\x01"];
 
 pub fn pick<T: Copy>(chance: &mut StdRng, from: &[T]) -> T {
@@ -116,7 +125,15 @@ pub fn labels_of(name: &Name) -> Vec<&[u8]> {
 pub fn name(chance: &mut StdRng) -> Name {
     // Mostly nests of one letter, so that names have each other as parents.
     let depth = pick(chance, &[1, 2, 2, 3, 3, 4, 6]);
-    let labels: Vec<&[u8]> = (0..depth).map(|_| if one_in(chance, 3) { pick(chance, &LABELS) } else { b"a" }).collect();
+    let labels: Vec<&[u8]> = (0..depth)
+        .map(|_| {
+            if one_in(chance, 3) {
+                pick(chance, &LABELS)
+            } else {
+                b"a"
+            }
+        })
+        .collect();
     if one_in(chance, 60) {
         name_of(&[b"a".as_slice(); 120])
     } else if one_in(chance, 60) {
@@ -128,10 +145,15 @@ pub fn name(chance: &mut StdRng) -> Name {
 
 pub fn address(chance: &mut StdRng) -> IpAddr {
     let [site, host] = [3, 5].map(|most| chance.random_range(0..most));
-    if chance.random() { IpAddr::from([10, 0, site as u8, host as u8]) } else { IpAddr::from([0x2001, 0xdb8, site << 4, 0, 0, 0, 0, host]) }
+    if chance.random() {
+        IpAddr::from([10, 0, site as u8, host as u8])
+    } else {
+        IpAddr::from([0x2001, 0xdb8, site << 4, 0, 0, 0, 0, host])
+    }
 }
 
-/// Of lengths that end at labels or between them. Those of one world never share a key: what two prefixes say at one would be joined.
+/// Of lengths that end at labels or between them. Those of one world never share a key: what two
+/// prefixes say at one would be joined.
 pub fn prefix(chance: &mut StdRng, are_uneven: bool) -> IpNet {
     let address = address(chance);
     let lengths: &[u8] = match (address.is_ipv4(), are_uneven) {
@@ -164,9 +186,18 @@ impl World {
     /// What was there before has been there since then, and what was not has come now.
     pub fn settle(&mut self, before: &Self) {
         let now = self.now();
-        self.rows.iter_mut().for_each(|(row, rest)| rest.since = before.rows.get(row).map_or(now, |old| old.since));
+        self.rows
+            .iter_mut()
+            .for_each(|(row, rest)| rest.since = before.rows.get(row).map_or(now, |old| old.since));
         let hosts = self.hosts().into_keys();
-        self.hosts_since = hosts.map(|host| (host.clone(), before.hosts_since.get(&host).copied().unwrap_or(now))).collect();
+        self.hosts_since = hosts
+            .map(|host| {
+                (
+                    host.clone(),
+                    before.hosts_since.get(&host).copied().unwrap_or(now),
+                )
+            })
+            .collect();
     }
 
     pub fn now(&self) -> Timestamp {
@@ -178,8 +209,19 @@ impl World {
         let count = chance.random_range(1..6);
         let mut numbers: Vec<usize> = (0..6).collect();
         numbers.shuffle(chance);
-        let tiers = [Tier::Mandatory, Tier::Security, Tier::Choice, Tier::Choice, Tier::Choice, Tier::NeverBlock];
-        let feed = |number| Feed { number, tier: pick(chance, &tiers), most_specific: one_in(chance, 3) };
+        let tiers = [
+            Tier::Mandatory,
+            Tier::Security,
+            Tier::Choice,
+            Tier::Choice,
+            Tier::Choice,
+            Tier::NeverBlock,
+        ];
+        let feed = |number| Feed {
+            number,
+            tier: pick(chance, &tiers),
+            most_specific: one_in(chance, 3),
+        };
         self.feeds = numbers.into_iter().take(count).map(feed).collect();
         self.categories.shuffle(chance);
         let is_there = |number| self.feeds.iter().any(|feed| feed.number == number);
@@ -193,63 +235,141 @@ impl World {
             1 => About::Prefix(prefix(chance, self.has_uneven_prefixes)),
             _ => About::Name(name(chance)),
         };
-        let polarity = if one_in(chance, 4) { Polarity::Allow } else { Polarity::Deny };
-        let actions = [Action::Policy, Action::Policy, Action::Nxdomain, Action::Nodata, Action::Drop, Action::TcpOnly, Action::Records];
+        let polarity = if one_in(chance, 4) {
+            Polarity::Allow
+        } else {
+            Polarity::Deny
+        };
+        let actions = [
+            Action::Policy,
+            Action::Policy,
+            Action::Nxdomain,
+            Action::Nodata,
+            Action::Drop,
+            Action::TcpOnly,
+            Action::Records,
+        ];
         let mut row = Row {
             about,
             feed,
             category: (!one_in(chance, 8)).then(|| pick(chance, &SLUGS)),
-            scope: pick(chance, &[Scope::Exact, Scope::Subtree, Scope::Subtree, Scope::Descendants]),
+            scope: pick(
+                chance,
+                &[
+                    Scope::Exact,
+                    Scope::Subtree,
+                    Scope::Subtree,
+                    Scope::Descendants,
+                ],
+            ),
             polarity,
             important: one_in(chance, 5),
-            action: if polarity == Polarity::Deny { pick(chance, &actions) } else { Action::Policy },
+            action: if polarity == Polarity::Deny {
+                pick(chance, &actions)
+            } else {
+                Action::Policy
+            },
         };
         match row.about {
             About::Path(..) => {
-                (row.scope, row.polarity, row.important, row.action) = (Scope::Exact, Polarity::Deny, false, Action::Path);
+                (row.scope, row.polarity, row.important, row.action) =
+                    (Scope::Exact, Polarity::Deny, false, Action::Path);
             }
             About::Prefix(_) => row.scope = Scope::Subtree,
             About::Name(_) => {}
         }
         let now = self.now();
-        let rest = self.rows.entry(row.clone()).or_insert(Rest { records: BTreeSet::new(), since: now });
+        let rest = self.rows.entry(row.clone()).or_insert(Rest {
+            records: BTreeSet::new(),
+            since: now,
+        });
         if row.action == Action::Records {
             rest.records.insert(chance.random_range(0..4));
         }
     }
 
     pub fn header(&self) -> Header {
-        let feeds = self
-            .feeds
+        let feeds = self.feeds.iter().map(|feed| FeedSummary {
+            most_specific: feed.most_specific,
+            ..FeedSummary::new(&format!("f{}", feed.number), feed.tier)
+        });
+        let categories = self
+            .categories
             .iter()
-            .map(|feed| FeedSummary { most_specific: feed.most_specific, ..FeedSummary::new(&format!("f{}", feed.number), feed.tier) });
-        let categories = self.categories.iter().map(|&slug| slug.to_owned()).collect();
-        Header { feeds: feeds.collect(), categories, ..Header::of(self.generation, self.now()) }
+            .map(|&slug| slug.to_owned())
+            .collect();
+        Header {
+            feeds: feeds.collect(),
+            categories,
+            ..Header::of(self.generation, self.now())
+        }
     }
 
     pub fn place(&self, number: usize) -> usize {
-        self.feeds.iter().position(|feed| feed.number == number).unwrap()
+        self.feeds
+            .iter()
+            .position(|feed| feed.number == number)
+            .unwrap()
     }
 
     pub fn mark(&self, row: &Row) -> Mark {
-        let place = |slug| self.categories.iter().position(|&other| other == slug).unwrap() as u8;
-        let Row { scope, polarity, important, action, .. } = *row;
-        Mark { polarity, important, action, ..Mark::deny(self.place(row.feed) as u16, row.category.map_or(NO_CATEGORY, place), scope) }
+        let place = |slug| {
+            self.categories
+                .iter()
+                .position(|&other| other == slug)
+                .unwrap() as u8
+        };
+        let Row {
+            scope,
+            polarity,
+            important,
+            action,
+            ..
+        } = *row;
+        Mark {
+            polarity,
+            important,
+            action,
+            ..Mark::deny(
+                self.place(row.feed) as u16,
+                row.category.map_or(NO_CATEGORY, place),
+                scope,
+            )
+        }
     }
 
     /// Builds it, its rows in a random order and some of them twice.
-    pub fn build(&self, chance: &mut StdRng, previous: Option<&Blocklist>, path: &Path) -> policy::artefact::Written {
+    pub fn build(
+        &self,
+        chance: &mut StdRng,
+        previous: Option<&Blocklist>,
+        path: &Path,
+    ) -> policy::artefact::Written {
         let mut rows: Vec<(&Row, Option<u8>)> = Vec::new();
         for (row, rest) in &self.rows {
             let records: Vec<Option<u8>> = rest.records.iter().copied().map(Some).collect();
-            for record in if records.is_empty() { vec![None] } else { records } {
+            for record in if records.is_empty() {
+                vec![None]
+            } else {
+                records
+            } {
                 (0..1 + chance.random_range(0..5) / 4).for_each(|_| rows.push((row, record)));
             }
         }
         rows.shuffle(chance);
         let mut builder = Builder::new();
-        let (bad, before) = (builder.answer(records(&[99].into())).unwrap(), builder.checkpoint());
-        builder.push(name(chance).borrow(), Mark { action: Action::Records, data: bad, ..Mark::deny(0, 0, Scope::Subtree) }).unwrap();
+        let bad = builder.answer(records(&[99].into())).unwrap();
+        let before = builder.checkpoint();
+        builder
+            .push(
+                name(chance).borrow(),
+                Mark {
+                    action: Action::Records,
+                    data: bad,
+                    ..Mark::deny(0, 0, Scope::Subtree)
+                },
+            )
+            .unwrap();
         builder.rewind(&before);
         for (row, record) in rows {
             let mut mark = self.mark(row);
@@ -260,16 +380,25 @@ impl World {
                 About::Name(name) => builder.push(name.borrow(), mark).unwrap(),
                 About::Path(host, path) => builder.push_path(host.borrow(), path, mark).unwrap(),
                 About::Prefix(prefix) => {
-                    names_of_prefix(*prefix).iter().for_each(|name| builder.push(name.borrow(), mark).unwrap());
+                    names_of_prefix(*prefix)
+                        .iter()
+                        .for_each(|name| builder.push(name.borrow(), mark).unwrap());
                 }
             }
         }
-        let header = Header { entries: self.rows.len() as u64, ..self.header() };
+        let header = Header {
+            entries: self.rows.len() as u64,
+            ..self.header()
+        };
         builder.write(header, previous, path).unwrap()
     }
 
     /// Every key and what is said at it, in the words of lists with these answers and arrivals.
-    pub fn keys(&self, answers: &mut dyn FnMut(Records) -> u32, arrivals: &[Timestamp]) -> BTreeMap<Vec<u8>, Vec<Mark>> {
+    pub fn keys(
+        &self,
+        answers: &mut dyn FnMut(Records) -> u32,
+        arrivals: &[Timestamp],
+    ) -> BTreeMap<Vec<u8>, Vec<Mark>> {
         let mut keys: BTreeMap<Vec<u8>, Vec<Mark>> = BTreeMap::new();
         for (row, rest) in &self.rows {
             let mut mark = self.mark(row);
@@ -280,15 +409,23 @@ impl World {
             match &row.about {
                 About::Name(name) => keys.entry(key_of(name)).or_default().push(mark),
                 About::Prefix(prefix) => {
-                    names_of_prefix(*prefix).iter().for_each(|name| keys.entry(key_of(name)).or_default().push(mark));
+                    names_of_prefix(*prefix)
+                        .iter()
+                        .for_each(|name| keys.entry(key_of(name)).or_default().push(mark));
                 }
-                About::Path(host, path) => keys.entry(key_of_path(host.borrow(), path)).or_default().push(mark),
+                About::Path(host, path) => keys
+                    .entry(key_of_path(host.borrow(), path))
+                    .or_default()
+                    .push(mark),
             }
         }
         for (host, count) in self.hosts() {
             let (since, (name, feed, category)) = (self.hosts_since[&host], &host);
             let mut mark = self.mark(&proxied(name, *feed, *category));
-            (mark.data, mark.arrival) = (count, arrivals.iter().position(|&at| at == since).unwrap() as u16);
+            (mark.data, mark.arrival) = (
+                count,
+                arrivals.iter().position(|&at| at == since).unwrap() as u16,
+            );
             keys.entry(key_of(name)).or_default().push(mark);
         }
         keys
@@ -299,7 +436,9 @@ impl World {
         let mut hosts = BTreeMap::new();
         for row in self.rows.keys() {
             if let About::Path(host, _) = &row.about {
-                *hosts.entry((host.clone(), row.feed, row.category)).or_default() += 1;
+                *hosts
+                    .entry((host.clone(), row.feed, row.category))
+                    .or_default() += 1;
             }
         }
         hosts
@@ -325,16 +464,36 @@ impl World {
                     Scope::Descendants => !is_own,
                 };
                 if is_ancestor && speaks {
-                    let (depth, place, since) = (labels.len(), self.place(row.feed), Some(rest.since));
+                    let depth = labels.len();
+                    let place = self.place(row.feed);
+                    let since = Some(rest.since);
                     let records = rest.records.clone();
-                    words.push(Word { entry: top.clone(), depth, place, row: row.clone(), records, paths: 0, since, counts: false });
+                    words.push(Word {
+                        entry: top.clone(),
+                        depth,
+                        place,
+                        row: row.clone(),
+                        records,
+                        paths: 0,
+                        since,
+                        counts: false,
+                    });
                 }
             }
         }
         for feed in &self.feeds {
             let place = self.place(feed.number);
-            let mut of_feed: Vec<&mut Word> = words.iter_mut().filter(|word| word.place == place).collect();
-            let rank = |word: &Word| (word.row.important, word.depth, word.row.polarity == Polarity::Allow);
+            let mut of_feed: Vec<&mut Word> = words
+                .iter_mut()
+                .filter(|word| word.place == place)
+                .collect();
+            let rank = |word: &Word| {
+                (
+                    word.row.important,
+                    word.depth,
+                    word.row.polarity == Polarity::Allow,
+                )
+            };
             of_feed.sort_by_key(|word| std::cmp::Reverse(rank(word)));
             let mut highest = None;
             let mut is_excepted = false;
@@ -348,9 +507,21 @@ impl World {
         for (host, paths) in self.hosts() {
             let (since, (entry, feed, category)) = (self.hosts_since[&host], host);
             if entry == *asked && !asked.borrow().is_root() {
-                let (depth, place, row) = (asked_labels.len(), self.place(feed), proxied(&entry, feed, category));
-                let (records, since) = (BTreeSet::new(), Some(since));
-                words.push(Word { entry, depth, place, row, records, paths, since, counts: true });
+                let depth = asked_labels.len();
+                let place = self.place(feed);
+                let row = proxied(&entry, feed, category);
+                let records = BTreeSet::new();
+                let since = Some(since);
+                words.push(Word {
+                    entry,
+                    depth,
+                    place,
+                    row,
+                    records,
+                    paths,
+                    since,
+                    counts: true,
+                });
             }
         }
         words
@@ -358,8 +529,17 @@ impl World {
 }
 
 pub fn proxied(host: &Name, feed: usize, category: Option<&'static str>) -> Row {
-    let (about, polarity) = (About::Name(host.clone()), Polarity::Deny);
-    Row { about, feed, category, scope: Scope::Exact, polarity, important: false, action: Action::Proxied }
+    let about = About::Name(host.clone());
+    let polarity = Polarity::Deny;
+    Row {
+        about,
+        feed,
+        category,
+        scope: Scope::Exact,
+        polarity,
+        important: false,
+        action: Action::Proxied,
+    }
 }
 
 pub fn key_of(name: &Name) -> Vec<u8> {
@@ -369,7 +549,16 @@ pub fn key_of(name: &Name) -> Vec<u8> {
 }
 
 pub fn records(numbers: &BTreeSet<u8>) -> Records {
-    Records(numbers.iter().map(|&number| Record { record_type: 1, ttl_s: 5, rdata: vec![192, 0, 2, number] }).collect())
+    Records(
+        numbers
+            .iter()
+            .map(|&number| Record {
+                record_type: 1,
+                ttl_s: 5,
+                rdata: vec![192, 0, 2, number],
+            })
+            .collect(),
+    )
 }
 
 /// What decides, in words: the layer, its categories, and the word that the answer follows.
@@ -387,13 +576,25 @@ pub struct Reading {
 }
 
 pub fn tier_weight(tier: Tier) -> u8 {
-    [Tier::Mandatory, Tier::NeverBlock, Tier::Security, Tier::Choice].iter().position(|&other| other == tier).unwrap() as u8
+    [
+        Tier::Mandatory,
+        Tier::NeverBlock,
+        Tier::Security,
+        Tier::Choice,
+    ]
+    .iter()
+    .position(|&other| other == tier)
+    .unwrap() as u8
 }
 
 pub fn read(world: &World, words: &[Word], taxonomy: &Taxonomy) -> Reading {
     let mut reading = Reading::default();
-    for word in words.iter().filter(|word| word.counts && word.row.polarity == Polarity::Deny) {
-        let (tier, of_paths) = (world.feeds[word.place].tier, word.row.action == Action::Proxied);
+    for word in words
+        .iter()
+        .filter(|word| word.counts && word.row.polarity == Polarity::Deny)
+    {
+        let tier = world.feeds[word.place].tier;
+        let of_paths = word.row.action == Action::Proxied;
         match (tier, of_paths) {
             (Tier::Mandatory, false) => reading.mandatory = true,
             (Tier::NeverBlock, false) => reading.never_block = true,
@@ -404,10 +605,24 @@ pub fn read(world: &World, words: &[Word], taxonomy: &Taxonomy) -> Reading {
             (Tier::Security, true) => reading.path_security = true,
             (Tier::Choice, true) => reading.path_choice.extend(word.row.category),
         }
-        let subject = (of_paths, tier_weight(tier), word.row.category.map(|slug| taxonomy.find(slug).unwrap()));
+        let subject = (
+            of_paths,
+            tier_weight(tier),
+            word.row.category.map(|slug| taxonomy.find(slug).unwrap()),
+        );
         let order = |word: &Word| {
-            let Row { scope, important, action, .. } = word.row;
-            (word.place, std::cmp::Reverse((important, word.depth)), scope, action)
+            let Row {
+                scope,
+                important,
+                action,
+                ..
+            } = word.row;
+            (
+                word.place,
+                std::cmp::Reverse((important, word.depth)),
+                scope,
+                action,
+            )
         };
         match reading.spokesmen.get_mut(&subject) {
             Some(other) if order(word) < order(other) => *other = word.clone(),

@@ -6,40 +6,65 @@ fn key(name: &Name) -> KeyRef<'_> {
     KeyRef::new(name.borrow(), 1, 1)
 }
 
-/// An answer of about `octets`, without records: its size is its header's and question's, padded behind for the weigher.
+/// An answer of about `octets`, without records: its size is its header's and question's, padded
+/// behind for the weigher.
 fn entry(octets: usize) -> Arc<Entry> {
-    Arc::new(Entry { octets: vec![0; octets].into(), ttl_s: 60, ..Entry::blank() })
+    Arc::new(Entry {
+        octets: vec![0; octets].into(),
+        ttl_s: 60,
+        ..Entry::blank()
+    })
 }
 
 #[test]
 fn a_borrowed_key_finds_what_its_owned_form_keeps() {
     let cache = AnswerCache::new(1 << 20);
-    let names: Vec<Name> = (0..100).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+    let names: Vec<Name> = (0..100)
+        .map(|number| Name::parse(&format!("n{number}.example")).unwrap())
+        .collect();
     for (octets, name) in names.iter().enumerate() {
         cache.insert(key(name).to_owned(), entry(octets));
     }
     for (octets, name) in names.iter().enumerate() {
-        assert_eq!(cache.find(&key(name)).map(|entry| entry.octets.len()), Some(octets));
-        for other in [KeyRef::new(name.borrow(), 28, 1), KeyRef::new(name.borrow(), 1, 3)] {
-            assert!(cache.find(&other).is_none(), "type and class are of the key");
+        assert_eq!(
+            cache.find(&key(name)).map(|entry| entry.octets.len()),
+            Some(octets)
+        );
+        for other in [
+            KeyRef::new(name.borrow(), 28, 1),
+            KeyRef::new(name.borrow(), 1, 3),
+        ] {
+            assert!(
+                cache.find(&other).is_none(),
+                "type and class are of the key"
+            );
         }
     }
 }
 
 #[test]
 fn a_window_shows_what_the_cache_holds_and_newer_things_when_asked() {
-    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
-    let names: Vec<Name> = (0..3_000).map(|number| Name::parse(&format!("n{number}.example")).unwrap()).collect();
+    let cache = AnswerCache::new(1 << 20);
+    let mut window = Window::new();
+    let names: Vec<Name> = (0..3_000)
+        .map(|number| Name::parse(&format!("n{number}.example")).unwrap())
+        .collect();
     for name in &names {
         assert!(window.find(&cache, &key(name)).is_none());
-        cache.insert(key(name).to_owned(), Arc::new(Entry::unresolved(&key(name))));
+        cache.insert(
+            key(name).to_owned(),
+            Arc::new(Entry::unresolved(&key(name))),
+        );
     }
     for _ in 0..3 {
         for name in &names {
             let found = window.find(&cache, &key(name)).unwrap();
             assert!(found.is_about(&key(name)), "never another name's entry");
             let other = KeyRef::new(name.borrow(), 1, 3);
-            assert!(window.find(&cache, &other).is_none(), "the class is of the key");
+            assert!(
+                window.find(&cache, &other).is_none(),
+                "the class is of the key"
+            );
             assert!(window.find_newer(&cache, &key(name), &found).is_none());
         }
     }
@@ -47,13 +72,25 @@ fn a_window_shows_what_the_cache_holds_and_newer_things_when_asked() {
     let popular = key(&names[9]);
     let shown = window.find(&cache, &popular).unwrap();
     cache.0.remove(&popular);
-    assert!((0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown)));
+    assert!(
+        (0..=WINDOW_USES).all(|_| Arc::ptr_eq(&window.find(&cache, &popular).unwrap(), &shown))
+    );
     assert!(Arc::ptr_eq(&cache.find(&popular).unwrap(), &shown));
-    let (name, known) = (&names[7], window.find(&cache, &key(&names[7])).unwrap());
-    let newer = Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(name)) });
+    let name = &names[7];
+    let known = window.find(&cache, &key(&names[7])).unwrap();
+    let newer = Arc::new(Entry {
+        ttl_s: 60,
+        ..Entry::unresolved(&key(name))
+    });
     cache.insert(key(name).to_owned(), Arc::clone(&newer));
-    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(name), &known).unwrap(), &newer));
-    assert!(Arc::ptr_eq(&window.find(&cache, &key(name)).unwrap(), &newer));
+    assert!(Arc::ptr_eq(
+        &window.find_newer(&cache, &key(name), &known).unwrap(),
+        &newer
+    ));
+    assert!(Arc::ptr_eq(
+        &window.find(&cache, &key(name)).unwrap(),
+        &newer
+    ));
 }
 
 #[test]
@@ -63,29 +100,65 @@ fn the_budget_holds_whatever_comes() {
     for number in 0..50_000 {
         let name = Name::parse(&format!("n{number}.example")).unwrap();
         // Now and then one that weighs more than a shard may hold.
-        cache.insert(key(&name).to_owned(), entry(if number % 500 == 0 { 60_000 } else { number % 700 }));
-        assert!(cache.usage().0 <= BUDGET, "{:?} after {number}", cache.usage());
+        cache.insert(
+            key(&name).to_owned(),
+            entry(if number % 500 == 0 {
+                60_000
+            } else {
+                number % 700
+            }),
+        );
+        assert!(
+            cache.usage().0 <= BUDGET,
+            "{:?} after {number}",
+            cache.usage()
+        );
     }
     let (octets, entries) = cache.usage();
-    assert!(octets > BUDGET / 2 && entries > 1_000, "{octets} octets, {entries} entries");
+    assert!(
+        octets > BUDGET / 2 && entries > 1_000,
+        "{octets} octets, {entries} entries"
+    );
 }
 
 #[test]
 fn what_is_asked_often_outlives_a_flood_of_names_asked_once() {
     let cache = AnswerCache::new(1 << 20);
-    let hot: Vec<Name> = (0..100).map(|number| Name::parse(&format!("hot{number}.example")).unwrap()).collect();
+    let hot: Vec<Name> = (0..100)
+        .map(|number| Name::parse(&format!("hot{number}.example")).unwrap())
+        .collect();
     for name in &hot {
         cache.insert(key(name).to_owned(), entry(100));
     }
     for number in 0..30_000 {
-        assert!(number % 300 != 0 || hot.iter().all(|name| cache.find(&key(name)).is_some()), "lost before {number}");
-        cache.insert(key(&Name::parse(&format!("cold{number}.example")).unwrap()).to_owned(), entry(100));
+        assert!(
+            number % 300 != 0 || hot.iter().all(|name| cache.find(&key(name)).is_some()),
+            "lost before {number}"
+        );
+        cache.insert(
+            key(&Name::parse(&format!("cold{number}.example")).unwrap()).to_owned(),
+            entry(100),
+        );
     }
 }
 
-/// A message that answers `a.test. A` by these records: type, TTL, data. Their owner is the name asked for.
+/// A message that answers `a.test. A` by these records: type, TTL, data. Their owner is the name
+/// asked for.
 fn message(rcode: u8, records: &[(u16, u32, &[u8])]) -> Vec<u8> {
-    let mut message = vec![0, 0, 0x80, rcode, 0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0];
+    let mut message = vec![
+        0,
+        0,
+        0x80,
+        rcode,
+        0,
+        1,
+        0,
+        u8::try_from(records.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ];
     message.extend(b"\x01a\x04test\0\0\x01\0\x01");
     for (record_type, ttl_s, data) in records {
         message.extend([0xc0, 12]);
@@ -108,27 +181,55 @@ fn answered(records: &[(u16, u32, &[u8])], ttl_s: u32, at_s: u64) -> Entry {
 
 fn ttls(wire: &[u8]) -> Vec<u32> {
     let message = hickory_proto::op::Message::from_vec(wire).unwrap();
-    message.answers.iter().chain(&message.authorities).map(|record| record.ttl).collect()
+    message
+        .answers
+        .iter()
+        .chain(&message.authorities)
+        .map(|record| record.ttl)
+        .collect()
 }
 
 #[test]
 fn the_ttls_of_a_cached_answer_fall_second_by_second() {
-    let entry = answered(&[(1, 60, &address(1)), (1, 45, &address(2)), (16, 300, b"\x04text")], 45, 1_000);
+    let entry = answered(
+        &[
+            (1, 60, &address(1)),
+            (1, 45, &address(2)),
+            (16, 300, b"\x04text"),
+        ],
+        45,
+        1_000,
+    );
     for age in [0, 1, 2, 44, 45, 46, 60, 299, 300, 400] {
         let mut copy = entry.message().to_vec();
         entry.write_ttls(&mut copy, Duration::from_secs(1_000 + age));
         let left = |ttl: u64| u32::try_from(ttl.saturating_sub(age)).unwrap();
         assert_eq!(ttls(&copy), [left(60), left(45), left(300)], "{age} s old");
         let with = |message: &[u8]| hickory_proto::op::Message::from_vec(message).unwrap();
-        let (was, is) = (with(entry.message()), with(&copy));
-        assert!(was.answers.iter().zip(&is.answers).all(|(was, is)| was.data == is.data && was.name == is.name), "nothing else changes");
+        let was = with(entry.message());
+        let is = with(&copy);
+        assert!(
+            was.answers
+                .iter()
+                .zip(&is.answers)
+                .all(|(was, is)| was.data == is.data && was.name == is.name),
+            "nothing else changes"
+        );
     }
     let mut copy = entry.message().to_vec();
     entry.write_ttls(&mut copy, Duration::from_secs(1));
-    assert_eq!(ttls(&copy), [60, 45, 300], "what was stored later than now is new");
+    assert_eq!(
+        ttls(&copy),
+        [60, 45, 300],
+        "what was stored later than now is new"
+    );
     entry.write_ttl(&mut copy, 7);
     assert_eq!(ttls(&copy), [7, 7, 7]);
-    assert_eq!(ttls(entry.message()), [60, 45, 300], "the entry keeps what it was told");
+    assert_eq!(
+        ttls(entry.message()),
+        [60, 45, 300],
+        "the entry keeps what it was told"
+    );
 }
 
 #[test]
@@ -145,16 +246,33 @@ fn an_answer_is_fresh_until_its_ttl_and_stale_for_so_much_longer() {
         (10_000, false, false),
     ] {
         let now = Duration::from_secs(1_000 + age);
-        assert_eq!((entry.is_fresh(now), entry.is_stale_but_servable(now, longer)), (is_fresh, is_stale), "{age} s old");
-        assert!(!entry.is_stale_but_servable(now, Duration::ZERO), "{age} s old, nothing stale is served");
+        assert_eq!(
+            (
+                entry.is_fresh(now),
+                entry.is_stale_but_servable(now, longer)
+            ),
+            (is_fresh, is_stale),
+            "{age} s old"
+        );
+        assert!(
+            !entry.is_stale_but_servable(now, Duration::ZERO),
+            "{age} s old, nothing stale is served"
+        );
     }
     assert!(entry.may_be_kept());
     let unresolved = Entry::unresolved(&key(&Name::parse("a.test").unwrap()));
     for now in [Duration::ZERO, Duration::from_secs(1)] {
-        assert!(!unresolved.is_fresh(now) && !unresolved.is_stale_but_servable(now, longer) && !unresolved.may_be_kept());
+        assert!(
+            !unresolved.is_fresh(now)
+                && !unresolved.is_stale_but_servable(now, longer)
+                && !unresolved.may_be_kept()
+        );
     }
     let momentary = answered(&[(1, 0, &address(1))], 0, 1_000);
-    assert!(!momentary.may_be_kept() && !momentary.is_stale_but_servable(Duration::from_secs(1_000), longer));
+    assert!(
+        !momentary.may_be_kept()
+            && !momentary.is_stale_but_servable(Duration::from_secs(1_000), longer)
+    );
 }
 
 #[test]
@@ -183,7 +301,10 @@ fn an_answer_is_renewed_once_and_in_its_last_tenth_alone() {
     }
     // One that was looked at early is renewed in time.
     let entry = answered(&[(1, 100, &address(1))], 100, 0);
-    assert_eq!([10, 80, 95, 96].map(|now| entry.wants_renewal(Duration::from_secs(now))), [false, false, true, false]);
+    assert_eq!(
+        [10, 80, 95, 96].map(|now| entry.wants_renewal(Duration::from_secs(now))),
+        [false, false, true, false]
+    );
 }
 
 #[test]
@@ -191,15 +312,27 @@ fn a_message_that_does_not_add_up_is_no_entry() {
     let whole = message(0, &[(1, 60, &address(1)), (16, 60, b"\x04text")]);
     assert!(Entry::new(whole.clone(), 60, Duration::ZERO).is_some());
     for end in 0..whole.len() {
-        assert!(Entry::new(whole[..end].to_vec(), 60, Duration::ZERO).is_none(), "{end}");
+        assert!(
+            Entry::new(whole[..end].to_vec(), 60, Duration::ZERO).is_none(),
+            "{end}"
+        );
     }
-    assert!(Entry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(), "something stands behind it");
+    assert!(
+        Entry::new([&whole[..], &[0]].concat(), 60, Duration::ZERO).is_none(),
+        "something stands behind it"
+    );
     for (place, count) in [(5, 0), (5, 2), (7, 1), (7, 3), (9, 1), (11, 1)] {
         let mut wrong = whole.clone();
         wrong[place] = count;
-        assert!(Entry::new(wrong, 60, Duration::ZERO).is_none(), "count {count} at {place}");
+        assert!(
+            Entry::new(wrong, 60, Duration::ZERO).is_none(),
+            "count {count} at {place}"
+        );
     }
-    assert!(Entry::new(vec![0; 70_000], 60, Duration::ZERO).is_none(), "longer than any message");
+    assert!(
+        Entry::new(vec![0; 70_000], 60, Duration::ZERO).is_none(),
+        "longer than any message"
+    );
     let mut moved = whole.clone();
     // The same records as authority and additional ones.
     (moved[7], moved[9], moved[11]) = (0, 1, 1);
@@ -210,12 +343,21 @@ fn a_message_that_does_not_add_up_is_no_entry() {
 #[test]
 fn a_name_exists_unless_its_own_denial_says_otherwise() {
     let alias: (u16, u32, &[u8]) = (5, 60, b"\x01b\x04test\0");
-    let has_name = |rcode, records: &[_]| Entry::new(message(rcode, records), 60, Duration::ZERO).unwrap().has_name();
+    let has_name = |rcode, records: &[_]| {
+        Entry::new(message(rcode, records), 60, Duration::ZERO)
+            .unwrap()
+            .has_name()
+    };
     let none: [(u16, u32, &[u8]); 0] = [];
-    assert!(has_name(0, &[(1, 60, b"\xc0\0\x02\x01")]) && has_name(0, &none) && has_name(0, &[alias]));
+    assert!(
+        has_name(0, &[(1, 60, b"\xc0\0\x02\x01")]) && has_name(0, &none) && has_name(0, &[alias])
+    );
     assert!(!has_name(3, &none), "NXDOMAIN");
     assert!(has_name(3, &[alias]), "the target does not exist");
-    assert!(!has_name(6, &none) && !has_name(6, &[(39, 60, b"\x01b\x04test\0")]), "YXDOMAIN");
+    assert!(
+        !has_name(6, &none) && !has_name(6, &[(39, 60, b"\x01b\x04test\0")]),
+        "YXDOMAIN"
+    );
 }
 
 #[test]
@@ -230,9 +372,20 @@ fn the_chain_of_an_entry_is_read_from_its_message() {
     ];
     let entry = answered(&records, 60, 0);
     let names: Vec<String> = entry.chain().iter().map(ToString::to_string).collect();
-    assert_eq!((names, entry.addresses), (["other.test", "b.test", "h.test", "s.test"].map(str::to_owned).to_vec(), 1));
+    assert_eq!(
+        (names, entry.addresses),
+        (
+            ["other.test", "b.test", "h.test", "s.test"]
+                .map(str::to_owned)
+                .to_vec(),
+            1
+        )
+    );
     let copy = entry.unjudged();
-    assert_eq!((copy.chain(), copy.message(), copy.addresses), (entry.chain(), entry.message(), 1));
+    assert_eq!(
+        (copy.chain(), copy.message(), copy.addresses),
+        (entry.chain(), entry.message(), 1)
+    );
     assert_eq!((copy.ttl_s, copy.stored_s), (entry.ttl_s, entry.stored_s));
 }
 
@@ -244,7 +397,10 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
     assert_eq!(owned.octets(), name.borrow().wire().len() + 4);
     let of_addresses = |count: u8| {
         let addresses: Vec<[u8; 4]> = (0..count).map(address).collect();
-        let records: Vec<(u16, u32, &[u8])> = addresses.iter().map(|address| (1, 60, &address[..])).collect();
+        let records: Vec<(u16, u32, &[u8])> = addresses
+            .iter()
+            .map(|address| (1, 60, &address[..]))
+            .collect();
         answered(&records, 60, 0)
     };
     // A record of 16 octets and the place of its TTL.
@@ -257,36 +413,69 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
     assert_eq!(weigh(of_addresses(40)), plain(40) + 24 * listed);
     let alias = answered(&[(5, 60, b"\x01b\x04test\0")], 60, 0);
     let behind = 8 + size_of::<Name>() + size_of::<Classification>();
-    assert_eq!(weigh(alias), owned.octets() as u64 + 12 + 12 + 22 + behind as u64 + 200);
+    assert_eq!(
+        weigh(alias),
+        owned.octets() as u64 + 12 + 12 + 22 + behind as u64 + 200
+    );
 }
 
 #[test]
 fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
     let taxonomy = policy::category::Taxonomy::shipped();
     let lists = Arc::new(Blocklist::empty(&taxonomy));
-    let asker = policy::directory::Directory::new(policy::rules::OperatorDefaults::default()).unknown_line();
+    let asker = policy::directory::Directory::new(policy::rules::OperatorDefaults::default())
+        .unknown_line();
     let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
-        let (verdict, hop) = entry.judge(&asker, Name::parse(name).unwrap().borrow(), lists, true, Transport::Udp);
+        let (verdict, hop) = entry.judge(
+            &asker,
+            Name::parse(name).unwrap().borrow(),
+            lists,
+            true,
+            Transport::Udp,
+        );
         (verdict.is_block(), hop)
     };
     let entry = answered(&[(1, 60, &address(1))], 60, 0);
-    assert_eq!(entry.unlisted.load(Ordering::Relaxed), u64::MAX, "nobody has looked");
+    assert_eq!(
+        entry.unlisted.load(Ordering::Relaxed),
+        u64::MAX,
+        "nobody has looked"
+    );
     for _ in 0..2 {
         assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
-        assert_eq!((entry.unlisted.load(Ordering::Relaxed), entry.listed.load().is_none()), (lists.stamp(), true));
+        assert_eq!(
+            (
+                entry.unlisted.load(Ordering::Relaxed),
+                entry.listed.load().is_none()
+            ),
+            (lists.stamp(), true)
+        );
     }
-    let document = policy::mandates::Document { name: Some("a.test".to_owned()), basis: "court-order".to_owned(), ..Default::default() };
-    let mandate = Arc::new(policy::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
+    let document = policy::mandates::Document {
+        name: Some("a.test".to_owned()),
+        basis: "court-order".to_owned(),
+        ..Default::default()
+    };
+    let mandate =
+        Arc::new(policy::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
     let ordered = lists.ordered(&Arc::new(policy::mandates::Mandates::of(vec![mandate])));
     assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));
-    assert_eq!(entry.listed.load().as_ref().map(|listed| listed.stamp), Some(ordered.stamp()));
+    assert_eq!(
+        entry.listed.load().as_ref().map(|listed| listed.stamp),
+        Some(ordered.stamp())
+    );
     assert_eq!(judge(&entry, "a.test", &lists), (false, 0));
-    assert_eq!(judge(&entry, "a.test", &ordered), (true, 0), "each under its own lists");
+    assert_eq!(
+        judge(&entry, "a.test", &ordered),
+        (true, 0),
+        "each under its own lists"
+    );
 }
 
 #[test]
 fn a_window_keeps_no_message_that_is_longer_than_a_datagram() {
-    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let cache = AnswerCache::new(1 << 20);
+    let mut window = Window::new();
     let names = ["small.test", "large.test"].map(|name| Name::parse(name).unwrap());
     for (name, octets) in names.iter().zip([1_232, 1_233]) {
         cache.insert(key(name).to_owned(), entry(octets));
@@ -303,9 +492,13 @@ fn a_window_keeps_no_message_that_is_longer_than_a_datagram() {
 
 #[test]
 fn every_so_often_the_cache_hears_of_what_the_window_answers() {
-    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let cache = AnswerCache::new(1 << 20);
+    let mut window = Window::new();
     let name = Name::parse("a.test").unwrap();
-    cache.insert(key(&name).to_owned(), Arc::new(Entry::unresolved(&key(&name))));
+    cache.insert(
+        key(&name).to_owned(),
+        Arc::new(Entry::unresolved(&key(&name))),
+    );
     window.find(&cache, &key(&name));
     cache.0.remove(&key(&name));
     for _ in 1..64 {
@@ -318,17 +511,35 @@ fn every_so_often_the_cache_hears_of_what_the_window_answers() {
 
 #[test]
 fn a_window_replaces_only_the_entry_that_it_is_told_of() {
-    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
+    let cache = AnswerCache::new(1 << 20);
+    let mut window = Window::new();
     let name = Name::parse("a.test").unwrap();
-    let [first, second, third] = [(); 3].map(|()| Arc::new(Entry { ttl_s: 60, ..Entry::unresolved(&key(&name)) }));
+    let [first, second, third] = [(); 3].map(|()| {
+        Arc::new(Entry {
+            ttl_s: 60,
+            ..Entry::unresolved(&key(&name))
+        })
+    });
     cache.insert(key(&name).to_owned(), Arc::clone(&first));
     window.find(&cache, &key(&name));
     cache.insert(key(&name).to_owned(), Arc::clone(&third));
     // Somebody knows yet another one.
-    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(&name), &second).unwrap(), &third));
-    assert!(Arc::ptr_eq(&window.find(&cache, &key(&name)).unwrap(), &first));
-    assert!(Arc::ptr_eq(&window.find_newer(&cache, &key(&name), &first).unwrap(), &third));
-    assert!(Arc::ptr_eq(&window.find(&cache, &key(&name)).unwrap(), &third));
+    assert!(Arc::ptr_eq(
+        &window.find_newer(&cache, &key(&name), &second).unwrap(),
+        &third
+    ));
+    assert!(Arc::ptr_eq(
+        &window.find(&cache, &key(&name)).unwrap(),
+        &first
+    ));
+    assert!(Arc::ptr_eq(
+        &window.find_newer(&cache, &key(&name), &first).unwrap(),
+        &third
+    ));
+    assert!(Arc::ptr_eq(
+        &window.find(&cache, &key(&name)).unwrap(),
+        &third
+    ));
 }
 
 #[test]
@@ -347,29 +558,64 @@ fn an_entry_is_about_its_name_type_and_class_and_about_no_other() {
         ("a.test", 1, 3, false),
     ] {
         let other = name(other);
-        assert_eq!(entry.is_about(&KeyRef::new(other.borrow(), record_type, class)), expected, "{other} {record_type} {class}");
+        assert_eq!(
+            entry.is_about(&KeyRef::new(other.borrow(), record_type, class)),
+            expected,
+            "{other} {record_type} {class}"
+        );
     }
     let elsewhere = name("elsewhere.test");
-    let (of_a, moved) = (name("a.test"), KeyRef::new(elsewhere.borrow(), 28, 1));
-    assert_eq!(KeyRef::new(of_a.borrow(), 28, 1).about(elsewhere.borrow()).to_owned(), moved.to_owned());
+    let of_a = name("a.test");
+    let moved = KeyRef::new(elsewhere.borrow(), 28, 1);
+    assert_eq!(
+        KeyRef::new(of_a.borrow(), 28, 1)
+            .about(elsewhere.borrow())
+            .to_owned(),
+        moved.to_owned()
+    );
 }
 
 #[test]
 fn a_window_reads_the_entries_of_a_batch_that_it_holds() {
-    let (cache, mut window) = (AnswerCache::new(1 << 20), Window::new());
-    let packet = |name: &str, record_type: u8| [&[7; 12], Name::parse(name).unwrap().borrow().wire(), &[0, record_type, 0, 1]].concat();
+    let cache = AnswerCache::new(1 << 20);
+    let mut window = Window::new();
+    let packet = |name: &str, record_type: u8| {
+        [
+            &[7; 12],
+            Name::parse(name).unwrap().borrow().wire(),
+            &[0, record_type, 0, 1],
+        ]
+        .concat()
+    };
     for (name, first) in [("a.test", 0x13), ("b.test", 0x22)] {
         let name = Name::parse(name).unwrap();
-        let entry = Entry { octets: vec![first; 40].into(), ..Entry::blank() };
+        let entry = Entry {
+            octets: vec![first; 40].into(),
+            ..Entry::blank()
+        };
         cache.insert(key(&name).to_owned(), Arc::new(entry));
         // The window takes what the cache gives, whatever question stands in it.
         window.find(&cache, &key(&name));
     }
     let touched = |packets: &[Vec<u8>]| window.touch(packets.iter().map(Vec::as_slice));
     let [a, b] = ["a.test", "b.test"].map(|name| packet(name, 1));
-    assert_eq!((touched(&[]), touched(std::slice::from_ref(&a)), touched(&[a.clone(), b.clone()])), (0, 0x13, 0x13 ^ 0x22));
-    assert_eq!(touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]), 0x22, "what is no query, and what is not here");
-    let many: Vec<Vec<u8>> = (0..63).map(|_| a.clone()).chain([b.clone(), b.clone(), b.clone()]).collect();
+    assert_eq!(
+        (
+            touched(&[]),
+            touched(std::slice::from_ref(&a)),
+            touched(&[a.clone(), b.clone()])
+        ),
+        (0, 0x13, 0x13 ^ 0x22)
+    );
+    assert_eq!(
+        touched(&[b"short".to_vec(), b.clone(), packet("a.test", 28)]),
+        0x22,
+        "what is no query, and what is not here"
+    );
+    let many: Vec<Vec<u8>> = (0..63)
+        .map(|_| a.clone())
+        .chain([b.clone(), b.clone(), b.clone()])
+        .collect();
     assert_eq!(touched(&many), 0x13 ^ 0x22, "as many as there is room for");
     assert_eq!(Window::none().touch([a.as_slice()].into_iter()), 0);
 }

@@ -1,7 +1,8 @@
 //! Asking one zone: which of its servers, for how long, and who else when that one does not help.
 //!
-//! Whoever does not answer in the time it should need is not given up: its answer still counts while the next one is asked. So a
-//! lost datagram, a dead server and a slow one all cost one patience, and nothing is decided by guessing which it was.
+//! Whoever does not answer in the time it should need is not given up: its answer still counts
+//! while the next one is asked. So a lost datagram, a dead server and a slow one all cost one
+//! patience, and nothing is decided by guessing which it was.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,17 +27,26 @@ const TRIES_AT_DOWN_MAX: u32 = 3;
 /// Tries at a single server, and at least at each of several.
 const TRIES_AT_ONE_MAX: u32 = 12;
 const TRIES_AT_EACH_MIN: u32 = 2;
-/// Names of servers that are looked up for one question to one zone; Unbound stops after 5 that do not exist.
+/// Names of servers that are looked up for one question to one zone; Unbound stops after 5 that do
+/// not exist.
 const SERVER_NAMES_MAX: usize = 5;
 /// How long a datagram's answer still counts.
 const DATAGRAM_MAX: Duration = Duration::from_millis(1_800);
-/// The same for the first try at a server: some servers need seconds. Each such try holds a socket, so of many servers only the first few get
-/// one, and a server that is down gets none. It ends before the last try does, so a question to dead servers takes no longer for it.
+/// The same for the first try at a server: some servers need seconds. Each such try holds a socket,
+/// so of many servers only the first few get one, and a server that is down gets none. It ends
+/// before the last try does, so a question to dead servers takes no longer for it.
 const LATE_MAX: Duration = Duration::from_secs(6);
 const LATE_TRIES_MAX: u32 = 4;
-/// Of four tries that meet silence the third is without mixed letters and EDNS options, the fourth without EDNS.
-const PLAINNESS: [Plainness; 4] = [Plainness::Full, Plainness::Full, Plainness::Small, Plainness::Bare];
-/// How long a look-up of a server's address goes on before those that are known are asked again beside it.
+/// Of four tries that meet silence the third is without mixed letters and EDNS options, the fourth
+/// without EDNS.
+const PLAINNESS: [Plainness; 4] = [
+    Plainness::Full,
+    Plainness::Full,
+    Plainness::Small,
+    Plainness::Bare,
+];
+/// How long a look-up of a server's address goes on before those that are known are asked again
+/// beside it.
 const FIND_ALONE: Duration = Duration::from_millis(500);
 /// How long those wait for another's flight who could be waited for themselves.
 const JOIN_MAX: Duration = Duration::from_secs(1);
@@ -75,20 +85,29 @@ struct Candidates<'z> {
     question: (NameRef<'z>, u16),
     all: Vec<Candidate>,
     tries: u32,
-    /// Why not everybody was asked who could have been: that is the question's doing, and says nothing of the zone.
+    /// Why not everybody was asked who could have been: that is the question's doing, and says
+    /// nothing of the zone.
     cut_short: Option<Failure>,
 }
 
 impl Candidates<'_> {
     fn add<S: Surroundings>(&mut self, recursor: &Recursor<S>, address: SocketAddr) {
-        if self.all.len() < CANDIDATES_MAX && self.all.iter().all(|known| known.address != address) {
-            self.all.push(Candidate { address, server: recursor.servers.at(address), tries: 0, is_out: false });
+        if self.all.len() < CANDIDATES_MAX && self.all.iter().all(|known| known.address != address)
+        {
+            self.all.push(Candidate {
+                address,
+                server: recursor.servers.at(address),
+                tries: 0,
+                is_out: false,
+            });
         }
     }
 
     /// Whether there is a server that was not asked yet.
     fn has_untried(&self) -> bool {
-        self.all.iter().any(|candidate| !candidate.is_out && candidate.tries == 0)
+        self.all
+            .iter()
+            .any(|candidate| !candidate.is_out && candidate.tries == 0)
     }
 
     /// A try at a server, which is the question's `tries`th.
@@ -107,22 +126,38 @@ impl Candidates<'_> {
         // Tries at one server of one are the usual case, and need no lottery.
         if let [only] = &mut self.all[..] {
             let outlook = only.server.outlook(self.zone, now);
-            let max = if outlook.is_down { TRIES_AT_DOWN_MAX } else { TRIES_AT_ONE_MAX };
+            let max = if outlook.is_down {
+                TRIES_AT_DOWN_MAX
+            } else {
+                TRIES_AT_ONE_MAX
+            };
             let may_be_asked = !only.is_out && only.tries < max;
             only.tries += u32::from(may_be_asked);
             return may_be_asked.then(|| Self::attempt(0, only, &outlook, only.tries));
         }
-        let outlooks: Vec<_> = self.all.iter().map(|candidate| candidate.server.outlook(self.zone, now)).collect();
+        let outlooks: Vec<_> = self
+            .all
+            .iter()
+            .map(|candidate| candidate.server.outlook(self.zone, now))
+            .collect();
         let are_down = outlooks.iter().all(|outlook| outlook.is_down);
-        if self.tries >= if are_down { TRIES_AT_DOWN_MAX } else { TRIES_MAX } {
+        if self.tries
+            >= if are_down {
+                TRIES_AT_DOWN_MAX
+            } else {
+                TRIES_MAX
+            }
+        {
             return None;
         }
         let each = (TRIES_AT_ONE_MAX / (self.all.len().max(1) as u32)).max(TRIES_AT_EACH_MIN);
         let mut chance = recursor.surroundings.random();
         let cost = |(place, candidate): (usize, &Candidate)| {
             let outlook = &outlooks[place];
-            let burden = candidate.tries + 2 * u32::from(outlook.is_lame) + 3 * u32::from(outlook.is_down);
-            // Half to three halves of what it needs: the fast ones are asked most, the others now and then.
+            let burden =
+                candidate.tries + 2 * u32::from(outlook.is_lame) + 3 * u32::from(outlook.is_down);
+            // Half to three halves of what it needs: the fast ones are asked most, the others now
+            // and then.
             chance = chance.rotate_left(11).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let share = 512 + (chance >> 54);
             (burden, outlook.rtt.as_micros() as u64 * share)
@@ -137,7 +172,12 @@ impl Candidates<'_> {
         let (place, _) = costs.into_iter().min_by_key(|(_, cost)| *cost)?;
         self.tries += 1;
         self.all[place].tries += 1;
-        Some(Self::attempt(place, &self.all[place], &outlooks[place], self.tries))
+        Some(Self::attempt(
+            place,
+            &self.all[place],
+            &outlooks[place],
+            self.tries,
+        ))
     }
 }
 
@@ -151,23 +191,62 @@ impl<S: Surroundings> Recursor<S> {
         name: NameRef<'_>,
         record_type: u16,
     ) -> Result<Arc<Sifted>, Failure> {
-        let key = ZoneQuestion { zone: cut.zone.clone(), name: name.to_owned(), record_type };
+        let key = ZoneQuestion {
+            zone: cut.zone.clone(),
+            name: name.to_owned(),
+            record_type,
+        };
         let patience = (!path.is_first()).then_some(JOIN_MAX);
-        let ask = async { self.ask_servers(quest, path, cut, name, record_type).await.map(Arc::new) };
+        let ask = async {
+            self.ask_servers(quest, path, cut, name, record_type)
+                .await
+                .map(Arc::new)
+        };
         // Another's purse may be empty where ours is not.
-        let is_for_all =
-            |result: &Result<_, Failure>| !matches!(result, Err(failure) if failure.is_of_question() && *failure != Failure::Busy);
+        let is_for_all = |result: &Result<_, Failure>| !matches!(result, Err(failure) if failure.is_of_question() && *failure != Failure::Busy);
         self.flights.join(&key, patience, is_for_all, ask).await
     }
 
-    async fn ask_servers(&self, quest: &Quest, path: &Path<'_>, cut: &Cut, name: NameRef<'_>, record_type: u16) -> Result<Sifted, Failure> {
-        let mut candidates = Candidates { zone: &cut.zone, question: (name, record_type), all: Vec::new(), tries: 0, cut_short: None };
+    async fn ask_servers(
+        &self,
+        quest: &Quest,
+        path: &Path<'_>,
+        cut: &Cut,
+        name: NameRef<'_>,
+        record_type: u16,
+    ) -> Result<Sifted, Failure> {
+        let mut candidates = Candidates {
+            zone: &cut.zone,
+            question: (name, record_type),
+            all: Vec::new(),
+            tries: 0,
+            cut_short: None,
+        };
         let mut unknown = self.known_addresses(cut, |address| candidates.add(self, address));
-        let (mut asked, mut hearsay, mut failure) = (FuturesUnordered::new(), None, Failure::NoServers);
-        let (mut names_left, is_for_server) = (SERVER_NAMES_MAX, !path.is_first());
-        let exchange = |candidates: &Candidates<'_>, Try { place, plainness, wait, .. }: Try| {
-            let (address, server) = (candidates.all[place].address, Arc::clone(&candidates.all[place].server));
-            let ask = Ask { cut, address, server, name, record_type, is_for_server, plainness, wait };
+        let mut asked = FuturesUnordered::new();
+        let mut hearsay = None;
+        let mut failure = Failure::NoServers;
+        let mut names_left = SERVER_NAMES_MAX;
+        let is_for_server = !path.is_first();
+        let exchange = |candidates: &Candidates<'_>,
+                        Try {
+                            place,
+                            plainness,
+                            wait,
+                            ..
+                        }: Try| {
+            let address = candidates.all[place].address;
+            let server = Arc::clone(&candidates.all[place].server);
+            let ask = Ask {
+                cut,
+                address,
+                server,
+                name,
+                record_type,
+                is_for_server,
+                plainness,
+                wait,
+            };
             async move { (place, self.exchange(quest, ask).await) }
         };
         // Taken by whoever must wait: a zone that answers at once is never full.
@@ -177,9 +256,14 @@ impl<S: Surroundings> Recursor<S> {
             let left = quest.time_left(now)?;
             let mut latest = None;
             let mut patience = left;
-            // A server whose address must be found first may be the good one: before anybody is asked twice.
+            // A server whose address must be found first may be the good one: before anybody is
+            // asked twice.
             let may_seek = names_left > 0 && !unknown.is_empty();
-            let next = if may_seek && !candidates.has_untried() { None } else { candidates.next(self, now) };
+            let next = if may_seek && !candidates.has_untried() {
+                None
+            } else {
+                candidates.next(self, now)
+            };
             // Or those that are known seem down, and enough of them were tried.
             let seeks = may_seek && next.is_none();
             match next {
@@ -193,7 +277,8 @@ impl<S: Surroundings> Recursor<S> {
                     // Boxed, so that it takes no room in every other resolution.
                     let mut find = Box::pin(self.addresses_of(quest, path, &server));
                     let found = loop {
-                        // The name may take long, or never be found: meanwhile the others are asked again.
+                        // The name may take long, or never be found: meanwhile the others are asked
+                        // again.
                         let alone = self.surroundings.sleep(FIND_ALONE);
                         tokio::select! {
                             biased;
@@ -211,7 +296,9 @@ impl<S: Surroundings> Recursor<S> {
                         }
                     };
                     match found {
-                        Ok(addresses) => addresses.into_iter().for_each(|address| candidates.add(self, address)),
+                        Ok(addresses) => addresses
+                            .into_iter()
+                            .for_each(|address| candidates.add(self, address)),
                         Err(Failure::TooLong) => return Err(Failure::TooLong),
                         Err(failure @ (Failure::TooMuchWork | Failure::Busy)) => {
                             if failure == Failure::TooMuchWork {
@@ -221,8 +308,11 @@ impl<S: Surroundings> Recursor<S> {
                         }
                         Err(_) => {}
                     }
-                    // What its own zone's parent says of its address may be better than what its zone says.
-                    self.glue_of(&server).into_iter().for_each(|address| candidates.add(self, address));
+                    // What its own zone's parent says of its address may be better than what its
+                    // zone says.
+                    self.glue_of(&server)
+                        .into_iter()
+                        .for_each(|address| candidates.add(self, address));
                     continue;
                 }
                 None if asked.is_empty() => break,
@@ -279,7 +369,10 @@ impl<S: Surroundings> Recursor<S> {
                     Trouble::Unreadable => ("unreadable", Failure::Useless),
                     Trouble::Busy | Trouble::Spent(_) => ("asked by too many", Failure::Busy),
                 };
-                candidate.is_out |= matches!(trouble, Trouble::Unreachable | Trouble::Unreadable | Trouble::Busy);
+                candidate.is_out |= matches!(
+                    trouble,
+                    Trouble::Unreachable | Trouble::Unreadable | Trouble::Busy
+                );
                 if matches!(trouble, Trouble::Busy) {
                     candidates.cut_short.get_or_insert(Failure::Busy);
                 }
@@ -304,7 +397,9 @@ impl<S: Surroundings> Recursor<S> {
                 Ok(None)
             }
             _ if !sifted.is_sound => {
-                quest.note(now, || format!("{}: says it without authority, or nothing", subject()));
+                quest.note(now, || {
+                    format!("{}: says it without authority, or nothing", subject())
+                });
                 candidate.is_out = true;
                 *failure = Failure::Useless;
                 hearsay.get_or_insert(sifted);
@@ -314,22 +409,31 @@ impl<S: Surroundings> Recursor<S> {
         }
     }
 
-    /// Tells the addresses of a zone's servers that are known. Returns names to look up when those do not help: servers without
-    /// address last, so that they are taken first, and servers elsewhere whose glue may be old.
+    /// Tells the addresses of a zone's servers that are known. Returns names to look up when those
+    /// do not help: servers without address last, so that they are taken first, and servers
+    /// elsewhere whose glue may be old.
     ///
-    /// The glue of a delegation is the parent's word and counts alone, so that a server that the parent has exchanged cannot go on by what
-    /// it says of its own address. What the server's own zone says is taken where there is no glue, and for a server outside of the zone
-    /// that is asked also where its glue leads to no server of the zone.
+    /// The glue of a delegation is the parent's word and counts alone, so that a server that the
+    /// parent has exchanged cannot go on by what it says of its own address. What the server's own
+    /// zone says is taken where there is no glue, and for a server outside of the zone that is
+    /// asked also where its glue leads to no server of the zone.
     fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
         let now = self.surroundings.now();
         cut.addresses.iter().for_each(|&address| add(address));
         let apex = self.cuts.apex(&cut.zone, now);
-        let further =
-            apex.iter().flat_map(|apex| &apex.servers).filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
-        let (mut unknown, mut doubtful) = (Vec::new(), Vec::new());
+        let further = apex
+            .iter()
+            .flat_map(|apex| &apex.servers)
+            .filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
+        let mut unknown = Vec::new();
+        let mut doubtful = Vec::new();
         for server in cut.servers.iter().chain(further) {
             let is_inside = server.name.borrow().is_within(cut.zone.borrow());
-            let mut glue: Vec<SocketAddr> = server.glue.iter().filter_map(|&address| self.address_to_ask(address)).collect();
+            let mut glue: Vec<SocketAddr> = server
+                .glue
+                .iter()
+                .filter_map(|&address| self.address_to_ask(address))
+                .collect();
             if glue.is_empty() {
                 glue = self.glue_of(&server.name);
             }
@@ -340,8 +444,13 @@ impl<S: Surroundings> Recursor<S> {
             let mut said = Vec::new();
             if glue.is_empty() || !is_inside && glue.iter().all(leads_nowhere) {
                 let kept = [RecordType::A, RecordType::AAAA].into_iter().map(u16::from);
-                let kept = kept.filter_map(|record_type| self.rrsets.of_server(server.name.borrow(), record_type, now));
-                said = kept.flat_map(|kept| self.addresses_in(&kept.fact)).collect();
+                let kept = kept.filter_map(|record_type| {
+                    self.rrsets
+                        .of_server(server.name.borrow(), record_type, now)
+                });
+                said = kept
+                    .flat_map(|kept| self.addresses_in(&kept.fact))
+                    .collect();
             }
             match (said.is_empty(), glue.is_empty()) {
                 (true, true) => unknown.push(server.name.clone()),
@@ -359,12 +468,17 @@ impl<S: Surroundings> Recursor<S> {
     /// The addresses that came with a server's name when a zone it is in was delegated.
     fn glue_of(&self, server: &Name) -> Vec<SocketAddr> {
         let glue = self.cuts.glue_of(server, self.surroundings.now());
-        glue.into_iter().filter_map(|address| self.address_to_ask(address)).collect()
+        glue.into_iter()
+            .filter_map(|address| self.address_to_ask(address))
+            .collect()
     }
 
     fn shuffle(&self, names: &mut [Name]) {
         for place in (1..names.len()).rev() {
-            names.swap(place, (self.surroundings.random() % (place as u64 + 1)) as usize);
+            names.swap(
+                place,
+                (self.surroundings.random() % (place as u64 + 1)) as usize,
+            );
         }
     }
 }
@@ -375,16 +489,28 @@ mod tests {
 
     fn attempt(tries_at_one: u32, tries: u32, is_down: bool) -> Try {
         let address = SocketAddr::from(([192, 0, 2, 1], 53));
-        let candidate = Candidate { address, server: Arc::default(), tries: tries_at_one, is_out: false };
-        let outlook = Outlook { is_down, ..candidate.server.outlook(&Name::root(), Duration::ZERO) };
+        let candidate = Candidate {
+            address,
+            server: Arc::default(),
+            tries: tries_at_one,
+            is_out: false,
+        };
+        let outlook = Outlook {
+            is_down,
+            ..candidate.server.outlook(&Name::root(), Duration::ZERO)
+        };
         Candidates::attempt(7, &candidate, &outlook, tries)
     }
 
     #[test]
     fn only_first_tries_at_few_servers_wait_for_late_answers() {
-        let wait = |tries_at_one, tries, is_down| attempt(tries_at_one, tries, is_down).wait.as_millis();
+        let wait =
+            |tries_at_one, tries, is_down| attempt(tries_at_one, tries, is_down).wait.as_millis();
         assert_eq!([wait(1, 1, false), wait(1, 4, false)], [6_000; 2]);
-        assert_eq!([wait(1, 5, false), wait(2, 2, false), wait(1, 1, true)], [1_800; 3]);
+        assert_eq!(
+            [wait(1, 5, false), wait(2, 2, false), wait(1, 1, true)],
+            [1_800; 3]
+        );
         let first = attempt(1, 1, false);
         assert_eq!((first.place, first.patience.as_millis()), (7, 300));
     }
@@ -392,7 +518,12 @@ mod tests {
     #[test]
     fn of_four_tries_the_last_two_are_plainer() {
         use Plainness::{Bare, Full, Small};
-        let plainness: Vec<Plainness> = (1..=9).map(|tries| attempt(tries, tries, false).plainness).collect();
-        assert_eq!(plainness, [Full, Full, Small, Bare, Full, Full, Small, Bare, Full]);
+        let plainness: Vec<Plainness> = (1..=9)
+            .map(|tries| attempt(tries, tries, false).plainness)
+            .collect();
+        assert_eq!(
+            plainness,
+            [Full, Full, Small, Bare, Full, Full, Small, Bare, Full]
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Where zones begin and who serves them.
 //!
-//! A cut is what the *parent* says, and lives no longer than the parent said: a child cannot prolong its own delegation, so a
-//! name that its registry took away is gone when that time is over (ghost domains). What the *child* says of its servers is kept
-//! apart, only adds servers to try, and ends with the parent's word.
+//! A cut is what the *parent* says, and lives no longer than the parent said: a child cannot
+//! prolong its own delegation, so a name that its registry took away is gone when that time is over
+//! (ghost domains). What the *child* says of its servers is kept apart, only adds servers to try,
+//! and ends with the parent's word.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +22,8 @@ use super::sift::{NameServer, Referral, Role};
 
 /// Budget of what is known of cuts, and of what zones say of themselves, each, in octets.
 const CUTS_OCTETS_MAX: u64 = 128 << 20;
-/// What an average cut weighs, for sizing tables; what it costs beside its servers; and a server beside its name. Octets.
+/// What an average cut weighs, for sizing tables; what it costs beside its servers; and a server
+/// beside its name. Octets.
 const CUT_TYPICAL_OCTETS: u64 = 700;
 const CUT_OVERHEAD_OCTETS: u64 = 250;
 const SERVER_OVERHEAD_OCTETS: u64 = 64;
@@ -56,8 +58,24 @@ pub struct Cut {
 impl Cut {
     /// A zone whose servers are configured.
     #[must_use]
-    pub fn fixed(zone: Name, addresses: Vec<SocketAddr>, role: Role, tls: Option<String>, is_first_only: bool) -> Self {
-        Self { zone, servers: Vec::new(), addresses, role, tls, is_first_only, is_fixed: true, is_hint: false, expires: Duration::MAX }
+    pub fn fixed(
+        zone: Name,
+        addresses: Vec<SocketAddr>,
+        role: Role,
+        tls: Option<String>,
+        is_first_only: bool,
+    ) -> Self {
+        Self {
+            zone,
+            servers: Vec::new(),
+            addresses,
+            role,
+            tls,
+            is_first_only,
+            is_fixed: true,
+            is_hint: false,
+            expires: Duration::MAX,
+        }
     }
 
     /// When the parent's word ends.
@@ -83,7 +101,11 @@ struct ByOctets;
 impl Weighter<Name, Arc<Cut>> for ByOctets {
     fn weight(&self, zone: &Name, cut: &Arc<Cut>) -> u64 {
         let octets = |name: &Name| name.borrow().wire().len() as u64;
-        let server = |server: &NameServer| SERVER_OVERHEAD_OCTETS + octets(&server.name) + ADDRESS_OCTETS * server.glue.len() as u64;
+        let server = |server: &NameServer| {
+            SERVER_OVERHEAD_OCTETS
+                + octets(&server.name)
+                + ADDRESS_OCTETS * server.glue.len() as u64
+        };
         CUT_OVERHEAD_OCTETS + 2 * octets(zone) + cut.servers.iter().map(server).sum::<u64>()
     }
 }
@@ -105,27 +127,54 @@ impl Cuts {
     }
 
     fn within(octets_max: u64, fixed: impl IntoIterator<Item = Cut>) -> Self {
-        let fixed = fixed.into_iter().map(|cut| (cut.zone.clone(), Arc::new(cut))).collect();
+        let fixed = fixed
+            .into_iter()
+            .map(|cut| (cut.zone.clone(), Arc::new(cut)))
+            .collect();
         let items = (octets_max / CUT_TYPICAL_OCTETS) as usize;
-        let cache = || Cache::with(items, octets_max, ByOctets, RandomState::default(), DefaultLifecycle::default());
-        Self { fixed, learnt: cache(), apexes: cache() }
+        let cache = || {
+            Cache::with(
+                items,
+                octets_max,
+                ByOctets,
+                RandomState::default(),
+                DefaultLifecycle::default(),
+            )
+        };
+        Self {
+            fixed,
+            learnt: cache(),
+            apexes: cache(),
+        }
     }
 
-    /// The closest known zone that a name is in; none when not even the root is known. `without_fixed` leaves out those that are
-    /// only tried first.
+    /// The closest known zone that a name is in; none when not even the root is known.
+    /// `without_fixed` leaves out those that are only tried first.
     #[must_use]
-    pub fn closest(&self, name: NameRef<'_>, now: Duration, without_first: bool) -> Option<Arc<Cut>> {
+    pub fn closest(
+        &self,
+        name: NameRef<'_>,
+        now: Duration,
+        without_first: bool,
+    ) -> Option<Arc<Cut>> {
         let root = Name::root();
         let mut zones = name.ancestors().chain([root.borrow()]);
         zones.find_map(|zone| {
-            let fixed = if self.fixed.is_empty() { None } else { self.fixed.get(&zone.to_owned()) };
-            let fixed = fixed.filter(|cut| !(without_first && cut.is_first_only)).cloned();
+            let fixed = if self.fixed.is_empty() {
+                None
+            } else {
+                self.fixed.get(&zone.to_owned())
+            };
+            let fixed = fixed
+                .filter(|cut| !(without_first && cut.is_first_only))
+                .cloned();
             fixed.or_else(|| self.learnt.get(&Zone(zone)).filter(|cut| cut.expires > now))
         })
     }
 
-    /// Learns a cut from the zone above it. What a zone delegates goes when the zone itself goes, however deep it is (Phoenix
-    /// domains); the root and top-level domains are not taken away, and what they say holds for as long as they say.
+    /// Learns a cut from the zone above it. What a zone delegates goes when the zone itself goes,
+    /// however deep it is (Phoenix domains); the root and top-level domains are not taken away, and
+    /// what they say holds for as long as they say.
     pub fn learn(&self, referral: Referral, parent: &Cut, now: Duration) -> Arc<Cut> {
         let zone = referral.zone.clone();
         let mut cut = learnt(referral, now);
@@ -139,9 +188,14 @@ impl Cuts {
         cut
     }
 
-    /// Learns what a zone says of its own servers, where these were asked under the parent's last word, and for as long as that holds.
+    /// Learns what a zone says of its own servers, where these were asked under the parent's last
+    /// word, and for as long as that holds.
     pub fn learn_apex(&self, referral: Referral, cut: &Arc<Cut>, now: Duration) {
-        if self.learnt.get(&cut.zone).is_some_and(|last| Arc::ptr_eq(&last, cut)) {
+        if self
+            .learnt
+            .get(&cut.zone)
+            .is_some_and(|last| Arc::ptr_eq(&last, cut))
+        {
             let mut apex = learnt(referral, now);
             apex.expires = apex.expires.min(cut.expires);
             self.apexes.insert(cut.zone.clone(), Arc::new(apex));
@@ -157,8 +211,17 @@ impl Cuts {
     /// The addresses that came with a server's name wherever a zone it is in was delegated.
     #[must_use]
     pub fn glue_of(&self, server: &Name, now: Duration) -> Vec<IpAddr> {
-        let cuts = server.borrow().ancestors().filter_map(|zone| self.learnt.get(&Zone(zone))).filter(|cut| cut.expires > now);
-        let of_server = |cut: Arc<Cut>| cut.servers.iter().find(|known| known.name == *server).map(|known| known.glue.clone());
+        let cuts = server
+            .borrow()
+            .ancestors()
+            .filter_map(|zone| self.learnt.get(&Zone(zone)))
+            .filter(|cut| cut.expires > now);
+        let of_server = |cut: Arc<Cut>| {
+            cut.servers
+                .iter()
+                .find(|known| known.name == *server)
+                .map(|known| known.glue.clone())
+        };
         cuts.filter_map(of_server).flatten().collect()
     }
 
@@ -176,7 +239,11 @@ impl Cuts {
 }
 
 fn learnt(referral: Referral, now: Duration) -> Cut {
-    let Referral { zone, servers, ttl_s } = referral;
+    let Referral {
+        zone,
+        servers,
+        ttl_s,
+    } = referral;
     let expires = now + Duration::from_secs(ttl_s.clamp(CUT_MIN_S, CUT_MAX_S).into());
     Cut {
         zone,

@@ -1,4 +1,5 @@
-//! One server, asked once as well as we can, and again more plainly where it seems not to understand that.
+//! One server, asked once as well as we can, and again more plainly where it seems not to
+//! understand that.
 //!
 //! ```text
 //! what comes back                          what is left out next, one at a time
@@ -11,8 +12,9 @@
 //! another id, letter case or cookie        nothing: over TCP, where nobody else can answer
 //! ```
 //!
-//! What helped is remembered for the server, letter case for server and zone (`servers.rs`). What a server has proved to understand is not left
-//! out, a cookie that it gave least of all: so a stranger who forges one error cannot talk us out of our defences, and a server that denies
+//! What helped is remembered for the server, letter case for server and zone (`servers.rs`). What a
+//! server has proved to understand is not left out, a cookie that it gave least of all: so a
+//! stranger who forges one error cannot talk us out of our defences, and a server that denies
 //! honestly is asked twice only until it found its first name in mixed letters.
 
 use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
@@ -32,22 +34,30 @@ use super::{
     wire::{CLIENT_COOKIE_OCTETS, Edns, Expected, Outgoing, cookie_of},
 };
 
-/// Exchanges with one server for one try: as it comes, three ways that leave something out, and TCP with and without EDNS.
+/// Exchanges with one server for one try: as it comes, three ways that leave something out, and TCP
+/// with and without EDNS.
 const EXCHANGES_MAX: usize = 6;
 /// How long one exchange over TCP may take, connecting included.
 const STREAM_MAX: Duration = Duration::from_secs(3);
-/// A denial is compared only where three times what it took is left, and the second answer is waited for as long and a little.
+/// A denial is compared only where three times what it took is left, and the second answer is
+/// waited for as long and a little.
 const COMPARED_TIMES: u32 = 3;
 const COMPARED_LEAST: Duration = Duration::from_millis(200);
 /// A cookie with the server's part, which has 8 to 32 octets: RFC 7873 section 4.
 const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
-/// BADVERS, RFC 6891 section 9, as the record library does not call it: it has the number from BADSIG, which shares it.
+/// BADVERS, RFC 6891 section 9, as the record library does not call it: it has the number from
+/// BADSIG, which shares it.
 const CODE_BADVERS: u16 = 16;
 /// The flag of a truncated message, in the third octet of the header.
 const FLAG_TC: u8 = 0x02;
-/// What the system says where there is no way to a server at all, such as to IPv6 on a machine without it.
-const WITHOUT_WAY: [ErrorKind; 4] =
-    [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::AddrNotAvailable, ErrorKind::Unsupported];
+/// What the system says where there is no way to a server at all, such as to IPv6 on a machine
+/// without it.
+const WITHOUT_WAY: [ErrorKind; 4] = [
+    ErrorKind::NetworkUnreachable,
+    ErrorKind::HostUnreachable,
+    ErrorKind::AddrNotAvailable,
+    ErrorKind::Unsupported,
+];
 
 /// Why one server did not help.
 pub(super) enum Trouble {
@@ -154,10 +164,21 @@ struct Dialogue<'a, S> {
 
 impl<'a, S: Surroundings> Dialogue<'a, S> {
     fn begin(recursor: &'a Recursor<S>, quest: &'a Quest, ask: &'a Ask<'a>) -> Self {
-        let (settings, now, Ask { cut, address, server, .. }) = (&recursor.settings, recursor.surroundings.now(), ask);
+        let (
+            settings,
+            now,
+            Ask {
+                cut,
+                address,
+                server,
+                ..
+            },
+        ) = (&recursor.settings, recursor.surroundings.now(), ask);
         let habits = recursor.servers.habits(*address, &cut.zone);
         let mut manner = Manner {
-            mixes: settings.case_randomisation && server.keeps_case(now) && !habits.wants_small(now),
+            mixes: settings.case_randomisation
+                && server.keeps_case(now)
+                && !habits.wants_small(now),
             options: settings.cookies && server.takes_options(now),
             edns: server.takes_edns(now),
             over_tcp: cut.tls.is_some(),
@@ -166,13 +187,27 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         if ask.plainness != Plainness::Full && cut.tls.is_none() {
             let may_doubt = [
                 (Feature::Letters, manner.mixes && !habits.finds_mixed(now)),
-                (Feature::Options, manner.options && !server.has_taken_options(now)),
-                (Feature::Edns, ask.plainness == Plainness::Bare && manner.edns && !server.has_taken_edns(now)),
+                (
+                    Feature::Options,
+                    manner.options && !server.has_taken_options(now),
+                ),
+                (
+                    Feature::Edns,
+                    ask.plainness == Plainness::Bare && manner.edns && !server.has_taken_edns(now),
+                ),
             ];
-            doubted.extend(may_doubt.into_iter().filter(|(_, may)| *may).map(|(feature, _)| feature));
-            doubted.iter().for_each(|feature| manner.leave_out(*feature));
+            doubted.extend(
+                may_doubt
+                    .into_iter()
+                    .filter(|(_, may)| *may)
+                    .map(|(feature, _)| feature),
+            );
+            doubted
+                .iter()
+                .for_each(|feature| manner.leave_out(*feature));
         }
-        let wants_apex = cut.is_hint || !cut.is_fixed && recursor.cuts.apex(&cut.zone, now).is_none();
+        let wants_apex =
+            cut.is_hint || !cut.is_fixed && recursor.cuts.apex(&cut.zone, now).is_none();
         let asked = Asked {
             zone: cut.zone.borrow(),
             name: ask.name,
@@ -203,31 +238,54 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     /// What counts in the end: an earlier answer, where the last query brought nothing better.
     fn conclude(self, result: Result<Sifted, Trouble>) -> Result<Sifted, Trouble> {
         match (result, self.fallback) {
-            (Err(_) | Ok(Sifted { finding: Finding::Bad(_), .. }), Some(fallback)) => Ok(fallback),
+            (
+                Err(_)
+                | Ok(Sifted {
+                    finding: Finding::Bad(_),
+                    ..
+                }),
+                Some(fallback),
+            ) => Ok(fallback),
             (result, _) => result,
         }
     }
 
     /// One query, and what comes back: none where the next query is to be sent.
     async fn turn(&mut self) -> Result<Option<Sifted>, Trouble> {
-        self.quest.pay_query(self.ask.is_for_server).map_err(Trouble::Spent)?;
+        self.quest
+            .pay_query(self.ask.is_for_server)
+            .map_err(Trouble::Spent)?;
         let began = self.recursor.surroundings.now();
         let left = self.quest.time_left(began).map_err(Trouble::Spent)?;
-        let server_cookie = if self.manner.options { self.ask.server.cookie() } else { Vec::new() };
-        let cookie = if self.manner.options { [&self.client_cookie[..], &server_cookie].concat() } else { Vec::new() };
+        let server_cookie = if self.manner.options {
+            self.ask.server.cookie()
+        } else {
+            Vec::new()
+        };
+        let cookie = if self.manner.options {
+            [&self.client_cookie[..], &server_cookie].concat()
+        } else {
+            Vec::new()
+        };
         let edns = Edns { cookie };
         let outgoing = Outgoing {
             id: self.recursor.surroundings.random() as u16,
             name: self.ask.name,
             record_type: self.ask.record_type,
             recursion_desired: self.ask.cut.role == Role::Forwarder,
-            case: if self.manner.mixes { self.recursor.surroundings.random() } else { 0 },
+            case: if self.manner.mixes {
+                self.recursor.surroundings.random()
+            } else {
+                0
+            },
             edns: self.manner.edns.then_some(&edns),
         };
         let (packet, expected) = outgoing.encode();
         let reception = self.send(&packet, &expected, left).await;
         let now = self.recursor.surroundings.now();
-        let Some(mut wire) = self.receive(reception, now)? else { return Ok(None) };
+        let Some(mut wire) = self.receive(reception, now)? else {
+            return Ok(None);
+        };
         self.quest.pay_octets(wire.len()).map_err(Trouble::Spent)?;
         let took = now.saturating_sub(began);
         self.ask.server.replied(took);
@@ -237,7 +295,10 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         expected.restore_case(&mut wire, self.ask.name);
         let reading = message::read(&wire).filter(|reading| reading.extent != Extent::Short);
         self.tell(reading.as_ref(), took, now);
-        if self.lacks_cookie(reading.as_ref().map(|reading| &reading.message), &server_cookie) {
+        if self.lacks_cookie(
+            reading.as_ref().map(|reading| &reading.message),
+            &server_cookie,
+        ) {
             return Ok(None);
         }
         let is_truncated = wire[2] & FLAG_TC != 0;
@@ -246,22 +307,35 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 self.manner.over_tcp = true;
                 Ok(None)
             }
-            None => self.plainer(Cause::Unreadable, &expected).then_some(None).ok_or(Trouble::Unreadable),
+            None => self
+                .plainer(Cause::Unreadable, &expected)
+                .then_some(None)
+                .ok_or(Trouble::Unreadable),
             Some(reading) => self.judge(reading, &expected, took, now),
         }
     }
 
     async fn send(&self, packet: &[u8], expected: &Expected, left: Duration) -> Reception {
-        let (recursor, address) = (self.recursor, self.ask.address);
+        let recursor = self.recursor;
+        let address = self.ask.address;
         if let Some(tls_name) = &self.ask.cut.tls {
             recursor.counts.tls.increment(1);
-            recursor.surroundings.tls(address, tls_name, packet, expected, STREAM_MAX.min(left)).await
+            recursor
+                .surroundings
+                .tls(address, tls_name, packet, expected, STREAM_MAX.min(left))
+                .await
         } else if self.manner.over_tcp {
             recursor.counts.tcp.increment(1);
-            recursor.surroundings.tcp(address, packet, expected, STREAM_MAX.min(left)).await
+            recursor
+                .surroundings
+                .tcp(address, packet, expected, STREAM_MAX.min(left))
+                .await
         } else {
             recursor.counts.udp.increment(1);
-            recursor.surroundings.udp(address, packet, expected, self.wait.min(left)).await
+            recursor
+                .surroundings
+                .udp(address, packet, expected, self.wait.min(left))
+                .await
         }
     }
 
@@ -269,9 +343,12 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     fn receive(&mut self, reception: Reception, now: Duration) -> Result<Option<Vec<u8>>, Trouble> {
         match reception {
             Reception::Reply(wire) => Ok(Some(wire)),
-            // Id and port were right, only the letters were not, and TCP leads nowhere: once more in small letters.
+            // Id and port were right, only the letters were not, and TCP leads nowhere: once more
+            // in small letters.
             Reception::Silent | Reception::Unreachable(_)
-                if self.manner.over_tcp && self.ask.cut.tls.is_none() && std::mem::take(&mut self.has_other_case) =>
+                if self.manner.over_tcp
+                    && self.ask.cut.tls.is_none()
+                    && std::mem::take(&mut self.has_other_case) =>
             {
                 (self.manner.over_tcp, self.manner.mixes) = (false, false);
                 self.doubted.push(Feature::Letters);
@@ -282,13 +359,16 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 if !self.manner.over_tcp && WITHOUT_WAY.contains(&error.kind()) {
                     self.ask.server.was_unreachable(now);
                 }
-                self.quest.note(now, || format!("{}: {error}", self.subject()));
+                self.quest
+                    .note(now, || format!("{}: {error}", self.subject()));
                 Err(Trouble::Unreachable)
             }
             Reception::NearMiss { is_case } => {
                 self.has_other_case = is_case;
                 self.recursor.counts.near_misses.increment(1);
-                self.quest.note(now, || format!("{}: nearly a reply, so over TCP", self.subject()));
+                self.quest.note(now, || {
+                    format!("{}: nearly a reply, so over TCP", self.subject())
+                });
                 self.manner.over_tcp = true;
                 Ok(None)
             }
@@ -307,15 +387,22 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             let Some(Reading { message, .. }) = reading else {
                 return format!("{}: unreadable over {way} in {took:.1} ms", self.subject());
             };
-            let counts = [&message.answers, &message.authorities, &message.additionals].map(Vec::len);
-            format!("{} -> {} {counts:?} over {way} in {took:.1} ms", self.subject(), message.metadata.response_code)
+            let counts =
+                [&message.answers, &message.authorities, &message.additionals].map(Vec::len);
+            format!(
+                "{} -> {} {counts:?} over {way} in {took:.1} ms",
+                self.subject(),
+                message.metadata.response_code
+            )
         });
     }
 
-    /// Whether a reply by datagram lacks the cookie that its server gave us: somebody else may have sent it, so TCP is next. Takes the cookie
-    /// otherwise.
+    /// Whether a reply by datagram lacks the cookie that its server gave us: somebody else may have
+    /// sent it, so TCP is next. Takes the cookie otherwise.
     fn lacks_cookie(&mut self, message: Option<&Message>, server_cookie: &[u8]) -> bool {
-        let cookie = message.and_then(|message| message.edns.as_ref()).and_then(cookie_of);
+        let cookie = message
+            .and_then(|message| message.edns.as_ref())
+            .and_then(cookie_of);
         let is_forged = match cookie {
             Some(cookie) => !cookie.starts_with(&self.client_cookie),
             None => self.manner.edns && !server_cookie.is_empty(),
@@ -331,31 +418,55 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 self.ask.server.gave_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
             }
             // It says so where nobody else can: it has no cookies any more.
-            None if is_forged && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) => self.ask.server.gave_cookie(&[]),
+            None if is_forged
+                && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) =>
+            {
+                self.ask.server.gave_cookie(&[])
+            }
             _ => {}
         }
         false
     }
 
     /// Judges a reply that could be read.
-    fn judge(&mut self, reading: Reading, expected: &Expected, took: Duration, now: Duration) -> Result<Option<Sifted>, Trouble> {
-        let Reading { message, extent, broken_answers } = reading;
+    fn judge(
+        &mut self,
+        reading: Reading,
+        expected: &Expected,
+        took: Duration,
+        now: Duration,
+    ) -> Result<Option<Sifted>, Trouble> {
+        let Reading {
+            message,
+            extent,
+            broken_answers,
+        } = reading;
         let code = message.metadata.response_code;
-        let (has_opt, has_cookie) = (message.edns.is_some(), message.edns.as_ref().and_then(cookie_of).is_some());
+        let has_opt = message.edns.is_some();
+        let has_cookie = message.edns.as_ref().and_then(cookie_of).is_some();
         if code == ResponseCode::BADCOOKIE && self.manner.options && !self.manner.over_tcp {
             self.manner.over_tcp = std::mem::replace(&mut self.has_cookie_trouble, true);
             return Ok(None);
         }
-        let is_complaint = matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) || u16::from(code) == CODE_BADVERS;
+        let is_complaint = matches!(code, ResponseCode::FormErr | ResponseCode::NotImp)
+            || u16::from(code) == CODE_BADVERS;
         if message.metadata.truncation && !is_complaint {
-            return if std::mem::replace(&mut self.manner.over_tcp, true) { Err(Trouble::Unreadable) } else { Ok(None) };
+            return if std::mem::replace(&mut self.manner.over_tcp, true) {
+                Err(Trouble::Unreadable)
+            } else {
+                Ok(None)
+            };
         }
         let sifted = sift(&message, self.asked);
         let cause = match &sifted.finding {
-            Finding::Bad(Fault::Code(_)) if is_complaint => {
-                Some(Cause::NotUnderstood { is_formerr: code == ResponseCode::FormErr, has_opt })
-            }
-            Finding::Bad(Fault::Code(_)) => Some(Cause::Refuses { has_opt, has_cookie }),
+            Finding::Bad(Fault::Code(_)) if is_complaint => Some(Cause::NotUnderstood {
+                is_formerr: code == ResponseCode::FormErr,
+                has_opt,
+            }),
+            Finding::Bad(Fault::Code(_)) => Some(Cause::Refuses {
+                has_opt,
+                has_cookie,
+            }),
             Finding::Bad(Fault::Lame) => Some(Cause::Lame),
             // What was asked for may be among the records that make no sense.
             Finding::NoData(..) if broken_answers > 0 => Some(Cause::Unreadable),
@@ -366,10 +477,17 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 return Ok(None);
             }
             let is_unreadable = matches!(cause, Cause::Unreadable);
-            return if is_unreadable { Err(Trouble::Unreadable) } else { Ok(Some(sifted)) };
+            return if is_unreadable {
+                Err(Trouble::Unreadable)
+            } else {
+                Ok(Some(sifted))
+            };
         }
         // Good as it is where no EDNS is left to blame.
-        if extent == Extent::WithoutAdditionals && self.manner.edns && self.plainer(Cause::Unreadable, expected) {
+        if extent == Extent::WithoutAdditionals
+            && self.manner.edns
+            && self.plainer(Cause::Unreadable, expected)
+        {
             self.fallback.get_or_insert(sifted);
             return Ok(None);
         }
@@ -380,17 +498,31 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             self.left_out = Some(Feature::Letters);
         }
         self.learn(now);
-        if matches!(sifted.finding, Finding::Answer(_) | Finding::Alias(..) | Finding::Referral(_)) && self.has_capitals_below(expected) {
+        if matches!(
+            sifted.finding,
+            Finding::Answer(_) | Finding::Alias(..) | Finding::Referral(_)
+        ) && self.has_capitals_below(expected)
+        {
             self.ask.server.found_mixed(now);
             if !self.habits().finds_mixed(now + UNABLE_FOR / 2) {
-                self.recursor.servers.learn(self.ask.address, &self.ask.cut.zone, |habits| habits.find_mixed(now));
+                self.recursor
+                    .servers
+                    .learn(self.ask.address, &self.ask.cut.zone, |habits| {
+                        habits.find_mixed(now)
+                    });
             }
         }
         Ok(Some(sifted))
     }
 
     /// A denial: the answer, or one to be compared with what is answered in small letters.
-    fn weigh_denial(&mut self, sifted: Sifted, expected: &Expected, took: Duration, now: Duration) -> Option<Sifted> {
+    fn weigh_denial(
+        &mut self,
+        sifted: Sifted,
+        expected: &Expected,
+        took: Duration,
+        now: Duration,
+    ) -> Option<Sifted> {
         if self.is_comparing
             && let Some(first) = self.fallback.take()
         {
@@ -398,18 +530,37 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 self.left_out = Some(Feature::Letters);
             }
             self.learn(now);
-            return Some(if self.left_out == Some(Feature::Letters) || !first.is_sound { sifted } else { first });
+            return Some(
+                if self.left_out == Some(Feature::Letters) || !first.is_sound {
+                    sifted
+                } else {
+                    first
+                },
+            );
         }
         self.learn(now);
         let habits = self.habits();
-        let is_suspicious = self.has_capitals_below(expected) && !habits.finds_mixed(now) && !habits.wants_small(now);
-        // A server that finds names in mixed letters elsewhere, and says that this one exists, has nothing of this type.
-        let is_plausible = matches!(sifted.finding, Finding::NoData(..)) && self.ask.server.finds_mixed(now);
-        let has_time = self.quest.time_left(now).is_ok_and(|left| took * COMPARED_TIMES <= left);
+        let is_suspicious = self.has_capitals_below(expected)
+            && !habits.finds_mixed(now)
+            && !habits.wants_small(now);
+        // A server that finds names in mixed letters elsewhere, and says that this one exists, has
+        // nothing of this type.
+        let is_plausible =
+            matches!(sifted.finding, Finding::NoData(..)) && self.ask.server.finds_mixed(now);
+        let has_time = self
+            .quest
+            .time_left(now)
+            .is_ok_and(|left| took * COMPARED_TIMES <= left);
         if !is_suspicious || is_plausible || !has_time {
             return Some(sifted);
         }
-        if !self.recursor.servers.learn(self.ask.address, &self.ask.cut.zone, |habits| habits.may_compare(now)) {
+        if !self
+            .recursor
+            .servers
+            .learn(self.ask.address, &self.ask.cut.zone, |habits| {
+                habits.may_compare(now)
+            })
+        {
             return Some(sifted);
         }
         (self.fallback, self.is_comparing) = (Some(sifted), true);
@@ -421,52 +572,95 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
 
     /// Whether the name was shown with capitals in what the server must look up inside its zone.
     fn has_capitals_below(&self, expected: &Expected) -> bool {
-        let below = self.ask.name.label_count().saturating_sub(self.ask.cut.zone.borrow().label_count());
+        let below = self
+            .ask
+            .name
+            .label_count()
+            .saturating_sub(self.ask.cut.zone.borrow().label_count());
         self.manner.mixes && expected.has_capitals(below)
     }
 
     /// Leaves out one thing more, or goes over TCP. False where nothing is left to try.
     fn plainer(&mut self, cause: Cause, expected: &Expected) -> bool {
-        let (manner, now) = (self.manner, self.recursor.surroundings.now());
-        let (server, habits) = (&self.ask.server, self.habits());
+        let manner = self.manner;
+        let now = self.recursor.surroundings.now();
+        let server = &self.ask.server;
+        let habits = self.habits();
         let letters = manner.mixes && expected.has_capitals(usize::MAX) && !habits.finds_mixed(now);
-        let (options, edns) = (manner.edns && manner.options, manner.edns);
+        let options = manner.edns && manner.options;
+        let edns = manner.edns;
         // Nobody else can answer over TCP, so what is said there outweighs what was proved before.
         let is_certain = manner.over_tcp && self.ask.cut.tls.is_none();
         let options_unproved = options && (is_certain || !server.has_taken_options(now));
         let edns_unproved = edns && (is_certain || !server.has_taken_edns(now));
         let ways = match cause {
-            Cause::Unreadable => [(Feature::Edns, edns), (Feature::Edns, false), (Feature::Edns, false)],
-            Cause::NotUnderstood { has_opt: true, .. } => {
-                [(Feature::Options, options_unproved), (Feature::Edns, edns), (Feature::Letters, letters)]
-            }
-            Cause::NotUnderstood { .. } => [(Feature::Edns, edns), (Feature::Letters, letters), (Feature::Edns, false)],
-            Cause::Refuses { has_opt, has_cookie } => [
+            Cause::Unreadable => [
+                (Feature::Edns, edns),
+                (Feature::Edns, false),
+                (Feature::Edns, false),
+            ],
+            Cause::NotUnderstood { has_opt: true, .. } => [
+                (Feature::Options, options_unproved),
+                (Feature::Edns, edns),
+                (Feature::Letters, letters),
+            ],
+            Cause::NotUnderstood { .. } => [
+                (Feature::Edns, edns),
+                (Feature::Letters, letters),
+                (Feature::Edns, false),
+            ],
+            Cause::Refuses {
+                has_opt,
+                has_cookie,
+            } => [
                 (Feature::Options, options_unproved && !has_cookie),
                 (Feature::Letters, letters),
                 (Feature::Edns, edns_unproved && !has_opt),
             ],
-            Cause::Lame => [(Feature::Letters, letters), (Feature::Edns, false), (Feature::Edns, false)],
+            Cause::Lame => [
+                (Feature::Letters, letters),
+                (Feature::Edns, false),
+                (Feature::Edns, false),
+            ],
         };
-        let way = ways.into_iter().find(|(_, may)| *may).map(|(feature, _)| feature);
-        // An error that is meant is what most servers have to say: only now and then is it asked about again.
+        let way = ways
+            .into_iter()
+            .find(|(_, may)| *may)
+            .map(|(feature, _)| feature);
+        // An error that is meant is what most servers have to say: only now and then is it asked
+        // about again.
         if matches!(cause, Cause::Refuses { .. } | Cause::Lame) {
             let may = way.is_some()
-                && *self.may_be_plainer.get_or_insert_with(|| !habits.is_plainer_in_vain(now) && server.may_be_asked_plainer(now));
+                && *self.may_be_plainer.get_or_insert_with(|| {
+                    !habits.is_plainer_in_vain(now) && server.may_be_asked_plainer(now)
+                });
             if !may {
                 if self.left_out.is_some() {
-                    self.recursor.servers.learn(self.ask.address, &self.ask.cut.zone, |habits| habits.plainer_was_in_vain(now));
+                    self.recursor
+                        .servers
+                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
+                            habits.plainer_was_in_vain(now)
+                        });
                 }
                 return false;
             }
         }
         match (way, cause) {
             (Some(feature), _) => self.leave_out(feature),
-            // Nonsense under the right id may be somebody's who wants the wait to end (TuDoor), and so may a complaint about a query in
-            // which nothing is left that a server could not read.
-            (None, Cause::Unreadable | Cause::NotUnderstood { is_formerr: true, .. }) if !manner.over_tcp => {
-                (self.manner.over_tcp, self.manner.edns, self.left_out) = (true, self.began_with_edns, None);
-                self.quest.note(now, || format!("{}: asked again over TCP", self.subject()));
+            // Nonsense under the right id may be somebody's who wants the wait to end (TuDoor), and
+            // so may a complaint about a query in which nothing is left that a server could not
+            // read.
+            (
+                None,
+                Cause::Unreadable
+                | Cause::NotUnderstood {
+                    is_formerr: true, ..
+                },
+            ) if !manner.over_tcp => {
+                (self.manner.over_tcp, self.manner.edns, self.left_out) =
+                    (true, self.began_with_edns, None);
+                self.quest
+                    .note(now, || format!("{}: asked again over TCP", self.subject()));
             }
             (None, _) => return false,
         }
@@ -477,7 +671,13 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         self.manner.leave_out(feature);
         self.left_out = Some(feature);
         self.recursor.counts.plainer(feature);
-        self.quest.note(self.recursor.surroundings.now(), || format!("{}: asked again without {}", self.subject(), feature.label()));
+        self.quest.note(self.recursor.surroundings.now(), || {
+            format!(
+                "{}: asked again without {}",
+                self.subject(),
+                feature.label()
+            )
+        });
     }
 
     /// Remembers what a useful reply says of its server.
@@ -490,23 +690,37 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             server.plainer_helped();
         }
         let lessons = self.left_out.map(|feature| (feature, UNABLE_FOR));
-        for (feature, lasts) in lessons.into_iter().chain(self.doubted.iter().map(|feature| (*feature, DOUBTED_FOR))) {
+        for (feature, lasts) in lessons
+            .into_iter()
+            .chain(self.doubted.iter().map(|feature| (*feature, DOUBTED_FOR)))
+        {
             match feature {
                 Feature::Options => server.takes_no_options(now, lasts),
                 Feature::Edns => server.takes_no_edns(now, lasts),
                 Feature::Letters => {
-                    self.recursor.servers.learn(self.ask.address, &self.ask.cut.zone, |habits| habits.want_small(now, lasts));
+                    self.recursor
+                        .servers
+                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
+                            habits.want_small(now, lasts)
+                        });
                 }
             }
         }
     }
 
     fn habits(&self) -> super::servers::Habits {
-        self.recursor.servers.habits(self.ask.address, &self.ask.cut.zone)
+        self.recursor
+            .servers
+            .habits(self.ask.address, &self.ask.cut.zone)
     }
 
     fn subject(&self) -> String {
-        describe(self.ask.address, self.asked.zone, self.ask.name, self.ask.record_type)
+        describe(
+            self.ask.address,
+            self.asked.zone,
+            self.ask.name,
+            self.ask.record_type,
+        )
     }
 }
 

@@ -35,10 +35,12 @@ use super::{
 const FIRST_PORT: u16 = 1_024;
 /// How often another port is drawn when one is taken, before the system's choice is taken.
 const PORT_DRAWS: usize = 8;
-/// The largest datagram that can be a reply to us: we advertise 1,232 octets, and servers without EDNS send 512. Octets.
+/// The largest datagram that can be a reply to us: we advertise 1,232 octets, and servers without
+/// EDNS send 512. Octets.
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
 
-/// How long a connection over TLS may be left open, and how many to one server. Servers close theirs after ten seconds or more.
+/// How long a connection over TLS may be left open, and how many to one server. Servers close
+/// theirs after ten seconds or more.
 const IDLE_MAX: Duration = Duration::from_secs(8);
 const IDLE_CONNECTIONS_MAX: usize = 32;
 
@@ -63,14 +65,16 @@ pub enum CertificatesError {
 }
 
 impl Internet {
-    /// The clock starts now. Servers asked over TLS must be vouched for by a certificate in this PEM file; without one, by those
-    /// that the system trusts.
+    /// The clock starts now. Servers asked over TLS must be vouched for by a certificate in this
+    /// PEM file; without one, by those that the system trusts.
     ///
     /// # Errors
     /// [`CertificatesError`].
     pub fn new(authorities: Option<&Path>) -> Result<Self, CertificatesError> {
         let certificates = match authorities {
-            Some(file) => CertificateDer::pem_file_iter(file).and_then(Iterator::collect).unwrap_or_default(),
+            Some(file) => CertificateDer::pem_file_iter(file)
+                .and_then(Iterator::collect)
+                .unwrap_or_default(),
             None => rustls_native_certs::load_native_certs().certs,
         };
         let mut roots = RootCertStore::empty();
@@ -78,12 +82,18 @@ impl Internet {
         if let Some(file) = authorities.filter(|_| taken == 0) {
             return Err(CertificatesError::File(file.to_owned()));
         }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { started: Instant::now(), tls: TlsConnector::from(Arc::new(config)), idle: Idle::default() })
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            started: Instant::now(),
+            tls: TlsConnector::from(Arc::new(config)),
+            idle: Idle::default(),
+        })
     }
 
-    /// A socket on a port drawn by chance, connected: the system then drops what comes from elsewhere, and tells of unreachable
-    /// servers.
+    /// A socket on a port drawn by chance, connected: the system then drops what comes from
+    /// elsewhere, and tells of unreachable servers.
     async fn socket(&self, server: SocketAddr) -> io::Result<UdpSocket> {
         let local = |port| match server {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
@@ -94,7 +104,9 @@ impl Internet {
             let port = FIRST_PORT + (chance % u64::from(u16::MAX - FIRST_PORT)) as u16;
             match UdpSocket::bind(local(port)).await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => chance = self.random(),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => chance = self.random(),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    chance = self.random()
+                }
                 Err(error) => return Err(error),
                 Ok(socket) => return socket.connect(server).await.map(|()| socket),
             }
@@ -119,7 +131,13 @@ impl Surroundings for Internet {
         sleep(duration).await;
     }
 
-    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn udp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         let exchange = async {
             let socket = self.socket(server).await?;
             socket.send(query).await?;
@@ -129,7 +147,9 @@ impl Surroundings for Internet {
                     let octets = socket.try_recv(room)?;
                     Ok(match expected.compare(&room[..octets]) {
                         Likeness::Noise => None,
-                        Likeness::Near => Some(Reception::NearMiss { is_case: expected.is_same_but_for_case(&room[..octets]) }),
+                        Likeness::Near => Some(Reception::NearMiss {
+                            is_case: expected.is_same_but_for_case(&room[..octets]),
+                        }),
                         Likeness::Right => Some(Reception::Reply(room[..octets].to_vec())),
                     })
                 });
@@ -144,7 +164,13 @@ impl Surroundings for Internet {
         settle(timeout(patience, exchange).await)
     }
 
-    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn tcp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         let exchange = async {
             let mut stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
@@ -153,7 +179,14 @@ impl Surroundings for Internet {
         settle(timeout(patience, exchange).await)
     }
 
-    async fn tls(&self, server: SocketAddr, name: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn tls(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         let door = (server, name.to_owned());
         let exchange = async {
             // A connection that was left open may be closed by now; then a new one is made.
@@ -176,9 +209,15 @@ impl Surroundings for Internet {
 }
 
 /// One query and its reply on a stream.
-async fn converse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), query: &[u8], expected: &Expected) -> io::Result<Reception> {
+async fn converse(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    query: &[u8],
+    expected: &Expected,
+) -> io::Result<Reception> {
     let length = u16::try_from(query.len()).expect("a query is short");
-    stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
+    stream
+        .write_all(&[&length.to_be_bytes(), query].concat())
+        .await?;
     stream.flush().await?;
     let length = u64::from(stream.read_u16().await?);
     // Read as it comes: a length alone must not cost memory.
@@ -188,15 +227,21 @@ async fn converse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), query: &[u
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     // One query, one reply: there is nobody else on this connection whose reply it could be.
-    let is_right = expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply);
-    if is_right { Ok(Reception::Reply(reply)) } else { Err(io::ErrorKind::InvalidData.into()) }
+    let is_right =
+        expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply);
+    if is_right {
+        Ok(Reception::Reply(reply))
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// Connections over TLS that nobody uses at the moment, RFC 7858 section 3.4.
 #[derive(Default)]
 struct Idle(Mutex<IdleByServer>);
 
-/// Connections by address and by the name that was proved there, each with the time since when nobody uses it.
+/// Connections by address and by the name that was proved there, each with the time since when
+/// nobody uses it.
 type IdleByServer = HashMap<(SocketAddr, String), Vec<(TlsStream<TcpStream>, Duration)>>;
 
 impl Idle {
@@ -217,7 +262,9 @@ impl Idle {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleByServer> {
-        self.0.lock().expect("nothing panics while it holds the lock")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 

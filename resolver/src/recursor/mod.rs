@@ -1,4 +1,5 @@
-//! The recursor: from a question to what the Internet says, asking nobody but the servers of the zones themselves.
+//! The recursor: from a question to what the Internet says, asking nobody but the servers of the
+//! zones themselves.
 //!
 //! ```text
 //! resolve -> iterate: aliases, minimised names, referrals   -> ask: servers of one zone, failover, hedging -> surroundings
@@ -7,7 +8,8 @@
 //!              '- quest: what one question may still spend       '- sift: what of a reply may be believed
 //! ```
 //!
-//! Nothing here reads a clock, draws a number or opens a socket but through [`surroundings::Surroundings`].
+//! Nothing here reads a clock, draws a number or opens a socket but through
+//! [`surroundings::Surroundings`].
 
 pub mod internet;
 pub mod rrsets;
@@ -95,7 +97,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The info-code of its Extended DNS Error, RFC 8914 section 4: 22 no reachable authority, 23 network error, 0 other.
+    /// The info-code of its Extended DNS Error, RFC 8914 section 4: 22 no reachable authority, 23
+    /// network error, 0 other.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
@@ -105,9 +108,13 @@ impl Failure {
         }
     }
 
-    /// Whether it says something of the question and what it costs, and nothing of the name that it was met at.
+    /// Whether it says something of the question and what it costs, and nothing of the name that it
+    /// was met at.
     fn is_of_question(self) -> bool {
-        matches!(self, Self::TooLong | Self::TooMuchWork | Self::TooManyAliases | Self::Circular | Self::Busy)
+        matches!(
+            self,
+            Self::TooLong | Self::TooMuchWork | Self::TooManyAliases | Self::Circular | Self::Busy
+        )
     }
 
     fn label(self) -> &'static str {
@@ -198,7 +205,11 @@ impl Settings {
             hardens_glue: true,
             fixed: Vec::new(),
             cache_octets: 64 << 20,
-            ttl: TtlBounds { min_s: 0, max_s: 86_400, negative_max_s: 3_600 },
+            ttl: TtlBounds {
+                min_s: 0,
+                max_s: 86_400,
+                negative_max_s: 3_600,
+            },
             questions_per_zone_max: 400,
             queries_per_server_max: 2_000,
         }
@@ -221,8 +232,14 @@ pub enum SetupError {
 /// # Errors
 /// [`SetupError::Hints`].
 pub fn parse_hints(text: &str) -> Result<Vec<IpAddr>, SetupError> {
-    let (_, records) = Parser::new(text, None, Some(ProtoName::root())).parse().map_err(SetupError::Hints)?;
-    Ok(records.values().flat_map(|set| set.records_without_rrsigs()).filter_map(|record| record.data.ip_addr()).collect())
+    let (_, records) = Parser::new(text, None, Some(ProtoName::root()))
+        .parse()
+        .map_err(SetupError::Hints)?;
+    Ok(records
+        .values()
+        .flat_map(|set| set.records_without_rrsigs())
+        .filter_map(|record| record.data.ip_addr())
+        .collect())
 }
 
 /// The recursor.
@@ -254,16 +271,37 @@ impl<S: Surroundings> Recursor<S> {
     /// # Errors
     /// [`SetupError::NoRoots`].
     pub fn new(settings: Settings, surroundings: S) -> Result<Self, SetupError> {
-        let may_use = |root: &IpAddr| if root.is_ipv4() { settings.ipv4 } else { settings.ipv6 };
-        let roots = settings.roots.iter().filter(|root| may_use(root)).map(|&root| SocketAddr::new(root, settings.authority_port));
+        let may_use = |root: &IpAddr| {
+            if root.is_ipv4() {
+                settings.ipv4
+            } else {
+                settings.ipv6
+            }
+        };
+        let roots = settings
+            .roots
+            .iter()
+            .filter(|root| may_use(root))
+            .map(|&root| SocketAddr::new(root, settings.authority_port));
         let roots: Vec<SocketAddr> = roots.collect();
-        let is_root_fixed = settings.fixed.iter().any(|fixed| fixed.zone == Name::root() && !fixed.is_first_only);
+        let is_root_fixed = settings
+            .fixed
+            .iter()
+            .any(|fixed| fixed.zone == Name::root() && !fixed.is_first_only);
         if roots.is_empty() && !is_root_fixed {
             return Err(SetupError::NoRoots);
         }
         let mut hints = Cut::fixed(Name::root(), roots, Role::Authority, None, false);
         (hints.is_fixed, hints.is_hint) = (false, true);
-        let cut = |fixed: &FixedZone| Cut::fixed(fixed.zone.clone(), fixed.to.clone(), fixed.role, fixed.tls.clone(), fixed.is_first_only);
+        let cut = |fixed: &FixedZone| {
+            Cut::fixed(
+                fixed.zone.clone(),
+                fixed.to.clone(),
+                fixed.role,
+                fixed.tls.clone(),
+                fixed.is_first_only,
+            )
+        };
         let fixed = settings.fixed.iter().map(cut);
         Ok(Self {
             rrsets: RrSets::new(settings.cache_octets, settings.ttl),
@@ -283,13 +321,18 @@ impl<S: Surroundings> Recursor<S> {
     pub async fn trace(&self, question: &Question) -> Traced {
         let quest = Quest::new(self.surroundings.now(), question.renews, true);
         let result = self.answer(&quest, question).await;
-        Traced { result, steps: quest.into_steps() }
+        Traced {
+            result,
+            steps: quest.into_steps(),
+        }
     }
 
     async fn answer(&self, quest: &Quest, question: &Question) -> Result<Answer, Failure> {
         let name = question.name.borrow();
         let path = Path::begin(name, question.record_type);
-        let result = self.resolve_path(quest, &path, name, question.record_type).await;
+        let result = self
+            .resolve_path(quest, &path, name, question.record_type)
+            .await;
         match &result {
             Ok(_) => self.rrsets.forget_failure(name, question.record_type),
             Err(failure) => self.counts.failed(*failure),
@@ -299,14 +342,30 @@ impl<S: Surroundings> Recursor<S> {
             ResponseCode::NoError | ResponseCode::NXDomain => resolved.soa.into_iter().collect(),
             _ => Vec::new(),
         };
-        let answers = resolved.sets.into_iter().flat_map(|set| set.records).collect();
-        Ok(Answer { rcode: resolved.code, answers, authorities })
+        let answers = resolved
+            .sets
+            .into_iter()
+            .flat_map(|set| set.records)
+            .collect();
+        Ok(Answer {
+            rcode: resolved.code,
+            answers,
+            authorities,
+        })
     }
 
     /// An address as it may be asked; none where it may not.
     fn address_to_ask(&self, address: IpAddr) -> Option<SocketAddr> {
-        let may_use = if address.is_ipv4() { self.settings.ipv4 } else { self.settings.ipv6 };
-        let is_barred = self.settings.do_not_query.iter().any(|network| network.contains(&address));
+        let may_use = if address.is_ipv4() {
+            self.settings.ipv4
+        } else {
+            self.settings.ipv6
+        };
+        let is_barred = self
+            .settings
+            .do_not_query
+            .iter()
+            .any(|network| network.contains(&address));
         (may_use && !is_barred).then(|| SocketAddr::new(address, self.settings.authority_port))
     }
 
@@ -330,12 +389,14 @@ impl<S: Surroundings> Recursor<S> {
 impl<S: Surroundings> Recursion for Recursor<S> {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
         let quest = Quest::new(self.surroundings.now(), question.renews, false);
-        self.answer(&quest, question).await.map_err(|failure| RecursionError {
-            name: question.name.clone(),
-            record_type: question.record_type,
-            code: Some(failure.code()),
-            source: Box::new(failure),
-        })
+        self.answer(&quest, question)
+            .await
+            .map_err(|failure| RecursionError {
+                name: question.name.clone(),
+                record_type: question.record_type,
+                code: Some(failure.code()),
+                source: Box::new(failure),
+            })
     }
 }
 
@@ -398,16 +459,40 @@ impl Counts {
 
 fn describe() {
     use metrics::describe_counter;
-    describe_counter!("ox_protect_upstream_queries_total", "Queries sent to servers of zones, by transport.");
-    describe_counter!("ox_protect_upstream_silences_total", "Queries that were not answered in the time the server should need.");
-    describe_counter!("ox_protect_upstream_near_misses_total", "Replies with another id, letter case or cookie: asked again over TCP.");
-    describe_counter!("ox_protect_upstream_without_edns_total", "Queries asked again without EDNS.");
+    describe_counter!(
+        "ox_protect_upstream_queries_total",
+        "Queries sent to servers of zones, by transport."
+    );
+    describe_counter!(
+        "ox_protect_upstream_silences_total",
+        "Queries that were not answered in the time the server should need."
+    );
+    describe_counter!(
+        "ox_protect_upstream_near_misses_total",
+        "Replies with another id, letter case or cookie: asked again over TCP."
+    );
+    describe_counter!(
+        "ox_protect_upstream_without_edns_total",
+        "Queries asked again without EDNS."
+    );
     describe_counter!(
         "ox_protect_upstream_plainer_total",
         "Queries asked again without EDNS options, mixed letters or EDNS, by what was left out."
     );
-    describe_counter!("ox_protect_upstream_faults_total", "Replies that did not help, by fault.");
-    describe_counter!("ox_protect_upstream_limited_total", "Questions not asked because zone or server are asked by too many.");
-    describe_counter!("ox_protect_resolution_failures_total", "Questions without an answer, by cause.");
-    describe_counter!("ox_protect_cached_failures_total", "Questions answered from the memory of failures (RFC 9520).");
+    describe_counter!(
+        "ox_protect_upstream_faults_total",
+        "Replies that did not help, by fault."
+    );
+    describe_counter!(
+        "ox_protect_upstream_limited_total",
+        "Questions not asked because zone or server are asked by too many."
+    );
+    describe_counter!(
+        "ox_protect_resolution_failures_total",
+        "Questions without an answer, by cause."
+    );
+    describe_counter!(
+        "ox_protect_cached_failures_total",
+        "Questions answered from the memory of failures (RFC 9520)."
+    );
 }

@@ -1,4 +1,5 @@
-//! One client's question on its way through the Internet: what it may still spend, and what was done for it.
+//! One client's question on its way through the Internet: what it may still spend, and what was
+//! done for it.
 
 use std::{
     net::SocketAddr,
@@ -13,15 +14,19 @@ use policy::name::NameRef;
 
 use super::Failure;
 
-/// Queries to servers for one question of a client, everything that it causes counted; PowerDNS has 50, BIND 50 a fetch.
+/// Queries to servers for one question of a client, everything that it causes counted; PowerDNS has
+/// 50, BIND 50 a fetch.
 const QUERIES_MAX: i64 = 50;
-/// Name servers without an address that are looked up for one question (NXNSAttack); PowerDNS has 10.
+/// Name servers without an address that are looked up for one question (NXNSAttack); PowerDNS has
+/// 10.
 const SERVER_NAMES_MAX: i64 = 10;
-/// Queries that are spent on addresses of servers; so that a referral cannot send more than that to a victim.
+/// Queries that are spent on addresses of servers; so that a referral cannot send more than that to
+/// a victim.
 const SERVER_QUERIES_MAX: i64 = 16;
 /// Octets taken from servers for one question; PowerDNS has 100,000.
 const OCTETS_MAX: i64 = 100_000;
-/// How long one question may take: a client asks again after five seconds, and nobody waits for longer than ten.
+/// How long one question may take: a client asks again after five seconds, and nobody waits for
+/// longer than ten.
 const TIME_MAX: Duration = Duration::from_secs(9);
 
 /// What one question may still spend.
@@ -94,7 +99,10 @@ impl Quest {
     /// # Errors
     /// [`Failure::TooLong`] where there is none.
     pub fn time_left(&self, now: Duration) -> Result<Duration, Failure> {
-        self.deadline.checked_sub(now).filter(|left| !left.is_zero()).ok_or(Failure::TooLong)
+        self.deadline
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())
+            .ok_or(Failure::TooLong)
     }
 
     /// Notes a step, if anybody wants to know.
@@ -103,24 +111,36 @@ impl Quest {
         if self.steps.is_none() && !is_logged {
             return;
         }
-        let step = Step { at: now.saturating_sub(self.began), text: text() };
+        let step = Step {
+            at: now.saturating_sub(self.began),
+            text: text(),
+        };
         if is_logged {
             tracing::trace!("{}", step.text);
         }
         if let Some(steps) = &self.steps {
-            steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+            steps
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(step);
         }
     }
 
     /// The steps.
     #[must_use]
     pub fn into_steps(self) -> Vec<Step> {
-        self.steps.map(|steps| steps.into_inner().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default()
+        self.steps
+            .map(|steps| steps.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_default()
     }
 }
 
 fn pay(purse: &AtomicI64, price: i64) -> Result<(), Failure> {
-    if purse.fetch_sub(price, Ordering::Relaxed) >= price { Ok(()) } else { Err(Failure::TooMuchWork) }
+    if purse.fetch_sub(price, Ordering::Relaxed) >= price {
+        Ok(())
+    } else {
+        Err(Failure::TooMuchWork)
+    }
 }
 
 /// What is being looked up for the sake of what: so that nobody waits for himself.
@@ -139,13 +159,19 @@ impl<'p> Path<'p> {
     /// What a client asks for.
     #[must_use]
     pub fn begin(name: NameRef<'p>, record_type: u16) -> Self {
-        Self { name, record_type, depth: 0, below: None }
+        Self {
+            name,
+            record_type,
+            depth: 0,
+            below: None,
+        }
     }
 
     /// What must be looked up for that.
     ///
     /// # Errors
-    /// [`Failure::Circular`] where it is on the path already; [`Failure::TooMuchWork`] where the path is too long.
+    /// [`Failure::Circular`] where it is on the path already; [`Failure::TooMuchWork`] where the
+    /// path is too long.
     pub fn step(&'p self, name: NameRef<'p>, record_type: u16) -> Result<Self, Failure> {
         let mut here = Some(self);
         while let Some(path) = here {
@@ -157,7 +183,12 @@ impl<'p> Path<'p> {
         if self.depth >= DEPTH_MAX {
             return Err(Failure::TooMuchWork);
         }
-        Ok(Self { name, record_type, depth: self.depth + 1, below: Some(self) })
+        Ok(Self {
+            name,
+            record_type,
+            depth: self.depth + 1,
+            below: Some(self),
+        })
     }
 
     /// What is looked up.
@@ -174,7 +205,12 @@ impl<'p> Path<'p> {
 }
 
 /// A server and a question in a line of a trace.
-pub fn describe(address: SocketAddr, zone: NameRef<'_>, name: NameRef<'_>, record_type: u16) -> String {
+pub fn describe(
+    address: SocketAddr,
+    zone: NameRef<'_>,
+    name: NameRef<'_>,
+    record_type: u16,
+) -> String {
     let record_type = hickory_proto::rr::RecordType::from(record_type);
     format!("{address} ({zone}): {name} {record_type}")
 }

@@ -1,5 +1,6 @@
-//! What is known of each server by its address: how fast it is, what it cannot do, whether it is there at all. And what is known of a server in
-//! one zone: how it reads letter case there ([`Habits`]).
+//! What is known of each server by its address: how fast it is, what it cannot do, whether it is
+//! there at all. And what is known of a server in one zone: how it reads letter case there
+//! ([`Habits`]).
 
 use std::{
     hash::BuildHasher as _,
@@ -35,22 +36,26 @@ const DOWN_MAX: Duration = Duration::from_secs(120);
 const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
 /// How long a server that has no authority for a zone is asked last there.
 const LAME_FOR: Duration = Duration::from_secs(600);
-/// Queries that may be under way to a server that is not known to answer. A count; a quarter of `dns.resolutions_max` as shipped.
+/// Queries that may be under way to a server that is not known to answer. A count; a quarter of
+/// `dns.resolutions_max` as shipped.
 const PLACES_ON_TRIAL: u32 = 1_000;
 /// Zones that a server is remembered to be lame for. A count.
 const LAME_ZONES_MAX: usize = 16;
 /// How long it is remembered that a server can, or cannot, do something.
 pub const UNABLE_FOR: Duration = Duration::from_secs(3_600);
-/// The same where that is only probable: a server that was silent answered a plainer query, or a datagram was lost.
+/// The same where that is only probable: a server that was silent answered a plainer query, or a
+/// datagram was lost.
 pub const DOUBTED_FOR: Duration = Duration::from_secs(300);
 /// Pairs of a server and a zone whose habits are remembered. A count.
 const HABITS_MAX: usize = 100_000;
 /// How long it is remembered that a plainer query brought the same error.
 const IN_VAIN_FOR_S: u32 = 60;
-/// Denials that are compared with the answer in small letters, for one server and zone of which nothing is known yet: so many at once, and one
-/// more each second. A flood of names that do not exist costs a zone no second query for each.
+/// Denials that are compared with the answer in small letters, for one server and zone of which
+/// nothing is known yet: so many at once, and one more each second. A flood of names that do not
+/// exist costs a zone no second query for each.
 const COMPARISONS_AT_ONCE: u32 = 16;
-/// Errors of one server that are asked about again more plainly: so many at once, and one more each minute.
+/// Errors of one server that are asked about again more plainly: so many at once, and one more each
+/// minute.
 const PLAINER_AT_ONCE: u32 = 3;
 const PLAINER_EACH: Duration = Duration::from_secs(60);
 
@@ -60,7 +65,8 @@ pub struct Server(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Smoothed round-trip time and its variation, as in RFC 6298 section 2; none before the first reply.
+    /// Smoothed round-trip time and its variation, as in RFC 6298 section 2; none before the first
+    /// reply.
     rtt: Option<(Duration, Duration)>,
     silences: u32,
     silent_since: Duration,
@@ -94,11 +100,17 @@ impl Ability {
     }
 
     fn prove(&mut self, now: Duration) {
-        *self = Self { lacks_until: Duration::ZERO, proved_until: now + UNABLE_FOR };
+        *self = Self {
+            lacks_until: Duration::ZERO,
+            proved_until: now + UNABLE_FOR,
+        };
     }
 
     fn lack(&mut self, now: Duration, lasts: Duration) {
-        *self = Self { lacks_until: now + lasts, proved_until: Duration::ZERO };
+        *self = Self {
+            lacks_until: now + lasts,
+            proved_until: Duration::ZERO,
+        };
     }
 }
 
@@ -122,14 +134,20 @@ impl Server {
         let state = self.state();
         let (rtt, patience) = match state.rtt {
             None => (UNKNOWN_RTT, UNKNOWN_PATIENCE),
-            Some((rtt, variation)) => (rtt, (rtt + 4 * variation).clamp(PATIENCE_MIN, PATIENCE_MAX)),
+            Some((rtt, variation)) => {
+                (rtt, (rtt + 4 * variation).clamp(PATIENCE_MIN, PATIENCE_MAX))
+            }
         };
-        let backed_off = patience * 5_u32.pow(state.silences.min(8)) / 4_u32.pow(state.silences.min(8));
+        let backed_off =
+            patience * 5_u32.pow(state.silences.min(8)) / 4_u32.pow(state.silences.min(8));
         Outlook {
             rtt: rtt * (1 + state.silences.min(20)),
             patience: backed_off.min(patience.max(BACKED_OFF_MAX)),
             is_down: state.down_until > now,
-            is_lame: state.lame.iter().any(|(lame, until)| lame == zone && *until > now),
+            is_lame: state
+                .lame
+                .iter()
+                .any(|(lame, until)| lame == zone && *until > now),
         }
     }
 
@@ -138,7 +156,10 @@ impl Server {
         let mut state = self.state();
         state.rtt = Some(match state.rtt {
             None => (rtt, rtt / 2),
-            Some((smooth, variation)) => ((smooth * 7 + rtt) / 8, (variation * 3 + smooth.abs_diff(rtt)) / 4),
+            Some((smooth, variation)) => (
+                (smooth * 7 + rtt) / 8,
+                (variation * 3 + smooth.abs_diff(rtt)) / 4,
+            ),
         });
         state.silences = 0;
         state.down_until = Duration::ZERO;
@@ -165,7 +186,9 @@ impl Server {
     /// It has no authority for a zone.
     pub fn is_lame_for(&self, zone: &Name, now: Duration) {
         let mut state = self.state();
-        state.lame.retain(|(lame, until)| lame != zone && *until > now);
+        state
+            .lame
+            .retain(|(lame, until)| lame != zone && *until > now);
         state.lame.truncate(LAME_ZONES_MAX - 1);
         state.lame.push((zone.clone(), now + LAME_FOR));
     }
@@ -266,19 +289,28 @@ impl Server {
         self.state().plainer_until = Duration::ZERO;
     }
 
-    /// Takes one of `max` places at this server; none when all are taken. Who never answered, or did not the last time, has
-    /// fewer: a flood that waits for it must not take the places of everybody else.
+    /// Takes one of `max` places at this server; none when all are taken. Who never answered, or
+    /// did not the last time, has fewer: a flood that waits for it must not take the places of
+    /// everybody else.
     pub fn enter(self: &Arc<Self>, max: u32) -> Option<Visit> {
         let mut state = self.state();
         let is_in_good_standing = state.rtt.is_some() && state.silences == 0;
-        (state.in_flight < if is_in_good_standing { max } else { max.min(PLACES_ON_TRIAL) }).then(|| {
+        (state.in_flight
+            < if is_in_good_standing {
+                max
+            } else {
+                max.min(PLACES_ON_TRIAL)
+            })
+        .then(|| {
             state.in_flight += 1;
             Visit(Arc::clone(self))
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics while it holds the lock")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -291,8 +323,9 @@ impl Drop for Visit {
     }
 }
 
-/// How one server answers in one zone, each until a second of the recursor's clock. One address may serve zones by different programs, and
-/// who owns a zone must not be able to say anything of another one.
+/// How one server answers in one zone, each until a second of the recursor's clock. One address may
+/// serve zones by different programs, and who owns a zone must not be able to say anything of
+/// another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Habits {
     small_until_s: u32,
@@ -335,7 +368,8 @@ impl Habits {
         self.in_vain_until_s = seconds(now) + IN_VAIN_FOR_S;
     }
 
-    /// Whether one more denial may be compared with what is answered in small letters; that is taken to happen.
+    /// Whether one more denial may be compared with what is answered in small letters; that is
+    /// taken to happen.
     pub fn may_compare(&mut self, now: Duration) -> bool {
         let until = self.compared_until_s.max(seconds(now)) + 1;
         let may = until <= seconds(now) + COMPARISONS_AT_ONCE;
@@ -362,7 +396,11 @@ impl Servers {
     /// Knows none yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { servers: counted(SERVERS_MAX), habits: counted(HABITS_MAX), fingerprints: RandomState::default() }
+        Self {
+            servers: counted(SERVERS_MAX),
+            habits: counted(HABITS_MAX),
+            fingerprints: RandomState::default(),
+        }
     }
 
     /// The server at an address.
@@ -378,11 +416,19 @@ impl Servers {
     /// How the server at an address answers in a zone.
     #[must_use]
     pub fn habits(&self, address: SocketAddr, zone: &Name) -> Habits {
-        self.habits.get(&self.fingerprint(address, zone)).unwrap_or_default()
+        self.habits
+            .get(&self.fingerprint(address, zone))
+            .unwrap_or_default()
     }
 
-    /// Learns something of that. Two who learn at the same time may lose one lesson, which the next answer teaches again.
-    pub fn learn<T>(&self, address: SocketAddr, zone: &Name, lesson: impl FnOnce(&mut Habits) -> T) -> T {
+    /// Learns something of that. Two who learn at the same time may lose one lesson, which the next
+    /// answer teaches again.
+    pub fn learn<T>(
+        &self,
+        address: SocketAddr,
+        zone: &Name,
+        lesson: impl FnOnce(&mut Habits) -> T,
+    ) -> T {
         let mut habits = self.habits(address, zone);
         let before = habits;
         let learnt = lesson(&mut habits);
@@ -421,13 +467,22 @@ mod tests {
     #[test]
     fn a_stranger_gets_300_ms_and_a_known_server_its_round_trip_and_more() {
         let server = Server::default();
-        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (300, 40 * MS));
+        assert_eq!(
+            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (300, 40 * MS)
+        );
         server.replied(100 * MS);
         // RFC 6298 section 2.2: the variation is half of the first, and four of it are added.
-        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (300, 100 * MS));
+        assert_eq!(
+            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (300, 100 * MS)
+        );
         server.replied(180 * MS);
         // 7/8 of 100 and 1/8 of 180; 3/4 of 50 and 1/4 of the difference to 100.
-        assert_eq!((patience_ms(&server), server.outlook(&Name::root(), S).rtt), (110 + 4 * 57 + 2, 110 * MS));
+        assert_eq!(
+            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (110 + 4 * 57 + 2, 110 * MS)
+        );
         let fast = Server::default();
         (0..50).for_each(|_| fast.replied(MS));
         assert_eq!(patience_ms(&fast), 80);
@@ -445,7 +500,11 @@ mod tests {
             patience.push(patience_ms(&server));
         }
         assert_eq!(patience, [375, 468, 585, 700, 700, 700]);
-        assert_eq!(server.outlook(&Name::root(), S).rtt, 280 * MS, "who is silent is asked later than others");
+        assert_eq!(
+            server.outlook(&Name::root(), S).rtt,
+            280 * MS,
+            "who is silent is asked later than others"
+        );
         server.replied(10 * MS);
         assert_eq!(server.outlook(&Name::root(), S).rtt, 10 * MS);
         let slow = Server::default();
@@ -461,13 +520,22 @@ mod tests {
         (0..11).for_each(|_| server.was_silent(10 * S));
         assert!(!is_down(&server, 10 * S));
         server.was_silent(14 * S);
-        assert!(!is_down(&server, 14 * S), "twelve, but within less than five seconds");
+        assert!(
+            !is_down(&server, 14 * S),
+            "twelve, but within less than five seconds"
+        );
         server.was_silent(15 * S);
-        assert!(is_down(&server, 15 * S) && is_down(&server, 19 * S - MS) && !is_down(&server, 19 * S), "two seconds, doubled once");
+        assert!(
+            is_down(&server, 15 * S) && is_down(&server, 19 * S - MS) && !is_down(&server, 19 * S),
+            "two seconds, doubled once"
+        );
         server.was_silent(20 * S);
         assert!(is_down(&server, 28 * S - MS) && !is_down(&server, 28 * S));
         (0..20).for_each(|_| server.was_silent(30 * S));
-        assert!(is_down(&server, 150 * S - MS) && !is_down(&server, 150 * S), "two minutes at most");
+        assert!(
+            is_down(&server, 150 * S - MS) && !is_down(&server, 150 * S),
+            "two minutes at most"
+        );
         server.replied(MS);
         assert!(!is_down(&server, 31 * S));
         let few = Server::default();
@@ -483,23 +551,41 @@ mod tests {
         let server = Server::default();
         let is_lame = |name: &str, now| server.outlook(&zone(name), now).is_lame;
         server.is_lame_for(&zone("a.example"), S);
-        assert!(is_lame("a.example", 601 * S - MS) && !is_lame("a.example", 601 * S) && !is_lame("b.example", S));
+        assert!(
+            is_lame("a.example", 601 * S - MS)
+                && !is_lame("a.example", 601 * S)
+                && !is_lame("b.example", S)
+        );
         for number in 0..40 {
             server.is_lame_for(&zone(&format!("z{number}.example")), 2 * S);
         }
         assert!(server.state().lame.len() <= LAME_ZONES_MAX);
         assert!(is_lame("z39.example", 2 * S));
         server.is_lame_for(&zone("z39.example"), 300 * S);
-        assert_eq!(server.state().lame.iter().filter(|(lame, _)| *lame == zone("z39.example")).count(), 1);
+        assert_eq!(
+            server
+                .state()
+                .lame
+                .iter()
+                .filter(|(lame, _)| *lame == zone("z39.example"))
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn what_a_server_cannot_do_is_known_for_as_long_as_said() {
         let server = Server::default();
         assert!(server.takes_edns(S) && server.takes_options(S) && server.keeps_case(S));
-        assert!(!server.has_taken_edns(S) && !server.has_taken_options(S) && !server.finds_mixed(S));
+        assert!(
+            !server.has_taken_edns(S) && !server.has_taken_options(S) && !server.finds_mixed(S)
+        );
         server.takes_no_options(S, UNABLE_FOR);
-        assert!(!server.takes_options(3_601 * S - MS) && server.takes_options(3_601 * S) && server.takes_edns(S));
+        assert!(
+            !server.takes_options(3_601 * S - MS)
+                && server.takes_options(3_601 * S)
+                && server.takes_edns(S)
+        );
         server.takes_no_edns(S, DOUBTED_FOR);
         assert!(!server.takes_edns(301 * S - MS) && server.takes_edns(301 * S));
         server.took(false, 2 * S);
@@ -508,7 +594,10 @@ mod tests {
         server.took(true, 3 * S);
         assert!(server.has_taken_options(3_603 * S - MS) && !server.has_taken_options(3_603 * S));
         server.gave_cookie(b"server!!");
-        assert!(server.has_taken_options(9_999 * S), "a cookie proves it for as long as it is there");
+        assert!(
+            server.has_taken_options(9_999 * S),
+            "a cookie proves it for as long as it is there"
+        );
         assert_eq!(server.cookie(), b"server!!");
         server.keeps_no_case(S);
         assert!(!server.keeps_case(3_601 * S - MS) && server.keeps_case(3_601 * S));
@@ -520,9 +609,16 @@ mod tests {
     fn errors_are_asked_about_more_plainly_three_times_and_once_a_minute() {
         let server = Server::default();
         let may = |now| server.may_be_asked_plainer(now);
-        assert_eq!([S, S, S, S, 60 * S].map(may), [true, true, true, false, false]);
+        assert_eq!(
+            [S, S, S, S, 60 * S].map(may),
+            [true, true, true, false, false]
+        );
         assert_eq!([61 * S, 61 * S, 121 * S].map(may), [true, false, true]);
-        assert_eq!([9_999 * S; 4].map(may), [true, true, true, false], "nothing is saved up");
+        assert_eq!(
+            [9_999 * S; 4].map(may),
+            [true, true, true, false],
+            "nothing is saved up"
+        );
         server.plainer_helped();
         assert!(may(9_999 * S));
     }
@@ -537,29 +633,55 @@ mod tests {
     #[test]
     fn habits_are_those_of_one_server_in_one_zone() {
         let servers = Servers::new();
-        let [here, there] = ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
-        let (one, other) = (zone("one.example"), zone("other.example"));
+        let [here, there] =
+            ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
+        let one = zone("one.example");
+        let other = zone("other.example");
         servers.learn(here, &one, |habits| habits.want_small(S, DOUBTED_FOR));
-        assert!(servers.habits(here, &one).wants_small(300 * S) && !servers.habits(here, &one).wants_small(301 * S));
-        assert!(!servers.habits(here, &other).wants_small(S) && !servers.habits(there, &one).wants_small(S));
+        assert!(
+            servers.habits(here, &one).wants_small(300 * S)
+                && !servers.habits(here, &one).wants_small(301 * S)
+        );
+        assert!(
+            !servers.habits(here, &other).wants_small(S)
+                && !servers.habits(there, &one).wants_small(S)
+        );
         servers.learn(here, &one, |habits| habits.find_mixed(2 * S));
-        assert!(servers.habits(here, &one).finds_mixed(3_601 * S) && !servers.habits(here, &one).finds_mixed(3_602 * S));
+        assert!(
+            servers.habits(here, &one).finds_mixed(3_601 * S)
+                && !servers.habits(here, &one).finds_mixed(3_602 * S)
+        );
         servers.learn(here, &one, |habits| habits.want_small(3 * S, UNABLE_FOR));
-        assert!(!servers.habits(here, &one).finds_mixed(3 * S), "what it did last counts");
+        assert!(
+            !servers.habits(here, &one).finds_mixed(3 * S),
+            "what it did last counts"
+        );
         servers.learn(here, &one, |habits| habits.plainer_was_in_vain(3 * S));
-        assert!(servers.habits(here, &one).is_plainer_in_vain(62 * S) && !servers.habits(here, &one).is_plainer_in_vain(63 * S));
-        assert!(Arc::ptr_eq(&servers.at(here), &servers.at(here)) && !Arc::ptr_eq(&servers.at(here), &servers.at(there)));
+        assert!(
+            servers.habits(here, &one).is_plainer_in_vain(62 * S)
+                && !servers.habits(here, &one).is_plainer_in_vain(63 * S)
+        );
+        assert!(
+            Arc::ptr_eq(&servers.at(here), &servers.at(here))
+                && !Arc::ptr_eq(&servers.at(here), &servers.at(there))
+        );
         assert_eq!(servers.len(), 2);
     }
 
     #[test]
     fn a_server_in_good_standing_has_all_places_and_others_a_thousand() {
         let places = |server: &Arc<Server>, max| {
-            let visits: Vec<_> = std::iter::from_fn(|| server.enter(max)).take(5_000).collect();
+            let visits: Vec<_> = std::iter::from_fn(|| server.enter(max))
+                .take(5_000)
+                .collect();
             visits.len()
         };
         let server = Arc::new(Server::default());
-        assert_eq!((places(&server, 3_000), places(&server, 10)), (1_000, 10), "places are given back");
+        assert_eq!(
+            (places(&server, 3_000), places(&server, 10)),
+            (1_000, 10),
+            "places are given back"
+        );
         server.replied(MS);
         assert_eq!(places(&server, 3_000), 3_000);
         server.was_silent(S);

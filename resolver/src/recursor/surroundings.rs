@@ -1,5 +1,5 @@
-//! What the recursor does not have of itself: a clock, chance, and the network. They are its arguments, so that a dialogue
-//! runs in a test in milliseconds and can be replayed from a seed.
+//! What the recursor does not have of itself: a clock, chance, and the network. They are its
+//! arguments, so that a dialogue runs in a test in milliseconds and can be replayed from a seed.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,8 +12,9 @@ use super::wire::Expected;
 pub enum Reception {
     /// The reply to this very query.
     Reply(Vec<u8>),
-    /// Something came from the server's address that is nearly the reply: another id, or other letter case. Either a fault or
-    /// somebody who guesses; what comes by datagram is not to be trusted now.
+    /// Something came from the server's address that is nearly the reply: another id, or other
+    /// letter case. Either a fault or somebody who guesses; what comes by datagram is not to be
+    /// trusted now.
     NearMiss {
         /// Whether only the letter case is other.
         is_case: bool,
@@ -36,14 +37,34 @@ pub trait Surroundings: Send + Sync + 'static {
     /// Waits.
     async fn sleep(&self, duration: Duration);
 
-    /// Sends a datagram from a port that nobody can foresee and waits for what was expected. Noise is skipped.
-    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+    /// Sends a datagram from a port that nobody can foresee and waits for what was expected. Noise
+    /// is skipped.
+    async fn udp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception;
 
     /// Asks over TCP.
-    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+    async fn tcp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception;
 
     /// Asks over TLS (RFC 7858) a server that must prove to have this name.
-    async fn tls(&self, server: SocketAddr, name: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception;
+    async fn tls(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception;
 }
 
 #[async_trait]
@@ -60,15 +81,36 @@ impl<S: Surroundings> Surroundings for Arc<S> {
         self.as_ref().sleep(duration).await;
     }
 
-    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn udp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         self.as_ref().udp(server, query, expected, patience).await
     }
 
-    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn tcp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         self.as_ref().tcp(server, query, expected, patience).await
     }
 
-    async fn tls(&self, server: SocketAddr, name: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
-        self.as_ref().tls(server, name, query, expected, patience).await
+    async fn tls(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
+        self.as_ref()
+            .tls(server, name, query, expected, patience)
+            .await
     }
 }

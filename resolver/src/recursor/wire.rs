@@ -74,7 +74,20 @@ impl Outgoing<'_> {
         question.extend(CLASS_IN.to_be_bytes());
         let recursion = if self.recursion_desired { FLAG_RD } else { 0 };
         let mut packet = Vec::with_capacity(HEADER_OCTETS + question.len() + OPT_OCTETS_MAX);
-        packet.extend([id[0], id[1], recursion, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
+        packet.extend([
+            id[0],
+            id[1],
+            recursion,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            u8::from(self.edns.is_some()),
+        ]);
         packet.extend_from_slice(&question);
         if let Some(edns) = self.edns {
             let option = edns.cookie.len() as u16;
@@ -113,7 +126,8 @@ impl Expected {
         }
     }
 
-    /// Whether this would be the reply if letter case were nothing. Where nobody else can answer, that is enough.
+    /// Whether this would be the reply if letter case were nothing. Where nobody else can answer,
+    /// that is enough.
     #[must_use]
     pub fn is_same_but_for_case(&self, packet: &[u8]) -> bool {
         self.compare(packet) == Likeness::Near && packet[..2] == self.id
@@ -123,7 +137,8 @@ impl Expected {
     #[must_use]
     pub fn has_capitals(&self, labels: usize) -> bool {
         let name = &self.question[..self.question.len() - QUESTION_TAIL_OCTETS];
-        let (mut at, mut label) = (0, 0);
+        let mut at = 0;
+        let mut label = 0;
         while label < labels && name[at] != 0 {
             let end = at + 1 + usize::from(name[at]);
             if name[at + 1..end].iter().any(u8::is_ascii_uppercase) {
@@ -134,23 +149,33 @@ impl Expected {
         false
     }
 
-    /// Gives the question of a reply the letter case it is known by. Names in the reply that are compressed point there, and so
-    /// all of them lose our mixed letters.
+    /// Gives the question of a reply the letter case it is known by. Names in the reply that are
+    /// compressed point there, and so all of them lose our mixed letters.
     pub fn restore_case(&self, packet: &mut [u8], name: NameRef<'_>) {
         let has_question = number(packet, 4) == Some(1);
-        if let Some(question) = packet.get_mut(HEADER_OCTETS..HEADER_OCTETS + name.wire().len()).filter(|_| has_question) {
+        if let Some(question) = packet
+            .get_mut(HEADER_OCTETS..HEADER_OCTETS + name.wire().len())
+            .filter(|_| has_question)
+        {
             question.copy_from_slice(name.wire());
         }
     }
 
     fn repeats(&self, packet: &[u8], is_same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
-        packet.get(HEADER_OCTETS..HEADER_OCTETS + self.question.len()).is_some_and(|question| is_same(&self.question, question))
+        packet
+            .get(HEADER_OCTETS..HEADER_OCTETS + self.question.len())
+            .is_some_and(|question| is_same(&self.question, question))
     }
 }
 
-/// Turns letters of a wire name to upper case, as the bits say (draft-vixie-dnsext-dns0x20). Lengths are below any letter.
+/// Turns letters of a wire name to upper case, as the bits say (draft-vixie-dnsext-dns0x20).
+/// Lengths are below any letter.
 fn mix_case(wire: &mut [u8], case: u64) {
-    for (place, octet) in wire.iter_mut().filter(|octet| octet.is_ascii_lowercase()).enumerate() {
+    for (place, octet) in wire
+        .iter_mut()
+        .filter(|octet| octet.is_ascii_lowercase())
+        .enumerate()
+    {
         if case.rotate_right(place as u32) & 1 == 1 {
             octet.make_ascii_uppercase();
         }
@@ -176,7 +201,15 @@ mod tests {
 
     fn query(case: u64, edns: Option<&Edns>) -> (Vec<u8>, Expected) {
         let name = Name::parse("www.example.com").unwrap();
-        Outgoing { id: 0x1234, name: name.borrow(), record_type: 28, recursion_desired: false, case, edns }.encode()
+        Outgoing {
+            id: 0x1234,
+            name: name.borrow(),
+            record_type: 28,
+            recursion_desired: false,
+            case,
+            edns,
+        }
+        .encode()
     }
 
     fn reply(packet: &[u8]) -> Vec<u8> {
@@ -191,9 +224,17 @@ mod tests {
         let (packet, _) = query(0b1010, Some(&edns));
         let message = Message::from_vec(&packet).unwrap();
         assert_eq!(message.metadata.id, 0x1234);
-        assert!(message.queries[0].name.to_string().eq_ignore_ascii_case("www.example.com."));
+        assert!(
+            message.queries[0]
+                .name
+                .to_string()
+                .eq_ignore_ascii_case("www.example.com.")
+        );
         let options = message.edns.unwrap();
-        assert_eq!((options.max_payload(), cookie_of(&options)), (1_232, Some(&[7; 8][..])));
+        assert_eq!(
+            (options.max_payload(), cookie_of(&options)),
+            (1_232, Some(&[7; 8][..]))
+        );
         assert!(Message::from_vec(&query(0, None).0).unwrap().edns.is_none());
     }
 
@@ -221,10 +262,22 @@ mod tests {
     #[test]
     fn capitals_are_found_in_the_labels_that_count() {
         let mut octets = b"\x03www\x07example\x03coM\0\0\x1c\0\x01".to_vec();
-        let capitals = |question: &[u8], labels| Expected { id: [0; 2], question: question.to_vec() }.has_capitals(labels);
-        assert_eq!([0, 1, 2, 3, 99].map(|labels| capitals(&octets, labels)), [false, false, false, true, true]);
+        let capitals = |question: &[u8], labels| {
+            Expected {
+                id: [0; 2],
+                question: question.to_vec(),
+            }
+            .has_capitals(labels)
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 99].map(|labels| capitals(&octets, labels)),
+            [false, false, false, true, true]
+        );
         octets[1] = b'W';
-        assert_eq!([0, 1, 2].map(|labels| capitals(&octets, labels)), [false, true, true]);
+        assert_eq!(
+            [0, 1, 2].map(|labels| capitals(&octets, labels)),
+            [false, true, true]
+        );
         // The root has no letters, whatever its type is called.
         assert!(!capitals(b"\0AA\0\x01", 9));
     }
@@ -240,7 +293,10 @@ mod tests {
             (&b"\0\0\x29\x04\xd0\0\0\0\0\0\x0c"[..], &b"\0\x0a\0\x08"[..])
         );
         assert_eq!(bare[none.len()..], *b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
-        assert_eq!((none[10..12].to_vec(), bare[10..12].to_vec()), (vec![0, 0], vec![0, 1]));
+        assert_eq!(
+            (none[10..12].to_vec(), bare[10..12].to_vec()),
+            (vec![0, 0], vec![0, 1])
+        );
     }
 
     #[test]
@@ -250,7 +306,13 @@ mod tests {
         assert_eq!(wire, b"\x05A-1zB\0");
         let mut wire = [&[63][..], &[b'a'; 63], &[10], &[b'b'; 10], &[0]].concat();
         mix_case(&mut wire, 1);
-        assert_eq!(wire.iter().filter(|octet| octet.is_ascii_uppercase()).count(), 2, "the 65th letter begins anew");
+        assert_eq!(
+            wire.iter()
+                .filter(|octet| octet.is_ascii_uppercase())
+                .count(),
+            2,
+            "the 65th letter begins anew"
+        );
     }
 
     #[test]
@@ -263,7 +325,15 @@ mod tests {
         };
         for code in 0..16 {
             let is_complaint = matches!(code, 1 | 2 | 4 | 5);
-            assert_eq!(likeness(code), if is_complaint { Likeness::Right } else { Likeness::Noise }, "code {code}");
+            assert_eq!(
+                likeness(code),
+                if is_complaint {
+                    Likeness::Right
+                } else {
+                    Likeness::Noise
+                },
+                "code {code}"
+            );
         }
         let mut reply = reply(&packet);
         assert!(!expected.is_same_but_for_case(&reply), "it is the same");

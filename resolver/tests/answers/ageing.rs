@@ -1,4 +1,5 @@
-//! Answers that grow old: TTLs, renewal before the end, and stale answers behind it (RFC 8767), for every client alike.
+//! Answers that grow old: TTLs, renewal before the end, and stale answers behind it (RFC 8767), for
+//! every client alike.
 
 use std::time::Duration;
 
@@ -16,7 +17,15 @@ alias.own. 20 IN CNAME w.st.own.
 const HOME: &str = "127.0.7.9";
 
 fn world() -> World {
-    World::with(INTERNET, Lists::default(), Setup { stale_s: 3_600, snoop_from: &["127.0.7.0/24"], ..Setup::default() })
+    World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            stale_s: 3_600,
+            snoop_from: &["127.0.7.0/24"],
+            ..Setup::default()
+        },
+    )
 }
 
 async fn pass(seconds: u64) {
@@ -24,30 +33,63 @@ async fn pass(seconds: u64) {
 }
 
 async fn ttl(world: &World, question: &str) -> u32 {
-    world.reply(HOME, Transport::Udp, question).await.unwrap().answers[0].ttl
+    world
+        .reply(HOME, Transport::Udp, question)
+        .await
+        .unwrap()
+        .answers[0]
+        .ttl
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_is_served_whatever_do_and_cd_say() {
     let world = world();
-    assert_eq!((world.ask("w.st.own. A").await, ttl(&world, "w.st.own. A").await), ("5.6.7.8".into(), 20));
+    assert_eq!(
+        (
+            world.ask("w.st.own. A").await,
+            ttl(&world, "w.st.own. A").await
+        ),
+        ("5.6.7.8".into(), 20)
+    );
     world.go_down(true);
     pass(100).await;
-    for flags in ["", " +do", " +cd", " +do +cd", " +noedns", " +norecurse", " +norecurse +do"] {
+    for flags in [
+        "",
+        " +do",
+        " +cd",
+        " +do +cd",
+        " +noedns",
+        " +norecurse",
+        " +norecurse +do",
+    ] {
         let question = format!("w.st.own. A{flags}");
         let code = if flags == " +noedns" { "" } else { " (3)" };
-        assert_eq!(world.ask(&question).await, format!("5.6.7.8{code}"), "{flags}");
+        assert_eq!(
+            world.ask(&question).await,
+            format!("5.6.7.8{code}"),
+            "{flags}"
+        );
         assert_eq!(ttl(&world, &question).await, 30, "{flags}");
     }
-    let reply = world.reply(HOME, Transport::Udp, "w.st.own. A +do +cd").await.unwrap();
-    assert!(reply.metadata.checking_disabled && reply.edns.unwrap().flags().dnssec_ok, "the flags are the client's");
+    let reply = world
+        .reply(HOME, Transport::Udp, "w.st.own. A +do +cd")
+        .await
+        .unwrap();
+    assert!(
+        reply.metadata.checking_disabled && reply.edns.unwrap().flags().dnssec_ok,
+        "the flags are the client's"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_shared_by_clients_with_any_flags() {
     let world = world();
     for flags in ["", " +do", " +cd", " +do +cd", " +noedns"] {
-        assert_eq!(world.ask(&format!("w.st.own. A{flags}")).await, "5.6.7.8", "{flags}");
+        assert_eq!(
+            world.ask(&format!("w.st.own. A{flags}")).await,
+            "5.6.7.8",
+            "{flags}"
+        );
     }
     assert_eq!(world.resolutions("w.st.own"), 1);
 }
@@ -61,7 +103,11 @@ async fn past_the_time_for_stale_answers_a_query_fails() {
     assert_eq!(world.ask("w.st.own. A").await, "5.6.7.8 (3)");
     pass(1).await;
     assert_eq!(world.ask("w.st.own. A").await, "SERVFAIL (22)");
-    assert_eq!(world.ask("w.st.own. A +norecurse").await, "nothing", "nor is it shown to those who only look");
+    assert_eq!(
+        world.ask("w.st.own. A +norecurse").await,
+        "nothing",
+        "nor is it shown to those who only look"
+    );
     let never = World::new(INTERNET, Lists::default());
     never.ask("w.st.own. A").await;
     never.go_down(true);
@@ -83,11 +129,33 @@ async fn the_ttl_of_a_cached_answer_falls_and_a_new_one_begins_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_renewed_once_and_only_near_its_end() {
-    let world = World::with(INTERNET, Lists::default(), Setup { renews: true, ..Setup::default() });
+    let world = World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            renews: true,
+            ..Setup::default()
+        },
+    );
     world.ask("slow.own. A").await;
-    for (seconds, due, resolutions) in [(0, 0, 1), (50, 0, 1), (39, 0, 1), (1, 1, 2), (1, 0, 2), (88, 0, 2), (1, 1, 3)] {
+    for (seconds, due, resolutions) in [
+        (0, 0, 1),
+        (50, 0, 1),
+        (39, 0, 1),
+        (1, 1, 2),
+        (1, 0, 2),
+        (88, 0, 2),
+        (1, 1, 3),
+    ] {
         pass(seconds).await;
-        assert_eq!((world.renew("slow.own. A").await, world.resolutions("slow.own")), (due, resolutions), "after {seconds} s more");
+        assert_eq!(
+            (
+                world.renew("slow.own. A").await,
+                world.resolutions("slow.own")
+            ),
+            (due, resolutions),
+            "after {seconds} s more"
+        );
     }
     let idle = World::new(INTERNET, Lists::default());
     idle.ask("slow.own. A").await;
@@ -98,8 +166,19 @@ async fn an_answer_is_renewed_once_and_only_near_its_end() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_name_is_never_renewed() {
     let lists = Lists::default().name("bets", Choice, "slow.own", Policy);
-    let world = World::with(INTERNET, lists, Setup { renews: true, ..Setup::default() });
-    assert_eq!(world.ask_from("127.0.8.9", "slow.own. A").await, "5.6.7.9", "a line that blocks nothing");
+    let world = World::with(
+        INTERNET,
+        lists,
+        Setup {
+            renews: true,
+            ..Setup::default()
+        },
+    );
+    assert_eq!(
+        world.ask_from("127.0.8.9", "slow.own. A").await,
+        "5.6.7.9",
+        "a line that blocks nothing"
+    );
     pass(95).await;
     assert_eq!(world.renew("slow.own. A").await, 0);
 }
@@ -107,21 +186,39 @@ async fn a_blocked_name_is_never_renewed() {
 #[tokio::test(start_paused = true)]
 async fn an_explanation_shows_the_stale_answer_that_a_query_gets() {
     let world = world();
-    for question in ["w.st.own. A", "alias.own. A", "nothing.own. A", "w.st.own. ANY"] {
+    for question in [
+        "w.st.own. A",
+        "alias.own. A",
+        "nothing.own. A",
+        "w.st.own. ANY",
+    ] {
         world.ask(question).await;
     }
     world.go_down(true);
     pass(30).await;
-    for (question, rcode, records, error) in
-        [("w.st.own A", "NOERROR", 1, Some(3)), ("alias.own A", "NOERROR", 2, Some(3)), ("w.st.own ANY", "NOERROR", 1, Some(3))]
-    {
+    for (question, rcode, records, error) in [
+        ("w.st.own A", "NOERROR", 1, Some(3)),
+        ("alias.own A", "NOERROR", 2, Some(3)),
+        ("w.st.own ANY", "NOERROR", 1, Some(3)),
+    ] {
         let explained = world.explain(question).await;
-        let told = (explained.answer.rcode.as_str(), explained.answer.records.len(), explained.answer.error.map(|(code, _)| code));
+        let told = (
+            explained.answer.rcode.as_str(),
+            explained.answer.records.len(),
+            explained.answer.error.map(|(code, _)| code),
+        );
         assert_eq!(told, (rcode, records, error), "{question}");
     }
-    assert_eq!(world.explain("w.st.own A").await.answer.records, ["w.st.own. 30 IN A 5.6.7.8"]);
+    assert_eq!(
+        world.explain("w.st.own A").await.answer.records,
+        ["w.st.own. 30 IN A 5.6.7.8"]
+    );
     let failed = world.explain("other.own A").await.answer;
-    assert_eq!((failed.rcode.as_str(), failed.error.map(|(code, _)| code)), ("SERVFAIL", Some(22)), "nothing is known of it");
+    assert_eq!(
+        (failed.rcode.as_str(), failed.error.map(|(code, _)| code)),
+        ("SERVFAIL", Some(22)),
+        "nothing is known of it"
+    );
     assert_eq!(world.ask("other.own. A").await, "SERVFAIL (22)");
     pass(3_600).await;
     assert_eq!(world.explain("w.st.own A").await.answer.rcode, "SERVFAIL");
@@ -133,12 +230,23 @@ async fn a_stale_denial_is_told_as_such_and_explained_as_it_is_answered() {
     assert_eq!(world.ask("x.denied.example. A").await, "NXDOMAIN");
     world.go_down(true);
     pass(61).await;
-    for question in ["x.denied.example. A", "x.denied.example. A +do", "x.denied.example. ANY"] {
+    for question in [
+        "x.denied.example. A",
+        "x.denied.example. A +do",
+        "x.denied.example. ANY",
+    ] {
         assert_eq!(world.ask(question).await, "NXDOMAIN (19)", "{question}");
     }
     for question in ["x.denied.example A", "x.denied.example ANY"] {
         let explained = world.explain(question).await.answer;
-        assert_eq!((explained.rcode.as_str(), explained.error.map(|(code, _)| code)), ("NXDOMAIN", Some(19)), "{question}");
+        assert_eq!(
+            (
+                explained.rcode.as_str(),
+                explained.error.map(|(code, _)| code)
+            ),
+            ("NXDOMAIN", Some(19)),
+            "{question}"
+        );
     }
 }
 
@@ -147,14 +255,31 @@ async fn a_stale_answer_is_judged_whole_also_for_a_client_that_only_looks() {
     let world = World::with(
         INTERNET,
         Lists::default().name("bets", Choice, "w.st.own", Policy),
-        Setup { stale_s: 3_600, snoop_from: &["127.0.0.0/8"], ..Setup::default() },
+        Setup {
+            stale_s: 3_600,
+            snoop_from: &["127.0.0.0/8"],
+            ..Setup::default()
+        },
     );
-    assert_eq!(world.ask_from("127.0.8.9", "alias.own. A").await, "-> w.st.own. 5.6.7.8", "a line that blocks nothing");
+    assert_eq!(
+        world.ask_from("127.0.8.9", "alias.own. A").await,
+        "-> w.st.own. 5.6.7.8",
+        "a line that blocks nothing"
+    );
     world.go_down(true);
     pass(30).await;
     for flags in ["", " +norecurse"] {
-        assert_eq!(world.ask_from("127.0.8.9", &format!("alias.own. A{flags}")).await, "-> w.st.own. 5.6.7.8 (3)");
-        assert_eq!(world.ask(&format!("alias.own. A{flags}")).await, "NXDOMAIN (17)", "the family blocks what it leads to{flags}");
+        assert_eq!(
+            world
+                .ask_from("127.0.8.9", &format!("alias.own. A{flags}"))
+                .await,
+            "-> w.st.own. 5.6.7.8 (3)"
+        );
+        assert_eq!(
+            world.ask(&format!("alias.own. A{flags}")).await,
+            "NXDOMAIN (17)",
+            "the family blocks what it leads to{flags}"
+        );
     }
     let explained = world.explain("alias.own A").await;
     assert!(explained.verdict.is_block() && explained.hop == 1);
@@ -162,8 +287,24 @@ async fn a_stale_answer_is_judged_whole_also_for_a_client_that_only_looks() {
 
 #[tokio::test(start_paused = true)]
 async fn an_explanation_takes_a_place_among_the_resolutions() {
-    let world = World::with(INTERNET, Lists::default(), Setup { resolutions_max: 0, ..Setup::default() });
+    let world = World::with(
+        INTERNET,
+        Lists::default(),
+        Setup {
+            resolutions_max: 0,
+            ..Setup::default()
+        },
+    );
     let explained = world.explain("w.st.own A").await.answer;
-    assert_eq!((explained.rcode.as_str(), explained.error), ("SERVFAIL", None));
-    assert_eq!((world.ask("w.st.own. A").await, world.resolutions("w.st.own")), ("SERVFAIL".into(), 0));
+    assert_eq!(
+        (explained.rcode.as_str(), explained.error),
+        ("SERVFAIL", None)
+    );
+    assert_eq!(
+        (
+            world.ask("w.st.own. A").await,
+            world.resolutions("w.st.own")
+        ),
+        ("SERVFAIL".into(), 0)
+    );
 }

@@ -1,4 +1,5 @@
-//! Devices that say who they are: what an assertion adds to what the source address proves, and which of several holds.
+//! Devices that say who they are: what an assertion adds to what the source address proves, and
+//! which of several holds.
 
 use std::collections::BTreeMap;
 
@@ -22,30 +23,71 @@ free.own. 60 IN A 192.0.2.1
 bets.own. 60 IN A 192.0.2.7
 sneaky.own. 60 IN CNAME bets.own.
 ";
-/// The child's tablet is known by its address, and a parent's laptop, which may go everywhere, by its MAC address alone.
+/// The child's tablet is known by its address, and a parent's laptop, which may go everywhere, by
+/// its MAC address alone.
 const TABLET: &str = "127.0.7.10";
 const LAPTOP: &str = "02:00:5e:00:53:01";
 const UNKNOWN: &str = "02:00:5e:00:53:99";
 const CAMERA: &str = "02:00:5e:00:53:02";
 
 fn own(names: &[(&str, State)]) -> Settings {
-    let set = |state| Set { value: OwnName { state, scope: Scope::Subtree }, set_by: String::new(), set_at: Timestamp::UNIX_EPOCH };
-    let names: BTreeMap<Name, _> = names.iter().map(|(name, state)| (Name::parse(name).unwrap(), set(*state))).collect();
-    Settings { names, ..Settings::default() }
+    let set = |state| Set {
+        value: OwnName {
+            state,
+            scope: Scope::Subtree,
+        },
+        set_by: String::new(),
+        set_at: Timestamp::UNIX_EPOCH,
+    };
+    let names: BTreeMap<Name, _> = names
+        .iter()
+        .map(|(name, state)| (Name::parse(name).unwrap(), set(*state)))
+        .collect();
+    Settings {
+        names,
+        ..Settings::default()
+    }
 }
 
 fn family(household: &mut Household) {
     let mut device = |id: &str, identifier, settings| {
-        let device = Device { name: String::new(), kind: None, person: None, identifiers: vec![identifier], log: true, settings };
+        let device = Device {
+            name: String::new(),
+            kind: None,
+            person: None,
+            identifiers: vec![identifier],
+            log: true,
+            settings,
+        };
         household.devices.insert(id.parse().unwrap(), device);
     };
-    device("tablet", Identifier::Address(TABLET.parse().unwrap()), Settings::default());
-    device("laptop", Identifier::Mac(LAPTOP.parse().unwrap()), own(&[("bets.own", State::Allow), ("sneaky.own", State::Allow)]));
-    device("camera", Identifier::Mac(CAMERA.parse::<Mac>().unwrap()), own(&[("free.own", State::Block)]));
+    device(
+        "tablet",
+        Identifier::Address(TABLET.parse().unwrap()),
+        Settings::default(),
+    );
+    device(
+        "laptop",
+        Identifier::Mac(LAPTOP.parse().unwrap()),
+        own(&[("bets.own", State::Allow), ("sneaky.own", State::Allow)]),
+    );
+    device(
+        "camera",
+        Identifier::Mac(CAMERA.parse::<Mac>().unwrap()),
+        own(&[("free.own", State::Block)]),
+    );
 }
 
 fn world(lists: Lists, trusted_peers: &'static [&'static str]) -> World {
-    World::with(INTERNET, lists, Setup { family, trusted_peers, ..Setup::default() })
+    World::with(
+        INTERNET,
+        lists,
+        Setup {
+            family,
+            trusted_peers,
+            ..Setup::default()
+        },
+    )
 }
 
 fn bets() -> Lists {
@@ -56,19 +98,46 @@ fn bets() -> Lists {
 async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
     for trusted_peers in [&[][..], &["127.0.0.0/8"]] {
         let world = world(bets(), trusted_peers);
-        for mac in ["", &format!(" mac={LAPTOP}"), &format!(" mac={UNKNOWN}"), " mac=nonsense"] {
+        for mac in [
+            "",
+            &format!(" mac={LAPTOP}"),
+            &format!(" mac={UNKNOWN}"),
+            " mac=nonsense",
+        ] {
             for name in ["bets.own.", "sneaky.own."] {
                 for transport in [Transport::Udp, Transport::Tcp] {
-                    let reply = world.reply(TABLET, transport, &format!("{name} A{mac}")).await.unwrap();
-                    assert_eq!(in_words(&reply), "NXDOMAIN (17)", "{name}{mac} {transport:?}");
+                    let reply = world
+                        .reply(TABLET, transport, &format!("{name} A{mac}"))
+                        .await
+                        .unwrap();
+                    assert_eq!(
+                        in_words(&reply),
+                        "NXDOMAIN (17)",
+                        "{name}{mac} {transport:?}"
+                    );
                 }
             }
-            assert_eq!(world.ask_from(TABLET, &format!("free.own. A{mac}")).await, "192.0.2.1");
+            assert_eq!(
+                world.ask_from(TABLET, &format!("free.own. A{mac}")).await,
+                "192.0.2.1"
+            );
         }
-        assert_eq!(world.ask_from(TABLET, &format!("free.own. A mac={CAMERA}")).await, "NXDOMAIN (17)", "what the camera may not");
+        assert_eq!(
+            world
+                .ask_from(TABLET, &format!("free.own. A mac={CAMERA}"))
+                .await,
+            "NXDOMAIN (17)",
+            "what the camera may not"
+        );
         // From an address that is no device's, a MAC address picks the device.
-        assert_eq!(world.ask(&format!("bets.own. A mac={LAPTOP}")).await, "192.0.2.7");
-        assert_eq!(world.ask(&format!("bets.own. A mac={UNKNOWN}")).await, "NXDOMAIN (17)");
+        assert_eq!(
+            world.ask(&format!("bets.own. A mac={LAPTOP}")).await,
+            "192.0.2.7"
+        );
+        assert_eq!(
+            world.ask(&format!("bets.own. A mac={UNKNOWN}")).await,
+            "NXDOMAIN (17)"
+        );
         assert_eq!(world.ask("bets.own. A").await, "NXDOMAIN (17)");
     }
 }
@@ -76,7 +145,12 @@ async fn a_device_known_by_its_address_gains_nothing_by_saying_it_is_another() {
 #[tokio::test]
 async fn a_forwarder_trusted_by_its_address_speaks_for_those_behind_it() {
     let world = world(bets(), &["127.0.7.10/32"]);
-    assert_eq!(world.ask_from(TABLET, &format!("bets.own. A mac={LAPTOP}")).await, "192.0.2.7");
+    assert_eq!(
+        world
+            .ask_from(TABLET, &format!("bets.own. A mac={LAPTOP}"))
+            .await,
+        "192.0.2.7"
+    );
     assert_eq!(world.ask_from(TABLET, "bets.own. A").await, "NXDOMAIN (17)");
 }
 
@@ -85,7 +159,10 @@ async fn a_name_that_is_blocked_for_one_of_two_devices_stays_blocked_over_tcp() 
     let world = world(bets().name("slow", Security, "bets.own", TcpOnly), &[]);
     let question = format!("bets.own. A mac={LAPTOP}");
     for _ in 0..2 {
-        let reply = world.reply(TABLET, Transport::Tcp, &question).await.unwrap();
+        let reply = world
+            .reply(TABLET, Transport::Tcp, &question)
+            .await
+            .unwrap();
         assert_eq!(in_words(&reply), "NXDOMAIN (17)");
     }
 }
@@ -101,9 +178,19 @@ async fn of_several_mac_addresses_in_a_query_the_first_one_holds() {
         ("", LAPTOP, "NXDOMAIN (17)"),
         (LAPTOP, LAPTOP, "192.0.2.7"),
     ] {
-        assert_eq!(world.ask(&format!("bets.own. A mac={first} mac={second}")).await, expected, "{first} {second}");
         assert_eq!(
-            world.ask(&format!("bets.own. A mac={first} mac={second} mac={LAPTOP}")).await,
+            world
+                .ask(&format!("bets.own. A mac={first} mac={second}"))
+                .await,
+            expected,
+            "{first} {second}"
+        );
+        assert_eq!(
+            world
+                .ask(&format!(
+                    "bets.own. A mac={first} mac={second} mac={LAPTOP}"
+                ))
+                .await,
             expected,
             "{first} {second} and one more"
         );
@@ -134,10 +221,20 @@ async fn other_options_change_nothing_wherever_they_stand_and_however_often() {
                     options.insert(EdnsOption::Unknown(code, value.to_vec()));
                 }
             }
-            let reply = world.answer("127.0.7.9", Transport::Udp, &message.to_vec().unwrap()).await;
+            let reply = world
+                .answer("127.0.7.9", Transport::Udp, &message.to_vec().unwrap())
+                .await;
             let reply = hickory_proto::op::Message::from_vec(&reply).unwrap();
-            assert_eq!(in_words(&reply), "192.0.2.7", "{code} {value:?}, the MAC address at {mac_at}");
-            assert_eq!(reply.edns.unwrap().options().options.len(), 0, "nothing is sent back");
+            assert_eq!(
+                in_words(&reply),
+                "192.0.2.7",
+                "{code} {value:?}, the MAC address at {mac_at}"
+            );
+            assert_eq!(
+                reply.edns.unwrap().options().options.len(),
+                0,
+                "nothing is sent back"
+            );
         }
     }
 }

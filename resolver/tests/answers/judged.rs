@@ -18,13 +18,22 @@ const OPEN: &str = "127.0.8.9";
 
 /// A name with addresses 192.0.2.1 on, as many as this.
 fn addresses(count: usize) -> String {
-    (1..=count).map(|last| format!("many.own. 60 IN A 192.0.2.{last}\n")).collect()
+    (1..=count)
+        .map(|last| format!("many.own. 60 IN A 192.0.2.{last}\n"))
+        .collect()
 }
 
-/// Each of so many addresses is listed by a feed of its own, for a category that not everybody blocks.
+/// Each of so many addresses is listed by a feed of its own, for a category that not everybody
+/// blocks.
 fn listed_apart(count: usize) -> Lists {
-    (1..=count)
-        .fold(Lists::default(), |lists, last| lists.network(&format!("feed-{last:03}"), Choice, &format!("192.0.2.{last}/32"), Policy))
+    (1..=count).fold(Lists::default(), |lists, last| {
+        lists.network(
+            &format!("feed-{last:03}"),
+            Choice,
+            &format!("192.0.2.{last}/32"),
+            Policy,
+        )
+    })
 }
 
 async fn over_tcp(world: &World, from: &str, question: &str) -> String {
@@ -34,12 +43,28 @@ async fn over_tcp(world: &World, from: &str, question: &str) -> String {
 #[tokio::test]
 async fn an_address_under_an_order_is_found_however_many_stand_before_it() {
     for count in [1, 2, 15, 16, 17, 18, 33, 200] {
-        let order = |lists: Lists| lists.network("court", Mandatory, &format!("192.0.2.{count}/32"), Nodata);
-        for (what, lists) in [("none is listed", order(Lists::default())), ("each is listed apart", order(listed_apart(count - 1)))] {
+        let order = |lists: Lists| {
+            lists.network("court", Mandatory, &format!("192.0.2.{count}/32"), Nodata)
+        };
+        for (what, lists) in [
+            ("none is listed", order(Lists::default())),
+            ("each is listed apart", order(listed_apart(count - 1))),
+        ] {
             let world = World::new(&addresses(count), lists);
             for round in ["not cached", "cached"] {
-                assert_eq!(over_tcp(&world, OPEN, "many.own. A").await, "nothing (16)", "{count}, {what}, {round}");
-                assert_eq!(world.reply(OPEN, Transport::Udp, "many.own. A").await.map(|reply| in_words(&reply)).unwrap(), "nothing (16)");
+                assert_eq!(
+                    over_tcp(&world, OPEN, "many.own. A").await,
+                    "nothing (16)",
+                    "{count}, {what}, {round}"
+                );
+                assert_eq!(
+                    world
+                        .reply(OPEN, Transport::Udp, "many.own. A")
+                        .await
+                        .map(|reply| in_words(&reply))
+                        .unwrap(),
+                    "nothing (16)"
+                );
             }
         }
     }
@@ -48,32 +73,66 @@ async fn an_address_under_an_order_is_found_however_many_stand_before_it() {
 #[tokio::test]
 async fn an_address_of_the_security_lists_is_found_behind_many_that_are_listed() {
     for count in [17, 40] {
-        let lists = listed_apart(count - 1).network("evil", Security, &format!("192.0.2.{count}/32"), Policy);
+        let lists = listed_apart(count - 1).network(
+            "evil",
+            Security,
+            &format!("192.0.2.{count}/32"),
+            Policy,
+        );
         let world = World::new(&addresses(count), lists);
-        assert_eq!(over_tcp(&world, OPEN, "many.own. A").await, "NXDOMAIN (15)", "{count}");
+        assert_eq!(
+            over_tcp(&world, OPEN, "many.own. A").await,
+            "NXDOMAIN (15)",
+            "{count}"
+        );
         let explained = world.explain("many.own A").await;
-        assert!(explained.verdict.is_block() && explained.names.len() == count + 1, "{count}: {}", explained.names.len());
+        assert!(
+            explained.verdict.is_block() && explained.names.len() == count + 1,
+            "{count}: {}",
+            explained.names.len()
+        );
     }
 }
 
 #[tokio::test]
 async fn a_mandate_on_an_address_is_found_behind_others() {
     let world = World::new(&addresses(18), listed_apart(17));
-    assert_eq!(over_tcp(&world, OPEN, "many.own. A").await.split(' ').count(), 18);
-    let document = Document { address: Some("192.0.2.18".parse().unwrap()), basis: "court-order".to_owned(), ..Document::default() };
-    world.lists.order(std::sync::Arc::new(Mandates::of(vec![std::sync::Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap())])));
+    assert_eq!(
+        over_tcp(&world, OPEN, "many.own. A")
+            .await
+            .split(' ')
+            .count(),
+        18
+    );
+    let document = Document {
+        address: Some("192.0.2.18".parse().unwrap()),
+        basis: "court-order".to_owned(),
+        ..Document::default()
+    };
+    world.lists.order(std::sync::Arc::new(Mandates::of(vec![
+        std::sync::Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap()),
+    ])));
     assert_eq!(over_tcp(&world, OPEN, "many.own. A").await, "NXDOMAIN (16)");
 }
 
 #[tokio::test]
 async fn each_name_of_a_long_chain_is_judged() {
     const ALIASES: usize = 7;
-    let chain: String = (0..ALIASES).map(|step| format!("n{step}.own. 60 IN CNAME n{}.own.\n", step + 1)).collect();
+    let chain: String = (0..ALIASES)
+        .map(|step| format!("n{step}.own. 60 IN CNAME n{}.own.\n", step + 1))
+        .collect();
     let internet = format!("{chain}n{ALIASES}.own. 60 IN A 192.0.2.1\n");
     for step in 0..=ALIASES {
-        let world = World::new(&internet, Lists::default().name("court", Mandatory, &format!("n{step}.own"), Nodata));
+        let world = World::new(
+            &internet,
+            Lists::default().name("court", Mandatory, &format!("n{step}.own"), Nodata),
+        );
         for _ in 0..2 {
-            assert_eq!(world.ask("n0.own. A").await, "nothing (16)", "the name at step {step}");
+            assert_eq!(
+                world.ask("n0.own. A").await,
+                "nothing (16)",
+                "the name at step {step}"
+            );
         }
         assert_eq!(world.explain("n0.own A").await.hop, step);
     }
@@ -81,7 +140,10 @@ async fn each_name_of_a_long_chain_is_judged() {
 
 #[tokio::test]
 async fn addresses_that_are_listed_alike_are_kept_once() {
-    let world = World::new(&addresses(40), Lists::default().network("net", Choice, "192.0.2.0/24", Policy));
+    let world = World::new(
+        &addresses(40),
+        Lists::default().network("net", Choice, "192.0.2.0/24", Policy),
+    );
     let explained = world.explain("many.own A").await;
     assert_eq!((explained.names.len(), explained.hop), (2, 1));
 }
@@ -92,26 +154,59 @@ async fn an_address_that_wants_tcp_is_truncated_over_udp_and_answered_over_tcp()
     let world = World::new(&addresses(2), slow());
     for _ in 0..2 {
         assert_eq!(
-            (world.ask("many.own. A").await, world.ask_tcp("many.own. A").await),
+            (
+                world.ask("many.own. A").await,
+                world.ask_tcp("many.own. A").await
+            ),
             ("truncated".into(), "192.0.2.1 192.0.2.2".into())
         );
     }
-    let blocked = World::new(&addresses(2), slow().network("bets", Choice, "192.0.2.2/32", Policy));
-    assert_eq!((blocked.ask("many.own. A").await, blocked.ask_tcp("many.own. A").await), ("truncated".into(), "NXDOMAIN (17)".into()));
+    let blocked = World::new(
+        &addresses(2),
+        slow().network("bets", Choice, "192.0.2.2/32", Policy),
+    );
+    assert_eq!(
+        (
+            blocked.ask("many.own. A").await,
+            blocked.ask_tcp("many.own. A").await
+        ),
+        ("truncated".into(), "NXDOMAIN (17)".into())
+    );
 }
 
 #[tokio::test]
 async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
     let family = |household: &mut Household| {
-        let value = OwnName { state: State::Block, scope: Scope::Exact };
-        let set = Set { value, set_by: String::new(), set_at: jiff::Timestamp::UNIX_EPOCH };
-        household.settings.names.insert(crate::world::name("b.own"), set);
+        let value = OwnName {
+            state: State::Block,
+            scope: Scope::Exact,
+        };
+        let set = Set {
+            value,
+            set_by: String::new(),
+            set_at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        household
+            .settings
+            .names
+            .insert(crate::world::name("b.own"), set);
     };
-    let world = World::with(internet, Lists::default(), Setup { family, ..Setup::default() });
+    let world = World::with(
+        internet,
+        Lists::default(),
+        Setup {
+            family,
+            ..Setup::default()
+        },
+    );
     for round in ["not cached", "cached"] {
         assert_eq!(world.ask("a.own. A").await, "NXDOMAIN (17)", "{round}");
-        assert_eq!(world.ask_from(OPEN, "a.own. A").await, "-> b.own. 192.0.2.1", "{round}");
+        assert_eq!(
+            world.ask_from(OPEN, "a.own. A").await,
+            "-> b.own. 192.0.2.1",
+            "{round}"
+        );
     }
     assert_eq!(world.explain("a.own A").await.hop, 1);
 }
@@ -119,12 +214,17 @@ async fn a_name_behind_an_alias_that_the_family_blocks_itself_is_blocked() {
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_led_to_decides_nothing_when_it_has_ended() {
     let internet = "a.own. 60 IN CNAME b.own.\nb.own. 60 IN A 192.0.2.1\n";
-    for lists in [Lists::default().name("bets", Choice, "b.own", Policy), Lists::default().network("bets", Choice, "192.0.2.1/32", Policy)]
-    {
+    for lists in [
+        Lists::default().name("bets", Choice, "b.own", Policy),
+        Lists::default().network("bets", Choice, "192.0.2.1/32", Policy),
+    ] {
         let world = World::new(internet, lists);
         for resolutions in 1..4 {
             for _ in 0..2 {
-                assert_eq!((world.ask("a.own. A").await, world.resolutions("a.own")), ("NXDOMAIN (17)".into(), resolutions));
+                assert_eq!(
+                    (world.ask("a.own. A").await, world.resolutions("a.own")),
+                    ("NXDOMAIN (17)".into(), resolutions)
+                );
             }
             tokio::time::advance(std::time::Duration::from_secs(60)).await;
         }
@@ -156,9 +256,25 @@ async fn lists_that_come_and_go_are_asked_of_each_cached_answer() {
 #[tokio::test]
 async fn an_allow_covers_many_addresses_but_for_an_order() {
     let lists = || listed_apart(16).network("evil", Security, "192.0.2.17/32", Policy);
-    let setup = || Setup { allowed: &["many.own"], ..Setup::default() };
+    let setup = || Setup {
+        allowed: &["many.own"],
+        ..Setup::default()
+    };
     let world = World::with(&addresses(17), lists(), setup());
-    assert_eq!(over_tcp(&world, "127.0.7.9", "many.own. A").await.split(' ').count(), 17);
-    let ordered = World::with(&addresses(17), lists().network("court", Mandatory, "192.0.2.17/32", Nodata), setup());
-    assert_eq!(over_tcp(&ordered, "127.0.7.9", "many.own. A").await, "nothing (16)");
+    assert_eq!(
+        over_tcp(&world, "127.0.7.9", "many.own. A")
+            .await
+            .split(' ')
+            .count(),
+        17
+    );
+    let ordered = World::with(
+        &addresses(17),
+        lists().network("court", Mandatory, "192.0.2.17/32", Nodata),
+        setup(),
+    );
+    assert_eq!(
+        over_tcp(&ordered, "127.0.7.9", "many.own. A").await,
+        "nothing (16)"
+    );
 }

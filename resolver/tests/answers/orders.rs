@@ -20,15 +20,23 @@ use crate::{
     world::{Lists, Setup, World},
 };
 
-/// A reply over UDP to somebody who asks for JSON and takes so many octets; its length, and the text of its reason.
+/// A reply over UDP to somebody who asks for JSON and takes so many octets; its length, and the
+/// text of its reason.
 async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, String) {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(ProtoName::from_ascii(question).unwrap(), RecordType::A));
+    message.add_query(Query::query(
+        ProtoName::from_ascii(question).unwrap(),
+        RecordType::A,
+    ));
     let mut edns = Edns::new();
-    edns.set_max_payload(payload).options_mut().insert(EdnsOption::Unknown(15, vec![0, 0]));
+    edns.set_max_payload(payload)
+        .options_mut()
+        .insert(EdnsOption::Unknown(15, vec![0, 0]));
     message.set_edns(edns);
-    let wire = world.answer("127.0.7.9", Transport::Udp, &message.to_vec().unwrap()).await;
+    let wire = world
+        .answer("127.0.7.9", Transport::Udp, &message.to_vec().unwrap())
+        .await;
     let reply = Message::from_vec(&wire).unwrap();
     let (_, text) = read_extended_error(reply.edns.as_ref().unwrap()).unwrap();
     (wire.len(), reply.metadata.truncation, text)
@@ -37,16 +45,36 @@ async fn told(world: &World, question: &str, payload: u16) -> (usize, bool, Stri
 #[tokio::test]
 async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
     let long = format!("{}.bets.example.", ["x".repeat(55).as_str(); 4].join("."));
-    let contact =
-        || Contact { uris: vec![format!("mailto:{}@isp.example", "h".repeat(140))], organization: "O".repeat(100), ..Contact::default() };
-    let lists = || Lists::default().name("bets", Choice, "bets.example", Policy).name("evil", Security, "evil.example", Policy);
-    let world = World::with(INTERNET, lists(), Setup { contact: contact(), ..Setup::default() });
+    let contact = || Contact {
+        uris: vec![format!("mailto:{}@isp.example", "h".repeat(140))],
+        organization: "O".repeat(100),
+        ..Contact::default()
+    };
+    let lists = || {
+        Lists::default()
+            .name("bets", Choice, "bets.example", Policy)
+            .name("evil", Security, "evil.example", Policy)
+    };
+    let world = World::with(
+        INTERNET,
+        lists(),
+        Setup {
+            contact: contact(),
+            ..Setup::default()
+        },
+    );
     let (_, _, whole) = told(&world, "bets.example.", 1232).await;
-    assert!(whole.starts_with("{\"c\":[\"mailto:hhh") && whole.ends_with("\"l\":\"en\"}"), "{whole}");
+    assert!(
+        whole.starts_with("{\"c\":[\"mailto:hhh") && whole.ends_with("\"l\":\"en\"}"),
+        "{whole}"
+    );
     let mut forms = Vec::new();
     for payload in 512..=1232 {
         let (octets, is_truncated, text) = told(&world, &long, payload).await;
-        assert!(octets <= usize::from(payload) && !is_truncated, "{payload}: {octets}");
+        assert!(
+            octets <= usize::from(payload) && !is_truncated,
+            "{payload}: {octets}"
+        );
         forms.push(text.len());
     }
     forms.dedup();
@@ -55,29 +83,61 @@ async fn a_reason_in_json_is_shortened_rather_than_the_reply_truncated() {
     let crowded = World::with(
         INTERNET,
         lists(),
-        Setup { contact: Contact { uris: vec![format!("mailto:{}", "h".repeat(240))], ..contact() }, ..Setup::default() },
+        Setup {
+            contact: Contact {
+                uris: vec![format!("mailto:{}", "h".repeat(240))],
+                ..contact()
+            },
+            ..Setup::default()
+        },
     );
     assert_eq!(told(&crowded, &long, 512).await.2, "", "the code alone");
 }
 
 #[tokio::test]
 async fn a_mandate_is_answered_with_its_landing_or_as_orders_are() {
-    let landing = BlockedAnswer::Landing { v4: Some([192, 0, 2, 98].into()), v6: None };
-    let setup = Setup { blocked: BlockedAnswers { mandatory: landing, ..BlockedAnswers::default() }, ..Setup::default() };
-    let world = World::with(INTERNET, Lists::default().name("bets", Choice, "bets.example", Policy), setup);
+    let landing = BlockedAnswer::Landing {
+        v4: Some([192, 0, 2, 98].into()),
+        v6: None,
+    };
+    let setup = Setup {
+        blocked: BlockedAnswers {
+            mandatory: landing,
+            ..BlockedAnswers::default()
+        },
+        ..Setup::default()
+    };
+    let world = World::with(
+        INTERNET,
+        Lists::default().name("bets", Choice, "bets.example", Policy),
+        setup,
+    );
     assert_eq!(world.ask("news.example. A").await, "192.0.2.80");
     let mandate = |id: &str, name: &str, v4: Option<[u8; 4]>| {
-        let landing = v4.map(|v4| Landing { v4: Some(v4.into()), v6: None });
-        let document = Document { name: Some(name.to_owned()), basis: "iwf".to_owned(), landing, ..Document::default() };
+        let landing = v4.map(|v4| Landing {
+            v4: Some(v4.into()),
+            v6: None,
+        });
+        let document = Document {
+            name: Some(name.to_owned()),
+            basis: "iwf".to_owned(),
+            landing,
+            ..Document::default()
+        };
         Arc::new(Mandate::read(id.parse().unwrap(), document).unwrap())
     };
-    world
-        .lists
-        .order(Arc::new(Mandates::of(vec![mandate("a", "news.example", Some([192, 0, 2, 97])), mandate("b", "bets.example", None)])));
+    world.lists.order(Arc::new(Mandates::of(vec![
+        mandate("a", "news.example", Some([192, 0, 2, 97])),
+        mandate("b", "bets.example", None),
+    ])));
     assert_eq!(world.ask("news.example. A").await, "192.0.2.97 (16)");
     assert_eq!(world.ask("news.example. AAAA").await, "nothing (16)");
     assert_eq!(world.ask("news.example. HTTPS").await, "nothing (16)");
-    assert_eq!(world.ask("bets.example. A").await, "192.0.2.98 (16)", "an order beats the family's choice");
+    assert_eq!(
+        world.ask("bets.example. A").await,
+        "192.0.2.98 (16)",
+        "an order beats the family's choice"
+    );
     assert_eq!(world.hits("bets"), Some(0));
     world.relist(Lists::default());
     assert_eq!(world.ask("bets.example. A").await, "192.0.2.98 (16)");

@@ -1,5 +1,6 @@
-//! The words these tests are written in: an engine without a socket, an Internet of some records, lists made entry by entry, and a family
-//! on 127.0.7.0/24 that blocks what the strict preset blocks.
+//! The words these tests are written in: an engine without a socket, an Internet of some records,
+//! lists made entry by entry, and a family on 127.0.7.0/24 that blocks what the strict preset
+//! blocks.
 
 use std::{
     collections::HashMap,
@@ -51,19 +52,40 @@ use resolver::{
 /// A line of the family.
 const HOME: &str = "127.0.7.9";
 
-/// What nobody has is not there, with a SOA below `denied.example`; and what is below `broken.example` cannot be told.
+/// What nobody has is not there, with a SOA below `denied.example`; and what is below
+/// `broken.example` cannot be told.
 struct Nothing;
 
 #[async_trait]
 impl Recursion for Nothing {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        if question.name.borrow().is_within(name("broken.example").borrow()) {
+        if question
+            .name
+            .borrow()
+            .is_within(name("broken.example").borrow())
+        {
             return Err(failed(question));
         }
         let mut denial = Answer::empty(ResponseCode::NXDomain);
-        if question.name.borrow().is_within(name("denied.example").borrow()) {
-            let soa = SOA::new(proto("denied.example."), proto("nobody.invalid."), 1, 3_600, 600, 86_400, 60);
-            denial.authorities = vec![ProtoRecord::from_rdata(proto("denied.example."), 60, RData::SOA(soa))];
+        if question
+            .name
+            .borrow()
+            .is_within(name("denied.example").borrow())
+        {
+            let soa = SOA::new(
+                proto("denied.example."),
+                proto("nobody.invalid."),
+                1,
+                3_600,
+                600,
+                86_400,
+                60,
+            );
+            denial.authorities = vec![ProtoRecord::from_rdata(
+                proto("denied.example."),
+                60,
+                RData::SOA(soa),
+            )];
         }
         Ok(denial)
     }
@@ -74,7 +96,12 @@ fn proto(name: &str) -> ProtoName {
 }
 
 fn failed(question: &Question) -> RecursionError {
-    RecursionError { name: question.name.clone(), record_type: question.record_type, code: Some(22), source: "nobody answers".into() }
+    RecursionError {
+        name: question.name.clone(),
+        record_type: question.record_type,
+        code: Some(22),
+        source: "nobody answers".into(),
+    }
 }
 
 /// An Internet, and how often it was asked for each name.
@@ -89,7 +116,12 @@ type Asked = Arc<Mutex<HashMap<Name, usize>>>;
 #[async_trait]
 impl Recursion for Counted {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        *self.asked.lock().unwrap().entry(question.name.clone()).or_default() += 1;
+        *self
+            .asked
+            .lock()
+            .unwrap()
+            .entry(question.name.clone())
+            .or_default() += 1;
         // Who asks at the same time shall meet.
         tokio::task::yield_now().await;
         if self.is_down.load(Ordering::Relaxed) {
@@ -109,15 +141,30 @@ pub struct Lists {
 
 impl Lists {
     fn mark(&mut self, feed: &str, tier: Tier, category: &str, action: Action) -> Mark {
-        let place = self.feeds.iter().position(|known| known.name == feed).unwrap_or_else(|| {
-            self.feeds.push(FeedSummary::new(feed, tier));
-            self.feeds.len() - 1
-        });
-        let slug = self.categories.iter().position(|known| known == category).unwrap_or_else(|| {
-            self.categories.push(category.to_owned());
-            self.categories.len() - 1
-        });
-        Mark { action, ..Mark::deny(u16::try_from(place).unwrap(), u8::try_from(slug).unwrap(), Scope::Subtree) }
+        let place = self
+            .feeds
+            .iter()
+            .position(|known| known.name == feed)
+            .unwrap_or_else(|| {
+                self.feeds.push(FeedSummary::new(feed, tier));
+                self.feeds.len() - 1
+            });
+        let slug = self
+            .categories
+            .iter()
+            .position(|known| known == category)
+            .unwrap_or_else(|| {
+                self.categories.push(category.to_owned());
+                self.categories.len() - 1
+            });
+        Mark {
+            action,
+            ..Mark::deny(
+                u16::try_from(place).unwrap(),
+                u8::try_from(slug).unwrap(),
+                Scope::Subtree,
+            )
+        }
     }
 
     /// A name and all below it.
@@ -136,8 +183,14 @@ impl Lists {
 
     /// A name with records of the feed's own, a line each: `3600 IN A 192.0.2.1`.
     pub fn records(mut self, feed: &str, tier: Tier, name: &str, lines: &str) -> Self {
-        let data = self.builder.answer(Records(lines.lines().map(record).collect())).unwrap();
-        let mark = Mark { data, ..self.mark(feed, tier, category(tier), Action::Records) };
+        let data = self
+            .builder
+            .answer(Records(lines.lines().map(record).collect()))
+            .unwrap();
+        let mark = Mark {
+            data,
+            ..self.mark(feed, tier, category(tier), Action::Records)
+        };
         self.builder.push(self::name(name).borrow(), mark).unwrap();
         self
     }
@@ -154,14 +207,20 @@ impl Lists {
     /// One path of a host.
     pub fn path(mut self, feed: &str, tier: Tier, host: &str, path: &str) -> Self {
         let mark = self.mark(feed, tier, category(tier), Action::Path);
-        self.builder.push_path(name(host).borrow(), path.as_bytes(), mark).unwrap();
+        self.builder
+            .push_path(name(host).borrow(), path.as_bytes(), mark)
+            .unwrap();
         self
     }
 
     fn open(self, generation: u64) -> Arc<Blocklist> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lists");
-        let header = Header { feeds: self.feeds, categories: self.categories, ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH) };
+        let header = Header {
+            feeds: self.feeds,
+            categories: self.categories,
+            ..Header::of(generation, jiff::Timestamp::UNIX_EPOCH)
+        };
         self.builder.write(header, None, &path).unwrap();
         Blocklist::open(&path, &Taxonomy::shipped()).unwrap()
     }
@@ -176,11 +235,22 @@ fn category(tier: Tier) -> &'static str {
 }
 
 fn record(line: &str) -> Record {
-    let (_, sets) = Parser::new(format!("here. {line}\n"), None, Some(ProtoName::root())).parse().unwrap();
-    let record = sets.values().flat_map(|set| set.records_without_rrsigs()).next().unwrap().clone();
+    let (_, sets) = Parser::new(format!("here. {line}\n"), None, Some(ProtoName::root()))
+        .parse()
+        .unwrap();
+    let record = sets
+        .values()
+        .flat_map(|set| set.records_without_rrsigs())
+        .next()
+        .unwrap()
+        .clone();
     let mut rdata = Vec::new();
     record.data.emit(&mut BinEncoder::new(&mut rdata)).unwrap();
-    Record { record_type: record.record_type().into(), ttl_s: record.ttl, rdata }
+    Record {
+        record_type: record.record_type().into(),
+        ttl_s: record.ttl,
+        rdata,
+    }
 }
 
 pub fn name(text: &str) -> Name {
@@ -211,7 +281,8 @@ pub struct Setup {
     pub trusted_peers: &'static [&'static str],
     pub snoop_from: &'static [&'static str],
     pub resolutions_max: usize,
-    /// How long an answer that is too old may be served, in seconds; a client then waits for nobody.
+    /// How long an answer that is too old may be served, in seconds; a client then waits for
+    /// nobody.
     pub stale_s: u64,
     /// Whether an answer is renewed before its end.
     pub renews: bool,
@@ -252,13 +323,32 @@ impl World {
         let directory = Arc::new(Directory::new(defaults));
         let mut household = Household::new("home".parse().unwrap());
         household.preset = Some("strict".to_owned());
-        household.networks = ["127.0.7.0/24".parse().unwrap(), "2001:db8:7::/48".parse().unwrap()].into();
+        household.networks = [
+            "127.0.7.0/24".parse().unwrap(),
+            "2001:db8:7::/48".parse().unwrap(),
+        ]
+        .into();
         for allowed in setup.allowed {
-            let value = OwnName { state: State::Allow, scope: Scope::Subtree };
-            household.settings.names.insert(name(allowed), Set { value, set_by: "tests".to_owned(), set_at: jiff::Timestamp::UNIX_EPOCH });
+            let value = OwnName {
+                state: State::Allow,
+                scope: Scope::Subtree,
+            };
+            household.settings.names.insert(
+                name(allowed),
+                Set {
+                    value,
+                    set_by: "tests".to_owned(),
+                    set_at: jiff::Timestamp::UNIX_EPOCH,
+                },
+            );
         }
         (setup.family)(&mut household);
-        directory.install(HouseholdRules::compile(&household, &taxonomy, defaults, jiff::Timestamp::UNIX_EPOCH));
+        directory.install(HouseholdRules::compile(
+            &household,
+            &taxonomy,
+            defaults,
+            jiff::Timestamp::UNIX_EPOCH,
+        ));
         let lists = Arc::new(LiveLists::new(lists.open(1)));
         let told: Arc<Mutex<Vec<(String, IpAddr)>>> = Arc::default();
         let heard = Arc::clone(&told);
@@ -269,7 +359,11 @@ impl World {
         let asked = Asked::default();
         let is_down = Arc::<AtomicBool>::default();
         let records = LocalRecords::new(internet, Arc::new(Nothing)).unwrap();
-        let internet = Counted { records, asked: Arc::clone(&asked), is_down: Arc::clone(&is_down) };
+        let internet = Counted {
+            records,
+            asked: Arc::clone(&asked),
+            is_down: Arc::clone(&is_down),
+        };
         let engine = Arc::new(Engine::new(Parts {
             directory: Arc::clone(&directory),
             lists: Arc::clone(&lists),
@@ -280,17 +374,31 @@ impl World {
             snoop_from: networks(setup.snoop_from),
             contact: setup.contact,
             blocked: setup.blocked,
-            url_proxy: setup.proxy.iter().map(|address| address.parse().unwrap()).collect(),
+            url_proxy: setup
+                .proxy
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect(),
             server_id: setup.server_id.map(str::to_owned),
             cache_octets: 1 << 20,
             resolutions_max: setup.resolutions_max,
             waiting_per_client_max: 16,
-            stale: Stale { longer: Duration::from_secs(setup.stale_s), client_patience: Duration::from_millis(1_800) },
+            stale: Stale {
+                longer: Duration::from_secs(setup.stale_s),
+                client_patience: Duration::from_millis(1_800),
+            },
             renews: setup.renews,
             sample_every: setup.sample_every,
             on_notify: setup.hears_notify.then_some(on_notify),
         }));
-        Self { engine, lists, directory, told, asked, is_down }
+        Self {
+            engine,
+            lists,
+            directory,
+            told,
+            asked,
+            is_down,
+        }
     }
 
     /// No server answers from now on, or all do again.
@@ -300,7 +408,8 @@ impl World {
 
     /// Makes other lists live.
     pub fn relist(&self, lists: Lists) {
-        self.lists.install(lists.open(self.lists.load().generation() + 1));
+        self.lists
+            .install(lists.open(self.lists.load().generation() + 1));
     }
 
     /// What the family is answered over UDP.
@@ -314,18 +423,24 @@ impl World {
     }
 
     async fn ask_over(&self, transport: Transport, question: &str) -> String {
-        self.reply(HOME, transport, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
+        self.reply(HOME, transport, question)
+            .await
+            .map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
     /// A reply to somebody; none where none is sent. For the question see [`query`].
     pub async fn reply(&self, from: &str, transport: Transport, question: &str) -> Option<Message> {
-        let wire = self.answer(from, transport, &query(question).to_vec().unwrap()).await;
+        let wire = self
+            .answer(from, transport, &query(question).to_vec().unwrap())
+            .await;
         (!wire.is_empty()).then(|| Message::from_vec(&wire).unwrap())
     }
 
     /// The same in words.
     pub async fn ask_from(&self, from: &str, question: &str) -> String {
-        self.reply(from, Transport::Udp, question).await.map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
+        self.reply(from, Transport::Udp, question)
+            .await
+            .map_or_else(|| "silence".to_owned(), |reply| in_words(&reply))
     }
 
     /// Resolves again what a client was answered near its end: how many answers that is.
@@ -333,7 +448,14 @@ impl World {
         let mut desk = self.engine.desk();
         let packet = query(question).to_vec().unwrap();
         let peer = HOME.parse().unwrap();
-        self.engine.answer(&self.engine.turn(), &packet, peer, Transport::Udp, &mut desk, &mut Vec::new());
+        self.engine.answer(
+            &self.engine.turn(),
+            &packet,
+            peer,
+            Transport::Udp,
+            &mut desk,
+            &mut Vec::new(),
+        );
         let due = desk.due.len();
         for renewal in desk.due.drain(..) {
             self.engine.renew(renewal).await;
@@ -346,7 +468,14 @@ impl World {
         let mut desk = self.engine.desk();
         // What lay in the buffer before must not leave the house.
         let mut reply = vec![0xff; 3];
-        let step = self.engine.answer(&self.engine.turn(), packet, from.parse().unwrap(), transport, &mut desk, &mut reply);
+        let step = self.engine.answer(
+            &self.engine.turn(),
+            packet,
+            from.parse().unwrap(),
+            transport,
+            &mut desk,
+            &mut reply,
+        );
         match step {
             Step::Silent | Step::Dropped => reply.clear(),
             Step::Reply => assert!(!reply.is_empty()),
@@ -359,13 +488,28 @@ impl World {
     pub async fn explain(&self, question: &str) -> Explained {
         let (asked, record_type) = question.split_once(' ').unwrap();
         let record_type: RecordType = record_type.parse().unwrap();
-        let asker: Asker = self.directory.identify(HOME.parse().unwrap(), None, false, policy::moment::Moment::FIRST).asker;
-        self.engine.explain(asker, name(asked), record_type.into(), None).await
+        let asker: Asker = self
+            .directory
+            .identify(
+                HOME.parse().unwrap(),
+                None,
+                false,
+                policy::moment::Moment::FIRST,
+            )
+            .asker;
+        self.engine
+            .explain(asker, name(asked), record_type.into(), None)
+            .await
     }
 
     /// How often the Internet was asked about a name.
     pub fn resolutions(&self, of: &str) -> usize {
-        self.asked.lock().unwrap().get(&name(of)).copied().unwrap_or_default()
+        self.asked
+            .lock()
+            .unwrap()
+            .get(&name(of))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// How many queries a feed blocked.
@@ -375,14 +519,17 @@ impl World {
     }
 }
 
-/// A query as a person writes it: `bets.example. A`. Behind it may stand `+norecurse`, `+do`, `+cd`, `+noedns`, `+ch`, and `mac=` with a MAC
-/// address, which may come twice.
+/// A query as a person writes it: `bets.example. A`. Behind it may stand `+norecurse`, `+do`,
+/// `+cd`, `+noedns`, `+ch`, and `mac=` with a MAC address, which may come twice.
 pub fn query(question: &str) -> Message {
     let words: Vec<&str> = question.split(' ').collect();
     let mut message = Message::query();
     message.metadata.recursion_desired = !words.contains(&"+norecurse");
     message.metadata.checking_disabled = words.contains(&"+cd");
-    let mut asked = Query::query(ProtoName::from_ascii(words[0]).unwrap(), words[1].parse::<RecordType>().unwrap());
+    let mut asked = Query::query(
+        ProtoName::from_ascii(words[0]).unwrap(),
+        words[1].parse::<RecordType>().unwrap(),
+    );
     if words.contains(&"+ch") {
         asked.set_query_class(DNSClass::CH);
     }
@@ -390,7 +537,8 @@ pub fn query(question: &str) -> Message {
     let mut edns = Edns::new();
     edns.set_dnssec_ok(words.contains(&"+do"));
     for mac in words.iter().filter_map(|word| word.strip_prefix("mac=")) {
-        edns.options_mut().insert(EdnsOption::Unknown(65_001, mac.as_bytes().to_vec()));
+        edns.options_mut()
+            .insert(EdnsOption::Unknown(65_001, mac.as_bytes().to_vec()));
     }
     if !words.contains(&"+noedns") {
         message.set_edns(edns);
@@ -399,12 +547,20 @@ pub fn query(question: &str) -> Message {
 }
 
 fn networks(texts: &[&str]) -> Vec<IpNet> {
-    texts.iter().map(|network| network.parse().unwrap()).collect()
+    texts
+        .iter()
+        .map(|network| network.parse().unwrap())
+        .collect()
 }
 
-/// `192.0.2.1`, `NXDOMAIN`, `nothing`, `truncated`; behind it the code of the Extended DNS Error where there is one.
+/// `192.0.2.1`, `NXDOMAIN`, `nothing`, `truncated`; behind it the code of the Extended DNS Error
+/// where there is one.
 pub fn in_words(reply: &Message) -> String {
-    let data: Vec<String> = reply.answers.iter().map(|record| words_of(&record.data)).collect();
+    let data: Vec<String> = reply
+        .answers
+        .iter()
+        .map(|record| words_of(&record.data))
+        .collect();
     let what = match reply.metadata.response_code {
         ResponseCode::NoError if reply.metadata.truncation => "truncated".to_owned(),
         ResponseCode::NoError if data.is_empty() => "nothing".to_owned(),

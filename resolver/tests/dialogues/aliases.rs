@@ -18,23 +18,43 @@ const MADE: &str = "an w.d.example.com. 300 CNAME w.e.example.com.";
 /// A zone with a DNAME; its servers say it with or without the CNAME that it makes.
 fn with_dname(seed: u64, with_cname: bool) -> Script {
     let script = usual(seed);
-    let both = if with_cname { format!("NOERROR aa\n{DNAME}\n{MADE}") } else { format!("NOERROR aa\n{DNAME}") };
+    let both = if with_cname {
+        format!("NOERROR aa\n{DNAME}\n{MADE}")
+    } else {
+        format!("NOERROR aa\n{DNAME}")
+    };
     for server in [FIRST, SECOND] {
         let lines = [
             ("w.d.example.com. CNAME", both.as_str()),
             ("d.example.com. DNAME", &format!("NOERROR aa\n{DNAME}")),
-            ("w.e.example.com. A", "NOERROR aa\nan w.e.example.com. 300 A 192.0.2.1"),
-            ("w.e.example.com. AAAA", "NOERROR aa\nan w.e.example.com. 300 AAAA 2001:db8::1"),
-            ("w.e.example.com. DNAME", "NOERROR aa\nan w.e.example.com. 300 DNAME f.example.com."),
+            (
+                "w.e.example.com. A",
+                "NOERROR aa\nan w.e.example.com. 300 A 192.0.2.1",
+            ),
+            (
+                "w.e.example.com. AAAA",
+                "NOERROR aa\nan w.e.example.com. 300 AAAA 2001:db8::1",
+            ),
+            (
+                "w.e.example.com. DNAME",
+                "NOERROR aa\nan w.e.example.com. 300 DNAME f.example.com.",
+            ),
             ("*.d.example.com.", &both),
-            ("*.example.com.", "NOERROR aa\nns example.com. 300 SOA n. h. 1 2 3 4 300"),
+            (
+                "*.example.com.",
+                "NOERROR aa\nns example.com. 300 SOA n. h. 1 2 3 4 300",
+            ),
         ];
         script.serve(server, says(&lines));
     }
     script
 }
 
-const LED: [&str; 3] = ["NoError", "d.example.com. DNAME", "w.d.example.com. CNAME w.e.example.com."];
+const LED: [&str; 3] = [
+    "NoError",
+    "d.example.com. DNAME",
+    "w.d.example.com. CNAME w.e.example.com.",
+];
 
 #[tokio::test(start_paused = true)]
 async fn a_dname_goes_with_the_alias_it_makes_each_time() {
@@ -42,14 +62,34 @@ async fn a_dname_goes_with_the_alias_it_makes_each_time() {
         let (recursor, script) = recursor(with_dname(seed, with_cname));
         for round in 0..2 {
             let a = lines(&recursor, "w.d.example.com", RecordType::A).await;
-            assert_eq!(a, [&LED[..], &["w.e.example.com. A 192.0.2.1"]].concat(), "round {round}");
+            assert_eq!(
+                a,
+                [&LED[..], &["w.e.example.com. A 192.0.2.1"]].concat(),
+                "round {round}"
+            );
             let aaaa = lines(&recursor, "w.d.example.com", RecordType::AAAA).await;
-            assert_eq!(aaaa, [&LED[..], &["w.e.example.com. AAAA 2001:db8::1"]].concat(), "round {round}");
+            assert_eq!(
+                aaaa,
+                [&LED[..], &["w.e.example.com. AAAA 2001:db8::1"]].concat(),
+                "round {round}"
+            );
             // The alias itself, and something that is known of it already.
-            assert_eq!(lines(&recursor, "w.d.example.com", RecordType::CNAME).await, LED, "round {round}");
+            assert_eq!(
+                lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
+                LED,
+                "round {round}"
+            );
             let dname = lines(&recursor, "w.d.example.com", RecordType::DNAME).await;
-            assert_eq!(dname, [&LED[..], &["w.e.example.com. DNAME"]].concat(), "round {round}");
-            assert_eq!(lines(&recursor, "d.example.com", RecordType::DNAME).await, LED[..2], "the DNAME alone is no alias of its own name");
+            assert_eq!(
+                dname,
+                [&LED[..], &["w.e.example.com. DNAME"]].concat(),
+                "round {round}"
+            );
+            assert_eq!(
+                lines(&recursor, "d.example.com", RecordType::DNAME).await,
+                LED[..2],
+                "the DNAME alone is no alias of its own name"
+            );
             sleep(Duration::from_secs(1)).await;
             assert_eq!(script.asked().is_empty(), round > 0, "round {round}");
         }
@@ -59,14 +99,35 @@ async fn a_dname_goes_with_the_alias_it_makes_each_time() {
 #[tokio::test(start_paused = true)]
 async fn an_alias_below_a_dname_is_answered_from_what_is_known_of_the_dname() {
     let (recursor, script) = recursor(with_dname(3, true));
-    assert_eq!(lines(&recursor, "w.d.example.com", RecordType::CNAME).await, LED);
+    assert_eq!(
+        lines(&recursor, "w.d.example.com", RecordType::CNAME).await,
+        LED
+    );
     script.asked();
     let other = lines(&recursor, "other.d.example.com", RecordType::CNAME).await;
-    assert_eq!(other, ["NoError", "d.example.com. DNAME", "other.d.example.com. CNAME other.e.example.com."]);
+    assert_eq!(
+        other,
+        [
+            "NoError",
+            "d.example.com. DNAME",
+            "other.d.example.com. CNAME other.e.example.com."
+        ]
+    );
     assert_eq!(script.asked(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
-    let traced = recursor.trace(&resolver::recurse::Question::new(Name::parse("x.d.example.com").unwrap(), 5)).await;
-    let ttls: Vec<u32> = traced.result.unwrap().answers.iter().map(|record| record.ttl).collect();
+    let traced = recursor
+        .trace(&resolver::recurse::Question::new(
+            Name::parse("x.d.example.com").unwrap(),
+            5,
+        ))
+        .await;
+    let ttls: Vec<u32> = traced
+        .result
+        .unwrap()
+        .answers
+        .iter()
+        .map(|record| record.ttl)
+        .collect();
     assert_eq!(ttls, [200, 200], "the alias lives as long as the DNAME");
 }
 
@@ -81,20 +142,39 @@ async fn a_dname_that_leads_to_too_long_a_name_is_said_with_the_code() {
             ROOT,
             authority(&[(".", &format!(". 3600 NS a.root.\na.root. 3600 A {ROOT}\nyx. 3600 NS n.yx.\nn.yx. 3600 A {TLD}\n"))]),
         );
-        script.serve(TLD, says(&[("*.yx.", &format!("{code} aa\n{dname}")), ("to.yx. A", "NOERROR aa")]));
+        script.serve(
+            TLD,
+            says(&[
+                ("*.yx.", &format!("{code} aa\n{dname}")),
+                ("to.yx. A", "NOERROR aa"),
+            ]),
+        );
         let (recursor, script) = recursor(script);
         for round in 0..2 {
-            assert_eq!(lines(&recursor, &name, RecordType::A).await, ["YXDomain", "d.yx. DNAME"]);
+            assert_eq!(
+                lines(&recursor, &name, RecordType::A).await,
+                ["YXDomain", "d.yx. DNAME"]
+            );
             assert_eq!(script.asked().is_empty(), round > 0, "round {round}");
         }
-        assert_eq!(lines(&recursor, &name, RecordType::CNAME).await, ["YXDomain", "d.yx. DNAME"]);
+        assert_eq!(
+            lines(&recursor, &name, RecordType::CNAME).await,
+            ["YXDomain", "d.yx. DNAME"]
+        );
     }
 }
 
 /// So many aliases, one leading to the next, in one zone.
 fn chain(count: usize) -> String {
-    let aliases = (0..count).map(|number| format!("c{number}.example.com. 60 CNAME c{}.example.com.\n", number + 1));
-    aliases.chain([format!("c{count}.example.com. 60 A 192.0.2.1\n")]).collect()
+    let aliases = (0..count).map(|number| {
+        format!(
+            "c{number}.example.com. 60 CNAME c{}.example.com.\n",
+            number + 1
+        )
+    });
+    aliases
+        .chain([format!("c{count}.example.com. 60 A 192.0.2.1\n")])
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,16 +182,26 @@ async fn sixteen_aliases_are_followed_and_no_more() {
     for (count, is_followed) in [(12, true), (16, true), (17, false)] {
         let script = usual(4);
         for server in [FIRST, SECOND] {
-            script.serve(server, authority(&[("example.com.", &format!("{EXAMPLE}{}", chain(count)))]));
+            script.serve(
+                server,
+                authority(&[("example.com.", &format!("{EXAMPLE}{}", chain(count)))]),
+            );
         }
         let (recursor, _) = recursor(script);
         for round in 0..2 {
             let said = ask(&recursor, "c0.example.com", RecordType::A).await;
             if is_followed {
-                assert!(said.starts_with("NoError c1.example.com.") && said.ends_with(" 192.0.2.1"), "{said}");
+                assert!(
+                    said.starts_with("NoError c1.example.com.") && said.ends_with(" 192.0.2.1"),
+                    "{said}"
+                );
                 assert_eq!(said.split(' ').count(), 2 + count, "round {round}: {said}");
             } else {
-                assert_eq!(said, format!("{:?}", Failure::TooManyAliases), "round {round}");
+                assert_eq!(
+                    said,
+                    format!("{:?}", Failure::TooManyAliases),
+                    "round {round}"
+                );
             }
         }
         // Somebody else's question that begins further on is not the worse for it.
@@ -124,8 +214,14 @@ async fn sixteen_aliases_are_followed_and_no_more() {
 async fn a_resolver_that_is_forwarded_to_may_say_sixteen_aliases_at_once() {
     for (count, is_followed) in [(16, true), (17, false)] {
         let script = Script::new(5);
-        let records: String = chain(count).lines().map(|line| format!("an {line}\n")).collect();
-        script.serve(FIRST, says(&[("c0.example.com. A", &format!("NOERROR ra\n{records}"))]));
+        let records: String = chain(count)
+            .lines()
+            .map(|line| format!("an {line}\n"))
+            .collect();
+        script.serve(
+            FIRST,
+            says(&[("c0.example.com. A", &format!("NOERROR ra\n{records}"))]),
+        );
         let forward = FixedZone {
             zone: Name::root(),
             to: vec![format!("{FIRST}:53").parse().unwrap()],
@@ -135,8 +231,16 @@ async fn a_resolver_that_is_forwarded_to_may_say_sixteen_aliases_at_once() {
         };
         let (recursor, script) = recursor_with(script, |settings| settings.fixed = vec![forward]);
         let said = ask(&recursor, "c0.example.com", RecordType::A).await;
-        let right = if is_followed { " 192.0.2.1".to_owned() } else { format!("{:?}", Failure::TooManyAliases) };
+        let right = if is_followed {
+            " 192.0.2.1".to_owned()
+        } else {
+            format!("{:?}", Failure::TooManyAliases)
+        };
         assert!(said.ends_with(&right), "{said}");
-        assert_eq!(script.asked(), [format!("{FIRST} c0.example.com. A")], "its word is taken whole, and it sees the whole name");
+        assert_eq!(
+            script.asked(),
+            [format!("{FIRST} c0.example.com. A")],
+            "its word is taken whole, and it sees the whole name"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What a denial says, and what it does not: it holds for the name that was asked for, and a reply that contradicts itself is none.
+//! What a denial says, and what it does not: it holds for the name that was asked for, and a reply
+//! that contradicts itself is none.
 
 use std::time::Duration;
 
@@ -28,8 +29,14 @@ fn denies_what_is_empty(seed: u64) -> Script {
         "e05.",
         seed,
         &[
-            ("jsd.a7e4.e05. A", "NOERROR aa\nan jsd.a7e4.e05. 300 A 192.0.2.5"),
-            ("deep.er.a7e4.e05. A", "NOERROR aa\nan deep.er.a7e4.e05. 300 A 192.0.2.6"),
+            (
+                "jsd.a7e4.e05. A",
+                "NOERROR aa\nan jsd.a7e4.e05. 300 A 192.0.2.5",
+            ),
+            (
+                "deep.er.a7e4.e05. A",
+                "NOERROR aa\nan deep.er.a7e4.e05. 300 A 192.0.2.6",
+            ),
             ("a7e4.e05. TXT", "NOERROR aa\nan a7e4.e05. 300 TXT here"),
             ("*.e05.", &denial),
         ],
@@ -38,11 +45,27 @@ fn denies_what_is_empty(seed: u64) -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_says_nothing_of_names_below() {
-    for (seed, first) in ["tpyo.a7e4.e05", "a7e4.e05", "x.tpyo.a7e4.e05", "er.a7e4.e05"].into_iter().enumerate() {
+    for (seed, first) in [
+        "tpyo.a7e4.e05",
+        "a7e4.e05",
+        "x.tpyo.a7e4.e05",
+        "er.a7e4.e05",
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let (recursor, _) = recursor(denies_what_is_empty(seed as u64));
         assert_eq!(ask(&recursor, first, RecordType::A).await, "NXDomain");
-        assert_eq!(ask(&recursor, "jsd.a7e4.e05", RecordType::A).await, "NoError 192.0.2.5", "after {first}");
-        assert_eq!(ask(&recursor, "deep.er.a7e4.e05", RecordType::A).await, "NoError 192.0.2.6", "after {first}");
+        assert_eq!(
+            ask(&recursor, "jsd.a7e4.e05", RecordType::A).await,
+            "NoError 192.0.2.5",
+            "after {first}"
+        );
+        assert_eq!(
+            ask(&recursor, "deep.er.a7e4.e05", RecordType::A).await,
+            "NoError 192.0.2.6",
+            "after {first}"
+        );
         assert_eq!(ask(&recursor, first, RecordType::A).await, "NXDomain");
     }
 }
@@ -51,30 +74,55 @@ async fn a_denial_says_nothing_of_names_below() {
 async fn a_dns_blocklist_that_denies_its_branches_is_read() {
     let denial = format!("NXDOMAIN aa\nns bl.d17. {SOA}");
     let listed = "NOERROR aa\nan 2.0.0.127.bl.d17. 300 TXT listed";
-    let (recursor, _) = recursor(with_tld("d17.", 1, &[("2.0.0.127.bl.d17. TXT", listed), ("*.d17.", &denial)]));
-    assert_eq!(ask(&recursor, "0.0.127.bl.d17", RecordType::A).await, "NXDomain");
-    assert_eq!(ask(&recursor, "3.0.0.127.bl.d17", RecordType::A).await, "NXDomain");
-    assert_eq!(lines(&recursor, "2.0.0.127.bl.d17", RecordType::TXT).await, ["NoError", "2.0.0.127.bl.d17. TXT"]);
+    let (recursor, _) = recursor(with_tld(
+        "d17.",
+        1,
+        &[("2.0.0.127.bl.d17. TXT", listed), ("*.d17.", &denial)],
+    ));
+    assert_eq!(
+        ask(&recursor, "0.0.127.bl.d17", RecordType::A).await,
+        "NXDomain"
+    );
+    assert_eq!(
+        ask(&recursor, "3.0.0.127.bl.d17", RecordType::A).await,
+        "NXDomain"
+    );
+    assert_eq!(
+        lines(&recursor, "2.0.0.127.bl.d17", RecordType::TXT).await,
+        ["NoError", "2.0.0.127.bl.d17. TXT"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_of_a_shown_name_is_no_denial_of_that_name() {
     let (recursor, _) = recursor(denies_what_is_empty(2));
-    assert_eq!(ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await, "NXDomain");
-    assert_eq!(lines(&recursor, "a7e4.e05", RecordType::TXT).await, ["NoError", "a7e4.e05. TXT"]);
+    assert_eq!(
+        ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
+        "NXDomain"
+    );
+    assert_eq!(
+        lines(&recursor, "a7e4.e05", RecordType::TXT).await,
+        ["NoError", "a7e4.e05. TXT"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_name_is_not_asked_for_again_in_any_type() {
     let (recursor, script) = recursor(denies_what_is_empty(3));
-    assert_eq!(ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await, "NXDomain");
+    assert_eq!(
+        ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
+        "NXDomain"
+    );
     script.asked();
     for kind in [RecordType::A, RecordType::AAAA, RecordType::TXT] {
         assert_eq!(ask(&recursor, "tpyo.a7e4.e05", kind).await, "NXDomain");
     }
     assert_eq!(script.asked(), [""; 0]);
     sleep(Duration::from_secs(301)).await;
-    assert_eq!(ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await, "NXDomain");
+    assert_eq!(
+        ask(&recursor, "tpyo.a7e4.e05", RecordType::A).await,
+        "NXDomain"
+    );
     assert!(!script.asked().is_empty(), "a denial has an end");
 }
 
@@ -85,8 +133,15 @@ async fn random_names_below_a_denied_one_cost_one_query_each() {
         assert_eq!(ask(&recursor, first, RecordType::A).await, "NXDomain");
         script.asked();
         for number in 0..20 {
-            assert_eq!(ask(&recursor, &format!("r{number}.nope.e05"), RecordType::A).await, "NXDomain");
-            assert_eq!(script.asked(), [format!("{TLD} r{number}.nope.e05. A")], "after {first}");
+            assert_eq!(
+                ask(&recursor, &format!("r{number}.nope.e05"), RecordType::A).await,
+                "NXDomain"
+            );
+            assert_eq!(
+                script.asked(),
+                [format!("{TLD} r{number}.nope.e05. A")],
+                "after {first}"
+            );
         }
     }
 }
@@ -100,7 +155,10 @@ fn says_nothing(seed: u64) -> Script {
             ("www.c01. A", "NOERROR aa\nan www.c01. 300 A 192.0.2.1"),
             ("www.c01. AAAA", "NOERROR"),
             ("www.c01. HTTPS", "NOERROR"),
-            ("on.the.way.c01. A", "NOERROR aa\nan on.the.way.c01. 300 A 192.0.2.2"),
+            (
+                "on.the.way.c01. A",
+                "NOERROR aa\nan on.the.way.c01. 300 A 192.0.2.2",
+            ),
             ("the.way.c01. A", "NOERROR"),
             ("way.c01. A", "NOERROR"),
         ],
@@ -120,8 +178,14 @@ async fn an_empty_reply_without_authority_is_nodata_for_seconds() {
         assert_eq!(ask(&recursor, "www.c01", kind).await, "NoError");
         assert_eq!(script.asked().len(), 1, "not for long");
     }
-    assert_eq!(ask(&recursor, "www.c01", RecordType::A).await, "NoError 192.0.2.1");
-    assert_eq!(ask(&recursor, "on.the.way.c01", RecordType::A).await, "NoError 192.0.2.2");
+    assert_eq!(
+        ask(&recursor, "www.c01", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
+    assert_eq!(
+        ask(&recursor, "on.the.way.c01", RecordType::A).await,
+        "NoError 192.0.2.2"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +195,11 @@ async fn a_server_with_records_is_preferred_to_one_without() {
             let script = usual(seed);
             script.serve(FIRST, says(&[("*.example.com.", nothing)]));
             let (recursor, _) = recursor(script);
-            assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1", "{nothing}");
+            assert_eq!(
+                ask(&recursor, "www.example.com", RecordType::A).await,
+                "NoError 192.0.2.1",
+                "{nothing}"
+            );
         }
     }
 }
@@ -142,7 +210,11 @@ async fn a_reply_that_contradicts_itself_is_no_answer() {
         for record in ["w.bad. 300 A 192.0.2.1", "w.bad. 300 TXT other"] {
             let reply = format!("{code} aa\nan {record}\nns bad. {SOA}");
             let (first, _) = recursor(with_tld("bad.", 5, &[("w.bad. A", &reply)]));
-            assert_eq!(ask(&first, "w.bad", RecordType::A).await, format!("{:?}", Failure::Useless), "{reply}");
+            assert_eq!(
+                ask(&first, "w.bad", RecordType::A).await,
+                format!("{:?}", Failure::Useless),
+                "{reply}"
+            );
         }
     }
 }
@@ -152,10 +224,15 @@ async fn after_a_contradiction_the_next_server_is_asked() {
     for seed in 0..8 {
         for code in ["NXDOMAIN", "YXDOMAIN"] {
             let script = usual(seed);
-            let reply = format!("{code} aa\nan www.example.com. 300 A 192.0.2.66\nns example.com. {SOA}");
+            let reply =
+                format!("{code} aa\nan www.example.com. 300 A 192.0.2.66\nns example.com. {SOA}");
             script.serve(FIRST, says(&[("*.example.com.", &reply)]));
             let (recursor, _) = recursor(script);
-            assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1", "{code}");
+            assert_eq!(
+                ask(&recursor, "www.example.com", RecordType::A).await,
+                "NoError 192.0.2.1",
+                "{code}"
+            );
         }
     }
 }
@@ -166,12 +243,22 @@ async fn the_code_beside_an_alias_is_about_where_it_leads() {
     let alias = "an way.example.com. 300 CNAME www.other.com.";
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", EXAMPLE), ("other.com.", OTHER)]);
-        let liar = says(&[("way.example.com. A", &format!("NXDOMAIN aa\n{alias}\nns other.com. {SOA}"))]);
+        let liar = says(&[(
+            "way.example.com. A",
+            &format!("NXDOMAIN aa\n{alias}\nns other.com. {SOA}"),
+        )]);
         script.serve(server, move |query, tcp| {
             let is_asked = query.queries[0].name.to_lowercase().to_ascii() == "way.example.com.";
-            if is_asked { liar(query, tcp) } else { honest(query, tcp) }
+            if is_asked {
+                liar(query, tcp)
+            } else {
+                honest(query, tcp)
+            }
         });
     }
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, "way.example.com", RecordType::A).await, "NoError www.other.com. 192.0.2.2");
+    assert_eq!(
+        ask(&recursor, "way.example.com", RecordType::A).await,
+        "NoError www.other.com. 192.0.2.2"
+    );
 }

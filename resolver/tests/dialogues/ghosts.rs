@@ -1,5 +1,5 @@
-//! Servers that the zone above has exchanged or taken away: they are gone when its word ends, whatever they say of themselves and however
-//! often clients ask.
+//! Servers that the zone above has exchanged or taken away: they are gone when its word ends,
+//! whatever they say of themselves and however often clients ask.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,15 +28,24 @@ fn own(seed: u64, delegations: &str) -> Script {
 }
 
 fn delegate(script: &Script, delegations: &str) {
-    script.serve(TLD, authority(&[("own.", &format!("t.own. 3600 A 10.0.0.2\n{delegations}"))]));
+    script.serve(
+        TLD,
+        authority(&[("own.", &format!("t.own. 3600 A 10.0.0.2\n{delegations}"))]),
+    );
 }
 
 type Hosts = &'static [(&'static str, &'static str)];
 
-/// A server of a zone that gives every name the same address for a second, and says in each reply for two hours who serves the zone.
-fn insists(zone: &'static str, servers: Hosts, address: &'static str) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
+/// A server of a zone that gives every name the same address for a second, and says in each reply
+/// for two hours who serves the zone.
+fn insists(
+    zone: &'static str,
+    servers: Hosts,
+    address: &'static str,
+) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
     move |query, tcp| {
-        let (name, kind) = (query.queries[0].name.to_lowercase().to_ascii(), query.queries[0].query_type);
+        let name = query.queries[0].name.to_lowercase().to_ascii();
+        let kind = query.queries[0].query_type;
         let known = servers.iter().find(|(server, _)| *server == name);
         let mut said = match (kind, known) {
             (RecordType::A, Some((_, own))) => format!("an {name} 7200 A {own}\n"),
@@ -72,54 +81,111 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
         script.serve(NEW, insists("moved.own.", &[("n.moved.own.", NEW)], AFTER));
         let (recursor, script) = recursor(script);
         assert_eq!(fresh(&recursor, &script, "moved.own").await, BEFORE);
-        assert_eq!(ask(&recursor, "n.moved.own", RecordType::A).await, format!("NoError {OLD}"));
+        assert_eq!(
+            ask(&recursor, "n.moved.own", RecordType::A).await,
+            format!("NoError {OLD}")
+        );
         delegate(&script, MOVED_AFTER);
         // Clients ask all the time, for the server's address as well, and some of it is renewed.
         for _ in 0..6 {
             sleep(Duration::from_secs(1)).await;
             fresh(&recursor, &script, "moved.own").await;
-            let renewed = Question { renews: true, ..Question::new(Name::parse("n.moved.own").unwrap(), 1) };
+            let renewed = Question {
+                renews: true,
+                ..Question::new(Name::parse("n.moved.own").unwrap(), 1)
+            };
             recursor.trace(&renewed).await.result.unwrap();
         }
         script.asked();
         for second in 0..20 {
-            assert_eq!(fresh(&recursor, &script, "moved.own").await, AFTER, "{second} s later");
+            assert_eq!(
+                fresh(&recursor, &script, "moved.own").await,
+                AFTER,
+                "{second} s later"
+            );
             sleep(Duration::from_secs(1)).await;
         }
-        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "the old server is not asked any more");
+        assert!(
+            !script.asked().iter().any(|line| line.starts_with(OLD)),
+            "the old server is not asked any more"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn servers_that_the_parent_exchanged_are_gone() {
     for (seed, host) in ["m.sold.own.", "n.sold.own."].into_iter().enumerate() {
-        let script = own(seed as u64, "sold.own. 5 NS n.sold.own.\nn.sold.own. 5 A 10.9.1.1\n");
-        script.serve(OLD, insists("sold.own.", &[("n.sold.own.", OLD), ("o.sold.own.", OLD)], BEFORE));
+        let script = own(
+            seed as u64,
+            "sold.own. 5 NS n.sold.own.\nn.sold.own. 5 A 10.9.1.1\n",
+        );
+        script.serve(
+            OLD,
+            insists(
+                "sold.own.",
+                &[("n.sold.own.", OLD), ("o.sold.own.", OLD)],
+                BEFORE,
+            ),
+        );
         script.serve(NEW, insists("sold.own.", &[("m.sold.own.", NEW)], AFTER));
         let (recursor, script) = recursor(script);
         assert_eq!(fresh(&recursor, &script, "sold.own").await, BEFORE);
-        delegate(&script, &format!("sold.own. 5 NS {host}\n{host} 5 A 10.9.1.2\n"));
+        delegate(
+            &script,
+            &format!("sold.own. 5 NS {host}\n{host} 5 A 10.9.1.2\n"),
+        );
         sleep(Duration::from_secs(6)).await;
         script.asked();
         for second in 0..20 {
-            assert_eq!(fresh(&recursor, &script, "sold.own").await, AFTER, "{second} s later");
+            assert_eq!(
+                fresh(&recursor, &script, "sold.own").await,
+                AFTER,
+                "{second} s later"
+            );
             sleep(Duration::from_secs(1)).await;
         }
-        assert!(!script.asked().iter().any(|line| line.starts_with(OLD)), "the old server is not asked any more");
+        assert!(
+            !script.asked().iter().any(|line| line.starts_with(OLD)),
+            "the old server is not asked any more"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_zone_says_of_its_servers_adds_some_until_the_parents_word_ends() {
-    let script = own(2, "more.own. 30 NS n.more.own.\nn.more.own. 30 A 10.9.1.1\n");
-    script.serve(OLD, insists("more.own.", &[("n.more.own.", OLD), ("o.more.own.", NEW)], BEFORE));
-    script.serve(NEW, insists("more.own.", &[("n.more.own.", OLD), ("o.more.own.", NEW)], BEFORE));
+    let script = own(
+        2,
+        "more.own. 30 NS n.more.own.\nn.more.own. 30 A 10.9.1.1\n",
+    );
+    script.serve(
+        OLD,
+        insists(
+            "more.own.",
+            &[("n.more.own.", OLD), ("o.more.own.", NEW)],
+            BEFORE,
+        ),
+    );
+    script.serve(
+        NEW,
+        insists(
+            "more.own.",
+            &[("n.more.own.", OLD), ("o.more.own.", NEW)],
+            BEFORE,
+        ),
+    );
     let (recursor, script) = recursor(script);
     assert_eq!(fresh(&recursor, &script, "more.own").await, BEFORE);
     script.serve(OLD, |_, _| Play::Silence);
-    assert_eq!(fresh(&recursor, &script, "more.own").await, BEFORE, "by the server that the zone itself has named");
+    assert_eq!(
+        fresh(&recursor, &script, "more.own").await,
+        BEFORE,
+        "by the server that the zone itself has named"
+    );
     sleep(Duration::from_secs(31)).await;
-    assert!(!fresh(&recursor, &script, "more.own").await.contains(BEFORE), "which the parent never did");
+    assert!(
+        !fresh(&recursor, &script, "more.own").await.contains(BEFORE),
+        "which the parent never did"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,10 +194,20 @@ async fn a_server_without_glue_is_believed_as_long_as_the_delegation() {
     let script = own(3, &format!("{MOVED_BEFORE}{glueless}"));
     let old: Hosts = &[("n.moved.own.", OLD), ("m.moved.own.", OLD)];
     script.serve(OLD, insists("moved.own.", old, BEFORE));
-    script.serve(NEW, insists("moved.own.", &[("n.moved.own.", NEW), ("m.moved.own.", NEW)], AFTER));
+    script.serve(
+        NEW,
+        insists(
+            "moved.own.",
+            &[("n.moved.own.", NEW), ("m.moved.own.", NEW)],
+            AFTER,
+        ),
+    );
     let (recursor, script) = recursor(script);
     assert_eq!(fresh(&recursor, &script, "moved.own").await, BEFORE);
-    assert_eq!(ask(&recursor, "m.moved.own", RecordType::A).await, format!("NoError {OLD}"));
+    assert_eq!(
+        ask(&recursor, "m.moved.own", RecordType::A).await,
+        format!("NoError {OLD}")
+    );
     delegate(&script, &format!("{MOVED_AFTER}{glueless}"));
     for _ in 0..6 {
         sleep(Duration::from_secs(1)).await;
@@ -139,7 +215,11 @@ async fn a_server_without_glue_is_believed_as_long_as_the_delegation() {
         fresh(&recursor, &script, "moved.own").await;
     }
     for second in 0..20 {
-        assert_eq!(fresh(&recursor, &script, "moved.own").await, AFTER, "{second} s later");
+        assert_eq!(
+            fresh(&recursor, &script, "moved.own").await,
+            AFTER,
+            "{second} s later"
+        );
         sleep(Duration::from_secs(1)).await;
     }
 }
@@ -149,34 +229,80 @@ async fn a_server_without_glue_is_believed_as_long_as_the_delegation() {
 async fn what_an_exchanged_server_said_of_servers_further_down_goes_with_it() {
     let script = own(4, MOVED_BEFORE);
     let between = |host: &'static str, own: &'static str| {
-        let zone = format!("n.moved.own. 7200 A {own}\nh.moved.own. 7200 A {host}\ng.moved.own. 7200 NS h.moved.own.\n");
+        let zone = format!(
+            "n.moved.own. 7200 A {own}\nh.moved.own. 7200 A {host}\ng.moved.own. 7200 NS h.moved.own.\n"
+        );
         authority(&[("moved.own.", &zone)])
     };
     script.serve(OLD, between("10.9.2.1", OLD));
     script.serve(NEW, between("10.9.2.2", NEW));
-    script.serve("10.9.2.1", insists("g.moved.own.", &[("h.moved.own.", "10.9.2.1")], BEFORE));
-    script.serve("10.9.2.2", insists("g.moved.own.", &[("h.moved.own.", "10.9.2.2")], AFTER));
+    script.serve(
+        "10.9.2.1",
+        insists("g.moved.own.", &[("h.moved.own.", "10.9.2.1")], BEFORE),
+    );
+    script.serve(
+        "10.9.2.2",
+        insists("g.moved.own.", &[("h.moved.own.", "10.9.2.2")], AFTER),
+    );
     let (recursor, script) = recursor(script);
     assert_eq!(fresh(&recursor, &script, "g.moved.own").await, BEFORE);
-    assert_eq!(ask(&recursor, "h.moved.own", RecordType::A).await, "NoError 10.9.2.1");
+    assert_eq!(
+        ask(&recursor, "h.moved.own", RecordType::A).await,
+        "NoError 10.9.2.1"
+    );
     delegate(&script, MOVED_AFTER);
     sleep(Duration::from_secs(6)).await;
     for second in 0..20 {
-        assert_eq!(fresh(&recursor, &script, "g.moved.own").await, AFTER, "{second} s later");
+        assert_eq!(
+            fresh(&recursor, &script, "g.moved.own").await,
+            AFTER,
+            "{second} s later"
+        );
         sleep(Duration::from_secs(1)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_zones_that_serve_each_other_do_not_keep_each_other_alive() {
-    let delegations =
-        |address: &str| format!("a.own. 5 NS n.b.own.\nb.own. 5 NS n.a.own.\nn.a.own. 5 A {address}\nn.b.own. 5 A {address}\n");
+    let delegations = |address: &str| {
+        format!(
+            "a.own. 5 NS n.b.own.\nb.own. 5 NS n.a.own.\nn.a.own. 5 A {address}\nn.b.own. 5 A {address}\n"
+        )
+    };
     let script = own(5, &delegations(OLD));
     for (server, said) in [(OLD, BEFORE), (NEW, AFTER)] {
-        let a = insists("a.own.", if server == OLD { &[("n.a.own.", OLD)] } else { &[("n.a.own.", NEW)] }, said);
-        let b = insists("b.own.", if server == OLD { &[("n.b.own.", OLD)] } else { &[("n.b.own.", NEW)] }, said);
-        let is_of_a = |query: &Message| query.queries[0].name.to_lowercase().to_ascii().ends_with("a.own.");
-        script.serve(server, move |query, tcp| if is_of_a(query) { a(query, tcp) } else { b(query, tcp) });
+        let a = insists(
+            "a.own.",
+            if server == OLD {
+                &[("n.a.own.", OLD)]
+            } else {
+                &[("n.a.own.", NEW)]
+            },
+            said,
+        );
+        let b = insists(
+            "b.own.",
+            if server == OLD {
+                &[("n.b.own.", OLD)]
+            } else {
+                &[("n.b.own.", NEW)]
+            },
+            said,
+        );
+        let is_of_a = |query: &Message| {
+            query.queries[0]
+                .name
+                .to_lowercase()
+                .to_ascii()
+                .ends_with("a.own.")
+        };
+        script.serve(server, move |query, tcp| {
+            if is_of_a(query) {
+                a(query, tcp)
+            } else {
+                b(query, tcp)
+            }
+        });
     }
     let (recursor, script) = recursor(script);
     let kept_alive = async |rounds: usize| {
@@ -205,20 +331,39 @@ async fn two_zones_that_serve_each_other_do_not_keep_each_other_alive() {
 async fn glue_that_leads_nowhere_gives_way_to_what_the_servers_own_zone_says() {
     const STALE: &str = "10.9.9.9";
     let other = "else.own. 600 NS t.else.own.\nt.else.own. 600 A 10.9.1.1\n";
-    let script = own(6, &format!("{other}guest.own. 600 NS h.else.own.\nh.else.own. 600 A {STALE}\n"));
-    script.serve(OLD, insists("else.own.", &[("t.else.own.", OLD), ("h.else.own.", NEW)], BEFORE));
+    let script = own(
+        6,
+        &format!("{other}guest.own. 600 NS h.else.own.\nh.else.own. 600 A {STALE}\n"),
+    );
+    script.serve(
+        OLD,
+        insists(
+            "else.own.",
+            &[("t.else.own.", OLD), ("h.else.own.", NEW)],
+            BEFORE,
+        ),
+    );
     script.serve(NEW, insists("guest.own.", &[("h.else.own.", NEW)], AFTER));
     script.serve(STALE, says(&[]));
     let (recursor, script) = recursor(script);
-    assert_eq!(ask(&recursor, "first.guest.own", RecordType::A).await, format!("NoError {AFTER}"));
+    assert_eq!(
+        ask(&recursor, "first.guest.own", RecordType::A).await,
+        format!("NoError {AFTER}")
+    );
     script.asked();
     assert_eq!(fresh(&recursor, &script, "guest.own").await, AFTER);
-    assert!(script.asked().iter().all(|line| line.starts_with(NEW)), "who does not serve the zone is asked last");
+    assert!(
+        script.asked().iter().all(|line| line.starts_with(NEW)),
+        "who does not serve the zone is asked last"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_learnt_below_a_zone_late_ends_with_that_zone() {
-    let script = own(7, "taken.own. 10 NS n.taken.own.\nn.taken.own. 10 A 10.9.1.1\n");
+    let script = own(
+        7,
+        "taken.own. 10 NS n.taken.own.\nn.taken.own. 10 A 10.9.1.1\n",
+    );
     script.serve(
         OLD,
         authority(&[(
@@ -226,7 +371,10 @@ async fn what_is_learnt_below_a_zone_late_ends_with_that_zone() {
             "n.taken.own. 7200 A 10.9.1.1\nsub.taken.own. 7200 NS n.sub.taken.own.\nn.sub.taken.own. 7200 A 10.9.1.2\n",
         )]),
     );
-    script.serve(NEW, insists("sub.taken.own.", &[("n.sub.taken.own.", NEW)], AFTER));
+    script.serve(
+        NEW,
+        insists("sub.taken.own.", &[("n.sub.taken.own.", NEW)], AFTER),
+    );
     let (recursor, script) = recursor(script);
     assert_eq!(ask(&recursor, "taken.own", RecordType::A).await, "NoError");
     sleep(Duration::from_secs(9)).await;

@@ -1,5 +1,5 @@
-//! Whole dialogues between the recursor and the servers of an Internet that exists in memory, under a clock that jumps. A run
-//! takes milliseconds and is the same each time its seed is.
+//! Whole dialogues between the recursor and the servers of an Internet that exists in memory, under
+//! a clock that jumps. A run takes milliseconds and is the same each time its seed is.
 
 #![allow(clippy::unwrap_used)] // A script that does not hold is a failed test.
 
@@ -29,24 +29,62 @@ use self::script::*;
 #[tokio::test(start_paused = true)]
 async fn a_name_is_found_from_the_root_down_and_each_zone_sees_only_its_part() {
     let (recursor, script) = recursor(usual(1));
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
-    let asked: Vec<String> = script.asked().iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
-    assert_eq!(asked, [". NS", "com. A", "example.com. A", "www.example.com. A"]);
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
+    let asked: Vec<String> = script
+        .asked()
+        .iter()
+        .map(|line| line.split_once(' ').unwrap().1.to_owned())
+        .collect();
+    assert_eq!(
+        asked,
+        [". NS", "com. A", "example.com. A", "www.example.com. A"]
+    );
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
     assert_eq!(script.asked(), [""; 0], "it is known by now");
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::MX).await, "NoError");
-    assert_eq!(ask(&recursor, "none.example.com", RecordType::A).await, "NXDomain");
-    assert_eq!(script.asked().len(), 2, "where the zone is served is known, too");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::MX).await,
+        "NoError"
+    );
+    assert_eq!(
+        ask(&recursor, "none.example.com", RecordType::A).await,
+        "NXDomain"
+    );
+    assert_eq!(
+        script.asked().len(),
+        2,
+        "where the zone is served is known, too"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn aliases_are_followed_within_bounds() {
     let (recursor, _) = recursor(usual(2));
-    assert_eq!(ask(&recursor, "alias.example.com", RecordType::A).await, "NoError www.example.com. 192.0.2.1");
-    assert_eq!(ask(&recursor, "far.example.com", RecordType::A).await, "NoError www.other.com. 192.0.2.2");
-    assert_eq!(ask(&recursor, "far.example.com", RecordType::AAAA).await, "NoError www.other.com.");
-    assert_eq!(ask(&recursor, "lost.example.com", RecordType::A).await, "NXDomain none.other.com.");
-    assert_eq!(ask(&recursor, "loop.example.com", RecordType::A).await, format!("{:?}", Failure::Circular));
+    assert_eq!(
+        ask(&recursor, "alias.example.com", RecordType::A).await,
+        "NoError www.example.com. 192.0.2.1"
+    );
+    assert_eq!(
+        ask(&recursor, "far.example.com", RecordType::A).await,
+        "NoError www.other.com. 192.0.2.2"
+    );
+    assert_eq!(
+        ask(&recursor, "far.example.com", RecordType::AAAA).await,
+        "NoError www.other.com."
+    );
+    assert_eq!(
+        ask(&recursor, "lost.example.com", RecordType::A).await,
+        "NXDomain none.other.com."
+    );
+    assert_eq!(
+        ask(&recursor, "loop.example.com", RecordType::A).await,
+        format!("{:?}", Failure::Circular)
+    );
     let dname = ask(&recursor, "www.moved.example.com", RecordType::A).await;
     assert!(dname.ends_with("www.other.com. 192.0.2.2"), "{dname}");
     let again = ask(&recursor, "deep.www.moved.example.com", RecordType::TXT).await;
@@ -57,8 +95,12 @@ async fn aliases_are_followed_within_bounds() {
 async fn one_good_server_is_enough() {
     type Bad = (&'static str, fn(&Message) -> Play);
     let bad: [Bad; 6] = [
-        ("refuses", |query| Play::Reply(Box::new(reply_to(query, ResponseCode::Refused)))),
-        ("fails", |query| Play::Reply(Box::new(reply_to(query, ResponseCode::ServFail)))),
+        ("refuses", |query| {
+            Play::Reply(Box::new(reply_to(query, ResponseCode::Refused)))
+        }),
+        ("fails", |query| {
+            Play::Reply(Box::new(reply_to(query, ResponseCode::ServFail)))
+        }),
         ("is silent", |_| Play::Silence),
         ("refers upwards", |query| {
             let mut reply = reply_to(query, ResponseCode::NoError);
@@ -82,8 +124,16 @@ async fn one_good_server_is_enough() {
             script.serve(FIRST, move |query, _| play(query));
             let (recursor, script) = recursor(script);
             let began = script.now();
-            assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1", "one server {what}");
-            assert!(script.now() - began < Duration::from_secs(1), "one server {what}: {:?}", script.now() - began);
+            assert_eq!(
+                ask(&recursor, "www.example.com", RecordType::A).await,
+                "NoError 192.0.2.1",
+                "one server {what}"
+            );
+            assert!(
+                script.now() - began < Duration::from_secs(1),
+                "one server {what}: {:?}",
+                script.now() - began
+            );
         }
     }
 }
@@ -126,13 +176,18 @@ async fn a_server_that_cannot_do_something_is_asked_in_another_way() {
     let wants_cookies: Server = {
         let honest = honest();
         Box::new(move |query, tcp| {
-            let cookie = query.edns.as_ref().and_then(|edns| match edns.option(10.into()) {
-                Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
-                _ => None,
-            });
+            let cookie = query
+                .edns
+                .as_ref()
+                .and_then(|edns| match edns.option(10.into()) {
+                    Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
+                    _ => None,
+                });
             let cookie = cookie.expect("every query with EDNS has a cookie");
             let mut reply = if cookie.len() == 16 || tcp {
-                let Play::Reply(reply) = honest(query, tcp) else { unreachable!("it is honest") };
+                let Play::Reply(reply) = honest(query, tcp) else {
+                    unreachable!("it is honest")
+                };
                 *reply
             } else {
                 reply_to(query, ResponseCode::BADCOOKIE)
@@ -149,13 +204,37 @@ async fn a_server_that_cannot_do_something_is_asked_in_another_way() {
         ("wants cookies", wants_cookies, 2, 1),
     ] {
         let script = usual(3);
-        script.servers.lock().unwrap().insert(FIRST.parse().unwrap(), server);
-        script.serve(TLD, authority(&[("com.", "example.com. 3600 NS ns1.example.com.\nns1.example.com. 3600 A 10.0.0.3\n")]));
+        script
+            .servers
+            .lock()
+            .unwrap()
+            .insert(FIRST.parse().unwrap(), server);
+        script.serve(
+            TLD,
+            authority(&[(
+                "com.",
+                "example.com. 3600 NS ns1.example.com.\nns1.example.com. 3600 A 10.0.0.3\n",
+            )]),
+        );
         let (recursor, script) = recursor(script);
-        let at_first = |script: &Script| script.asked().iter().filter(|line| line.starts_with(FIRST)).count();
-        assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1", "{what}");
+        let at_first = |script: &Script| {
+            script
+                .asked()
+                .iter()
+                .filter(|line| line.starts_with(FIRST))
+                .count()
+        };
+        assert_eq!(
+            ask(&recursor, "www.example.com", RecordType::A).await,
+            "NoError 192.0.2.1",
+            "{what}"
+        );
         assert_eq!(at_first(&script), first, "{what}");
-        assert_eq!(ask(&recursor, "ns2.example.com", RecordType::A).await, "NoError 10.0.0.4", "{what}");
+        assert_eq!(
+            ask(&recursor, "ns2.example.com", RecordType::A).await,
+            "NoError 10.0.0.4",
+            "{what}"
+        );
         assert_eq!(at_first(&script), later, "{what}: it is remembered");
     }
 }
@@ -180,55 +259,96 @@ async fn nothing_is_believed_that_is_not_the_servers_to_say() {
     let evil = ask(&recursor, "evil.example.com", RecordType::MX).await;
     assert!(!evil.contains("6.6.6.6"), "{evil}");
     script.serve(SECOND, authority(&[("other.com.", OTHER)]));
-    script.serve(FIRST, authority(&[("other.com.", OTHER), ("example.com.", EXAMPLE)]));
-    assert_eq!(ask(&recursor, "www.other.com", RecordType::A).await, "NoError 192.0.2.2");
-    assert!(!script.asked().iter().any(|line| line.starts_with("6.6.6.6")));
+    script.serve(
+        FIRST,
+        authority(&[("other.com.", OTHER), ("example.com.", EXAMPLE)]),
+    );
+    assert_eq!(
+        ask(&recursor, "www.other.com", RecordType::A).await,
+        "NoError 192.0.2.2"
+    );
+    assert!(
+        !script
+            .asked()
+            .iter()
+            .any(|line| line.starts_with("6.6.6.6"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_was_taken_away_is_gone_when_its_delegation_ends() {
     let (recursor, script) = recursor(usual(5));
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
     script.serve(TLD, authority(&[("com.", "a.gtld.com. 3600 A 10.0.0.2\n")]));
     for second in (5..60).step_by(5) {
         sleep(Duration::from_secs(5)).await;
         // Each answer of the child repeats its NS records with their full TTL.
         let host = format!("host{second}.example.com");
-        assert_eq!(ask(&recursor, &host, RecordType::A).await, "NXDomain", "after {second} s");
+        assert_eq!(
+            ask(&recursor, &host, RecordType::A).await,
+            "NXDomain",
+            "after {second} s"
+        );
     }
     script.asked();
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NXDomain");
-    assert!(script.asked().iter().all(|line| line.starts_with(TLD)), "the old servers are not asked any more");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NXDomain"
+    );
+    assert!(
+        script.asked().iter().all(|line| line.starts_with(TLD)),
+        "the old servers are not asked any more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_zone_that_was_taken_away_delegated_goes_with_it() {
     const DEEPER: &str = "10.0.0.5";
     let script = usual(15);
-    let deeper = "sub.example.com. 86400 NS ns.sub.example.com.\nns.sub.example.com. 86400 A 10.0.0.5\n";
+    let deeper =
+        "sub.example.com. 86400 NS ns.sub.example.com.\nns.sub.example.com. 86400 A 10.0.0.5\n";
     for server in [FIRST, SECOND] {
-        script.serve(server, authority(&[("example.com.", &format!("{EXAMPLE}{deeper}"))]));
+        script.serve(
+            server,
+            authority(&[("example.com.", &format!("{EXAMPLE}{deeper}"))]),
+        );
     }
-    script.serve(DEEPER, authority(&[("sub.example.com.", "a.sub.example.com. 60 A 192.0.2.5\nb.sub.example.com. 60 A 192.0.2.6\n")]));
+    script.serve(
+        DEEPER,
+        authority(&[(
+            "sub.example.com.",
+            "a.sub.example.com. 60 A 192.0.2.5\nb.sub.example.com. 60 A 192.0.2.6\n",
+        )]),
+    );
     let (recursor, script) = recursor(script);
-    assert_eq!(ask(&recursor, "a.sub.example.com", RecordType::A).await, "NoError 192.0.2.5");
+    assert_eq!(
+        ask(&recursor, "a.sub.example.com", RecordType::A).await,
+        "NoError 192.0.2.5"
+    );
     script.serve(TLD, authority(&[("com.", "a.gtld.com. 3600 A 10.0.0.2\n")]));
     sleep(Duration::from_secs(61)).await;
-    assert_eq!(ask(&recursor, "b.sub.example.com", RecordType::A).await, "NXDomain");
+    assert_eq!(
+        ask(&recursor, "b.sub.example.com", RecordType::A).await,
+        "NXDomain"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_zone_further_down_cannot_deny_what_is_beside_it() {
     const EVIL: &str = "10.0.0.6";
     let script = usual(16);
-    let evil =
-        "evil.b.example.com. 3600 NS ns.evil.b.example.com.\nns.evil.b.example.com. 3600 A 10.0.0.6\ngood.b.example.com. 60 A 192.0.2.8\n";
+    let evil = "evil.b.example.com. 3600 NS ns.evil.b.example.com.\nns.evil.b.example.com. 3600 A 10.0.0.6\ngood.b.example.com. 60 A 192.0.2.8\n";
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", &format!("{EXAMPLE}{evil}"))]);
         // As many servers do: a name that only has names below it is denied.
         script.serve(server, move |query, tcp| match honest(query, tcp) {
-            Play::Reply(mut reply) if query.queries[0].name.to_lowercase().to_ascii() == "b.example.com." => {
+            Play::Reply(mut reply)
+                if query.queries[0].name.to_lowercase().to_ascii() == "b.example.com." =>
+            {
                 reply.metadata.response_code = ResponseCode::NXDomain;
                 Play::Reply(reply)
             }
@@ -237,8 +357,14 @@ async fn a_zone_further_down_cannot_deny_what_is_beside_it() {
     }
     script.serve(EVIL, authority(&[("evil.b.example.com.", "")]));
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, "nx.evil.b.example.com", RecordType::A).await, "NXDomain");
-    assert_eq!(ask(&recursor, "good.b.example.com", RecordType::A).await, "NoError 192.0.2.8");
+    assert_eq!(
+        ask(&recursor, "nx.evil.b.example.com", RecordType::A).await,
+        "NXDomain"
+    );
+    assert_eq!(
+        ask(&recursor, "good.b.example.com", RecordType::A).await,
+        "NoError 192.0.2.8"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,7 +381,10 @@ async fn a_server_that_folds_letter_case_and_has_no_tcp_is_used_all_the_same() {
         });
     }
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,10 +397,20 @@ async fn names_on_the_way_are_not_asked_about_again() {
         );
     }
     let (recursor, script) = recursor(script);
-    assert_eq!(ask(&recursor, "one.a.b.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "one.a.b.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
     script.asked();
-    assert_eq!(ask(&recursor, "two.a.b.example.com", RecordType::A).await, "NoError 192.0.2.2");
-    assert_eq!(script.asked().len(), 1, "that the names between are no zones is known");
+    assert_eq!(
+        ask(&recursor, "two.a.b.example.com", RecordType::A).await,
+        "NoError 192.0.2.2"
+    );
+    assert_eq!(
+        script.asked().len(),
+        1,
+        "that the names between are no zones is known"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,25 +420,44 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
     script.serve(SECOND, |_, _| Play::Silence);
     let (recursor, script) = recursor(script);
     let began = script.now();
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, format!("{:?}", Failure::Unreachable));
-    assert!(script.now() - began < Duration::from_secs(10), "{:?}", script.now() - began);
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        format!("{:?}", Failure::Unreachable)
+    );
+    assert!(
+        script.now() - began < Duration::from_secs(10),
+        "{:?}",
+        script.now() - began
+    );
     script.asked();
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, format!("{:?}", Failure::Unreachable));
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        format!("{:?}", Failure::Unreachable)
+    );
     assert_eq!(script.asked(), [""; 0]);
     for server in [FIRST, SECOND] {
         script.serve(server, authority(&[("example.com.", EXAMPLE)]));
     }
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_old_is_asked_again_before_its_end_where_that_is_wanted() {
     let (recursor, script) = recursor(usual(8));
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
     sleep(Duration::from_secs(56)).await;
     script.asked();
-    let renewed = Question { renews: true, ..Question::new(Name::parse("www.example.com").unwrap(), 1) };
+    let renewed = Question {
+        renews: true,
+        ..Question::new(Name::parse("www.example.com").unwrap(), 1)
+    };
     let answer = recursor.trace(&renewed).await.result.unwrap();
     assert_eq!((answer.answers[0].ttl, script.asked().len()), (60, 1));
 }
@@ -308,23 +466,42 @@ async fn what_is_old_is_asked_again_before_its_end_where_that_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn a_referral_to_a_hundred_names_of_a_victim_does_it_no_harm() {
     let script = usual(9);
-    let servers: String = (0..100).map(|number| format!("evil.com. 60 NS ns{number}.example.com.\n")).collect();
+    let servers: String = (0..100)
+        .map(|number| format!("evil.com. 60 NS ns{number}.example.com.\n"))
+        .collect();
     script.serve(TLD, authority(&[("com.", &format!("{TLD_ZONE}{servers}"))]));
     let (recursor, script) = recursor(script);
     let failed = ask(&recursor, "www.evil.com", RecordType::A).await;
     assert!(!failed.contains("NoError"), "{failed}");
     let asked = script.asked();
-    let at_victim = asked.iter().filter(|line| line.starts_with(FIRST) || line.starts_with(SECOND)).count();
-    assert!(at_victim <= 16, "{at_victim} queries at the victim: {asked:#?}");
+    let at_victim = asked
+        .iter()
+        .filter(|line| line.starts_with(FIRST) || line.starts_with(SECOND))
+        .count();
+    assert!(
+        at_victim <= 16,
+        "{at_victim} queries at the victim: {asked:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn servers_that_are_found_only_through_each_other_end_soon() {
     let script = usual(10);
-    script.serve(TLD, authority(&[("com.", &format!("{TLD_ZONE}a.com. 60 NS ns.b.com.\nb.com. 60 NS ns.a.com.\n"))]));
+    script.serve(
+        TLD,
+        authority(&[(
+            "com.",
+            &format!("{TLD_ZONE}a.com. 60 NS ns.b.com.\nb.com. 60 NS ns.a.com.\n"),
+        )]),
+    );
     let (recursor, script) = recursor(script);
     for number in 0..50 {
-        let failed = ask(&recursor, &format!("www{}.a.com", number % 5), RecordType::A).await;
+        let failed = ask(
+            &recursor,
+            &format!("www{}.a.com", number % 5),
+            RecordType::A,
+        )
+        .await;
         assert!(!failed.starts_with("NoError"), "{failed}");
     }
     let asked = script.asked().len();
@@ -337,11 +514,21 @@ fn lossy(seed: u64, zones: usize) -> Script {
     script.loss = 0.3;
     let delegations: String = (0..zones)
         .map(|number| {
-            format!("z{number}.com. 3600 NS ns.z{number}.com.\nns.z{number}.com. 3600 A 10.1.{}.{}\n", number / 250, number % 250 + 1)
+            format!(
+                "z{number}.com. 3600 NS ns.z{number}.com.\nns.z{number}.com. 3600 A 10.1.{}.{}\n",
+                number / 250,
+                number % 250 + 1
+            )
         })
         .collect();
     script.serve(ROOT, authority(&[(".", ROOT_ZONE)]));
-    script.serve(TLD, authority(&[("com.", &format!("a.gtld.com. 3600 A 10.0.0.2\n{delegations}"))]));
+    script.serve(
+        TLD,
+        authority(&[(
+            "com.",
+            &format!("a.gtld.com. 3600 A 10.0.0.2\n{delegations}"),
+        )]),
+    );
     for number in 0..zones {
         let text = format!(
             "ns.z{number}.com. 3600 A 10.1.{}.{}\nwww.z{number}.com. 60 A {}\n",
@@ -349,7 +536,10 @@ fn lossy(seed: u64, zones: usize) -> Script {
             number % 250 + 1,
             Ipv4Addr::from(number as u32)
         );
-        script.serve(&format!("10.1.{}.{}", number / 250, number % 250 + 1), authority(&[(&format!("z{number}.com."), &text)]));
+        script.serve(
+            &format!("10.1.{}.{}", number / 250, number % 250 + 1),
+            authority(&[(&format!("z{number}.com."), &text)]),
+        );
     }
     script
 }
@@ -358,11 +548,17 @@ fn lossy(seed: u64, zones: usize) -> Script {
 async fn with_a_third_of_datagrams_lost_nearly_every_name_is_found() {
     const ZONES: usize = 1_000;
     let (recursor, script) = recursor(lossy(11, ZONES));
-    let (recursor, mut found) = (Arc::new(recursor), 0);
+    let recursor = Arc::new(recursor);
+    let mut found = 0;
     for first in (0..ZONES).step_by(50) {
         let all = (first..first + 50).map(|number| {
             let recursor = Arc::clone(&recursor);
-            tokio::spawn(async move { (number, ask(&recursor, &format!("www.z{number}.com"), RecordType::A).await) })
+            tokio::spawn(async move {
+                (
+                    number,
+                    ask(&recursor, &format!("www.z{number}.com"), RecordType::A).await,
+                )
+            })
         });
         for one in all.collect::<Vec<_>>() {
             let (number, said) = one.await.unwrap();
@@ -396,12 +592,19 @@ async fn records_of_another_class_are_none() {
     script.serve(FIRST, |query, _| {
         let mut reply = reply_to(query, ResponseCode::NoError);
         reply.metadata.authoritative = true;
-        let mut record = Record::from_rdata(query.queries[0].name.clone(), 60, RData::A(Ipv4Addr::new(6, 6, 6, 6).into()));
+        let mut record = Record::from_rdata(
+            query.queries[0].name.clone(),
+            60,
+            RData::A(Ipv4Addr::new(6, 6, 6, 6).into()),
+        );
         record.dns_class = DNSClass::CH;
         reply.answers.push(record);
         reply.metadata.message_type = MessageType::Response;
         Play::Reply(Box::new(reply))
     });
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
 }

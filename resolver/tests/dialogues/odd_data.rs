@@ -1,4 +1,5 @@
-//! Records that nobody here understands, records that make no sense, and records that lead into a private network.
+//! Records that nobody here understands, records that make no sense, and records that lead into a
+//! private network.
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -45,9 +46,17 @@ fn saying(play: impl Fn(&Message) -> Play + Clone + Send + Sync + 'static) -> Sc
 
 async fn records(script: Script, name: &str, kind: RecordType) -> Vec<Vec<u8>> {
     let (recursor, _) = recursor(script);
-    let traced = recursor.trace(&Question::new(Name::parse(name).unwrap(), kind.into())).await;
-    let answer = traced.result.unwrap_or_else(|failure| panic!("{kind}: {failure}: {:?}", traced.steps));
-    answer.answers.iter().map(|record: &Record| record.data.to_bytes().unwrap()).collect()
+    let traced = recursor
+        .trace(&Question::new(Name::parse(name).unwrap(), kind.into()))
+        .await;
+    let answer = traced
+        .result
+        .unwrap_or_else(|failure| panic!("{kind}: {failure}: {:?}", traced.steps));
+    answer
+        .answers
+        .iter()
+        .map(|record: &Record| record.data.to_bytes().unwrap())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,28 +83,56 @@ async fn data_that_is_not_understood_passes_octet_for_octet() {
     for (kind, data) in odd {
         let kind = RecordType::from(kind);
         let script = saying(move |query| with_data(query, &[data]));
-        assert_eq!(records(script, "odd.example.com", kind).await, [data], "{kind} {data:02x?}");
+        assert_eq!(
+            records(script, "odd.example.com", kind).await,
+            [data],
+            "{kind} {data:02x?}"
+        );
     }
     let good = b"\0\x01\0\0\x01\0\x03\x02h2";
     let script = saying(move |query| with_data(query, &[good, alpn_twice, good]));
-    assert_eq!(records(script, "odd.example.com", RecordType::HTTPS).await, [&good[..], alpn_twice], "in a set, once each");
+    assert_eq!(
+        records(script, "odd.example.com", RecordType::HTTPS).await,
+        [&good[..], alpn_twice],
+        "in a set, once each"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn compressed_names_are_written_out_where_they_may_be_compressed() {
     // `odd.example.com` stands at octet 12 of the message, `example.com` at 16.
     let cases: [(u16, &[u8], &[u8]); 6] = [
-        (33, b"\0\x01\0\x02\0\x03\x01a\xc0\x10", b"\0\x01\0\x02\0\x03\x01a\x07example\x03com\0"),
-        (35, b"\0\x01\0\x01\x01u\x00\x00\xc0\x0c", b"\0\x01\0\x01\x01u\x00\x00\x03odd\x07example\x03com\0"),
-        (17, b"\xc0\x10\xc0\x0c", b"\x07example\x03com\0\x03odd\x07example\x03com\0"),
+        (
+            33,
+            b"\0\x01\0\x02\0\x03\x01a\xc0\x10",
+            b"\0\x01\0\x02\0\x03\x01a\x07example\x03com\0",
+        ),
+        (
+            35,
+            b"\0\x01\0\x01\x01u\x00\x00\xc0\x0c",
+            b"\0\x01\0\x01\x01u\x00\x00\x03odd\x07example\x03com\0",
+        ),
+        (
+            17,
+            b"\xc0\x10\xc0\x0c",
+            b"\x07example\x03com\0\x03odd\x07example\x03com\0",
+        ),
         (36, b"\0\x05\xc0\x10", b"\0\x05\x07example\x03com\0"),
         (65, b"\0\0\xc0\x10", b"\0\0\x07example\x03com\0"),
-        (15, b"\0\x05\x01M\xc0\x10", b"\0\x05\x01M\x07example\x03com\0"),
+        (
+            15,
+            b"\0\x05\x01M\xc0\x10",
+            b"\0\x05\x01M\x07example\x03com\0",
+        ),
     ];
     for (kind, data, plain) in cases {
         let kind = RecordType::from(kind);
         let script = saying(move |query| with_data(query, &[data]));
-        assert_eq!(records(script, "odd.example.com", kind).await, [plain], "{kind}");
+        assert_eq!(
+            records(script, "odd.example.com", kind).await,
+            [plain],
+            "{kind}"
+        );
     }
 }
 
@@ -104,32 +141,56 @@ async fn a_record_that_makes_no_sense_is_left_out_alone() {
     let cases: [(u16, &[u8], &[u8]); 6] = [
         (1, b"\xc0\0\x02", b"\xc0\0\x02\x01"),
         (1, b"", b"\xc0\0\x02\x01"),
-        (28, b"\xc0\0\x02\x01", b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"),
+        (
+            28,
+            b"\xc0\0\x02\x01",
+            b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01",
+        ),
         (15, b"\0", b"\0\x05\x01m\0"),
-        (33, b"\0\x01\0\x02\0\x03\x01a\xc0\xff", b"\0\x01\0\x02\0\x03\x01a\0"),
+        (
+            33,
+            b"\0\x01\0\x02\0\x03\x01a\xc0\xff",
+            b"\0\x01\0\x02\0\x03\x01a\0",
+        ),
         (65, b"\0", b"\0\x01\0"),
     ];
     for (kind, broken, good) in cases {
         let kind = RecordType::from(kind);
         let script = saying(move |query| with_data(query, &[broken, good]));
-        assert_eq!(records(script, "odd.example.com", kind).await, [good], "{kind}");
+        assert_eq!(
+            records(script, "odd.example.com", kind).await,
+            [good],
+            "{kind}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn records_that_all_make_no_sense_are_no_denial() {
     let (recursor, _) = recursor(saying(|query| with_data(query, &[b"\xc0\0\x02"])));
-    assert_eq!(ask(&recursor, "odd.example.com", RecordType::A).await, "Useless");
+    assert_eq!(
+        ask(&recursor, "odd.example.com", RecordType::A).await,
+        "Useless"
+    );
     // Another server has them whole.
     let script = saying(|query| with_data(query, &[b"\xc0\0\x02"]));
     script.serve(SECOND, |query, _| with_data(query, &[b"\xc0\0\x02\x01"]));
-    assert_eq!(records(script, "odd.example.com", RecordType::A).await, [b"\xc0\0\x02\x01"]);
+    assert_eq!(
+        records(script, "odd.example.com", RecordType::A).await,
+        [b"\xc0\0\x02\x01"]
+    );
 }
 
 /// What is found with private addresses kept out.
-async fn guarded(play: impl Fn(&Message) -> Play + Clone + Send + Sync + 'static, name: &str, kind: RecordType) -> String {
+async fn guarded(
+    play: impl Fn(&Message) -> Play + Clone + Send + Sync + 'static,
+    name: &str,
+    kind: RecordType,
+) -> String {
     let (recursor, _) = recursor_with(saying(play), |settings| {
-        settings.private_addresses = ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"].map(|text| text.parse().unwrap()).into();
+        settings.private_addresses = ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"]
+            .map(|text| text.parse().unwrap())
+            .into();
         settings.private_domains = vec![Name::parse("home.example.com").unwrap()];
     });
     ask(&recursor, name, kind).await
@@ -140,18 +201,61 @@ const PUBLIC: &[u8] = &[192, 0, 2, 1];
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_leads_to_a_private_address_has_none() {
-    assert_eq!(guarded(|query| with_data(query, &[PRIVATE]), "www.example.com", RecordType::A).await, "NoError");
-    assert_eq!(guarded(|query| with_data(query, &[PUBLIC]), "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
-    assert_eq!(guarded(|query| with_data(query, &[PRIVATE, PUBLIC]), "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        guarded(
+            |query| with_data(query, &[PRIVATE]),
+            "www.example.com",
+            RecordType::A
+        )
+        .await,
+        "NoError"
+    );
+    assert_eq!(
+        guarded(
+            |query| with_data(query, &[PUBLIC]),
+            "www.example.com",
+            RecordType::A
+        )
+        .await,
+        "NoError 192.0.2.1"
+    );
+    assert_eq!(
+        guarded(
+            |query| with_data(query, &[PRIVATE, PUBLIC]),
+            "www.example.com",
+            RecordType::A
+        )
+        .await,
+        "NoError 192.0.2.1"
+    );
     let alias = |query: &Message| match query.queries[0].name.to_lowercase().to_ascii().as_str() {
         "www.example.com." => with_records(query, &[(RecordType::CNAME, b"\x03nas\xc0\x10")]),
         _ => with_data(query, &[PRIVATE]),
     };
-    assert_eq!(guarded(alias, "www.example.com", RecordType::A).await, "NoError nas.example.com.");
-    assert_eq!(guarded(|query| with_data(query, &[PRIVATE]), "nas.home.example.com", RecordType::A).await, "NoError 192.168.0.1");
+    assert_eq!(
+        guarded(alias, "www.example.com", RecordType::A).await,
+        "NoError nas.example.com."
+    );
+    assert_eq!(
+        guarded(
+            |query| with_data(query, &[PRIVATE]),
+            "nas.home.example.com",
+            RecordType::A
+        )
+        .await,
+        "NoError 192.168.0.1"
+    );
     let mapped = b"\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\xa8\0\x01";
     let nat64 = b"\0\x64\xff\x9b\0\0\0\0\0\0\0\0\x0a\x01\x02\x03";
-    assert_eq!(guarded(|query| with_data(query, &[mapped, nat64]), "www.example.com", RecordType::AAAA).await, "NoError");
+    assert_eq!(
+        guarded(
+            |query| with_data(query, &[mapped, nat64]),
+            "www.example.com",
+            RecordType::AAAA
+        )
+        .await,
+        "NoError"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,11 +264,42 @@ async fn a_service_record_with_a_private_hint_is_left_out() {
     let public = b"\0\x02\0\0\x01\0\x03\x02h2\0\x04\0\x04\xc0\0\x02\x01";
     let private_v6 = b"\0\x03\0\0\x06\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
     for kind in [RecordType::HTTPS, RecordType::SVCB] {
-        assert_eq!(guarded(|query| with_data(query, &[private]), "www.example.com", kind).await, "NoError", "{kind}");
-        assert_eq!(guarded(|query| with_data(query, &[private_v6]), "www.example.com", kind).await, "NoError", "{kind}");
-        let said = guarded(|query| with_data(query, &[private, public]), "www.example.com", kind).await;
-        assert!(said.len() > "NoError ".len() && said.split(' ').count() == 2, "{kind}: one of two is left: {said}");
-        let at_home = guarded(|query| with_data(query, &[private]), "nas.home.example.com", kind).await;
+        assert_eq!(
+            guarded(
+                |query| with_data(query, &[private]),
+                "www.example.com",
+                kind
+            )
+            .await,
+            "NoError",
+            "{kind}"
+        );
+        assert_eq!(
+            guarded(
+                |query| with_data(query, &[private_v6]),
+                "www.example.com",
+                kind
+            )
+            .await,
+            "NoError",
+            "{kind}"
+        );
+        let said = guarded(
+            |query| with_data(query, &[private, public]),
+            "www.example.com",
+            kind,
+        )
+        .await;
+        assert!(
+            said.len() > "NoError ".len() && said.split(' ').count() == 2,
+            "{kind}: one of two is left: {said}"
+        );
+        let at_home = guarded(
+            |query| with_data(query, &[private]),
+            "nas.home.example.com",
+            kind,
+        )
+        .await;
         assert_ne!(at_home, "NoError", "{kind}: at home it may");
     }
 }
@@ -177,12 +312,29 @@ async fn bounds_on_ttls_hold_for_records_and_denials() {
         script.serve(server, authority(&[("example.com.", text)]));
     }
     let (recursor, _) = recursor_with(script, |settings| {
-        settings.ttl = TtlBounds { min_s: 90, max_s: 604_800, negative_max_s: 86_400 };
+        settings.ttl = TtlBounds {
+            min_s: 90,
+            max_s: 604_800,
+            negative_max_s: 86_400,
+        };
     });
-    for (name, ttl_s) in [("week.example.com", 604_800), ("longer.example.com", 604_800), ("now.example.com", 90), ("none.example.com", 90)]
-    {
-        let answer = recursor.trace(&Question::new(Name::parse(name).unwrap(), 1)).await.result.unwrap();
-        let ttls: Vec<u32> = answer.answers.iter().chain(&answer.authorities).map(|record| record.ttl).collect();
+    for (name, ttl_s) in [
+        ("week.example.com", 604_800),
+        ("longer.example.com", 604_800),
+        ("now.example.com", 90),
+        ("none.example.com", 90),
+    ] {
+        let answer = recursor
+            .trace(&Question::new(Name::parse(name).unwrap(), 1))
+            .await
+            .result
+            .unwrap();
+        let ttls: Vec<u32> = answer
+            .answers
+            .iter()
+            .chain(&answer.authorities)
+            .map(|record| record.ttl)
+            .collect();
         assert_eq!(ttls, [ttl_s], "{name}");
     }
 }

@@ -1,4 +1,5 @@
-//! Servers that understand less than they should: small letters only, no EDNS options, no EDNS, or nothing within a second.
+//! Servers that understand less than they should: small letters only, no EDNS options, no EDNS, or
+//! nothing within a second.
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,14 +27,29 @@ struct Shown {
 
 impl Shown {
     fn by(query: &Message, tcp: bool) -> Self {
-        let capitals = query.queries[0].name.iter().any(|label| label.iter().any(u8::is_ascii_uppercase));
-        let options = query.edns.as_ref().is_some_and(|edns| !edns.options().as_ref().is_empty());
-        Self { capitals, edns: query.edns.is_some(), options, tcp }
+        let capitals = query.queries[0]
+            .name
+            .iter()
+            .any(|label| label.iter().any(u8::is_ascii_uppercase));
+        let options = query
+            .edns
+            .as_ref()
+            .is_some_and(|edns| !edns.options().as_ref().is_empty());
+        Self {
+            capitals,
+            edns: query.edns.is_some(),
+            options,
+            tcp,
+        }
     }
 }
 
-/// One server for `example.com`, which has long names, and `other.com`. `play` bends what it would say.
-fn world(seed: u64, play: impl Fn(Shown, &Message, Message) -> Play + Send + Sync + 'static) -> (Script, Arc<Mutex<Vec<Shown>>>) {
+/// One server for `example.com`, which has long names, and `other.com`. `play` bends what it would
+/// say.
+fn world(
+    seed: u64,
+    play: impl Fn(Shown, &Message, Message) -> Play + Send + Sync + 'static,
+) -> (Script, Arc<Mutex<Vec<Shown>>>) {
     let script = usual(seed);
     script.serve(
         TLD,
@@ -45,13 +61,18 @@ fn world(seed: u64, play: impl Fn(Shown, &Message, Message) -> Play + Send + Syn
     );
     let names = "wonderful.example.com. 60 A 192.0.2.1\nmarvellous.example.com. 60 A 192.0.2.2\nns1.example.com. 60 A 10.0.0.3\n\
         alphabetical.example.com. 60 A 192.0.2.3\n";
-    let honest = authority(&[("example.com.", names), ("other.com.", "wonderful.other.com. 60 A 192.0.2.4\n")]);
+    let honest = authority(&[
+        ("example.com.", names),
+        ("other.com.", "wonderful.other.com. 60 A 192.0.2.4\n"),
+    ]);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     script.serve(FIRST, move |query, tcp| {
         let shown = Shown::by(query, tcp);
         log.lock().unwrap().push(shown);
-        let Play::Reply(truth) = honest(query, tcp) else { unreachable!("it is honest") };
+        let Play::Reply(truth) = honest(query, tcp) else {
+            unreachable!("it is honest")
+        };
         play(shown, query, *truth)
     });
     (script, seen)
@@ -92,38 +113,74 @@ fn without_opt(mut reply: Message) -> Message {
     reply
 }
 
-const TWO: [(&str, &str); 2] = [("wonderful.example.com", "NoError 192.0.2.1"), ("marvellous.example.com", "NoError 192.0.2.2")];
+const TWO: [(&str, &str); 2] = [
+    ("wonderful.example.com", "NoError 192.0.2.1"),
+    ("marvellous.example.com", "NoError 192.0.2.2"),
+];
 
 /// Asks for two names; the second one must cost one query of this kind.
-async fn found_and_remembered(what: &str, world: (Script, Arc<Mutex<Vec<Shown>>>), is_right: impl Fn(&Shown) -> bool) {
+async fn found_and_remembered(
+    what: &str,
+    world: (Script, Arc<Mutex<Vec<Shown>>>),
+    is_right: impl Fn(&Shown) -> bool,
+) {
     let (script, seen) = world;
     let (recursor, _) = recursor(script);
     let [first, second] = TWO;
-    assert_eq!(ask(&recursor, first.0, RecordType::A).await, first.1, "{what}");
+    assert_eq!(
+        ask(&recursor, first.0, RecordType::A).await,
+        first.1,
+        "{what}"
+    );
     taken(&seen);
-    assert_eq!(ask(&recursor, second.0, RecordType::A).await, second.1, "{what}");
+    assert_eq!(
+        ask(&recursor, second.0, RecordType::A).await,
+        second.1,
+        "{what}"
+    );
     let again = taken(&seen);
-    assert!(again.len() == 1 && is_right(&again[0]), "{what}: it is remembered: {again:?}");
+    assert!(
+        again.len() == 1 && is_right(&again[0]),
+        "{what}: it is remembered: {again:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_knows_small_letters_only_is_asked_in_them() {
     type Wrong = (&'static str, fn(&Message) -> Play);
     let wrong: [Wrong; 10] = [
-        ("denies the name", |truth| say(with_soa(denial(truth, ResponseCode::NXDomain)))),
-        ("denies the type", |truth| say(with_soa(denial(truth, ResponseCode::NoError)))),
-        ("denies without a SOA", |truth| say(denial(truth, ResponseCode::NXDomain))),
-        ("says nothing", |truth| say(denial(truth, ResponseCode::NoError))),
+        ("denies the name", |truth| {
+            say(with_soa(denial(truth, ResponseCode::NXDomain)))
+        }),
+        ("denies the type", |truth| {
+            say(with_soa(denial(truth, ResponseCode::NoError)))
+        }),
+        ("denies without a SOA", |truth| {
+            say(denial(truth, ResponseCode::NXDomain))
+        }),
+        ("says nothing", |truth| {
+            say(denial(truth, ResponseCode::NoError))
+        }),
         ("refuses", |truth| say(denial(truth, ResponseCode::Refused))),
         ("fails", |truth| say(denial(truth, ResponseCode::ServFail))),
-        ("does not understand", |truth| say(denial(truth, ResponseCode::FormErr))),
-        ("cannot do that", |truth| say(without_opt(denial(truth, ResponseCode::NotImp)))),
+        ("does not understand", |truth| {
+            say(denial(truth, ResponseCode::FormErr))
+        }),
+        ("cannot do that", |truth| {
+            say(without_opt(denial(truth, ResponseCode::NotImp)))
+        }),
         ("refers upwards", |truth| say(upwards(truth))),
         ("is silent", |_| Play::Silence),
     ];
     for seed in 0..4 {
         for (what, play) in wrong {
-            let world = world(seed, move |shown, _, truth| if shown.capitals { play(&truth) } else { say(truth) });
+            let world = world(seed, move |shown, _, truth| {
+                if shown.capitals {
+                    play(&truth)
+                } else {
+                    say(truth)
+                }
+            });
             found_and_remembered(what, world, |shown| !shown.capitals).await;
         }
     }
@@ -134,7 +191,11 @@ async fn small_letters_are_forgotten_after_an_hour() {
     let is_mended = Arc::new(Mutex::new(false));
     let mended = Arc::clone(&is_mended);
     let (script, seen) = world(1, move |shown, _, truth| {
-        say(if shown.capitals && !*mended.lock().unwrap() { with_soa(denial(&truth, ResponseCode::NXDomain)) } else { truth })
+        say(if shown.capitals && !*mended.lock().unwrap() {
+            with_soa(denial(&truth, ResponseCode::NXDomain))
+        } else {
+            truth
+        })
     });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
@@ -144,7 +205,10 @@ async fn small_letters_are_forgotten_after_an_hour() {
     sleep(Duration::from_secs(61)).await;
     taken(&seen);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    assert!(taken(&seen).iter().all(|shown| shown.capitals), "it is worth a try");
+    assert!(
+        taken(&seen).iter().all(|shown| shown.capitals),
+        "it is worth a try"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,12 +218,23 @@ async fn an_honest_server_is_asked_once_for_each_name_that_does_not_exist() {
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     taken(&seen);
     for number in 0..50 {
-        assert_eq!(ask(&recursor, &format!("nowhere-at-all-{number}.example.com"), RecordType::A).await, "NXDomain");
+        assert_eq!(
+            ask(
+                &recursor,
+                &format!("nowhere-at-all-{number}.example.com"),
+                RecordType::A
+            )
+            .await,
+            "NXDomain"
+        );
     }
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::MX).await, "NoError");
     let asked = taken(&seen);
     assert_eq!(asked.len(), 51);
-    assert!(asked.iter().all(|shown| shown.capitals && shown.options), "nothing is left out either");
+    assert!(
+        asked.iter().all(|shown| shown.capitals && shown.options),
+        "nothing is left out either"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,23 +243,45 @@ async fn a_flood_of_names_that_do_not_exist_is_compared_a_few_times_only() {
     let (recursor, script) = recursor(script);
     let began = script.started.elapsed();
     for number in 0..200 {
-        assert_eq!(ask(&recursor, &format!("nowhere-at-all-{number}.example.com"), RecordType::A).await, "NXDomain");
+        assert_eq!(
+            ask(
+                &recursor,
+                &format!("nowhere-at-all-{number}.example.com"),
+                RecordType::A
+            )
+            .await,
+            "NXDomain"
+        );
     }
     let seconds = usize::try_from((script.started.elapsed() - began).as_secs()).unwrap();
     let asked = taken(&seen).len();
-    assert!((201..=200 + 16 + seconds + 1).contains(&asked), "{asked} queries in {seconds} s");
+    assert!(
+        (201..=200 + 16 + seconds + 1).contains(&asked),
+        "{asked} queries in {seconds} s"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_zone_teaches_nothing_of_another_one_at_the_same_server() {
     let (script, seen) = world(4, |shown, query, truth| {
-        let is_other = query.queries[0].name.to_lowercase().to_ascii().ends_with("other.com.");
-        say(if is_other && shown.capitals { with_soa(denial(&truth, ResponseCode::NXDomain)) } else { truth })
+        let is_other = query.queries[0]
+            .name
+            .to_lowercase()
+            .to_ascii()
+            .ends_with("other.com.");
+        say(if is_other && shown.capitals {
+            with_soa(denial(&truth, ResponseCode::NXDomain))
+        } else {
+            truth
+        })
     });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     // That SOA is of another zone, so the denial is without one.
-    assert_eq!(ask(&recursor, "wonderful.other.com", RecordType::A).await, "NoError 192.0.2.4");
+    assert_eq!(
+        ask(&recursor, "wonderful.other.com", RecordType::A).await,
+        "NoError 192.0.2.4"
+    );
     taken(&seen);
     assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
     assert!(taken(&seen).iter().all(|shown| shown.capitals));
@@ -192,10 +289,19 @@ async fn one_zone_teaches_nothing_of_another_one_at_the_same_server() {
 
 #[tokio::test(start_paused = true)]
 async fn a_comparison_that_is_lost_costs_no_answer() {
-    let (script, _) = world(5, |shown, _, truth| if shown.capitals { say(truth) } else { Play::Silence });
+    let (script, _) = world(5, |shown, _, truth| {
+        if shown.capitals {
+            say(truth)
+        } else {
+            Play::Silence
+        }
+    });
     let (recursor, script) = recursor(script);
     let began = script.started.elapsed();
-    assert_eq!(ask(&recursor, "nowhere-at-all.example.com", RecordType::A).await, "NXDomain");
+    assert_eq!(
+        ask(&recursor, "nowhere-at-all.example.com", RecordType::A).await,
+        "NXDomain"
+    );
     assert!(script.started.elapsed() - began < Duration::from_secs(1));
 }
 
@@ -210,16 +316,35 @@ fn bent(message: &Message, bend: impl Fn(&mut Vec<u8>)) -> Play {
 async fn a_reply_that_is_cut_off_is_asked_for_without_edns() {
     type Cut = (&'static str, fn(&Message) -> Play);
     let cuts: [Cut; 7] = [
-        ("counts a record that is not there", |truth| bent(&without_opt(truth.clone()), |octets| octets[11] = 1)),
-        ("counts too many additional records", |truth| bent(truth, |octets| octets[11] = 3)),
-        ("counts too many answers", |truth| bent(&without_opt(truth.clone()), |octets| octets[7] = 9)),
-        ("counts authorities that are not there", |truth| bent(&without_opt(truth.clone()), |octets| octets[9] = 1)),
-        ("ends within the answer", |truth| bent(&without_opt(truth.clone()), |octets| octets.truncate(octets.len() - 2))),
-        ("ends within the OPT", |truth| bent(truth, |octets| octets.truncate(octets.len() - 3))),
-        ("has an OPT that reaches past its end", |truth| bent(truth, |octets| *octets.last_mut().unwrap() = 200)),
+        ("counts a record that is not there", |truth| {
+            bent(&without_opt(truth.clone()), |octets| octets[11] = 1)
+        }),
+        ("counts too many additional records", |truth| {
+            bent(truth, |octets| octets[11] = 3)
+        }),
+        ("counts too many answers", |truth| {
+            bent(&without_opt(truth.clone()), |octets| octets[7] = 9)
+        }),
+        ("counts authorities that are not there", |truth| {
+            bent(&without_opt(truth.clone()), |octets| octets[9] = 1)
+        }),
+        ("ends within the answer", |truth| {
+            bent(&without_opt(truth.clone()), |octets| {
+                octets.truncate(octets.len() - 2)
+            })
+        }),
+        ("ends within the OPT", |truth| {
+            bent(truth, |octets| octets.truncate(octets.len() - 3))
+        }),
+        ("has an OPT that reaches past its end", |truth| {
+            bent(truth, |octets| *octets.last_mut().unwrap() = 200)
+        }),
     ];
     for (what, cut) in cuts {
-        let world = world(6, move |shown, _, truth| if shown.edns { cut(&truth) } else { say(truth) });
+        let world = world(
+            6,
+            move |shown, _, truth| if shown.edns { cut(&truth) } else { say(truth) },
+        );
         found_and_remembered(what, world, |shown| !shown.edns).await;
     }
 }
@@ -229,7 +354,9 @@ async fn octets_behind_a_message_and_odd_opt_records_do_not_matter() {
     const OPT: [u8; 11] = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
     type Odd = (&'static str, fn(&Message) -> Play);
     let odd: [Odd; 5] = [
-        ("octets behind the message", |truth| bent(truth, |octets| octets.extend(b"garbage"))),
+        ("octets behind the message", |truth| {
+            bent(truth, |octets| octets.extend(b"garbage"))
+        }),
         ("two OPT records", |truth| {
             bent(truth, |octets| {
                 octets.extend(OPT);
@@ -259,14 +386,22 @@ async fn octets_behind_a_message_and_odd_opt_records_do_not_matter() {
         }),
     ];
     for (what, odd) in odd {
-        let world = world(7, move |shown, _, truth| if shown.edns { odd(&truth) } else { Play::Silence });
+        let world = world(7, move |shown, _, truth| {
+            if shown.edns {
+                odd(&truth)
+            } else {
+                Play::Silence
+            }
+        });
         found_and_remembered(what, world, |shown| shown.edns && shown.options).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_without_its_last_records_serves_where_edns_is_not_to_blame() {
-    let world = world(8, |_, _, truth| bent(&without_opt(truth), |octets| octets[11] = 5));
+    let world = world(8, |_, _, truth| {
+        bent(&without_opt(truth), |octets| octets[11] = 5)
+    });
     found_and_remembered("counts too many, always", world, |shown| !shown.tcp).await;
 }
 
@@ -276,14 +411,28 @@ async fn a_server_that_stumbles_over_options_is_asked_without_them() {
     let wrong: [Wrong; 7] = [
         ("fails", |truth| say(denial(truth, ResponseCode::ServFail))),
         ("refuses", |truth| say(denial(truth, ResponseCode::Refused))),
-        ("fails without OPT", |truth| say(without_opt(denial(truth, ResponseCode::ServFail)))),
-        ("does not understand", |truth| say(denial(truth, ResponseCode::FormErr))),
-        ("takes it for another version", |truth| say(denial(truth, ResponseCode::BADVERS))),
-        ("cannot do that", |truth| say(denial(truth, ResponseCode::NotImp))),
+        ("fails without OPT", |truth| {
+            say(without_opt(denial(truth, ResponseCode::ServFail)))
+        }),
+        ("does not understand", |truth| {
+            say(denial(truth, ResponseCode::FormErr))
+        }),
+        ("takes it for another version", |truth| {
+            say(denial(truth, ResponseCode::BADVERS))
+        }),
+        ("cannot do that", |truth| {
+            say(denial(truth, ResponseCode::NotImp))
+        }),
         ("is silent", |_| Play::Silence),
     ];
     for (what, play) in wrong {
-        let world = world(9, move |shown, _, truth| if shown.options { play(&truth) } else { say(truth) });
+        let world = world(9, move |shown, _, truth| {
+            if shown.options {
+                play(&truth)
+            } else {
+                say(truth)
+            }
+        });
         found_and_remembered(what, world, |shown| shown.edns && !shown.options).await;
     }
 }
@@ -292,23 +441,44 @@ async fn a_server_that_stumbles_over_options_is_asked_without_them() {
 async fn a_server_that_stumbles_over_edns_is_asked_without_it() {
     type Wrong = (&'static str, fn(&Message) -> Play);
     let wrong: [Wrong; 6] = [
-        ("fails", |truth| say(without_opt(denial(truth, ResponseCode::ServFail)))),
-        ("refuses", |truth| say(without_opt(denial(truth, ResponseCode::Refused)))),
-        ("does not understand", |truth| say(without_opt(denial(truth, ResponseCode::FormErr)))),
-        ("does not understand, with OPT", |truth| say(denial(truth, ResponseCode::FormErr))),
-        ("knows no version", |truth| say(denial(truth, ResponseCode::BADVERS))),
+        ("fails", |truth| {
+            say(without_opt(denial(truth, ResponseCode::ServFail)))
+        }),
+        ("refuses", |truth| {
+            say(without_opt(denial(truth, ResponseCode::Refused)))
+        }),
+        ("does not understand", |truth| {
+            say(without_opt(denial(truth, ResponseCode::FormErr)))
+        }),
+        ("does not understand, with OPT", |truth| {
+            say(denial(truth, ResponseCode::FormErr))
+        }),
+        ("knows no version", |truth| {
+            say(denial(truth, ResponseCode::BADVERS))
+        }),
         ("is silent", |_| Play::Silence),
     ];
     for (what, play) in wrong {
-        let world = world(10, move |shown, _, truth| if shown.edns { play(&truth) } else { say(without_opt(truth)) });
+        let world = world(10, move |shown, _, truth| {
+            if shown.edns {
+                play(&truth)
+            } else {
+                say(without_opt(truth))
+            }
+        });
         found_and_remembered(what, world, |shown| !shown.edns).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_edns_is_tried_with_it_again_after_an_hour() {
-    let (script, seen) =
-        world(11, |shown, _, truth| say(if shown.edns { without_opt(denial(&truth, ResponseCode::FormErr)) } else { without_opt(truth) }));
+    let (script, seen) = world(11, |shown, _, truth| {
+        say(if shown.edns {
+            without_opt(denial(&truth, ResponseCode::FormErr))
+        } else {
+            without_opt(truth)
+        })
+    });
     let (recursor, _) = recursor(script);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     for _ in 0..35 {
@@ -318,7 +488,10 @@ async fn a_server_without_edns_is_tried_with_it_again_after_an_hour() {
     taken(&seen);
     sleep(Duration::from_secs(100)).await;
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
-    assert!(taken(&seen)[0].edns, "that it answers without EDNS does not lengthen the hour");
+    assert!(
+        taken(&seen)[0].edns,
+        "that it answers without EDNS does not lengthen the hour"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +500,10 @@ async fn without_cookies_no_server_gets_an_option() {
     let (recursor, _) = recursor_with(script, |settings| settings.cookies = false);
     assert_eq!(ask(&recursor, TWO[0].0, RecordType::A).await, TWO[0].1);
     let asked = taken(&seen);
-    assert!(!asked.is_empty() && asked.iter().all(|shown| shown.edns && !shown.options), "{asked:?}");
+    assert!(
+        !asked.is_empty() && asked.iter().all(|shown| shown.edns && !shown.options),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,15 +517,25 @@ async fn a_server_that_gave_a_cookie_is_never_talked_out_of_it() {
     ];
     for forge in forged {
         let (script, seen) = world(13, move |shown, query, mut truth| {
-            let cookie = query.edns.as_ref().and_then(|edns| match edns.option(10.into()) {
-                Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
-                _ => None,
-            });
+            let cookie = query
+                .edns
+                .as_ref()
+                .and_then(|edns| match edns.option(10.into()) {
+                    Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
+                    _ => None,
+                });
             let cookie = cookie.expect("every query has a cookie");
             if cookie.len() > 8 && !shown.tcp {
                 return forge(&truth);
             }
-            truth.edns.get_or_insert_with(Edns::new).options_mut().insert(EdnsOption::Unknown(10, [&cookie[..8], b"server!!"].concat()));
+            truth
+                .edns
+                .get_or_insert_with(Edns::new)
+                .options_mut()
+                .insert(EdnsOption::Unknown(
+                    10,
+                    [&cookie[..8], b"server!!"].concat(),
+                ));
             say(truth)
         });
         let (recursor, _) = recursor(script);
@@ -358,7 +544,10 @@ async fn a_server_that_gave_a_cookie_is_never_talked_out_of_it() {
         }
         let asked = taken(&seen);
         assert!(asked.iter().all(|shown| shown.options), "{asked:?}");
-        assert!(asked.iter().any(|shown| shown.tcp), "what lacks the cookie is asked for where nobody else can answer");
+        assert!(
+            asked.iter().any(|shown| shown.tcp),
+            "what lacks the cookie is asked for where nobody else can answer"
+        );
     }
 }
 
@@ -367,15 +556,24 @@ async fn a_server_that_unlearns_options_is_believed_over_tcp() {
     let has_unlearnt = Arc::new(Mutex::new(false));
     let unlearnt = Arc::clone(&has_unlearnt);
     let (script, seen) = world(17, move |shown, query, mut truth| {
-        let cookie = query.edns.as_ref().and_then(|edns| match edns.option(10.into()) {
-            Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
-            _ => None,
-        });
+        let cookie = query
+            .edns
+            .as_ref()
+            .and_then(|edns| match edns.option(10.into()) {
+                Some(EdnsOption::Unknown(_, cookie)) => Some(cookie.clone()),
+                _ => None,
+            });
         match cookie {
-            Some(_) if *unlearnt.lock().unwrap() => return say(denial(&truth, ResponseCode::ServFail)),
+            Some(_) if *unlearnt.lock().unwrap() => {
+                return say(denial(&truth, ResponseCode::ServFail));
+            }
             Some(cookie) => {
                 let option = EdnsOption::Unknown(10, [&cookie[..8], b"server!!"].concat());
-                truth.edns.get_or_insert_with(Edns::new).options_mut().insert(option);
+                truth
+                    .edns
+                    .get_or_insert_with(Edns::new)
+                    .options_mut()
+                    .insert(option);
             }
             None => assert!(*unlearnt.lock().unwrap() && (shown.tcp || !shown.options)),
         }
@@ -386,27 +584,60 @@ async fn a_server_that_unlearns_options_is_believed_over_tcp() {
     *has_unlearnt.lock().unwrap() = true;
     assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1);
     taken(&seen);
-    assert_eq!(ask(&recursor, "alphabetical.example.com", RecordType::A).await, "NoError 192.0.2.3");
+    assert_eq!(
+        ask(&recursor, "alphabetical.example.com", RecordType::A).await,
+        "NoError 192.0.2.3"
+    );
     let again = taken(&seen);
-    assert!(again.len() == 1 && !again[0].options && !again[0].tcp, "it is remembered: {again:?}");
+    assert!(
+        again.len() == 1 && !again[0].options && !again[0].tcp,
+        "it is remembered: {again:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_helps_is_tried_for_each_zone_of_a_server() {
     let script = usual(18);
-    let cuts: String = (0..12).map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n")).collect();
-    script.serve(TLD, authority(&[("com.", &format!("a.gtld.com. 3600 A 10.0.0.2\nns1.example.com. 3600 A 10.0.0.3\n{cuts}"))]));
-    let zones: Vec<(String, String)> =
-        (0..12).map(|number| (format!("zone{number}.com."), format!("wonderful.zone{number}.com. 60 A 192.0.2.{number}\n"))).collect();
-    let zones: Vec<(&str, &str)> = zones.iter().map(|(apex, text)| (apex.as_str(), text.as_str())).collect();
+    let cuts: String = (0..12)
+        .map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n"))
+        .collect();
+    script.serve(
+        TLD,
+        authority(&[(
+            "com.",
+            &format!("a.gtld.com. 3600 A 10.0.0.2\nns1.example.com. 3600 A 10.0.0.3\n{cuts}"),
+        )]),
+    );
+    let zones: Vec<(String, String)> = (0..12)
+        .map(|number| {
+            (
+                format!("zone{number}.com."),
+                format!("wonderful.zone{number}.com. 60 A 192.0.2.{number}\n"),
+            )
+        })
+        .collect();
+    let zones: Vec<(&str, &str)> = zones
+        .iter()
+        .map(|(apex, text)| (apex.as_str(), text.as_str()))
+        .collect();
     let honest = authority(&zones);
     script.serve(FIRST, move |query, tcp| match honest(query, tcp) {
-        Play::Reply(truth) if Shown::by(query, tcp).capitals => say(denial(&truth, ResponseCode::Refused)),
+        Play::Reply(truth) if Shown::by(query, tcp).capitals => {
+            say(denial(&truth, ResponseCode::Refused))
+        }
         play => play,
     });
     let (recursor, _) = recursor(script);
     for number in 0..12 {
-        assert_eq!(ask(&recursor, &format!("wonderful.zone{number}.com"), RecordType::A).await, format!("NoError 192.0.2.{number}"));
+        assert_eq!(
+            ask(
+                &recursor,
+                &format!("wonderful.zone{number}.com"),
+                RecordType::A
+            )
+            .await,
+            format!("NoError 192.0.2.{number}")
+        );
     }
 }
 
@@ -415,11 +646,19 @@ async fn a_server_that_refuses_everything_is_asked_more_plainly_a_few_times() {
     let (script, seen) = world(14, |_, _, truth| say(denial(&truth, ResponseCode::Refused)));
     let (recursor, _) = recursor(script);
     for number in 0..40 {
-        let said = ask(&recursor, &format!("name-{number}.example.com"), RecordType::A).await;
+        let said = ask(
+            &recursor,
+            &format!("name-{number}.example.com"),
+            RecordType::A,
+        )
+        .await;
         assert_eq!(said, "Useless");
     }
     let asked = taken(&seen);
-    let plainer = asked.iter().filter(|shown| !shown.options || !shown.capitals).count();
+    let plainer = asked
+        .iter()
+        .filter(|shown| !shown.options || !shown.capitals)
+        .count();
     assert!(plainer <= 8, "{plainer} of {} queries", asked.len());
 }
 
@@ -429,20 +668,32 @@ async fn a_server_that_folds_letters_and_has_no_tcp_is_remembered_for_minutes() 
         truth.queries[0].name = truth.queries[0].name.to_lowercase();
         if shown.tcp { Play::Silence } else { say(truth) }
     });
-    found_and_remembered("folds letters", world, |shown| !shown.capitals && !shown.tcp).await;
+    found_and_remembered("folds letters", world, |shown| {
+        !shown.capitals && !shown.tcp
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_needs_seconds_is_waited_for() {
     for (seconds, seed) in [(2, 1), (2, 2), (4, 1), (4, 2)] {
-        let late = move |_: Shown, _: &Message, truth: Message| Play::Late(Duration::from_secs(seconds), Box::new(say(truth)));
+        let late = move |_: Shown, _: &Message, truth: Message| {
+            Play::Late(Duration::from_secs(seconds), Box::new(say(truth)))
+        };
         let (script, _) = world(seed, late);
         let (recursor, _) = recursor(script);
         let first = ask(&recursor, TWO[0].0, RecordType::A).await;
         sleep(Duration::from_secs(4)).await;
         let again = ask(&recursor, TWO[0].0, RecordType::A).await;
-        assert!([&first, &again].contains(&&TWO[0].1.to_owned()), "{seconds} s: {first}, then {again}");
-        assert_eq!(ask(&recursor, TWO[1].0, RecordType::A).await, TWO[1].1, "{seconds} s: another name");
+        assert!(
+            [&first, &again].contains(&&TWO[0].1.to_owned()),
+            "{seconds} s: {first}, then {again}"
+        );
+        assert_eq!(
+            ask(&recursor, TWO[1].0, RecordType::A).await,
+            TWO[1].1,
+            "{seconds} s: another name"
+        );
     }
 }
 
@@ -451,10 +702,15 @@ async fn of_several_slow_servers_one_answers_at_the_first_question() {
     let script = usual(3);
     for server in [FIRST, SECOND] {
         let honest = authority(&[("example.com.", EXAMPLE)]);
-        script.serve(server, move |query, tcp| Play::Late(Duration::from_secs(3), Box::new(honest(query, tcp))));
+        script.serve(server, move |query, tcp| {
+            Play::Late(Duration::from_secs(3), Box::new(honest(query, tcp)))
+        });
     }
     let (recursor, _) = recursor(script);
-    assert_eq!(ask(&recursor, "www.example.com", RecordType::A).await, "NoError 192.0.2.1");
+    assert_eq!(
+        ask(&recursor, "www.example.com", RecordType::A).await,
+        "NoError 192.0.2.1"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -470,11 +726,21 @@ async fn each_line_of_a_trace_names_zone_and_question() {
     for play in bad {
         let (script, _) = world(16, move |_, _, truth| play(&truth));
         let (recursor, _) = recursor(script);
-        let traced = recursor.trace(&Question::new(Name::parse("www.example.com").unwrap(), 1)).await;
-        let lines: Vec<&String> = traced.steps.iter().map(|step| &step.text).filter(|line| line.starts_with(FIRST)).collect();
+        let traced = recursor
+            .trace(&Question::new(Name::parse("www.example.com").unwrap(), 1))
+            .await;
+        let lines: Vec<&String> = traced
+            .steps
+            .iter()
+            .map(|step| &step.text)
+            .filter(|line| line.starts_with(FIRST))
+            .collect();
         assert!(!lines.is_empty(), "{:?}", traced.steps);
         for line in lines {
-            assert!(line.starts_with("10.0.0.3:53 (example.com): www.example.com A"), "{line}");
+            assert!(
+                line.starts_with("10.0.0.3:53 (example.com): www.example.com A"),
+                "{line}"
+            );
         }
     }
 }

@@ -72,8 +72,15 @@ impl Script {
         }
     }
 
-    pub fn serve(&self, address: &str, server: impl Fn(&Message, bool) -> Play + Send + Sync + 'static) {
-        self.servers.lock().unwrap().insert(address.parse().unwrap(), Box::new(server));
+    pub fn serve(
+        &self,
+        address: &str,
+        server: impl Fn(&Message, bool) -> Play + Send + Sync + 'static,
+    ) {
+        self.servers
+            .lock()
+            .unwrap()
+            .insert(address.parse().unwrap(), Box::new(server));
     }
 
     fn is_lost(&self) -> bool {
@@ -84,9 +91,18 @@ impl Script {
         let message = Message::from_vec(query).unwrap();
         let question = &message.queries[0];
         let way = if over_tcp { " tcp" } else { "" };
-        let line = format!("{} {} {}{way}", server.ip(), question.name.to_lowercase(), question.query_type);
+        let line = format!(
+            "{} {} {}{way}",
+            server.ip(),
+            question.name.to_lowercase(),
+            question.query_type
+        );
         self.asked.lock().unwrap().push(line);
-        self.servers.lock().unwrap().get(&server.ip()).map_or(Play::Silence, |play| play(&message, over_tcp))
+        self.servers
+            .lock()
+            .unwrap()
+            .get(&server.ip())
+            .map_or(Play::Silence, |play| play(&message, over_tcp))
     }
 
     /// What was asked since the last time.
@@ -94,7 +110,14 @@ impl Script {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    async fn exchange(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration, over_tcp: bool) -> Reception {
+    async fn exchange(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+        over_tcp: bool,
+    ) -> Reception {
         let (reply, late) = match self.play(server, query, over_tcp) {
             Play::Silence => (None, Duration::ZERO),
             _ if !over_tcp && (self.is_lost() || self.is_lost()) => (None, Duration::ZERO),
@@ -109,8 +132,12 @@ impl Script {
             None => Reception::Silent,
             Some(reply) => match expected.compare(&reply) {
                 Likeness::Right => Reception::Reply(reply),
-                Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => Reception::Reply(reply),
-                Likeness::Near => Reception::NearMiss { is_case: expected.is_same_but_for_case(&reply) },
+                Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => {
+                    Reception::Reply(reply)
+                }
+                Likeness::Near => Reception::NearMiss {
+                    is_case: expected.is_same_but_for_case(&reply),
+                },
                 Likeness::Noise => {
                     sleep(patience.saturating_sub(self.latency)).await;
                     Reception::Silent
@@ -134,15 +161,35 @@ impl Surroundings for Script {
         sleep(duration).await;
     }
 
-    async fn udp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
-        self.exchange(server, query, expected, patience, false).await
+    async fn udp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
+        self.exchange(server, query, expected, patience, false)
+            .await
     }
 
-    async fn tcp(&self, server: SocketAddr, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn tcp(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         self.exchange(server, query, expected, patience, true).await
     }
 
-    async fn tls(&self, server: SocketAddr, _: &str, query: &[u8], expected: &Expected, patience: Duration) -> Reception {
+    async fn tls(
+        &self,
+        server: SocketAddr,
+        _: &str,
+        query: &[u8],
+        expected: &Expected,
+        patience: Duration,
+    ) -> Reception {
         self.exchange(server, query, expected, patience, true).await
     }
 }
@@ -150,29 +197,44 @@ impl Surroundings for Script {
 /// Records of one zone, by owner.
 pub type Records = BTreeMap<ProtoName, Vec<Record>>;
 
-/// An honest server of zones in master-file form; `NS` below a zone's name is a cut, and addresses below that are glue.
+/// An honest server of zones in master-file form; `NS` below a zone's name is a cut, and addresses
+/// below that are glue.
 pub fn authority(zones: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
-    let zones: Vec<(ProtoName, Records)> =
-        zones.iter().map(|(apex, text)| (ProtoName::from_ascii(apex).unwrap(), parse(apex, text))).collect();
+    let zones: Vec<(ProtoName, Records)> = zones
+        .iter()
+        .map(|(apex, text)| (ProtoName::from_ascii(apex).unwrap(), parse(apex, text)))
+        .collect();
     move |query, _| Play::Reply(Box::new(truth(&zones, query)))
 }
 
 pub fn parse(apex: &str, text: &str) -> Records {
     let mut records = Records::new();
     // The record library reads no DNAME, so that one comes as its octets.
-    let (plain, dnames): (Vec<&str>, Vec<&str>) = text.lines().map(str::trim).partition(|line| !line.contains(" DNAME "));
+    let (plain, dnames): (Vec<&str>, Vec<&str>) = text
+        .lines()
+        .map(str::trim)
+        .partition(|line| !line.contains(" DNAME "));
     let origin = ProtoName::from_ascii(apex).unwrap();
     let text = format!("@ 3600 SOA ns. host. 1 2 3 4 60\n{}\n", plain.join("\n"));
     let (_, sets) = Parser::new(text, None, Some(origin)).parse().unwrap();
     for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
-        records.entry(record.name.clone()).or_default().push(record.clone());
+        records
+            .entry(record.name.clone())
+            .or_default()
+            .push(record.clone());
     }
     for line in dnames {
         let words: Vec<&str> = line.split_whitespace().collect();
         let owner = ProtoName::from_ascii(words[0]).unwrap();
         let rdata = Name::parse(words[3]).unwrap().borrow().wire().to_vec();
-        let data = RData::Unknown { code: RecordType::DNAME, rdata: hickory_proto::rr::rdata::NULL::with(rdata) };
-        records.entry(owner.clone()).or_default().push(Record::from_rdata(owner, words[1].parse().unwrap(), data));
+        let data = RData::Unknown {
+            code: RecordType::DNAME,
+            rdata: hickory_proto::rr::rdata::NULL::with(rdata),
+        };
+        records
+            .entry(owner.clone())
+            .or_default()
+            .push(Record::from_rdata(owner, words[1].parse().unwrap(), data));
     }
     records
 }
@@ -180,13 +242,19 @@ pub fn parse(apex: &str, text: &str) -> Records {
 /// One record in master-file form; `DNAME` too, which the record library does not read.
 pub fn record(line: &str) -> Record {
     let mut records = parse(".", line).into_values().flatten();
-    records.rfind(|record| record.record_type() != RecordType::SOA || line.contains(" SOA ")).unwrap()
+    records
+        .rfind(|record| record.record_type() != RecordType::SOA || line.contains(" SOA "))
+        .unwrap()
 }
 
-/// A server that says to a question (`www.example.com. A`, or `*.example.com.` for all within) what stands beside it: the code and `aa` or
-/// `ra` in the first line, then a record each, behind its section: `an`, `ns`, `ar`. Everything else it refuses.
+/// A server that says to a question (`www.example.com. A`, or `*.example.com.` for all within) what
+/// stands beside it: the code and `aa` or `ra` in the first line, then a record each, behind its
+/// section: `an`, `ns`, `ar`. Everything else it refuses.
 pub fn says(lines: &[(&str, &str)]) -> impl Fn(&Message, bool) -> Play + Send + Sync + use<> {
-    let lines: Vec<(String, String)> = lines.iter().map(|(question, reply)| ((*question).to_owned(), (*reply).to_owned())).collect();
+    let lines: Vec<(String, String)> = lines
+        .iter()
+        .map(|(question, reply)| ((*question).to_owned(), (*reply).to_owned()))
+        .collect();
     move |query, _| {
         let name = query.queries[0].name.to_lowercase();
         let asked = format!("{name} {}", query.queries[0].query_type);
@@ -230,44 +298,83 @@ pub fn reply_to(query: &Message, code: ResponseCode) -> Message {
 }
 
 pub fn truth(zones: &[(ProtoName, Records)], query: &Message) -> Message {
-    let (name, kind) = (query.queries[0].name.to_lowercase(), query.queries[0].query_type);
-    let zone = zones.iter().filter(|(apex, _)| apex.zone_of(&name)).max_by_key(|(apex, _)| apex.num_labels());
-    let Some((apex, records)) = zone else { return reply_to(query, ResponseCode::Refused) };
+    let name = query.queries[0].name.to_lowercase();
+    let kind = query.queries[0].query_type;
+    let zone = zones
+        .iter()
+        .filter(|(apex, _)| apex.zone_of(&name))
+        .max_by_key(|(apex, _)| apex.num_labels());
+    let Some((apex, records)) = zone else {
+        return reply_to(query, ResponseCode::Refused);
+    };
     let mut reply = reply_to(query, ResponseCode::NoError);
     let of = |owner: &ProtoName, kind: RecordType| -> Vec<Record> {
-        records.get(owner).into_iter().flatten().filter(|record| record.record_type() == kind).cloned().collect()
+        records
+            .get(owner)
+            .into_iter()
+            .flatten()
+            .filter(|record| record.record_type() == kind)
+            .cloned()
+            .collect()
     };
     let mut above = name.clone();
     while above != *apex {
         let servers = of(&above, RecordType::NS);
         // What a zone is delegated with stands above it, RFC 4035 section 3.1.4.1.
         if !servers.is_empty() && (above != name || kind != RecordType::DS) {
-            let targets = servers.iter().filter_map(|record| if let RData::NS(name) = &record.data { Some(name.0.clone()) } else { None });
-            reply.additionals = targets.flat_map(|target| of(&target, RecordType::A)).collect();
+            let targets = servers.iter().filter_map(|record| {
+                if let RData::NS(name) = &record.data {
+                    Some(name.0.clone())
+                } else {
+                    None
+                }
+            });
+            reply.additionals = targets
+                .flat_map(|target| of(&target, RecordType::A))
+                .collect();
             reply.authorities = servers;
             return reply;
         }
         above = above.base_name();
     }
     reply.metadata.authoritative = true;
-    let dname = records.keys().find(|owner| **owner != name && owner.zone_of(&name) && !of(owner, RecordType::DNAME).is_empty());
+    let dname = records.keys().find(|owner| {
+        **owner != name && owner.zone_of(&name) && !of(owner, RecordType::DNAME).is_empty()
+    });
     if let Some(owner) = dname {
         reply.answers = of(owner, RecordType::DNAME);
         return reply;
     }
     let found = of(&name, kind);
-    reply.answers = if found.is_empty() && kind != RecordType::CNAME { of(&name, RecordType::CNAME) } else { found };
+    reply.answers = if found.is_empty() && kind != RecordType::CNAME {
+        of(&name, RecordType::CNAME)
+    } else {
+        found
+    };
     if reply.answers.is_empty() {
         let exists = records.keys().any(|owner| name.zone_of(owner));
-        reply.metadata.response_code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        reply.metadata.response_code = if exists {
+            ResponseCode::NoError
+        } else {
+            ResponseCode::NXDomain
+        };
         reply.authorities = of(apex, RecordType::SOA);
     } else if name == *apex && kind == RecordType::NS {
         let targets: Vec<ProtoName> = reply
             .answers
             .iter()
-            .filter_map(|record| if let RData::NS(name) = &record.data { Some(name.0.clone()) } else { None })
+            .filter_map(|record| {
+                if let RData::NS(name) = &record.data {
+                    Some(name.0.clone())
+                } else {
+                    None
+                }
+            })
             .collect();
-        reply.additionals = targets.iter().flat_map(|target| of(target, RecordType::A)).collect();
+        reply.additionals = targets
+            .iter()
+            .flat_map(|target| of(target, RecordType::A))
+            .collect();
     }
     reply
 }
@@ -293,7 +400,10 @@ pub fn usual(seed: u64) -> Script {
     script.serve(ROOT, authority(&[(".", ROOT_ZONE)]));
     script.serve(TLD, authority(&[("com.", TLD_ZONE)]));
     for server in [FIRST, SECOND] {
-        script.serve(server, authority(&[("example.com.", EXAMPLE), ("other.com.", OTHER)]));
+        script.serve(
+            server,
+            authority(&[("example.com.", EXAMPLE), ("other.com.", OTHER)]),
+        );
     }
     script
 }
@@ -308,33 +418,52 @@ pub fn in_small_letters(script: Script) -> (Recursor<Arc<Script>>, Arc<Script>) 
 }
 
 /// The same under other settings.
-pub fn recursor_with(script: Script, change: impl FnOnce(&mut Settings)) -> (Recursor<Arc<Script>>, Arc<Script>) {
+pub fn recursor_with(
+    script: Script,
+    change: impl FnOnce(&mut Settings),
+) -> (Recursor<Arc<Script>>, Arc<Script>) {
     let script = Arc::new(script);
     let mut settings = Settings::with_roots(vec![ROOT.parse().unwrap()]);
     settings.ipv6 = false;
     change(&mut settings);
-    (Recursor::new(settings, Arc::clone(&script)).unwrap(), script)
+    (
+        Recursor::new(settings, Arc::clone(&script)).unwrap(),
+        script,
+    )
 }
 
 pub async fn ask(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> String {
-    let traced = recursor.trace(&Question::new(Name::parse(name).unwrap(), kind.into())).await;
+    let traced = recursor
+        .trace(&Question::new(Name::parse(name).unwrap(), kind.into()))
+        .await;
     match traced.result {
         Err(failure) => format!("{failure:?}"),
         Ok(answer) => {
-            let data: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
-            format!("{:?} {}", answer.rcode, data.join(" ")).trim().to_owned()
+            let data: Vec<String> = answer
+                .answers
+                .iter()
+                .map(|record| record.data.to_string())
+                .collect();
+            format!("{:?} {}", answer.rcode, data.join(" "))
+                .trim()
+                .to_owned()
         }
     }
 }
 
-/// What comes back, a record a line: owner, type and data, the latter where it is readable. The code stands in front.
+/// What comes back, a record a line: owner, type and data, the latter where it is readable. The
+/// code stands in front.
 pub async fn lines(recursor: &Recursor<Arc<Script>>, name: &str, kind: RecordType) -> Vec<String> {
-    let traced = recursor.trace(&Question::new(Name::parse(name).unwrap(), kind.into())).await;
+    let traced = recursor
+        .trace(&Question::new(Name::parse(name).unwrap(), kind.into()))
+        .await;
     let answer = traced.result.unwrap();
     let line = |record: &Record| match &record.data {
         RData::Unknown { .. } => format!("{} {}", record.name, record.record_type()),
         data => format!("{} {} {data}", record.name, record.record_type()),
     };
     let records = answer.answers.iter().chain(&answer.authorities).map(line);
-    std::iter::once(format!("{:?}", answer.rcode)).chain(records).collect()
+    std::iter::once(format!("{:?}", answer.rcode))
+        .chain(records)
+        .collect()
 }

@@ -11,10 +11,20 @@ use tokio::sync::oneshot;
 use super::Keeper;
 
 impl Keeper {
-    pub(super) fn approve(&mut self, feed: String, version: Option<String>, reply: oneshot::Sender<Result<(), ActError>>) {
+    pub(super) fn approve(
+        &mut self,
+        feed: String,
+        version: Option<String>,
+        reply: oneshot::Sender<Result<(), ActError>>,
+    ) {
         let lists = self.live.current();
-        let summary = lists.header().feeds.iter().find(|summary| summary.name == feed);
-        let is_held = summary.is_some_and(|summary| summary.held) || lists.header().held_back.contains(&feed);
+        let summary = lists
+            .header()
+            .feeds
+            .iter()
+            .find(|summary| summary.name == feed);
+        let is_held =
+            summary.is_some_and(|summary| summary.held) || lists.header().held_back.contains(&feed);
         let refused = self.board.refused(&feed);
         match refused {
             _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
@@ -25,8 +35,14 @@ impl Keeper {
                 let _ = reply.send(Err(ActError::NothingRefused));
                 return;
             }
-            Some(refused) if version.as_ref().is_some_and(|version| *version != refused.version) => {
-                let _ = reply.send(Err(ActError::AnotherVersion { waiting: refused.version }));
+            Some(refused)
+                if version
+                    .as_ref()
+                    .is_some_and(|version| *version != refused.version) =>
+            {
+                let _ = reply.send(Err(ActError::AnotherVersion {
+                    waiting: refused.version,
+                }));
                 return;
             }
             Some(refused) if !refused.may_be_approved => {
@@ -56,75 +72,168 @@ impl Keeper {
         if to == live.generation() {
             return Err(ActError::NothingBefore(format!("generation {to} is live")));
         }
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
+        let then = self
+            .open(to)
+            .await
+            .map_err(|_| ActError::UnknownGeneration(to))?;
         let generation = self.next_generation();
-        let delta = past::repeat(&self.plan.directory, (&live, &then), &self.plan.feeds, generation, Timestamp::now());
-        let held = delta.header.feeds.iter().filter(|feed| feed.held).map(|feed| feed.name.clone());
+        let delta = past::repeat(
+            &self.plan.directory,
+            (&live, &then),
+            &self.plan.feeds,
+            generation,
+            Timestamp::now(),
+        );
+        let held = delta
+            .header
+            .feeds
+            .iter()
+            .filter(|feed| feed.held)
+            .map(|feed| feed.name.clone());
         let held: Vec<String> = held.chain(delta.header.held_back.iter().cloned()).collect();
         self.install_delta(then, delta, began).await?;
-        // Nodes that wait before they take something new shall not take what was taken back, nor stay on it.
+        // Nodes that wait before they take something new shall not take what was taken back, nor
+        // stay on it.
         self.outbox.withdraw(to + 1..=live.generation());
-        self.tell_of_rollback(None, generation, format!("generation {to} is live again"), &held);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
+        self.tell_of_rollback(
+            None,
+            generation,
+            format!("generation {to} is live again"),
+            &held,
+        );
+        Ok(RolledBack {
+            from: live.generation(),
+            to,
+            live: generation,
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+        })
     }
 
-    pub(super) async fn roll_back_feed(&mut self, feed: &str, to: Option<u64>) -> Result<RolledBack, ActError> {
+    pub(super) async fn roll_back_feed(
+        &mut self,
+        feed: &str,
+        to: Option<u64>,
+    ) -> Result<RolledBack, ActError> {
         let began = Instant::now();
         let live = self.live.current();
         if !self.plan.feeds.iter().any(|known| known.name == feed) {
             return Err(ActError::UnknownFeed);
         }
-        let summary = |lists: &Blocklist| lists.header().feeds.iter().find(|summary| summary.name == feed && !summary.withdrawn).cloned();
+        let summary = |lists: &Blocklist| {
+            lists
+                .header()
+                .feeds
+                .iter()
+                .find(|summary| summary.name == feed && !summary.withdrawn)
+                .cloned()
+        };
         let now = summary(&live).ok_or(ActError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
             None => self.generation_with_another(&now, &live)?,
         };
-        let then = self.open(to).await.map_err(|_| ActError::UnknownGeneration(to))?;
+        let then = self
+            .open(to)
+            .await
+            .map_err(|_| ActError::UnknownGeneration(to))?;
         if summary(&then).is_none_or(|then| then.version == now.version) {
-            return Err(ActError::NothingBefore(format!("in generation {to} the feed has the version that is live, or none")));
+            return Err(ActError::NothingBefore(format!(
+                "in generation {to} the feed has the version that is live, or none"
+            )));
         }
         let is_other = |summary: &&FeedSummary| summary.name != feed && !summary.withdrawn;
         let others = |lists: &Blocklist| {
-            lists.header().feeds.iter().filter(is_other).map(|summary| (summary.name.clone(), summary.version.clone())).collect::<Vec<_>>()
+            lists
+                .header()
+                .feeds
+                .iter()
+                .filter(is_other)
+                .map(|summary| (summary.name.clone(), summary.version.clone()))
+                .collect::<Vec<_>>()
         };
         let generation = self.next_generation();
         let directory = self.plan.directory.clone();
         // Where nothing else has changed since, all of that generation is what is wanted.
         let (base, delta) = if others(&live) == others(&then) {
-            let delta = past::repeat(&directory, (&live, &then), &self.plan.feeds, generation, Timestamp::now());
+            let delta = past::repeat(
+                &directory,
+                (&live, &then),
+                &self.plan.feeds,
+                generation,
+                Timestamp::now(),
+            );
             (then, delta)
         } else {
-            let (live, name) = (Arc::clone(&live), feed.to_owned());
+            let live = Arc::clone(&live);
+            let name = feed.to_owned();
             let on = Arc::clone(&live);
-            let restored =
-                tokio::task::spawn_blocking(move || past::restore(&directory, &live, &then, &name, generation, Timestamp::now())).await;
-            let too_much = || ActError::Failed("more names would change than a single feed may; roll back the generation".to_owned());
+            let restored = tokio::task::spawn_blocking(move || {
+                past::restore(
+                    &directory,
+                    &live,
+                    &then,
+                    &name,
+                    generation,
+                    Timestamp::now(),
+                )
+            })
+            .await;
+            let too_much = || {
+                ActError::Failed(
+                    "more names would change than a single feed may; roll back the generation"
+                        .to_owned(),
+                )
+            };
             (on, restored.ok().flatten().ok_or_else(too_much)?)
         };
         self.install_delta(base, delta, began).await?;
         self.outbox.withdraw(to + 1..=live.generation());
-        self.tell_of_rollback(Some(feed), generation, format!("the entries of generation {to} are live again"), &[feed.to_owned()]);
-        Ok(RolledBack { from: live.generation(), to, live: generation, took_ms: began.elapsed().as_secs_f64() * 1e3 })
+        self.tell_of_rollback(
+            Some(feed),
+            generation,
+            format!("the entries of generation {to} are live again"),
+            &[feed.to_owned()],
+        );
+        Ok(RolledBack {
+            from: live.generation(),
+            to,
+            live: generation,
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+        })
     }
 
-    fn tell_of_rollback(&self, feed: Option<&str>, generation: u64, detail: String, held: &[String]) {
+    fn tell_of_rollback(
+        &self,
+        feed: Option<&str>,
+        generation: u64,
+        detail: String,
+        held: &[String],
+    ) {
         let now = Timestamp::now();
         tracing::warn!(feed, generation, detail, "rolled back");
-        self.board.say(EventKind::RolledBack, feed, generation, Some(detail), now);
+        self.board
+            .say(EventKind::RolledBack, feed, generation, Some(detail), now);
         for feed in held {
-            self.board.say(EventKind::FeedHeld, Some(feed), generation, None, now);
+            self.board
+                .say(EventKind::FeedHeld, Some(feed), generation, None, now);
         }
     }
 
     /// Writes a delta and lays it over lists that are then live.
-    async fn install_delta(&self, base: Arc<Blocklist>, mut delta: Delta, began: Instant) -> Result<(), ActError> {
+    async fn install_delta(
+        &self,
+        base: Arc<Blocklist>,
+        mut delta: Delta,
+        began: Instant,
+    ) -> Result<(), ActError> {
         let taxonomy = Arc::clone(&self.taxonomy);
         let work = move || {
             delta.write()?;
             base.with(&[delta], &taxonomy)
         };
-        let next = tokio::task::spawn_blocking(work).await.map_err(|error| ActError::Failed(error.to_string()))?;
+        let next = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| ActError::Failed(error.to_string()))?;
         let next = next.map_err(|error| ActError::Failed(crate::config::causes(&error)))?;
         self.install(next, began);
         Ok(())
@@ -136,7 +245,11 @@ impl Keeper {
     }
 
     /// The kept generation before the live one in which a feed was at another version.
-    fn generation_with_another(&self, feed: &FeedSummary, live: &Blocklist) -> Result<u64, ActError> {
+    fn generation_with_another(
+        &self,
+        feed: &FeedSummary,
+        live: &Blocklist,
+    ) -> Result<u64, ActError> {
         kept(past::before_feed(&self.plan.directory, live.header(), feed))
     }
 }

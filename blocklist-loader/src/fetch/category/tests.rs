@@ -1,4 +1,5 @@
-//! Promises of following a category feed: whatever its producer does, we end with its rows or stay where we were.
+//! Promises of following a category feed: whatever its producer does, we end with its rows or stay
+//! where we were.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +25,22 @@ impl House {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("feed")).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let house = Self { folder, rows: Rows::new(), sequence: 0, snapshots: Vec::new(), deltas: Vec::new(), runtime };
-        house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"title":"One"}]}"#);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let house = Self {
+            folder,
+            rows: Rows::new(),
+            sequence: 0,
+            snapshots: Vec::new(),
+            deltas: Vec::new(),
+            runtime,
+        };
+        house.write(
+            "feed-codes.json",
+            br#"{"v":1,"codes":[{"code":1,"title":"One"}]}"#,
+        );
         house
     }
 
@@ -36,7 +50,8 @@ impl House {
 
     fn file(&self, kind: &str, text: &str, is_gzip: bool) -> serde_json::Value {
         let (octets, end) = if is_gzip {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(text.as_bytes()).unwrap();
             (encoder.finish().unwrap(), "gz")
         } else {
@@ -48,13 +63,19 @@ impl House {
     }
 
     fn snapshot(&mut self) {
-        let text: String = self.rows.iter().map(|(key, codes)| format!("{key}\t{codes}\n")).collect();
-        self.snapshots.push(self.file("snapshot", &text, self.sequence.is_multiple_of(2)));
+        let text: String = self
+            .rows
+            .iter()
+            .map(|(key, codes)| format!("{key}\t{codes}\n"))
+            .collect();
+        self.snapshots
+            .push(self.file("snapshot", &text, self.sequence.is_multiple_of(2)));
     }
 
     /// The next version: keys with their new codes, or without any.
     fn change(&mut self, changes: &[(String, Option<String>)], is_signed: bool) {
-        let (from, mut text) = (self.sequence, String::new());
+        let from = self.sequence;
+        let mut text = String::new();
         self.sequence += 1;
         for (key, codes) in changes {
             match codes {
@@ -88,17 +109,24 @@ impl House {
     }
 
     fn follower(&self) -> CategoryFeed {
-        let feed = Feed::new("feed", self.folder.path().join("feed").to_string_lossy(), Format::CategoryFeed);
+        let feed = Feed::new(
+            "feed",
+            self.folder.path().join("feed").to_string_lossy(),
+            Format::CategoryFeed,
+        );
         CategoryFeed::new(&feed, self.folder.path()).unwrap()
     }
 
     fn fetch(&self) -> Result<Fetched, String> {
-        self.runtime.block_on(self.follower().fetch()).map_err(|error| error.to_string())
+        self.runtime
+            .block_on(self.follower().fetch())
+            .map_err(|error| error.to_string())
     }
 
     /// What we have.
     fn have(&self) -> Rows {
-        let (mut rows, mut count) = (Rows::new(), 0);
+        let mut rows = Rows::new();
+        let mut count = 0;
         let content = content_of(&spool::folder_of(self.folder.path(), "feed"));
         spool::for_each_row(&content, RowKey::UpToTab, &mut |row| {
             let row = std::str::from_utf8(row).unwrap();
@@ -116,7 +144,11 @@ impl House {
         let found = match self.fetch().unwrap() {
             Fetched::Unchanged => "unchanged".to_owned(),
             Fetched::Replaced { version } => format!("replaced {version}"),
-            Fetched::Changed { from, version, rows } => format!("changed {from} to {version} by {}", rows.len()),
+            Fetched::Changed {
+                from,
+                version,
+                rows,
+            } => format!("changed {from} to {version} by {}", rows.len()),
         };
         assert_eq!(found, fetched);
         assert_eq!(self.have(), self.rows);
@@ -151,7 +183,13 @@ fn followed() -> House {
 #[test]
 fn versions_are_followed_by_deltas_as_long_as_they_lead_on() {
     let mut house = followed();
-    house.change(&[("a.example".to_owned(), None), ("d.example".to_owned(), Some("3".to_owned()))], true);
+    house.change(
+        &[
+            ("a.example".to_owned(), None),
+            ("d.example".to_owned(), Some("3".to_owned())),
+        ],
+        true,
+    );
     house.set("d.example", "4");
     house.publish();
     house.expect("changed 7 to 9 by 3");
@@ -207,7 +245,8 @@ fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
     house.expect("replaced 7");
 }
 
-/// What a producer that began anew while nobody looked may have come to, when somebody at version 7 looks again.
+/// What a producer that began anew while nobody looked may have come to, when somebody at version 7
+/// looks again.
 #[test]
 fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
     let begun_anew = |sequence: u64| {
@@ -266,7 +305,15 @@ fn a_producer_may_drop_old_files_as_long_as_one_stays_that_we_know() {
     house.publish();
     house.expect("changed 7 to 8 by 1");
     // The same snapshot in two packings.
-    let other = house.file("again", &house.rows.iter().map(|(key, codes)| format!("{key}\t{codes}\n")).collect::<String>(), true);
+    let other = house.file(
+        "again",
+        &house
+            .rows
+            .iter()
+            .map(|(key, codes)| format!("{key}\t{codes}\n"))
+            .collect::<String>(),
+        true,
+    );
     house.snapshot();
     house.snapshots.push(other);
     house.publish();
@@ -287,14 +334,20 @@ fn a_producer_may_drop_old_files_as_long_as_one_stays_that_we_know() {
 fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
     let mut house = followed();
     house.set("d.example", "4");
-    let name = house.deltas.last().unwrap()["file"].as_str().unwrap().to_owned();
+    let name = house.deltas.last().unwrap()["file"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let path = house.folder.path().join("feed").join(&name);
     let good = std::fs::read(&path).unwrap();
     let mut damaged = good.clone();
     damaged[good.len() / 2] ^= 1;
     house.publish();
-    for (octets, words) in [(damaged.as_slice(), "checksum: the SHA-256 of delta_8"), (&good[1..], "size: delta_8"), (b"", "size: delta_8")]
-    {
+    for (octets, words) in [
+        (damaged.as_slice(), "checksum: the SHA-256 of delta_8"),
+        (&good[1..], "size: delta_8"),
+        (b"", "size: delta_8"),
+    ] {
         std::fs::write(&path, octets).unwrap();
         house.stays(words);
     }
@@ -302,7 +355,11 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
     let cut = &good[..good.len() - 3];
     std::fs::write(&path, cut).unwrap();
     house.publish_with(|manifest| {
-        let last = manifest["deltas"].as_array_mut().unwrap().last_mut().unwrap();
+        let last = manifest["deltas"]
+            .as_array_mut()
+            .unwrap()
+            .last_mut()
+            .unwrap();
         (last["sha256"], last["size"]) = (sha256(cut).into(), cut.len().into());
     });
     house.stays("compression: delta_8");
@@ -312,8 +369,14 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
     for (json, words) in [
         ("{", "format: feed.json: EOF"),
         ("{\"v\":2}", "version 2 of the format"),
-        ("{\"v\":1}", "sequence: feed.json: it names neither snapshots nor deltas"),
-        ("{\"v\":1,\"snapshots\":[{\"file\":\"../x\",\"sequence\":9,\"sha256\":\"00\"}]}", "is no SHA-256"),
+        (
+            "{\"v\":1}",
+            "sequence: feed.json: it names neither snapshots nor deltas",
+        ),
+        (
+            "{\"v\":1,\"snapshots\":[{\"file\":\"../x\",\"sequence\":9,\"sha256\":\"00\"}]}",
+            "is no SHA-256",
+        ),
     ] {
         house.write("feed.json", json.as_bytes());
         house.stays(words);
@@ -327,16 +390,24 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
 fn a_code_map_with_other_names_is_a_new_content_and_other_titles_are_not() {
     let house = followed();
     let content = content_of(&spool::folder_of(house.folder.path(), "feed"));
-    house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#);
+    house.write(
+        "feed-codes.json",
+        br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#,
+    );
     house.expect("unchanged");
     assert_eq!(codes(&content).codes[0].title.as_deref(), Some("Uno"));
-    house.write("feed-codes.json", br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#);
+    house.write(
+        "feed-codes.json",
+        br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#,
+    );
     let before = codenames(&content);
     house.expect("replaced 7");
     assert_ne!(codenames(&content), before);
     house.write("feed-codes.json", b"[]");
     house.stays("format: feed-codes.json");
-    house.publish_with(|manifest| manifest["codes"] = json!({"file": "feed-codes.json", "sha256": "0".repeat(64)}));
+    house.publish_with(|manifest| {
+        manifest["codes"] = json!({"file": "feed-codes.json", "sha256": "0".repeat(64)})
+    });
     house.stays("checksum: the SHA-256 of feed-codes.json is");
 }
 

@@ -1,13 +1,13 @@
-//! What the messages of a transfer say: the whole zone, or how it differs from the version that we have. No sockets, no
-//! disk; messages go in verified, rows come out.
+//! What the messages of a transfer say: the whole zone, or how it differs from the version that we
+//! have. No sockets, no disk; messages go in verified, rows come out.
 //!
 //! ```text
 //! whole        SOA(n)                          row row row …                          SOA(n)
 //! difference   SOA(n)  SOA(have) -row … SOA(a) +row …  SOA(a) -row … SOA(n) +row …    SOA(n)
 //! current      SOA(have)
 //! ```
-//! `domain` interprets the records; that the serials form a chain from ours to the primary's is checked here, for it
-//! does not do that, and a gap in it would be a wrong list.
+//! `domain` interprets the records; that the serials form a chain from ours to the primary's is
+//! checked here, for it does not do that, and a gap in it would be a wrong list.
 
 use bytes::Bytes;
 use domain::{
@@ -49,7 +49,8 @@ pub(super) enum Event<'a> {
 pub(super) enum End {
     Whole(Timers),
     Difference(Timers),
-    /// One SOA alone: the version that we have, or one that this primary does not give as a difference.
+    /// One SOA alone: the version that we have, or one that this primary does not give as a
+    /// difference.
     SoaAlone(Timers),
 }
 
@@ -69,31 +70,67 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(zone: &Name<Bytes>, asked: Asked) -> Self {
-        let at = if let Asked::Ixfr(serial) = asked { Some(serial.into()) } else { None };
-        Self { interpreter: XfrResponseInterpreter::new(), zone: zone.clone(), at, first: None, is_whole: false, row: Vec::new() }
+        let at = if let Asked::Ixfr(serial) = asked {
+            Some(serial.into())
+        } else {
+            None
+        };
+        Self {
+            interpreter: XfrResponseInterpreter::new(),
+            zone: zone.clone(),
+            at,
+            first: None,
+            is_whole: false,
+            row: Vec::new(),
+        }
     }
 
     /// Takes the next message; gives the end when this was the last.
     ///
     /// # Errors
-    /// Gate `format` where a record cannot be read, `sequence` where the records are not in the order of a transfer, and
-    /// whatever `take` fails with.
-    pub(super) fn message(&mut self, message: Message<Bytes>, take: &mut Take<'_>) -> Result<Option<End>, FetchError> {
+    /// Gate `format` where a record cannot be read, `sequence` where the records are not in the
+    /// order of a transfer, and whatever `take` fails with.
+    pub(super) fn message(
+        &mut self,
+        message: Message<Bytes>,
+        take: &mut Take<'_>,
+    ) -> Result<Option<End>, FetchError> {
         if self.first.is_none() {
             self.first = Some(first_soa(&message, &self.zone)?);
         }
-        let Self { interpreter, zone, at, first, is_whole, row } = self;
+        let Self {
+            interpreter,
+            zone,
+            at,
+            first,
+            is_whole,
+            row,
+        } = self;
         let first = first.expect("it was read just before");
-        let updates = interpreter.interpret_response(message).map_err(|error| fault(Gate::Format, error.to_string()))?;
+        let updates = interpreter
+            .interpret_response(message)
+            .map_err(|error| fault(Gate::Format, error.to_string()))?;
         let mut end = None;
         for update in updates {
             let update = match update {
                 Ok(update) => update,
-                // Over TCP this is how a primary says that there is nothing newer, or nothing shorter than everything.
-                Err(IterationError::SingleSoaIxfrTcpRetrySignal) => return Ok(Some(End::SoaAlone(first))),
-                Err(IterationError::ParseError(error)) => return Err(fault(Gate::Format, format!("a record cannot be read: {error}"))),
-                Err(IterationError::MissingInitialSoa) => return Err(sequence("the transfer does not begin with the SOA")),
-                Err(IterationError::AlreadyFinished) => return Err(sequence("records follow the last SOA")),
+                // Over TCP this is how a primary says that there is nothing newer, or nothing
+                // shorter than everything.
+                Err(IterationError::SingleSoaIxfrTcpRetrySignal) => {
+                    return Ok(Some(End::SoaAlone(first)));
+                }
+                Err(IterationError::ParseError(error)) => {
+                    return Err(fault(
+                        Gate::Format,
+                        format!("a record cannot be read: {error}"),
+                    ));
+                }
+                Err(IterationError::MissingInitialSoa) => {
+                    return Err(sequence("the transfer does not begin with the SOA"));
+                }
+                Err(IterationError::AlreadyFinished) => {
+                    return Err(sequence("records follow the last SOA"));
+                }
             };
             match update {
                 ZoneUpdate::DeleteAllRecords => {
@@ -103,7 +140,9 @@ impl Answer {
                 ZoneUpdate::BeginBatchDelete(record) => {
                     let from = timers(&record)?.serial;
                     if *at != Some(from.into()) {
-                        return Err(sequence(format!("a difference begins at serial {from}, not where the one before it ended")));
+                        return Err(sequence(format!(
+                            "a difference begins at serial {from}, not where the one before it ended"
+                        )));
                     }
                 }
                 ZoneUpdate::BeginBatchAdd(record) => {
@@ -124,8 +163,14 @@ impl Answer {
                     }
                 }
                 ZoneUpdate::Finished(_) if *is_whole => end = Some(End::Whole(first)),
-                ZoneUpdate::Finished(_) if *at == Some(first.serial.into()) => end = Some(End::Difference(first)),
-                ZoneUpdate::Finished(_) => return Err(sequence("the differences do not lead to the version that was announced")),
+                ZoneUpdate::Finished(_) if *at == Some(first.serial.into()) => {
+                    end = Some(End::Difference(first))
+                }
+                ZoneUpdate::Finished(_) => {
+                    return Err(sequence(
+                        "the differences do not lead to the version that was announced",
+                    ));
+                }
                 _ => return Err(sequence("an update that no transfer can hold")),
             }
         }
@@ -138,12 +183,19 @@ fn sequence(detail: impl Into<String>) -> FetchError {
 }
 
 /// Writes the row of a record; false where the record is of no matter to policy.
-fn take_record(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec<u8>) -> Result<bool, FetchError> {
+fn take_record(
+    record: &ParsedRecord,
+    zone: &Name<Bytes>,
+    row: &mut Vec<u8>,
+) -> Result<bool, FetchError> {
     if record.rtype() == Rtype::SOA {
         return Err(sequence("a second SOA in the middle of the zone"));
     }
     match place(record, zone) {
-        Place::Outside => Err(fault(Gate::Format, format!("{} is not in the zone", record.owner()))),
+        Place::Outside => Err(fault(
+            Gate::Format,
+            format!("{} is not in the zone", record.owner()),
+        )),
         Place::Meta => Ok(false),
         Place::Policy => {
             write_row(record, zone, row);
@@ -164,12 +216,21 @@ fn timers(record: &ParsedRecord) -> Result<Timers, FetchError> {
     }
 }
 
-/// The SOA of this zone that an answer begins with: what the question for the SOA gives, and the head of each transfer.
-pub(super) fn first_soa(message: &Message<Bytes>, zone: &Name<Bytes>) -> Result<Timers, FetchError> {
+/// The SOA of this zone that an answer begins with: what the question for the SOA gives, and the
+/// head of each transfer.
+pub(super) fn first_soa(
+    message: &Message<Bytes>,
+    zone: &Name<Bytes>,
+) -> Result<Timers, FetchError> {
     let unreadable = |_| fault(Gate::Format, "the answer section cannot be read");
-    let mut records = message.answer().map_err(unreadable)?.limit_to::<ZoneRecordData<_, _>>();
+    let mut records = message
+        .answer()
+        .map_err(unreadable)?
+        .limit_to::<ZoneRecordData<_, _>>();
     match records.next() {
-        Some(Ok(record)) if record.rtype() == Rtype::SOA && record.owner() == zone => timers(&record),
+        Some(Ok(record)) if record.rtype() == Rtype::SOA && record.owner() == zone => {
+            timers(&record)
+        }
         Some(Err(error)) => Err(unreadable(error)),
         Some(Ok(_)) => Err(sequence("the answer does not begin with the zone's SOA")),
         None => Err(sequence("the answer holds no SOA")),

@@ -1,5 +1,6 @@
-//! How a zone that came as a whole differs from the one in the spool. Rows are told apart by 128 bits of a keyed hash, so
-//! that the memory this takes is that of one set of numbers, whatever names are in the zone.
+//! How a zone that came as a whole differs from the one in the spool. Rows are told apart by 128
+//! bits of a keyed hash, so that the memory this takes is that of one set of numbers, whatever
+//! names are in the zone.
 
 use std::{
     collections::HashSet,
@@ -14,10 +15,12 @@ use crate::{
     spool::{RowKey, for_each_row},
 };
 
-/// Which part of the rows may differ for the difference to be worth telling: beyond it, building anew is no more work.
+/// Which part of the rows may differ for the difference to be worth telling: beyond it, building
+/// anew is no more work.
 const PART_MAX: usize = 4;
 
-/// Two independent keys: with 64 bits, one transfer in a million of a zone of five million rows would miss a change.
+/// Two independent keys: with 64 bits, one transfer in a million of a zone of five million rows
+/// would miss a change.
 struct Hashes(RandomState, RandomState);
 
 impl Hashes {

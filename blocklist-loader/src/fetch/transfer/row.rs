@@ -1,6 +1,7 @@
-//! One record of a policy zone as one row: `OWNER\tTYPE\tRDATA`. The owner is relative to the zone and in lower case, the
-//! data in presentation format; one record always gives the same row, whichever letter case a primary sends it in, so
-//! that a row can be taken out again by itself. Times to live are not kept: a policy answer has its own.
+//! One record of a policy zone as one row: `OWNER\tTYPE\tRDATA`. The owner is relative to the zone
+//! and in lower case, the data in presentation format; one record always gives the same row,
+//! whichever letter case a primary sends it in, so that a row can be taken out again by itself.
+//! Times to live are not kept: a policy answer has its own.
 
 use std::fmt::{self, Write};
 
@@ -35,7 +36,13 @@ pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
         return Place::Outside;
     }
     match record.rtype() {
-        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY => Place::Meta,
+        Rtype::RRSIG
+        | Rtype::NSEC
+        | Rtype::NSEC3
+        | Rtype::NSEC3PARAM
+        | Rtype::DNSKEY
+        | Rtype::CDS
+        | Rtype::CDNSKEY => Place::Meta,
         Rtype::NS | Rtype::SOA if record.owner() == zone => Place::Meta,
         _ => Place::Policy,
     }
@@ -51,15 +58,29 @@ pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec
         text.write_str(APEX).expect(never);
     }
     for (place, label) in record.owner().iter_labels().take(labels).enumerate() {
-        write!(text, "{}{}", if place == 0 { "" } else { "." }, Label::from_slice(label.as_slice()).expect("it is a label")).expect(never);
+        write!(
+            text,
+            "{}{}",
+            if place == 0 { "" } else { "." },
+            Label::from_slice(label.as_slice()).expect("it is a label")
+        )
+        .expect(never);
     }
     text.row.push(b'\t');
     text.lower = false;
     write!(text, "{}", record.rtype()).expect(never);
     text.row.push(b'\t');
     // In these nothing but names has letters, and names are the same in any case.
-    text.lower = matches!(record.rtype(), Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR | Rtype::MX | Rtype::SRV);
-    write!(text, "{}", record.data().display_zonefile(DisplayKind::Simple)).expect(never);
+    text.lower = matches!(
+        record.rtype(),
+        Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR | Rtype::MX | Rtype::SRV
+    );
+    write!(
+        text,
+        "{}",
+        record.data().display_zonefile(DisplayKind::Simple)
+    )
+    .expect(never);
 }
 
 /// Text on its way into a row, in which nothing can end the row or a column.

@@ -43,11 +43,20 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 impl Settings {
     /// What a checked definition says.
     pub(crate) fn of(feed: &Feed) -> Result<Self, FetchError> {
-        let mut settings = Self::new(&feed.source)?.bounded(feed.octets_max(), Duration::from_secs(feed.timeout_s.into()));
+        let mut settings = Self::new(&feed.source)?.bounded(
+            feed.octets_max(),
+            Duration::from_secs(feed.timeout_s.into()),
+        );
         settings.interval = feed.interval();
         // A primary of the configuration is as often as not one of the operator's own network.
         settings.public_only = feed.bounds.is_some() && !feed.allow_private;
-        settings.tsig = feed.tsig.as_ref().map(|tsig| (tsig.name.clone(), tsig.algorithm.as_str().to_owned(), tsig.secret.clone()));
+        settings.tsig = feed.tsig.as_ref().map(|tsig| {
+            (
+                tsig.name.clone(),
+                tsig.algorithm.as_str().to_owned(),
+                tsig.secret.clone(),
+            )
+        });
         settings.key().map(|_| settings)
     }
 
@@ -56,8 +65,12 @@ impl Settings {
         let Some((name, algorithm, secret)) = &self.tsig else {
             return Ok(None);
         };
-        let secret = secret.reveal().map_err(|detail| fault(Gate::Tsig, format!("tsig.secret: {detail}")))?;
-        parse_key(name, algorithm, &secret).map(|key| Some(Arc::new(key))).map_err(|detail| fault(Gate::Tsig, detail))
+        let secret = secret
+            .reveal()
+            .map_err(|detail| fault(Gate::Tsig, format!("tsig.secret: {detail}")))?;
+        parse_key(name, algorithm, &secret)
+            .map(|key| Some(Arc::new(key)))
+            .map_err(|detail| fault(Gate::Tsig, detail))
     }
 
     /// The secondary of a source `rpz://HOST:PORT/ZONE`, without a key, with the usual bounds.
@@ -65,8 +78,12 @@ impl Settings {
     /// # Errors
     /// Gate `format`: this is no such source.
     pub fn new(source: &str) -> Result<Self, FetchError> {
-        let (primary, zone) = parse_source(source)
-            .ok_or_else(|| fault(Gate::Format, format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE")))?;
+        let (primary, zone) = parse_source(source).ok_or_else(|| {
+            fault(
+                Gate::Format,
+                format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE"),
+            )
+        })?;
         Ok(Self {
             primaries: vec![primary],
             zone,
@@ -82,9 +99,15 @@ impl Settings {
     ///
     /// # Errors
     /// Gate `format`: one of them is no host.
-    pub fn primaries<'a>(mut self, others: impl IntoIterator<Item = &'a str>) -> Result<Self, FetchError> {
+    pub fn primaries<'a>(
+        mut self,
+        others: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, FetchError> {
         for primary in others {
-            self.primaries.push(with_port(primary).ok_or_else(|| fault(Gate::Format, format!("{primary:?} is no HOST:PORT")))?);
+            self.primaries.push(
+                with_port(primary)
+                    .ok_or_else(|| fault(Gate::Format, format!("{primary:?} is no HOST:PORT")))?,
+            );
         }
         Ok(self)
     }
@@ -101,13 +124,20 @@ impl Settings {
     /// What one fetch may cost, in octets and in time.
     #[must_use]
     pub fn bounded(self, octets_max: u64, timeout: Duration) -> Self {
-        Self { octets_max, timeout, ..self }
+        Self {
+            octets_max,
+            timeout,
+            ..self
+        }
     }
 
     /// Asks at this interval, not at the zone's.
     #[must_use]
     pub fn every(self, interval: Duration) -> Self {
-        Self { interval: Some(interval), ..self }
+        Self {
+            interval: Some(interval),
+            ..self
+        }
     }
 }
 
@@ -125,19 +155,28 @@ pub(crate) fn with_port(primary: &str) -> Option<String> {
         Some((host, port)) if !primary.ends_with(']') => (host, port.parse().ok()?),
         _ => (primary, PORT),
     };
-    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let is_host = match inside {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet)),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+        }
     };
     (is_host && port != 0).then(|| format!("{host}:{port}"))
 }
 
-/// The key by which both sides know each other. The secret is base64, as every server's configuration writes it.
+/// The key by which both sides know each other. The secret is base64, as every server's
+/// configuration writes it.
 pub(crate) fn parse_key(name: &str, algorithm: &str, secret: &str) -> Result<Key, &'static str> {
     let name: KeyName = name.parse().map_err(|_| "tsig.name is not a domain name")?;
-    let algorithm: Algorithm =
-        algorithm.parse().map_err(|_| "tsig.algorithm must be one of hmac-sha256, hmac-sha384, hmac-sha512, hmac-sha1")?;
+    let algorithm: Algorithm = algorithm.parse().map_err(
+        |_| "tsig.algorithm must be one of hmac-sha256, hmac-sha384, hmac-sha512, hmac-sha1",
+    )?;
     let secret: Vec<u8> = base64::decode(secret.trim()).map_err(|_| "tsig.secret is not base64")?;
     if secret.is_empty() {
         return Err("tsig.secret is empty");
@@ -152,11 +191,23 @@ mod tests {
     #[test]
     fn a_source_names_one_primary_and_one_zone() {
         for (source, expected) in [
-            ("rpz://192.0.2.7/RPZ.example", Some("192.0.2.7:53 rpz.example")),
-            ("rpz://192.0.2.7:5353/rpz.example.", Some("192.0.2.7:5353 rpz.example")),
+            (
+                "rpz://192.0.2.7/RPZ.example",
+                Some("192.0.2.7:53 rpz.example"),
+            ),
+            (
+                "rpz://192.0.2.7:5353/rpz.example.",
+                Some("192.0.2.7:5353 rpz.example"),
+            ),
             ("rpz://[2001:db8::7]/rpz", Some("[2001:db8::7]:53 rpz")),
-            ("rpz://[2001:db8::7]:5353/rpz", Some("[2001:db8::7]:5353 rpz")),
-            ("rpz://ns1.provider.example:53/rpz", Some("ns1.provider.example:53 rpz")),
+            (
+                "rpz://[2001:db8::7]:5353/rpz",
+                Some("[2001:db8::7]:5353 rpz"),
+            ),
+            (
+                "rpz://ns1.provider.example:53/rpz",
+                Some("ns1.provider.example:53 rpz"),
+            ),
             ("rpz://192.0.2.7", None),
             ("rpz://192.0.2.7/", None),
             ("rpz://192.0.2.7/.", None),
@@ -177,14 +228,32 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret() {
         let check = |name, algorithm, secret| {
-            Settings::new("rpz://192.0.2.7/rpz").unwrap().signed(name, algorithm, secret).map(|_| ()).map_err(|error| error.to_string())
+            Settings::new("rpz://192.0.2.7/rpz")
+                .unwrap()
+                .signed(name, algorithm, secret)
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         };
         for algorithm in ["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
             assert_eq!(check("ox.example.", algorithm, "c2VjcmV0"), Ok(()));
         }
-        assert_eq!(check("a..b", "hmac-sha256", "c2VjcmV0"), Err("tsig: tsig.name is not a domain name".into()));
-        assert!(check("ox", "hmac-md5", "c2VjcmV0").unwrap_err().contains("must be one of"));
-        assert_eq!(check("ox", "hmac-sha256", "not base64!"), Err("tsig: tsig.secret is not base64".into()));
-        assert!(check("ox", "hmac-sha256", "").unwrap_err().contains("tsig.secret"));
+        assert_eq!(
+            check("a..b", "hmac-sha256", "c2VjcmV0"),
+            Err("tsig: tsig.name is not a domain name".into())
+        );
+        assert!(
+            check("ox", "hmac-md5", "c2VjcmV0")
+                .unwrap_err()
+                .contains("must be one of")
+        );
+        assert_eq!(
+            check("ox", "hmac-sha256", "not base64!"),
+            Err("tsig: tsig.secret is not base64".into())
+        );
+        assert!(
+            check("ox", "hmac-sha256", "")
+                .unwrap_err()
+                .contains("tsig.secret")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Transfers without a network: histories of random zones, cut into random messages, must give the zone of the primary;
-//! messages that are bent must give an error or rows, never a panic. Then a primary that says anything at all.
+//! Transfers without a network: histories of random zones, cut into random messages, must give the
+//! zone of the primary; messages that are bent must give an error or rows, never a panic. Then a
+//! primary that says anything at all.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +16,8 @@ use super::*;
 use crate::feed::{Feed, Format};
 
 type Bytes = bytes::Bytes;
-/// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a number.
+/// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Soa(u32),
@@ -46,12 +48,23 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
             match said {
                 Said::Soa(serial) => {
                     let seconds = Ttl::from_secs(60);
-                    let soa = Soa::new(zone(), zone(), (*serial).into(), seconds, seconds, seconds, seconds);
+                    let soa = Soa::new(
+                        zone(),
+                        zone(),
+                        (*serial).into(),
+                        seconds,
+                        seconds,
+                        seconds,
+                        seconds,
+                    );
                     builder.push((zone(), Class::IN, seconds, soa)).unwrap();
                 }
                 Said::Rule(number) => {
-                    let owner: Name<Bytes> = format!("Bad-{number}.example.rpz.EXAMPLE").parse().unwrap();
-                    builder.push((owner, Class::IN, Ttl::ZERO, Cname::new(Name::root_bytes()))).unwrap();
+                    let owner: Name<Bytes> =
+                        format!("Bad-{number}.example.rpz.EXAMPLE").parse().unwrap();
+                    builder
+                        .push((owner, Class::IN, Ttl::ZERO, Cname::new(Name::root_bytes())))
+                        .unwrap();
                 }
             }
         }
@@ -61,7 +74,11 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
 }
 
 /// What an answer does to a set of rows, as far as it comes.
-fn apply(asked: Asked, messages: &[Vec<u8>], rows: &mut BTreeSet<Vec<u8>>) -> Result<Option<End>, FetchError> {
+fn apply(
+    asked: Asked,
+    messages: &[Vec<u8>],
+    rows: &mut BTreeSet<Vec<u8>>,
+) -> Result<Option<End>, FetchError> {
     let mut answer = Answer::new(&zone(), asked);
     for octets in messages {
         let Ok(message) = Message::from_octets(Bytes::from(octets.clone())) else {
@@ -86,7 +103,8 @@ fn apply(asked: Asked, messages: &[Vec<u8>], rows: &mut BTreeSet<Vec<u8>>) -> Re
     Ok(None)
 }
 
-/// A zone's versions: its rules and serial at first, then what was toggled on the way to each later serial.
+/// A zone's versions: its rules and serial at first, then what was toggled on the way to each later
+/// serial.
 #[derive(Debug, Clone)]
 struct History {
     first: u32,
@@ -98,13 +116,24 @@ fn history() -> impl Strategy<Value = History> {
     let rules = || prop::collection::btree_set(any::<u8>(), 0..40);
     let steps = prop::collection::vec((1..=0x1fff_ffff_u32, rules()), 1..6);
     // Serials near the wrap as often as anywhere.
-    (prop_oneof![any::<u32>(), u32::MAX - 3..=u32::MAX], rules(), steps).prop_map(|(first, rules, steps)| History { first, rules, steps })
+    (
+        prop_oneof![any::<u32>(), u32::MAX - 3..=u32::MAX],
+        rules(),
+        steps,
+    )
+        .prop_map(|(first, rules, steps)| History {
+            first,
+            rules,
+            steps,
+        })
 }
 
 impl History {
     /// The answer to IXFR, the last serial, and the last rules.
     fn differences(&self) -> (Vec<Said>, u32, BTreeSet<u8>) {
-        let (mut serial, mut rules, mut said) = (self.first, self.rules.clone(), Vec::new());
+        let mut serial = self.first;
+        let mut rules = self.rules.clone();
+        let mut said = Vec::new();
         for (step, toggled) in &self.steps {
             let next = serial.wrapping_add(*step);
             said.push(Said::Soa(serial));
@@ -122,7 +151,8 @@ fn rows_of(rules: &BTreeSet<u8>) -> BTreeSet<Vec<u8>> {
     rules.iter().map(|&number| rule(number)).collect()
 }
 
-/// As answers begin: a first message with the SOA alone is said to be one thing over TCP and another in `domain`.
+/// As answers begin: a first message with the SOA alone is said to be one thing over TCP and
+/// another in `domain`.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(2..30_usize, 1..5)
 }
@@ -137,7 +167,8 @@ proptest! {
         prop_assert!(matches!(end, Ok(Some(End::Difference(timers))) if timers.serial == last), "{:?}", end);
         prop_assert_eq!(&rows, &rows_of(&rules));
 
-        // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a record at least.
+        // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a
+        // record at least.
         let whole: Vec<Said> = rules.iter().map(|&rule| Said::Rule(rule)).collect();
         let whole = [&[Said::Soa(last)], &whole[..], &[Said::Soa(last)]].concat();
         for (asked, rtype) in [(Asked::Axfr, Rtype::AXFR), (Asked::Ixfr(history.first), Rtype::IXFR)] {
@@ -154,7 +185,8 @@ proptest! {
         let (differences, last, _) = history.differences();
         let mut framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
         let lost = lost.index(framed.len());
-        // That a rule is missing is for TSIG and the stream to see; that a version is missing is seen here.
+        // That a rule is missing is for TSIG and the stream to see; that a version is missing is
+        // seen here.
         let Said::Soa(_) = framed.remove(lost) else { return Ok(()); };
         let mut rows = rows_of(&history.rules);
         let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
@@ -193,7 +225,13 @@ proptest! {
 
 #[test]
 fn a_row_that_came_and_went_again_did_not_change() {
-    let change = |first_added, last_added| Change { first_added, last_added }.net(rule(1));
+    let change = |first_added, last_added| {
+        Change {
+            first_added,
+            last_added,
+        }
+        .net(rule(1))
+    };
     assert_eq!(change(true, true), Some(RowChange::added(rule(1))));
     assert_eq!(change(false, false), Some(RowChange::removed(rule(1))));
     assert_eq!((change(true, false), change(false, true)), (None, None));
@@ -205,14 +243,28 @@ fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     let spool = Spool::open(folder.path(), RowKey::WholeRow).unwrap();
     let row = vec![b'x'; 1 << 19];
     let taken = |octets: u64, begins_whole: bool| {
-        let mut intake = Intake { spool: &spool, octets, whole: None, changes: BTreeMap::new(), changes_octets: 0 };
+        let mut intake = Intake {
+            spool: &spool,
+            octets,
+            whole: None,
+            changes: BTreeMap::new(),
+            changes_octets: 0,
+        };
         if begins_whole {
             intake.take(Event::Whole).unwrap();
         }
-        let stopped = (0..200_u64).find_map(|count| intake.take(Event::Add(&row)).err().map(|error| (count, error.gate)));
+        let stopped = (0..200_u64).find_map(|count| {
+            intake
+                .take(Event::Add(&row))
+                .err()
+                .map(|error| (count, error.gate))
+        });
         stopped.map(|(count, gate)| (count * row.len() as u64, gate))
     };
-    assert_eq!(taken(u64::MAX, false), Some((CHANGES_OCTETS_MAX, Gate::Size)));
+    assert_eq!(
+        taken(u64::MAX, false),
+        Some((CHANGES_OCTETS_MAX, Gate::Size))
+    );
     assert_eq!(taken(1 << 20, false), Some((1 << 20, Gate::Size)));
     assert_eq!(taken(40 << 20, true), Some((40 << 20, Gate::Size)));
     assert_eq!(taken(u64::MAX, true), None);
@@ -236,18 +288,42 @@ fn answering(octets: Vec<u8>) -> String {
 #[tokio::test]
 async fn a_primary_that_says_anything_at_all_changes_nothing() {
     let mut noise = vec![0x5a_u8; 70_000];
-    noise.iter_mut().enumerate().for_each(|(place, octet)| *octet = (place * 7919 % 251) as u8);
-    for octets in
-        [Vec::new(), vec![0], vec![0, 0], vec![0, 11], vec![0xff; 70_000], noise, b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(1000)]
-    {
+    noise
+        .iter_mut()
+        .enumerate()
+        .for_each(|(place, octet)| *octet = (place * 7919 % 251) as u8);
+    for octets in [
+        Vec::new(),
+        vec![0],
+        vec![0, 0],
+        vec![0, 11],
+        vec![0xff; 70_000],
+        noise,
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(1000),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let source = answering(octets);
-        for settings in [Settings::new(&source).unwrap(), Settings::new(&source).unwrap().signed("key", "hmac-sha256", "c2VjcmV0").unwrap()]
-        {
-            let mut transfer = Transfer::new(settings.bounded(1 << 20, Duration::from_secs(20)), folder.path()).unwrap();
+        for settings in [
+            Settings::new(&source).unwrap(),
+            Settings::new(&source)
+                .unwrap()
+                .signed("key", "hmac-sha256", "c2VjcmV0")
+                .unwrap(),
+        ] {
+            let mut transfer = Transfer::new(
+                settings.bounded(1 << 20, Duration::from_secs(20)),
+                folder.path(),
+            )
+            .unwrap();
             let error = transfer.fetch().await.unwrap_err();
-            assert!(matches!(error.gate, Gate::Transport | Gate::Format | Gate::Tsig), "{error}");
-            assert_eq!((transfer.serial(), transfer.interval()), (None, FIRST_RETRY));
+            assert!(
+                matches!(error.gate, Gate::Transport | Gate::Format | Gate::Tsig),
+                "{error}"
+            );
+            assert_eq!(
+                (transfer.serial(), transfer.interval()),
+                (None, FIRST_RETRY)
+            );
         }
     }
 }
@@ -258,12 +334,31 @@ async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
     for source in [source.replace("127.0.0.1", "localhost"), source] {
         for (allow_private, is_asked) in [(false, false), (true, true)] {
             let folder = tempfile::tempdir().unwrap();
-            let bounds = Some(crate::Bounds { allow_private: true, folder: None });
-            let feed = Feed { bounds, allow_private, timeout_s: 20, ..Feed::new("zone", &source, Format::Rpz) };
+            let bounds = Some(crate::Bounds {
+                allow_private: true,
+                folder: None,
+            });
+            let feed = Feed {
+                bounds,
+                allow_private,
+                timeout_s: 20,
+                ..Feed::new("zone", &source, Format::Rpz)
+            };
             let mut transfer = Transfer::new(Settings::of(&feed).unwrap(), folder.path()).unwrap();
             let error = transfer.fetch().await.unwrap_err();
-            let said = format!("{error} {}", error.source.as_ref().map(ToString::to_string).unwrap_or_default());
-            assert_ne!(said.contains("is not an address of the public Internet"), is_asked, "{source}: {said}");
+            let said = format!(
+                "{error} {}",
+                error
+                    .source
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            );
+            assert_ne!(
+                said.contains("is not an address of the public Internet"),
+                is_asked,
+                "{source}: {said}"
+            );
         }
     }
 }
@@ -275,7 +370,10 @@ async fn a_primary_that_answers_without_the_signature_we_demand_is_not_believed(
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
     // The id is the one thing of the question that our answer lacks.
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings::new(&answering(framed)).unwrap().signed("key", "hmac-sha256", "c2VjcmV0").unwrap();
+    let settings = Settings::new(&answering(framed))
+        .unwrap()
+        .signed("key", "hmac-sha256", "c2VjcmV0")
+        .unwrap();
     let mut transfer = Transfer::new(settings, folder.path()).unwrap();
     assert_eq!(transfer.fetch().await.unwrap_err().gate, Gate::Tsig);
     assert_eq!(transfer.serial(), None);

@@ -1,8 +1,9 @@
-//! A conversation with a primary over TCP: framed, signed where there is a key, and bounded in time and octets whatever
-//! the other side does. Knows nothing of what a transfer means.
+//! A conversation with a primary over TCP: framed, signed where there is a key, and bounded in time
+//! and octets whatever the other side does. Knows nothing of what a transfer means.
 //!
-//! All of it goes over TCP, the small question for the SOA too: there nobody can answer in the primary's place, no size
-//! decides which transport is right, and a primary that transfers zones has a door for it.
+//! All of it goes over TCP, the small question for the SOA too: there nobody can answer in the
+//! primary's place, no size decides which transport is right, and a primary that transfers zones
+//! has a door for it.
 
 use std::{
     io,
@@ -30,8 +31,8 @@ use tokio::{
 use super::fault;
 use crate::fetch::{FetchError, Gate, NotPublic, is_public};
 
-/// The longest silence in the middle of a transfer. A primary that prepares a large zone takes seconds before its first
-/// message, and none between two of them.
+/// The longest silence in the middle of a transfer. A primary that prepares a large zone takes
+/// seconds before its first message, and none between two of them.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A DNS header, in octets: what is shorter is no message.
 const HEADER_OCTETS: usize = 12;
@@ -73,9 +74,16 @@ pub(super) struct Conversation {
 /// Connects to a host at an address of the public Internet, if it has one.
 async fn connect_public(primary: &str) -> io::Result<TcpStream> {
     let all: Vec<SocketAddr> = tokio::net::lookup_host(primary).await?.collect();
-    let public: Vec<SocketAddr> = all.iter().copied().filter(|address| is_public(address.ip())).collect();
+    let public: Vec<SocketAddr> = all
+        .iter()
+        .copied()
+        .filter(|address| is_public(address.ip()))
+        .collect();
     match all.first() {
-        Some(address) if public.is_empty() => Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic(address.ip()))),
+        Some(address) if public.is_empty() => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            NotPublic(address.ip()),
+        )),
         _ => TcpStream::connect(&public[..]).await,
     }
 }
@@ -91,20 +99,33 @@ impl Conversation {
     ) -> Result<Self, FetchError> {
         let (message, id, signatures) = question(zone, key, asked)?;
         let stream = within(bounds.until, async {
-            let mut stream = if bounds.public_only { connect_public(primary).await? } else { TcpStream::connect(primary).await? };
+            let mut stream = if bounds.public_only {
+                connect_public(primary).await?
+            } else {
+                TcpStream::connect(primary).await?
+            };
             stream.set_nodelay(true)?;
             stream.write_all(&message).await?;
             Ok(stream)
         })
         .await?;
-        Ok(Self { stream, bounds, zone: zone.clone(), asked, id, is_first: true, is_refused: false, signatures })
+        Ok(Self {
+            stream,
+            bounds,
+            zone: zone.clone(),
+            asked,
+            id,
+            is_first: true,
+            is_refused: false,
+            signatures,
+        })
     }
 
     /// The next message of the answer.
     ///
     /// # Errors
-    /// Gate `transport` where the connection ends, `time` and `size` where a bound is met, `tsig` where the signature is
-    /// missing or wrong, `format` where this is no answer to our question.
+    /// Gate `transport` where the connection ends, `time` and `size` where a bound is met, `tsig`
+    /// where the signature is missing or wrong, `format` where this is no answer to our question.
     pub(super) async fn message(&mut self) -> Result<Message<Bytes>, FetchError> {
         let octets = self.framed().await?;
         let short = |_| fault(Gate::Format, "a message shorter than its header");
@@ -122,13 +143,16 @@ impl Conversation {
         self.is_refused
     }
 
-    /// The answer ended where it should: only now the signature of its last message counts for those before it.
+    /// The answer ended where it should: only now the signature of its last message counts for
+    /// those before it.
     ///
     /// # Errors
     /// Gate `tsig` if the last message was not signed.
     pub(super) fn done(self) -> Result<(), FetchError> {
         match self.signatures {
-            Some(signatures) => signatures.done().map_err(|_| fault(Gate::Tsig, "the last message of the transfer is not signed")),
+            Some(signatures) => signatures
+                .done()
+                .map_err(|_| fault(Gate::Tsig, "the last message of the transfer is not signed")),
             None => Ok(()),
         }
     }
@@ -139,8 +163,10 @@ impl Conversation {
         if length < HEADER_OCTETS {
             return Err(fault(Gate::Format, format!("a message of {length} octets")));
         }
-        bounds.octets =
-            bounds.octets.checked_sub(length as u64).ok_or_else(|| fault(Gate::Size, "the transfer is larger than size_max_mib"))?;
+        bounds.octets = bounds
+            .octets
+            .checked_sub(length as u64)
+            .ok_or_else(|| fault(Gate::Size, "the transfer is larger than size_max_mib"))?;
         let mut octets = vec![0; length];
         within(bounds.until, stream.read_exact(&mut octets)).await?;
         Ok(octets)
@@ -153,29 +179,61 @@ impl Conversation {
         signatures.answer(message, Time48::now()).map_err(|error| {
             let rcode = message.header().rcode();
             let detail = match error {
-                ValidationError::ServerBadKey => "the primary does not know this key by this name and algorithm".to_owned(),
-                ValidationError::ServerBadSig => "the primary has another secret under this key's name".to_owned(),
-                ValidationError::ServerUnsigned if rcode != Rcode::NOERROR => format!("the primary refused ({rcode}) without a signature"),
-                error => format!("{error}{}", if rcode == Rcode::NOERROR { String::new() } else { format!(" ({rcode})") }),
+                ValidationError::ServerBadKey => {
+                    "the primary does not know this key by this name and algorithm".to_owned()
+                }
+                ValidationError::ServerBadSig => {
+                    "the primary has another secret under this key's name".to_owned()
+                }
+                ValidationError::ServerUnsigned if rcode != Rcode::NOERROR => {
+                    format!("the primary refused ({rcode}) without a signature")
+                }
+                error => format!(
+                    "{error}{}",
+                    if rcode == Rcode::NOERROR {
+                        String::new()
+                    } else {
+                        format!(" ({rcode})")
+                    }
+                ),
             };
             fault(Gate::Tsig, detail)
         })
     }
 
-    /// Whether this answers our question. An error is told by its code, before anything else is looked at.
+    /// Whether this answers our question. An error is told by its code, before anything else is
+    /// looked at.
     fn check_question(&self, message: &Message<Bytes>) -> Result<(), FetchError> {
         let header = message.header();
         if !header.qr() || header.id() != self.id {
-            return Err(fault(Gate::Format, "a message that does not answer our question"));
+            return Err(fault(
+                Gate::Format,
+                "a message that does not answer our question",
+            ));
         }
         if message.is_error() {
-            return Err(fault(Gate::Transport, format!("the primary answered {} {}", self.asked.rtype(), header.rcode())));
+            return Err(fault(
+                Gate::Transport,
+                format!(
+                    "the primary answered {} {}",
+                    self.asked.rtype(),
+                    header.rcode()
+                ),
+            ));
         }
         match message.sole_question() {
-            Ok(question) if question.qname().name_eq(&self.zone) && question.qtype() == self.asked.rtype() => Ok(()),
+            Ok(question)
+                if question.qname().name_eq(&self.zone)
+                    && question.qtype() == self.asked.rtype() =>
+            {
+                Ok(())
+            }
             // RFC 5936, section 2.2.1: only the first message must repeat the question.
             Err(_) if !self.is_first && message.header_counts().qdcount() == 0 => Ok(()),
-            _ => Err(fault(Gate::Format, "a message that answers another question")),
+            _ => Err(fault(
+                Gate::Format,
+                "a message that answers another question",
+            )),
         }
     }
 }
@@ -193,21 +251,40 @@ impl Asked {
 type Signed = (Vec<u8>, u16, Option<ClientSequence<Arc<Key>>>);
 
 /// The question with its length in front, its id, and what verifies the answer.
-fn question(zone: &Name<Bytes>, key: Option<&Arc<Key>>, asked: Asked) -> Result<Signed, FetchError> {
+fn question(
+    zone: &Name<Bytes>,
+    key: Option<&Arc<Key>>,
+    asked: Asked,
+) -> Result<Signed, FetchError> {
     let failed = |_| fault(Gate::Format, "the question does not fit into a message");
     let mut builder = MessageBuilder::new_stream_vec().question();
     builder.header_mut().set_random_id();
     let id = builder.header().id();
-    builder.push((zone, asked.rtype(), Class::IN)).map_err(failed)?;
+    builder
+        .push((zone, asked.rtype(), Class::IN))
+        .map_err(failed)?;
     let mut builder = builder.authority();
     if let Asked::Ixfr(serial) = asked {
         let root = Name::root_bytes();
-        let soa = Soa::new(root.clone(), root, serial.into(), NO_TTL, NO_TTL, NO_TTL, NO_TTL);
-        builder.push((zone, Class::IN, NO_TTL, soa)).map_err(failed)?;
+        let soa = Soa::new(
+            root.clone(),
+            root,
+            serial.into(),
+            NO_TTL,
+            NO_TTL,
+            NO_TTL,
+            NO_TTL,
+        );
+        builder
+            .push((zone, Class::IN, NO_TTL, soa))
+            .map_err(failed)?;
     }
     let mut builder: AdditionalBuilder<_> = builder.additional();
     let signatures = match key {
-        Some(key) => Some(ClientSequence::request(Arc::clone(key), &mut builder, Time48::now()).map_err(failed)?),
+        Some(key) => Some(
+            ClientSequence::request(Arc::clone(key), &mut builder, Time48::now())
+                .map_err(failed)?,
+        ),
         None => None,
     };
     let octets = builder.finish().into_target();
@@ -215,7 +292,10 @@ fn question(zone: &Name<Bytes>, key: Option<&Arc<Key>>, asked: Asked) -> Result<
 }
 
 /// Does something with the connection: at once, or not at all.
-async fn within<T>(until: Instant, step: impl Future<Output = io::Result<T>>) -> Result<T, FetchError> {
+async fn within<T>(
+    until: Instant,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, FetchError> {
     let left = until.saturating_duration_since(Instant::now());
     // A timeout of nothing would still try once.
     if left.is_zero() {
@@ -223,11 +303,17 @@ async fn within<T>(until: Instant, step: impl Future<Output = io::Result<T>>) ->
     }
     match timeout(left.min(IDLE_MAX), step).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(fault(Gate::Transport, "the connection ended before the answer did"))
-        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fault(
+            Gate::Transport,
+            "the connection ended before the answer did",
+        )),
         Ok(Err(error)) => Err(fault(Gate::Transport, error.to_string())),
-        Err(_) if left < IDLE_MAX => Err(fault(Gate::Time, "the transfer took longer than timeout_s")),
-        Err(_) => Err(fault(Gate::Time, format!("nothing came for {} seconds", IDLE_MAX.as_secs()))),
+        Err(_) if left < IDLE_MAX => {
+            Err(fault(Gate::Time, "the transfer took longer than timeout_s"))
+        }
+        Err(_) => Err(fault(
+            Gate::Time,
+            format!("nothing came for {} seconds", IDLE_MAX.as_secs()),
+        )),
     }
 }

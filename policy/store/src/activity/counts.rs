@@ -1,4 +1,5 @@
-//! What is counted of a household in one hour, and how counts are added up. Knows neither the file nor who is waiting.
+//! What is counted of a household in one hour, and how counts are added up. Knows neither the file
+//! nor who is waiting.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -8,13 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Forgotten, MARGIN};
 
-/// The most names kept of one device in one hour. What is blocked beyond is counted in `names_more`: a program that draws names at random
-/// fills no disk.
+/// The most names kept of one device in one hour. What is blocked beyond is counted in
+/// `names_more`: a program that draws names at random fills no disk.
 pub const NAMES_MAX: usize = 200;
-/// The most names kept in one hour of a household, of all its devices; one that two devices asked for is two. It bounds what a row of many devices takes,
-/// and leaves others room beside one that draws its names.
+/// The most names kept in one hour of a household, of all its devices; one that two devices asked
+/// for is two. It bounds what a row of many devices takes, and leaves others room beside one that
+/// draws its names.
 pub const HOUR_NAMES_MAX: usize = 300;
-/// The most devices in one hour of a household: as many as a household can have, and room for some that were exchanged within the hour.
+/// The most devices in one hour of a household: as many as a household can have, and room for some
+/// that were exchanged within the hour.
 pub const HOUR_DEVICES_MAX: usize = 300;
 
 /// A device by its identifier; none: those that nobody named, together.
@@ -82,7 +85,11 @@ pub struct DeviceHour {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub blocked: u64,
     /// When it last asked for anything that is no sign.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "jiff::fmt::serde::timestamp::second::optional")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "jiff::fmt::serde::timestamp::second::optional"
+    )]
     pub last: Option<Timestamp>,
     /// The latest sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +97,8 @@ pub struct DeviceHour {
     /// Queries by what their names are listed for: a name of two categories counts in both.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub categories: BTreeMap<Arc<str>, Counted>,
-    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`], and [`HOUR_NAMES_MAX`] with those of the other devices.
+    /// What was blocked, where the household keeps names: at most [`NAMES_MAX`], and
+    /// [`HOUR_NAMES_MAX`] with those of the other devices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<Box<str>, BlockedName>,
     /// Blocked queries whose names found no place among them.
@@ -156,9 +164,11 @@ fn add(to: &mut u64, more: u64) {
 }
 
 impl DeviceHour {
-    /// Counts a query; a new name only if there is room for some. Says how many names and categories are new.
+    /// Counts a query; a new name only if there is room for some. Says how many names and
+    /// categories are new.
     fn count(&mut self, told: &Told, names_left: usize) -> usize {
-        let at = Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
+        let at =
+            Timestamp::from_second(told.at.as_second()).expect("a second of a time that there is");
         let before = self.pieces();
         add(&mut self.asked, 1);
         match told.sign {
@@ -167,7 +177,10 @@ impl DeviceHour {
         }
         for (number, slug) in told.categories.iter().enumerate() {
             if !told.categories[..number].contains(slug) {
-                add(&mut self.categories.entry(slug.clone()).or_default().asked, 1);
+                add(
+                    &mut self.categories.entry(slug.clone()).or_default().asked,
+                    1,
+                );
             }
         }
         if let Some(blocked) = &told.blocked {
@@ -176,13 +189,22 @@ impl DeviceHour {
                 if !blocked.categories[..number].contains(slug) {
                     let counted = self.categories.entry(slug.clone()).or_default();
                     add(&mut counted.blocked, 1);
-                    // What blocks is asked for, too, also where the alias behind the name is what is listed.
-                    add(&mut counted.asked, u64::from(!told.categories.contains(slug)));
+                    // What blocks is asked for, too, also where the alias behind the name is what
+                    // is listed.
+                    add(
+                        &mut counted.asked,
+                        u64::from(!told.categories.contains(slug)),
+                    );
                 }
             }
             if let Some(name) = &blocked.name {
                 let layer = Cow::Borrowed(blocked.layer);
-                let once = BlockedName { count: 1, layer, categories: blocked.categories.clone(), last: at };
+                let once = BlockedName {
+                    count: 1,
+                    layer,
+                    categories: blocked.categories.clone(),
+                    last: at,
+                };
                 self.add_name(name.to_string().into(), once, names_left);
             }
         }
@@ -242,26 +264,45 @@ fn see(sign: &mut Option<Sighting>, sighting: Sighting) {
 pub(super) struct Counts(pub(super) BTreeMap<DeviceKey, DeviceHour>);
 
 impl Counts {
-    /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces are new; none where it was dropped.
+    /// Counts a query, and takes more memory for it only if there `is_room`. Says how many pieces
+    /// are new; none where it was dropped.
     pub(super) fn count(&mut self, told: &Told, is_room: bool) -> Option<usize> {
         let is_room_for_device = is_room && self.0.len() < HOUR_DEVICES_MAX;
-        let is_named = told.blocked.as_ref().is_some_and(|blocked| blocked.name.is_some());
-        let names_left = if is_room && is_named { self.names_left() } else { 0 };
+        let is_named = told
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.name.is_some());
+        let names_left = if is_room && is_named {
+            self.names_left()
+        } else {
+            0
+        };
         match self.0.get_mut(&told.device) {
             Some(device) => Some(device.count(told, names_left)),
-            None if is_room_for_device => Some(1 + self.0.entry(told.device.clone()).or_default().count(told, names_left)),
+            None if is_room_for_device => Some(
+                1 + self
+                    .0
+                    .entry(told.device.clone())
+                    .or_default()
+                    .count(told, names_left),
+            ),
             None => None,
         }
     }
 
     /// Adds what was counted later; says how many queries found no place.
     pub(super) fn add(&mut self, later: &Self) -> u64 {
-        let (mut dropped, mut names_left) = (0, self.names_left());
+        let mut dropped = 0;
+        let mut names_left = self.names_left();
         for (key, more) in &later.0 {
             let is_room = self.0.len() < HOUR_DEVICES_MAX;
             match self.0.get_mut(key) {
                 Some(device) => device.add(more, &mut names_left),
-                None if is_room => self.0.entry(key.clone()).or_default().add(more, &mut names_left),
+                None if is_room => self
+                    .0
+                    .entry(key.clone())
+                    .or_default()
+                    .add(more, &mut names_left),
                 None => add(&mut dropped, more.asked),
             }
         }
@@ -293,7 +334,9 @@ impl Counts {
 
     /// All queries.
     pub(super) fn asked(&self) -> u64 {
-        self.0.values().fold(0, |sum, device| sum.saturating_add(device.asked))
+        self.0
+            .values()
+            .fold(0, |sum, device| sum.saturating_add(device.asked))
     }
 
     /// Devices, categories and names: what its memory goes by.
@@ -303,21 +346,42 @@ impl Counts {
 
     /// The document of a row.
     pub(super) fn to_document(&self) -> String {
-        let by_text: BTreeMap<&str, &DeviceHour> =
-            self.0.iter().map(|(key, device)| (key.as_ref().map_or("", Id::as_str), device)).collect();
+        let by_text: BTreeMap<&str, &DeviceHour> = self
+            .0
+            .iter()
+            .map(|(key, device)| (key.as_ref().map_or("", Id::as_str), device))
+            .collect();
         let mut document = vec![b' '; MARGIN];
         serde_json::to_writer(&mut document, &by_text).expect("counts are plain data");
         String::from_utf8(document).expect("JSON is UTF-8")
     }
 
-    /// Reads the document of a row. Says where it is wrong and not what stands there: that may be a name.
+    /// Reads the document of a row. Says where it is wrong and not what stands there: that may be a
+    /// name.
     pub(super) fn read(document: &[u8]) -> Result<Self, String> {
-        let by_text: BTreeMap<String, DeviceHour> = serde_json::from_slice(document)
-            .map_err(|error| format!("{:?} at line {}, column {}", error.classify(), error.line(), error.column()))?;
-        let key = |text: &str| if text.is_empty() { Ok(None) } else { text.parse().map(Some) };
-        let devices =
-            by_text.into_iter().map(|(text, device)| Ok((key(&text)?, device))).collect::<Result<_, policy::household::IdError>>();
-        devices.map(Self).map_err(|_| "a device that is no identifier".to_owned())
+        let by_text: BTreeMap<String, DeviceHour> =
+            serde_json::from_slice(document).map_err(|error| {
+                format!(
+                    "{:?} at line {}, column {}",
+                    error.classify(),
+                    error.line(),
+                    error.column()
+                )
+            })?;
+        let key = |text: &str| {
+            if text.is_empty() {
+                Ok(None)
+            } else {
+                text.parse().map(Some)
+            }
+        };
+        let devices = by_text
+            .into_iter()
+            .map(|(text, device)| Ok((key(&text)?, device)))
+            .collect::<Result<_, policy::household::IdError>>();
+        devices
+            .map(Self)
+            .map_err(|_| "a device that is no identifier".to_owned())
     }
 }
 
@@ -339,17 +403,32 @@ mod tests {
 
     fn blocked(name: &str, categories: &[&str]) -> Option<Blocked> {
         let categories = categories.iter().map(|&slug| slug.into()).collect();
-        Some(Blocked { layer: "category", categories, name: Some(Name::parse(name).unwrap()) })
+        Some(Blocked {
+            layer: "category",
+            categories,
+            name: Some(Name::parse(name).unwrap()),
+        })
     }
 
     #[test]
     fn a_document_says_what_was_counted_in_these_words() {
         let mut counts = Counts::default();
         counts.count(&told(None, 10), true);
-        counts.count(&Told { sign: Some(Sign::Doh), ..told(Some("tv"), 20) }, true);
-        // Listed twice over is listed once; what only the alias is listed for was asked for as well.
+        counts.count(
+            &Told {
+                sign: Some(Sign::Doh),
+                ..told(Some("tv"), 20)
+            },
+            true,
+        );
+        // Listed twice over is listed once; what only the alias is listed for was asked for as
+        // well.
         let categories = vec!["games".into(), "games".into()];
-        let bet = Told { categories, blocked: blocked("bet.example", &["games", "casino"]), ..told(Some("tv"), 30) };
+        let bet = Told {
+            categories,
+            blocked: blocked("bet.example", &["games", "casino"]),
+            ..told(Some("tv"), 30)
+        };
         counts.count(&bet, true);
         let text = counts.to_document();
         assert_eq!(
@@ -363,7 +442,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_document_is_told_without_what_stands_there() {
-        for document in [&br#"{"tv":"secret.example"}"#[..], br#"{"secret example!":{"asked":1}}"#, b"{\"secret\xff", b"", b"[1]"] {
+        for document in [
+            &br#"{"tv":"secret.example"}"#[..],
+            br#"{"secret example!":{"asked":1}}"#,
+            b"{\"secret\xff",
+            b"",
+            b"[1]",
+        ] {
             let error = Counts::read(document).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
@@ -375,7 +460,13 @@ mod tests {
         for number in 0..NAMES_MAX + 50 {
             // Each twice, so that those that have a place go on being counted.
             for _ in 0..2 {
-                counts.count(&Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(None, 5) }, true);
+                counts.count(
+                    &Told {
+                        blocked: blocked(&format!("n{number}.example"), &[]),
+                        ..told(None, 5)
+                    },
+                    true,
+                );
             }
         }
         let twice = {
@@ -385,35 +476,67 @@ mod tests {
         };
         for (counts, times) in [(&counts, 1), (&twice, 2)] {
             let device = &counts.0[&None];
-            assert_eq!((device.names.len(), device.names_more, device.blocked), (NAMES_MAX, 100 * times, 500 * times));
-            assert_eq!(device.names.values().map(|name| name.count).sum::<u64>(), 400 * times);
+            assert_eq!(
+                (device.names.len(), device.names_more, device.blocked),
+                (NAMES_MAX, 100 * times, 500 * times)
+            );
+            assert_eq!(
+                device.names.values().map(|name| name.count).sum::<u64>(),
+                400 * times
+            );
         }
         let mut counts = Counts::default();
-        let taken = (0..HOUR_DEVICES_MAX + 7).filter_map(|number| counts.count(&told(Some(&format!("d{number}")), 5), true)).count();
-        assert_eq!((taken, counts.0.len()), (HOUR_DEVICES_MAX, HOUR_DEVICES_MAX));
+        let taken = (0..HOUR_DEVICES_MAX + 7)
+            .filter_map(|number| counts.count(&told(Some(&format!("d{number}")), 5), true))
+            .count();
+        assert_eq!(
+            (taken, counts.0.len()),
+            (HOUR_DEVICES_MAX, HOUR_DEVICES_MAX)
+        );
         let mut other = Counts::default();
         other.count(&told(Some("d0"), 5), true);
         other.count(&told(Some("new"), 5), true);
-        assert_eq!((counts.add(&other), counts.0[&Some("d0".parse().unwrap())].asked), (1, 2));
+        assert_eq!(
+            (
+                counts.add(&other),
+                counts.0[&Some("d0".parse().unwrap())].asked
+            ),
+            (1, 2)
+        );
     }
 
     #[test]
     fn the_names_of_a_household_are_bounded_over_all_its_devices_and_rows() {
-        let name =
-            |number: usize| Told { blocked: blocked(&format!("n{number}.example"), &[]), ..told(Some(&format!("d{}", number % 40)), 5) };
+        let name = |number: usize| Told {
+            blocked: blocked(&format!("n{number}.example"), &[]),
+            ..told(Some(&format!("d{}", number % 40)), 5)
+        };
         let sums = |counts: &Counts| {
             let sum = |of: fn(&DeviceHour) -> u64| counts.0.values().map(of).sum::<u64>();
-            (sum(|device| device.names.len() as u64), sum(|device| device.names_more), sum(|device| device.blocked))
+            (
+                sum(|device| device.names.len() as u64),
+                sum(|device| device.names_more),
+                sum(|device| device.blocked),
+            )
         };
         let mut counts = Counts::default();
         for number in 0..HOUR_NAMES_MAX + 90 {
             counts.count(&name(number), true);
         }
-        // A name that has a place goes on being counted, and one that has none on another device is one more there.
+        // A name that has a place goes on being counted, and one that has none on another device is
+        // one more there.
         counts.count(&name(0), true);
-        counts.count(&Told { device: Some("d1".parse().unwrap()), ..name(0) }, true);
+        counts.count(
+            &Told {
+                device: Some("d1".parse().unwrap()),
+                ..name(0)
+            },
+            true,
+        );
         assert_eq!(sums(&counts), (300, 91, 392));
-        let (mut first, mut second, mut unknown) = (Counts::default(), Counts::default(), Counts::default());
+        let mut first = Counts::default();
+        let mut second = Counts::default();
+        let mut unknown = Counts::default();
         for number in 0..200 {
             first.count(&name(number), true);
         }
@@ -421,7 +544,13 @@ mod tests {
             second.count(&name(number), true);
         }
         for number in 0..NAMES_MAX {
-            unknown.count(&Told { device: None, ..name(number) }, true);
+            unknown.count(
+                &Told {
+                    device: None,
+                    ..name(number)
+                },
+                true,
+            );
         }
         assert_eq!(first.add(&second), 0);
         assert_eq!(sums(&first), (300, 50, 450));
@@ -430,7 +559,8 @@ mod tests {
         assert_eq!(first.0[&None].names_more, 200);
         // More than that is in no document of ours; what is there is kept, and nothing comes to it.
         let mut many: Counts = unknown.clone();
-        many.0.insert(Some("d0".parse().unwrap()), unknown.0[&None].clone());
+        many.0
+            .insert(Some("d0".parse().unwrap()), unknown.0[&None].clone());
         many.add(&first);
         assert_eq!(sums(&many).0, 400);
     }
@@ -446,11 +576,40 @@ mod tests {
         let again = counts.clone();
         assert_eq!(counts.add(&again), 0);
         let tv = Some("tv".parse().unwrap());
-        counts.count(&Told { blocked: blocked("bet.example", &["games"]), ..told(Some("tv"), 6) }, true);
-        counts.count(&Told { blocked: blocked("bet.example", &["games"]), ..told(Some("tv"), 6) }, false);
+        counts.count(
+            &Told {
+                blocked: blocked("bet.example", &["games"]),
+                ..told(Some("tv"), 6)
+            },
+            true,
+        );
+        counts.count(
+            &Told {
+                blocked: blocked("bet.example", &["games"]),
+                ..told(Some("tv"), 6)
+            },
+            false,
+        );
         let device = &counts.0[&tv];
-        assert_eq!((device.asked, device.blocked, device.names_more, device.names["bet.example"].count), (most, most, most, most));
-        assert_eq!((device.categories["games"], counts.asked()), (Counted { asked: most, blocked: most }, most));
+        assert_eq!(
+            (
+                device.asked,
+                device.blocked,
+                device.names_more,
+                device.names["bet.example"].count
+            ),
+            (most, most, most, most)
+        );
+        assert_eq!(
+            (device.categories["games"], counts.asked()),
+            (
+                Counted {
+                    asked: most,
+                    blocked: most
+                },
+                most
+            )
+        );
         // Dropped ones are added up, too.
         let mut full = Counts::default();
         for number in 0..HOUR_DEVICES_MAX {
@@ -461,14 +620,32 @@ mod tests {
 
     #[test]
     fn the_pieces_that_are_new_are_those_that_are_there() {
-        let (mut counts, mut pieces) = (Counts::default(), 0);
+        let mut counts = Counts::default();
+        let mut pieces = 0;
         for (number, device) in [None, Some("tv"), Some("tv"), None].into_iter().enumerate() {
             let blocked = blocked(&format!("n{}.example", number / 2), &["casino"]);
-            pieces += counts.count(&Told { blocked, ..told(device, 5) }, true).unwrap();
+            pieces += counts
+                .count(
+                    &Told {
+                        blocked,
+                        ..told(device, 5)
+                    },
+                    true,
+                )
+                .unwrap();
             assert_eq!(pieces, counts.pieces());
         }
         // Without room, what has a place goes on, and nothing new comes.
-        assert_eq!(counts.count(&Told { blocked: blocked("new.example", &[]), ..told(None, 5) }, false), Some(0));
+        assert_eq!(
+            counts.count(
+                &Told {
+                    blocked: blocked("new.example", &[]),
+                    ..told(None, 5)
+                },
+                false
+            ),
+            Some(0)
+        );
         assert_eq!(counts.0[&None].names_more, 1);
         assert_eq!(counts.count(&told(Some("new"), 5), false), None);
     }

@@ -1,6 +1,8 @@
-//! What goes: because its time is over, or because somebody wants it gone. Gone is gone from the file as well: deleted octets are overwritten, and
-//! the journal, where they stand once more, is folded in and emptied. Which household had a row for which hour may stand between the rows for a
-//! while longer, never what was in it (`MARGIN` says why). What a disk keeps of blocks that were written before is the disk's affair.
+//! What goes: because its time is over, or because somebody wants it gone. Gone is gone from the
+//! file as well: deleted octets are overwritten, and the journal, where they stand once more, is
+//! folded in and emptied. Which household had a row for which hour may stand between the rows for a
+//! while longer, never what was in it (`MARGIN` says why). What a disk keeps of blocks that were
+//! written before is the disk's affair.
 
 use std::sync::atomic::Ordering;
 
@@ -35,84 +37,133 @@ const BEHIND: &str = "DELETE FROM activity WHERE (household, hour) IN (
     )";
 
 impl Activity {
-    /// From now on the household keeps so many days: what is older goes, with 0 all of it. What was counted under a shorter promise keeps
-    /// that.
+    /// From now on the household keeps so many days: what is older goes, with 0 all of it. What was
+    /// counted under a shorter promise keeps that.
     ///
     /// # Errors
-    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory is gone.
+    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory
+    /// is gone.
     pub async fn keep(&self, household: &Id, days: u16, now: Timestamp) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
         self.waiting().keep(household, days, now);
         let mut transaction = self.database.begin("beginning to forget").await?;
         let delete = "DELETE FROM activity WHERE household = ?1 AND (?2 = 0 OR min(until, hour + 1 + 24 * ?2) <= ?3)";
-        let delete = sqlx::query(delete).bind(household.as_str()).bind(i64::from(days)).bind(hour_of(now));
-        let deleted = delete.execute(&mut *transaction).await.map_err(step("forgetting counts"))?;
+        let delete = sqlx::query(delete)
+            .bind(household.as_str())
+            .bind(i64::from(days))
+            .bind(hour_of(now));
+        let deleted = delete
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("forgetting counts"))?;
         let shorten = "UPDATE activity SET until = hour + 1 + 24 * ?2 WHERE household = ?1 AND until > hour + 1 + 24 * ?2";
-        let shorten = sqlx::query(shorten).bind(household.as_str()).bind(i64::from(days));
-        shorten.execute(&mut *transaction).await.map_err(step("shortening how long counts are kept"))?;
+        let shorten = sqlx::query(shorten)
+            .bind(household.as_str())
+            .bind(i64::from(days));
+        shorten
+            .execute(&mut *transaction)
+            .await
+            .map_err(step("shortening how long counts are kept"))?;
         transaction.commit("forgetting counts").await?;
         self.fold(is_unfolded || deleted.rows_affected() > 0).await
     }
 
-    /// From now on nobody keeps more than so many days: rows kept longer are due then, with 0 all of them, and [`Self::expire`] takes them away. It goes
-    /// through the whole file in batches, and leaves no marks: whoever says it must allow no more for what comes before they say it. What is on its
-    /// way from earlier keeps what it was promised.
+    /// From now on nobody keeps more than so many days: rows kept longer are due then, with 0 all
+    /// of them, and [`Self::expire`] takes them away. It goes through the whole file in batches,
+    /// and leaves no marks: whoever says it must allow no more for what comes before they say it.
+    /// What is on its way from earlier keeps what it was promised.
     ///
     /// # Errors
     /// See [`StoreError`]; some rows may have been changed. It can be said again.
     pub async fn bound(&self, days: u16) -> Result<(), StoreError> {
-        let (mut household, mut hour) = (String::new(), i64::MIN);
+        let mut household = String::new();
+        let mut hour = i64::MIN;
         let mut is_first = true;
         loop {
             let _turn = self.turn.write().await;
             if std::mem::take(&mut is_first) {
                 self.waiting().bound(days);
             }
-            let last = sqlx::query_as(LAST).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).fetch_optional(&self.pool).await;
-            let last: Option<(String, i64)> = last.map_err(step("looking for what is kept too long"))?;
-            let bound = sqlx::query(BOUND).bind(&household).bind(hour).bind(BATCH_ROWS_MAX as i64).bind(i64::from(days));
-            self.database.execute(bound, "shortening how long counts are kept").await?;
+            let last = sqlx::query_as(LAST)
+                .bind(&household)
+                .bind(hour)
+                .bind(BATCH_ROWS_MAX as i64)
+                .fetch_optional(&self.pool)
+                .await;
+            let last: Option<(String, i64)> =
+                last.map_err(step("looking for what is kept too long"))?;
+            let bound = sqlx::query(BOUND)
+                .bind(&household)
+                .bind(hour)
+                .bind(BATCH_ROWS_MAX as i64)
+                .bind(i64::from(days));
+            self.database
+                .execute(bound, "shortening how long counts are kept")
+                .await?;
             let Some(last) = last else { return Ok(()) };
             (household, hour) = last;
         }
     }
 
-    /// Forgets something of a household: what was asked up to now. What is asked later counts again, where it is wanted.
+    /// Forgets something of a household: what was asked up to now. What is asked later counts
+    /// again, where it is wanted.
     ///
     /// # Errors
-    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory is gone.
-    pub async fn forget(&self, household: &Id, what: Forgotten, now: Timestamp) -> Result<(), StoreError> {
+    /// See [`StoreError`]; what is in the file may then still be there, and what waited in memory
+    /// is gone.
+    pub async fn forget(
+        &self,
+        household: &Id,
+        what: Forgotten,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let _turn = self.turn.write().await;
         let is_unfolded = self.unfold();
         self.waiting().forget(household, &what, now);
         let is_changed = if what == Forgotten::All {
-            let delete = sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
-            self.database.execute(delete, "forgetting counts").await?.rows_affected() > 0
+            let delete =
+                sqlx::query("DELETE FROM activity WHERE household = ?").bind(household.as_str());
+            self.database
+                .execute(delete, "forgetting counts")
+                .await?
+                .rows_affected()
+                > 0
         } else {
             self.thin_out(household, &what).await?
         };
         self.fold(is_unfolded || is_changed).await
     }
 
-    /// Deletes what is due, and what lies in hours to come because a clock was ahead once. Says how many rows that were. Who waits to write or to
-    /// forget has a turn between two batches.
+    /// Deletes what is due, and what lies in hours to come because a clock was ahead once. Says how
+    /// many rows that were. Who waits to write or to forget has a turn between two batches.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         let is_ahead = {
-            // Nothing is between memory and file, so that what is not found here is not written behind who looks there.
+            // Nothing is between memory and file, so that what is not found here is not written
+            // behind who looks there.
             let _turn = self.turn.write().await;
             self.waiting().expire(now)
         };
-        let mut deleted = if is_ahead { Ahead::new(self).expire(now).await? } else { 0 };
+        let mut deleted = if is_ahead {
+            Ahead::new(self).expire(now).await?
+        } else {
+            0
+        };
         let batch = BATCH_ROWS_MAX as u64;
         loop {
             let _turn = self.turn.write().await;
             let is_unfolded = self.unfold();
-            let due = sqlx::query(DUE).bind(hour_of(now)).bind(batch.cast_signed());
-            let rows = self.database.execute(due, "deleting counts whose time is over").await?.rows_affected();
+            let due = sqlx::query(DUE)
+                .bind(hour_of(now))
+                .bind(batch.cast_signed());
+            let rows = self
+                .database
+                .execute(due, "deleting counts whose time is over")
+                .await?
+                .rows_affected();
             deleted += rows;
             if rows < batch {
                 self.fold(is_unfolded || rows > 0).await?;
@@ -121,14 +172,22 @@ impl Activity {
         }
     }
 
-    /// Takes something out of all rows of a household, or of none; says whether anything was there of it.
+    /// Takes something out of all rows of a household, or of none; says whether anything was there
+    /// of it.
     async fn thin_out(&self, household: &Id, what: &Forgotten) -> Result<bool, StoreError> {
         let mut transaction = self.database.begin("beginning to forget").await?;
         let select = "SELECT hour, CAST(document AS BLOB) FROM activity WHERE household = ? AND hour > ? ORDER BY hour LIMIT ?";
-        let (mut is_changed, mut behind) = (false, i64::MIN);
+        let mut is_changed = false;
+        let mut behind = i64::MIN;
         loop {
-            let rows = sqlx::query_as(select).bind(household.as_str()).bind(behind).bind(ROWS_AT_ONCE);
-            let rows: Vec<(i64, Vec<u8>)> = rows.fetch_all(&mut *transaction).await.map_err(step("reading counts"))?;
+            let rows = sqlx::query_as(select)
+                .bind(household.as_str())
+                .bind(behind)
+                .bind(ROWS_AT_ONCE);
+            let rows: Vec<(i64, Vec<u8>)> = rows
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(step("reading counts"))?;
             let Some((last, _)) = rows.last() else { break };
             behind = *last;
             for (hour, document) in rows {
@@ -139,31 +198,46 @@ impl Activity {
                 }
                 is_changed = true;
                 let change = if counts.0.is_empty() {
-                    sqlx::query("DELETE FROM activity WHERE household = ?1 AND hour = ?2").bind(household.as_str()).bind(hour)
+                    sqlx::query("DELETE FROM activity WHERE household = ?1 AND hour = ?2")
+                        .bind(household.as_str())
+                        .bind(hour)
                 } else {
-                    let update = sqlx::query("UPDATE activity SET document = ?3 WHERE household = ?1 AND hour = ?2");
-                    update.bind(household.as_str()).bind(hour).bind(counts.to_document())
+                    let update = sqlx::query(
+                        "UPDATE activity SET document = ?3 WHERE household = ?1 AND hour = ?2",
+                    );
+                    update
+                        .bind(household.as_str())
+                        .bind(hour)
+                        .bind(counts.to_document())
                 };
-                change.execute(&mut *transaction).await.map_err(step("forgetting counts"))?;
+                change
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(step("forgetting counts"))?;
             }
         }
         transaction.commit("forgetting counts").await?;
         Ok(is_changed)
     }
 
-    /// Before anything is deleted: says whether the journal may hold what was deleted earlier, and as long as nobody says otherwise it may. Whoever is
-    /// stopped in between, or fails, leaves it to the next.
+    /// Before anything is deleted: says whether the journal may hold what was deleted earlier, and
+    /// as long as nobody says otherwise it may. Whoever is stopped in between, or fails, leaves it
+    /// to the next.
     fn unfold(&self) -> bool {
         self.is_unfolded.swap(true, Ordering::Relaxed)
     }
 
-    /// Empties the journal where something was deleted, now or earlier. Where another process reads the file, it can not be emptied, and the next time does
-    /// it. Under `turn`, held alone, so that no reader of ours is in the way.
+    /// Empties the journal where something was deleted, now or earlier. Where another process reads
+    /// the file, it can not be emptied, and the next time does it. Under `turn`, held alone, so
+    /// that no reader of ours is in the way.
     async fn fold(&self, is_unfolded: bool) -> Result<(), StoreError> {
         let mut is_busy = false;
         if is_unfolded {
-            let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await;
-            let row: (bool, i64, i64) = checkpoint.map_err(step("emptying the journal of counts"))?;
+            let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(&self.pool)
+                .await;
+            let row: (bool, i64, i64) =
+                checkpoint.map_err(step("emptying the journal of counts"))?;
             is_busy = row.0;
         }
         self.is_unfolded.store(is_busy, Ordering::Relaxed);
@@ -179,25 +253,47 @@ struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     fn new(activity: &'a Activity) -> Self {
-        Self { activity, is_over: false }
+        Self {
+            activity,
+            is_over: false,
+        }
     }
 
-    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in a second. There is something only where a clock was
-    /// ahead, so it is looked after the opening, and when the clock was set back.
+    /// Deletes them. No index leads there: it takes a look at each household, some ten thousand in
+    /// a second. There is something only where a clock was ahead, so it is looked after the
+    /// opening, and when the clock was set back.
     async fn expire(mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let Activity { database, pool, turn, is_unfolded, .. } = self.activity;
-        let (mut deleted, mut after) = (0, String::new());
+        let Activity {
+            database,
+            pool,
+            turn,
+            is_unfolded,
+            ..
+        } = self.activity;
+        let mut deleted = 0;
+        let mut after = String::new();
         loop {
-            let households = sqlx::query_scalar(HOUSEHOLDS).bind(&after).bind(BATCH_ROWS_MAX as i64).fetch_all(pool).await;
-            let mut households: Vec<String> = households.map_err(step("listing households with counts"))?;
+            let households = sqlx::query_scalar(HOUSEHOLDS)
+                .bind(&after)
+                .bind(BATCH_ROWS_MAX as i64)
+                .fetch_all(pool)
+                .await;
+            let mut households: Vec<String> =
+                households.map_err(step("listing households with counts"))?;
             let list = serde_json::to_string(&households).expect("texts are plain data");
             let Some(last) = households.pop() else { break };
             after = last;
             loop {
                 let _turn = turn.write().await;
                 let was_unfolded = self.activity.unfold();
-                let ahead = sqlx::query(BEHIND).bind(&list).bind(last_hour(now)).bind(BATCH_ROWS_MAX as i64);
-                let rows = database.execute(ahead, "deleting counts of hours to come").await?.rows_affected();
+                let ahead = sqlx::query(BEHIND)
+                    .bind(&list)
+                    .bind(last_hour(now))
+                    .bind(BATCH_ROWS_MAX as i64);
+                let rows = database
+                    .execute(ahead, "deleting counts of hours to come")
+                    .await?
+                    .rows_affected();
                 is_unfolded.store(was_unfolded || rows > 0, Ordering::Relaxed);
                 deleted += rows;
                 if rows < BATCH_ROWS_MAX as u64 {

@@ -12,7 +12,11 @@ pub(super) fn hour_of(at: Timestamp) -> i64 {
 /// The first hour of which nothing lies before a time.
 pub(super) fn hour_behind(at: Timestamp) -> i64 {
     let begun = hour_of(at);
-    if beginning(begun) == Some(at) { begun } else { begun + 1 }
+    if beginning(begun) == Some(at) {
+        begun
+    } else {
+        begun + 1
+    }
 }
 
 /// When an hour begins; none for a number that is no hour.
@@ -25,7 +29,8 @@ pub(super) fn until(hour: i64, days: u16) -> i64 {
     hour + 1 + 24 * i64::from(days)
 }
 
-/// The last hour in which anything can have been asked: the next one, for a clock may be a little ahead. What lies behind it is of one that was wrong.
+/// The last hour in which anything can have been asked: the next one, for a clock may be a little
+/// ahead. What lies behind it is of one that was wrong.
 pub(super) fn last_hour(now: Timestamp) -> i64 {
     hour_of(now) + 1
 }

@@ -5,27 +5,36 @@
 //! - `writing`: from memory into the file; `reading`: from both.
 //! - `forgetting`: what goes, because its time is over or somebody wants it gone.
 //!
-//! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy store, who has promised families that a toggle is live
-//! at once; here a crash may take the last five minutes, there nothing; and what is deleted here is overwritten, which a store that keeps its
-//! past has no use for.
+//! It has a file of its own. The roll-ups of many homes would hold up the one writer of the policy
+//! store, who has promised families that a toggle is live at once; here a crash may take the last
+//! five minutes, there nothing; and what is deleted here is overwritten, which a store that keeps
+//! its past has no use for.
 //!
-//! **Nothing that was forgotten comes back.** A count is in one of three places: on its way here, waiting in memory, or in the file.
+//! **Nothing that was forgotten comes back.** A count is in one of three places: on its way here,
+//! waiting in memory, or in the file.
 //!
-//! - From memory to the file it goes under `turn`, held alone from the taking out to the commit or the putting back. Whoever forgets
-//!   holds it, too: nothing is ever between the two places while somebody forgets, so that clearing both is clearing all.
-//! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in which forgetting clears the memory, it leaves a mark
-//!   there; what arrives before is cleared, and what arrives behind and is not younger than the mark is not counted.
-//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`Activity::note`] asks besides, under the same lock, whether a query is still wanted;
-//!   the caller answers from the live directory, which is changed before it forgets.
+//! - From memory to the file it goes under `turn`, held alone from the taking out to the commit or
+//!   the putting back. Whoever forgets holds it, too: nothing is ever between the two places while
+//!   somebody forgets, so that clearing both is clearing all.
+//! - What is on its way arrives under the lock of `waiting`. In the same moment under that lock in
+//!   which forgetting clears the memory, it leaves a mark there; what arrives before is cleared,
+//!   and what arrives behind and is not younger than the mark is not counted.
+//! - The mark goes after [`MARKS_KEPT`], and a clock may be set back. So [`Activity::note`] asks
+//!   besides, under the same lock, whether a query is still wanted; the caller answers from the
+//!   live directory, which is changed before it forgets.
 //!
-//! A reader shares `turn`, so that what it reads is neither in both places nor in none. Who waits longest has it next. Who works for all homes gives it back
-//! after [`BATCH_ROWS_MAX`] rows or so, a reader after a page of its household's. Who forgets something of one household has it until that is done, because
-//! half forgotten would be neither: for as many rows as a household has, some two thousand in a quarter of a year.
+//! A reader shares `turn`, so that what it reads is neither in both places nor in none. Who waits
+//! longest has it next. Who works for all homes gives it back after [`BATCH_ROWS_MAX`] rows or so,
+//! a reader after a page of its household's. Who forgets something of one household has it until
+//! that is done, because half forgotten would be neither: for as many rows as a household has, some
+//! two thousand in a quarter of a year.
 //!
-//! **For how many homes?** `benches/activity.rs` adds to 6,000 rows a second that are there, of homes with five devices and fifty names: in the five minutes
-//! of [`WRITE_AFTER`] 1.8 million homes, where each asks now and then. Where all ask all the time, memory is the narrower: it is crowded with half of
-//! [`WAITING_MAX`], which takes 17 s to write, while which the other half fills up; a node is good for some 200,000 such homes. What is
-//! beyond either is not counted, and [`Activity::dropped`] says how much that was.
+//! **For how many homes?** `benches/activity.rs` adds to 6,000 rows a second that are there, of
+//! homes with five devices and fifty names: in the five minutes of [`WRITE_AFTER`] 1.8 million
+//! homes, where each asks now and then. Where all ask all the time, memory is the narrower: it is
+//! crowded with half of [`WAITING_MAX`], which takes 17 s to write, while which the other half
+//! fills up; a node is good for some 200,000 such homes. What is beyond either is not counted, and
+//! [`Activity::dropped`] says how much that was.
 
 mod counts;
 mod forgetting;
@@ -46,7 +55,8 @@ use sqlx::{
 use tokio::sync::RwLock;
 
 pub use counts::{
-    Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour, NAMES_MAX, Sighting, Sign, Told,
+    Blocked, BlockedName, Counted, DeviceHour, DeviceKey, HOUR_DEVICES_MAX, HOUR_NAMES_MAX, Hour,
+    NAMES_MAX, Sighting, Sign, Told,
 };
 
 use crate::{
@@ -56,49 +66,66 @@ use crate::{
 };
 use waiting::Waiting;
 
-/// How long counts wait in memory: a household that asks all the time is written once in five minutes, and a crash takes no more.
+/// How long counts wait in memory: a household that asks all the time is written once in five
+/// minutes, and a crash takes no more.
 pub const WRITE_AFTER: SignedDuration = SignedDuration::from_mins(5);
-/// The most hours of homes that wait: half a gigabyte of them, at 2,600 octets for one device and one query (`benches/activity.rs`). Beyond, what needs a place
-/// of its own is dropped and counted; a disk that fails, or more homes than a node is good for, let it come to that.
+/// The most hours of homes that wait: half a gigabyte of them, at 2,600 octets for one device and
+/// one query (`benches/activity.rs`). Beyond, what needs a place of its own is dropped and counted;
+/// a disk that fails, or more homes than a node is good for, let it come to that.
 pub const WAITING_MAX: usize = 200_000;
-/// The most devices, categories and names in what waits, some two hundred octets each. Beyond, what needs a new device is dropped and a new name counted without
-/// being kept; categories go on, of which a device has no more than there are.
+/// The most devices, categories and names in what waits, some two hundred octets each. Beyond, what
+/// needs a new device is dropped and a new name counted without being kept; categories go on, of
+/// which a device has no more than there are.
 pub const PIECES_WAITING_MAX: usize = 2_000_000;
-/// The most rows in one transaction of those who work for all homes: readers and those who forget wait for no more of them, give or take the hours of one home.
+/// The most rows in one transaction of those who work for all homes: readers and those who forget
+/// wait for no more of them, give or take the hours of one home.
 pub const BATCH_ROWS_MAX: usize = 250;
-/// How long a mark stands against what is on its way: much longer than a queue before [`Activity::note`] holds anything.
+/// How long a mark stands against what is on its way: much longer than a queue before
+/// [`Activity::note`] holds anything.
 pub const MARKS_KEPT: SignedDuration = SignedDuration::from_mins(10);
-/// How long a statement waits for another process on the same file. Counts can be written later; readers behind them should not wait.
+/// How long a statement waits for another process on the same file. Counts can be written later;
+/// readers behind them should not wait.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Octets of a page of the file. Small, so that little is wasted on [`MARGIN`] and at the end of a row's last page.
+/// Octets of a page of the file. Small, so that little is wasted on [`MARGIN`] and at the end of a
+/// row's last page.
 const PAGE_SIZE: u32 = 1_024;
-/// Spaces before each document: as many octets as a row of this table can have in a page of the tree (`https://sqlite.org/fileformat2.html`, section 1.6), so that
-/// the document stands in overflow pages altogether. `secure_delete` overwrites what is deleted, but in a page of the tree there are copies nobody
-/// knows of, between the rows, of such as have moved when the tree was balanced; a test found deleted names there. Overflow pages are never moved, and are
-/// overwritten whole when they are freed.
+/// Spaces before each document: as many octets as a row of this table can have in a page of the
+/// tree (`https://sqlite.org/fileformat2.html`, section 1.6), so that the document stands in
+/// overflow pages altogether. `secure_delete` overwrites what is deleted, but in a page of the tree
+/// there are copies nobody knows of, between the rows, of such as have moved when the tree was
+/// balanced; a test found deleted names there. Overflow pages are never moved, and are overwritten
+/// whole when they are freed.
 const MARGIN: usize = (PAGE_SIZE as usize - 12) * 64 / 255 - 23;
 
-/// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a foreign one and a torn one as for the
-/// policy store, and one of the two stores is never taken for the other.
+/// sqlx's migrations and not a number in `user_version`: the same words then tell a newer file, a
+/// foreign one and a torn one as for the policy store, and one of the two stores is never taken for
+/// the other.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/activity");
 
-const KIND: Kind = Kind { table: "activity", migrations: &MIGRATIONS, options };
+const KIND: Kind = Kind {
+    table: "activity",
+    migrations: &MIGRATIONS,
+    options,
+};
 
 fn options(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
-        // Counts may go with the power. That something is gone is synced nevertheless, because the journal is folded in after it.
+        // Counts may go with the power. That something is gone is synced nevertheless, because the
+        // journal is folded in after it.
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
         .page_size(PAGE_SIZE)
         // Four megabytes, as with pages of the usual size.
         .pragma("wal_autocheckpoint", "4000")
-        // What is deleted is overwritten, on every connection, and nothing is laid aside in files that nobody overwrites.
+        // What is deleted is overwritten, on every connection, and nothing is laid aside in files
+        // that nobody overwrites.
         .pragma("secure_delete", "ON")
         .pragma("temp_store", "MEMORY")
 }
 
-/// What homes asked for, as counts by hour: only of those that want it, and no longer than they want it.
+/// What homes asked for, as counts by hour: only of those that want it, and no longer than they
+/// want it.
 #[derive(Debug)]
 pub struct Activity {
     database: Database,
@@ -132,7 +159,13 @@ impl Activity {
         let database = Database::open(url, &KIND, true).await?;
         let pool = database.pool().clone();
         // A crash may have left a journal with what was deleted before it.
-        Ok(Self { database, pool, turn: RwLock::default(), waiting: Mutex::default(), is_unfolded: AtomicBool::new(true) })
+        Ok(Self {
+            database,
+            pool,
+            turn: RwLock::default(),
+            waiting: Mutex::default(),
+            is_unfolded: AtomicBool::new(true),
+        })
     }
 
     /// Whether the file can be written.
@@ -141,9 +174,16 @@ impl Activity {
         Health(self.database.clone())
     }
 
-    /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which forgetting happens: it says whether the household still wants
-    /// it, and may take out of it what is not wanted any more, or shorten its days. It must be quick and may not come back here.
-    pub fn note(&self, told: impl IntoIterator<Item = Told>, mut is_wanted: impl FnMut(&mut Told) -> bool, now: Timestamp) {
+    /// Counts queries, in memory. Each is shown to `is_wanted` first, under the lock under which
+    /// forgetting happens: it says whether the household still wants it, and may take out of it
+    /// what is not wanted any more, or shorten its days. It must be quick and may not come back
+    /// here.
+    pub fn note(
+        &self,
+        told: impl IntoIterator<Item = Told>,
+        mut is_wanted: impl FnMut(&mut Told) -> bool,
+        now: Timestamp,
+    ) {
         let mut waiting = self.waiting();
         for mut told in told {
             if is_wanted(&mut told) {
@@ -152,14 +192,15 @@ impl Activity {
         }
     }
 
-    /// Whether half of the room in memory is taken: then [`Self::write`] should not wait for its time, and writes everything.
+    /// Whether half of the room in memory is taken: then [`Self::write`] should not wait for its
+    /// time, and writes everything.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.waiting().is_crowded()
     }
 
-    /// How many queries were not counted because there was no room in memory: more homes asked than can be written, or nothing could be. Besides those of devices
-    /// beyond [`HOUR_DEVICES_MAX`].
+    /// How many queries were not counted because there was no room in memory: more homes asked than
+    /// can be written, or nothing could be. Besides those of devices beyond [`HOUR_DEVICES_MAX`].
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.waiting().dropped()
@@ -168,7 +209,10 @@ impl Activity {
     /// Writes what waits, and closes the file in order.
     pub async fn close(&self) {
         if let Err(error) = self.write_all(Timestamp::MIN).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the last counts of what homes asked for were not written");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last counts of what homes asked for were not written"
+            );
         }
         self.database.close().await;
     }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::error::{StoreError, step};
 
-/// Hours that are read from the file at a time, so that whoever adds up a quarter of a year does not hold it all.
+/// Hours that are read from the file at a time, so that whoever adds up a quarter of a year does
+/// not hold it all.
 const PAGE_ROWS: usize = 100;
 /// Rows that are read into counts before another task may run.
 const ROWS_AT_ONCE: usize = 50;
@@ -28,8 +29,10 @@ pub(super) const HOUSEHOLDS: &str = "WITH RECURSIVE home (id) AS (
     ) SELECT id FROM home WHERE id IS NOT NULL";
 
 impl Activity {
-    /// The hours of a household of which a part lies between two times, in order, as far as they are not due to go; of one device, where one is given. What waits to
-    /// be written is in it. An hour in which nothing was asked is not there. All of it is held at once: for many days see [`Self::visit`].
+    /// The hours of a household of which a part lies between two times, in order, as far as they
+    /// are not due to go; of one device, where one is given. What waits to be written is in it. An
+    /// hour in which nothing was asked is not there. All of it is held at once: for many days see
+    /// [`Self::visit`].
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -42,12 +45,15 @@ impl Activity {
         now: Timestamp,
     ) -> Result<Vec<Hour>, StoreError> {
         let mut hours = Vec::new();
-        self.visit(household, device, from, to, now, |hour| hours.push(hour)).await?;
+        self.visit(household, device, from, to, now, |hour| hours.push(hour))
+            .await?;
         Ok(hours)
     }
 
-    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some of them at a time. An hour is consistent in itself:
-    /// nothing of it is missing or there twice. Between two hours others may write or forget, so that a late one may show what an early one did not, or not any more.
+    /// Shows each hour that [`Self::read`] would give, once and oldest first, and holds only some
+    /// of them at a time. An hour is consistent in itself: nothing of it is missing or there twice.
+    /// Between two hours others may write or forget, so that a late one may show what an early one
+    /// did not, or not any more.
     ///
     /// # Errors
     /// See [`StoreError`]; some hours may have been shown before.
@@ -62,13 +68,22 @@ impl Activity {
     ) -> Result<(), StoreError> {
         let mut range = hour_of(from)..hour_behind(to);
         while !range.is_empty() {
-            let page = sqlx::query_as(PAGE).bind(household.as_str()).bind(range.start).bind(range.end).bind(hour_of(now));
+            let page = sqlx::query_as(PAGE)
+                .bind(household.as_str())
+                .bind(range.start)
+                .bind(range.end)
+                .bind(hour_of(now));
             let page = page.bind(PAGE_ROWS as i64);
             let (rows, mut hours) = {
                 let _turn = self.turn.read().await;
-                let rows: Vec<(i64, i64, Vec<u8>)> = page.fetch_all(&self.pool).await.map_err(step("reading counts"))?;
+                let rows: Vec<(i64, i64, Vec<u8>)> = page
+                    .fetch_all(&self.pool)
+                    .await
+                    .map_err(step("reading counts"))?;
                 // A page ends with its last row, and the last page where all ends.
-                let end = rows.get(PAGE_ROWS - 1).map_or(range.end, |(hour, ..)| hour + 1);
+                let end = rows
+                    .get(PAGE_ROWS - 1)
+                    .map_or(range.end, |(hour, ..)| hour + 1);
                 let waiting = self.waiting().hours(household, range.start..end, now);
                 range.start = end;
                 (rows, waiting)
@@ -77,7 +92,9 @@ impl Activity {
                 if number % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 {
                     tokio::task::yield_now().await;
                 }
-                let Some(mut counts) = read_row(household, hour, &document) else { continue };
+                let Some(mut counts) = read_row(household, hour, &document) else {
+                    continue;
+                };
                 if let Some(waited) = hours.get(&hour) {
                     counts.add(&waited.counts);
                 }
@@ -88,24 +105,36 @@ impl Activity {
                     counts.0.retain(|key, _| key == device);
                 }
                 if let Some(hour) = beginning(hour).filter(|_| !counts.0.is_empty()) {
-                    visitor(Hour { hour, devices: counts.0 });
+                    visitor(Hour {
+                        hour,
+                        devices: counts.0,
+                    });
                 }
             }
         }
         Ok(())
     }
 
-    /// Households of which something is in the file, in the order of their identifiers, from behind `after`: whoever sweeps compares them with those
-    /// that there are.
+    /// Households of which something is in the file, in the order of their identifiers, from behind
+    /// `after`: whoever sweeps compares them with those that there are.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn households(&self, after: Option<&Id>, limit: u32) -> Result<Vec<Id>, StoreError> {
-        let rows = sqlx::query_scalar(HOUSEHOLDS).bind(after.map_or("", Id::as_str)).bind(i64::from(limit));
-        let rows: Vec<String> = rows.fetch_all(&self.pool).await.map_err(step("listing households with counts"))?;
+        let rows = sqlx::query_scalar(HOUSEHOLDS)
+            .bind(after.map_or("", Id::as_str))
+            .bind(i64::from(limit));
+        let rows: Vec<String> = rows
+            .fetch_all(&self.pool)
+            .await
+            .map_err(step("listing households with counts"))?;
         rows.into_iter()
             .map(|text| {
-                text.parse().map_err(|error: policy::household::IdError| StoreError::Document { household: text, source: error.into() })
+                text.parse()
+                    .map_err(|error: policy::household::IdError| StoreError::Document {
+                        household: text,
+                        source: error.into(),
+                    })
             })
             .collect()
     }

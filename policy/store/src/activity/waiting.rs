@@ -1,4 +1,5 @@
-//! What is counted and not written yet, and what was forgotten a moment ago. Plain memory: whoever has it, has its lock.
+//! What is counted and not written yet, and what was forgotten a moment ago. Plain memory: whoever
+//! has it, has its lock.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -23,7 +24,8 @@ const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Waiting {
     homes: HashMap<Id, Home>,
-    /// Homes in the order in which they began to wait. The place of one that was forgotten since is still here, and nothing waits for it.
+    /// Homes in the order in which they began to wait. The place of one that was forgotten since is
+    /// still here, and nothing waits for it.
     order: VecDeque<Place>,
     /// The number of the next place.
     next: u64,
@@ -71,7 +73,8 @@ pub(super) struct Entry {
     pub(super) waited: Waited,
 }
 
-/// What was decided a moment ago. Queries from before it are still on their way here, and must not undo it.
+/// What was decided a moment ago. Queries from before it are still on their way here, and must not
+/// undo it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
     Forgotten(Forgotten),
@@ -84,13 +87,17 @@ impl Mark {
         matches!((self, newer), (Self::Days(_), Self::Days(_))) || self == newer
     }
 
-    /// Takes out of a query what it may not bring any more; says whether anything of it is left to count.
+    /// Takes out of a query what it may not bring any more; says whether anything of it is left to
+    /// count.
     fn apply(&self, told: &mut Told) -> bool {
         match self {
             Self::Forgotten(Forgotten::All) => return false,
             Self::Forgotten(Forgotten::Device(id)) => return told.device.as_ref() != Some(id),
             Self::Forgotten(Forgotten::Unknown) => return told.device.is_some(),
-            Self::Forgotten(Forgotten::Names) => told.blocked.iter_mut().for_each(|blocked| blocked.name = None),
+            Self::Forgotten(Forgotten::Names) => told
+                .blocked
+                .iter_mut()
+                .for_each(|blocked| blocked.name = None),
             Self::Days(days) => told.days = told.days.min(*days),
         }
         true
@@ -119,7 +126,9 @@ impl Waiting {
     /// Counts one query.
     pub(super) fn count(&mut self, mut told: Told, now: Timestamp) {
         if let Some(marks) = self.marks.get(&told.household)
-            && !marks.iter().all(|(at, mark)| *at < told.at || mark.apply(&mut told))
+            && !marks
+                .iter()
+                .all(|(at, mark)| *at < told.at || mark.apply(&mut told))
         {
             return;
         }
@@ -130,13 +139,22 @@ impl Waiting {
         }
         let is_room = self.pieces < PIECES_WAITING_MAX;
         let is_room_for_entry = is_room && self.entries < WAITING_MAX;
-        let there = self.homes.get_mut(&told.household).and_then(|home| home.hours.get_mut(&hour));
+        let there = self
+            .homes
+            .get_mut(&told.household)
+            .and_then(|home| home.hours.get_mut(&hour));
         let waited = match there {
             Some(waited) => waited,
             None if is_room_for_entry => {
                 self.entries += 1;
                 self.latest = self.latest.max(hour);
-                self.home(&told.household, now).hours.entry(hour).or_insert(Waited { until, ..Waited::default() })
+                self.home(&told.household, now)
+                    .hours
+                    .entry(hour)
+                    .or_insert(Waited {
+                        until,
+                        ..Waited::default()
+                    })
             }
             None => return self.add_dropped(1),
         };
@@ -150,12 +168,21 @@ impl Waiting {
 
     /// A home among those that wait; at the end where it did not yet.
     fn home(&mut self, household: &Id, now: Timestamp) -> &mut Home {
-        let Self { homes, order, next, .. } = self;
+        let Self {
+            homes, order, next, ..
+        } = self;
         homes.entry(household.clone()).or_insert_with(|| {
             let number = *next;
             *next += 1;
-            order.push_back(Place { since: now, number, household: household.clone() });
-            Home { place: number, ..Home::default() }
+            order.push_back(Place {
+                since: now,
+                number,
+                household: household.clone(),
+            });
+            Home {
+                place: number,
+                ..Home::default()
+            }
         })
     }
 
@@ -164,9 +191,15 @@ impl Waiting {
         self.order.len()
     }
 
-    /// Takes out about `max` entries of the homes that have waited long enough, or of all, from so many places, which it counts down. What is due
-    /// meanwhile goes unwritten.
-    pub(super) fn take(&mut self, now: Timestamp, is_all: bool, max: usize, places: &mut usize) -> Vec<Entry> {
+    /// Takes out about `max` entries of the homes that have waited long enough, or of all, from so
+    /// many places, which it counts down. What is due meanwhile goes unwritten.
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        is_all: bool,
+        max: usize,
+        places: &mut usize,
+    ) -> Vec<Entry> {
         self.marks_sweep(now);
         let mut taken = Vec::new();
         while taken.len() < max
@@ -178,14 +211,22 @@ impl Waiting {
         {
             *places -= 1;
             // One that was forgotten, and has begun anew, stands further behind.
-            if self.homes.get(&household).is_none_or(|home| home.place != number) {
+            if self
+                .homes
+                .get(&household)
+                .is_none_or(|home| home.place != number)
+            {
                 continue;
             }
             for (hour, waited) in self.homes.remove(&household).unwrap_or_default().hours {
                 self.entries -= 1;
                 self.pieces -= waited.counts.pieces();
                 if waited.until > hour_of(now) {
-                    taken.push(Entry { household: household.clone(), hour, waited });
+                    taken.push(Entry {
+                        household: household.clone(),
+                        hour,
+                        waited,
+                    });
                 }
             }
         }
@@ -194,12 +235,21 @@ impl Waiting {
         taken
     }
 
-    /// Takes back what could not be written. It is counted before what came since, and waits behind all others: what is wrong may be wrong with just these.
+    /// Takes back what could not be written. It is counted before what came since, and waits behind
+    /// all others: what is wrong may be wrong with just these.
     pub(super) fn put_back(&mut self, entries: Vec<Entry>, now: Timestamp) {
         // The hour may be another one by now.
         self.expired = None;
-        for Entry { household, hour, mut waited } in entries {
-            let newer = self.homes.get_mut(&household).and_then(|home| home.hours.remove(&hour));
+        for Entry {
+            household,
+            hour,
+            mut waited,
+        } in entries
+        {
+            let newer = self
+                .homes
+                .get_mut(&household)
+                .and_then(|home| home.hours.remove(&hour));
             if let Some(newer) = newer {
                 self.entries -= 1;
                 self.pieces -= newer.counts.pieces();
@@ -217,9 +267,21 @@ impl Waiting {
     }
 
     /// The hours of a home that wait and are not due.
-    pub(super) fn hours(&self, household: &Id, hours: Range<i64>, now: Timestamp) -> BTreeMap<i64, Waited> {
-        let there = self.homes.get(household).into_iter().flat_map(|home| home.hours.range(hours.clone()));
-        there.filter(|(_, waited)| waited.until > hour_of(now)).map(|(hour, waited)| (*hour, waited.clone())).collect()
+    pub(super) fn hours(
+        &self,
+        household: &Id,
+        hours: Range<i64>,
+        now: Timestamp,
+    ) -> BTreeMap<i64, Waited> {
+        let there = self
+            .homes
+            .get(household)
+            .into_iter()
+            .flat_map(|home| home.hours.range(hours.clone()));
+        there
+            .filter(|(_, waited)| waited.until > hour_of(now))
+            .map(|(hour, waited)| (*hour, waited.clone()))
+            .collect()
     }
 
     /// Forgets what waits, and what is still on its way.
@@ -248,8 +310,9 @@ impl Waiting {
         });
     }
 
-    /// Drops what is due, and what lies in hours to come because the clock was ahead. Says whether the file may hold such, too; whoever has not
-    /// looked there in the end says so to [`Self::look_ahead`].
+    /// Drops what is due, and what lies in hours to come because the clock was ahead. Says whether
+    /// the file may hold such, too; whoever has not looked there in the end says so to
+    /// [`Self::look_ahead`].
     pub(super) fn expire(&mut self, now: Timestamp) -> bool {
         self.marks_sweep(now);
         let is_ahead = self.latest > last_hour(now);
@@ -281,7 +344,9 @@ impl Waiting {
     }
 
     fn retain(&mut self, household: &Id, is_kept: impl FnMut(i64, &mut Waited) -> bool) {
-        let Some(home) = self.homes.get_mut(household) else { return };
+        let Some(home) = self.homes.get_mut(household) else {
+            return;
+        };
         let (entries, pieces) = home.retain(is_kept);
         self.entries -= entries;
         self.pieces -= pieces;
@@ -291,7 +356,12 @@ impl Waiting {
     }
 
     fn retain_all(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) {
-        let Self { homes, entries, pieces, .. } = self;
+        let Self {
+            homes,
+            entries,
+            pieces,
+            ..
+        } = self;
         homes.retain(|_, home| {
             let gone = home.retain(&mut is_kept);
             *entries -= gone.0;
@@ -309,9 +379,13 @@ impl Waiting {
         marks.push((now, mark));
     }
 
-    /// Drops marks that do not hold any more, once in a while: there may be as many as there are homes.
+    /// Drops marks that do not hold any more, once in a while: there may be as many as there are
+    /// homes.
     fn marks_sweep(&mut self, now: Timestamp) {
-        if self.swept.is_none_or(|swept| now.duration_since(swept).abs() >= SWEEP_AFTER) {
+        if self
+            .swept
+            .is_none_or(|swept| now.duration_since(swept).abs() >= SWEEP_AFTER)
+        {
             self.swept = Some(now);
             self.marks.retain(|_, marks| {
                 marks.retain(|(at, _)| holds(*at, now));
@@ -324,7 +398,15 @@ impl Waiting {
 impl Home {
     /// Says how many entries and pieces are gone.
     fn retain(&mut self, mut is_kept: impl FnMut(i64, &mut Waited) -> bool) -> (usize, usize) {
-        let weigh = |hours: &BTreeMap<i64, Waited>| (hours.len(), hours.values().map(|waited| waited.counts.pieces()).sum::<usize>());
+        let weigh = |hours: &BTreeMap<i64, Waited>| {
+            (
+                hours.len(),
+                hours
+                    .values()
+                    .map(|waited| waited.counts.pieces())
+                    .sum::<usize>(),
+            )
+        };
         let before = weigh(&self.hours);
         self.hours.retain(|hour, waited| is_kept(*hour, waited));
         let after = weigh(&self.hours);
@@ -346,12 +428,30 @@ mod tests {
     }
 
     fn told(household: &str, device: Option<&str>, second: i64) -> Told {
-        let (household, device) = (household.parse().unwrap(), device.map(|id| id.parse().unwrap()));
-        Told { household, device, at: at(second), days: 1, categories: Vec::new(), blocked: None, sign: None }
+        let household = household.parse().unwrap();
+        let device = device.map(|id| id.parse().unwrap());
+        Told {
+            household,
+            device,
+            at: at(second),
+            days: 1,
+            categories: Vec::new(),
+            blocked: None,
+            sign: None,
+        }
     }
 
     fn asked(entries: &[Entry]) -> Vec<(&str, i64, u64)> {
-        entries.iter().map(|entry| (entry.household.as_str(), entry.hour, entry.waited.counts.asked())).collect()
+        entries
+            .iter()
+            .map(|entry| {
+                (
+                    entry.household.as_str(),
+                    entry.hour,
+                    entry.waited.counts.asked(),
+                )
+            })
+            .collect()
     }
 
     fn take(waiting: &mut Waiting, second: i64, is_all: bool) -> Vec<Entry> {
@@ -366,10 +466,16 @@ mod tests {
         waiting.count(told("b", None, 3_600), at(4_030));
         waiting.count(told("a", None, 3_601), at(4_030));
         assert!(take(&mut waiting, 4_299, false).is_empty());
-        assert_eq!(asked(&take(&mut waiting, 4_300, false)), [("b", 0, 1), ("b", 1, 1)]);
+        assert_eq!(
+            asked(&take(&mut waiting, 4_300, false)),
+            [("b", 0, 1), ("b", 1, 1)]
+        );
         assert!(take(&mut waiting, 4_329, false).is_empty());
         assert_eq!(asked(&take(&mut waiting, 4_029, false)), [("a", 1, 1)]);
-        assert_eq!((waiting.entries, waiting.pieces, waiting.order.len()), (0, 0, 0));
+        assert_eq!(
+            (waiting.entries, waiting.pieces, waiting.order.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -385,13 +491,19 @@ mod tests {
         waiting.put_back(taken, at(4_300));
         assert_eq!((waiting.entries, waiting.pieces), (3, 4));
         // Of all places that there were, one is left; what was tried is not tried again.
-        assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), [("c", 1, 1)]);
+        assert_eq!(
+            asked(&waiting.take(at(4_302), true, 9, &mut places)),
+            [("c", 1, 1)]
+        );
         assert_eq!(asked(&waiting.take(at(4_302), true, 9, &mut places)), []);
         assert!(take(&mut waiting, 4_302, false).is_empty());
         // One that began to wait anew has its place already.
         assert_eq!(asked(&take(&mut waiting, 4_599, false)), [("a", 1, 2)]);
         assert_eq!(asked(&take(&mut waiting, 4_600, false)), [("b", 1, 1)]);
-        assert_eq!((waiting.entries, waiting.pieces, waiting.order.len()), (0, 0, 0));
+        assert_eq!(
+            (waiting.entries, waiting.pieces, waiting.order.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -410,12 +522,22 @@ mod tests {
     fn what_is_due_or_lies_in_hours_to_come_goes() {
         let mut waiting = Waiting::default();
         for hour in [10, 11, 12, 13] {
-            waiting.count(Told { days: 9, ..told("a", Some("tv"), hour * 3_600) }, at(hour * 3_600));
+            waiting.count(
+                Told {
+                    days: 9,
+                    ..told("a", Some("tv"), hour * 3_600)
+                },
+                at(hour * 3_600),
+            );
         }
         waiting.expire(at(11 * 3_600));
         assert_eq!((waiting.entries, waiting.pieces), (3, 3));
         waiting.bound(2);
-        let until: Vec<i64> = waiting.hours(&"a".parse().unwrap(), 0..99, at(0)).values().map(|waited| waited.until).collect();
+        let until: Vec<i64> = waiting
+            .hours(&"a".parse().unwrap(), 0..99, at(0))
+            .values()
+            .map(|waited| waited.until)
+            .collect();
         assert_eq!(until, [59, 60, 61]);
         waiting.expire(at(59 * 3_600));
         assert_eq!(waiting.entries, 2);
@@ -427,7 +549,10 @@ mod tests {
         assert_eq!((waiting.entries, waiting.pieces), (0, 0));
         waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
         waiting.bound(0);
-        assert_eq!((waiting.entries, waiting.pieces, waiting.homes.len()), (0, 0, 0));
+        assert_eq!(
+            (waiting.entries, waiting.pieces, waiting.homes.len()),
+            (0, 0, 0)
+        );
         // No mark is left: what is wanted from then on counts.
         waiting.count(told("a", Some("tv"), 61 * 3_600), at(61 * 3_600));
         assert_eq!(waiting.entries, 1);
@@ -441,7 +566,14 @@ mod tests {
             waiting.forget(&home.parse().unwrap(), &Forgotten::Names, at(5_001));
         }
         waiting.forget(&"a".parse().unwrap(), &Forgotten::All, at(5_700));
-        let marks = |waiting: &Waiting| ["a", "b"].map(|home| waiting.marks.get(&home.parse::<Id>().unwrap()).map_or(0, Vec::len));
+        let marks = |waiting: &Waiting| {
+            ["a", "b"].map(|home| {
+                waiting
+                    .marks
+                    .get(&home.parse::<Id>().unwrap())
+                    .map_or(0, Vec::len)
+            })
+        };
         assert_eq!(marks(&waiting), [1, 2]);
         waiting.expire(at(5_700));
         assert_eq!(marks(&waiting), [1, 0]);
@@ -463,7 +595,8 @@ mod tests {
 
     #[test]
     fn queries_on_their_way_undo_nothing_and_those_behind_count() {
-        let (home, tv): (Id, Id) = ("home".parse().unwrap(), "tv".parse().unwrap());
+        let home: Id = "home".parse().unwrap();
+        let tv: Id = "tv".parse().unwrap();
         let mut waiting = Waiting::default();
         waiting.forget(&home, &Forgotten::Device(tv), at(5_000));
         for second in [5_000, 5_001] {
@@ -471,18 +604,26 @@ mod tests {
             waiting.count(told("home", None, second), at(5_010));
             waiting.count(told("other", Some("tv"), second), at(5_010));
         }
-        assert_eq!(asked(&take(&mut waiting, 5_010, true)), [("home", 1, 3), ("other", 1, 2)]);
+        assert_eq!(
+            asked(&take(&mut waiting, 5_010, true)),
+            [("home", 1, 3), ("other", 1, 2)]
+        );
         waiting.keep(&home, 0, at(5_020));
         waiting.count(told("home", None, 5_020), at(5_030));
         assert_eq!(waiting.entries, 0);
-        // A mark is kept as long as anything can be on its way, and a clock that was set back ends it.
+        // A mark is kept as long as anything can be on its way, and a clock that was set back ends
+        // it.
         for later in [5_020 + 601, 5_020 - 601] {
             waiting.keep(&home, 0, at(5_020));
             take(&mut waiting, later, true);
             assert!(waiting.marks.is_empty());
         }
         for number in 0..MARKS_MAX * 2 {
-            waiting.forget(&home, &Forgotten::Device(format!("d{number}").parse().unwrap()), at(6_000));
+            waiting.forget(
+                &home,
+                &Forgotten::Device(format!("d{number}").parse().unwrap()),
+                at(6_000),
+            );
             waiting.forget(&home, &Forgotten::All, at(6_000));
         }
         assert_eq!(waiting.marks[&home].len(), MARKS_MAX);
@@ -492,12 +633,24 @@ mod tests {
     fn an_hour_under_two_promises_keeps_the_shorter_one() {
         let mut waiting = Waiting::default();
         for days in [9, 2, 5] {
-            waiting.count(Told { days, ..told("home", None, 3_600) }, at(3_600));
+            waiting.count(
+                Told {
+                    days,
+                    ..told("home", None, 3_600)
+                },
+                at(3_600),
+            );
         }
         assert_eq!(take(&mut waiting, 3_600, true)[0].waited.until, 1 + 48 + 1);
         // Late, and due already.
         waiting.count(told("home", None, 0), at(25 * 3_600));
-        waiting.count(Told { days: 0, ..told("home", None, 90_000) }, at(90_000));
+        waiting.count(
+            Told {
+                days: 0,
+                ..told("home", None, 90_000)
+            },
+            at(90_000),
+        );
         assert_eq!((waiting.entries, waiting.dropped), (0, 0));
     }
 }

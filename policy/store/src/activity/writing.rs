@@ -9,7 +9,8 @@ use crate::{
     error::{StoreError, step},
 };
 
-/// Rows of one statement. Adding them up between two statements takes a thread of the runtime a millisecond or so.
+/// Rows of one statement. Adding them up between two statements takes a thread of the runtime a
+/// millisecond or so.
 const STATEMENT_ROWS: usize = 100;
 
 /// What stands already of the hours in a JSON list of pairs, each with its place in the list.
@@ -17,11 +18,13 @@ const THERE: &str = "SELECT wanted.key, there.until, CAST(there.document AS BLOB
     CROSS JOIN activity AS there ON there.household = wanted.value ->> 0 AND there.hour = wanted.value ->> 1";
 
 impl Activity {
-    /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is crowded](Self::is_crowded). Says how many rows that were.
+    /// Writes what has waited for [`super::WRITE_AFTER`], or everything where memory [is
+    /// crowded](Self::is_crowded). Says how many rows that were.
     ///
     /// # Errors
-    /// See [`StoreError`]: the first one, where it came to several. What could not be written goes on waiting, behind all others; these are written
-    /// nevertheless, for a file may be broken in one place, unless nothing can be begun at all.
+    /// See [`StoreError`]: the first one, where it came to several. What could not be written goes
+    /// on waiting, behind all others; these are written nevertheless, for a file may be broken in
+    /// one place, unless nothing can be begun at all.
     pub async fn write(&self, now: Timestamp) -> Result<usize, StoreError> {
         let is_all = self.is_crowded();
         self.write_some(now, is_all).await
@@ -38,10 +41,17 @@ impl Activity {
     async fn write_some(&self, now: Timestamp, is_all: bool) -> Result<usize, StoreError> {
         // What comes meanwhile, or is put back, is for the next time, or this would have no end.
         let mut places = self.waiting().places();
-        let (mut written, mut failed) = (0, None);
+        let mut written = 0;
+        let mut failed = None;
         loop {
             let _turn = self.turn.write().await;
-            let taken = Taken { activity: self, now, entries: self.waiting().take(now, is_all, BATCH_ROWS_MAX, &mut places) };
+            let taken = Taken {
+                activity: self,
+                now,
+                entries: self
+                    .waiting()
+                    .take(now, is_all, BATCH_ROWS_MAX, &mut places),
+            };
             let count = taken.entries.len();
             if count == 0 {
                 return failed.map_or(Ok(written), Err);
@@ -55,13 +65,20 @@ impl Activity {
         }
     }
 
-    async fn write_batch(&self, mut taken: Taken<'_>, mut transaction: Writing<'_>) -> Result<(), StoreError> {
+    async fn write_batch(
+        &self,
+        mut taken: Taken<'_>,
+        mut transaction: Writing<'_>,
+    ) -> Result<(), StoreError> {
         let mut dropped = 0;
         for entries in taken.entries.chunks(STATEMENT_ROWS) {
-            dropped = add(&mut transaction, entries).await?.saturating_add(dropped);
+            dropped = add(&mut transaction, entries)
+                .await?
+                .saturating_add(dropped);
         }
-        // Whoever is stopped from here on may have written it: better lost than counted twice. A commit that goes on without us still has the file's
-        // write lock, so that whoever forgets next finds what it wrote.
+        // Whoever is stopped from here on may have written it: better lost than counted twice. A
+        // commit that goes on without us still has the file's write lock, so that whoever forgets
+        // next finds what it wrote.
         let entries = std::mem::take(&mut taken.entries);
         let committed = transaction.commit("writing counts").await;
         match committed {
@@ -72,16 +89,31 @@ impl Activity {
     }
 }
 
-/// Adds some entries to what stands in the file; says how many queries found no place in their rows.
+/// Adds some entries to what stands in the file; says how many queries found no place in their
+/// rows.
 async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64, StoreError> {
-    let keys: Vec<(&str, i64)> = entries.iter().map(|entry| (entry.household.as_str(), entry.hour)).collect();
+    let keys: Vec<(&str, i64)> = entries
+        .iter()
+        .map(|entry| (entry.household.as_str(), entry.hour))
+        .collect();
     let keys = serde_json::to_string(&keys).expect("texts and numbers are plain data");
-    let there = sqlx::query_as(THERE).bind(keys).fetch_all(&mut *connection).await;
+    let there = sqlx::query_as(THERE)
+        .bind(keys)
+        .fetch_all(&mut *connection)
+        .await;
     let there: Vec<(i64, i64, Vec<u8>)> = there.map_err(step("reading counts"))?;
-    let mut rows: Vec<_> = entries.iter().map(|entry| (entry, entry.waited.until, None)).collect();
+    let mut rows: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry, entry.waited.until, None))
+        .collect();
     let mut dropped = 0_u64;
     for (place, until, document) in there {
-        let Some((entry, least, sum)) = usize::try_from(place).ok().and_then(|place| rows.get_mut(place)) else { continue };
+        let Some((entry, least, sum)) = usize::try_from(place)
+            .ok()
+            .and_then(|place| rows.get_mut(place))
+        else {
+            continue;
+        };
         *least = until.min(*least);
         // One that cannot be read gives way to what is new.
         if let Some(mut counts) = read_row(&entry.household, entry.hour, &document) {
@@ -89,17 +121,26 @@ async fn add(connection: &mut SqliteConnection, entries: &[Entry]) -> Result<u64
             *sum = Some(counts.to_document());
         }
     }
-    let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO activity (household, hour, until, document) ");
+    let mut insert =
+        QueryBuilder::<Sqlite>::new("INSERT INTO activity (household, hour, until, document) ");
     insert.push_values(rows, |mut row, (entry, until, sum)| {
         let document = sum.unwrap_or_else(|| entry.waited.counts.to_document());
-        row.push_bind(entry.household.as_str().to_owned()).push_bind(entry.hour).push_bind(until).push_bind(document);
+        row.push_bind(entry.household.as_str().to_owned())
+            .push_bind(entry.hour)
+            .push_bind(until)
+            .push_bind(document);
     });
     insert.push(" ON CONFLICT (household, hour) DO UPDATE SET until = excluded.until, document = excluded.document");
-    insert.build().execute(connection).await.map_err(step("writing counts"))?;
+    insert
+        .build()
+        .execute(connection)
+        .await
+        .map_err(step("writing counts"))?;
     Ok(dropped)
 }
 
-/// What is between memory and the file; whatever is left of it goes back, also where the writing is cancelled.
+/// What is between memory and the file; whatever is left of it goes back, also where the writing is
+/// cancelled.
 struct Taken<'a> {
     activity: &'a Activity,
     now: Timestamp,
@@ -109,7 +150,9 @@ struct Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
-            self.activity.waiting().put_back(std::mem::take(&mut self.entries), self.now);
+            self.activity
+                .waiting()
+                .put_back(std::mem::take(&mut self.entries), self.now);
         }
     }
 }

@@ -12,7 +12,14 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
         let place = Place::new();
         let activity = place.open().await;
         for (home, days) in [("one", 1), ("seven", 7)] {
-            note(&activity, [Told { days, ..blocked(home, "tv", at(HOUR, 3_599), NAME) }], at(HOUR, 3_599));
+            note(
+                &activity,
+                [Told {
+                    days,
+                    ..blocked(home, "tv", at(HOUR, 3_599), NAME)
+                }],
+                at(HOUR, 3_599),
+            );
         }
         if is_written {
             activity.write_all(at(HOUR, 3_599)).await.unwrap();
@@ -22,14 +29,28 @@ async fn an_hour_is_kept_to_the_last_second_of_its_days_and_then_gone() {
             let behind = HOUR + 1 + 24 * days;
             assert_eq!(activity.expire(at(behind - 1, 3_599)).await.unwrap(), 0);
             assert_eq!(asked(&activity, home, at(behind - 1, 3_599)).await, 1);
-            assert_eq!(asked(&activity, home, at(behind, 0)).await, 0, "before anything is deleted");
-            assert_eq!(activity.expire(at(behind, 0)).await.unwrap(), u64::from(is_written));
+            assert_eq!(
+                asked(&activity, home, at(behind, 0)).await,
+                0,
+                "before anything is deleted"
+            );
+            assert_eq!(
+                activity.expire(at(behind, 0)).await.unwrap(),
+                u64::from(is_written)
+            );
             assert_eq!(asked(&activity, home, at(behind - 1, 0)).await, 0);
         }
         assert_eq!(place.finds(NAME), 0);
         assert_eq!(activity.write_all(at(HOUR, 3_599)).await.unwrap(), 0);
         // What is due before it is written is never written.
-        note(&activity, [Told { days: 1, ..blocked("one", "tv", at(HOUR, 0), NAME) }], at(HOUR, 0));
+        note(
+            &activity,
+            [Told {
+                days: 1,
+                ..blocked("one", "tv", at(HOUR, 0), NAME)
+            }],
+            at(HOUR, 0),
+        );
         assert_eq!(activity.write_all(at(HOUR + 25, 0)).await.unwrap(), 0);
         assert_eq!(place.finds(NAME), 0);
     }
@@ -51,16 +72,37 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
         let everything = |hour| ["tv", ""].map(|key| blocked("home", key, at(hour, 0), NAME));
         note(&activity, everything(HOUR), now);
         note(&activity, everything(HOUR + 1), now);
-        note(&activity, [blocked("other", "tv", at(HOUR, 0), "other.example")], now);
+        note(
+            &activity,
+            [blocked("other", "tv", at(HOUR, 0), "other.example")],
+            now,
+        );
         activity.write_all(now).await.unwrap();
         // In memory beside the row of the same hour.
         note(&activity, everything(HOUR + 1), now);
-        activity.forget(&id("home"), what.clone(), now).await.unwrap();
+        activity
+            .forget(&id("home"), what.clone(), now)
+            .await
+            .unwrap();
         for is_reopened in [false, true] {
             let hours = read_all(&activity, "home", now).await;
-            let sum = |key: &str| hours.iter().filter_map(|hour| hour.devices.get(&device(key))).map(|device| device.asked).sum::<u64>();
-            let names = hours.iter().flat_map(|hour| hour.devices.values().flat_map(|device| device.names.values()));
-            assert_eq!([sum("tv"), sum(""), names.map(|name| name.count).sum()], left, "{what:?} {is_reopened}");
+            let sum = |key: &str| {
+                hours
+                    .iter()
+                    .filter_map(|hour| hour.devices.get(&device(key)))
+                    .map(|device| device.asked)
+                    .sum::<u64>()
+            };
+            let names = hours.iter().flat_map(|hour| {
+                hour.devices
+                    .values()
+                    .flat_map(|device| device.names.values())
+            });
+            assert_eq!(
+                [sum("tv"), sum(""), names.map(|name| name.count).sum()],
+                left,
+                "{what:?} {is_reopened}"
+            );
             let is_left = left[2] > 0;
             assert_eq!(place.finds(NAME) > 0, is_left, "{what:?}");
             assert_eq!(asked(&activity, "other", now).await, 1);
@@ -72,7 +114,11 @@ async fn each_kind_of_forgetting_takes_just_what_it_says() {
         activity.close().await;
         let activity = place.open().await;
         let late = u64::from(left[0] > 0) + u64::from(left[1] > 0);
-        assert_eq!(asked(&activity, "home", now).await, left[0] + left[1] + late + 2, "{what:?}");
+        assert_eq!(
+            asked(&activity, "home", now).await,
+            left[0] + left[1] + late + 2,
+            "{what:?}"
+        );
     }
 }
 
@@ -92,7 +138,15 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
     note(&activity, [told("other", "tv", at(HOUR, 0))], now);
     let hours = async |now| {
         let hours = read_all(&activity, "home", now).await;
-        hours.iter().map(|hour| (hour.hour.as_second() / 3_600 - HOUR, hour.devices[&device("tv")].asked)).collect::<Vec<_>>()
+        hours
+            .iter()
+            .map(|hour| {
+                (
+                    hour.hour.as_second() / 3_600 - HOUR,
+                    hour.devices[&device("tv")].asked,
+                )
+            })
+            .collect::<Vec<_>>()
     };
     activity.keep(&id("home"), 7, now).await.unwrap();
     assert_eq!(hours(now).await, [(0, 2), (30, 2), (60, 2)]);
@@ -106,19 +160,37 @@ async fn a_shorter_promise_holds_for_what_is_there_and_none_takes_all() {
     assert_eq!(hours(at(HOUR + 79, 0)).await, [(60, 2)]);
     assert_eq!(activity.expire(at(HOUR + 79, 0)).await.unwrap(), 1);
     // What was asked under the old promise comes late.
-    activity.keep(&id("home"), 1, at(HOUR + 79, 0)).await.unwrap();
-    note(&activity, [Told { days: 90, ..told("home", "tv", at(HOUR + 79, 0)) }], at(HOUR + 79, 0));
+    activity
+        .keep(&id("home"), 1, at(HOUR + 79, 0))
+        .await
+        .unwrap();
+    note(
+        &activity,
+        [Told {
+            days: 90,
+            ..told("home", "tv", at(HOUR + 79, 0))
+        }],
+        at(HOUR + 79, 0),
+    );
     assert_eq!(hours(at(HOUR + 79, 0)).await, [(60, 2), (79, 1)]);
     assert_eq!(hours(at(HOUR + 104, 0)).await, []);
-    note(&activity, [blocked("home", "tv", at(HOUR + 79, 1), NAME)], at(HOUR + 79, 1));
+    note(
+        &activity,
+        [blocked("home", "tv", at(HOUR + 79, 1), NAME)],
+        at(HOUR + 79, 1),
+    );
     activity.write_all(at(HOUR + 79, 1)).await.unwrap();
-    activity.keep(&id("home"), 0, at(HOUR + 79, 1)).await.unwrap();
+    activity
+        .keep(&id("home"), 0, at(HOUR + 79, 1))
+        .await
+        .unwrap();
     assert_eq!(hours(at(HOUR + 79, 1)).await, []);
     assert_eq!((place.finds(NAME), place.finds("waiting.example")), (0, 0));
     assert_eq!(asked(&activity, "other", now).await, 1);
 }
 
-/// The pages of a file that has grown, been written over and been thinned out are where deleted octets like to stay.
+/// The pages of a file that has grown, been written over and been thinned out are where deleted
+/// octets like to stay.
 #[tokio::test]
 async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
@@ -134,17 +206,33 @@ async fn the_files_hold_nothing_of_any_home_that_was_forgotten() {
         for &home in &homes {
             let device = format!("device-{}", chance.random_range(0..4));
             // Rows of all sizes, some of several pages.
-            let many = if chance.random_ratio(1, 8) { 150 } else { chance.random_range(0..8) };
-            let fill = (0..many).map(|number| format!("filler-{number}-{}", name(home))).chain([name(home)]);
-            note(&activity, fill.map(|name| blocked(&format!("home-{home}"), &device, now, &name)), now);
+            let many = if chance.random_ratio(1, 8) {
+                150
+            } else {
+                chance.random_range(0..8)
+            };
+            let fill = (0..many)
+                .map(|number| format!("filler-{number}-{}", name(home)))
+                .chain([name(home)]);
+            note(
+                &activity,
+                fill.map(|name| blocked(&format!("home-{home}"), &device, now, &name)),
+                now,
+            );
         }
         activity.write_all(now).await.unwrap();
         homes.shuffle(&mut chance);
         for home in homes.split_off(homes.len() - 60) {
             let home_id = id(&format!("home-{home}"));
             match chance.random_range(0..3) {
-                0 => activity.forget(&home_id, Forgotten::All, now).await.unwrap(),
-                1 => activity.forget(&home_id, Forgotten::Names, now).await.unwrap(),
+                0 => activity
+                    .forget(&home_id, Forgotten::All, now)
+                    .await
+                    .unwrap(),
+                1 => activity
+                    .forget(&home_id, Forgotten::Names, now)
+                    .await
+                    .unwrap(),
                 _ => activity.keep(&home_id, 0, now).await.unwrap(),
             }
             assert_eq!(place.finds(&name(home)), 0, "{home} in round {round}");
@@ -162,36 +250,83 @@ async fn the_operators_bound_holds_for_all_that_is_kept_and_not_for_what_comes()
     let now = at(HOUR + 60, 0);
     // Rows of several batches, and some that wait.
     let fill = |days: u16| {
-        (0..700).flat_map(move |home| [0, 40].map(|hour| Told { days, ..told(&format!("home-{home:03}"), "tv", at(HOUR + hour, 0)) }))
+        (0..700).flat_map(move |home| {
+            [0, 40].map(|hour| Told {
+                days,
+                ..told(&format!("home-{home:03}"), "tv", at(HOUR + hour, 0))
+            })
+        })
     };
     note(&activity, fill(30), now);
-    note(&activity, [Told { days: 1, ..told("short", "tv", at(HOUR + 40, 0)) }], now);
+    note(
+        &activity,
+        [Told {
+            days: 1,
+            ..told("short", "tv", at(HOUR + 40, 0))
+        }],
+        now,
+    );
     activity.write_all(now).await.unwrap();
-    note(&activity, [Told { days: 30, ..told("waits", "tv", at(HOUR + 40, 0)) }], now);
+    note(
+        &activity,
+        [Told {
+            days: 30,
+            ..told("waits", "tv", at(HOUR + 40, 0))
+        }],
+        now,
+    );
     activity.bound(90).await.unwrap();
     assert_eq!(activity.expire(now).await.unwrap(), 0);
     activity.bound(2).await.unwrap();
     assert_eq!(asked(&activity, "home-699", at(HOUR + 48, 3_599)).await, 2);
     assert_eq!(asked(&activity, "home-699", now).await, 1);
     assert_eq!(activity.expire(now).await.unwrap(), 700);
-    for (home, hour) in [("home-000", 88), ("home-699", 88), ("waits", 88), ("short", 64)] {
-        assert_eq!(asked(&activity, home, at(HOUR + hour, 3_599)).await, 1, "{home}");
-        assert_eq!(asked(&activity, home, at(HOUR + hour + 1, 0)).await, 0, "{home}");
+    for (home, hour) in [
+        ("home-000", 88),
+        ("home-699", 88),
+        ("waits", 88),
+        ("short", 64),
+    ] {
+        assert_eq!(
+            asked(&activity, home, at(HOUR + hour, 3_599)).await,
+            1,
+            "{home}"
+        );
+        assert_eq!(
+            asked(&activity, home, at(HOUR + hour + 1, 0)).await,
+            0,
+            "{home}"
+        );
     }
     // A longer one prolongs nothing, and what comes later is the caller's.
     activity.bound(9).await.unwrap();
-    note(&activity, [Told { days: 30, ..told("home-000", "tv", now) }], now);
+    note(
+        &activity,
+        [Told {
+            days: 30,
+            ..told("home-000", "tv", now)
+        }],
+        now,
+    );
     assert_eq!(asked(&activity, "home-000", at(HOUR + 100, 0)).await, 1);
     // With none, everything is due at once, also what was asked in this hour.
     note(&activity, [blocked("home-001", "tv", now, NAME)], now);
     activity.write_all(now).await.unwrap();
     note(&activity, [blocked("home-002", "tv", now, NAME)], now);
     activity.bound(0).await.unwrap();
-    for home in ["home-000", "home-001", "home-002", "home-699", "short", "waits"] {
+    for home in [
+        "home-000", "home-001", "home-002", "home-699", "short", "waits",
+    ] {
         assert_eq!(asked(&activity, home, now).await, 0, "{home}");
     }
     activity.expire(now).await.unwrap();
-    assert_eq!((place.finds(NAME), activity.households(None, 9).await.unwrap()), (0, vec![]));
+    assert_eq!(
+        (
+            place.finds(NAME),
+            activity.households(None, 9).await.unwrap()
+        ),
+        (0, vec![])
+    );
     note(&activity, [told("home-002", "tv", now)], now);
     assert_eq!(asked(&activity, "home-002", now).await, 1);
 }
@@ -204,28 +339,61 @@ async fn what_was_asked_in_hours_to_come_goes_with_what_is_due() {
     let ahead = HOUR + 4_000;
     for home in 0..600 {
         let home = format!("home-{home}");
-        note(&activity, [0, 1, 2].map(|hour| blocked(&home, "tv", at(ahead + hour, 0), NAME)), at(ahead, 0));
-        note(&activity, [0, 1].map(|hour| told(&home, "tv", at(HOUR + hour, 0))), at(HOUR, 0));
+        note(
+            &activity,
+            [0, 1, 2].map(|hour| blocked(&home, "tv", at(ahead + hour, 0), NAME)),
+            at(ahead, 0),
+        );
+        note(
+            &activity,
+            [0, 1].map(|hour| told(&home, "tv", at(HOUR + hour, 0))),
+            at(HOUR, 0),
+        );
     }
     activity.write_all(at(HOUR, 0)).await.unwrap();
-    note(&activity, [blocked("home-0", "pc", at(ahead, 0), NAME)], at(ahead, 0));
+    note(
+        &activity,
+        [blocked("home-0", "pc", at(ahead, 0), NAME)],
+        at(ahead, 0),
+    );
     assert_eq!(activity.expire(at(HOUR, 3_599)).await.unwrap(), 1_800);
     assert_eq!(place.finds(NAME), 0);
-    let hours: Vec<_> = read_all(&activity, "home-0", at(HOUR, 0)).await.iter().map(|hour| hour.hour).collect();
-    assert_eq!(hours, [at(HOUR, 0), at(HOUR + 1, 0)], "a clock may be a little ahead");
+    let hours: Vec<_> = read_all(&activity, "home-0", at(HOUR, 0))
+        .await
+        .iter()
+        .map(|hour| hour.hour)
+        .collect();
+    assert_eq!(
+        hours,
+        [at(HOUR, 0), at(HOUR + 1, 0)],
+        "a clock may be a little ahead"
+    );
     // It is set back once more.
     assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), 600);
     activity.write_all(at(HOUR - 1, 0)).await.unwrap();
     assert_eq!(asked(&activity, "home-0", at(HOUR, 0)).await, 1);
     // Within one hour it was ahead and was set right.
     for is_written in [true, false] {
-        note(&activity, [blocked("home-0", "pc", at(ahead, 0), NAME)], at(ahead, 0));
+        note(
+            &activity,
+            [blocked("home-0", "pc", at(ahead, 0), NAME)],
+            at(ahead, 0),
+        );
         if is_written {
             activity.write_all(at(HOUR - 1, 0)).await.unwrap();
         }
-        assert_eq!(activity.expire(at(HOUR - 1, 0)).await.unwrap(), u64::from(is_written));
+        assert_eq!(
+            activity.expire(at(HOUR - 1, 0)).await.unwrap(),
+            u64::from(is_written)
+        );
         activity.write_all(at(HOUR - 1, 0)).await.unwrap();
-        assert_eq!((place.finds(NAME), asked(&activity, "home-0", at(HOUR, 0)).await), (0, 1));
+        assert_eq!(
+            (
+                place.finds(NAME),
+                asked(&activity, "home-0", at(HOUR, 0)).await
+            ),
+            (0, 1)
+        );
     }
 }
 
@@ -234,13 +402,23 @@ async fn what_a_reading_process_keeps_in_the_journal_goes_when_it_is_done() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);
-    note(&activity, [blocked("home", "tv", now, NAME), told("other", "tv", now)], now);
+    note(
+        &activity,
+        [blocked("home", "tv", now, NAME), told("other", "tv", now)],
+        now,
+    );
     activity.write_all(now).await.unwrap();
     let raw = place.raw().await;
     let mut reader = raw.begin().await.unwrap();
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&mut *reader).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM activity")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
     assert_eq!(rows, 2);
-    activity.forget(&id("home"), Forgotten::All, now).await.unwrap();
+    activity
+        .forget(&id("home"), Forgotten::All, now)
+        .await
+        .unwrap();
     // It is gone for who asks us, and still there for who began to read before.
     assert_eq!(asked(&activity, "home", now).await, 0);
     assert!(place.finds(NAME) > 0);
@@ -269,14 +447,18 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
             let home = id("home");
             let mut forgetting = pin!(activity.forget(&home, Forgotten::All, now));
             for _ in 0..patience {
-                if let Poll::Ready(forgotten) = forgetting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                if let Poll::Ready(forgotten) = forgetting
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                {
                     forgotten.unwrap();
                     break;
                 }
                 std::thread::yield_now();
             }
         }
-        // Either it was not forgotten, or it is gone. What was given up may still end behind the first of these, and then the next one clears up.
+        // Either it was not forgotten, or it is gone. What was given up may still end behind the
+        // first of these, and then the next one clears up.
         let mut is_so = false;
         for _ in 0..10 {
             activity.expire(now).await.unwrap();
@@ -286,6 +468,9 @@ async fn a_forgetting_that_is_given_up_leaves_nothing_in_the_journal_for_long() 
             }
         }
         assert!(is_so, "{patience}");
-        activity.forget(&id("home"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
+        activity
+            .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+            .await
+            .unwrap();
     }
 }

@@ -37,7 +37,9 @@ impl Place {
 
     /// The file, as another process sees it.
     async fn raw(&self) -> sqlx::SqlitePool {
-        sqlx::SqlitePool::connect(&format!("sqlite:{}", self.file().display())).await.unwrap()
+        sqlx::SqlitePool::connect(&format!("sqlite:{}", self.file().display()))
+            .await
+            .unwrap()
     }
 
     async fn open(&self) -> Activity {
@@ -50,7 +52,10 @@ impl Place {
             let octets = std::fs::read(path).unwrap();
             String::from_utf8_lossy(&octets).matches(text).count()
         };
-        std::fs::read_dir(self.0.path().join("deep")).unwrap().map(|entry| count(&entry.unwrap().path())).sum()
+        std::fs::read_dir(self.0.path().join("deep"))
+            .unwrap()
+            .map(|entry| count(&entry.unwrap().path()))
+            .sum()
     }
 }
 
@@ -69,12 +74,27 @@ fn at(hour: i64, second: i64) -> Timestamp {
 
 fn told(household: &str, key: &str, at: Timestamp) -> Told {
     let categories = vec!["games".into()];
-    Told { household: id(household), device: device(key), at, days: 7, categories, blocked: None, sign: None }
+    Told {
+        household: id(household),
+        device: device(key),
+        at,
+        days: 7,
+        categories,
+        blocked: None,
+        sign: None,
+    }
 }
 
 fn blocked(household: &str, key: &str, at: Timestamp, name: &str) -> Told {
-    let blocked = Blocked { layer: "category", categories: vec!["games".into()], name: Some(Name::parse(name).unwrap()) };
-    Told { blocked: Some(blocked), ..told(household, key, at) }
+    let blocked = Blocked {
+        layer: "category",
+        categories: vec!["games".into()],
+        name: Some(Name::parse(name).unwrap()),
+    };
+    Told {
+        blocked: Some(blocked),
+        ..told(household, key, at)
+    }
 }
 
 fn note(activity: &Activity, told: impl IntoIterator<Item = Told>, now: Timestamp) {
@@ -82,11 +102,24 @@ fn note(activity: &Activity, told: impl IntoIterator<Item = Told>, now: Timestam
 }
 
 async fn read_all(activity: &Activity, household: &str, now: Timestamp) -> Vec<Hour> {
-    activity.read(&id(household), None, Timestamp::UNIX_EPOCH, at(HOUR + 100_000, 0), now).await.unwrap()
+    activity
+        .read(
+            &id(household),
+            None,
+            Timestamp::UNIX_EPOCH,
+            at(HOUR + 100_000, 0),
+            now,
+        )
+        .await
+        .unwrap()
 }
 
 /// All queries that are counted of a household.
 async fn asked(activity: &Activity, household: &str, now: Timestamp) -> u64 {
     let hours = read_all(activity, household, now).await;
-    hours.iter().flat_map(|hour| hour.devices.values()).map(|device| device.asked).sum()
+    hours
+        .iter()
+        .flat_map(|hour| hour.devices.values())
+        .map(|device| device.asked)
+        .sum()
 }

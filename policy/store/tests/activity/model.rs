@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use policy::name::Name;
-use policy_store::activity::{Blocked, BlockedName, DeviceHour, Forgotten, Hour, Sighting, Sign, Told};
+use policy_store::activity::{
+    Blocked, BlockedName, DeviceHour, Forgotten, Hour, Sighting, Sign, Told,
+};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{HOUR, Place, at, device, id, read_all};
@@ -16,38 +18,75 @@ const LAYERS: [&str; 3] = ["category", "own-deny", "paused"];
 const SIGNS: [Sign; 4] = [Sign::Relay, Sign::Doh, Sign::Vpn, Sign::Proxy];
 
 fn some_told(chance: &mut StdRng, at: Timestamp, days: u16) -> Told {
-    let slugs = |chance: &mut StdRng| SLUGS.iter().filter(|_| chance.random_ratio(1, 3)).map(|&slug| slug.into()).collect::<Vec<_>>();
+    let slugs = |chance: &mut StdRng| {
+        SLUGS
+            .iter()
+            .filter(|_| chance.random_ratio(1, 3))
+            .map(|&slug| slug.into())
+            .collect::<Vec<_>>()
+    };
     let categories = slugs(chance);
     let blocked = chance.random_ratio(1, 3).then(|| Blocked {
         layer: LAYERS.choose(chance).unwrap(),
         categories: slugs(chance),
-        name: chance.random_ratio(3, 4).then(|| Name::parse(&format!("n{}.example", chance.random_range(0..40))).unwrap()),
+        name: chance
+            .random_ratio(3, 4)
+            .then(|| Name::parse(&format!("n{}.example", chance.random_range(0..40))).unwrap()),
     });
-    let sign = chance.random_ratio(1, 10).then(|| *SIGNS.choose(chance).unwrap());
+    let sign = chance
+        .random_ratio(1, 10)
+        .then(|| *SIGNS.choose(chance).unwrap());
     let household = id(HOMES.choose(chance).unwrap());
-    Told { household, device: device(DEVICES.choose(chance).unwrap()), at, days, categories, blocked, sign }
+    Told {
+        household,
+        device: device(DEVICES.choose(chance).unwrap()),
+        at,
+        days,
+        categories,
+        blocked,
+        sign,
+    }
 }
 
 /// What is there to read, counted anew from all that was told and not forgotten.
 fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
     let mut hours: BTreeMap<i64, Hour> = BTreeMap::new();
-    for told in all.iter().filter(|told| told.household.as_str() == household) {
+    for told in all
+        .iter()
+        .filter(|told| told.household.as_str() == household)
+    {
         let number = told.at.as_second() / 3_600;
         let end = at(number + 1, 0);
         if now >= end + SignedDuration::from_hours(24 * i64::from(told.days)) {
             continue;
         }
-        let hour = hours.entry(number).or_insert_with(|| Hour { hour: at(number, 0), devices: BTreeMap::new() });
-        let DeviceHour { asked, blocked, last, sign, categories, names, .. } = hour.devices.entry(told.device.clone()).or_default();
+        let hour = hours.entry(number).or_insert_with(|| Hour {
+            hour: at(number, 0),
+            devices: BTreeMap::new(),
+        });
+        let DeviceHour {
+            asked,
+            blocked,
+            last,
+            sign,
+            categories,
+            names,
+            ..
+        } = hour.devices.entry(told.device.clone()).or_default();
         *asked += 1;
         match told.sign {
-            Some(kind) if sign.is_none_or(|known| known.at <= told.at) => *sign = Some(Sighting { kind, at: told.at }),
+            Some(kind) if sign.is_none_or(|known| known.at <= told.at) => {
+                *sign = Some(Sighting { kind, at: told.at })
+            }
             Some(_) => {}
             None => *last = Some(last.map_or(told.at, |last| last.max(told.at))),
         }
         for slug in SLUGS {
             let is_listed = told.categories.iter().any(|listed| **listed == *slug);
-            let is_blocked = told.blocked.iter().any(|blocked| blocked.categories.iter().any(|listed| **listed == *slug));
+            let is_blocked = told
+                .blocked
+                .iter()
+                .any(|blocked| blocked.categories.iter().any(|listed| **listed == *slug));
             if is_listed || is_blocked {
                 let counted = categories.entry(slug.into()).or_default();
                 counted.asked += 1;
@@ -57,10 +96,20 @@ fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
         let Some(why) = &told.blocked else { continue };
         *blocked += 1;
         let Some(name) = &why.name else { continue };
-        let fresh = BlockedName { count: 0, layer: why.layer.into(), categories: why.categories.clone(), last: told.at };
-        let known = names.entry(name.to_string().into()).or_insert_with(|| fresh.clone());
+        let fresh = BlockedName {
+            count: 0,
+            layer: why.layer.into(),
+            categories: why.categories.clone(),
+            last: told.at,
+        };
+        let known = names
+            .entry(name.to_string().into())
+            .or_insert_with(|| fresh.clone());
         if known.last <= told.at {
-            *known = BlockedName { count: known.count, ..fresh };
+            *known = BlockedName {
+                count: known.count,
+                ..fresh
+            };
         }
         known.count += 1;
     }
@@ -69,24 +118,30 @@ fn naive(all: &[Told], household: &str, now: Timestamp) -> Vec<Hour> {
 
 #[tokio::test]
 async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
-    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (seed, steps) = (number("ACTIVITY_SEED", 3), number("ACTIVITY_STEPS", 500));
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap())
+    };
+    let seed = number("ACTIVITY_SEED", 3);
+    let steps = number("ACTIVITY_STEPS", 500);
     println!("ACTIVITY_SEED={seed} ACTIVITY_STEPS={steps}");
     let mut chance = StdRng::seed_from_u64(seed);
     let place = Place::new();
     let mut activity = place.open().await;
     let mut all: Vec<Told> = Vec::new();
     let mut days = BTreeMap::from(HOMES.map(|home| (home, 4_u16)));
-    let (mut now, mut decided) = (at(HOUR, 0), at(HOUR, 0));
+    let mut now = at(HOUR, 0);
+    let mut decided = at(HOUR, 0);
     for step in 0..steps {
         now += SignedDuration::from_secs(chance.random_range(1..2_400));
         let home = *HOMES.choose(&mut chance).unwrap();
         match chance.random_range(0..100) {
             0..55 => {
-                // Some late, but none from before the last decision: those are dropped, as another test shows.
+                // Some late, but none from before the last decision: those are dropped, as another
+                // test shows.
                 let batch: Vec<Told> = (0..chance.random_range(1..60))
                     .map(|_| {
-                        let late = chance.random_range(0..(now.duration_since(decided).as_secs()).min(5_000));
+                        let late = chance
+                            .random_range(0..(now.duration_since(decided).as_secs()).min(5_000));
                         let told = some_told(&mut chance, now - SignedDuration::from_secs(late), 0);
                         let days = days[told.household.as_str()];
                         Told { days, ..told }
@@ -113,16 +168,22 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
                 activity.forget(&id(home), what.clone(), now).await.unwrap();
                 all.retain_mut(|told| {
                     if told.household.as_str() == home && what == Forgotten::Names {
-                        told.blocked.iter_mut().for_each(|blocked| blocked.name = None);
+                        told.blocked
+                            .iter_mut()
+                            .for_each(|blocked| blocked.name = None);
                     }
-                    told.household.as_str() != home || !(what == Forgotten::All || (what != Forgotten::Names && told.device == key))
+                    told.household.as_str() != home
+                        || !(what == Forgotten::All
+                            || (what != Forgotten::Names && told.device == key))
                 });
                 decided = now;
             }
             _ => {
                 let shorter = days[home].saturating_sub(1);
                 activity.keep(&id(home), shorter, now).await.unwrap();
-                all.iter_mut().filter(|told| told.household.as_str() == home).for_each(|told| told.days = shorter);
+                all.iter_mut()
+                    .filter(|told| told.household.as_str() == home)
+                    .for_each(|told| told.days = shorter);
                 all.retain(|told| told.days > 0);
                 // Once none are kept, the household changes its mind for what comes.
                 days.insert(home, if shorter == 0 { 4 } else { shorter });
@@ -133,7 +194,11 @@ async fn in_any_order_of_events_the_counts_are_those_of_a_naive_list() {
             }
         }
         for home in HOMES {
-            assert_eq!(read_all(&activity, home, now).await, naive(&all, home, now), "{home} after step {step}, seed {seed}");
+            assert_eq!(
+                read_all(&activity, home, now).await,
+                naive(&all, home, now),
+                "{home} after step {step}, seed {seed}"
+            );
         }
     }
     assert_eq!(activity.dropped(), 0);

@@ -14,23 +14,63 @@ async fn counts_read_the_same_before_and_after_they_are_written() {
     let place = Place::new();
     let now = at(HOUR, 100);
     let activity = place.open().await;
-    note(&activity, [blocked("home", "tv", now, "bet.example"), told("home", "", now), told("other", "tv", now)], now);
+    note(
+        &activity,
+        [
+            blocked("home", "tv", now, "bet.example"),
+            told("home", "", now),
+            told("other", "tv", now),
+        ],
+        now,
+    );
     let first = read_all(&activity, "home", now).await;
     assert_eq!(first[0].hour, at(HOUR, 0));
     let tv = &first[0].devices[&device("tv")];
-    assert_eq!((tv.asked, tv.blocked, tv.last, tv.names["bet.example"].count), (1, 1, Some(now), 1));
+    assert_eq!(
+        (tv.asked, tv.blocked, tv.last, tv.names["bet.example"].count),
+        (1, 1, Some(now), 1)
+    );
     // Before their five minutes are over nothing is written.
     assert_eq!(activity.write(at(HOUR, 399)).await.unwrap(), 0);
     assert_eq!(activity.write(at(HOUR, 400)).await.unwrap(), 2);
     assert_eq!(read_all(&activity, "home", now).await, first);
-    note(&activity, [told("home", "tv", at(HOUR, 200))], at(HOUR, 200));
-    assert_eq!(asked(&activity, "home", now).await, 3, "what is written and what waits is added up");
+    note(
+        &activity,
+        [told("home", "tv", at(HOUR, 200))],
+        at(HOUR, 200),
+    );
+    assert_eq!(
+        asked(&activity, "home", now).await,
+        3,
+        "what is written and what waits is added up"
+    );
     activity.close().await;
     let activity = place.open().await;
     assert_eq!(asked(&activity, "home", now).await, 3, "closing writes");
-    let only = activity.read(&id("home"), Some(&device("")), at(HOUR, 0), at(HOUR, 1), now).await.unwrap();
+    let only = activity
+        .read(
+            &id("home"),
+            Some(&device("")),
+            at(HOUR, 0),
+            at(HOUR, 1),
+            now,
+        )
+        .await
+        .unwrap();
     assert_eq!(only[0].devices.keys().collect::<Vec<_>>(), [&device("")]);
-    assert!(activity.read(&id("home"), Some(&device("pc")), at(HOUR, 0), at(HOUR, 1), now).await.unwrap().is_empty());
+    assert!(
+        activity
+            .read(
+                &id("home"),
+                Some(&device("pc")),
+                at(HOUR, 0),
+                at(HOUR, 1),
+                now
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -38,7 +78,11 @@ async fn an_hour_is_read_where_a_part_of_it_is_asked_for() {
     let place = Place::new();
     let activity = place.open().await;
     for hour in 0..4 {
-        note(&activity, [told("home", "tv", at(HOUR + hour, 0))], at(HOUR + hour, 0));
+        note(
+            &activity,
+            [told("home", "tv", at(HOUR + hour, 0))],
+            at(HOUR + hour, 0),
+        );
         if hour == 1 {
             activity.write_all(at(HOUR + 1, 0)).await.unwrap();
         }
@@ -51,9 +95,16 @@ async fn an_hour_is_read_where_a_part_of_it_is_asked_for() {
         (at(HOUR + 3, 0), at(HOUR, 0), 0..0),
         (jiff::Timestamp::MIN, jiff::Timestamp::MAX, 0..4),
     ] {
-        let read = activity.read(&id("home"), None, from, to, at(HOUR + 4, 0)).await.unwrap();
+        let read = activity
+            .read(&id("home"), None, from, to, at(HOUR + 4, 0))
+            .await
+            .unwrap();
         let expected: Vec<_> = hours.map(|hour| at(HOUR + hour, 0)).collect();
-        assert_eq!(read.iter().map(|hour| hour.hour).collect::<Vec<_>>(), expected, "{from} {to}");
+        assert_eq!(
+            read.iter().map(|hour| hour.hour).collect::<Vec<_>>(),
+            expected,
+            "{from} {to}"
+        );
     }
 }
 
@@ -62,24 +113,50 @@ async fn a_row_that_cannot_be_read_is_left_out_and_gives_way_to_what_is_new() {
     let place = Place::new();
     let activity = place.open().await;
     for hour in 0..3 {
-        note(&activity, [told("home", "tv", at(HOUR + hour, 0))], at(HOUR + 2, 0));
+        note(
+            &activity,
+            [told("home", "tv", at(HOUR + hour, 0))],
+            at(HOUR + 2, 0),
+        );
     }
     activity.write_all(at(HOUR + 2, 0)).await.unwrap();
     let raw = place.raw().await;
     for (hour, document) in [(HOUR, "'{'"), (HOUR + 1, "CAST(x'ff00fe' AS TEXT)")] {
         let break_it = format!("UPDATE activity SET document = {document} WHERE hour = {hour}");
-        sqlx::query(sqlx::AssertSqlSafe(break_it)).execute(&raw).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(break_it))
+            .execute(&raw)
+            .await
+            .unwrap();
     }
-    let hours = |hours: Vec<policy_store::activity::Hour>| hours.iter().map(|hour| hour.hour).collect::<Vec<_>>();
-    assert_eq!(hours(read_all(&activity, "home", at(HOUR + 2, 0)).await), [at(HOUR + 2, 0)]);
-    note(&activity, [told("home", "pc", at(HOUR, 0))], at(HOUR + 2, 0));
+    let hours = |hours: Vec<policy_store::activity::Hour>| {
+        hours.iter().map(|hour| hour.hour).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        hours(read_all(&activity, "home", at(HOUR + 2, 0)).await),
+        [at(HOUR + 2, 0)]
+    );
+    note(
+        &activity,
+        [told("home", "pc", at(HOUR, 0))],
+        at(HOUR + 2, 0),
+    );
     activity.write_all(at(HOUR + 2, 0)).await.unwrap();
     let read = read_all(&activity, "home", at(HOUR + 2, 0)).await;
     assert_eq!(hours(read.clone()), [at(HOUR, 0), at(HOUR + 2, 0)]);
     assert_eq!(read[0].devices[&device("pc")].asked, 1);
     // What nobody can read may hold what is to be forgotten.
-    activity.forget(&id("home"), policy_store::activity::Forgotten::Names, at(HOUR + 2, 0)).await.unwrap();
-    let (rows,): (i64,) = sqlx::query_as("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
+    activity
+        .forget(
+            &id("home"),
+            policy_store::activity::Forgotten::Names,
+            at(HOUR + 2, 0),
+        )
+        .await
+        .unwrap();
+    let (rows,): (i64,) = sqlx::query_as("SELECT count(*) FROM activity")
+        .fetch_one(&raw)
+        .await
+        .unwrap();
     assert_eq!(rows, 2);
 }
 
@@ -93,22 +170,41 @@ async fn a_file_that_is_no_store_of_activity_is_left_as_it_is() {
         assert!(is_right(&error), "{what}: {error:?}");
         assert_eq!(std::fs::read(place.file()).unwrap(), before, "{what}");
     };
-    std::fs::write(place.file(), "not a database at all, and long enough to have a header of one: ".repeat(20)).unwrap();
+    std::fs::write(
+        place.file(),
+        "not a database at all, and long enough to have a header of one: ".repeat(20),
+    )
+    .unwrap();
     refused("a text", |error| matches!(error, StoreError::Open { .. })).await;
     std::fs::remove_file(place.file()).unwrap();
     Store::open(&place.url()).await.unwrap().close().await;
-    refused("the policy store", |error| matches!(error, StoreError::Foreign { .. })).await;
+    refused("the policy store", |error| {
+        matches!(error, StoreError::Foreign { .. })
+    })
+    .await;
     std::fs::remove_file(place.file()).unwrap();
     place.open().await.close().await;
     let raw = place.raw().await;
     let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'newer', 0, TRUE, x'00', 0)";
     sqlx::query(newer).execute(&raw).await.unwrap();
     raw.close().await;
-    refused("a newer one", |error| matches!(error, StoreError::Newer { version: 9999, .. })).await;
+    refused("a newer one", |error| {
+        matches!(error, StoreError::Newer { version: 9999, .. })
+    })
+    .await;
     // And the other way round.
-    assert!(matches!(Store::open(&place.url()).await, Err(StoreError::Foreign { .. })));
+    assert!(matches!(
+        Store::open(&place.url()).await,
+        Err(StoreError::Foreign { .. })
+    ));
     for url in ["sqlite::memory:", "sqlite:", "postgres:x"] {
-        assert!(matches!(Activity::open(url).await, Err(StoreError::NoFile(_) | StoreError::Engine { .. })), "{url}");
+        assert!(
+            matches!(
+                Activity::open(url).await,
+                Err(StoreError::NoFile(_) | StoreError::Engine { .. })
+            ),
+            "{url}"
+        );
     }
 }
 
@@ -117,11 +213,20 @@ async fn households_are_listed_once_each_in_pages() {
     let place = Place::new();
     let activity = place.open().await;
     for number in 0..25 {
-        note(&activity, (0..5).map(|hour| told(&format!("home-{number:02}"), "tv", at(HOUR + hour, 0))), at(HOUR + 5, 0));
+        note(
+            &activity,
+            (0..5).map(|hour| told(&format!("home-{number:02}"), "tv", at(HOUR + hour, 0))),
+            at(HOUR + 5, 0),
+        );
     }
-    assert!(activity.households(None, 10).await.unwrap().is_empty(), "only what is in the file");
+    assert!(
+        activity.households(None, 10).await.unwrap().is_empty(),
+        "only what is in the file"
+    );
     activity.write_all(at(HOUR + 5, 0)).await.unwrap();
-    let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+    let mut found = Vec::new();
+    let mut after = None;
+    let mut pages = 0;
     loop {
         let page = activity.households(after.as_ref(), 10).await.unwrap();
         let Some(last) = page.last() else { break };
@@ -129,7 +234,13 @@ async fn households_are_listed_once_each_in_pages() {
         pages += 1;
         found.extend(page.iter().map(ToString::to_string));
     }
-    assert_eq!((pages, found), (3, (0..25).map(|number| format!("home-{number:02}")).collect()));
+    assert_eq!(
+        (pages, found),
+        (
+            3,
+            (0..25).map(|number| format!("home-{number:02}")).collect()
+        )
+    );
 }
 
 #[tokio::test]
@@ -137,21 +248,44 @@ async fn full_memory_drops_and_counts_new_homes_and_is_written_at_once() {
     let place = Place::new();
     let activity = place.open().await;
     let now = at(HOUR, 0);
-    let homes = |range: std::ops::Range<usize>| range.map(|number| told(&format!("home-{number}"), "tv", at(HOUR, 0)));
+    let homes = |range: std::ops::Range<usize>| {
+        range.map(|number| told(&format!("home-{number}"), "tv", at(HOUR, 0)))
+    };
     note(&activity, homes(0..WAITING_MAX / 2 - 1), now);
     assert!(!activity.is_crowded());
     assert_eq!(activity.write(now).await.unwrap(), 0);
-    note(&activity, homes(WAITING_MAX / 2 - 1..WAITING_MAX + 300), now);
+    note(
+        &activity,
+        homes(WAITING_MAX / 2 - 1..WAITING_MAX + 300),
+        now,
+    );
     assert!(activity.is_crowded());
     assert_eq!(activity.dropped(), 300);
     note(&activity, homes(0..100), now);
     assert_eq!(activity.dropped(), 300, "who has a place goes on");
-    assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, &format!("home-{WAITING_MAX}"), now).await), (2, 0));
+    assert_eq!(
+        (
+            asked(&activity, "home-0", now).await,
+            asked(&activity, &format!("home-{WAITING_MAX}"), now).await
+        ),
+        (2, 0)
+    );
     // A disk that fails takes nothing away, and each is tried once.
     let raw = place.raw().await;
-    sqlx::query("CREATE TRIGGER fail BEFORE INSERT ON activity BEGIN SELECT raise(ABORT, 'no'); END").execute(&raw).await.unwrap();
+    sqlx::query(
+        "CREATE TRIGGER fail BEFORE INSERT ON activity BEGIN SELECT raise(ABORT, 'no'); END",
+    )
+    .execute(&raw)
+    .await
+    .unwrap();
     activity.write(now).await.unwrap_err();
-    assert_eq!((asked(&activity, "home-0", now).await, asked(&activity, "home-150000", now).await), (2, 1));
+    assert_eq!(
+        (
+            asked(&activity, "home-0", now).await,
+            asked(&activity, "home-150000", now).await
+        ),
+        (2, 1)
+    );
     assert!(activity.is_crowded());
     assert_eq!(activity.dropped(), 300);
 }
@@ -169,18 +303,41 @@ async fn a_batch_that_cannot_be_written_holds_up_no_other() {
         note(&activity, [told(&format!("home-{number}"), "tv", now)], now);
     }
     for round in 0..3 {
-        note(&activity, [told("bad", "tv", now), told("late", "tv", now)], now);
+        note(
+            &activity,
+            [told("bad", "tv", now), told("late", "tv", now)],
+            now,
+        );
         let error = activity.write_all(now).await.unwrap_err();
         assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
-        let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
-        // Neighbours of the bad one share its fate; `late` does so the first time, and from then on it is apart.
+        let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity")
+            .fetch_one(&raw)
+            .await
+            .unwrap();
+        // Neighbours of the bad one share its fate; `late` does so the first time, and from then on
+        // it is apart.
         assert!(written as usize >= BATCH_ROWS_MAX * 2, "{written}");
-        assert_eq!((asked(&activity, "bad", now).await, asked(&activity, "late", now).await), (round + 2, round + 1));
+        assert_eq!(
+            (
+                asked(&activity, "bad", now).await,
+                asked(&activity, "late", now).await
+            ),
+            (round + 2, round + 1)
+        );
     }
-    sqlx::query("DROP TRIGGER fail").execute(&raw).await.unwrap();
+    sqlx::query("DROP TRIGGER fail")
+        .execute(&raw)
+        .await
+        .unwrap();
     activity.write_all(now).await.unwrap();
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity").fetch_one(&raw).await.unwrap();
-    assert_eq!((written as usize, asked(&activity, "bad", now).await), (BATCH_ROWS_MAX * 3 + 1, 4));
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM activity")
+        .fetch_one(&raw)
+        .await
+        .unwrap();
+    assert_eq!(
+        (written as usize, asked(&activity, "bad", now).await),
+        (BATCH_ROWS_MAX * 3 + 1, 4)
+    );
 }
 
 #[tokio::test]
@@ -189,12 +346,22 @@ async fn a_household_has_so_many_names_in_an_hour_wherever_they_are_added_up() {
     let activity = place.open().await;
     let now = at(HOUR, 0);
     let names = |range: std::ops::Range<usize>| {
-        range.map(move |number| blocked("home", &format!("d{}", number % 20), now, &format!("n{number}.example")))
+        range.map(move |number| {
+            blocked(
+                "home",
+                &format!("d{}", number % 20),
+                now,
+                &format!("n{number}.example"),
+            )
+        })
     };
     let sums = async || {
         let hours = read_all(&activity, "home", now).await;
         let devices = || hours.iter().flat_map(|hour| hour.devices.values());
-        (devices().map(|device| device.names.len()).sum::<usize>(), devices().map(|device| device.names_more).sum::<u64>())
+        (
+            devices().map(|device| device.names.len()).sum::<usize>(),
+            devices().map(|device| device.names_more).sum::<u64>(),
+        )
     };
     note(&activity, names(0..250), now);
     activity.write_all(now).await.unwrap();
@@ -209,7 +376,9 @@ async fn a_household_has_so_many_names_in_an_hour_wherever_they_are_added_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_homes_are_written_while_others_read() {
-    let number = |name: &str, default: i64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let number = |name: &str, default: i64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap())
+    };
     let homes = number("ACTIVITY_HOMES", 2_000);
     let place = Place::new();
     let activity = std::sync::Arc::new(place.open().await);
@@ -221,7 +390,16 @@ async fn many_homes_are_written_while_others_read() {
             let home = format!("home-{number}");
             let some = (0..3).flat_map(|key| {
                 let key = format!("device-{key}");
-                [told(&home, &key, now), blocked(&home, &key, now, &format!("tracker-{}.example", number % 50)), told(&home, &key, now)]
+                [
+                    told(&home, &key, now),
+                    blocked(
+                        &home,
+                        &key,
+                        now,
+                        &format!("tracker-{}.example", number % 50),
+                    ),
+                    told(&home, &key, now),
+                ]
             });
             note(&activity, some, now);
         }
@@ -232,14 +410,27 @@ async fn many_homes_are_written_while_others_read() {
         });
         while !writing.is_finished() {
             let start = Instant::now();
-            assert_eq!(asked(&activity, "home-1", now).await, 9 * round.cast_unsigned());
+            assert_eq!(
+                asked(&activity, "home-1", now).await,
+                9 * round.cast_unsigned()
+            );
             longest = longest.max(start.elapsed());
             tokio::task::yield_now().await;
         }
         assert_eq!(writing.await.unwrap() as i64, homes);
-        println!("round {round}: {homes} homes in {:?}; the longest reading {longest:?}", start.elapsed());
+        println!(
+            "round {round}: {homes} homes in {:?}; the longest reading {longest:?}",
+            start.elapsed()
+        );
     }
     let start = Instant::now();
-    assert_eq!(activity.expire(at(HOUR + 169, 0)).await.unwrap().cast_signed(), homes);
+    assert_eq!(
+        activity
+            .expire(at(HOUR + 169, 0))
+            .await
+            .unwrap()
+            .cast_signed(),
+        homes
+    );
     println!("expired in {:?}", start.elapsed());
 }

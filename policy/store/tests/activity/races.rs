@@ -18,7 +18,8 @@ const NAME: &str = "very-secret.example";
 fn busy(activity: &Arc<Activity>, is_over: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle<()>> {
     (0..3)
         .map(|kind| {
-            let (activity, is_over) = (activity.clone(), is_over.clone());
+            let activity = activity.clone();
+            let is_over = is_over.clone();
             tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
                     match kind {
@@ -35,25 +36,44 @@ fn busy(activity: &Arc<Activity>, is_over: &Arc<AtomicBool>) -> Vec<tokio::task:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile() {
-    for what in [Some(Forgotten::All), Some(Forgotten::Device(id("tv"))), Some(Forgotten::Unknown), Some(Forgotten::Names), None] {
+    for what in [
+        Some(Forgotten::All),
+        Some(Forgotten::Device(id("tv"))),
+        Some(Forgotten::Unknown),
+        Some(Forgotten::Names),
+        None,
+    ] {
         let place = Place::new();
         let activity = Arc::new(place.open().await);
         let [is_over, is_wanted] = [false, true].map(|is| Arc::new(AtomicBool::new(is)));
         let writers = busy(&activity, &is_over);
         let counters: Vec<_> = (0..4)
             .map(|_| {
-                let (activity, is_over, is_wanted) = (activity.clone(), is_over.clone(), is_wanted.clone());
-                let key = if what == Some(Forgotten::Unknown) { "" } else { "tv" };
+                let activity = activity.clone();
+                let is_over = is_over.clone();
+                let is_wanted = is_wanted.clone();
+                let key = if what == Some(Forgotten::Unknown) {
+                    ""
+                } else {
+                    "tv"
+                };
                 tokio::spawn(async move {
                     let mut second = 0;
                     while !is_over.load(Ordering::Relaxed) {
                         second += 1;
-                        // Also queries that are younger than the mark: the caller says that nobody wants them.
-                        let some = (0..5).map(|more| blocked("home", key, at(HOUR, second % 3_600 + more), NAME));
-                        let others = (0..20).map(|number| told(&format!("other-{number}"), "tv", at(HOUR, 0)));
+                        // Also queries that are younger than the mark: the caller says that nobody
+                        // wants them.
+                        let some = (0..5).map(|more| {
+                            blocked("home", key, at(HOUR, second % 3_600 + more), NAME)
+                        });
+                        let others = (0..20)
+                            .map(|number| told(&format!("other-{number}"), "tv", at(HOUR, 0)));
                         activity.note(
                             some.chain(others),
-                            |told| told.household.as_str() != "home" || is_wanted.load(Ordering::Relaxed),
+                            |told| {
+                                told.household.as_str() != "home"
+                                    || is_wanted.load(Ordering::Relaxed)
+                            },
                             at(HOUR, 0),
                         );
                         tokio::task::yield_now().await;
@@ -67,16 +87,26 @@ async fn what_a_home_wants_no_more_is_gone_whoever_counts_and_writes_meanwhile()
         }
         is_wanted.store(false, Ordering::Relaxed);
         match &what {
-            Some(what) => activity.forget(&id("home"), what.clone(), at(HOUR, 0)).await.unwrap(),
+            Some(what) => activity
+                .forget(&id("home"), what.clone(), at(HOUR, 0))
+                .await
+                .unwrap(),
             None => activity.keep(&id("home"), 0, at(HOUR, 0)).await.unwrap(),
         }
         let names = async || {
             let hours = crate::read_all(&activity, "home", at(HOUR, 0)).await;
-            hours.iter().flat_map(|hour| hour.devices.values()).map(|device| device.names.len()).sum::<usize>()
+            hours
+                .iter()
+                .flat_map(|hour| hour.devices.values())
+                .map(|device| device.names.len())
+                .sum::<usize>()
         };
         for _ in 0..20 {
             assert_eq!(names().await, 0, "{what:?}");
-            assert!(what == Some(Forgotten::Names) || asked(&activity, "home", at(HOUR, 0)).await == 0, "{what:?}");
+            assert!(
+                what == Some(Forgotten::Names) || asked(&activity, "home", at(HOUR, 0)).await == 0,
+                "{what:?}"
+            );
             tokio::task::yield_now().await;
         }
         is_over.store(true, Ordering::Relaxed);
@@ -99,19 +129,35 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
             let activity = activity.clone();
             tokio::spawn(async move {
                 let home = format!("home-{number}");
-                let before = |count: i64| (0..count).map(|second| told(&home, "tv", at(HOUR, second)));
+                let before =
+                    |count: i64| (0..count).map(|second| told(&home, "tv", at(HOUR, second)));
                 for _ in 0..20 {
                     note(&activity, before(10), at(HOUR, 10));
                     tokio::task::yield_now().await;
                 }
-                let (count, erased) = (10 + number, at(HOUR, 9));
-                activity.forget(&id(&home), Forgotten::All, erased).await.unwrap();
+                let count = 10 + number;
+                let erased = at(HOUR, 9);
+                activity
+                    .forget(&id(&home), Forgotten::All, erased)
+                    .await
+                    .unwrap();
                 for _ in 0..20 {
                     // Those before are still on their way; those behind are told among them.
-                    note(&activity, before(10).chain([Told { at: at(HOUR, 10), ..told(&home, "tv", erased) }]), at(HOUR, 10));
+                    note(
+                        &activity,
+                        before(10).chain([Told {
+                            at: at(HOUR, 10),
+                            ..told(&home, "tv", erased)
+                        }]),
+                        at(HOUR, 10),
+                    );
                     tokio::task::yield_now().await;
                 }
-                note(&activity, (20..count).map(|second| told(&home, "tv", at(HOUR, second))), at(HOUR, 40));
+                note(
+                    &activity,
+                    (20..count).map(|second| told(&home, "tv", at(HOUR, second))),
+                    at(HOUR, 40),
+                );
                 (home, 20 + (count - 20).max(0))
             })
         })
@@ -127,13 +173,23 @@ async fn of_homes_that_erase_and_go_on_exactly_what_came_later_is_there() {
     activity.close().await;
     let activity = place.open().await;
     for (home, count) in expected {
-        assert_eq!(asked(&activity, &home, at(HOUR, 0)).await.cast_signed(), count, "{home}");
+        assert_eq!(
+            asked(&activity, &home, at(HOUR, 0)).await.cast_signed(),
+            count,
+            "{home}"
+        );
     }
 }
 
-/// Another process that writes into the same file: until it is over, a writing of ours waits with what it took out of memory.
+/// Another process that writes into the same file: until it is over, a writing of ours waits with
+/// what it took out of memory.
 async fn occupy(place: &Place) -> sqlx::Transaction<'static, sqlx::Sqlite> {
-    place.raw().await.begin_with("BEGIN IMMEDIATE").await.unwrap()
+    place
+        .raw()
+        .await
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -142,23 +198,52 @@ async fn what_is_between_memory_and_file_while_somebody_forgets_is_forgotten() {
     let activity = place.open().await;
     for round in 0..12 {
         let now = at(HOUR, round * 10);
-        note(&activity, (0..500).map(|number| blocked("home", &format!("d{}", number % 9), now, &format!("n{number}.example"))), now);
+        note(
+            &activity,
+            (0..500).map(|number| {
+                blocked(
+                    "home",
+                    &format!("d{}", number % 9),
+                    now,
+                    &format!("n{number}.example"),
+                )
+            }),
+            now,
+        );
         note(&activity, [told("other", "tv", now)], now);
         let other = occupy(&place).await;
-        let (home, what) = (id("home"), if round % 2 == 0 { Forgotten::All } else { Forgotten::Names });
+        let home = id("home");
+        let what = if round % 2 == 0 {
+            Forgotten::All
+        } else {
+            Forgotten::Names
+        };
         let forget = async {
             match round % 3 {
                 0 => activity.keep(&home, 0, now).await.unwrap(),
                 _ => activity.forget(&home, what.clone(), now).await.unwrap(),
             }
         };
-        let (written, (), ()) = tokio::join!(activity.write_all(now), forget, async { other.rollback().await.unwrap() });
+        let (written, (), ()) = tokio::join!(activity.write_all(now), forget, async {
+            other.rollback().await.unwrap()
+        });
         assert_eq!(written.unwrap(), 2);
         let hours = crate::read_all(&activity, "home", now).await;
-        let names: usize = hours.iter().flat_map(|hour| hour.devices.values()).map(|device| device.names.len()).sum();
+        let names: usize = hours
+            .iter()
+            .flat_map(|hour| hour.devices.values())
+            .map(|device| device.names.len())
+            .sum();
         assert_eq!(names, 0, "round {round}");
-        assert_eq!(hours.is_empty(), round % 3 == 0 || round % 2 == 0, "round {round}");
-        assert_eq!(asked(&activity, "other", now).await.cast_signed(), round + 1);
+        assert_eq!(
+            hours.is_empty(),
+            round % 3 == 0 || round % 2 == 0,
+            "round {round}"
+        );
+        assert_eq!(
+            asked(&activity, "other", now).await.cast_signed(),
+            round + 1
+        );
         activity.forget(&home, Forgotten::All, now).await.unwrap();
     }
 }
@@ -169,7 +254,11 @@ async fn a_writing_that_is_given_up_before_its_commit_loses_nothing() {
     let activity = place.open().await;
     let now = at(HOUR, 0);
     for round in 1..6 {
-        note(&activity, (0..3).map(|number| told(&format!("home-{number}"), "tv", now)), now);
+        note(
+            &activity,
+            (0..3).map(|number| told(&format!("home-{number}"), "tv", now)),
+            now,
+        );
         let other = occupy(&place).await;
         {
             let mut writing = std::pin::pin!(activity.write_all(now));
@@ -178,7 +267,10 @@ async fn a_writing_that_is_given_up_before_its_commit_loses_nothing() {
         }
         other.rollback().await.unwrap();
         for number in 0..3 {
-            assert_eq!(asked(&activity, &format!("home-{number}"), now).await, round);
+            assert_eq!(
+                asked(&activity, &format!("home-{number}"), now).await,
+                round
+            );
         }
     }
     assert_eq!(activity.write_all(now).await.unwrap(), 3);
@@ -192,9 +284,14 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
     };
     let place = Place::new();
     let activity = place.open().await;
-    // Polled a few times or many, it is given up wherever it can be. Within the commit a count may be lost; none may be there twice.
+    // Polled a few times or many, it is given up wherever it can be. Within the commit a count may
+    // be lost; none may be there twice.
     for patience in (1..400).step_by(3) {
-        note(&activity, [told("home", &format!("d{patience}"), at(HOUR, 0))], at(HOUR, 0));
+        note(
+            &activity,
+            [told("home", &format!("d{patience}"), at(HOUR, 0))],
+            at(HOUR, 0),
+        );
         {
             let mut writing = pin!(activity.write_all(at(HOUR, 0)));
             for _ in 0..patience {
@@ -208,11 +305,22 @@ async fn a_writing_that_is_given_up_wherever_it_may_be_counts_nothing_twice() {
             }
         }
         let hours = crate::read_all(&activity, "home", at(HOUR, 0)).await;
-        assert!(hours.iter().flat_map(|hour| hour.devices.values()).all(|device| device.asked == 1), "{patience}");
+        assert!(
+            hours
+                .iter()
+                .flat_map(|hour| hour.devices.values())
+                .all(|device| device.asked == 1),
+            "{patience}"
+        );
     }
     activity.write_all(at(HOUR, 0)).await.unwrap();
     let hours = crate::read_all(&activity, "home", at(HOUR, 0)).await;
-    assert!(hours.iter().flat_map(|hour| hour.devices.values()).all(|device| device.asked == 1));
+    assert!(
+        hours
+            .iter()
+            .flat_map(|hour| hour.devices.values())
+            .all(|device| device.asked == 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,11 +328,20 @@ async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
     let place = Place::new();
     let activity = Arc::new(place.open().await);
     let now = at(HOUR, 0);
-    note(&activity, (0..20_000).map(|number| told(&format!("home-{number}"), "tv", now)), now);
+    note(
+        &activity,
+        (0..20_000).map(|number| told(&format!("home-{number}"), "tv", now)),
+        now,
+    );
     activity.write_all(now).await.unwrap();
     let later = at(HOUR + 1_000, 0);
     let raw = place.raw().await;
-    let count = async |what: &'static str| sqlx::query_scalar::<_, i64>(what).fetch_one(&raw).await.unwrap();
+    let count = async |what: &'static str| {
+        sqlx::query_scalar::<_, i64>(what)
+            .fetch_one(&raw)
+            .await
+            .unwrap()
+    };
     for is_expiry in [false, true] {
         let what = if is_expiry {
             "SELECT count(*) FROM activity WHERE hour < 501000"
@@ -233,16 +350,32 @@ async fn who_writes_or_forgets_has_a_turn_while_much_expires_or_is_bound() {
         };
         let long = tokio::spawn({
             let activity = activity.clone();
-            async move { if is_expiry { activity.expire(later).await.map(drop) } else { activity.bound(1).await } }
+            async move {
+                if is_expiry {
+                    activity.expire(later).await.map(drop)
+                } else {
+                    activity.bound(1).await
+                }
+            }
         });
         while count(what).await == 20_000 {
             tokio::task::yield_now().await;
         }
-        note(&activity, [told("late", "tv", later), told("later", "tv", later)], later);
+        note(
+            &activity,
+            [told("late", "tv", later), told("later", "tv", later)],
+            later,
+        );
         assert_eq!(activity.write_all(later).await.unwrap(), 2);
-        activity.forget(&id("later"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
+        activity
+            .forget(&id("later"), Forgotten::All, at(HOUR - 1, 0))
+            .await
+            .unwrap();
         let left = count(what).await;
-        assert!(left > 5_000, "of 20,000 rows {left} were left when the others had their turns");
+        assert!(
+            left > 5_000,
+            "of 20,000 rows {left} were left when the others had their turns"
+        );
         long.await.unwrap().unwrap();
         assert!(count(what).await <= 1);
     }

@@ -15,7 +15,10 @@ async fn each_hour_is_visited_once_and_oldest_first() {
         (vec![], vec![3, 1]),
         (even[..100].to_vec(), vec![]),
         (even[..100].to_vec(), vec![-5, 1, 100, 198, 199, 900]),
-        (even[..200].to_vec(), vec![197, 198, 199, 200, 201, 397, 398, 399]),
+        (
+            even[..200].to_vec(),
+            vec![197, 198, 199, 200, 201, 397, 398, 399],
+        ),
         (even.clone(), (0..600).step_by(3).collect()),
         ((0..250).collect(), vec![99, 100, 101, 249, 250]),
     ] {
@@ -23,22 +26,76 @@ async fn each_hour_is_visited_once_and_oldest_first() {
         let activity = place.open().await;
         let now = at(HOUR, 0);
         let some = |hours: &[i64]| {
-            hours.iter().map(|hour| policy_store::activity::Told { days: 90, ..told("home", "tv", at(HOUR + hour, 0)) }).collect::<Vec<_>>()
+            hours
+                .iter()
+                .map(|hour| policy_store::activity::Told {
+                    days: 90,
+                    ..told("home", "tv", at(HOUR + hour, 0))
+                })
+                .collect::<Vec<_>>()
         };
         note(&activity, some(&written), now);
         assert_eq!(activity.write_all(now).await.unwrap(), written.len());
         note(&activity, some(&waiting), now);
         note(&activity, [told("other", "tv", now)], now);
         let mut expected: std::collections::BTreeMap<i64, u64> = Default::default();
-        written.iter().chain(&waiting).for_each(|hour| *expected.entry(*hour).or_default() += 1);
+        written
+            .iter()
+            .chain(&waiting)
+            .for_each(|hour| *expected.entry(*hour).or_default() += 1);
         let mut visited = Vec::new();
-        let visit = |hour: Hour| visited.push((hour.hour.as_second() / 3_600 - HOUR, hour.devices[&device("tv")].asked));
-        activity.visit(&id("home"), None, Timestamp::MIN, Timestamp::MAX, now, visit).await.unwrap();
+        let visit = |hour: Hour| {
+            visited.push((
+                hour.hour.as_second() / 3_600 - HOUR,
+                hour.devices[&device("tv")].asked,
+            ))
+        };
+        activity
+            .visit(
+                &id("home"),
+                None,
+                Timestamp::MIN,
+                Timestamp::MAX,
+                now,
+                visit,
+            )
+            .await
+            .unwrap();
         assert_eq!(visited, expected.clone().into_iter().collect::<Vec<_>>());
-        let read = activity.read(&id("home"), Some(&device("tv")), at(HOUR + 50, 1), at(HOUR + 250, 0), now).await.unwrap();
-        let read: Vec<i64> = read.iter().map(|hour| hour.hour.as_second() / 3_600 - HOUR).collect();
-        assert_eq!(read, expected.into_keys().filter(|hour| (50..250).contains(hour)).collect::<Vec<_>>());
-        assert_eq!(activity.read(&id("home"), Some(&device("")), Timestamp::MIN, Timestamp::MAX, now).await.unwrap(), []);
+        let read = activity
+            .read(
+                &id("home"),
+                Some(&device("tv")),
+                at(HOUR + 50, 1),
+                at(HOUR + 250, 0),
+                now,
+            )
+            .await
+            .unwrap();
+        let read: Vec<i64> = read
+            .iter()
+            .map(|hour| hour.hour.as_second() / 3_600 - HOUR)
+            .collect();
+        assert_eq!(
+            read,
+            expected
+                .into_keys()
+                .filter(|hour| (50..250).contains(hour))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            activity
+                .read(
+                    &id("home"),
+                    Some(&device("")),
+                    Timestamp::MIN,
+                    Timestamp::MAX,
+                    now
+                )
+                .await
+                .unwrap(),
+            []
+        );
     }
 }
 
@@ -49,7 +106,12 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
     let now = at(HOUR + 350, 0);
     // In each hour two devices ask at the same time, for ever.
     let round = || {
-        (0..350).flat_map(|hour| ["tv", "pc"].map(|key| policy_store::activity::Told { days: 90, ..told("home", key, at(HOUR + hour, 0)) }))
+        (0..350).flat_map(|hour| {
+            ["tv", "pc"].map(|key| policy_store::activity::Told {
+                days: 90,
+                ..told("home", key, at(HOUR + hour, 0))
+            })
+        })
     };
     note(&activity, round(), now);
     let writing = tokio::spawn({
@@ -59,7 +121,10 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
                 note(&activity, round(), now);
                 activity.write_all(now).await.unwrap();
                 if number % 4 == 3 {
-                    activity.forget(&id("home"), Forgotten::All, at(HOUR - 1, 0)).await.unwrap();
+                    activity
+                        .forget(&id("home"), Forgotten::All, at(HOUR - 1, 0))
+                        .await
+                        .unwrap();
                 }
             }
         }
@@ -70,9 +135,22 @@ async fn an_hour_is_whole_and_there_once_whoever_writes_and_forgets_meanwhile() 
         let visit = |hour: Hour| {
             assert!(hour.hour > last);
             last = hour.hour;
-            assert_eq!(hour.devices[&device("tv")].asked, hour.devices[&device("pc")].asked);
+            assert_eq!(
+                hour.devices[&device("tv")].asked,
+                hour.devices[&device("pc")].asked
+            );
         };
-        activity.visit(&id("home"), None, Timestamp::MIN, Timestamp::MAX, now, visit).await.unwrap();
+        activity
+            .visit(
+                &id("home"),
+                None,
+                Timestamp::MIN,
+                Timestamp::MAX,
+                now,
+                visit,
+            )
+            .await
+            .unwrap();
         visits += 1;
     }
     writing.await.unwrap();

@@ -11,29 +11,59 @@ fn name(text: &str) -> Name {
 }
 
 fn server(text: &str, glue: &[&str]) -> NameServer {
-    NameServer { name: name(text), glue: glue.iter().map(|address| address.parse().unwrap()).collect() }
+    NameServer {
+        name: name(text),
+        glue: glue
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect(),
+    }
 }
 
 fn referral(zone: &str, ttl_s: u32, servers: &[(&str, &[&str])]) -> Referral {
-    let zone = if zone == "." { Name::root() } else { name(zone) };
-    Referral { zone, servers: servers.iter().map(|(name, glue)| server(name, glue)).collect(), ttl_s }
+    let zone = if zone == "." {
+        Name::root()
+    } else {
+        name(zone)
+    };
+    Referral {
+        zone,
+        servers: servers
+            .iter()
+            .map(|(name, glue)| server(name, glue))
+            .collect(),
+        ttl_s,
+    }
 }
 
 fn hints() -> Cut {
-    Cut { is_fixed: false, is_hint: true, ..Cut::fixed(Name::root(), Vec::new(), Role::Authority, None, false) }
+    Cut {
+        is_fixed: false,
+        is_hint: true,
+        ..Cut::fixed(Name::root(), Vec::new(), Role::Authority, None, false)
+    }
 }
 
 fn closest(cuts: &Cuts, of: &str, now: u64) -> Option<String> {
-    cuts.closest(name(of).borrow(), at(now), false).map(|cut| cut.zone.to_string())
+    cuts.closest(name(of).borrow(), at(now), false)
+        .map(|cut| cut.zone.to_string())
 }
 
 #[test]
 fn the_closest_zone_that_is_still_delegated_is_found() {
     let cuts = Cuts::new([]);
-    assert_eq!(closest(&cuts, "www.example.com", 0), None, "not even the root is known");
+    assert_eq!(
+        closest(&cuts, "www.example.com", 0),
+        None,
+        "not even the root is known"
+    );
     let root = cuts.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
     let com = cuts.learn(referral("com", 50, &[("a.gtld", &[])]), &root, at(0));
-    cuts.learn(referral("example.com", 20, &[("ns.example.com", &[])]), &com, at(0));
+    cuts.learn(
+        referral("example.com", 20, &[("ns.example.com", &[])]),
+        &com,
+        at(0),
+    );
     assert_eq!(cuts.len(), 3);
     for (of, now, zone) in [
         ("www.example.com", 0, "example.com"),
@@ -43,7 +73,11 @@ fn the_closest_zone_that_is_still_delegated_is_found() {
         ("www.example.com", 50, &Name::root().to_string()),
         ("example.net", 99, &Name::root().to_string()),
     ] {
-        assert_eq!(closest(&cuts, of, now).as_deref(), Some(zone), "{of} after {now} s");
+        assert_eq!(
+            closest(&cuts, of, now).as_deref(),
+            Some(zone),
+            "{of} after {now} s"
+        );
     }
     assert_eq!(closest(&cuts, "www.example.com", 100), None);
     assert_eq!((root.expires(), com.expires()), (at(100), at(50)));
@@ -51,24 +85,42 @@ fn the_closest_zone_that_is_still_delegated_is_found() {
 
 #[test]
 fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
-    let fixed = |zone: &str, is_first_only| Cut::fixed(name(zone), Vec::new(), Role::Forwarder, None, is_first_only);
+    let fixed = |zone: &str, is_first_only| {
+        Cut::fixed(name(zone), Vec::new(), Role::Forwarder, None, is_first_only)
+    };
     let cuts = Cuts::new([fixed("corp.test", false), fixed("first.test", true)]);
     let root = cuts.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
     for zone in ["corp.test", "first.test"] {
         cuts.learn(referral(zone, 100, &[("ns.test", &[])]), &root, at(0));
     }
-    let is_fixed = |of: &str, without_first| cuts.closest(name(of).borrow(), at(1), without_first).unwrap().is_fixed;
+    let is_fixed = |of: &str, without_first| {
+        cuts.closest(name(of).borrow(), at(1), without_first)
+            .unwrap()
+            .is_fixed
+    };
     assert!(is_fixed("www.corp.test", false) && is_fixed("www.corp.test", true));
     assert!(is_fixed("www.first.test", false) && !is_fixed("www.first.test", true));
     assert!(!is_fixed("test", false));
-    assert!(cuts.closest(name("www.corp.test").borrow(), at(1_000_000), false).is_some(), "what is configured has no end");
+    assert!(
+        cuts.closest(name("www.corp.test").borrow(), at(1_000_000), false)
+            .is_some(),
+        "what is configured has no end"
+    );
 }
 
 #[test]
 fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
     let cuts = Cuts::new([]);
-    let lives = |ttl_s| cuts.learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10)).expires().as_secs() - 10;
-    assert_eq!([0, 1, 2, 86_399, 86_400, 86_401, u32::MAX].map(lives), [1, 1, 2, 86_399, 86_400, 86_400, 86_400]);
+    let lives = |ttl_s| {
+        cuts.learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10))
+            .expires()
+            .as_secs()
+            - 10
+    };
+    assert_eq!(
+        [0, 1, 2, 86_399, 86_400, 86_401, u32::MAX].map(lives),
+        [1, 1, 2, 86_399, 86_400, 86_400, 86_400]
+    );
 }
 
 #[test]
@@ -76,24 +128,62 @@ fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
     let cuts = Cuts::new([]);
     let root = cuts.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
     let com = cuts.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
-    let example = cuts.learn(referral("example.com", 30, &[("ns.example.com", &[])]), &com, at(0));
-    let sub = cuts.learn(referral("sub.example.com", 86_400, &[("ns.sub.example.com", &[])]), &example, at(29));
-    let deep = cuts.learn(referral("deep.sub.example.com", 86_400, &[("ns.sub.example.com", &[])]), &sub, at(29));
-    let short = cuts.learn(referral("short.example.com", 3, &[("ns.sub.example.com", &[])]), &example, at(5));
-    let ends: Vec<u64> = [com, example, sub, deep, short].iter().map(|cut| cut.expires().as_secs()).collect();
+    let example = cuts.learn(
+        referral("example.com", 30, &[("ns.example.com", &[])]),
+        &com,
+        at(0),
+    );
+    let sub = cuts.learn(
+        referral("sub.example.com", 86_400, &[("ns.sub.example.com", &[])]),
+        &example,
+        at(29),
+    );
+    let deep = cuts.learn(
+        referral(
+            "deep.sub.example.com",
+            86_400,
+            &[("ns.sub.example.com", &[])],
+        ),
+        &sub,
+        at(29),
+    );
+    let short = cuts.learn(
+        referral("short.example.com", 3, &[("ns.sub.example.com", &[])]),
+        &example,
+        at(5),
+    );
+    let ends: Vec<u64> = [com, example, sub, deep, short]
+        .iter()
+        .map(|cut| cut.expires().as_secs())
+        .collect();
     assert_eq!(ends, [20, 30, 30, 30, 8]);
 }
 
 #[test]
 fn a_zones_word_on_its_servers_ends_with_its_delegation() {
     let cuts = Cuts::new([]);
-    let cut = cuts.learn(referral("example.com", 100, &[("ns.example.com", &[])]), &hints(), at(0));
+    let cut = cuts.learn(
+        referral("example.com", 100, &[("ns.example.com", &[])]),
+        &hints(),
+        at(0),
+    );
     let ends = |ttl_s| {
-        cuts.learn_apex(referral("example.com", ttl_s, &[("more.example.com", &["192.0.2.1"])]), &cut, at(10));
+        cuts.learn_apex(
+            referral(
+                "example.com",
+                ttl_s,
+                &[("more.example.com", &["192.0.2.1"])],
+            ),
+            &cut,
+            at(10),
+        );
         cuts.apex(&cut.zone, at(10)).unwrap().expires().as_secs()
     };
     assert_eq!([20, 90, 7_200].map(ends), [30, 100, 100]);
-    assert!(cuts.apex(&cut.zone, at(99)).is_some_and(|apex| apex.servers == [server("more.example.com", &["192.0.2.1"])]));
+    assert!(
+        cuts.apex(&cut.zone, at(99))
+            .is_some_and(|apex| apex.servers == [server("more.example.com", &["192.0.2.1"])])
+    );
     assert!(cuts.apex(&cut.zone, at(100)).is_none());
 }
 
@@ -101,19 +191,36 @@ fn a_zones_word_on_its_servers_ends_with_its_delegation() {
 fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
     let cuts = Cuts::new([]);
     let apex = || referral("example.com", 100, &[("more.example.com", &[])]);
-    let first = cuts.learn(referral("example.com", 100, &[("old.example.com", &[])]), &hints(), at(0));
+    let first = cuts.learn(
+        referral("example.com", 100, &[("old.example.com", &[])]),
+        &hints(),
+        at(0),
+    );
     cuts.learn_apex(apex(), &first, at(1));
     assert!(cuts.apex(&first.zone, at(1)).is_some());
-    let second = cuts.learn(referral("example.com", 100, &[("new.example.com", &[])]), &hints(), at(2));
-    assert!(cuts.apex(&first.zone, at(2)).is_none(), "the parent has spoken");
+    let second = cuts.learn(
+        referral("example.com", 100, &[("new.example.com", &[])]),
+        &hints(),
+        at(2),
+    );
+    assert!(
+        cuts.apex(&first.zone, at(2)).is_none(),
+        "the parent has spoken"
+    );
     cuts.learn_apex(apex(), &first, at(3));
-    assert!(cuts.apex(&first.zone, at(3)).is_none(), "an answer to a question that was asked before that");
+    assert!(
+        cuts.apex(&first.zone, at(3)).is_none(),
+        "an answer to a question that was asked before that"
+    );
     cuts.learn_apex(apex(), &second, at(3));
     assert!(cuts.apex(&first.zone, at(3)).is_some());
     cuts.forget(&first.zone);
     assert!(cuts.apex(&first.zone, at(3)).is_none() && closest(&cuts, "example.com", 3).is_none());
     cuts.learn_apex(apex(), &second, at(3));
-    assert!(cuts.apex(&first.zone, at(3)).is_none(), "nor one of a zone that was forgotten");
+    assert!(
+        cuts.apex(&first.zone, at(3)).is_none(),
+        "nor one of a zone that was forgotten"
+    );
 }
 
 #[test]
@@ -121,11 +228,39 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
     let cuts = Cuts::new([]);
     let com = cuts.learn(referral("com", 86_400, &[("a.gtld", &[])]), &hints(), at(0));
     let ns = "ns.sub.example.com";
-    cuts.learn(referral("example.com", 20, &[(ns, &["192.0.2.1"]), ("other.example.com", &["192.0.2.9"])]), &com, at(0));
-    cuts.learn(referral("sub.example.com", 10, &[("else.example.com", &["192.0.2.8"]), (ns, &["192.0.2.2", "192.0.2.3"])]), &com, at(0));
+    cuts.learn(
+        referral(
+            "example.com",
+            20,
+            &[(ns, &["192.0.2.1"]), ("other.example.com", &["192.0.2.9"])],
+        ),
+        &com,
+        at(0),
+    );
+    cuts.learn(
+        referral(
+            "sub.example.com",
+            10,
+            &[
+                ("else.example.com", &["192.0.2.8"]),
+                (ns, &["192.0.2.2", "192.0.2.3"]),
+            ],
+        ),
+        &com,
+        at(0),
+    );
     // A zone that the server is not in may say what it likes.
-    cuts.learn(referral("example.net", 100, &[(ns, &["192.0.2.66"])]), &hints(), at(0));
-    let glue = |now| -> Vec<String> { cuts.glue_of(&name(ns), at(now)).iter().map(ToString::to_string).collect() };
+    cuts.learn(
+        referral("example.net", 100, &[(ns, &["192.0.2.66"])]),
+        &hints(),
+        at(0),
+    );
+    let glue = |now| -> Vec<String> {
+        cuts.glue_of(&name(ns), at(now))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
     assert_eq!(glue(9), ["192.0.2.2", "192.0.2.3", "192.0.2.1"]);
     assert_eq!(glue(10), ["192.0.2.1"]);
     assert_eq!(glue(20), [""; 0]);
@@ -134,11 +269,19 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
 #[test]
 fn a_delegation_weighs_what_it_holds() {
     let zone = name("example.com");
-    let weigh = |servers: &[(&str, &[&str])]| ByOctets.weight(&zone, &Arc::new(learnt(referral("example.com", 60, servers), at(0))));
+    let weigh = |servers: &[(&str, &[&str])]| {
+        ByOctets.weight(
+            &zone,
+            &Arc::new(learnt(referral("example.com", 60, servers), at(0))),
+        )
+    };
     // A name's octets are its labels' with a length each, and the root's.
     assert_eq!(weigh(&[]), 250 + 2 * 13);
     assert_eq!(weigh(&[("ns.example.com", &[])]), weigh(&[]) + 64 + 16);
-    assert_eq!(weigh(&[("ns.example.com", &["192.0.2.1", "2001:db8::1"])]), weigh(&[("ns.example.com", &[])]) + 2 * 17);
+    assert_eq!(
+        weigh(&[("ns.example.com", &["192.0.2.1", "2001:db8::1"])]),
+        weigh(&[("ns.example.com", &[])]) + 2 * 17
+    );
     let three: [(&str, &[&str]); 3] = [("ns.example.com", &[]); 3];
     assert_eq!(weigh(&three), weigh(&[]) + 3 * (64 + 16));
 }
@@ -147,14 +290,27 @@ fn a_delegation_weighs_what_it_holds() {
 fn the_budget_of_delegations_holds_whatever_is_learnt() {
     const BUDGET: u64 = 1 << 20;
     let cuts = Cuts::within(BUDGET, []);
-    let servers: [(&str, &[&str]); 5] = [("a.long.name.of.a.server.example.net", &["192.0.2.1"; 6]); 5];
+    let servers: [(&str, &[&str]); 5] =
+        [("a.long.name.of.a.server.example.net", &["192.0.2.1"; 6]); 5];
     for number in 0..10_000 {
         let zone = format!("z{number}.com");
         let cut = cuts.learn(referral(&zone, 60, &servers), &hints(), at(0));
         cuts.learn_apex(referral(&zone, 60, &servers), &cut, at(0));
-        assert!(cuts.learnt.weight() <= BUDGET && cuts.apexes.weight() <= BUDGET, "after {number}");
+        assert!(
+            cuts.learnt.weight() <= BUDGET && cuts.apexes.weight() <= BUDGET,
+            "after {number}"
+        );
     }
-    assert!(cuts.learnt.weight() > BUDGET / 2 && cuts.len() < 2_000, "{} octets, {} zones", cuts.learnt.weight(), cuts.len());
-    assert_eq!(Cuts::new([]).learnt.capacity(), CUTS_OCTETS_MAX, "as shipped: 128 MiB");
+    assert!(
+        cuts.learnt.weight() > BUDGET / 2 && cuts.len() < 2_000,
+        "{} octets, {} zones",
+        cuts.learnt.weight(),
+        cuts.len()
+    );
+    assert_eq!(
+        Cuts::new([]).learnt.capacity(),
+        CUTS_OCTETS_MAX,
+        "as shipped: 128 MiB"
+    );
     assert_eq!(CUTS_OCTETS_MAX, 128 * 1_024 * 1_024);
 }

@@ -29,9 +29,15 @@ fn a_name_is_shown_label_by_label_and_a_long_one_in_ten_queries() {
 fn each_zone_is_shown_one_label_more_and_the_last_one_everything() {
     let name = Name::parse("www.example.com").unwrap();
     let mut minimiser = Minimiser::new(name.borrow(), Name::root().borrow(), true);
-    assert_eq!(minimiser.question(28), (Name::parse("com").unwrap().borrow(), TYPE_A));
+    assert_eq!(
+        minimiser.question(28),
+        (Name::parse("com").unwrap().borrow(), TYPE_A)
+    );
     minimiser.enter(Name::parse("com").unwrap().borrow());
-    assert_eq!(minimiser.question(28), (Name::parse("example.com").unwrap().borrow(), TYPE_A));
+    assert_eq!(
+        minimiser.question(28),
+        (Name::parse("example.com").unwrap().borrow(), TYPE_A)
+    );
     minimiser.give_up();
     assert_eq!(minimiser.question(28), (name.borrow(), 28));
 }
@@ -40,7 +46,10 @@ fn each_zone_is_shown_one_label_more_and_the_last_one_everything() {
 fn what_lies_right_below_a_zone_is_asked_for_whole() {
     let name = Name::parse("www.example.com").unwrap();
     let mut minimiser = Minimiser::new(name.borrow(), Name::parse("com").unwrap().borrow(), true);
-    assert_eq!(minimiser.question(28), (Name::parse("example.com").unwrap().borrow(), TYPE_A));
+    assert_eq!(
+        minimiser.question(28),
+        (Name::parse("example.com").unwrap().borrow(), TYPE_A)
+    );
     minimiser.advance();
     assert_eq!(minimiser.question(28), (name.borrow(), 28));
     minimiser.enter(Name::parse("example.com").unwrap().borrow());
@@ -57,7 +66,11 @@ fn zones_that_are_entered_count_as_queries_with_a_minimised_name() {
         assert_eq!(minimiser.question(12).1, TYPE_A, "{entered}");
         minimiser.enter(long.borrow().last_labels(entered));
     }
-    assert_eq!(minimiser.question(12), (long.borrow(), 12), "ten are enough");
+    assert_eq!(
+        minimiser.question(12),
+        (long.borrow(), 12),
+        "ten are enough"
+    );
 }
 
 /// A network without servers, and a clock that is set by hand.
@@ -90,7 +103,11 @@ impl Surroundings for Still {
 }
 
 fn recursor() -> Recursor<Arc<Still>> {
-    Recursor::new(Settings::with_roots(vec!["192.0.2.1".parse().unwrap()]), Arc::default()).unwrap()
+    Recursor::new(
+        Settings::with_roots(vec!["192.0.2.1".parse().unwrap()]),
+        Arc::default(),
+    )
+    .unwrap()
 }
 
 fn set_clock(recursor: &Recursor<Arc<Still>>, second: u64) {
@@ -99,7 +116,8 @@ fn set_clock(recursor: &Recursor<Arc<Still>>, second: u64) {
 
 #[test]
 fn a_failure_is_remembered_under_the_name_it_says_something_of() {
-    let (asked, met) = (Name::parse("asked.example").unwrap(), Name::parse("met.example").unwrap());
+    let asked = Name::parse("asked.example").unwrap();
+    let met = Name::parse("met.example").unwrap();
     for (failure, of_name, of_question) in [
         (Failure::Unreachable, true, false),
         (Failure::Network, true, false),
@@ -115,11 +133,27 @@ fn a_failure_is_remembered_under_the_name_it_says_something_of() {
         for is_first in [true, false] {
             let recursor = recursor();
             let first = Path::begin(asked.borrow(), 1);
-            let path = if is_first { first } else { first.step(met.borrow(), 1).unwrap() };
+            let path = if is_first {
+                first
+            } else {
+                first.step(met.borrow(), 1).unwrap()
+            };
             recursor.remember_failure(&path, met.borrow(), 1, failure);
-            let kept = |name: &Name, record_type| recursor.rrsets.failure(name.borrow(), record_type, Duration::ZERO);
-            assert_eq!(kept(&met, 1), of_name.then_some(failure), "{failure:?} {is_first}");
-            assert_eq!(kept(&asked, 1), (of_question && is_first).then_some(failure), "{failure:?} {is_first}");
+            let kept = |name: &Name, record_type| {
+                recursor
+                    .rrsets
+                    .failure(name.borrow(), record_type, Duration::ZERO)
+            };
+            assert_eq!(
+                kept(&met, 1),
+                of_name.then_some(failure),
+                "{failure:?} {is_first}"
+            );
+            assert_eq!(
+                kept(&asked, 1),
+                (of_question && is_first).then_some(failure),
+                "{failure:?} {is_first}"
+            );
             assert_eq!((kept(&met, 28), kept(&asked, 28)), (None, None));
         }
     }
@@ -127,24 +161,53 @@ fn a_failure_is_remembered_under_the_name_it_says_something_of() {
 
 #[test]
 fn a_remembered_failure_answers_all_but_renewals() {
-    let (recursor, name) = (recursor(), Name::parse("www.example").unwrap());
-    recursor.rrsets.keep_failure(name.borrow(), 1, Failure::Useless, Duration::ZERO);
-    assert_eq!(recursor.known(name.borrow(), 1, false).err(), Some(Failure::Useless));
+    let recursor = recursor();
+    let name = Name::parse("www.example").unwrap();
+    recursor
+        .rrsets
+        .keep_failure(name.borrow(), 1, Failure::Useless, Duration::ZERO);
+    assert_eq!(
+        recursor.known(name.borrow(), 1, false).err(),
+        Some(Failure::Useless)
+    );
     assert!(matches!(recursor.known(name.borrow(), 1, true), Ok(None)));
     assert!(matches!(recursor.known(name.borrow(), 28, false), Ok(None)));
 }
 
 #[test]
 fn in_its_last_tenth_what_is_known_is_not_enough_for_a_renewal() {
-    let (recursor, name) = (recursor(), Name::parse("www.example").unwrap());
+    let recursor = recursor();
+    let name = Name::parse("www.example").unwrap();
     let proto = crate::recurse::proto_name(name.borrow());
     let record = Record::from_rdata(proto.clone(), 100, RData::CNAME(rdata::CNAME(proto)));
-    let set = RrSet { owner: name.clone(), record_type: TYPE_CNAME, records: vec![record] };
-    recursor.rrsets.keep(set, Rank::Answer, Duration::MAX, Duration::ZERO);
-    for (second, renews, is_known) in [(89, true, true), (90, true, false), (90, false, true), (99, false, true), (100, false, false)] {
+    let set = RrSet {
+        owner: name.clone(),
+        record_type: TYPE_CNAME,
+        records: vec![record],
+    };
+    recursor
+        .rrsets
+        .keep(set, Rank::Answer, Duration::MAX, Duration::ZERO);
+    for (second, renews, is_known) in [
+        (89, true, true),
+        (90, true, false),
+        (90, false, true),
+        (99, false, true),
+        (100, false, false),
+    ] {
         set_clock(&recursor, second);
-        let is_alias = matches!(recursor.known(name.borrow(), 1, renews), Ok(Some(Known::Aliases(..))));
-        let is_set = matches!(recursor.known(name.borrow(), TYPE_CNAME, renews), Ok(Some(Known::Records(..))));
-        assert_eq!((is_alias, is_set), (is_known, is_known), "after {second} s, renewing: {renews}");
+        let is_alias = matches!(
+            recursor.known(name.borrow(), 1, renews),
+            Ok(Some(Known::Aliases(..)))
+        );
+        let is_set = matches!(
+            recursor.known(name.borrow(), TYPE_CNAME, renews),
+            Ok(Some(Known::Records(..)))
+        );
+        assert_eq!(
+            (is_alias, is_set),
+            (is_known, is_known),
+            "after {second} s, renewing: {renews}"
+        );
     }
 }

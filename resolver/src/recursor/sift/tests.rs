@@ -15,14 +15,28 @@ fn name(text: &str) -> Name {
 fn record(line: &str) -> Record {
     let words: Vec<&str> = line.split(' ').collect();
     if words[2] == "DNAME" {
-        let data = RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(name(words[3]).borrow().wire().to_vec()) };
-        return Record::from_rdata(ProtoName::from_ascii(words[0]).unwrap(), words[1].parse().unwrap(), data);
+        let data = RData::Unknown {
+            code: RecordType::DNAME,
+            rdata: NULL::with(name(words[3]).borrow().wire().to_vec()),
+        };
+        return Record::from_rdata(
+            ProtoName::from_ascii(words[0]).unwrap(),
+            words[1].parse().unwrap(),
+            data,
+        );
     }
-    let (_, sets) = Parser::new(format!("{line}\n"), None, Some(ProtoName::root())).parse().unwrap();
-    sets.values().flat_map(|set| set.records_without_rrsigs()).next().unwrap().clone()
+    let (_, sets) = Parser::new(format!("{line}\n"), None, Some(ProtoName::root()))
+        .parse()
+        .unwrap();
+    sets.values()
+        .flat_map(|set| set.records_without_rrsigs())
+        .next()
+        .unwrap()
+        .clone()
 }
 
-/// A reply as it is written down: the code, `aa` and `ra`; then records, each behind its section: `an`, `ns`, `ar`.
+/// A reply as it is written down: the code, `aa` and `ra`; then records, each behind its section:
+/// `an`, `ns`, `ar`.
 fn reply(text: &str) -> Message {
     let mut parts = text.split('|').map(str::trim);
     let head: Vec<&str> = parts.next().unwrap().split(' ').collect();
@@ -50,33 +64,68 @@ fn reply(text: &str) -> Message {
 }
 
 fn asked<'a>(zone: &'a Name, name: &'a Name, record_type: RecordType, role: Role) -> Asked<'a> {
-    let (zone, name) = (zone.borrow(), name.borrow());
-    Asked { zone, name, record_type: record_type.into(), role, hardens_glue: true, wants_apex: false }
+    let zone = zone.borrow();
+    let name = name.borrow();
+    Asked {
+        zone,
+        name,
+        record_type: record_type.into(),
+        role,
+        hardens_glue: true,
+        wants_apex: false,
+    }
 }
 
 fn tell(sifted: &Sifted) -> String {
     let sets = |sets: &[RrSet]| -> String {
-        sets.iter().map(|set| format!(" {}/{}x{}", set.owner, RecordType::from(set.record_type), set.records.len())).collect()
+        sets.iter()
+            .map(|set| {
+                format!(
+                    " {}/{}x{}",
+                    set.owner,
+                    RecordType::from(set.record_type),
+                    set.records.len()
+                )
+            })
+            .collect()
     };
-    let soa = |soa: &Option<Record>| soa.as_ref().map_or_else(|| " no SOA".to_owned(), |soa| format!(" SOA {}", soa.name));
+    let soa = |soa: &Option<Record>| {
+        soa.as_ref()
+            .map_or_else(|| " no SOA".to_owned(), |soa| format!(" SOA {}", soa.name))
+    };
     let said = match &sifted.finding {
         Finding::Answer(found) => format!("answer{}", sets(found)),
         Finding::Alias(found, target) => format!("alias{} to {target}", sets(found)),
-        Finding::NxDomain(found, at, denial) => format!("no name{} {at}{}", sets(found), soa(denial)),
+        Finding::NxDomain(found, at, denial) => {
+            format!("no name{} {at}{}", sets(found), soa(denial))
+        }
         Finding::NoData(found, at, denial) => format!("no data{} {at}{}", sets(found), soa(denial)),
         Finding::TooLong(found) => format!("too long{}", sets(found)),
         Finding::Referral(referral) => {
-            let servers: String = referral.servers.iter().map(|server| format!(" {}{:?}", server.name, server.glue)).collect();
+            let servers: String = referral
+                .servers
+                .iter()
+                .map(|server| format!(" {}{:?}", server.name, server.glue))
+                .collect();
             format!("referral {} {}{servers}", referral.zone, referral.ttl_s)
         }
         Finding::Bad(fault) => format!("bad {fault:?}"),
     };
-    if sifted.is_sound { said } else { format!("{said}, doubtful") }
+    if sifted.is_sound {
+        said
+    } else {
+        format!("{said}, doubtful")
+    }
 }
 
 fn check_as(role: Role, record_type: RecordType, text: &str, expected: &str) {
-    let (zone, name) = (name(ZONE), name(NAME));
-    assert_eq!(tell(&sift(&reply(text), asked(&zone, &name, record_type, role))), expected, "{role:?} {record_type}: {text}");
+    let zone = name(ZONE);
+    let name = name(NAME);
+    assert_eq!(
+        tell(&sift(&reply(text), asked(&zone, &name, record_type, role))),
+        expected,
+        "{role:?} {record_type}: {text}"
+    );
 }
 
 /// What an authority says when it is asked for A.
@@ -95,50 +144,112 @@ const SOA: &str = "ns example.com. 300 SOA n. h. 1 2 3 4 300";
 #[test]
 fn an_answer_without_the_flag_counts_unless_a_resolver_gives_it() {
     check(&format!("NOERROR aa | {A}"), "answer www.example.com/Ax1");
-    check(&format!("NOERROR aa ra | {A}"), "answer www.example.com/Ax1");
+    check(
+        &format!("NOERROR aa ra | {A}"),
+        "answer www.example.com/Ax1",
+    );
     check(&format!("NOERROR | {A}"), "answer www.example.com/Ax1");
-    check(&format!("NOERROR ra | {A}"), "answer www.example.com/Ax1, doubtful");
-    check(&format!("NXDOMAIN ra | {SOA}"), "no name www.example.com SOA example.com., doubtful");
+    check(
+        &format!("NOERROR ra | {A}"),
+        "answer www.example.com/Ax1, doubtful",
+    );
+    check(
+        &format!("NXDOMAIN ra | {SOA}"),
+        "no name www.example.com SOA example.com., doubtful",
+    );
     check_forwarder(&format!("NOERROR ra | {A}"), "answer www.example.com/Ax1");
 }
 
 #[test]
 fn records_of_the_name_whatever_its_letter_case_are_taken_once_each() {
-    check("NOERROR aa | an WWW.Example.COM. 60 A 192.0.2.1", "answer www.example.com/Ax1");
-    let twice =
-        format!("{A} | {A} | an www.example.com. 60 A 192.0.2.2 | an example.com. 60 A 192.0.2.3 | an a.www.example.com. 60 A 192.0.2.4");
-    check(&format!("NOERROR aa | {twice}"), "answer www.example.com/Ax2");
+    check(
+        "NOERROR aa | an WWW.Example.COM. 60 A 192.0.2.1",
+        "answer www.example.com/Ax1",
+    );
+    let twice = format!(
+        "{A} | {A} | an www.example.com. 60 A 192.0.2.2 | an example.com. 60 A 192.0.2.3 | an a.www.example.com. 60 A 192.0.2.4"
+    );
+    check(
+        &format!("NOERROR aa | {twice}"),
+        "answer www.example.com/Ax2",
+    );
 }
 
 #[test]
 fn a_record_of_another_class_is_none() {
-    let (zone, name) = (name(ZONE), name(NAME));
+    let zone = name(ZONE);
+    let name = name(NAME);
     for section in ["an", "ns"] {
-        let mut message = reply(&format!("NOERROR | {section} sub.example.com. 60 NS n. | {section} www.example.com. 60 A 192.0.2.1"));
-        message.answers.iter_mut().chain(&mut message.authorities).for_each(|record| record.dns_class = DNSClass::CH);
-        let said = tell(&sift(&message, asked(&zone, &name, RecordType::A, Role::Authority)));
+        let mut message = reply(&format!(
+            "NOERROR | {section} sub.example.com. 60 NS n. | {section} www.example.com. 60 A 192.0.2.1"
+        ));
+        message
+            .answers
+            .iter_mut()
+            .chain(&mut message.authorities)
+            .for_each(|record| record.dns_class = DNSClass::CH);
+        let said = tell(&sift(
+            &message,
+            asked(&zone, &name, RecordType::A, Role::Authority),
+        ));
         assert!(said.starts_with("no data") || said == "bad Lame", "{said}");
     }
     // Neither does it prove that the name exists, nor is its SOA one, nor its cut.
     let mut message = reply(&format!("NXDOMAIN aa | {A} | {SOA}"));
-    message.answers.iter_mut().chain(&mut message.authorities).for_each(|record| record.dns_class = DNSClass::CH);
-    assert_eq!(tell(&sift(&message, asked(&zone, &name, RecordType::A, Role::Authority))), "no name www.example.com no SOA");
+    message
+        .answers
+        .iter_mut()
+        .chain(&mut message.authorities)
+        .for_each(|record| record.dns_class = DNSClass::CH);
+    assert_eq!(
+        tell(&sift(
+            &message,
+            asked(&zone, &name, RecordType::A, Role::Authority)
+        )),
+        "no name www.example.com no SOA"
+    );
     let mut message = reply("NOERROR | ns www.example.com. 60 NS n.");
     message.authorities[0].dns_class = DNSClass::CH;
-    assert_eq!(tell(&sift(&message, asked(&zone, &name, RecordType::A, Role::Authority))), "bad Lame");
+    assert_eq!(
+        tell(&sift(
+            &message,
+            asked(&zone, &name, RecordType::A, Role::Authority)
+        )),
+        "bad Lame"
+    );
 }
 
 #[test]
 fn a_denial_has_the_soa_of_a_zone_the_server_may_speak_for() {
-    check(&format!("NXDOMAIN aa | {SOA}"), "no name www.example.com SOA example.com.");
-    check(&format!("NOERROR aa | {SOA}"), "no data www.example.com SOA example.com.");
+    check(
+        &format!("NXDOMAIN aa | {SOA}"),
+        "no name www.example.com SOA example.com.",
+    );
+    check(
+        &format!("NOERROR aa | {SOA}"),
+        "no data www.example.com SOA example.com.",
+    );
     check("NXDOMAIN aa", "no name www.example.com no SOA");
-    for foreign in ["com.", "other.com.", "a.www.example.com.", "mail.example.com."] {
+    for foreign in [
+        "com.",
+        "other.com.",
+        "a.www.example.com.",
+        "mail.example.com.",
+    ] {
         let soa = format!("ns {foreign} 300 SOA n. h. 1 2 3 4 300");
-        check(&format!("NXDOMAIN aa | {soa}"), "no name www.example.com no SOA");
-        check(&format!("NOERROR aa | {soa}"), "no data www.example.com no SOA");
+        check(
+            &format!("NXDOMAIN aa | {soa}"),
+            "no name www.example.com no SOA",
+        );
+        check(
+            &format!("NOERROR aa | {soa}"),
+            "no data www.example.com no SOA",
+        );
     }
-    check("NXDOMAIN aa | ns www.example.com. 300 SOA n. h. 1 2 3 4 300", "no name www.example.com SOA www.example.com.");
+    check(
+        "NXDOMAIN aa | ns www.example.com. 300 SOA n. h. 1 2 3 4 300",
+        "no name www.example.com SOA www.example.com.",
+    );
 }
 
 #[test]
@@ -147,19 +258,34 @@ fn an_empty_reply_counts_only_where_no_server_says_more() {
     check("NOERROR", "no data www.example.com no SOA, doubtful");
     check("NOERROR ra", "no data www.example.com no SOA, doubtful");
     // The zone's own servers in the authority section: an authority says so.
-    check("NOERROR aa | ns example.com. 60 NS n.example.com.", "no data www.example.com no SOA");
+    check(
+        "NOERROR aa | ns example.com. 60 NS n.example.com.",
+        "no data www.example.com no SOA",
+    );
     check_forwarder("NOERROR ra", "no data www.example.com no SOA");
 }
 
 #[test]
 fn who_refers_upwards_or_sideways_or_speaks_of_something_else_is_lame() {
-    for elsewhere in [".", "com.", "other.com.", "sub.example.com.", "a.www.example.com."] {
+    for elsewhere in [
+        ".",
+        "com.",
+        "other.com.",
+        "sub.example.com.",
+        "a.www.example.com.",
+    ] {
         for flag in ["", " aa"] {
-            check(&format!("NOERROR{flag} | ns {elsewhere} 60 NS n.example.com."), "bad Lame");
+            check(
+                &format!("NOERROR{flag} | ns {elsewhere} 60 NS n.example.com."),
+                "bad Lame",
+            );
         }
     }
     check("NOERROR | ns example.com. 60 NS n.example.com.", "bad Lame");
-    check("NOERROR aa | ns example.com. 60 NS n.example.com. | ns com. 60 NS n.example.com.", "bad Lame");
+    check(
+        "NOERROR aa | ns example.com. 60 NS n.example.com. | ns com. 60 NS n.example.com.",
+        "bad Lame",
+    );
     check("NOERROR | an other.example.com. 60 A 192.0.2.1", "bad Lame");
     check("NOERROR | ns example.com. 60 TXT x", "bad Lame");
     check("NOERROR | ar other.example.com. 60 A 192.0.2.1", "bad Lame");
@@ -167,24 +293,44 @@ fn who_refers_upwards_or_sideways_or_speaks_of_something_else_is_lame() {
     check("SERVFAIL ra", "bad Code(ServFail)");
     check(&format!("SERVFAIL aa | {A}"), "bad Code(ServFail)");
     check("YXDOMAIN aa", "bad Code(YXDomain)");
-    check_forwarder("NOERROR ra | ns example.com. 60 NS n.example.com.", "bad Lame");
-    check_forwarder("NOERROR ra | ns www.example.com. 60 NS n.example.com.", "bad Lame");
+    check_forwarder(
+        "NOERROR ra | ns example.com. 60 NS n.example.com.",
+        "bad Lame",
+    );
+    check_forwarder(
+        "NOERROR ra | ns www.example.com. 60 NS n.example.com.",
+        "bad Lame",
+    );
 }
 
 #[test]
 fn a_name_with_records_of_another_type_exists() {
-    check("NOERROR | an www.example.com. 60 AAAA ::1", "no data www.example.com no SOA, doubtful");
-    check("NOERROR | an www.example.com. 60 AAAA ::1 | ns other.com. 60 NS n.", "bad Lame");
+    check(
+        "NOERROR | an www.example.com. 60 AAAA ::1",
+        "no data www.example.com no SOA, doubtful",
+    );
+    check(
+        "NOERROR | an www.example.com. 60 AAAA ::1 | ns other.com. 60 NS n.",
+        "bad Lame",
+    );
     for code in ["NXDOMAIN", "YXDOMAIN"] {
-        check(&format!("{code} aa | an www.example.com. 60 AAAA ::1 | {SOA}"), "bad Inconsistent");
+        check(
+            &format!("{code} aa | an www.example.com. 60 AAAA ::1 | {SOA}"),
+            "bad Inconsistent",
+        );
         check(&format!("{code} aa | {A} | {SOA}"), "bad Inconsistent");
         check_forwarder(&format!("{code} ra | {A}"), "bad Inconsistent");
         check_forwarder(
-            &format!("{code} ra | an www.example.com. 60 CNAME a.example.com. | an a.example.com. 60 A 192.0.2.1"),
+            &format!(
+                "{code} ra | an www.example.com. 60 CNAME a.example.com. | an a.example.com. 60 A 192.0.2.1"
+            ),
             "bad Inconsistent",
         );
         // Of another name nothing follows.
-        check(&format!("NXDOMAIN aa | an other.example.com. 60 A 192.0.2.1 | {SOA}"), "no name www.example.com SOA example.com.");
+        check(
+            &format!("NXDOMAIN aa | an other.example.com. 60 A 192.0.2.1 | {SOA}"),
+            "no name www.example.com SOA example.com.",
+        );
     }
 }
 
@@ -194,62 +340,159 @@ const CNAME: &str = "an www.example.com. 60 CNAME a.example.com.";
 fn an_authority_is_believed_for_the_name_it_was_asked_for() {
     let alias = "alias www.example.com/CNAMEx1 to a.example.com";
     check(&format!("NOERROR aa | {CNAME}"), alias);
-    check(&format!("NOERROR aa | {CNAME} | an a.example.com. 60 A 192.0.2.1"), alias);
+    check(
+        &format!("NOERROR aa | {CNAME} | an a.example.com. 60 A 192.0.2.1"),
+        alias,
+    );
     check(&format!("NXDOMAIN aa | {CNAME} | {SOA}"), alias);
     check(&format!("YXDOMAIN aa | {CNAME}"), alias);
     check(&format!("NOERROR aa | {CNAME} | {SOA}"), alias);
-    check(&format!("NOERROR aa | {CNAME} | an www.example.com. 60 CNAME b.example.com."), alias);
-    check("NOERROR aa | an www.example.com. 60 CNAME out.test.", "alias www.example.com/CNAMEx1 to out.test");
+    check(
+        &format!("NOERROR aa | {CNAME} | an www.example.com. 60 CNAME b.example.com."),
+        alias,
+    );
+    check(
+        "NOERROR aa | an www.example.com. 60 CNAME out.test.",
+        "alias www.example.com/CNAMEx1 to out.test",
+    );
     // Asked for the alias itself, that is the answer.
-    check_as(Role::Authority, RecordType::CNAME, &format!("NOERROR aa | {CNAME}"), "answer www.example.com/CNAMEx1");
-    check_as(Role::Authority, RecordType::CNAME, &format!("NXDOMAIN aa | {CNAME}"), "bad Inconsistent");
+    check_as(
+        Role::Authority,
+        RecordType::CNAME,
+        &format!("NOERROR aa | {CNAME}"),
+        "answer www.example.com/CNAMEx1",
+    );
+    check_as(
+        Role::Authority,
+        RecordType::CNAME,
+        &format!("NXDOMAIN aa | {CNAME}"),
+        "bad Inconsistent",
+    );
 }
 
 #[test]
 fn a_forwarder_is_believed_for_all_that_is_in_its_zone() {
-    let (a, www) = ("an a.example.com. 60 A 192.0.2.1", "www.example.com/CNAMEx1");
-    check_forwarder(&format!("NOERROR ra | {a} | {CNAME}"), &format!("answer {www} a.example.com/Ax1"));
-    check_forwarder(&format!("NOERROR ra | {CNAME}"), &format!("alias {www} to a.example.com"));
-    check_forwarder(&format!("YXDOMAIN ra | {CNAME}"), &format!("alias {www} to a.example.com"));
-    check_forwarder(&format!("NXDOMAIN ra | {CNAME} | {SOA}"), &format!("no name {www} a.example.com SOA example.com."));
-    check_forwarder(&format!("NXDOMAIN ra | {CNAME}"), &format!("no name {www} a.example.com no SOA"));
-    check_forwarder(&format!("NOERROR ra | {CNAME} | {SOA}"), &format!("no data {www} a.example.com SOA example.com."));
+    let a = "an a.example.com. 60 A 192.0.2.1";
+    let www = "www.example.com/CNAMEx1";
+    check_forwarder(
+        &format!("NOERROR ra | {a} | {CNAME}"),
+        &format!("answer {www} a.example.com/Ax1"),
+    );
+    check_forwarder(
+        &format!("NOERROR ra | {CNAME}"),
+        &format!("alias {www} to a.example.com"),
+    );
+    check_forwarder(
+        &format!("YXDOMAIN ra | {CNAME}"),
+        &format!("alias {www} to a.example.com"),
+    );
+    check_forwarder(
+        &format!("NXDOMAIN ra | {CNAME} | {SOA}"),
+        &format!("no name {www} a.example.com SOA example.com."),
+    );
+    check_forwarder(
+        &format!("NXDOMAIN ra | {CNAME}"),
+        &format!("no name {www} a.example.com no SOA"),
+    );
+    check_forwarder(
+        &format!("NOERROR ra | {CNAME} | {SOA}"),
+        &format!("no data {www} a.example.com SOA example.com."),
+    );
     let out = "an www.example.com. 60 CNAME out.test. | an out.test. 60 A 192.0.2.1";
-    check_forwarder(&format!("NOERROR ra | {out}"), &format!("alias {www} to out.test"));
-    check_forwarder(&format!("NXDOMAIN ra | {out}"), &format!("alias {www} to out.test"));
+    check_forwarder(
+        &format!("NOERROR ra | {out}"),
+        &format!("alias {www} to out.test"),
+    );
+    check_forwarder(
+        &format!("NXDOMAIN ra | {out}"),
+        &format!("alias {www} to out.test"),
+    );
 }
 
 #[test]
 fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
-    let (dname, made) = ("an example.com. 90 DNAME example.net.", "an www.example.com. 60 CNAME www.example.net.");
-    let (zone, www) = (name("com"), name(NAME));
-    let said = |text: &str, record_type| tell(&sift(&reply(text), asked(&zone, &www, record_type, Role::Authority)));
+    let dname = "an example.com. 90 DNAME example.net.";
+    let made = "an www.example.com. 60 CNAME www.example.net.";
+    let zone = name("com");
+    let www = name(NAME);
+    let said = |text: &str, record_type| {
+        tell(&sift(
+            &reply(text),
+            asked(&zone, &www, record_type, Role::Authority),
+        ))
+    };
     let led = "example.com/DNAMEx1 www.example.com/CNAMEx1";
-    for text in [format!("NOERROR aa | {dname}"), format!("NOERROR aa | {made} | {dname}"), format!("NOERROR aa | {A} | {dname}")] {
-        assert_eq!(said(&text, RecordType::A), format!("alias {led} to www.example.net"), "{text}");
-        assert_eq!(said(&text, RecordType::DNAME), format!("alias {led} to www.example.net"), "{text}");
-        assert_eq!(said(&text, RecordType::CNAME), format!("answer {led}"), "{text}");
+    for text in [
+        format!("NOERROR aa | {dname}"),
+        format!("NOERROR aa | {made} | {dname}"),
+        format!("NOERROR aa | {A} | {dname}"),
+    ] {
+        assert_eq!(
+            said(&text, RecordType::A),
+            format!("alias {led} to www.example.net"),
+            "{text}"
+        );
+        assert_eq!(
+            said(&text, RecordType::DNAME),
+            format!("alias {led} to www.example.net"),
+            "{text}"
+        );
+        assert_eq!(
+            said(&text, RecordType::CNAME),
+            format!("answer {led}"),
+            "{text}"
+        );
     }
     // One above the server's own zone is not its to say; one at the name itself is no alias of it.
-    check("NOERROR aa | an com. 90 DNAME net.", "no data www.example.com no SOA, doubtful");
-    check("NOERROR aa | an www.example.com. 90 DNAME net.", "no data www.example.com no SOA, doubtful");
-    check_as(Role::Authority, RecordType::DNAME, "NOERROR aa | an www.example.com. 90 DNAME net.", "answer www.example.com/DNAMEx1");
-    let too_long = format!("NOERROR ra | an example.com. 90 DNAME {}.", vec!["l".repeat(62); 4].join("."));
+    check(
+        "NOERROR aa | an com. 90 DNAME net.",
+        "no data www.example.com no SOA, doubtful",
+    );
+    check(
+        "NOERROR aa | an www.example.com. 90 DNAME net.",
+        "no data www.example.com no SOA, doubtful",
+    );
+    check_as(
+        Role::Authority,
+        RecordType::DNAME,
+        "NOERROR aa | an www.example.com. 90 DNAME net.",
+        "answer www.example.com/DNAMEx1",
+    );
+    let too_long = format!(
+        "NOERROR ra | an example.com. 90 DNAME {}.",
+        vec!["l".repeat(62); 4].join(".")
+    );
     check(&too_long, "too long example.com/DNAMEx1");
     // Of several, the first.
-    let several = "NOERROR aa | an example.com. 90 DNAME a.test. | an example.com. 90 DNAME b.test.";
-    check(several, "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test");
+    let several =
+        "NOERROR aa | an example.com. 90 DNAME a.test. | an example.com. 90 DNAME b.test.";
+    check(
+        several,
+        "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test",
+    );
 }
 
 #[test]
 fn a_forwarders_dname_is_followed_in_its_reply() {
-    let dname = "an www.example.com. 60 CNAME x.d.example.com. | an d.example.com. 60 DNAME e.example.com.";
+    let dname =
+        "an www.example.com. 60 CNAME x.d.example.com. | an d.example.com. 60 DNAME e.example.com.";
     let led = "www.example.com/CNAMEx1 d.example.com/DNAMEx1 x.d.example.com/CNAMEx1";
-    check_forwarder(&format!("NOERROR ra | {dname} | an x.e.example.com. 60 A 192.0.2.1"), &format!("answer {led} x.e.example.com/Ax1"));
-    check_forwarder(&format!("NOERROR ra | {dname}"), &format!("alias {led} to x.e.example.com"));
+    check_forwarder(
+        &format!("NOERROR ra | {dname} | an x.e.example.com. 60 A 192.0.2.1"),
+        &format!("answer {led} x.e.example.com/Ax1"),
+    );
+    check_forwarder(
+        &format!("NOERROR ra | {dname}"),
+        &format!("alias {led} to x.e.example.com"),
+    );
     let long = vec!["l".repeat(60); 4].join(".");
-    let too_long = format!("an www.example.com. 60 CNAME xxxxxxxxxxxx.d.example.com. | an d.example.com. 60 DNAME {long}.");
-    check_forwarder(&format!("YXDOMAIN ra | {too_long}"), "too long www.example.com/CNAMEx1 d.example.com/DNAMEx1");
+    let too_long = format!(
+        "an www.example.com. 60 CNAME xxxxxxxxxxxx.d.example.com. | an d.example.com. 60 DNAME {long}."
+    );
+    check_forwarder(
+        &format!("YXDOMAIN ra | {too_long}"),
+        "too long www.example.com/CNAMEx1 d.example.com/DNAMEx1",
+    );
 }
 
 #[test]
@@ -257,75 +500,194 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
     let set = |data: RData| {
         let owner = name("d.example.com");
         let records = vec![Record::from_rdata(proto_name(owner.borrow()), 77, data)];
-        RrSet { owner, record_type: RecordType::DNAME.into(), records }
+        RrSet {
+            owner,
+            record_type: RecordType::DNAME.into(),
+            records,
+        }
     };
-    let dname = |wire: &[u8]| set(RData::Unknown { code: RecordType::DNAME, rdata: NULL::with(wire.to_vec()) });
-    let (alias, target) = follow_dname(&dname(b"\x01E\x04Test\0"), name("a.b.d.example.com").borrow()).unwrap();
-    assert_eq!((target.to_string(), alias.records[0].ttl), ("a.b.e.test".to_owned(), 77));
-    assert_eq!((alias.owner.to_string(), alias.alias_target()), ("a.b.d.example.com".to_owned(), Some(target)));
-    for no_dname in [dname(b"\x05shor\0"), set(RData::A(std::net::Ipv4Addr::LOCALHOST.into()))] {
-        assert_eq!(follow_dname(&no_dname, name("a.d.example.com").borrow()).unwrap_err(), Unfollowed::Unreadable);
+    let dname = |wire: &[u8]| {
+        set(RData::Unknown {
+            code: RecordType::DNAME,
+            rdata: NULL::with(wire.to_vec()),
+        })
+    };
+    let (alias, target) = follow_dname(
+        &dname(b"\x01E\x04Test\0"),
+        name("a.b.d.example.com").borrow(),
+    )
+    .unwrap();
+    assert_eq!(
+        (target.to_string(), alias.records[0].ttl),
+        ("a.b.e.test".to_owned(), 77)
+    );
+    assert_eq!(
+        (alias.owner.to_string(), alias.alias_target()),
+        ("a.b.d.example.com".to_owned(), Some(target))
+    );
+    for no_dname in [
+        dname(b"\x05shor\0"),
+        set(RData::A(std::net::Ipv4Addr::LOCALHOST.into())),
+    ] {
+        assert_eq!(
+            follow_dname(&no_dname, name("a.d.example.com").borrow()).unwrap_err(),
+            Unfollowed::Unreadable
+        );
     }
-    let empty = RrSet { records: Vec::new(), ..dname(b"\0") };
-    assert_eq!(follow_dname(&empty, name("a.d.example.com").borrow()).unwrap_err(), Unfollowed::Unreadable);
-    let long = name(&format!("{}.d.example.com", vec!["x".repeat(60); 3].join(".")));
+    let empty = RrSet {
+        records: Vec::new(),
+        ..dname(b"\0")
+    };
+    assert_eq!(
+        follow_dname(&empty, name("a.d.example.com").borrow()).unwrap_err(),
+        Unfollowed::Unreadable
+    );
+    let long = name(&format!(
+        "{}.d.example.com",
+        vec!["x".repeat(60); 3].join(".")
+    ));
     let far = dname(name(&vec!["y".repeat(60); 2].join(".")).borrow().wire());
-    assert_eq!(follow_dname(&far, long.borrow()).unwrap_err(), Unfollowed::TooLong);
-    check("NOERROR aa | an example.com. 60 DNAME a.test.", "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test");
+    assert_eq!(
+        follow_dname(&far, long.borrow()).unwrap_err(),
+        Unfollowed::TooLong
+    );
+    check(
+        "NOERROR aa | an example.com. 60 DNAME a.test.",
+        "alias example.com/DNAMEx1 www.example.com/CNAMEx1 to www.a.test",
+    );
 }
 
 #[test]
 fn a_set_of_257_records_is_a_fault() {
     let records = |count: usize| -> String {
-        (0..count).map(|number| format!(" | an {NAME}. 60 A 10.1.{}.{}", number / 256, number % 256)).collect()
+        (0..count)
+            .map(|number| format!(" | an {NAME}. 60 A 10.1.{}.{}", number / 256, number % 256))
+            .collect()
     };
-    check(&format!("NOERROR aa{}", records(256)), "answer www.example.com/Ax256");
+    check(
+        &format!("NOERROR aa{}", records(256)),
+        "answer www.example.com/Ax256",
+    );
     check(&format!("NOERROR aa{}", records(257)), "bad TooMuch");
 }
 
 /// What `com` says of `example.com`.
 fn refer(text: &str, hardens_glue: bool) -> String {
-    let (zone, name) = (name("com"), name(NAME));
-    tell(&sift(&reply(text), Asked { hardens_glue, ..asked(&zone, &name, RecordType::A, Role::Authority) }))
+    let zone = name("com");
+    let name = name(NAME);
+    tell(&sift(
+        &reply(text),
+        Asked {
+            hardens_glue,
+            ..asked(&zone, &name, RecordType::A, Role::Authority)
+        },
+    ))
 }
 
 #[test]
 fn a_referral_brings_servers_and_glue_that_the_zone_may_vouch_for() {
     let inside = "ns example.com. 60 NS ns1.example.com. | ns example.com. 30 NS ns.other.net. | ar NS1.example.com. 60 A 192.0.2.53 | ar ns1.example.com. 60 AAAA 2001:db8::53 | ar ns.other.net. 60 A 192.0.2.54 | ar ns.unnamed.com. 60 A 192.0.2.55";
     let with = "referral example.com 30 ns1.example.com[192.0.2.53, 2001:db8::53] ns.other.net";
-    assert_eq!(refer(&format!("NOERROR | {inside}"), true), format!("{with}[]"));
-    assert_eq!(refer(&format!("NOERROR | {inside}"), false), format!("{with}[192.0.2.54]"));
+    assert_eq!(
+        refer(&format!("NOERROR | {inside}"), true),
+        format!("{with}[]")
+    );
+    assert_eq!(
+        refer(&format!("NOERROR | {inside}"), false),
+        format!("{with}[192.0.2.54]")
+    );
     let from_resolver = "NOERROR ra | ns example.com. 60 NS ns1.example.com.";
-    assert_eq!(refer(from_resolver, true), "referral example.com 60 ns1.example.com[]", "whatever else it offers");
+    assert_eq!(
+        refer(from_resolver, true),
+        "referral example.com 60 ns1.example.com[]",
+        "whatever else it offers"
+    );
     // Only below the zone, and only above the name.
-    assert_eq!(refer("NOERROR | ns com. 60 NS ns1.example.com.", true), "bad Lame");
-    assert_eq!(refer("NOERROR | ns other.com. 60 NS ns1.example.com.", true), "bad Lame");
-    assert_eq!(refer("NOERROR | ns www.example.com. 60 NS ns1.example.com.", true), "referral www.example.com 60 ns1.example.com[]");
-    assert_eq!(refer("NOERROR aa | ns other.com. 60 NS ns.a. | ns example.com. 60 NS ns.b.", true), "referral example.com 60 ns.b[]");
+    assert_eq!(
+        refer("NOERROR | ns com. 60 NS ns1.example.com.", true),
+        "bad Lame"
+    );
+    assert_eq!(
+        refer("NOERROR | ns other.com. 60 NS ns1.example.com.", true),
+        "bad Lame"
+    );
+    assert_eq!(
+        refer("NOERROR | ns www.example.com. 60 NS ns1.example.com.", true),
+        "referral www.example.com 60 ns1.example.com[]"
+    );
+    assert_eq!(
+        refer(
+            "NOERROR aa | ns other.com. 60 NS ns.a. | ns example.com. 60 NS ns.b.",
+            true
+        ),
+        "referral example.com 60 ns.b[]"
+    );
 }
 
 #[test]
 fn of_a_referral_so_many_servers_and_addresses_are_taken() {
-    let servers: String = (0..15).map(|number| format!(" | ns example.com. 60 NS n{number}.example.com.")).collect();
-    let glue: String = (0..8).map(|number| format!(" | ar n0.example.com. 60 A 192.0.2.{number}")).collect();
-    let (zone, name) = (name("com"), name(NAME));
-    let sifted = sift(&reply(&format!("NOERROR{servers}{glue}")), asked(&zone, &name, RecordType::A, Role::Authority));
-    let Finding::Referral(referral) = sifted.finding else { panic!("{sifted:?}") };
-    assert_eq!((referral.servers.len(), referral.servers[0].glue.len()), (13, 6));
+    let servers: String = (0..15)
+        .map(|number| format!(" | ns example.com. 60 NS n{number}.example.com."))
+        .collect();
+    let glue: String = (0..8)
+        .map(|number| format!(" | ar n0.example.com. 60 A 192.0.2.{number}"))
+        .collect();
+    let zone = name("com");
+    let name = name(NAME);
+    let sifted = sift(
+        &reply(&format!("NOERROR{servers}{glue}")),
+        asked(&zone, &name, RecordType::A, Role::Authority),
+    );
+    let Finding::Referral(referral) = sifted.finding else {
+        panic!("{sifted:?}")
+    };
+    assert_eq!(
+        (referral.servers.len(), referral.servers[0].glue.len()),
+        (13, 6)
+    );
 }
 
 #[test]
 fn what_a_zone_says_of_its_own_servers_is_noted_where_that_is_wanted() {
     let apex = |text: &str, wants_apex| {
-        let (zone, name) = (name(ZONE), name(NAME));
-        let sifted = sift(&reply(text), Asked { wants_apex, ..asked(&zone, &name, RecordType::A, Role::Authority) });
-        sifted.apex.map(|apex| (apex.zone.to_string(), apex.ttl_s, apex.servers[0].glue.len()))
+        let zone = name(ZONE);
+        let name = name(NAME);
+        let sifted = sift(
+            &reply(text),
+            Asked {
+                wants_apex,
+                ..asked(&zone, &name, RecordType::A, Role::Authority)
+            },
+        );
+        sifted.apex.map(|apex| {
+            (
+                apex.zone.to_string(),
+                apex.ttl_s,
+                apex.servers[0].glue.len(),
+            )
+        })
     };
     let said = "ns example.com. 60 NS ns1.example.com. | ar ns1.example.com. 60 A 192.0.2.53";
     let right = Some((ZONE.to_owned(), 60, 1));
     assert_eq!(apex(&format!("NOERROR aa | {A} | {said}"), true), right);
-    assert_eq!(apex(&format!("NOERROR aa | {}", said.replacen("ns ", "an ", 1)), true), right);
-    assert_eq!(apex(&format!("NOERROR | {A} | {said}"), true), None, "not without authority");
+    assert_eq!(
+        apex(
+            &format!("NOERROR aa | {}", said.replacen("ns ", "an ", 1)),
+            true
+        ),
+        right
+    );
+    assert_eq!(
+        apex(&format!("NOERROR | {A} | {said}"), true),
+        None,
+        "not without authority"
+    );
     assert_eq!(apex(&format!("NOERROR aa | {A} | {said}"), false), None);
-    assert_eq!(apex(&format!("NOERROR aa | {A} | ns com. 60 NS ns1.example.com."), true), None);
+    assert_eq!(
+        apex(
+            &format!("NOERROR aa | {A} | ns com. 60 NS ns1.example.com."),
+            true
+        ),
+        None
+    );
 }
