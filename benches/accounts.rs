@@ -18,9 +18,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    household::{Device, Filtering, Household, Identifier, Mac, Person, Set, Settings},
-    rules::{HouseholdRules, OperatorDefaults},
-    schedule::{Day, Schedule},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Device, Filtering, Household, Identifier, Mac, Person, Set, Settings},
+        schedule::{Day, Schedule},
+    },
 };
 use policy_store::Store;
 

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use policy::{household::Id, name::Name};
+use policy::{name::Name, rules::household::Id};
 use policy_store::{
     Activity,
     activity::{Blocked, Told, WRITE_AFTER},

@@ -19,13 +19,15 @@ use std::{
 
 use blocklist_loader::{Feed, Outcome, Plan, build, generations};
 use policy::{
-    artefact::Header,
-    blocklist::Blocklist,
-    builder::fold,
     category::Taxonomy,
-    delta::Delta,
-    listing::{Mark, Scope},
-    live::LiveLists,
+    lists::{
+        artefact::Header,
+        blocklist::Blocklist,
+        builder::fold,
+        current::LiveLists,
+        delta::Delta,
+        entry::{Mark, Scope},
+    },
     name::Name,
 };
 

@@ -21,23 +21,28 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use policy::{
-    blocklist::{Blocklist, Classification},
     category::Taxonomy,
     decide::decide,
-    directory::Directory,
-    household::{History, Household, Set},
-    live::LiveLists,
+    identity::directory::Directory,
+    lists::{
+        blocklist::{Blocklist, Classification},
+        current::LiveLists,
+    },
     moment::Moment,
     name::{Name, WireName},
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{History, Household, Set},
+    },
 };
 use resolver::{
     engine::{Desk, Engine, Parts, Stale, Step},
-    local::LocalRecords,
-    query::Query,
-    reason::Contact,
-    recurse::{Answer, Question, Recursion, RecursionError},
-    respond::{BlockedAnswer, Transport},
+    message::{
+        ede::Contact,
+        query::Query,
+        reply::{BlockedAnswer, Transport},
+    },
+    upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
 /// Enough that every table has its usual depth, few enough that valgrind builds them in seconds.

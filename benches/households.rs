@@ -16,14 +16,16 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    blocklist::Classification,
     category::Taxonomy,
     decide::decide,
-    directory::{Directory, Reader},
-    household::{Device, Household, Identifier, Mac, Set, Settings, State, Switch},
+    identity::directory::{Directory, Reader},
+    lists::blocklist::Classification,
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Device, Household, Identifier, Mac, Set, Settings, State, Switch},
+    },
 };
 
 /// Queries of one measurement, and of one batch.

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use blocklist_loader::{Feed, Outcome, Plan, build};
-use policy::{blocklist::Blocklist, category::Taxonomy, name::Name};
+use policy::{category::Taxonomy, lists::blocklist::Blocklist, name::Name};
 
 const TLDS: [&str; 6] = ["com", "net", "org", "co.uk", "de", "info"];
 

@@ -23,15 +23,14 @@ use metrics::counter;
 use policy::{
     category::{CategoryId, CategorySet},
     decide::Layer,
-    household::Id,
     name::Name,
-    special::Special,
+    rules::{household::Id, special::Special},
 };
 use policy_store::{
     StoreError,
     activity::{Blocked, Sign, Told},
 };
-use resolver::{engine::Engine, heard::Heard};
+use resolver::{engine::Engine, telemetry::activity::Heard};
 use serde_json::json;
 
 use crate::ending::Ending;

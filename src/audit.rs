@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use api::control::EventKind;
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::live::LiveLists;
+use policy::lists::current::LiveLists;
 use policy_store::{Author, Findings, Home, SignedHead, Store};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -14,22 +14,26 @@ use api::{
     explain::{Line, Sight},
     notices::of_key,
 };
-use blocklist_loader::{Gate, Outcome, Plan, build, generations, newest, past, share, verdict};
+use blocklist_loader::{Gate, Outcome, Plan, build, generations, newest, rollback, share, verdict};
 use jiff::Timestamp;
 use policy::{
-    artefact::{ArtefactError, Header},
-    blocklist::Blocklist,
-    builder::fold,
     category::Taxonomy,
-    delta::Delta,
-    directory::Directory,
-    household::{Household, Id},
-    live::LiveLists,
+    identity::directory::Directory,
+    lists::{
+        artefact::{ArtefactError, Header},
+        blocklist::Blocklist,
+        builder::fold,
+        current::LiveLists,
+        delta::Delta,
+    },
     name::Name,
-    rules::HouseholdRules,
+    rules::{
+        compiled::HouseholdRules,
+        household::{Household, Id},
+    },
 };
 use policy_store::{Author, Deed, Key, NewKey, Store};
-use resolver::recurse::Question;
+use resolver::upstream::Question;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -271,10 +275,14 @@ async fn resolve(
     }
     let code = match &traced.result {
         Ok(answer) => {
-            writeln!(text, "{}", resolver::respond::rcode_name(answer.rcode))?;
+            writeln!(
+                text,
+                "{}",
+                resolver::message::reply::rcode_name(answer.rcode)
+            )?;
             let mut records = answer.answers.iter().chain(&answer.authorities);
             records.try_for_each(|record| {
-                writeln!(text, "{}", resolver::message::presentation(record))
+                writeln!(text, "{}", resolver::message::reader::presentation(record))
             })?;
             ExitCode::SUCCESS
         }
@@ -427,7 +435,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         .context("no lists were built yet: ox-protect lists build")?;
     let to = match to {
         Some(to) => to,
-        None => past::before(&plan.directory, live.header())?
+        None => rollback::before(&plan.directory, live.header())?
             .context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
@@ -458,7 +466,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         .first()
         .map_or(0, |artefact| artefact.generation)
         + 1;
-    let mut delta = past::repeat(
+    let mut delta = rollback::repeat(
         &plan.directory,
         (&live, &then),
         &plan.feeds,
@@ -470,7 +478,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
     let difference = json!(lists::difference(
         live.generation(),
         generation,
-        past::differences(&live, &repeated, AUDITED_NAMES_MAX)
+        rollback::differences(&live, &repeated, AUDITED_NAMES_MAX)
     ));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
     tell(
@@ -500,11 +508,11 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
     let directory = &checked.config.lists.directory;
     let before = generations::open(directory, from, &checked.taxonomy)?;
     let after = generations::open(directory, to, &checked.taxonomy)?;
-    let past::Differences {
+    let rollback::Differences {
         moved,
         added,
         removed,
-    } = past::differences(&before, &after, limit);
+    } = rollback::differences(&before, &after, limit);
     let mut text = format!(
         "{:<24} {:<20} {:>9} {:>9}\n",
         "feed", "category", "added", "removed"
@@ -519,7 +527,7 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
         )?;
     }
     for (sign, names) in [('+', added), ('-', removed)] {
-        for past::MovedName {
+        for rollback::MovedName {
             name,
             feed,
             category,

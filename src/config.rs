@@ -20,7 +20,11 @@ use std::{
 
 use blocklist_loader::{Feed, Plan};
 use ipnet::IpNet;
-use policy::{category::Taxonomy, name::Name, rules::OperatorDefaults, special::Refused};
+use policy::{
+    category::Taxonomy,
+    name::Name,
+    rules::{compiled::OperatorDefaults, special::Refused},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{notices, oidc};

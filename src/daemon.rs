@@ -24,20 +24,20 @@ use jiff::SignedDuration;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
-    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory,
-    explain::Explained, live::LiveLists, name::Name, register::Register,
+    category::Taxonomy,
+    decide::Asker,
+    explain::Explained,
+    identity::directory::Directory,
+    lists::{blocklist::Blocklist, current::LiveLists, mandate_registry::Register},
+    name::Name,
 };
 use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
-    access::Networks,
     engine::{Engine, Parts, Stale},
-    listen::{self, Workers},
-    local::LocalRecords,
-    notify::OnNotify,
-    recurse::Recursion,
-    recursor::{FixedZone, Recursor, Settings, internet::Internet, rrsets::TtlBounds, sift},
-    sample::QuerySample,
-    special::SpecialNames,
+    listener::{self, Workers, access::Networks, notify::OnNotify},
+    recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
+    telemetry::query_sample::QuerySample,
+    upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -168,7 +168,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
         .dns
         .listen
         .iter()
-        .map(|address| listen::bind(*address, workers))
+        .map(|address| listener::bind(*address, workers))
         .collect::<Result<Vec<_>, _>>()?;
 
     if store.has_no_key().await? {
@@ -183,7 +183,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     }
     let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
     let dns = &checked.config.dns;
-    listen::serve(
+    listener::serve(
         bound,
         &engine,
         Workers {
@@ -499,7 +499,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             is_first_only: zone.first,
         }
     };
-    let forward = config.forward.iter().map(fixed(sift::Role::Forwarder));
+    let forward = config.forward.iter().map(fixed(scrub::Role::Forwarder));
     let settings = Settings {
         authority_port: config.authority_port,
         do_not_query: config.do_not_query.clone(),
@@ -518,7 +518,7 @@ pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
             .collect(),
         hardens_glue: config.harden_glue,
         fixed: forward
-            .chain(config.stub.iter().map(fixed(sift::Role::Authority)))
+            .chain(config.stub.iter().map(fixed(scrub::Role::Authority)))
             .collect(),
         cache_octets: config.cache_mib << 20,
         ttl: TtlBounds {

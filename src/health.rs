@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use api::control::EventKind;
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::live::LiveLists;
+use policy::lists::current::LiveLists;
 use policy_store::Health;
 use tokio::time::Instant;
 

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::{
-    blocklist::Blocklist, live::LiveLists, mandates::Mandate, mandates::Phase, register::Register,
+use policy::lists::{
+    blocklist::Blocklist,
+    current::LiveLists,
+    mandate_registry::Register,
+    mandates::{Mandate, Phase},
 };
 use policy_store::{Store, StoreError};
 

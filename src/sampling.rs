@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use resolver::{engine::Engine, sample::QuerySample};
+use resolver::{engine::Engine, telemetry::query_sample::QuerySample};
 
 use crate::{
     config::{Checked, causes},

@@ -151,7 +151,7 @@ fn unsafe_code_stands_in_one_module_and_each_block_says_why_it_is_sound() {
         .into_iter()
         .filter(|path| holds(&read(path)))
         .collect();
-    assert_eq!(found, [Path::new("resolver/src/udp.rs")]);
+    assert_eq!(found, [Path::new("resolver/src/listener/udp.rs")]);
     let text = read(&found[0]);
     assert_eq!(
         text.matches(&block).count(),

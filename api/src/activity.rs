@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{SignedDuration, Timestamp};
-use policy::household::{Household, Id};
+use policy::rules::household::{Household, Id};
 use policy_store::{
     Deed,
     activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},

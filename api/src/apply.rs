@@ -14,9 +14,11 @@ use axum::{
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    directory::Directory,
-    household::{Household, Id, Set},
-    rules::{HouseholdRules, OperatorDefaults},
+    identity::directory::Directory,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Household, Id, Set},
+    },
 };
 use policy_store::{
     Answer, Author, Batch, Change, Changed, NewNotice, Position, Store, StoreError,

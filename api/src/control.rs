@@ -9,10 +9,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use policy::{
+use policy::lists::{
     artefact::{FeedReport, Refused},
     blocklist::Blocklist,
-    listing::Tier,
+    entry::Tier,
 };
 use serde::Serialize;
 use serde_json::Value;

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::{
-    household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings},
+    rules::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings},
     text::Text,
 };
 use policy_store::Role;

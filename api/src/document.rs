@@ -19,7 +19,7 @@ use crate::retries::KEY_OCTETS_MAX;
 /// The name under which the document knows the key.
 const KEY: &str = "key";
 
-/// What `policy::household::Id` reads: anything but dots alone.
+/// What `policy::rules::household::Id` reads: anything but dots alone.
 const ID: &str = r"^\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$";
 
 /// A refusal (RFC 9457).

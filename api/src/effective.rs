@@ -12,11 +12,13 @@ use jiff::{SignedDuration, Timestamp};
 use policy::{
     category::CategorySet,
     decide::Asker,
-    household::Id,
     moment::Moment,
-    rules::HouseholdRules,
-    special::{Special, Specials},
-    timeline::zone,
+    rules::{
+        compiled::HouseholdRules,
+        household::Id,
+        special::{Special, Specials},
+        timeline::zone,
+    },
 };
 use serde_json::{Map, Value, json};
 

@@ -6,18 +6,22 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use policy::{
-    artefact::Header,
-    blocklist::Match,
-    bundles::Bundled,
     category::Taxonomy,
     decide::{Asker, Layer},
     explain::Explained,
-    household::{Device, Household, Id, Settings},
-    key::prefix_of_name,
-    listing::{Action, Polarity, Scope, Tier},
+    lists::{
+        artefact::Header,
+        blocklist::Match,
+        entry::{Action, Polarity, Scope, Tier},
+        index_key::prefix_of_name,
+        services::Bundled,
+    },
     moment::Moment,
     name::{Name, NameRef},
-    rules::HouseholdRules,
+    rules::{
+        compiled::HouseholdRules,
+        household::{Device, Household, Id, Settings},
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -8,12 +8,14 @@ use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
     explain::Explained,
-    household::{Filtering, Household, OwnName, Set},
-    mandates::Mandate,
+    lists::mandates::Mandate,
     name::Name,
-    own::Whose,
-    special::{Engine, Special, Specials},
-    timeline::zone,
+    rules::{
+        custom_names::Whose,
+        household::{Filtering, Household, OwnName, Set},
+        special::{Engine, Special, Specials},
+        timeline::zone,
+    },
 };
 
 use crate::{

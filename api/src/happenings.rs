@@ -17,7 +17,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use jiff::Timestamp;
-use policy::household::{Device, Household, Id};
+use policy::rules::household::{Device, Household, Id};
 use serde_json::{Value, json};
 use tokio::{
     sync::broadcast::{self, error::RecvError},
@@ -102,11 +102,12 @@ pub fn touched(before: Option<&Household>, after: Option<&Household>) -> Option<
     if !is_same {
         return None;
     }
-    let whole =
-        |household: &Household, id: &Id| -> Option<(Device, Option<policy::household::Person>)> {
-            let device = household.devices.get(id)?;
-            Some((device.clone(), household.person_of(device).cloned()))
-        };
+    let whole = |household: &Household,
+                 id: &Id|
+     -> Option<(Device, Option<policy::rules::household::Person>)> {
+        let device = household.devices.get(id)?;
+        Some((device.clone(), household.person_of(device).cloned()))
+    };
     let ids: BTreeSet<&Id> = before.devices.keys().chain(after.devices.keys()).collect();
     Some(
         ids.into_iter()

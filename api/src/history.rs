@@ -14,9 +14,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{SignedDuration, Timestamp};
-use policy::{
+use policy::rules::{
+    compiled::HouseholdRules,
     household::{History, Household, Id, Set},
-    rules::HouseholdRules,
 };
 use policy_store::{Activity, Duty, OpenDuty, StoreError, activity::Forgotten};
 use serde::Deserialize;
@@ -269,7 +269,7 @@ pub fn opened(context: &Context) -> Result<&Activity, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use policy::household::Device;
+    use policy::rules::household::Device;
 
     use super::*;
 

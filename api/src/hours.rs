@@ -6,10 +6,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{extract::State, http::StatusCode, response::Response};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use policy::{
-    household::{Id, SCHEDULES_MAX, Settings},
     name::Name,
-    schedule::{
-        ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule,
+    rules::{
+        household::{Id, SCHEDULES_MAX, Settings},
+        schedule::{
+            ClockTime, Day, EXCEPTIONS_MAX, GRANT_MINUTES_MAX, Grant, Granted, Pause, Schedule,
+        },
     },
 };
 use serde::Deserialize;

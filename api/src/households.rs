@@ -10,7 +10,7 @@ use axum::{
 };
 use ipnet::IpNet;
 use policy::{
-    household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
+    rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
     text::Text,
 };
 use policy_store::{Author, NewNotice, Role};

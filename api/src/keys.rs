@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::{
-    household::{Household, Id},
+    rules::household::{Household, Id},
     text::Text,
 };
 use policy_store::{Key, KeyError, NewKey, Role, fingerprint};

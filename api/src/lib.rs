@@ -80,8 +80,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use policy::{
-    blocklist::Blocklist, category::Taxonomy, decide::Asker, directory::Directory,
-    explain::Explained, live::LiveLists, name::Name, register::Register, rules::OperatorDefaults,
+    category::Taxonomy,
+    decide::Asker,
+    explain::Explained,
+    identity::directory::Directory,
+    lists::{blocklist::Blocklist, current::LiveLists, mandate_registry::Register},
+    name::Name,
+    rules::compiled::OperatorDefaults,
 };
 use policy_store::{Activity, Store};
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use policy::artefact::{FeedSummary, Refused};
+use policy::lists::artefact::{FeedSummary, Refused};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;

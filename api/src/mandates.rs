@@ -11,10 +11,12 @@ use axum::{
 };
 use jiff::Timestamp;
 use policy::{
-    household::Id,
-    mandates::{Document, Mandate, Phase, Target},
+    lists::{
+        mandates::{Document, Mandate, Phase, Target},
+        public_suffix::is_at_or_above_suffix,
+    },
     name::NameRef,
-    suffix::is_at_or_above_suffix,
+    rules::household::Id,
     text::Text,
 };
 use policy_store::{MandateChanged, StoredMandate};

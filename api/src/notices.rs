@@ -10,12 +10,14 @@
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    household::{Contact, Household, Id},
-    loosened::{Loosened, Loss, Place, Whom},
-    schedule::Granted,
-    special::Specials,
+    rules::{
+        household::{Contact, Household, Id},
+        relaxations::{Loosened, Loss, Place, Whom},
+        schedule::Granted,
+        special::Specials,
+        timeline::zone,
+    },
     text::shown,
-    timeline::zone,
 };
 use policy_store::{Author, Key, NewNotice, Role, Store, StoreError};
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::{
-    household::{Household, Id, PEOPLE_MAX, Person, Settings},
+    rules::household::{Household, Id, PEOPLE_MAX, Person, Settings},
     text::Text,
 };
 use serde::Deserialize;

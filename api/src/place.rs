@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::Response,
 };
-use policy::household::{Household, Id, Settings};
+use policy::rules::household::{Household, Id, Settings};
 use policy_store::Author;
 use serde_json::Value;
 use utoipa::openapi::{

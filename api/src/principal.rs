@@ -32,7 +32,7 @@ use axum::{
     http::{Method, StatusCode, header, request::Parts},
 };
 use jiff::Timestamp;
-use policy::household::Id;
+use policy::rules::household::Id;
 use policy_store::{Author, Key, Role, fingerprint};
 
 use crate::{

@@ -16,7 +16,7 @@ use axum::{
 };
 use governor::{Quota, RateLimiter, clock::MonotonicClock, state::keyed::HashMapStateStore};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use policy::{suffix::is_at_or_above_suffix, text::Text};
+use policy::{lists::public_suffix::is_at_or_above_suffix, text::Text};
 use policy_store::{Closing, Outcome, ReportAge};
 use serde::Deserialize;
 use serde_json::{Value, json};

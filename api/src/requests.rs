@@ -10,16 +10,18 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    blocklist::Classification,
     decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
-    household::{
-        Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState, Switch,
-    },
-    listing::Scope,
+    lists::{blocklist::Classification, entry::Scope},
     moment::Moment,
     name::Name,
-    schedule::{GRANT_MINUTES_MAX, Grant, Granted},
-    special::Special,
+    rules::{
+        household::{
+            Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState,
+            Switch,
+        },
+        schedule::{GRANT_MINUTES_MAX, Grant, Granted},
+        special::Special,
+    },
     text::Text,
 };
 use policy_store::{Answer, Asked as AskedFor, Request, RequestError};

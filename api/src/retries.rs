@@ -142,7 +142,7 @@ fn attempt(principal: &Principal, key: String, parts: &Parts, body: &[u8]) -> At
     let place = household
         .iter()
         .chain(device)
-        .map(policy::household::Id::as_str);
+        .map(policy::rules::household::Id::as_str);
     let principal = [author.actor.as_str(), role.as_str()]
         .into_iter()
         .chain(place)

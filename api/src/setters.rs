@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    household::{Id, Set, Settings, State},
     name::NameRef,
-    schedule::{Grant, Granted, Schedule},
-    timeline::zone,
+    rules::{
+        household::{Id, Set, Settings, State},
+        schedule::{Grant, Granted, Schedule},
+        timeline::zone,
+    },
 };
 use serde::Serialize;
 

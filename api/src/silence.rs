@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use policy::household::Id;
+use policy::rules::household::Id;
 use policy_store::activity::Sign;
 use serde::Serialize;
 

@@ -14,7 +14,7 @@ use std::{
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use policy::household::Id;
+use policy::rules::household::Id;
 use policy_store::StoreError;
 use tokio::{sync::oneshot, time::MissedTickBehavior};
 

@@ -6,11 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use policy::{
-    household::{OWN_NAMES_MAX, OwnName, SafeSearch, SearchLevel, State as SwitchState, Switch},
-    listing::Scope,
+    lists::entry::Scope,
     name::Name,
-    own::is_own_scope,
-    special::Specials,
+    rules::{
+        custom_names::is_own_scope,
+        household::{
+            OWN_NAMES_MAX, OwnName, SafeSearch, SearchLevel, State as SwitchState, Switch,
+        },
+        special::Specials,
+    },
 };
 use serde::Deserialize;
 use serde_json::json;

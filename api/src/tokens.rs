@@ -20,7 +20,7 @@ use jsonwebtoken::{
     errors::ErrorKind,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
-use policy::household::Id;
+use policy::rules::household::Id;
 use policy_store::{Author, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

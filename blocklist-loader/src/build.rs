@@ -11,11 +11,13 @@ use std::{
 };
 
 use policy::{
-    artefact::{ArtefactError, FeedSummary, Header, Refused, Written},
-    blocklist::Blocklist,
-    builder::{Builder, Checkpoint},
     category::Taxonomy,
-    listing::{Action, Mark, NO_CATEGORY, Polarity, Scope},
+    lists::{
+        artefact::{ArtefactError, FeedSummary, Header, Refused, Written},
+        blocklist::Blocklist,
+        builder::{Builder, Checkpoint},
+        entry::{Action, Mark, NO_CATEGORY, Polarity, Scope},
+    },
     name::Name,
 };
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ use crate::{
     feed::{Bounds, Feed, FeedError, Format, Matching},
     gate::{Gate, Sentry, Stop, by_numbers, by_own_names, own_names},
     generations::{lock, newest, path_of},
-    reading::{Reading, Refusal, read_feed},
+    read_feed::{Reading, Refusal, read_feed},
     review,
     rows::Said,
     source::{SourceError, fingerprint},

@@ -9,17 +9,17 @@
 //! the caller writes the delta, and lays it over the lists.
 
 mod answers;
-mod desk;
+pub(crate) mod delta_builder;
 
 use std::{io, path::Path};
 
-use policy::{
+use policy::lists::{
     artefact::{ArtefactError, FeedReport, FeedSummary, Header},
     blocklist::Blocklist,
     delta::Delta,
 };
 
-use self::desk::Desk;
+use self::delta_builder::Desk;
 use crate::{
     build::Plan,
     feed::Feed,

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use policy::{
     category::Taxonomy,
-    listing::{Scope, Tier},
+    lists::entry::{Scope, Tier},
     name::Name,
 };
 use serde::{Deserialize, Serialize};

@@ -13,13 +13,13 @@ pub mod transfer;
 use std::{error::Error, io, path::Path, time::Duration};
 
 pub use self::address::{NotPublic, PublicOnly, is_public};
-use crate::gate::Gate;
-
-use self::transfer::{Settings, Transfer};
 use crate::{
     feed::{Feed, Format},
+    gate::Gate,
     spool::folder_of,
 };
+
+use self::transfer::{Settings, Transfer};
 
 /// Fetches one feed, and remembers in its spool what came.
 pub enum Fetcher {

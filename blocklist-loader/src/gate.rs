@@ -8,8 +8,10 @@
 use std::{collections::HashSet, fmt};
 
 use policy::{
-    artefact::FeedReport,
-    listing::{Action, Polarity, Tier},
+    lists::{
+        artefact::FeedReport,
+        entry::{Action, Polarity, Tier},
+    },
     name::{Name, NameRef},
 };
 use serde::{Deserialize, Serialize};

@@ -16,10 +16,12 @@ use std::{
 };
 
 use policy::{
-    artefact::{ArtefactError, peek},
-    blocklist::Blocklist,
     category::Taxonomy,
-    delta::Delta,
+    lists::{
+        artefact::{ArtefactError, peek},
+        blocklist::Blocklist,
+        delta::Delta,
+    },
 };
 
 /// Digits of a generation in a file's name, so that names sort as numbers do.
@@ -175,7 +177,7 @@ fn open_full(
 fn parent_of(
     path: &Path,
     generation: u64,
-    header: &policy::artefact::Header,
+    header: &policy::lists::artefact::Header,
 ) -> Result<u64, OpenError> {
     let misplaced = || OpenError::Misplaced {
         path: path.to_owned(),

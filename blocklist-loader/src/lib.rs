@@ -21,7 +21,7 @@
 //! - [`mod@build`]: all feeds into the next generation, or the reason why not.
 //! - [`verdict`]: what became of content that did not become live.
 //! - [`gate`]: whether a version makes sense; [`review`]: what an operator judges a refused one by.
-//! - [`changes`]: changed rows into the next generation, without a build; [`past`]: the way back.
+//! - [`changes`]: changed rows into the next generation, without a build; [`rollback`]: the way back.
 //! - [`generations`]: the artefacts in their folder.
 //! - [`share`]: one node builds, the others fetch what it built.
 //! - [`watch`]: notices that a source may have changed.
@@ -32,9 +32,9 @@ pub mod fetch;
 pub mod gate;
 pub mod generations;
 mod parse;
-pub mod past;
-mod reading;
+mod read_feed;
 pub mod review;
+pub mod rollback;
 mod rows;
 pub mod share;
 mod source;

@@ -12,7 +12,7 @@ mod squidguard;
 mod unbound;
 mod wildcard;
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use crate::{feed::Format, rows::Rows, source::Holds};
 

@@ -15,8 +15,10 @@ use std::{
 };
 
 use policy::{
-    blocklist::Names,
-    listing::{Action, Mark, NO_CATEGORY, Polarity},
+    lists::{
+        blocklist::Names,
+        entry::{Action, Mark, NO_CATEGORY, Polarity},
+    },
     name::name_of_key,
 };
 
@@ -247,7 +249,7 @@ pub(crate) fn shown(key: &[u8], is_path: bool) -> String {
             .map(|name| name.to_string())
             .unwrap_or_default();
     }
-    let (host, path) = policy::key::split_path(key);
+    let (host, path) = policy::lists::index_key::split_path(key);
     let host = name_of_key(host)
         .map(|name| name.to_string())
         .unwrap_or_default();

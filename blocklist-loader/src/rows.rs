@@ -6,11 +6,13 @@ use std::fmt::Display;
 
 use ipnet::IpNet;
 use policy::{
-    artefact::{ArtefactError, Complaint, FeedReport},
-    key::{key_of_path, names_of_prefix},
-    listing::{Action, Mark, Polarity, Records, Scope},
+    lists::{
+        artefact::{ArtefactError, Complaint, FeedReport},
+        entry::{Action, Mark, Polarity, Records, Scope},
+        index_key::{key_of_path, names_of_prefix},
+        public_suffix::{Suffix, public_suffix},
+    },
     name::{NameBuffer, NameRef},
-    suffix::{Suffix, public_suffix},
 };
 
 use crate::parse::adblock::TakenAway;

@@ -4,10 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use policy::{
-    blocklist::Blocklist,
     category::Taxonomy,
-    delta::Delta,
-    listing::{Action, Mark},
+    lists::{
+        blocklist::Blocklist,
+        delta::Delta,
+        entry::{Action, Mark},
+    },
 };
 use serde_json::json;
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use policy::{
-    artefact::{FeedSummary, Header, Refused},
+    lists::artefact::{FeedSummary, Header, Refused},
     name::Name,
 };
 use serde::{Deserialize, Serialize};

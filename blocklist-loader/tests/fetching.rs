@@ -8,7 +8,11 @@ mod server;
 use std::io::{Cursor, Write};
 
 use blocklist_loader::{Feed, FetchError, Fetched, Fetcher, Format, Outcome, Plan, Secret, build};
-use policy::{blocklist::Blocklist, category::Taxonomy, listing::Scope, name::Name};
+use policy::{
+    category::Taxonomy,
+    lists::{blocklist::Blocklist, entry::Scope},
+    name::Name,
+};
 use server::{Page, Server};
 use sha2::{Digest, Sha256};
 

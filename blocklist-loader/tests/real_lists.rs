@@ -10,7 +10,11 @@ use std::{
 };
 
 use blocklist_loader::{Feed, Format, Outcome, Plan, build};
-use policy::{blocklist::Blocklist, category::Taxonomy, listing::Scope, name::Name};
+use policy::{
+    category::Taxonomy,
+    lists::{blocklist::Blocklist, entry::Scope},
+    name::Name,
+};
 
 const UT1: [(&str, &str); 36] = [
     ("agressif", "hate"),

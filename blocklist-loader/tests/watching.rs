@@ -10,7 +10,7 @@ use std::{
 };
 
 use blocklist_loader::{Feed, Format, Watcher};
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 /// Far above the quiet time and far below the rescan, so that only events can have told.
 const SOON: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! The taxonomy is a document (`taxonomy.toml` beside this crate is the shipped one). A category's
 //! bit is its place in that document and never leaves the process: artefacts, the store and the API
 //! speak slugs. What a category brings itself, names of a service, is compiled into
-//! [`crate::bundles`].
+//! [`crate::lists::services`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,9 +13,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bundles::Bundles,
+    lists::{public_suffix::public_suffix, services::Bundles},
     name::{Name, NameError},
-    suffix::public_suffix,
 };
 
 /// The most categories a taxonomy may hold: the bits of a [`CategorySet`].

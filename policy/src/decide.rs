@@ -6,16 +6,20 @@
 use std::sync::Arc;
 
 use crate::{
-    blocklist::{Classification, Listing},
     category::CategorySet,
-    household::{SearchLevel, State},
-    listing::{Action, Tier},
-    mandates::Ordered,
+    lists::{
+        blocklist::{Classification, Listing},
+        entry::{Action, Tier},
+        mandates::Ordered,
+    },
     moment::Moment,
     name::{Name, NameRef},
-    own::Whose,
-    rules::HouseholdRules,
-    special::{Special, Specials, Standards},
+    rules::{
+        compiled::HouseholdRules,
+        custom_names::Whose,
+        household::{SearchLevel, State},
+        special::{Special, Specials, Standards},
+    },
 };
 
 /// Who is asking: loaded once for a query, so that one query is judged by one version of the rules
@@ -401,7 +405,7 @@ impl Verdict {
 /// name, layer 10 is asked once more, and its safe search holds, unless the asker's `search_unlock`
 /// says otherwise. A household that chose no filtering has no safe search.
 ///
-/// Inside one own list the most specific entry speaks, see [`crate::own::OwnNames::find`]. A name
+/// Inside one own list the most specific entry speaks, see [`crate::rules::custom_names::OwnNames::find`]. A name
 /// of which only paths are listed is never blocked for that: it goes to the proxy, by order
 /// whatever else holds, otherwise where nothing above speaks for or against it.
 #[must_use]

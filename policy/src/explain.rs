@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{blocklist::Blocklist, decide::Verdict, name::Name};
+use crate::{decide::Verdict, lists::blocklist::Blocklist, name::Name};
 
 /// One query, judged and answered as the data path does it, with everything that spoke.
 #[derive(Debug, Clone)]

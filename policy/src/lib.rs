@@ -16,33 +16,12 @@
 //! No sockets, no async, no clock; the only disk is in [`artefact`]. Deciding cannot fail, wait or
 //! allocate. This crate knows nothing of DNS messages, HTTP or feed formats.
 
-pub mod artefact;
-pub mod blocklist;
-pub mod builder;
-pub mod bundles;
 pub mod category;
-mod cell;
-mod classification;
 pub mod decide;
-pub mod delta;
-pub mod directory;
 pub mod explain;
-pub mod household;
-mod index;
-pub mod key;
-pub mod listing;
-pub mod live;
-pub mod loosened;
-pub mod mandates;
+pub mod identity;
+pub mod lists;
 pub mod moment;
 pub mod name;
-mod network;
-mod overlay;
-pub mod own;
-pub mod register;
 pub mod rules;
-pub mod schedule;
-pub mod special;
-pub mod suffix;
 pub mod text;
-pub mod timeline;

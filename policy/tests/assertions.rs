@@ -11,15 +11,17 @@ use std::{
 
 use jiff::Timestamp;
 use policy::{
-    blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, Layer, Verdict, decide, judge, review},
-    directory::{Directory, IdentitySource, Trust},
-    household::{Household, Mac},
+    identity::directory::{Directory, IdentitySource, Trust},
+    lists::blocklist::Classification,
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
-    special::{Refused, Special, Specials},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Household, Mac},
+        special::{Refused, Special, Specials},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};

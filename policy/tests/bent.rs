@@ -10,12 +10,14 @@ use std::{
 };
 
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::Taxonomy,
-    delta::Delta,
-    listing::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        delta::Delta,
+        entry::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+    },
     name::Name,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};

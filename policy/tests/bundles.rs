@@ -7,18 +7,22 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::Taxonomy,
     decide::{Asker, Layer, Verdict, decide, review},
-    household::Household,
-    listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
-    mandates::{Document, Mandate, Mandates},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
+        mandates::{Document, Mandate, Mandates},
+    },
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
-    special::Specials,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::Household,
+        special::Specials,
+    },
 };
 use serde_json::{Value, json};
 

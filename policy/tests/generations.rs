@@ -8,12 +8,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::{Builder, fold},
     category::Taxonomy,
-    delta::Delta,
-    listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::{Builder, fold},
+        delta::Delta,
+        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
+    },
     name::Name,
 };
 

@@ -16,19 +16,20 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use policy::{
-    blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide},
-    household::{
-        Device, Filtering, Household, OwnName, Person, SafeSearch, SearchLevel, Set, Settings,
-        State, Switch,
-    },
-    listing::Scope,
+    lists::{blocklist::Classification, entry::Scope},
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
-    schedule::{Day, Grant, Granted, Pause, Schedule},
-    special::{Refused, Special, Specials},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{
+            Device, Filtering, Household, OwnName, Person, SafeSearch, SearchLevel, Set, Settings,
+            State, Switch,
+        },
+        schedule::{Day, Grant, Granted, Pause, Schedule},
+        special::{Refused, Special, Specials},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

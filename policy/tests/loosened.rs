@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide},
-    household::Household,
-    loosened::{Loosened, Loss, Place},
+    lists::blocklist::Classification,
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::Household,
+        relaxations::{Loosened, Loss, Place},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};

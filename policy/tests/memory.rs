@@ -10,9 +10,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
-    directory::Directory,
-    household::{Device, Household, Identifier, Mac, Settings},
-    rules::{HouseholdRules, OperatorDefaults},
+    identity::directory::Directory,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Device, Household, Identifier, Mac, Settings},
+    },
 };
 
 const HOUSEHOLDS: u32 = 50_000;

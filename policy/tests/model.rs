@@ -15,17 +15,19 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    blocklist::Classification,
     category::{CategorySet, Taxonomy},
     decide::{Asker, decide, review},
-    directory::{Directory, IdentityEvent, IdentitySource, Trust},
-    household::{
-        Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State, Switch,
-    },
-    listing::Scope,
+    identity::directory::{Directory, IdentityEvent, IdentitySource, Trust},
+    lists::{blocklist::Classification, entry::Scope},
     moment::Moment,
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{
+            Device, Filtering, Household, Id, Identifier, Mac, OwnName, Set, Settings, State,
+            Switch,
+        },
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

@@ -7,21 +7,25 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::Taxonomy,
     decide::{Asker, Layer, decide, review},
-    household::Household,
-    key::name_of_address,
-    listing::{Action, Mark, NO_CATEGORY, Scope, Tier},
-    live::LiveLists,
-    mandates::{Document, Landing, Mandate, Mandates},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        current::LiveLists,
+        entry::{Action, Mark, NO_CATEGORY, Scope, Tier},
+        index_key::name_of_address,
+        mandate_registry::Register,
+        mandates::{Document, Landing, Mandate, Mandates},
+    },
     moment::Moment,
     name::Name,
-    register::Register,
-    rules::{HouseholdRules, OperatorDefaults},
-    special::Refused,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::Household,
+        special::Refused,
+    },
 };
 use serde_json::{Value, json};
 

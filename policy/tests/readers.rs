@@ -13,9 +13,11 @@ use std::{
 use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
-    directory::Directory,
-    household::{Household, Identifier, Mac},
-    rules::{HouseholdRules, OperatorDefaults},
+    identity::directory::Directory,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Household, Identifier, Mac},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

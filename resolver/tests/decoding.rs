@@ -19,9 +19,9 @@ use hickory_proto::{
 };
 use policy::name::WireName;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::{
-    message::{self, Extent, Reading},
+use resolver::message::{
     query::{Query, Rcode, Rejection},
+    reader::{self, Extent, Reading},
 };
 
 /// Some seconds of an unoptimised test.
@@ -344,7 +344,7 @@ fn what_honest_servers_write_is_read_as_hickory_reads_it() {
             message,
             extent,
             broken_answers,
-        } = message::read(&packet).unwrap();
+        } = reader::read(&packet).unwrap();
         assert_eq!((extent, broken_answers), (Extent::Whole, 0));
         assert_eq!(
             (message.metadata, &message.queries),
@@ -364,7 +364,7 @@ fn what_honest_servers_write_is_read_as_hickory_reads_it() {
         message
             .answers
             .iter()
-            .for_each(|record| assert!(!message::presentation(record).is_empty()));
+            .for_each(|record| assert!(!reader::presentation(record).is_empty()));
     }
 }
 
@@ -383,7 +383,7 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
             _ => reply(&mut chance).to_vec().unwrap(),
         };
         bend(&mut packet, &mut chance);
-        let ours = message::read(&packet);
+        let ours = reader::read(&packet);
         if let Some(reading) = &ours {
             let sections = [
                 &reading.message.answers,
@@ -393,7 +393,7 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
             sections
                 .into_iter()
                 .flatten()
-                .for_each(|record| _ = message::presentation(record));
+                .for_each(|record| _ = reader::presentation(record));
         }
         let outcome = match (ours, Message::from_vec(&packet)) {
             // Of a signed message, of an OPT at a wrong place and of dropped records the two have
@@ -437,7 +437,7 @@ fn names_that_lead_in_circles_or_too_far_are_left_out() {
         let mut packet = vec![0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0];
         packet.extend_from_slice(owner);
         packet.extend([0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
-        let reading = message::read(&packet).unwrap();
+        let reading = reader::read(&packet).unwrap();
         (reading.message.answers.len(), reading.broken_answers)
     };
     assert_eq!(read(b"\x01a\0"), (1, 0));
@@ -468,7 +468,7 @@ fn how_much_of_a_message_could_be_read_is_said() {
     let packet = whole.to_vec().unwrap();
     // Each of the three records takes 15 octets.
     let end = packet.len();
-    let extent = |length: usize| message::read(&packet[..length]).map(|reading| reading.extent);
+    let extent = |length: usize| reader::read(&packet[..length]).map(|reading| reading.extent);
     assert_eq!(extent(end), Some(Extent::Whole));
     assert_eq!(
         [end - 1, end - 15].map(extent),
@@ -480,7 +480,7 @@ fn how_much_of_a_message_could_be_read_is_said() {
     );
     assert_eq!([end - 46, 12, 11, 0].map(extent), [None; 4]);
     assert_eq!(
-        message::read(&packet[..end - 1])
+        reader::read(&packet[..end - 1])
             .unwrap()
             .message
             .authorities
@@ -500,7 +500,7 @@ fn opaque_data_is_shown_in_the_words_of_its_type_or_as_octets() {
         };
         let record = Record::from_rdata(Name::from_ascii("a.example.").unwrap(), 60, data);
         assert_eq!(
-            message::presentation(&record),
+            reader::presentation(&record),
             format!("a.example. 60 IN {expected}")
         );
     };
@@ -513,5 +513,5 @@ fn opaque_data_is_shown_in_the_words_of_its_type_or_as_octets() {
     check(39, b"\x01", "DNAME \\# 1 01");
     check(16, b"\x09short", "TXT \\# 6 0973686f7274");
     let whole = Record::from_rdata(Name::root(), 60, RData::A(A::new(192, 0, 2, 1)));
-    assert_eq!(message::presentation(&whole), ". 60 IN A 192.0.2.1");
+    assert_eq!(reader::presentation(&whole), ". 60 IN A 192.0.2.1");
 }

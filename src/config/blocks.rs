@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use policy::mandates::Landing;
-use resolver::{
-    reason::Contact,
-    respond::{BlockedAnswer, BlockedAnswers},
+use policy::lists::mandates::Landing;
+use resolver::message::{
+    ede::Contact,
+    reply::{BlockedAnswer, BlockedAnswers},
 };
 use serde::{Deserialize, Serialize};
 

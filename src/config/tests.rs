@@ -1,6 +1,6 @@
 //! What the configuration takes and what it refuses.
 
-use resolver::respond::BlockedAnswer;
+use resolver::message::reply::BlockedAnswer;
 
 use super::*;
 

@@ -11,7 +11,7 @@ use api::control::{Alarm, Condition, EventKind, FeedState, ListEvent, Origin, Re
 use blocklist_loader::{Feed, Gate};
 use jiff::Timestamp;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use policy::{
+use policy::lists::{
     artefact::{FeedSummary, Refused},
     blocklist::Blocklist,
 };

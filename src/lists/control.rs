@@ -10,9 +10,13 @@ use api::control::{
     Origin, OverlayState, Refusal, RolledBack, Touched, TouchedName, WhatIf,
 };
 use async_trait::async_trait;
-use blocklist_loader::{Bounds, Feed, generations, newest, past, review};
+use blocklist_loader::{Bounds, Feed, generations, newest, review, rollback};
 use jiff::Timestamp;
-use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists, name::Name};
+use policy::{
+    category::Taxonomy,
+    lists::{artefact, blocklist::Blocklist, current::LiveLists},
+    name::Name,
+};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -247,7 +251,8 @@ impl ListControl for Control {
         let before = self.open(from).await?;
         let after = self.open(to).await?;
         let differences =
-            tokio::task::spawn_blocking(move || past::differences(&before, &after, limit)).await;
+            tokio::task::spawn_blocking(move || rollback::differences(&before, &after, limit))
+                .await;
         Ok(difference(
             from,
             to,
@@ -278,17 +283,17 @@ impl ListControl for Control {
 }
 
 /// What differs between two generations, in the API's words.
-pub fn difference(from: u64, to: u64, differences: past::Differences) -> Difference {
-    let past::Differences {
+pub fn difference(from: u64, to: u64, differences: rollback::Differences) -> Difference {
+    let rollback::Differences {
         moved,
         added,
         removed,
     } = differences;
-    let listed = |names: Vec<past::MovedName>| {
+    let listed = |names: Vec<rollback::MovedName>| {
         names
             .into_iter()
             .map(
-                |past::MovedName {
+                |rollback::MovedName {
                      name,
                      feed,
                      category,
@@ -300,7 +305,7 @@ pub fn difference(from: u64, to: u64, differences: past::Differences) -> Differe
             )
             .collect()
     };
-    let change = |((feed, category), moved): ((String, Option<String>), past::Moved)| Change {
+    let change = |((feed, category), moved): ((String, Option<String>), rollback::Moved)| Change {
         feed,
         category,
         added: moved.added,

@@ -20,10 +20,12 @@ use blocklist_loader::{
 };
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header, Refused},
-    blocklist::Blocklist,
     category::Taxonomy,
-    live::LiveLists,
+    lists::{
+        artefact::{FeedSummary, Header, Refused},
+        blocklist::Blocklist,
+        current::LiveLists,
+    },
 };
 use tokio::{
     sync::{mpsc, oneshot},

@@ -32,7 +32,10 @@ use std::{
 use anyhow::{Context, bail};
 use blocklist_loader::{Need, Plan, generations, needs_building, newest, share};
 use jiff::Timestamp;
-use policy::{artefact, blocklist::Blocklist, category::Taxonomy, live::LiveLists};
+use policy::{
+    category::Taxonomy,
+    lists::{artefact, blocklist::Blocklist, current::LiveLists},
+};
 
 pub use self::{
     board::Board,

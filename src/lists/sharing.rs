@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use blocklist_loader::share::{Change, Follower, Publisher, Settings, chance};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
-use policy::live::LiveLists;
+use policy::lists::current::LiveLists;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Act;

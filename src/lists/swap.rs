@@ -6,7 +6,7 @@ use std::{
 };
 
 use metrics::gauge;
-use policy::{blocklist::Blocklist, live::LiveLists};
+use policy::lists::{blocklist::Blocklist, current::LiveLists};
 
 /// How often it is looked whether somebody still holds a generation that is no longer in use.
 const RETIRE_AFTER: Duration = Duration::from_millis(100);

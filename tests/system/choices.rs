@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::world::World;
-use policy::household::Household;
+use policy::rules::household::Household;
 use policy_store::Store;
 use serde_json::json;
 use tokio::task::JoinSet;

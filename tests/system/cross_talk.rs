@@ -13,10 +13,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::household::{Filtering, Household, Set, State, Switch as Stored};
+use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, Path};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 

@@ -2,7 +2,7 @@
 //! missing, each of its type.
 
 use axum::http::Method;
-use policy::{household::Id, name::Name};
+use policy::{name::Name, rules::household::Id};
 use policy_store::activity::{Blocked, Sign, Told};
 use serde_json::{Map, Value, json};
 

@@ -158,13 +158,13 @@ async fn a_block_by_the_operators_default_preset_says_so() {
     let world = World::with_home().await;
     let mut context = world.context;
     // The same node whose operator blocks more by default.
-    let strict = policy::rules::OperatorDefaults {
+    let strict = policy::rules::compiled::OperatorDefaults {
         preset: context.taxonomy.preset("strict").unwrap(),
         ..Default::default()
     };
     let shared = std::sync::Arc::get_mut(&mut context);
     assert!(shared.is_none(), "the router holds it too");
-    let directory = policy::directory::Directory::new(strict);
+    let directory = policy::identity::directory::Directory::new(strict);
     api::apply::load_all(&context.store, &directory, &context.taxonomy, strict)
         .await
         .unwrap();

@@ -19,7 +19,7 @@ use api::control::{
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
-use policy::{artefact::FeedReport, blocklist::Blocklist, listing::Tier};
+use policy::lists::{artefact::FeedReport, blocklist::Blocklist, entry::Tier};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 

@@ -3,7 +3,7 @@
 
 use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
-use policy::household::{Household, OwnName, Set, State};
+use policy::rules::household::{Household, OwnName, Set, State};
 use policy_store::{Due, Role};
 use serde_json::{Value, json};
 
@@ -339,7 +339,7 @@ fn a_stored_document_with_such_names_is_still_read() {
     let set = Set {
         value: OwnName {
             state: State::Allow,
-            scope: policy::listing::Scope::Exact,
+            scope: policy::lists::entry::Scope::Exact,
         },
         set_by: "a\nb".into(),
         set_at: Timestamp::UNIX_EPOCH,

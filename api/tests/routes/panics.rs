@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use api::problem::Problem;
 use axum::http::Method;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use policy::household::Household;
+use policy::rules::household::Household;
 
 use crate::world::{World, author};
 

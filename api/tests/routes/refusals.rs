@@ -1,7 +1,7 @@
 //! Bad input: a pointed problem each, and nothing half-applies.
 
 use axum::{body::Body, http::Method};
-use policy::household::{DEVICES_MAX, IDENTIFIERS_MAX, NETWORKS_MAX, OWN_NAMES_MAX};
+use policy::rules::household::{DEVICES_MAX, IDENTIFIERS_MAX, NETWORKS_MAX, OWN_NAMES_MAX};
 use serde_json::json;
 
 use crate::world::World;
@@ -551,7 +551,7 @@ async fn what_a_household_may_hold_is_bounded() {
         actor: "tests".to_owned(),
         role: "operator".to_owned(),
     };
-    let full = |home: Option<policy::household::Household>| {
+    let full = |home: Option<policy::rules::household::Household>| {
         let mut home = home.unwrap();
         let device = home.devices.first_key_value().unwrap().1.clone();
         home.networks = (0..NETWORKS_MAX)
@@ -560,13 +560,15 @@ async fn what_a_household_may_hold_is_bounded() {
         home.devices.extend((1..DEVICES_MAX).map(|number| {
             (
                 format!("d{number}").parse().unwrap(),
-                policy::household::Device {
+                policy::rules::household::Device {
                     identifiers: Vec::new(),
                     ..device.clone()
                 },
             )
         }));
-        let entry = serde_json::from_value::<policy::household::Set<policy::household::OwnName>>(
+        let entry = serde_json::from_value::<
+            policy::rules::household::Set<policy::rules::household::OwnName>,
+        >(
             json!({"state": "block", "scope": "exact", "set_by": "t", "set_at": "2026-01-01T00:00:00Z"}),
         );
         let entry = entry.unwrap();

@@ -520,7 +520,7 @@ async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
 #[tokio::test]
 async fn a_household_has_so_many_keys_and_no_more_and_forgets_old_ones() {
     let world = World::with_home().await;
-    let home: policy::household::Id = "home".parse().unwrap();
+    let home: policy::rules::household::Id = "home".parse().unwrap();
     for _ in 0..70 {
         let (_, id) = world.key_in(Role::Parent, "home").await;
         world

@@ -282,7 +282,7 @@ async fn identifiers_that_no_query_has_yet_are_refused_by_name() {
     }
     assert_eq!(world.get(phone).await.json, before);
     // A document that has them is kept, shown, and changed in its other parts.
-    let edit = |household: Option<policy::household::Household>| {
+    let edit = |household: Option<policy::rules::household::Household>| {
         let mut household = household.unwrap();
         household.devices.get_mut("phone").unwrap().identifiers =
             serde_json::from_value(json!([{ "cpe_id": "line-7" }])).unwrap();

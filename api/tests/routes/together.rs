@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use policy::directory::Directory;
+use policy::identity::directory::Directory;
 use tower::ServiceExt;
 
 use crate::world::World;

@@ -18,18 +18,20 @@ use axum::{
 };
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedReport, FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::Taxonomy,
     decide::{Asker, decide, review},
-    directory::Directory,
     explain::{AnswerSummary, Explained},
-    listing::{Mark, Scope, Tier},
-    live::LiveLists,
+    identity::directory::Directory,
+    lists::{
+        artefact::{FeedReport, FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        current::LiveLists,
+        entry::{Mark, Scope, Tier},
+        mandate_registry::Register,
+    },
     name::Name,
-    register::Register,
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::compiled::{HouseholdRules, OperatorDefaults},
 };
 use policy_store::{Activity, Author, NewKey, Role, Store};
 use serde_json::Value;

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, Path};
 
 use crate::mix::Mix;
 
@@ -105,7 +105,8 @@ impl Door {
         options
             .set_recv_buffer_size(SOCKET_BUFFER_OCTETS)
             .context("sizing a socket")?;
-        let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
+        let _without_privilege =
+            resolver::listener::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
         Ok(Self {
             socket,
             due: Box::new([0; IDS]),
@@ -308,7 +309,8 @@ pub fn echo(address: SocketAddr) -> anyhow::Result<()> {
     socket2::SockRef::from(&socket)
         .set_recv_buffer_size(SOCKET_BUFFER_OCTETS)
         .context("sizing the socket")?;
-    let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
+    let _without_privilege =
+        resolver::listener::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
     let mut batch = Batch::new(64);
     loop {
         let Ok(count) = batch.receive(&socket, true) else {

@@ -4,7 +4,7 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::Context;
-use policy::household::{Filtering, Household};
+use policy::rules::household::{Filtering, Household};
 use policy_store::Store;
 
 use crate::{

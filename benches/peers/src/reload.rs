@@ -222,7 +222,8 @@ impl Prober {
         // The first line: where there are households, it is one.
         let socket =
             UdpSocket::bind((Ipv4Addr::from(FIRST_LINE), 0)).context("binding a socket")?;
-        let _without_privilege = resolver::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
+        let _without_privilege =
+            resolver::listener::udp::force_receive_buffer(&socket, SOCKET_BUFFER_OCTETS);
         socket
             .connect(server)
             .with_context(|| format!("connecting to {server}"))?;

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use policy::{
+use policy::lists::{
     artefact::ArtefactError,
-    listing::{Action, Mark, Records},
+    entry::{Action, Mark, Records},
 };
 
 /// What one delta can name.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::{
-    builder::fold,
-    listing::{Scope, Tier},
+    lists::{
+        builder::fold,
+        entry::{Scope, Tier},
+    },
     name::Name,
 };
 use proptest::prelude::*;
@@ -176,7 +178,7 @@ fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
     world.publish(0, 1, ["a.example\t1"]);
     let (_, lists) = world.build(None);
     // Lists of an earlier version of the program say so in their header.
-    let refused = policy::artefact::Refused {
+    let refused = policy::lists::artefact::Refused {
         version: "0".to_owned(),
         gate: "shrink".to_owned(),
         detail: "too small".to_owned(),
@@ -413,7 +415,7 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     // Nor a feed that is held.
     let held = {
         let second = world.change(&lists, 0, 6, &rows);
-        crate::past::repeat(
+        crate::rollback::repeat(
             &world.plan.directory,
             (&second, &lists),
             &world.plan.feeds,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use policy::{artefact::FeedSummary, blocklist::Blocklist, listing::Scope};
+use policy::lists::{artefact::FeedSummary, blocklist::Blocklist, entry::Scope};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +11,7 @@ use crate::{
     changes::{ChangeError, Proposal},
     feed::{Feed, Format},
     fetch::RowChange,
-    past, review,
+    review, rollback,
     testing::{World, changes, said},
 };
 
@@ -489,7 +489,7 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
         let second = house
             .world
             .change(&house.live, 0, 2, &house.rows(&owned(&["+b.example"])));
-        let held = past::repeat(
+        let held = rollback::repeat(
             house.directory(),
             (&second, &house.live),
             &house.world.plan.feeds,

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use policy::{
-    artefact::{FeedSummary, Header},
-    builder::{Builder, fold},
-    listing::{Mark, NO_CATEGORY, Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        builder::{Builder, fold},
+        entry::{Mark, NO_CATEGORY, Scope, Tier},
+    },
     name::Name,
 };
 use proptest::prelude::*;

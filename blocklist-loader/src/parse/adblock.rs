@@ -14,7 +14,7 @@
 
 use std::collections::HashSet;
 
-use policy::listing::{Polarity, Scope};
+use policy::lists::entry::{Polarity, Scope};
 
 use super::before_comment;
 use crate::rows::{Claim, Rows};

@@ -4,7 +4,10 @@
 
 use std::{collections::HashMap, path::Path};
 
-use policy::{key::key_of_path, listing::NO_CATEGORY, name::NameBuffer};
+use policy::{
+    lists::{entry::NO_CATEGORY, index_key::key_of_path},
+    name::NameBuffer,
+};
 use sha2::{Digest, Sha256};
 
 use crate::{

@@ -3,7 +3,7 @@
 //! usual servers: an exception. As in dnsmasq, the longest domain speaks for a name, dots before it
 //! are dropped, `*.name` is what is below the name, and several domains may stand in one option.
 
-use policy::listing::{Polarity, Scope};
+use policy::lists::entry::{Polarity, Scope};
 
 use super::{before_comment, is_own_machine};
 use crate::rows::{Claim, Rows};

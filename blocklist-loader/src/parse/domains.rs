@@ -6,7 +6,7 @@
 //! nobody else is touched, since no such top-level domain exists; and the count of entries stays
 //! the count that the list's own header claims.
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of};
 use crate::rows::{Claim, Rows};

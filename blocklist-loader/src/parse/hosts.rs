@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of, starts_comment_row, words};
 use crate::rows::{Claim, Rows};

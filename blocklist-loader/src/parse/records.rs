@@ -10,7 +10,7 @@ use domain::{
     },
     zonefile::inplace::{Entry, Zonefile},
 };
-use policy::listing::Record;
+use policy::lists::entry::Record;
 
 /// A block is short-lived, whatever it answers: families expect a change to be true at once.
 const TTL_S: u32 = 30;

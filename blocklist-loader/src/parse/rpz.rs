@@ -20,7 +20,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy::listing::{self, NO_CATEGORY, Records, Scope, Tier};
+use policy::lists::entry::{self, NO_CATEGORY, Records, Scope, Tier};
 use sha2::{Digest, Sha256};
 
 use super::records::Scribe;
@@ -269,12 +269,12 @@ impl Reader {
         let claim = |scope| {
             let action = match action {
                 Action::Passthru if !self.lists_passed => return Claim::allow(scope),
-                Action::Passthru => listing::Action::Policy,
-                Action::Nxdomain => listing::Action::Nxdomain,
-                Action::Nodata => listing::Action::Nodata,
-                Action::Drop => listing::Action::Drop,
-                Action::TcpOnly => listing::Action::TcpOnly,
-                Action::LocalData { .. } => listing::Action::Records,
+                Action::Passthru => entry::Action::Policy,
+                Action::Nxdomain => entry::Action::Nxdomain,
+                Action::Nodata => entry::Action::Nodata,
+                Action::Drop => entry::Action::Drop,
+                Action::TcpOnly => entry::Action::TcpOnly,
+                Action::LocalData { .. } => entry::Action::Records,
             };
             Claim {
                 action,

@@ -2,7 +2,7 @@
 //! row that speaks of a part of a host, in either file, never blocks the host: others live there
 //! too, and DNS cannot tell them apart.
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use super::names_of;
 use crate::rows::{Claim, Rows};

@@ -3,9 +3,11 @@
 //! usual left out.
 
 use policy::{
-    artefact::FeedReport,
-    key,
-    listing::{Action, Polarity, Scope, Tier},
+    lists::{
+        artefact::FeedReport,
+        entry::{Action, Polarity, Scope, Tier},
+        index_key,
+    },
     name::{Name, NameRef},
 };
 use proptest::prelude::*;
@@ -328,7 +330,7 @@ proptest! {
         let mut of_zone = rpz::Reader::new(&zone, &place_of);
         let mut of_codes = category_feed::Reader::new(&codes, std::path::Path::new("nowhere"), &place_of);
         let mut take = |said: Said<'_>| {
-            assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || key::prefix_of_name(said.name).is_some());
+            assert!(Name::parse(&said.name.to_string()).is_ok_and(|name| name.borrow() == said.name) || index_key::prefix_of_name(said.name).is_some());
             assert_eq!(said.claim.action == Action::Records, said.records.is_some_and(|records| records.0.len() == 1));
             assert!(said.records.is_none_or(|records| records.0[0].record_type != 1 || records.0[0].rdata.len() == 4));
             Ok(())

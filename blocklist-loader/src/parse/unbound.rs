@@ -2,7 +2,7 @@
 //! it, a type under which the zone resolves as if it were not there excepts both. As in unbound,
 //! the zone that is nearest to a name speaks for it.
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use super::{before_comment, is_own_machine};
 use crate::rows::{Claim, Rows};

@@ -1,7 +1,7 @@
 //! `*.name` a line; `#` begins a comment at the start of the row or after white space. Programs
 //! disagree whether the name itself is meant, so the configuration says.
 
-use policy::listing::Scope;
+use policy::lists::entry::Scope;
 
 use super::names_of;
 use crate::rows::{Claim, Rows};

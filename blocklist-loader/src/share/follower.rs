@@ -19,7 +19,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use policy::artefact::hexadecimal;
+use policy::lists::artefact::hexadecimal;
 use sha2::{Digest, Sha256};
 
 use super::{

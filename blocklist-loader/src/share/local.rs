@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use policy::artefact::hexadecimal;
+use policy::lists::artefact::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

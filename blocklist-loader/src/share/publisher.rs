@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use policy::artefact::peek;
+use policy::lists::artefact::peek;
 
 use super::{
     ShareError, blocking, causes, disk,

@@ -5,7 +5,7 @@ use super::*;
 /// Lists that were gone back to, as they are opened again.
 fn back(house: &House, live: &Blocklist, then: &Blocklist) -> std::sync::Arc<Blocklist> {
     let generation = live.generation() + 1;
-    let mut delta = past::repeat(
+    let mut delta = rollback::repeat(
         &house.plan.directory,
         (live, then),
         &house.plan.feeds,

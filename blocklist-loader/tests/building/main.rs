@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use blocklist_loader::{
     Bounds, Built, Feed, Format, Need, Outcome, Plan, RefusedFeed, build, needs_building, newest,
-    past, verdict, waiting,
+    rollback, verdict, waiting,
 };
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
     category::{CategorySet, Taxonomy},
-    listing::{Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        entry::{Scope, Tier},
+    },
     name::Name,
 };
 use tempfile::TempDir;
@@ -600,7 +602,7 @@ fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
 /// One entry of the naive reference, as a row of a list.
 type Row = (usize, String, Scope, bool, bool);
 
-/// The rule at the head of `policy/src/blocklist.rs`, written again over a plain list.
+/// The rule at the head of `policy/src/lists/blocklist.rs`, written again over a plain list.
 fn naive(rows: &[Row], name: &str) -> Vec<usize> {
     let covers = |entry: &str, scope| match scope {
         Scope::Exact => name == entry,

@@ -15,7 +15,11 @@ use blocklist_loader::{
     build,
     fetch::transfer::{Settings, Transfer},
 };
-use policy::{blocklist::Blocklist, category::Taxonomy, listing::Action, name::Name};
+use policy::{
+    category::Taxonomy,
+    lists::{blocklist::Blocklist, entry::Action},
+    name::Name,
+};
 use tempfile::TempDir;
 
 use self::{

@@ -20,12 +20,14 @@ use blocklist_loader::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::fold,
     category::Taxonomy,
-    delta::Delta,
-    listing::{Mark, NO_CATEGORY, Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::fold,
+        delta::Delta,
+        entry::{Mark, NO_CATEGORY, Scope, Tier},
+    },
     name::Name,
 };
 use sha2::{Digest, Sha256};
@@ -64,9 +66,9 @@ const MARK: Mark = Mark {
     feed: 0,
     category: NO_CATEGORY,
     scope: Scope::Subtree,
-    polarity: policy::listing::Polarity::Deny,
+    polarity: policy::lists::entry::Polarity::Deny,
     important: false,
-    action: policy::listing::Action::Policy,
+    action: policy::lists::entry::Action::Policy,
     data: 0,
     arrival: 0,
 };
@@ -148,7 +150,7 @@ impl Builder {
     pub fn full(&mut self, names: Range<u32>) -> &mut Self {
         self.generation += 1;
         self.names = names.collect();
-        let mut builder = policy::builder::Builder::new();
+        let mut builder = policy::lists::builder::Builder::new();
         for &name in &self.names {
             builder.push_key(&key(name), MARK).unwrap();
         }
@@ -207,7 +209,7 @@ impl Builder {
         let octets = std::fs::read(delta_path(self.folder.path(), generation)).unwrap();
         format!(
             "objects/{}.oxd",
-            policy::artefact::hexadecimal(&Sha256::digest(&octets))
+            policy::lists::artefact::hexadecimal(&Sha256::digest(&octets))
         )
     }
 }

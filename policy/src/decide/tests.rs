@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{category::Taxonomy, household::Household, rules::OperatorDefaults, special::Refused};
+use crate::{
+    category::Taxonomy,
+    rules::{compiled::OperatorDefaults, household::Household, special::Refused},
+};
 
 const NAME: &str = "name.test";
 
@@ -314,7 +317,7 @@ fn an_allowed_search_engine_keeps_its_chain_open_and_an_order_closes_it() {
 fn a_name_with_listed_paths_is_led_to_safe_search_where_no_proxy_is() {
     let (asker, said) = asked(&[Layer::SafeSearch], &[]);
     let said = Classification {
-        paths: crate::classification::Paths {
+        paths: crate::lists::classification::Paths {
             mandatory: true,
             ..Default::default()
         },

@@ -1,6 +1,6 @@
 //! What households chose, counted. The figures stand in columns beside the documents.
 
-use policy::household::Household;
+use policy::rules::household::Household;
 use sqlx::FromRow;
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy::household::Id;
+use policy::rules::household::Id;
 
 use crate::condition::FailureReason;
 

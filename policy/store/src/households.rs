@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use ipnet::IpNet;
-use policy::household::{Household, Id};
+use policy::rules::household::{Household, Id};
 use serde_json::Value;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -11,10 +11,10 @@ use crate::{
     Author, Key, Store,
     audit::{Deed, append},
     choices,
-    duties::{self, Duty},
     error::{ChangeError, StoreError, step},
     keys::revoke_lost,
     notices::{self, NewNotice},
+    pending_erasures::{self, Duty},
     requests::{self, Answer, Request, RequestState},
 };
 
@@ -328,7 +328,7 @@ impl Store {
             notices::queue(&mut transaction, notice).await?;
         }
         for duty in &duties {
-            duties::owe(&mut transaction, id, duty).await?;
+            pending_erasures::owe(&mut transaction, id, duty).await?;
         }
         let allowed = match &allows {
             Some((request, answer)) => Some(
@@ -462,11 +462,11 @@ async fn claim<E>(
         .and_then(|row| row.try_get::<String, _>("household"))
         .map_err(step("reading a network"))?;
     let owner =
-        owner
-            .parse()
-            .map_err(|error: policy::household::IdError| StoreError::Document {
+        owner.parse().map_err(
+            |error: policy::rules::household::IdError| StoreError::Document {
                 household: owner.clone(),
                 source: error.into(),
-            })?;
+            },
+        )?;
     Err(ChangeError::NetworkTaken { network, owner })
 }

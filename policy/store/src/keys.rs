@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 use policy::{
-    household::{Household, Id},
+    rules::household::{Household, Id},
     text::Text,
 };
 use serde::{Deserialize, Serialize};

@@ -22,12 +22,12 @@
 //! `kill -9` nor a power cut takes it back.
 
 pub mod activity;
+mod as_of;
 mod audit;
 mod chain;
 mod choices;
 pub mod condition;
 mod database;
-mod duties;
 pub mod error;
 mod feeds;
 mod file;
@@ -38,7 +38,7 @@ mod in_force;
 mod keys;
 mod mandates;
 mod notices;
-mod past;
+mod pending_erasures;
 mod reports;
 mod requests;
 mod retries;
@@ -64,7 +64,6 @@ pub use audit::{AuditPage, Author, Deed, Order, Record};
 pub use chain::Findings;
 pub use choices::{ChoiceCount, ChoiceDay};
 pub use condition::{FailureReason, Health, WriteFailure};
-pub use duties::{Duty, OpenDuty};
 pub use error::{ChangeError, KeyError, OpenFault, StoreError};
 pub use feeds::{FeedChanged, StoredFeed};
 pub use file::Lock;
@@ -75,6 +74,7 @@ pub use in_force::{Revocations, fingerprint};
 pub use keys::{KEYS_MAX, Key, NewKey, Role};
 pub use mandates::{MandateChanged, MandatePage, StoredMandate};
 pub use notices::{Delivery, Due, NewNotice, OutboxCounts};
+pub use pending_erasures::{Duty, OpenDuty};
 pub use reports::{Closing, Outcome, REPORTS_OPEN_MAX, Report, ReportAge, ReportPage};
 pub use requests::{
     Answer, Asked, REQUESTS_OPEN_MAX, REQUESTS_PER_DAY_MAX, Request, RequestError, RequestState,

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use policy::{
-    household::{Id, IdError},
-    mandates::{Document, Mandate},
+    lists::mandates::{Document, Mandate},
+    rules::household::{Id, IdError},
 };
 use serde_json::Value;
 use sqlx::FromRow;

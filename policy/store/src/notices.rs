@@ -2,7 +2,7 @@
 //! it was delivered or given up.
 
 use jiff::Timestamp;
-use policy::household::Id;
+use policy::rules::household::Id;
 use serde_json::Value;
 use sqlx::{FromRow, SqliteConnection};
 

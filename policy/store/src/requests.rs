@@ -3,8 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    household::{Household, Id},
     name::Name,
+    rules::household::{Household, Id},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqliteConnection};
@@ -119,7 +119,7 @@ impl Row {
             device: self
                 .device
                 .parse()
-                .map_err(|error: policy::household::IdError| unreadable(error.into()))?,
+                .map_err(|error: policy::rules::household::IdError| unreadable(error.into()))?,
             state: serde_json::from_value(self.state.clone().into())
                 .map_err(|error| unreadable(error.into()))?,
             at,

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use policy::household::{Filtering, Household, Id};
+use policy::rules::household::{Filtering, Household, Id};
 use policy_store::{Author, ChangeError, Deed, FeedChanged, Order, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlitePool};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use policy::household::{Household, Id};
+use policy::rules::household::{Household, Id};
 use policy_store::{
     Attempt, Author, Begun, ChangeError, Changed, Kept, NewKey, Position, Store, StoreError,
 };

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use policy::{
-    household::Id,
-    mandates::{Document, Mandate},
+    lists::mandates::{Document, Mandate},
+    rules::household::Id,
 };
 use policy_store::{Author, ChangeError, MandateChanged, Order, Store};
 use serde_json::{Value, json};

@@ -6,8 +6,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    household::{Device, Household, Id, Settings},
     name::Name,
+    rules::household::{Device, Household, Id, Settings},
 };
 use policy_store::{
     Answer, Asked, Author, Change, ChangeError, Delivery, NewNotice, RequestError, RequestState,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::household::{Household, Id};
+use policy::rules::household::{Household, Id};
 use policy_store::{
     Activity, Attempt, Author, Begun, ChangeError, Changed, FailureReason, Health, Lock, OpenFault,
     Store, StoreError,

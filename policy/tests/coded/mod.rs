@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use policy::{
     category::{CategoryId, CategorySet, Taxonomy},
-    household::{Device, Identifier, Set, Settings, State, Switch},
+    rules::household::{Device, Identifier, Set, Settings, State, Switch},
 };
 
 /// What a mask says.

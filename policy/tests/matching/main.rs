@@ -16,17 +16,21 @@ use std::{
 
 use jiff::Timestamp;
 use policy::{
-    artefact::Header,
-    blocklist::{Blocklist, Classification},
-    builder::fold,
     category::{CategorySet, Taxonomy},
     decide::{Asker, Layer, decide},
-    delta::Delta,
-    household::{Household, OwnName, Set, State, Switch},
-    key::name_of_address,
-    listing::{Action, Mark, Records, Scope, Tier},
+    lists::{
+        artefact::Header,
+        blocklist::{Blocklist, Classification},
+        builder::fold,
+        delta::Delta,
+        entry::{Action, Mark, Records, Scope, Tier},
+        index_key::name_of_address,
+    },
     name::{Name, NameRef},
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Household, OwnName, Set, State, Switch},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

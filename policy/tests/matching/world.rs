@@ -9,12 +9,14 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::{CategoryId, Taxonomy},
-    key::{key_of_path, names_of_prefix},
-    listing::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        entry::{Action, Mark, NO_CATEGORY, Polarity, Record, Records, Scope, Tier},
+        index_key::{key_of_path, names_of_prefix},
+    },
     name::{Name, NameRef},
 };
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
@@ -344,7 +346,7 @@ impl World {
         chance: &mut StdRng,
         previous: Option<&Blocklist>,
         path: &Path,
-    ) -> policy::artefact::Written {
+    ) -> policy::lists::artefact::Written {
         let mut rows: Vec<(&Row, Option<u8>)> = Vec::new();
         for (row, rest) in &self.rows {
             let records: Vec<Option<u8>> = rest.records.iter().copied().map(Some).collect();

@@ -423,8 +423,10 @@ fn names_behind_an_answer_and_many_addresses_weigh_and_a_few_do_not() {
 fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
     let taxonomy = policy::category::Taxonomy::shipped();
     let lists = Arc::new(Blocklist::empty(&taxonomy));
-    let asker = policy::directory::Directory::new(policy::rules::OperatorDefaults::default())
-        .unknown_line();
+    let asker = policy::identity::directory::Directory::new(
+        policy::rules::compiled::OperatorDefaults::default(),
+    )
+    .unknown_line();
     let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
         let (verdict, hop) = entry.judge(
             &asker,
@@ -451,14 +453,16 @@ fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
             (lists.stamp(), true)
         );
     }
-    let document = policy::mandates::Document {
+    let document = policy::lists::mandates::Document {
         name: Some("a.test".to_owned()),
         basis: "court-order".to_owned(),
         ..Default::default()
     };
     let mandate =
-        Arc::new(policy::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
-    let ordered = lists.ordered(&Arc::new(policy::mandates::Mandates::of(vec![mandate])));
+        Arc::new(policy::lists::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
+    let ordered = lists.ordered(&Arc::new(policy::lists::mandates::Mandates::of(vec![
+        mandate,
+    ])));
     assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));
     assert_eq!(
         entry.listed.load().as_ref().map(|listed| listed.stamp),

@@ -22,15 +22,19 @@ use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::
 use hickory_proto::op::{Message, ResponseCode};
 use policy::name::NameRef;
 
-use crate::message::{self, Extent, Reading};
+use crate::{
+    message::reader::{self, Extent, Reading},
+    recursor::{
+        budget::{Quest, describe},
+        delegations::Cut,
+        environment::{Reception, Surroundings},
+        infra::{DOUBTED_FOR, Server, UNABLE_FOR},
+        scrub::{Asked, Fault, Finding, Role, Sifted, sift},
+    },
+};
 
 use super::{
     Failure, Recursor,
-    cuts::Cut,
-    quest::{Quest, describe},
-    servers::{DOUBTED_FOR, Server, UNABLE_FOR},
-    sift::{Asked, Fault, Finding, Role, Sifted, sift},
-    surroundings::{Reception, Surroundings},
     wire::{CLIENT_COOKIE_OCTETS, Edns, Expected, Outgoing, cookie_of},
 };
 
@@ -293,7 +297,7 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             self.ask.server.keeps_no_case(now);
         }
         expected.restore_case(&mut wire, self.ask.name);
-        let reading = message::read(&wire).filter(|reading| reading.extent != Extent::Short);
+        let reading = reader::read(&wire).filter(|reading| reading.extent != Extent::Short);
         self.tell(reading.as_ref(), took, now);
         if self.lacks_cookie(
             reading.as_ref().map(|reading| &reading.message),
@@ -708,7 +712,7 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         }
     }
 
-    fn habits(&self) -> super::servers::Habits {
+    fn habits(&self) -> super::infra::Habits {
         self.recursor
             .servers
             .habits(self.ask.address, &self.ask.cut.zone)

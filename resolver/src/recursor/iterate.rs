@@ -8,16 +8,20 @@ use hickory_proto::{
 };
 use policy::name::{Name, NameRef};
 
-use crate::recurse::canonical;
+use crate::{
+    recursor::{
+        budget::{Path, Quest},
+        delegations::Cut,
+        environment::Surroundings,
+        scrub::{ALIASES_MAX, Finding, Role, Sifted, follow_dname},
+    },
+    upstream::canonical,
+};
 
 use super::{
     Failure, Recursor,
-    cuts::Cut,
-    quest::{Path, Quest},
     rebinding::leads_into,
     rrsets::{Fact, Rank, RrSet},
-    sift::{ALIASES_MAX, Finding, Role, Sifted, follow_dname},
-    surroundings::Surroundings,
 };
 
 /// Zones on the way from a known one down to the name. A count; nothing honest has a third of it.

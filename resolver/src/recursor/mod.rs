@@ -11,19 +11,19 @@
 //! Nothing here reads a clock, draws a number or opens a socket but through
 //! [`surroundings::Surroundings`].
 
-pub mod internet;
+pub(crate) mod budget;
+pub(crate) mod delegations;
+pub mod environment;
+pub(crate) mod infra;
+pub mod network;
+pub(crate) mod query_zone;
 pub mod rrsets;
-pub mod sift;
-pub mod surroundings;
+pub mod scrub;
 pub mod wire;
 
-mod ask;
-mod cuts;
 mod exchange;
 mod iterate;
-mod quest;
 mod rebinding;
-mod servers;
 
 use std::{
     hash::BuildHasher as _,
@@ -43,23 +43,23 @@ use metrics::{Counter, counter, gauge};
 use policy::name::Name;
 
 use crate::{
-    flight::Flights,
-    gate::Gate,
-    recurse::{Answer, Question, Recursion, RecursionError},
+    limiter::Gate,
+    single_flight::Flights,
+    upstream::{Answer, Question, Recursion, RecursionError},
 };
 
 use self::{
-    ask::ZoneQuestion,
-    cuts::{Cut, Cuts},
+    budget::{Path, Quest},
+    delegations::{Cut, Cuts},
+    environment::Surroundings,
     exchange::Feature,
-    quest::{Path, Quest},
+    infra::Servers,
+    query_zone::ZoneQuestion,
     rrsets::{RrSets, TtlBounds},
-    servers::Servers,
-    sift::{Fault, Role, Sifted},
-    surroundings::Surroundings,
+    scrub::{Fault, Role, Sifted},
 };
 
-pub use self::quest::Step;
+pub use self::budget::Step;
 
 /// The thirteen root servers, as InterNIC publishes them.
 pub const ROOT_HINTS: &str = include_str!("../../root.hints");

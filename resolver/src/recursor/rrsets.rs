@@ -20,7 +20,7 @@ use quick_cache::{
 
 use crate::{
     cache::{Key, KeyRef},
-    recurse::canonical,
+    upstream::canonical,
 };
 
 use super::Failure;

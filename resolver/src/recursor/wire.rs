@@ -2,7 +2,7 @@
 
 use policy::name::NameRef;
 
-use crate::query::{HEADER_OCTETS, number};
+use crate::message::query::{HEADER_OCTETS, number};
 
 /// What we take in one datagram: passes every path unfragmented (DNS flag day 2020). Octets.
 const PAYLOAD_OCTETS: u16 = 1_232;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use policy::listing::{Action::Policy, Tier::Choice};
-use resolver::respond::Transport;
+use policy::lists::entry::{Action::Policy, Tier::Choice};
+use resolver::message::reply::Transport;
 use tokio::time::advance;
 
 use crate::world::{Lists, Setup, World};

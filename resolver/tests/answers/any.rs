@@ -2,11 +2,11 @@
 //! as for every other type.
 
 use hickory_proto::rr::RecordType;
-use policy::listing::{
+use policy::lists::entry::{
     Action::{Nodata, Policy},
     Tier::{Choice, Mandatory},
 };
-use resolver::respond::Transport;
+use resolver::message::reply::Transport;
 
 use crate::world::{Lists, Setup, World};
 

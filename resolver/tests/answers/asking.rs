@@ -6,10 +6,10 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType},
 };
 use policy::{
-    household::{Device, Household, Identifier, Mac, Settings},
-    listing::{Action::Drop, Tier::Mandatory},
+    lists::entry::{Action::Drop, Tier::Mandatory},
+    rules::household::{Device, Household, Identifier, Mac, Settings},
 };
-use resolver::respond::{Transport, read_extended_error};
+use resolver::message::reply::{Transport, read_extended_error};
 
 use crate::world::{Lists, Setup, World, in_words, query};
 

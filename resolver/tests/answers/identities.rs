@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use jiff::Timestamp;
 use policy::{
-    household::{Device, Household, Identifier, Mac, OwnName, Set, Settings, State},
-    listing::{
+    lists::entry::{
         Action::{Policy, TcpOnly},
         Scope,
         Tier::{Choice, Security},
     },
     name::Name,
+    rules::household::{Device, Household, Identifier, Mac, OwnName, Set, Settings, State},
 };
-use resolver::respond::Transport;
+use resolver::message::reply::Transport;
 
 use crate::world::{Lists, Setup, World, in_words, query};
 

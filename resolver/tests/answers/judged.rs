@@ -1,15 +1,17 @@
 //! Nothing is sent that was not judged: however many addresses and names stand in an answer.
 
 use policy::{
-    household::{Household, OwnName, Set, State},
-    listing::{
-        Action::{Nodata, Policy, TcpOnly},
-        Scope,
-        Tier::{Choice, Mandatory, Security},
+    lists::{
+        entry::{
+            Action::{Nodata, Policy, TcpOnly},
+            Scope,
+            Tier::{Choice, Mandatory, Security},
+        },
+        mandates::{Document, Mandate, Mandates},
     },
-    mandates::{Document, Mandate, Mandates},
+    rules::household::{Household, OwnName, Set, State},
 };
-use resolver::respond::Transport;
+use resolver::message::reply::Transport;
 
 use crate::world::{Lists, Setup, World, in_words};
 

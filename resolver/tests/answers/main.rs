@@ -18,11 +18,11 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name as ProtoName, RecordType},
 };
-use policy::{
-    key::prefix_of_name,
-    listing::{Action::*, Tier::*},
+use policy::lists::{
+    entry::{Action::*, Tier::*},
+    index_key::prefix_of_name,
 };
-use resolver::respond::{BlockedAnswer, Transport};
+use resolver::message::reply::{BlockedAnswer, Transport};
 use world::{Lists, Setup, World};
 
 const INTERNET: &str = "\

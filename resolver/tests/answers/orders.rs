@@ -6,13 +6,13 @@ use hickory_proto::{
     op::{Edns, Message, Query},
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
-use policy::{
-    listing::{Action::*, Tier::*},
+use policy::lists::{
+    entry::{Action::*, Tier::*},
     mandates::{Document, Landing, Mandate, Mandates},
 };
-use resolver::{
-    reason::Contact,
-    respond::{BlockedAnswer, BlockedAnswers, Transport, read_extended_error},
+use resolver::message::{
+    ede::Contact,
+    reply::{BlockedAnswer, BlockedAnswers, Transport, read_extended_error},
 };
 
 use crate::{

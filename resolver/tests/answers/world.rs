@@ -26,27 +26,32 @@ use hickory_proto::{
 };
 use ipnet::IpNet;
 use policy::{
-    artefact::{FeedSummary, Header},
-    blocklist::Blocklist,
-    builder::Builder,
     category::Taxonomy,
     decide::Asker,
-    directory::Directory,
     explain::Explained,
-    household::{Household, OwnName, Set, State},
-    key::names_of_prefix,
-    listing::{Action, Mark, Record, Records, Scope, Tier},
-    live::LiveLists,
+    identity::directory::Directory,
+    lists::{
+        artefact::{FeedSummary, Header},
+        blocklist::Blocklist,
+        builder::Builder,
+        current::LiveLists,
+        entry::{Action, Mark, Record, Records, Scope, Tier},
+        index_key::names_of_prefix,
+    },
     name::Name,
-    rules::{HouseholdRules, OperatorDefaults},
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Household, OwnName, Set, State},
+    },
 };
 use resolver::{
     engine::{Engine, Parts, Stale, Step},
-    local::LocalRecords,
-    notify::OnNotify,
-    reason::Contact,
-    recurse::{Answer, Question, Recursion, RecursionError},
-    respond::{BlockedAnswers, Transport, read_extended_error},
+    listener::notify::OnNotify,
+    message::{
+        ede::Contact,
+        reply::{BlockedAnswers, Transport, read_extended_error},
+    },
+    upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };
 
 /// A line of the family.

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
-use resolver::{
-    recursor::sift::Role,
-    recursor::{Failure, FixedZone},
-};
+use resolver::recursor::{Failure, FixedZone, scrub::Role};
 use tokio::time::sleep;
 
 use super::script::*;
@@ -116,7 +113,7 @@ async fn an_alias_below_a_dname_is_answered_from_what_is_known_of_the_dname() {
     assert_eq!(script.asked(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
     let traced = recursor
-        .trace(&resolver::recurse::Question::new(
+        .trace(&resolver::upstream::Question::new(
             Name::parse("x.d.example.com").unwrap(),
             5,
         ))

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::{op::Message, rr::RecordType};
 use policy::name::Name;
 use resolver::{
-    recurse::Question,
-    recursor::{Recursor, surroundings::Surroundings as _},
+    recursor::{Recursor, environment::Surroundings as _},
+    upstream::Question,
 };
 use tokio::time::sleep;
 

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
 use resolver::{
-    recurse::Question,
-    recursor::{Failure, FixedZone, Recursor, rrsets::TtlBounds, sift::Role},
+    recursor::{Failure, FixedZone, Recursor, rrsets::TtlBounds, scrub::Role},
+    upstream::Question,
 };
 use tokio::time::sleep;
 

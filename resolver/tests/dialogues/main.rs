@@ -19,8 +19,8 @@ use hickory_proto::{
 };
 use policy::name::Name;
 use resolver::{
-    recurse::Question,
-    recursor::{Failure, surroundings::Surroundings as _},
+    recursor::{Failure, environment::Surroundings as _},
+    upstream::Question,
 };
 use tokio::time::sleep;
 

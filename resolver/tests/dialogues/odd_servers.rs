@@ -11,7 +11,7 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
 use policy::name::Name;
-use resolver::recurse::Question;
+use resolver::upstream::Question;
 use tokio::time::sleep;
 
 use super::script::*;

@@ -16,12 +16,12 @@ use hickory_proto::{
 use policy::name::Name;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::{
-    recurse::Question,
     recursor::{
         Recursor, Settings,
-        surroundings::{Reception, Surroundings},
+        environment::{Reception, Surroundings},
         wire::{Expected, Likeness},
     },
+    upstream::Question,
 };
 use tokio::time::{Instant, sleep};
 

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use api::control::{ActError, EventKind, RolledBack};
-use blocklist_loader::past;
+use blocklist_loader::rollback;
 use jiff::Timestamp;
-use policy::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
+use policy::lists::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
 use tokio::sync::oneshot;
 
 use super::Keeper;
@@ -77,7 +77,7 @@ impl Keeper {
             .await
             .map_err(|_| ActError::UnknownGeneration(to))?;
         let generation = self.next_generation();
-        let delta = past::repeat(
+        let delta = rollback::repeat(
             &self.plan.directory,
             (&live, &then),
             &self.plan.feeds,
@@ -155,7 +155,7 @@ impl Keeper {
         let directory = self.plan.directory.clone();
         // Where nothing else has changed since, all of that generation is what is wanted.
         let (base, delta) = if others(&live) == others(&then) {
-            let delta = past::repeat(
+            let delta = rollback::repeat(
                 &directory,
                 (&live, &then),
                 &self.plan.feeds,
@@ -168,7 +168,7 @@ impl Keeper {
             let name = feed.to_owned();
             let on = Arc::clone(&live);
             let restored = tokio::task::spawn_blocking(move || {
-                past::restore(
+                rollback::restore(
                     &directory,
                     &live,
                     &then,
@@ -241,7 +241,7 @@ impl Keeper {
 
     /// The kept generation before the live one whose content is another.
     fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        kept(past::before(&self.plan.directory, live.header()))
+        kept(rollback::before(&self.plan.directory, live.header()))
     }
 
     /// The kept generation before the live one in which a feed was at another version.
@@ -250,7 +250,11 @@ impl Keeper {
         feed: &FeedSummary,
         live: &Blocklist,
     ) -> Result<u64, ActError> {
-        kept(past::before_feed(&self.plan.directory, live.header(), feed))
+        kept(rollback::before_feed(
+            &self.plan.directory,
+            live.header(),
+            feed,
+        ))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use policy::{household::Id, name::Name};
+use policy::{name::Name, rules::household::Id};
 use serde::{Deserialize, Serialize};
 
 use super::{Forgotten, MARGIN};
@@ -378,7 +378,7 @@ impl Counts {
         let devices = by_text
             .into_iter()
             .map(|(text, device)| Ok((key(&text)?, device)))
-            .collect::<Result<_, policy::household::IdError>>();
+            .collect::<Result<_, policy::rules::household::IdError>>();
         devices
             .map(Self)
             .map_err(|_| "a device that is no identifier".to_owned())

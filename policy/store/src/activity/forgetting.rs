@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use policy::household::Id;
+use policy::rules::household::Id;
 
 use super::{
     Activity, BATCH_ROWS_MAX, Forgotten,

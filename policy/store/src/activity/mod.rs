@@ -39,14 +39,14 @@
 mod counts;
 mod forgetting;
 mod hours;
+pub(crate) mod pending;
 mod reading;
-mod waiting;
 mod writing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
 use jiff::{SignedDuration, Timestamp};
-use policy::household::Id;
+use policy::rules::household::Id;
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
@@ -64,7 +64,7 @@ use crate::{
     condition::Health,
     database::{Database, Kind},
 };
-use waiting::Waiting;
+use pending::Waiting;
 
 /// How long counts wait in memory: a household that asks all the time is written once in five
 /// minutes, and a crash takes no more.

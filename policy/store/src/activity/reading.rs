@@ -1,15 +1,17 @@
 //! What is read: the file's rows and what waits in memory, added up.
 
 use jiff::Timestamp;
-use policy::household::Id;
+use policy::rules::household::Id;
 
 use super::{
     Activity, DeviceKey, Hour,
     hours::{beginning, hour_behind, hour_of},
     read_row,
-    waiting::Waited,
 };
-use crate::error::{StoreError, step};
+use crate::{
+    activity::pending::Waited,
+    error::{StoreError, step},
+};
 
 /// Hours that are read from the file at a time, so that whoever adds up a quarter of a year does
 /// not hold it all.
@@ -131,10 +133,12 @@ impl Activity {
         rows.into_iter()
             .map(|text| {
                 text.parse()
-                    .map_err(|error: policy::household::IdError| StoreError::Document {
-                        household: text,
-                        source: error.into(),
-                    })
+                    .map_err(
+                        |error: policy::rules::household::IdError| StoreError::Document {
+                            household: text,
+                            source: error.into(),
+                        },
+                    )
             })
             .collect()
     }

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Activity, BATCH_ROWS_MAX, read_row, waiting::Entry};
+use super::{Activity, BATCH_ROWS_MAX, read_row};
 use crate::{
+    activity::pending::Entry,
     database::Writing,
     error::{StoreError, step},
 };

@@ -11,7 +11,7 @@ mod reading;
 use std::path::Path;
 
 use jiff::Timestamp;
-use policy::{household::Id, name::Name};
+use policy::{name::Name, rules::household::Id};
 use policy_store::{
     Activity,
     activity::{Blocked, DeviceKey, Hour, Told},

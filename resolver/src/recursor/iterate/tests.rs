@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use hickory_proto::rr::{RData, rdata};
 
-use crate::recursor::{Settings, surroundings::Reception, wire::Expected};
+use crate::recursor::{Settings, environment::Reception, wire::Expected};
 
 use super::*;
 
@@ -178,7 +178,7 @@ fn a_remembered_failure_answers_all_but_renewals() {
 fn in_its_last_tenth_what_is_known_is_not_enough_for_a_renewal() {
     let recursor = recursor();
     let name = Name::parse("www.example").unwrap();
-    let proto = crate::recurse::proto_name(name.borrow());
+    let proto = crate::upstream::proto_name(name.borrow());
     let record = Record::from_rdata(proto.clone(), 100, RData::CNAME(rdata::CNAME(proto)));
     let set = RrSet {
         owner: name.clone(),

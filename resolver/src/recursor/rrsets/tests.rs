@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use hickory_proto::rr::{RecordType, rdata};
 
-use crate::recurse::proto_name;
+use crate::upstream::proto_name;
 
 use super::*;
 

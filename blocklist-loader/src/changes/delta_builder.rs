@@ -1,0 +1,553 @@
+//! What one feed says of each key that its changed rows touch: read row by row, as a build would
+//! read them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use policy::{
+    lists::{
+        artefact::{ArtefactError, FeedReport},
+        blocklist::Blocklist,
+        entry::{Action, Mark, NO_CATEGORY, Polarity, Records, Scope},
+        index_key::split_path,
+        public_suffix::{Suffix, public_suffix},
+    },
+    name::{Name, NameRef, name_of_key},
+};
+
+use super::{ChangeError, answers::Answers};
+use crate::{
+    feed::{Feed, Format},
+    fetch::RowChange,
+    gate::Sentry,
+    parse::{category_feed, rpz},
+    review::{Change, shown},
+    rows::{Claim, Rows, Said},
+    source,
+    spool::{self, RowKey},
+};
+
+/// Marks of one feed, as they are and as they will be.
+pub(super) struct Desk<'l> {
+    lists: &'l Blocklist,
+    place: u16,
+    /// The feed's marks as they will be.
+    touched: BTreeMap<Vec<u8>, Vec<Mark>>,
+    answers: Answers<'l>,
+}
+
+/// What was counted while rows were read.
+#[derive(Default)]
+pub(super) struct Read {
+    /// Rows that came and are bad.
+    pub(super) bad: u64,
+    came: FeedReport,
+    went: FeedReport,
+    /// Whether a row that goes can be read: then everything is counted by rows, as a build counts
+    /// it. Otherwise entries are counted by marks, and what gives none is not known.
+    counts_rows: bool,
+}
+
+/// What differs in the end.
+pub(super) struct Finished {
+    pub(super) changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    pub(super) arrivals: Vec<jiff::Timestamp>,
+    /// How many names more there are.
+    pub(super) names: i64,
+    entries: i64,
+    paths: i64,
+    /// By name, what is blocked from now on and what no longer.
+    pub(super) told: Vec<Change>,
+}
+
+impl Read {
+    /// The feed's report when all this is live.
+    pub(super) fn applied_to(&self, report: &FeedReport, finished: &Finished) -> FeedReport {
+        let by = |had: u64, came: u64, went: u64| (had + came).saturating_sub(went);
+        let registry_suffixes = by(
+            report.registry_suffixes,
+            self.came.registry_suffixes,
+            self.went.registry_suffixes,
+        );
+        if !self.counts_rows {
+            return FeedReport {
+                entries: report.entries.saturating_add_signed(finished.entries),
+                paths: report.paths.saturating_add_signed(finished.paths),
+                registry_suffixes,
+                ..report.clone()
+            };
+        }
+        FeedReport {
+            lines: by(report.lines, self.came.lines, self.went.lines),
+            entries: by(report.entries, self.came.entries, self.went.entries),
+            addresses: by(report.addresses, self.came.addresses, self.went.addresses),
+            unsupported: by(
+                report.unsupported,
+                self.came.unsupported,
+                self.went.unsupported,
+            ),
+            bad: by(report.bad, self.came.bad, self.went.bad),
+            public_suffixes: by(
+                report.public_suffixes,
+                self.came.public_suffixes,
+                self.went.public_suffixes,
+            ),
+            registry_suffixes,
+            ..report.clone()
+        }
+    }
+}
+
+impl<'l> Desk<'l> {
+    pub(super) fn new(lists: &'l Blocklist, place: u16) -> Self {
+        Self {
+            lists,
+            place,
+            touched: BTreeMap::new(),
+            answers: Answers::after(lists.answers()),
+        }
+    }
+
+    /// The feed's marks at a key as they are in the lists.
+    fn before(&self, key: &[u8]) -> Vec<Mark> {
+        self.lists
+            .marks(key)
+            .into_iter()
+            .filter(|mark| mark.feed == self.place)
+            .collect()
+    }
+
+    /// The same as they will be.
+    fn after(&self, key: &[u8]) -> Vec<Mark> {
+        self.touched
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| self.before(key))
+    }
+
+    fn touch(&mut self, key: &[u8]) -> &mut Vec<Mark> {
+        if !self.touched.contains_key(key) {
+            self.touched.insert(key.to_owned(), self.before(key));
+        }
+        self.touched.get_mut(key).expect("just put there")
+    }
+
+    /// Reads the rows as a build would, and applies each.
+    pub(super) fn read(
+        &mut self,
+        feed: &Feed,
+        directory: &Path,
+        rows: &[RowChange],
+    ) -> Result<Read, ChangeError> {
+        let slugs = &self.lists.header().categories;
+        // A slug that the lists do not have yet could not be in the feed's definition.
+        let place_of = |slug: &str| {
+            let place = slugs.iter().position(|category| category == slug);
+            place
+                .and_then(|place| u8::try_from(place).ok())
+                .unwrap_or(NO_CATEGORY)
+        };
+        let content = source::content(feed, directory);
+        match feed.format {
+            Format::Rpz => self.read_records(feed, &content, rows, &place_of),
+            _ => self.read_codes(feed, &content, rows, &place_of),
+        }
+    }
+
+    /// A row of names with codes takes the place of all that was said of its name.
+    fn read_codes(
+        &mut self,
+        feed: &Feed,
+        content: &Path,
+        rows: &[RowChange],
+        place_of: &dyn Fn(&str) -> u8,
+    ) -> Result<Read, ChangeError> {
+        let mut reader = category_feed::Reader::new(feed, content, place_of);
+        let mut read = Read::default();
+        for RowChange { added, row } in rows {
+            if let Some(key) = category_feed::key(row) {
+                let marks = self.touch(&key);
+                read.went.registry_suffixes += narrowed(feed, &key, marks);
+                marks.retain(|mark| is_exception(mark) || mark.action == Action::Proxied);
+            }
+            if *added {
+                let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+                    reader.read(row, rows)
+                })?;
+                read.bad += heard.bad;
+                read.came.registry_suffixes += heard.registry_suffixes;
+            }
+        }
+        Ok(read)
+    }
+
+    /// A row of a zone says what it says beside what others say of its owner.
+    fn read_records(
+        &mut self,
+        feed: &Feed,
+        content: &Path,
+        rows: &[RowChange],
+        place_of: &dyn Fn(&str) -> u8,
+    ) -> Result<Read, ChangeError> {
+        let mut reader = rpz::Reader::new(feed, place_of);
+        let mut read = Read {
+            counts_rows: true,
+            ..Read::default()
+        };
+        // Two rows may say the same thing in two ways, one that goes and one that comes, in any
+        // order.
+        let last: BTreeMap<&[u8], bool> = rows
+            .iter()
+            .map(|change| (change.row.as_slice(), change.added))
+            .collect();
+        let mut taken_away = BTreeSet::new();
+        let mut is_about_addresses = false;
+        for row in last
+            .iter()
+            .filter(|(_, added)| !**added)
+            .map(|(row, _)| row)
+        {
+            is_about_addresses |= rpz::is_about_addresses(row);
+            let mut remove = |said: Said<'_>| {
+                taken_away.insert(said.key());
+                self.remove(&said)
+            };
+            count(
+                &mut read.went,
+                &hear(feed, &mut remove, |rows| reader.read(row, rows))?,
+            );
+        }
+        for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
+            let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+                reader.read(row, rows)
+            })?;
+            read.bad += heard.bad;
+            count(&mut read.came, &heard);
+        }
+        // Networks that end between two labels are several keys, which other networks may have,
+        // too: the rows that stay say it again.
+        if is_about_addresses {
+            let mut failed = Ok(());
+            spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
+                if failed.is_ok() && rpz::is_about_addresses(row) {
+                    let mut add = |said: Said<'_>| {
+                        if taken_away.contains(&said.key()) {
+                            self.add(&said)
+                        } else {
+                            Ok(())
+                        }
+                    };
+                    failed = hear(feed, &mut add, |rows| reader.read(row, rows)).map(|_| ());
+                }
+            })?;
+            failed?;
+        }
+        Ok(read)
+    }
+
+    fn add(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+        let key = said.key();
+        let mut mark = said.mark(self.place);
+        let old = self
+            .touch(&key)
+            .iter()
+            .position(|other| other.says_what(&mark));
+        let Some(records) = said.records else {
+            if old.is_none() {
+                self.touch(&key).push(mark);
+            }
+            return Ok(());
+        };
+        // One name has one set of records, whatever the rows they came in.
+        let mut all = match old {
+            Some(old) => {
+                let old = self.touch(&key).remove(old);
+                self.answers.at(old.data)
+            }
+            None => Records::default(),
+        };
+        all.0.extend(records.0.iter().cloned());
+        all.0.sort();
+        all.0.dedup();
+        mark.data = self.answers.place(all)?;
+        self.touch(&key).push(mark);
+        Ok(())
+    }
+
+    fn remove(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+        let key = said.key();
+        let mark = said.mark(self.place);
+        let marks = self.touch(&key);
+        let Some(old) = marks.iter().position(|other| other.says_what(&mark)) else {
+            return Ok(());
+        };
+        let was = marks.remove(old);
+        if let Some(gone) = said.records {
+            let mut left = self.answers.at(was.data);
+            left.0.retain(|record| !gone.0.contains(record));
+            if !left.0.is_empty() {
+                let data = self.answers.place(left)?;
+                self.touch(&key).push(Mark { data, ..was });
+            }
+        }
+        Ok(())
+    }
+
+    /// Excepts the operator's own names that would be covered, and no others; says which.
+    pub(super) fn guard_own_names(&mut self, feed: &Feed, own: &[Name]) -> Vec<Name> {
+        let denied = self.sentry(feed, own).own_names_denied();
+        for name in own {
+            let key = key_of(name.borrow());
+            let is_excepted = self.after(&key).iter().any(is_exception);
+            match (denied.contains(name), is_excepted) {
+                (true, false) => {
+                    let except = Mark {
+                        polarity: Polarity::Allow,
+                        important: true,
+                        ..Mark::deny(self.place, NO_CATEGORY, Scope::Subtree)
+                    };
+                    self.touch(&key).push(except);
+                }
+                (false, true) => self.touch(&key).retain(|mark| !is_exception(mark)),
+                _ => {}
+            }
+        }
+        denied
+    }
+
+    /// A sentry that has heard what the feed will say.
+    pub(super) fn sentry<'f>(&self, feed: &'f Feed, own: &'f [Name]) -> Sentry<'f> {
+        let mut sentry = Sentry::new(feed, own);
+        let names: Vec<Name> = sentry.names().map(NameRef::to_owned).collect();
+        for name in &names {
+            for mark in self
+                .after(&key_of(name.borrow()))
+                .iter()
+                .filter(|mark| !is_exception(mark))
+            {
+                let Mark {
+                    scope,
+                    polarity,
+                    important,
+                    action,
+                    category,
+                    ..
+                } = *mark;
+                let claim = Claim {
+                    scope,
+                    polarity,
+                    important,
+                    action,
+                };
+                sentry.hear(&Said {
+                    name: name.borrow(),
+                    path: None,
+                    category,
+                    claim,
+                    records: None,
+                });
+            }
+        }
+        sentry
+    }
+
+    /// Counts the paths of each host whose paths came or went.
+    pub(super) fn count_paths(&mut self) {
+        let mut moved: BTreeMap<(Vec<u8>, u8), i64> = BTreeMap::new();
+        for (key, after) in &self.touched {
+            let before = self.before(key);
+            for (marks, by) in [(&before, -1), (after, 1)] {
+                for mark in marks.iter().filter(|mark| mark.action == Action::Path) {
+                    *moved
+                        .entry((split_path(key).0.to_vec(), mark.category))
+                        .or_default() += by;
+                }
+            }
+        }
+        for ((host, category), by) in moved.into_iter().filter(|(_, by)| *by != 0) {
+            let proxied = Mark {
+                action: Action::Proxied,
+                ..Mark::deny(self.place, category, Scope::Exact)
+            };
+            let marks = self.touch(&host);
+            let count = match marks.iter().position(|mark| mark.says_what(&proxied)) {
+                Some(place) => i64::from(marks.remove(place).data),
+                None => 0,
+            };
+            if let Ok(data @ 1..) = u32::try_from(count + by) {
+                marks.push(Mark { data, ..proxied });
+            }
+        }
+    }
+
+    /// All that will be said of each key that differs, with the time at which it came; and how much
+    /// more there is.
+    pub(super) fn finish(&self, now: jiff::Timestamp) -> Finished {
+        let arrivals = self.lists.header().arrivals.clone();
+        let mut finished = Finished {
+            changes: Vec::new(),
+            arrivals,
+            names: 0,
+            entries: 0,
+            paths: 0,
+            told: Vec::new(),
+        };
+        let mut new = None;
+        for (key, after) in &self.touched {
+            let all = self.lists.marks(key);
+            let (mut before, mut marks): (Vec<Mark>, Vec<Mark>) =
+                all.iter().partition(|mark| mark.feed == self.place);
+            let arrivals = &mut finished.arrivals;
+            let dated =
+                after
+                    .iter()
+                    .map(|mark| match before.iter().find(|old| old.says_what(mark)) {
+                        Some(old) => Mark {
+                            arrival: old.arrival,
+                            ..*mark
+                        },
+                        None => Mark {
+                            arrival: *new.get_or_insert_with(|| next_arrival(arrivals, now)),
+                            ..*mark
+                        },
+                    });
+            let mut after: Vec<Mark> = dated.collect();
+            after.sort_unstable();
+            before.sort_unstable();
+            if before == after {
+                continue;
+            }
+            for (marks, by) in [(&before, -1), (&after, 1)] {
+                for mark in marks
+                    .iter()
+                    .filter(|mark| !is_exception(mark) && mark.action != Action::Proxied)
+                {
+                    *(if mark.action == Action::Path {
+                        &mut finished.paths
+                    } else {
+                        &mut finished.entries
+                    }) += by;
+                }
+            }
+            let had = self.listed(&before);
+            let has = self.listed(&after);
+            let told = had
+                .difference(&has)
+                .map(|said| (false, said))
+                .chain(has.difference(&had).map(|said| (true, said)));
+            finished
+                .told
+                .extend(told.map(|(blocked, (category, is_path))| Change {
+                    blocked,
+                    category: category.clone(),
+                    name: shown(key, *is_path),
+                }));
+            marks.extend(after);
+            marks.sort_unstable();
+            finished.names += i64::from(!marks.is_empty()) - i64::from(!all.is_empty());
+            finished.changes.push((key.as_slice().into(), marks));
+        }
+        finished
+    }
+
+    /// What marks block: for which category, and whether only a path. Whoever judges a version does
+    /// not care how.
+    fn listed(&self, marks: &[Mark]) -> BTreeSet<(Option<String>, bool)> {
+        let category = |mark: &Mark| {
+            self.lists
+                .header()
+                .categories
+                .get(usize::from(mark.category))
+                .cloned()
+        };
+        let denies = marks
+            .iter()
+            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+        denies
+            .map(|mark| (category(mark), mark.action == Action::Path))
+            .collect()
+    }
+
+    /// The answers that the changes need beyond those of the lists.
+    pub(super) fn new_answers(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
+        self.answers.needed_by(changes)
+    }
+}
+
+/// Reads one row, and says what was counted.
+fn hear(
+    feed: &Feed,
+    take: &mut dyn FnMut(Said<'_>) -> Result<(), ArtefactError>,
+    speak: impl FnOnce(&mut Rows<'_>),
+) -> Result<FeedReport, ArtefactError> {
+    let mut heard = Rows::new(!feed.force_public_suffixes, take);
+    heard.enter("changes", Some(NO_CATEGORY));
+    heard.next_line();
+    speak(&mut heard);
+    match heard.failure() {
+        Some(error) => Err(error),
+        None => Ok(heard.report),
+    }
+}
+
+fn count(total: &mut FeedReport, heard: &FeedReport) {
+    total.lines += heard.lines;
+    total.entries += heard.entries;
+    total.addresses += heard.addresses;
+    total.unsupported += heard.unsupported;
+    total.bad += heard.bad;
+    total.public_suffixes += heard.public_suffixes;
+    total.registry_suffixes += heard.registry_suffixes;
+}
+
+/// Entries at a key that would have covered a registry's suffix, had they not been narrowed to the
+/// name itself.
+fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
+    if feed.force_public_suffixes || feed.bare_scope() != Scope::Subtree {
+        return 0;
+    }
+    let is_narrowed = |mark: &&Mark| {
+        mark.polarity == Polarity::Deny
+            && mark.scope == Scope::Exact
+            && mark.action == Action::Policy
+    };
+    let is_suffix =
+        name_of_key(key).is_ok_and(|name| public_suffix(name.borrow()) == Some(Suffix::Registry));
+    if is_suffix {
+        marks.iter().filter(is_narrowed).count() as u64
+    } else {
+        0
+    }
+}
+
+/// The exception that keeps an own name reachable; rows know nothing of it.
+fn is_exception(mark: &Mark) -> bool {
+    mark.polarity == Polarity::Allow
+        && mark.important
+        && mark.category == NO_CATEGORY
+        && mark.scope == Scope::Subtree
+}
+
+fn key_of(name: NameRef<'_>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.wire().len());
+    name.write_key(&mut key);
+    key
+}
+
+/// Deltas that come sooner after each other than this have one time of arrival: a table of times
+/// with a delta every second would be full in a day, and nobody asks for the second. In seconds.
+const ARRIVALS_APART_S: i64 = 60;
+
+/// The place of now in a table of arrivals. A full table tells no more times apart, until the next
+/// build thins it.
+fn next_arrival(arrivals: &mut Vec<jiff::Timestamp>, now: jiff::Timestamp) -> u16 {
+    let is_near = arrivals
+        .last()
+        .is_some_and(|last| (0..ARRIVALS_APART_S).contains(&(now.as_second() - last.as_second())));
+    if arrivals.is_empty() || !is_near && arrivals.len() < usize::from(u16::MAX) {
+        arrivals.push(now);
+    }
+    u16::try_from(arrivals.len() - 1).expect("at most 65,535 places")
+}

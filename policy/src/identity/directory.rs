@@ -1,0 +1,618 @@
+//! Who is asking: from a source address, and a MAC address where somebody may assert it, to the
+//! rules of a household.
+//!
+//! ```text
+//! address ── a prefix length in use, longest first ──> index of networks ──> slot ──> cell: the mask
+//!                                                                                       |
+//! MAC ─────────────────────────────────────────────────────────────────────────────> record: devices, own lists
+//! ```
+//!
+//! Millions of households stay in memory. Nearly every query reads two lines of it: an entry of the
+//! index and a cell. A change of rules is written into one cell, whatever number of networks lead
+//! there. Readers never lock and never wait.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+    },
+};
+
+use crate::{
+    decide::Asker,
+    identity::{
+        index::{Index, Search, View},
+        network::{Network, PrefixLengths},
+        slot::{Cell, Cells},
+    },
+    moment::Moment,
+    rules::{
+        compiled::{HouseholdRules, OperatorDefaults},
+        household::{Id, Mac},
+    },
+};
+
+/// How often one search begins again because networks moved meanwhile: each time another move must
+/// have come in between.
+const SEARCHES_MAX: usize = 4;
+
+/// Searches that [`Reader::touch`] begins in one call: a batch of lines where one prefix length is
+/// in use, less where more are.
+pub const TOUCHED_MAX: usize = 64;
+
+/// By what an asker was found; in the order of strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IdentitySource {
+    /// The device by its MAC address.
+    Mac,
+    /// The device by its source address.
+    Address,
+    /// The household by its network; the device is not known.
+    Network,
+    /// None: the operator's default holds.
+    Unknown,
+}
+
+/// What was wrong with an asserted identity; counted, never an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IdentityEvent {
+    /// The peer may not assert identities, and its address proves no household.
+    UntrustedPeer,
+    /// No device, or more than one, has this MAC address.
+    UnknownMac,
+    /// The MAC address is of another device of the household than the source address. The rules of
+    /// both hold.
+    OtherDevice,
+}
+
+/// What the word of a peer is worth that asserts who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// It picks a device of the household that the peer's address proves.
+    Household,
+    /// The peer is in a network of trusted peers: the word also holds outside of every household.
+    Network,
+    /// The peer is named among the trusted peers by its own address: it is a forwarder, and its
+    /// address is the source of other devices' queries. So that address proves no device.
+    Forwarder,
+}
+
+impl From<bool> for Trust {
+    /// A peer of a trusted network, or any other peer.
+    fn from(is_trusted: bool) -> Self {
+        if is_trusted {
+            Self::Network
+        } else {
+            Self::Household
+        }
+    }
+}
+
+/// An asker, and how it was found.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Who asks.
+    pub asker: Asker,
+    /// By what it was found.
+    pub source: IdentitySource,
+    /// What was dropped on the way.
+    pub event: Option<IdentityEvent>,
+}
+
+/// All households of this node.
+pub struct Directory {
+    cells: Cells,
+    networks: Index,
+    macs: Index,
+    ids: Index,
+    lengths: PrefixLengths,
+    /// Rises in every change that takes a way in away, between the new ways and the end of the old
+    /// ones.
+    moves: AtomicU64,
+    households: AtomicUsize,
+    unknown: Asker,
+    /// What only changes need; its lock also keeps them one after the other.
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Slots that nobody has any more.
+    free: Vec<u32>,
+    /// Slots that were ever handed out.
+    made: u32,
+    length_counts: HashMap<(bool, u8), usize>,
+    /// When a household's record ends to say what holds, and its slot. Some are of records that are
+    /// no longer there.
+    due: BinaryHeap<Reverse<(Moment, u32)>>,
+}
+
+impl Directory {
+    /// An empty one; the defaults hold for lines that belong to no household.
+    #[must_use]
+    pub fn new(defaults: OperatorDefaults) -> Self {
+        Self {
+            cells: Cells::default(),
+            networks: Index::default(),
+            macs: Index::default(),
+            ids: Index::default(),
+            lengths: PrefixLengths::default(),
+            moves: AtomicU64::new(0),
+            households: AtomicUsize::new(0),
+            unknown: Asker::of_mask(defaults.preset, defaults.standards()),
+            book: Mutex::new(Book::default()),
+        }
+    }
+
+    /// The directory as one turn of a worker asks it: made after the turn's queries came in, at
+    /// this instant, used for these and dropped.
+    #[must_use]
+    pub fn reader(&self, now: Moment) -> Reader<'_> {
+        let moves = self.moves.load(Ordering::Acquire);
+        Reader {
+            directory: self,
+            moves,
+            networks: self.networks.view(),
+            now,
+        }
+    }
+
+    /// Finds out who asks, for one query; see [`Reader::identify`].
+    #[must_use]
+    pub fn identify(
+        &self,
+        source: IpAddr,
+        mac: Option<Mac>,
+        trust: impl Into<Trust>,
+        now: Moment,
+    ) -> Identity {
+        self.reader(now).identify(source, mac, trust)
+    }
+
+    fn identify_outside(&self, mac: Option<Mac>, trust: Trust, now: Moment) -> Identity {
+        let unknown = |event| Identity {
+            asker: self.unknown_line(),
+            source: IdentitySource::Unknown,
+            event,
+        };
+        match mac {
+            None => unknown(None),
+            Some(_) if trust == Trust::Household => unknown(Some(IdentityEvent::UntrustedPeer)),
+            Some(mac) => {
+                let view = self.macs.view();
+                let mut owners = view.slots(mac).filter_map(|slot| {
+                    let rules = self.cells.cell(slot).rules();
+                    let rules = rules.as_ref()?;
+                    Some((slot, Asker::of(rules, Some(rules.device_by_mac(mac)?), now)))
+                });
+                // A MAC address that two households have identifies nobody from outside. The same
+                // household twice is none such: two of its MAC addresses may have one fingerprint.
+                match owners.next() {
+                    Some((slot, asker)) if owners.all(|(other, _)| other == slot) => Identity {
+                        asker,
+                        source: IdentitySource::Mac,
+                        event: None,
+                    },
+                    _ => unknown(Some(IdentityEvent::UnknownMac)),
+                }
+            }
+        }
+    }
+
+    /// The household whose network an address lies in.
+    #[must_use]
+    pub fn household_of(&self, address: IpAddr) -> Option<Arc<HouseholdRules>> {
+        self.search(address.to_canonical(), |cell, network| {
+            cell.rules()
+                .clone()
+                .filter(|rules| rules.has_network(network))
+        })
+    }
+
+    /// Asks the cells to which the longest network around an address leads. `judge` says `None`
+    /// where the network is not this cell's.
+    ///
+    /// A line that had a household before and has one after a change has one in every moment
+    /// between: [`Self::install`] adds the new ways in, then writes the cell, then counts a move,
+    /// then ends the old ways. A search that saw no move had all old ways or all new ones before
+    /// it. If it had the old ones and the cell was written already, it met an entry whose cell says
+    /// no. So where there was neither, what it says is true; otherwise it begins again.
+    fn search<T>(&self, source: IpAddr, judge: impl Fn(&Cell, Network) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        for _ in 0..SEARCHES_MAX {
+            let moves = self.moves.load(Ordering::Acquire);
+            let is_certain;
+            (found, is_certain) = self.search_once(&self.networks.view(), source, &judge);
+            // Whatever of the end of old ways was seen above, the move before it is seen here.
+            fence(Ordering::Acquire);
+            if is_certain && self.moves.load(Ordering::Relaxed) == moves {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Also says whether no entry led to a cell that said no.
+    fn search_once<T>(
+        &self,
+        view: &View<'_>,
+        source: IpAddr,
+        judge: impl Fn(&Cell, Network) -> Option<T>,
+    ) -> (Option<T>, bool) {
+        let mut is_certain = true;
+        for length in self.lengths.longest_first(source.is_ipv4()) {
+            let network = Network::around(source, length);
+            for slot in view.slots(network) {
+                let found = judge(self.cells.cell(slot), network);
+                if found.is_some() {
+                    return (found, is_certain);
+                }
+                is_certain = false;
+            }
+        }
+        (None, is_certain)
+    }
+
+    /// The asker that a line of no household is.
+    #[must_use]
+    pub fn unknown_line(&self) -> Asker {
+        self.unknown.clone()
+    }
+
+    /// The rules of a household.
+    #[must_use]
+    pub fn household(&self, id: &Id) -> Option<Arc<HouseholdRules>> {
+        self.find(id.as_str()).map(|(_, rules)| rules)
+    }
+
+    fn find(&self, id: &str) -> Option<(u32, Arc<HouseholdRules>)> {
+        let view = self.ids.view();
+        view.slots(id).find_map(|slot| {
+            let rules = self.cells.cell(slot).rules().clone();
+            rules
+                .filter(|rules| rules.id() == id)
+                .map(|rules| (slot, rules))
+        })
+    }
+
+    /// How many households there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.households.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes a household's rules and networks live. When this returns, every later query obeys
+    /// them. A network that another household had is this one's from now on.
+    pub fn install(&self, rules: HouseholdRules) {
+        let mut book = self
+            .book
+            .lock()
+            .expect("no change panics while it holds the lock");
+        let rules = Arc::new(rules);
+        let (slot, before) = match self.find(rules.id()) {
+            Some((slot, before)) => (slot, Some(before)),
+            None => (self.hand_out(&mut book), None),
+        };
+        let (networks_before, macs_before) = before.as_deref().map(ways_in).unwrap_or_default();
+        let (networks, macs) = ways_in(&rules);
+        let until = rules.until();
+        if until != Moment::NEVER
+            && before
+                .as_deref()
+                .is_none_or(|before| before.until() != until)
+        {
+            book.due.push(Reverse((until, slot)));
+        }
+        // The new ways in come first: until the cell says so they lead nowhere. For the order see
+        // `search`.
+        networks
+            .difference(&networks_before)
+            .for_each(|network| self.link(&mut book, *network, slot));
+        macs.difference(&macs_before)
+            .for_each(|mac| self.macs.insert(mac, slot));
+        if before.is_none() {
+            self.ids.insert(rules.id(), slot);
+            self.households.fetch_add(1, Ordering::Relaxed);
+        }
+        self.cells.cell(slot).write(Some(rules));
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        networks
+            .difference(&networks_before)
+            .for_each(|network| self.take_from_others(&mut book, *network, slot));
+        networks_before
+            .difference(&networks)
+            .for_each(|network| self.unlink(&mut book, *network, slot));
+        macs_before
+            .difference(&macs)
+            .for_each(|mac| self.macs.remove(mac, slot));
+    }
+
+    /// Households whose record the clock has run past, the longest past first, some of them at a
+    /// time; each is told once. Whoever keeps the time compiles them anew. Until then the data path
+    /// looks further in the record, which says what comes behind the next change.
+    #[must_use]
+    pub fn due(&self, now: Moment, most: usize) -> Vec<Id> {
+        let mut book = self
+            .book
+            .lock()
+            .expect("no change panics while it holds the lock");
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some(&Reverse((until, slot))) = book.due.peek()
+            && until <= now
+        {
+            book.due.pop();
+            // A slot may be another household's by now, or its record a newer one.
+            due.extend(
+                self.cells
+                    .cell(slot)
+                    .rules()
+                    .as_ref()
+                    .filter(|rules| rules.until() == until)
+                    .and_then(|rules| rules.id().parse().ok()),
+            );
+        }
+        due
+    }
+
+    /// All households for whom something changes by the clock: where the clock was set back, all of
+    /// them must be compiled anew.
+    #[must_use]
+    pub fn timed(&self) -> Vec<Id> {
+        let made = self
+            .book
+            .lock()
+            .expect("no change panics while it holds the lock")
+            .made;
+        let timed = |slot| {
+            self.cells
+                .cell(slot)
+                .rules()
+                .as_ref()
+                .filter(|rules| rules.until() != Moment::NEVER)?
+                .id()
+                .parse()
+                .ok()
+        };
+        (0..made).filter_map(timed).collect()
+    }
+
+    /// Takes a household out: its lines belong to no household from now on.
+    pub fn remove(&self, id: &Id) {
+        let mut book = self
+            .book
+            .lock()
+            .expect("no change panics while it holds the lock");
+        let Some((slot, rules)) = self.find(id.as_str()) else {
+            return;
+        };
+        self.cells.cell(slot).write(None);
+        let (networks, macs) = ways_in(&rules);
+        networks
+            .iter()
+            .for_each(|network| self.unlink(&mut book, *network, slot));
+        macs.iter().for_each(|mac| self.macs.remove(mac, slot));
+        self.ids.remove(id.as_str(), slot);
+        self.households.fetch_sub(1, Ordering::Relaxed);
+        book.free.push(slot);
+    }
+
+    fn hand_out(&self, book: &mut Book) -> u32 {
+        book.free.pop().unwrap_or_else(|| {
+            let slot = book.made;
+            self.cells.make(slot);
+            book.made += 1;
+            slot
+        })
+    }
+
+    fn link(&self, book: &mut Book, network: Network, slot: u32) {
+        let is_v4 = network.is_v4();
+        let length = network.length();
+        self.networks.insert(network, slot);
+        *book.length_counts.entry((is_v4, length)).or_default() += 1;
+        self.lengths.record(is_v4, length);
+    }
+
+    fn unlink(&self, book: &mut Book, network: Network, slot: u32) {
+        let is_v4 = network.is_v4();
+        let length = network.length();
+        let count = book
+            .length_counts
+            .get_mut(&(is_v4, length))
+            .expect("the length of every linked network is counted");
+        *count -= 1;
+        if *count == 0 {
+            book.length_counts.remove(&(is_v4, length));
+            self.lengths.forget(is_v4, length);
+        }
+        self.networks.remove(network, slot);
+    }
+
+    fn take_from_others(&self, book: &mut Book, network: Network, slot: u32) {
+        let others: Vec<u32> = self
+            .networks
+            .view()
+            .slots(network)
+            .filter(|other| *other != slot)
+            .collect();
+        for other in others {
+            let cell = self.cells.cell(other);
+            let had = cell
+                .rules()
+                .clone()
+                .filter(|rules| rules.has_network(network));
+            if let Some(had) = had {
+                cell.write(Some(Arc::new(had.without(network))));
+                self.unlink(book, network, other);
+            }
+        }
+    }
+}
+
+/// A directory for the length of one turn. Its way into the networks is loaded once, which costs as
+/// much as a search.
+pub struct Reader<'a> {
+    directory: &'a Directory,
+    /// The moves that had happened when the way in was loaded, or fewer.
+    moves: u64,
+    networks: View<'a>,
+    now: Moment,
+}
+
+impl Reader<'_> {
+    /// Finds out who asks. The address proves a household; a MAC address then picks the device
+    /// inside it. Where the address proves a device too, a MAC address of another device, or of
+    /// none, adds that one's rules and takes nothing away. A peer that is trusted to assert
+    /// identities may stand outside of every household; from anybody else there a MAC address is
+    /// dropped.
+    #[must_use]
+    pub fn identify(&self, source: IpAddr, mac: Option<Mac>, trust: impl Into<Trust>) -> Identity {
+        let source = source.to_canonical();
+        let trust = trust.into();
+        let judge = |cell: &Cell, network| {
+            if mac.is_none()
+                && let Some(digest) = cell.digest()
+                && digest.has(network)
+                && !digest.needs_record(self.now)
+            {
+                let asker = Asker::of_mask(digest.blocked(), digest.standards());
+                return Some(Identity {
+                    asker,
+                    source: IdentitySource::Network,
+                    event: None,
+                });
+            }
+            let rules = cell.rules();
+            rules
+                .as_ref()
+                .filter(|rules| rules.has_network(network))
+                .map(|rules| match mac {
+                    None => Identity::by_address(rules, source, self.now),
+                    Some(mac) => Identity::asserted(rules, source, mac, trust, self.now),
+                })
+        };
+        let (mut found, is_certain) = self.directory.search_once(&self.networks, source, judge);
+        // A cell has just said that it has this network. Where none did, the way in may be older
+        // than a move.
+        if found.is_none()
+            && (!is_certain || self.directory.moves.load(Ordering::Acquire) != self.moves)
+        {
+            found = self.directory.search(source, judge);
+        }
+        found.unwrap_or_else(|| self.directory.identify_outside(mac, trust, self.now))
+    }
+
+    /// Reads what [`Self::identify`] will read for the first [`TOUCHED_MAX`] of these lines, and
+    /// decides nothing. A worker that does this for a batch first waits for memory twice and not
+    /// twice a query. The number means nothing; it is there so that the work is done.
+    ///
+    /// Reads stand in loops of their own: only where few instructions lie between them do they
+    /// overlap.
+    #[must_use]
+    pub fn touch(&self, sources: impl Iterator<Item = IpAddr>) -> u64 {
+        let mut searches = [Search::default(); TOUCHED_MAX];
+        let networks = sources
+            .map(|source| source.to_canonical())
+            .flat_map(|source| {
+                let lengths = self.directory.lengths.longest_first(source.is_ipv4());
+                lengths.map(move |length| Network::around(source, length))
+            });
+        let mut count = 0;
+        for (search, network) in searches.iter_mut().zip(networks) {
+            *search = self.networks.search(network);
+            count += 1;
+        }
+        let searches = &searches[..count];
+        let entries = searches
+            .iter()
+            .fold(0, |touched, search| touched ^ self.networks.touch(*search));
+        let mut slots = [0; TOUCHED_MAX];
+        let mut found = 0;
+        for slot in searches
+            .iter()
+            .filter_map(|search| self.networks.found(*search).next())
+        {
+            slots[found] = slot;
+            found += 1;
+        }
+        slots[..found].iter().fold(entries, |touched, slot| {
+            touched ^ self.directory.cells.cell(*slot).touch()
+        })
+    }
+}
+
+/// All by which a query finds a household.
+fn ways_in(rules: &HouseholdRules) -> (BTreeSet<Network>, BTreeSet<Mac>) {
+    (
+        rules
+            .packed_networks()
+            .map(|(_, network)| network)
+            .collect(),
+        rules.macs().collect(),
+    )
+}
+
+impl Identity {
+    /// Who asks inside a household that the address proves.
+    fn by_address(household: &Arc<HouseholdRules>, source: IpAddr, now: Moment) -> Self {
+        let device = household.device_by_address(source);
+        let source = if device.is_some() {
+            IdentitySource::Address
+        } else {
+            IdentitySource::Network
+        };
+        Self {
+            asker: Asker::of(household, device, now),
+            source,
+            event: None,
+        }
+    }
+
+    /// The same where a MAC address is asserted beside it.
+    fn asserted(
+        household: &Arc<HouseholdRules>,
+        source: IpAddr,
+        mac: Mac,
+        trust: Trust,
+        now: Moment,
+    ) -> Self {
+        let by_mac = household.device_by_mac(mac);
+        let by_address = if trust == Trust::Forwarder {
+            None
+        } else {
+            household.device_by_address(source)
+        };
+        let asker = Asker::of(household, by_mac, now);
+        let event = by_mac.is_none().then_some(IdentityEvent::UnknownMac);
+        match by_address {
+            // An assertion never loosens: what the address proves goes on to hold.
+            Some(device) if by_mac != Some(device) => Self {
+                asker: Asker::of(household, Some(device), now).under(asker),
+                source: IdentitySource::Address,
+                event: event.or(Some(IdentityEvent::OtherDevice)),
+            },
+            _ => Self {
+                asker,
+                source: if by_mac.is_some() {
+                    IdentitySource::Mac
+                } else {
+                    IdentitySource::Network
+                },
+                event,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

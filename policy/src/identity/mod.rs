@@ -1,0 +1,6 @@
+//! Which household and which device a query comes from.
+
+pub mod directory;
+pub(crate) mod index;
+pub(crate) mod network;
+pub(crate) mod slot;

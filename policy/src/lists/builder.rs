@@ -1,0 +1,654 @@
+//! Collects what the feeds say and writes an artefact of it; also writes one of a blocklist with
+//! its overlay.
+//!
+//! ```text
+//! entries ── sort ── names with their marks ── when did each mark come? ── sets by frequency ── header, sets, FST
+//! ```
+//!
+//! Small numbers make a small FST, so the sets that most names have come first. When an entry came
+//! is carried over from the lists before, by walking both in the order of their keys.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap, HashSet},
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    lists::{
+        artefact::{
+            ArtefactError, Header, MAGIC, Written, io, push_marks, tempfile_beside, write_aside,
+            write_envelope,
+        },
+        blocklist::{Blocklist, Names},
+        entry::{Action, Mark, Records, Scope},
+        index_key::{host_of_path, key_of_path},
+    },
+    name::NameRef,
+};
+
+/// Times that a table of arrivals may tell apart when lists are built. Beyond, the older half is
+/// told half as exactly; a mark has 16 bits for it, and a support case needs the minute of last
+/// week and the hour of last month.
+const ARRIVALS_MAX: usize = 4096;
+
+/// Collects what the feeds say, then writes it in one go.
+///
+/// Names lie in one arena, entries are 24 octets each, so ten million names take about half a
+/// gigabyte and no allocation each.
+#[derive(Default)]
+pub struct Builder {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    marks: Vec<Mark>,
+    mark_places: HashMap<Mark, u32>,
+    last_mark: Option<(Mark, u32)>,
+    answers: Answers,
+    has_paths: bool,
+}
+
+/// Sets of records, each once.
+#[derive(Default)]
+struct Answers {
+    all: Vec<Records>,
+    places: HashMap<Records, u32>,
+}
+
+impl Answers {
+    fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
+        if let Some(&place) = self.places.get(&records) {
+            return Ok(place);
+        }
+        let place = u32::try_from(self.all.len())
+            .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "answers"))?;
+        self.all.push(records.clone());
+        self.places.insert(records, place);
+        Ok(place)
+    }
+
+    /// One feed answers one name with one set of records, in however many rows they came.
+    fn join(&mut self, marks: &mut Vec<Mark>) -> Result<(), ArtefactError> {
+        let is_one_of_several = |mark: &Mark, all: &[Mark]| {
+            mark.action == Action::Records
+                && all.iter().filter(|other| other.says_what(mark)).count() > 1
+        };
+        while let Some(mark) = marks
+            .iter()
+            .find(|mark| is_one_of_several(mark, marks))
+            .copied()
+        {
+            let same = marks.iter().filter(|other| other.says_what(&mark));
+            let mut records: Vec<_> = same
+                .flat_map(|other| self.all[other.data as usize].0.iter().cloned())
+                .collect();
+            records.sort();
+            records.dedup();
+            marks.retain(|other| !other.says_what(&mark));
+            marks.push(Mark {
+                data: self.place(Records(records))?,
+                ..mark
+            });
+            marks.sort_unstable();
+        }
+        Ok(())
+    }
+}
+
+/// A place in a [`Builder`] to go back to.
+#[derive(Debug)]
+pub struct Checkpoint {
+    arena: usize,
+    entries: usize,
+}
+
+/// One name with one mark; the first octets of the key stand here so that sorting seldom touches
+/// the arena.
+#[derive(Clone, Copy)]
+struct Entry {
+    head: u64,
+    offset: u32,
+    length: u16,
+    mark: u32,
+}
+
+impl Builder {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one entry. Order and repetition do not matter.
+    ///
+    /// # Errors
+    /// [`ArtefactError::TooMany`] when the format has no room for more.
+    pub fn push(&mut self, name: NameRef<'_>, mark: Mark) -> Result<(), ArtefactError> {
+        let (offset, mark) = self.room_for(mark)?;
+        name.write_key(&mut self.arena);
+        self.note(offset, mark)
+    }
+
+    /// Adds one entry by its key, as [`Names`] gives it.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_key(&mut self, key: &[u8], mark: Mark) -> Result<(), ArtefactError> {
+        self.has_paths |= mark.action == Action::Path;
+        // How many paths a host has is counted when all are there.
+        if mark.action == Action::Proxied {
+            return Ok(());
+        }
+        let (offset, mark) = self.room_for(mark)?;
+        self.arena.extend_from_slice(key);
+        self.note(offset, mark)
+    }
+
+    /// Adds a path of a host; the host's own mark follows from its paths.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_path(
+        &mut self,
+        host: NameRef<'_>,
+        path: &[u8],
+        mark: Mark,
+    ) -> Result<(), ArtefactError> {
+        self.push_key(
+            &key_of_path(host, path),
+            Mark {
+                action: Action::Path,
+                scope: Scope::Exact,
+                ..mark
+            },
+        )
+    }
+
+    /// The place of records that entries answer with, for [`Mark::data`].
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn answer(&mut self, records: Records) -> Result<u32, ArtefactError> {
+        self.answers.place(records)
+    }
+
+    /// Where the builder stands, for [`Self::rewind`].
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            arena: self.arena.len(),
+            entries: self.entries.len(),
+        }
+    }
+
+    /// Forgets what was added since a checkpoint: a feed that turns out bad at its end leaves
+    /// nothing behind.
+    pub fn rewind(&mut self, checkpoint: &Checkpoint) {
+        self.arena.truncate(checkpoint.arena);
+        self.entries.truncate(checkpoint.entries);
+    }
+
+    /// The entries since a checkpoint, in the order of their keys, each once.
+    #[must_use]
+    pub fn since(&self, checkpoint: &Checkpoint) -> Vec<(&[u8], Mark)> {
+        let mut entries: Vec<(&[u8], Mark)> = self.entries[checkpoint.entries..]
+            .iter()
+            .map(|entry| (key_of(&self.arena, entry), self.marks[entry.mark as usize]))
+            .collect();
+        entries.sort_unstable();
+        entries.dedup();
+        entries
+    }
+
+    fn room_for(&mut self, mark: Mark) -> Result<(u32, u32), ArtefactError> {
+        let offset = u32::try_from(self.arena.len())
+            .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "octets of names"))?;
+        // A feed gives one mark millions of times on end; that question is not worth a hash.
+        if let Some((last, place)) = self.last_mark
+            && last == mark
+        {
+            return Ok((offset, place));
+        }
+        let place = match self.mark_places.get(&mark) {
+            Some(&place) => place,
+            None => {
+                let place = u32::try_from(self.marks.len())
+                    .map_err(|_| ArtefactError::TooMany(u32::MAX as usize, "distinct marks"))?;
+                self.marks.push(mark);
+                self.mark_places.insert(mark, place);
+                place
+            }
+        };
+        self.last_mark = Some((mark, place));
+        Ok((offset, place))
+    }
+
+    /// Notes the entry whose key is the arena from `offset` on.
+    fn note(&mut self, offset: u32, mark: u32) -> Result<(), ArtefactError> {
+        let key = &self.arena[offset as usize..];
+        let mut head = [0; 8];
+        let shared = key.len().min(8);
+        head[..shared].copy_from_slice(&key[..shared]);
+        let Ok(length) = u16::try_from(key.len()) else {
+            self.arena.truncate(offset as usize);
+            return Err(ArtefactError::TooMany(
+                usize::from(u16::MAX),
+                "octets of a path",
+            ));
+        };
+        self.entries.push(Entry {
+            head: u64::from_be_bytes(head),
+            offset,
+            length,
+            mark,
+        });
+        Ok(())
+    }
+
+    /// How many entries were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Writes the artefact to `path`: aside, synced, renamed. `header`'s counts, lengths, arrivals
+    /// and answers are filled in here; entries that `previous` has, too, keep the time at which
+    /// they came, all others came when `header` was built.
+    ///
+    /// # Errors
+    /// The step that failed; a file that stood at `path` is then untouched.
+    pub fn write(
+        mut self,
+        mut header: Header,
+        previous: Option<&Blocklist>,
+        path: &Path,
+    ) -> Result<Written, ArtefactError> {
+        header.entries = 0;
+        if self.has_paths {
+            self.count_paths()?;
+        }
+        self.sort();
+        let mut past = Past::new(previous, &header);
+        let mut sets = Sets::default();
+        let mut answers = Answers::default();
+        let mut names: Vec<(u32, u32)> = Vec::new();
+        let mut marks = Vec::new();
+        let mut at = 0;
+        while at < self.entries.len() {
+            let key = key_of(&self.arena, &self.entries[at]);
+            let same = self.entries[at..]
+                .iter()
+                .take_while(|entry| key_of(&self.arena, entry) == key)
+                .count();
+            marks.clear();
+            marks.extend(
+                self.entries[at..at + same]
+                    .iter()
+                    .map(|entry| self.marks[entry.mark as usize]),
+            );
+            marks.dedup();
+            self.answers.join(&mut marks)?;
+            // What a feed brought that was rewound, and the parts of what was joined, are not
+            // written.
+            for mark in marks
+                .iter_mut()
+                .filter(|mark| mark.action == Action::Records)
+            {
+                mark.data = answers.place(self.answers.all[mark.data as usize].clone())?;
+            }
+            past.date(key, &mut marks);
+            header.entries += marks
+                .iter()
+                .filter(|mark| mark.action != Action::Proxied)
+                .count() as u64;
+            names.push((
+                u32::try_from(at).expect("the arena bounds the entries"),
+                sets.place(&marks),
+            ));
+            at += same;
+        }
+        header.arrivals = past.arrivals();
+        header.answers = answers.all;
+        header.names = names.len() as u64;
+        write_artefact(header, &sets, path, |insert| {
+            names.iter().try_for_each(|&(entry, place)| {
+                insert(key_of(&self.arena, &self.entries[entry as usize]), place)
+            })
+        })
+    }
+
+    fn sort(&mut self) {
+        let arena = &self.arena;
+        let marks = &self.marks;
+        self.entries.sort_unstable_by(|a, b| {
+            a.head
+                .cmp(&b.head)
+                .then_with(|| key_of(arena, a).cmp(key_of(arena, b)))
+                // By what they say and not by when they came: the same entries in any order make
+                // the same artefact.
+                .then_with(|| {
+                    if a.mark == b.mark {
+                        Ordering::Equal
+                    } else {
+                        marks[a.mark as usize].cmp(&marks[b.mark as usize])
+                    }
+                })
+        });
+    }
+
+    /// Gives each host of paths a mark for each feed and category, with the number of its paths.
+    fn count_paths(&mut self) -> Result<(), ArtefactError> {
+        let mut counts: BTreeMap<(&[u8], u16, u8), u32> = BTreeMap::new();
+        let mut seen: HashSet<(&[u8], u16, u8)> = HashSet::new();
+        for entry in &self.entries {
+            let key = key_of(&self.arena, entry);
+            let mark = self.marks[entry.mark as usize];
+            if mark.action == Action::Path && seen.insert((key, mark.feed, mark.category)) {
+                *counts
+                    .entry((host_of_path(key), mark.feed, mark.category))
+                    .or_default() += 1;
+            }
+        }
+        let hosts: Vec<(Vec<u8>, Mark)> = counts
+            .into_iter()
+            .map(|((host, feed, category), count)| {
+                (
+                    host.to_vec(),
+                    Mark {
+                        action: Action::Proxied,
+                        data: count,
+                        ..Mark::deny(feed, category, Scope::Exact)
+                    },
+                )
+            })
+            .collect();
+        for (host, mark) in hosts {
+            let (offset, mark) = self.room_for(mark)?;
+            self.arena.extend_from_slice(&host);
+            self.note(offset, mark)?;
+        }
+        Ok(())
+    }
+}
+
+fn key_of<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
+    &arena[entry.offset as usize..entry.offset as usize + usize::from(entry.length)]
+}
+
+/// Writes lists whose differences lie in an overlay as one artefact of the same generation: the
+/// same content in its shortest form.
+///
+/// While this goes on, more deltas may come, and they name answers by their places in the lists as
+/// they were: what no entry is answered with any more leaves its place empty. Times they name, too,
+/// but those are found again by [`Blocklist::with`], so arrivals are thinned.
+///
+/// # Errors
+/// The step that failed; a file that stood at `path` is then untouched.
+pub fn fold(lists: &Blocklist, path: &Path) -> Result<Written, ArtefactError> {
+    // Arrivals stay as they are: deltas that continue this generation name their places.
+    let mut header = lists.header().clone();
+    header.answers = vec![Records::default(); lists.answers().len()];
+    let mut sets = Sets::default();
+    let mut places_of_names = Vec::new();
+    let mut names = lists.names();
+    while let Some((_, marks)) = names.next() {
+        for mark in marks.iter().filter(|mark| mark.action == Action::Records) {
+            let place = mark.data as usize;
+            header.answers[place].clone_from(&lists.answers()[place]);
+        }
+        places_of_names.push(sets.place(marks));
+    }
+    header.names = places_of_names.len() as u64;
+    write_artefact(header, &sets, path, |insert| {
+        let mut names = lists.names();
+        for place in places_of_names {
+            let Some((key, _)) = names.next() else { break };
+            insert(key, place)?;
+        }
+        Ok(())
+    })
+}
+
+/// Mark sets, each once, and how often each occurs.
+#[derive(Default)]
+struct Sets {
+    places: HashMap<Vec<Mark>, u32>,
+    counts: Vec<u64>,
+    last: Option<(Vec<Mark>, u32)>,
+}
+
+impl Sets {
+    fn place(&mut self, marks: &[Mark]) -> u32 {
+        if let Some((last, place)) = &self.last
+            && last == marks
+        {
+            self.counts[*place as usize] += 1;
+            return *place;
+        }
+        let place = match self.places.get(marks) {
+            Some(&place) => place,
+            None => {
+                let place = u32::try_from(self.counts.len())
+                    .expect("fewer sets than entries, and those are below 2^32");
+                self.places.insert(marks.to_vec(), place);
+                self.counts.push(0);
+                place
+            }
+        };
+        self.counts[place as usize] += 1;
+        self.last = Some((marks.to_vec(), place));
+        place
+    }
+
+    /// The sets by falling frequency, and where each place is among them.
+    fn ranked(&self) -> (Vec<&[Mark]>, Vec<u32>) {
+        let mut order: Vec<(&Vec<Mark>, u32)> = self
+            .places
+            .iter()
+            .map(|(set, &place)| (set, place))
+            .collect();
+        order.sort_by_key(|&(_, place)| (std::cmp::Reverse(self.counts[place as usize]), place));
+        let mut rank = vec![0; order.len()];
+        for (position, &(_, place)) in order.iter().enumerate() {
+            rank[place as usize] = u32::try_from(position).expect("places are 32 bits");
+        }
+        (
+            order.into_iter().map(|(set, _)| set.as_slice()).collect(),
+            rank,
+        )
+    }
+}
+
+/// Takes a key and the place of its set.
+type Insert<'i> = dyn FnMut(&[u8], u32) -> Result<(), ArtefactError> + 'i;
+
+fn write_artefact(
+    mut header: Header,
+    sets: &Sets,
+    path: &Path,
+    names: impl FnOnce(&mut Insert<'_>) -> Result<(), ArtefactError>,
+) -> Result<Written, ArtefactError> {
+    let (ranked, rank) = sets.ranked();
+    let mut set_octets = Vec::new();
+    for set in ranked {
+        push_marks(&mut set_octets, set.iter().copied())?;
+    }
+    header.mark_sets_octets = set_octets.len() as u64;
+    write_aside(path, |file| {
+        // The header holds the FST's length, so the FST is built first, in a nameless file beside
+        // its place.
+        let fst_error = |source| ArtefactError::Fst {
+            path: path.to_owned(),
+            source,
+        };
+        let mut builder =
+            fst::raw::Builder::new(BufWriter::new(tempfile_beside(path)?)).map_err(fst_error)?;
+        names(&mut |key, place| {
+            builder
+                .insert(key, u64::from(rank[place as usize]))
+                .map_err(fst_error)
+        })?;
+        let mut scratch = builder
+            .into_inner()
+            .map_err(fst_error)?
+            .into_inner()
+            .map_err(|error| io("writing", path)(error.into_error()))?;
+        header.fst_octets = scratch.metadata().map_err(io("measuring", path))?.len();
+        let written = write_envelope(
+            BufWriter::new(file),
+            MAGIC,
+            &header,
+            |out: &mut dyn Write| {
+                out.write_all(&set_octets)?;
+                std::io::Seek::rewind(&mut scratch)?;
+                std::io::copy(&mut scratch, out).map(|_| ())
+            },
+        );
+        let (file, _) = written.map_err(io("writing", path))?;
+        file.into_inner()
+            .map_err(|error| io("writing", path)(error.into_error()))
+    })?;
+    let octets = std::fs::metadata(path)
+        .map_err(io("measuring", path))?
+        .len();
+    Ok(Written {
+        path: path.to_owned(),
+        header,
+        octets,
+    })
+}
+
+/// When entries came, by the lists before.
+struct Past<'l> {
+    names: Option<Names<'l>>,
+    /// The key that the walk through the lists before stands at, and its marks as the new lists
+    /// write them.
+    at: Option<(Vec<u8>, Vec<Mark>)>,
+    /// From places in the lists before to those in the new ones.
+    feeds: Vec<Option<u16>>,
+    categories: Vec<Option<u8>>,
+    places: Vec<u16>,
+    arrivals: Vec<Timestamp>,
+    /// The place of now, once something came now.
+    now: Option<u16>,
+    built_at: Timestamp,
+}
+
+impl<'l> Past<'l> {
+    fn new(previous: Option<&'l Blocklist>, header: &Header) -> Self {
+        let place = |found: Option<usize>| found.and_then(|place| u16::try_from(place).ok());
+        let old = previous.map(Blocklist::header);
+        let feeds = |old: &Header| {
+            old.feeds
+                .iter()
+                .map(|feed| place(header.feeds.iter().position(|new| new.name == feed.name)))
+                .collect::<Vec<_>>()
+        };
+        let categories = |old: &Header| {
+            let place = |slug| {
+                header
+                    .categories
+                    .iter()
+                    .position(|new| new == slug)
+                    .and_then(|place| u8::try_from(place).ok())
+            };
+            old.categories.iter().map(place).collect::<Vec<_>>()
+        };
+        let (arrivals, places) = old.map(|old| thin(&old.arrivals)).unwrap_or_default();
+        let mut past = Self {
+            feeds: old.map(feeds).unwrap_or_default(),
+            categories: old.map(categories).unwrap_or_default(),
+            names: previous.map(Blocklist::names),
+            at: None,
+            places,
+            arrivals,
+            now: None,
+            built_at: header.built_at,
+        };
+        past.advance();
+        past
+    }
+
+    /// Writes into the marks of a name when each came. Names come in order.
+    fn date(&mut self, key: &[u8], marks: &mut [Mark]) {
+        while self.at.as_ref().is_some_and(|(at, _)| at.as_slice() < key) {
+            self.advance();
+        }
+        let arrivals = &mut self.arrivals;
+        let built_at = self.built_at;
+        let old = self
+            .at
+            .as_ref()
+            .filter(|(at, _)| at == key)
+            .map_or(&[][..], |(_, marks)| marks);
+        for mark in marks {
+            mark.arrival = match old.iter().find(|old| old.says_what(mark)) {
+                Some(old) => old.arrival,
+                None => *self.now.get_or_insert_with(|| {
+                    arrivals.push(built_at);
+                    u16::try_from(arrivals.len() - 1).expect("thinned to fewer")
+                }),
+            };
+        }
+    }
+
+    fn advance(&mut self) {
+        let Some((key, marks)) = self.names.as_mut().and_then(Names::next) else {
+            self.at = None;
+            return;
+        };
+        let (at, translated) = self.at.get_or_insert_default();
+        key.clone_into(at);
+        translated.clear();
+        for mark in marks.iter() {
+            let category = match self.categories.get(usize::from(mark.category)) {
+                Some(category) => *category,
+                None => Some(mark.category),
+            };
+            if let (Some(Some(feed)), Some(category)) =
+                (self.feeds.get(usize::from(mark.feed)), category)
+            {
+                let arrival = self
+                    .places
+                    .get(usize::from(mark.arrival))
+                    .copied()
+                    .unwrap_or(0);
+                translated.push(Mark {
+                    feed: *feed,
+                    category,
+                    arrival,
+                    ..*mark
+                });
+            }
+        }
+    }
+
+    fn arrivals(self) -> Vec<Timestamp> {
+        self.arrivals
+    }
+}
+
+/// Times with room for more, and where each old place is among them. Two that become one have the
+/// later time: since then at the latest.
+fn thin(arrivals: &[Timestamp]) -> (Vec<Timestamp>, Vec<u16>) {
+    let is_full = arrivals.len() >= ARRIVALS_MAX;
+    let mut kept = Vec::with_capacity(arrivals.len());
+    let mut places = Vec::with_capacity(arrivals.len());
+    for (place, &at) in arrivals.iter().enumerate() {
+        if is_full && place < arrivals.len() / 2 && place % 2 == 1 {
+            *kept.last_mut().expect("an odd place follows one") = at;
+        } else {
+            kept.push(at);
+        }
+        places.push(u16::try_from(kept.len() - 1).expect("a table of arrivals has a bound"));
+    }
+    (kept, places)
+}

@@ -1,0 +1,731 @@
+//! What is ordered by name or by address: by courts, by law, by the police. Nobody's allow lifts
+//! it.
+//!
+//! ```text
+//! documents ── read ──> mandates ── those in force now ──> a set, immutable ── hangs on the lists, asked while classifying
+//!                       (register.rs holds all of them)
+//! ```
+//!
+//! A set is hashed by the ancestors of names; addresses stand in it under keys that are no names
+//! ([`crate::lists::index_key`]). It is asked once for each cached name and set, never for each query.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    lists::{
+        classification::Classification, entry::Scope, index_key::names_of_prefix, overlay::Overlay,
+    },
+    name::{Labels, Name, NameRef},
+    rules::household::Id,
+};
+
+/// The longest reference, in octets: a case number or a link, not the order itself.
+pub const REFERENCE_OCTETS_MAX: usize = 256;
+/// The shortest prefixes that a mandate may name without force: anything wider is a part of the
+/// Internet.
+const PREFIX_MIN_V4: u8 = 8;
+const PREFIX_MIN_V6: u8 = 16;
+
+/// On what a mandate rests: the word that programs use, and the words that people read. Their
+/// places are not stored anywhere.
+pub const BASES: [(&str, &str); 5] = [
+    ("court-order", "a court's order"),
+    ("sanctions", "sanctions"),
+    ("iwf", "the list of the Internet Watch Foundation"),
+    ("regulator", "a regulator's order"),
+    ("police", "an order of the police"),
+];
+
+/// One of [`BASES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis(u8);
+
+impl Basis {
+    /// Its place among the bases.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The word that programs use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        BASES[self.index()].0
+    }
+
+    /// The words that people read, to stand behind "because of".
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        BASES[self.index()].1
+    }
+}
+
+impl FromStr for Basis {
+    type Err = MandateError;
+
+    fn from_str(text: &str) -> Result<Self, MandateError> {
+        let place = BASES
+            .iter()
+            .position(|(word, _)| *word == text)
+            .and_then(|place| u8::try_from(place).ok());
+        place.map(Self).ok_or_else(|| {
+            MandateError::new(
+                "basis",
+                format!(
+                    "{text:?} is none; one of {}",
+                    BASES.map(|(word, _)| word).join(", ")
+                ),
+            )
+        })
+    }
+}
+
+/// A value of a document that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct MandateError {
+    /// Which.
+    pub field: &'static str,
+    /// Why.
+    pub message: String,
+}
+
+impl MandateError {
+    fn new(field: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            field,
+            message: message.into(),
+        }
+    }
+}
+
+/// A mandate as it is written down and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    /// The name; or else an address.
+    pub name: Option<String>,
+    /// Addresses of answers: one, or a network in CIDR notation.
+    pub address: Option<String>,
+    /// What a name covers; absent means itself and all below it.
+    pub scope: Option<Scope>,
+    /// On what it rests, one of [`BASES`].
+    pub basis: String,
+    /// Where it is written, for those who must account for it.
+    pub reference: Option<String>,
+    /// From when on; absent means always.
+    pub not_before: Option<Timestamp>,
+    /// Until when; absent means for ever.
+    pub not_after: Option<Timestamp>,
+    /// Where A and AAAA lead instead; absent means the operator's way.
+    pub landing: Option<Landing>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    pub confidential: bool,
+    /// Whether it is taken although it covers more than an order ever should.
+    pub force: bool,
+}
+
+/// Where a name leads that is blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Landing {
+    /// For A.
+    pub v4: Option<Ipv4Addr>,
+    /// For AAAA.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// What a mandate is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A name.
+    Name(Name, Scope),
+    /// Addresses that answers lead to.
+    Addresses(IpNet),
+}
+
+impl Target {
+    /// Whether it covers a name.
+    #[must_use]
+    pub fn covers(&self, asked: NameRef<'_>) -> bool {
+        matches!(self, Self::Name(name, scope) if asked.is_within(name.borrow()) && scope.covers(asked == name.borrow()))
+    }
+
+    /// What it covers of the names below it.
+    #[must_use]
+    pub fn scope(&self) -> Option<Scope> {
+        if let Self::Name(_, scope) = self {
+            Some(*scope)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it covers more addresses than an order ever should.
+    #[must_use]
+    pub fn is_too_wide(&self) -> bool {
+        matches!(self, Self::Addresses(network) if network.prefix_len() < if network.addr().is_ipv4() { PREFIX_MIN_V4 } else { PREFIX_MIN_V6 })
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name, _) => name.fmt(f),
+            Self::Addresses(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
+            Self::Addresses(network) => network.fmt(f),
+        }
+    }
+}
+
+/// Where a moment stands to a mandate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It has not begun.
+    Pending,
+    /// It is in force.
+    Active,
+    /// It is over.
+    Expired,
+}
+
+/// A mandate that was read, and so can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mandate {
+    /// How programs call it.
+    pub id: Id,
+    /// What it is about.
+    pub target: Target,
+    /// On what it rests.
+    pub basis: Basis,
+    /// Where it is written.
+    pub reference: Option<String>,
+    /// From when on.
+    pub not_before: Option<Timestamp>,
+    /// Until when.
+    pub not_after: Option<Timestamp>,
+    /// Where A and AAAA lead instead.
+    pub landing: Option<Landing>,
+    /// Whether nobody but the operator and his auditors may learn of it.
+    pub confidential: bool,
+    /// Whether it covers what it covers by intent.
+    pub force: bool,
+}
+
+impl Mandate {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn read(id: Id, document: Document) -> Result<Self, MandateError> {
+        let Document {
+            name,
+            address,
+            scope,
+            basis,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
+        } = document;
+        let target = match (name, address) {
+            (Some(name), None) => {
+                let parsed = Name::parse(&name)
+                    .map_err(|error| MandateError::new("name", format!("{name:?}: {error}")))?;
+                if parsed.borrow().is_root() {
+                    return Err(MandateError::new("name", "the root is the whole Internet"));
+                }
+                Target::Name(parsed, scope.unwrap_or(Scope::Subtree))
+            }
+            (None, Some(_)) if scope.is_some() => {
+                return Err(MandateError::new("scope", "a scope is one of a name"));
+            }
+            (None, Some(address)) => Target::Addresses(read_addresses(&address)?),
+            (Some(_), Some(_)) => {
+                return Err(MandateError::new("address", "either a name or an address"));
+            }
+            (None, None) => {
+                return Err(MandateError::new("name", "a name or an address is needed"));
+            }
+        };
+        if reference
+            .as_ref()
+            .is_some_and(|text| text.len() > REFERENCE_OCTETS_MAX)
+        {
+            return Err(MandateError::new(
+                "reference",
+                format!("at most {REFERENCE_OCTETS_MAX} octets"),
+            ));
+        }
+        if let (Some(from), Some(to)) = (not_before, not_after)
+            && to <= from
+        {
+            return Err(MandateError::new("not_after", "must be after not_before"));
+        }
+        if landing.is_some_and(|landing| landing == Landing::default()) {
+            return Err(MandateError::new(
+                "landing",
+                "a landing has an address: v4, v6 or both",
+            ));
+        }
+        Ok(Self {
+            id,
+            target,
+            basis: basis.parse()?,
+            reference,
+            not_before,
+            not_after,
+            landing,
+            confidential,
+            force,
+        })
+    }
+
+    /// The document that it is read from, in its one form.
+    #[must_use]
+    pub fn document(&self) -> Document {
+        let target = self.target.to_string();
+        let (name, address) = if self.target.scope().is_some() {
+            (Some(target), None)
+        } else {
+            (None, Some(target))
+        };
+        Document {
+            name,
+            address,
+            scope: self.target.scope(),
+            basis: self.basis.as_str().to_owned(),
+            reference: self.reference.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            landing: self.landing,
+            confidential: self.confidential,
+            force: self.force,
+        }
+    }
+
+    /// Where a moment stands to it. Its last moment is the one before `not_after`.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> Phase {
+        if self.not_after.is_some_and(|end| end <= now) {
+            Phase::Expired
+        } else if self.not_before.is_some_and(|begin| begin > now) {
+            Phase::Pending
+        } else {
+            Phase::Active
+        }
+    }
+}
+
+fn read_addresses(text: &str) -> Result<IpNet, MandateError> {
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let network = network.ok_or_else(|| {
+        MandateError::new("address", format!("{text:?} is no address and no network"))
+    })?;
+    if network.trunc() != network {
+        return Err(MandateError::new(
+            "address",
+            format!(
+                "{network} has host bits; the network is {}",
+                network.trunc()
+            ),
+        ));
+    }
+    Ok(network)
+}
+
+/// A mandate of a set, in a word: its place there, and its basis, so that it is counted without
+/// asking the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ordered(u32);
+
+/// Bits of the place; the basis stands above them.
+const PLACE_BITS: u32 = 26;
+
+impl Ordered {
+    fn new(place: usize, basis: Basis) -> Option<Self> {
+        let place = u32::try_from(place)
+            .ok()
+            .filter(|place| *place < 1 << PLACE_BITS)?;
+        Some(Self(u32::from(basis.0) << PLACE_BITS | place))
+    }
+
+    /// As it travels in a verdict.
+    #[must_use]
+    pub fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// What travelled in a verdict whose action is [`crate::lists::entry::Action::Ordered`].
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The place of its basis among [`BASES`].
+    #[must_use]
+    pub fn basis_index(self) -> usize {
+        (self.0 >> PLACE_BITS) as usize
+    }
+
+    fn place(self) -> usize {
+        (self.0 & ((1 << PLACE_BITS) - 1)) as usize
+    }
+}
+
+/// The mandates that are in force at a moment. Never changed.
+#[derive(Default)]
+pub struct Mandates {
+    all: Box<[Arc<Mandate>]>,
+    /// From a name's key to its mandates; the keys of addresses are no names.
+    index: Overlay,
+    sets: Vec<Vec<Ordered>>,
+    has_addresses: bool,
+    /// Names that nothing blocks but an order, with all below them, in wire format.
+    lifted: HashSet<Box<[u8]>>,
+    stamp: u64,
+}
+
+impl Mandates {
+    /// The set of these.
+    #[must_use]
+    pub fn of(all: Vec<Arc<Mandate>>) -> Self {
+        let mut by_key: BTreeMap<Vec<u8>, Vec<Ordered>> = BTreeMap::new();
+        let mut hash = Sha256::new();
+        let mut has_addresses = false;
+        for (place, mandate) in all.iter().enumerate() {
+            // What does not fit is millions of orders away.
+            let Some(ordered) = Ordered::new(place, mandate.basis) else {
+                break;
+            };
+            let names = match &mandate.target {
+                Target::Name(name, _) => vec![name.clone()],
+                Target::Addresses(network) => {
+                    has_addresses = true;
+                    names_of_prefix(*network)
+                }
+            };
+            for name in names {
+                let mut key = Vec::new();
+                name.borrow().write_key(&mut key);
+                by_key.entry(key).or_default().push(ordered);
+            }
+            hash.update(mandate.id.as_str());
+            hash.update(serde_json::to_vec(&mandate.document()).expect("a document is plain data"));
+        }
+        let mut index =
+            Overlay::default().grown(by_key.len(), by_key.keys().map(|key| key.len()).sum());
+        let sets = (0..).zip(by_key).map(|(set, (key, ordered))| {
+            index.set(&key, set);
+            ordered
+        });
+        let sets = sets.collect();
+        let digest = hash.finalize();
+        let stamp = if all.is_empty() {
+            0
+        } else {
+            u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"))
+        };
+        Self {
+            all: all.into(),
+            index,
+            sets,
+            has_addresses,
+            lifted: HashSet::new(),
+            stamp,
+        }
+    }
+
+    /// The same, with names that nothing blocks but an order: somebody reported that they are
+    /// blocked by mistake.
+    #[must_use]
+    pub fn lifting<'n>(mut self, names: impl IntoIterator<Item = &'n Name>) -> Self {
+        let mut hash = Sha256::new();
+        for name in names {
+            let wire = name.borrow().wire();
+            hash.update([u8::try_from(wire.len()).unwrap_or(u8::MAX)]);
+            hash.update(wire);
+            self.lifted.insert(wire.into());
+        }
+        if !self.lifted.is_empty() {
+            let digest = hash.finalize();
+            self.stamp ^=
+                u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 octets"));
+        }
+        self
+    }
+
+    /// Lays what is ordered and what is lifted over what feeds say of a name.
+    pub(crate) fn speak(&self, name: NameRef<'_>, classification: &mut Classification) {
+        if let Some(ordered) = self.find(name) {
+            (classification.mandatory, classification.ordered) = (true, Some(ordered));
+        }
+        classification.never_block |= self.lifts(name);
+    }
+
+    /// Whether nothing blocks a name but an order.
+    #[must_use]
+    pub fn lifts(&self, name: NameRef<'_>) -> bool {
+        !self.lifted.is_empty()
+            && name
+                .ancestors()
+                .any(|ancestor| self.lifted.contains(ancestor.wire()))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether any is about addresses.
+    #[must_use]
+    pub fn has_addresses(&self) -> bool {
+        self.has_addresses
+    }
+
+    /// A number that stands for this content; 0 for none.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// The mandate that covers a name, or the name that stands for an address: the most specific
+    /// one, of several the first.
+    #[must_use]
+    pub fn find(&self, name: NameRef<'_>) -> Option<Ordered> {
+        if self.all.is_empty() {
+            return None;
+        }
+        let labels = Labels::of(name);
+        let mut found = None;
+        let count = labels.len();
+        self.index
+            .walk(&labels, self.index.look(&labels), |depth, set| {
+                let is_own_name = usize::from(depth) == count;
+                let covers = |ordered: &&Ordered| {
+                    self.all[ordered.place()]
+                        .target
+                        .scope()
+                        .is_none_or(|scope| scope.covers(is_own_name))
+                };
+                found = self.sets[set as usize]
+                    .iter()
+                    .find(covers)
+                    .copied()
+                    .or(found);
+            });
+        found
+    }
+
+    /// What a verdict under this set means; none for one under another.
+    #[must_use]
+    pub fn get(&self, ordered: Ordered) -> Option<&Mandate> {
+        self.all.get(ordered.place()).map(Arc::as_ref)
+    }
+}
+
+impl std::fmt::Debug for Mandates {
+    /// A log is no place for what may be confidential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mandates")
+            .field("count", &self.all.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lists::index_key::name_of_address;
+
+    fn mandate(id: &str, document: &str) -> Result<Mandate, MandateError> {
+        Mandate::read(id.parse().unwrap(), serde_json::from_str(document).unwrap())
+    }
+
+    fn set(documents: &[(&str, &str)]) -> Mandates {
+        Mandates::of(
+            documents
+                .iter()
+                .map(|(id, document)| Arc::new(mandate(id, document).unwrap()))
+                .collect(),
+        )
+    }
+
+    fn found(set: &Mandates, name: &Name) -> String {
+        set.find(name.borrow())
+            .and_then(|ordered| set.get(ordered))
+            .map_or_else(|| "none".to_owned(), |mandate| mandate.id.to_string())
+    }
+
+    #[test]
+    fn the_most_specific_mandate_speaks_and_scopes_are_kept() {
+        let set = set(&[
+            ("tree", r#"{"name":"bets.example","basis":"police"}"#),
+            (
+                "below",
+                r#"{"name":"deep.bets.example","scope":"descendants","basis":"iwf"}"#,
+            ),
+            (
+                "only",
+                r#"{"name":"only.example","scope":"exact","basis":"court-order"}"#,
+            ),
+            (
+                "second",
+                r#"{"name":"only.example","scope":"subtree","basis":"sanctions"}"#,
+            ),
+            ("top", r#"{"name":"zone","basis":"sanctions","force":true}"#),
+        ]);
+        for (name, expected) in [
+            ("bets.example", "tree"),
+            ("a.bets.example", "tree"),
+            ("deep.bets.example", "tree"),
+            ("a.deep.bets.example", "below"),
+            ("only.example", "only"),
+            ("a.only.example", "second"),
+            ("example", "none"),
+            ("notbets.example", "none"),
+            ("a.b.zone", "top"),
+            (".", "none"),
+        ] {
+            assert_eq!(found(&set, &Name::parse(name).unwrap()), expected, "{name}");
+        }
+        assert!(!set.has_addresses() && set.len() == 5);
+        assert_eq!(
+            set.find(Name::parse("bets.example").unwrap().borrow())
+                .unwrap()
+                .basis_index(),
+            4
+        );
+    }
+
+    #[test]
+    fn addresses_are_covered_by_their_longest_prefix_and_are_no_names() {
+        let set = set(&[
+            ("wide", r#"{"address":"192.0.2.0/23","basis":"police"}"#),
+            ("one", r#"{"address":"192.0.2.7","basis":"iwf"}"#),
+            ("six", r#"{"address":"2001:db8::/45","basis":"iwf"}"#),
+        ]);
+        for (address, expected) in [
+            ("192.0.2.7", "one"),
+            ("192.0.3.9", "wide"),
+            ("192.0.4.1", "none"),
+            ("2001:db8:7::1", "six"),
+            ("2001:db8:8::1", "none"),
+        ] {
+            assert_eq!(
+                found(&set, &name_of_address(address.parse().unwrap())),
+                expected,
+                "{address}"
+            );
+        }
+        assert!(set.has_addresses());
+        assert_eq!(found(&set, &Name::parse("7.2.0.192").unwrap()), "none");
+    }
+
+    #[test]
+    fn a_document_is_read_strictly_and_written_in_one_form() {
+        let whole = r#"{"name":"BETS.Example.","basis":"court-order","reference":"CO/1","not_before":"2030-01-01T14:45:00+01:00",
+            "not_after":"2030-01-01T17:15:00Z","landing":{"v4":"192.0.2.80"},"confidential":true}"#;
+        let read = mandate("a", whole).unwrap();
+        let document = read.document();
+        assert_eq!(
+            (document.name.as_deref(), document.scope),
+            (Some("bets.example"), Some(Scope::Subtree))
+        );
+        assert_eq!(Mandate::read(read.id.clone(), document), Ok(read.clone()));
+        assert_eq!(
+            mandate("a", r#"{"address":"2001:DB8::1","basis":"iwf"}"#)
+                .unwrap()
+                .document()
+                .address
+                .as_deref(),
+            Some("2001:db8::1")
+        );
+        let at = |text: &str| read.phase(text.parse().unwrap());
+        assert_eq!(at("2030-01-01T13:44:59.999Z"), Phase::Pending);
+        assert_eq!(at("2030-01-01T13:45:00Z"), Phase::Active);
+        assert_eq!(at("2030-01-01T17:15:00Z"), Phase::Expired);
+        let long = format!(
+            r#"{{"name":"a.example","basis":"iwf","reference":"{}"}}"#,
+            "x".repeat(257)
+        );
+        for (document, field) in [
+            (r#"{"basis":"iwf"}"#, "name"),
+            (
+                r#"{"name":"a.example","address":"192.0.2.1","basis":"iwf"}"#,
+                "address",
+            ),
+            (
+                r#"{"address":"192.0.2.1","scope":"exact","basis":"iwf"}"#,
+                "scope",
+            ),
+            (r#"{"address":"192.0.2.1/24","basis":"iwf"}"#, "address"),
+            (r#"{"address":"a.example","basis":"iwf"}"#, "address"),
+            (r#"{"name":".","basis":"iwf"}"#, "name"),
+            (r#"{"name":"a.example","basis":"whim"}"#, "basis"),
+            (r#"{"name":"a.example"}"#, "basis"),
+            (
+                r#"{"name":"a.example","basis":"iwf","landing":{}}"#,
+                "landing",
+            ),
+            (
+                r#"{"name":"a.example","basis":"iwf","not_before":"2030-01-01T00:00:00Z","not_after":"2030-01-01T00:00:00Z"}"#,
+                "not_after",
+            ),
+            (&long, "reference"),
+        ] {
+            assert_eq!(
+                mandate("a", document).map_err(|error| error.field),
+                Err(field),
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stamp_is_of_what_stands_in_the_set() {
+        let one = [("a", r#"{"name":"a.example","basis":"iwf"}"#)];
+        assert_eq!(set(&one).stamp(), set(&one).stamp());
+        assert_eq!(set(&[]).stamp(), 0);
+        for other in [
+            ("b", r#"{"name":"a.example","basis":"iwf"}"#),
+            ("a", r#"{"name":"b.example","basis":"iwf"}"#),
+            (
+                "a",
+                r#"{"name":"a.example","basis":"iwf","confidential":true}"#,
+            ),
+            (
+                "a",
+                r#"{"name":"a.example","basis":"iwf","landing":{"v4":"192.0.2.1"}}"#,
+            ),
+        ] {
+            assert_ne!(set(&one).stamp(), set(&[other]).stamp(), "{other:?}");
+        }
+        assert!(!format!("{:?}", set(&one)).contains("example"));
+    }
+}

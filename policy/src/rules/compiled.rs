@@ -1,0 +1,473 @@
+//! A household's document, compiled: flat, immutable, replaced as a whole by one pointer.
+//!
+//! What a device inherits is folded into its row here, so that deciding looks in one place.
+//! Millions of records stay in memory, so a record is one run of octets and a head that says how
+//! much of what is in it; own lists and what changes by the clock, which few have, are a pointer
+//! away.
+//!
+//! ```text
+//! standings      24 octets each: mask, standards, grants; the household's first, then what differs from it
+//! MACs            8 octets each: the address, the device's place; sorted
+//! addresses      18 octets each: IPv6 or IPv4-mapped, the device's place; sorted
+//! devices         2 octets each: which standing
+//! household id    a length and text
+//! networks        a kind and as many octets of the prefix as hold bits, see `network`
+//! device ids      a length and text each; sorted
+//! ```
+
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, ops::Range};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::{
+    category::{CategorySet, Taxonomy},
+    identity::network::Network,
+    moment::Moment,
+    rules::{
+        custom_names::{OwnLists, OwnNames, Whose},
+        household::{Device, Filtering, History, Household, Id, Identifier, Mac},
+        special::{Refused, Standards},
+        timeline::{Grants, Phase, Standing, Timeline},
+    },
+};
+
+/// The most devices and the most networks a record holds: what its head can count. A document stops
+/// long before, see [`crate::rules::household::DEVICES_MAX`] and [`crate::rules::household::NETWORKS_MAX`].
+const COUNT_MAX: u16 = u16::MAX - 1;
+
+const STANDING_OCTETS: usize = 24;
+const MAC_OCTETS: usize = 8;
+const ADDRESS_OCTETS: usize = 18;
+const DEVICE_OCTETS: usize = 2;
+
+/// What the operator decides for those who have not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OperatorDefaults {
+    /// Categories blocked for a household without a preset of its own, and for a line of no
+    /// household.
+    pub preset: CategorySet,
+    /// Names of software that are answered negatively where filtering is on.
+    pub refused: Refused,
+}
+
+impl OperatorDefaults {
+    /// What holds beside categories for a line of no household.
+    #[must_use]
+    pub fn standards(&self) -> Standards {
+        let mut standards = Standards::NONE;
+        if !self.preset.is_empty() {
+            standards.refuse(self.refused);
+        }
+        standards
+    }
+}
+
+/// What changes by the clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Later {
+    phases: Box<[Phase]>,
+    grants: Box<[Grants]>,
+}
+
+/// For how many days counts are kept, and whether names are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Days, at least one.
+    pub days: NonZeroU16,
+    /// Whether the names of what was blocked are kept, too.
+    pub names: bool,
+}
+
+/// One household, compiled. A device is known by its place in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HouseholdRules {
+    version: u64,
+    packed: Box<[u8]>,
+    own: Option<Box<OwnLists>>,
+    later: Option<Box<Later>>,
+    /// When what the standings say ends.
+    until: Moment,
+    kept: Option<Kept>,
+    macs: u32,
+    addresses: u32,
+    standings: u16,
+    devices: u16,
+    networks: u16,
+}
+
+impl HouseholdRules {
+    /// Compiles a document for an instant and the next changes behind it. A slug that the taxonomy
+    /// no longer has decides nothing.
+    #[must_use]
+    pub fn compile(
+        household: &Household,
+        taxonomy: &Taxonomy,
+        defaults: OperatorDefaults,
+        now: Timestamp,
+    ) -> Self {
+        let is_off = household.filtering == Filtering::Off;
+        let Timeline {
+            phases,
+            grants,
+            until: reach,
+        } = Timeline::of(household, COUNT_MAX.into(), taxonomy, defaults, now);
+        let mut phases = phases.into_iter();
+        let Phase {
+            standings, devices, ..
+        } = phases.next().expect("a timeline begins now");
+        let phases: Box<[Phase]> = phases.collect();
+        let until = phases.first().map_or(reach, |phase| phase.from);
+        let own_list = |settings: &crate::rules::household::Settings| {
+            OwnNames::compile(&settings.names, is_off)
+        };
+        let mut macs = Vec::new();
+        let mut addresses = Vec::new();
+        let mut lists = Vec::new();
+        for (place, device) in (0..COUNT_MAX).zip(household.devices.values()) {
+            let Device {
+                identifiers,
+                settings,
+                ..
+            } = device;
+            for identifier in identifiers {
+                match identifier {
+                    Identifier::Mac(mac) => macs.push((mac.0, place)),
+                    Identifier::Address(address) => addresses.push((octets(*address), place)),
+                    Identifier::Token(_) | Identifier::CpeId(_) => {}
+                }
+            }
+            let of_person = household
+                .person_of(device)
+                .map(|person| own_list(&person.settings))
+                .unwrap_or_default();
+            lists.push((place, [own_list(settings), of_person]));
+        }
+        macs.sort_unstable();
+        addresses.sort_unstable();
+        let networks: BTreeSet<Network> = household
+            .networks
+            .iter()
+            .take(usize::from(COUNT_MAX))
+            .map(Network::from)
+            .collect();
+
+        let mut packed = Vec::new();
+        standings
+            .iter()
+            .for_each(|standing| pack_standing(&mut packed, *standing));
+        macs.iter()
+            .for_each(|(mac, place)| pack_row(&mut packed, mac, *place));
+        addresses
+            .iter()
+            .for_each(|(address, place)| pack_row(&mut packed, address, *place));
+        devices
+            .iter()
+            .for_each(|standing| packed.extend(standing.to_le_bytes()));
+        pack_id(&mut packed, &household.id);
+        networks
+            .iter()
+            .for_each(|network| network.pack(&mut packed));
+        household
+            .devices
+            .keys()
+            .take(devices.len())
+            .for_each(|id| pack_id(&mut packed, id));
+        Self {
+            version: household.version,
+            // A copy of the right size, which leaves no rest behind it.
+            packed: packed.as_slice().into(),
+            own: OwnLists::of(own_list(&household.settings), lists),
+            later: (!phases.is_empty() || !grants.is_empty()).then(|| {
+                Box::new(Later {
+                    phases,
+                    grants: grants.into(),
+                })
+            }),
+            until,
+            kept: household.kept().and_then(|History { days, names, .. }| {
+                Some(Kept {
+                    days: NonZeroU16::new(days)?,
+                    names,
+                })
+            }),
+            macs: macs.len() as u32,
+            addresses: addresses.len() as u32,
+            standings: standings.len() as u16,
+            devices: devices.len() as u16,
+            networks: networks.len() as u16,
+        }
+    }
+
+    /// The household's identifier.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        text(&self.packed[self.id_at()..]).0
+    }
+
+    /// The version of the document that this was compiled from.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When this record no longer says what holds by its first look: the next change by the clock,
+    /// or where knowledge ends.
+    #[must_use]
+    pub fn until(&self) -> Moment {
+        self.until
+    }
+
+    /// What is kept of what its devices ask for; whose queries are counted is in
+    /// [`Self::is_recorded`].
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept
+    }
+
+    /// Whether what a device asks for is counted, or what one asks that nobody named. No clock
+    /// changes it.
+    #[must_use]
+    pub fn is_recorded(&self, device: Option<u16>) -> bool {
+        self.first_standing(device).standards.is_recorded()
+    }
+
+    /// What holds for a device at a time, everything inherited folded in, or for one that nobody
+    /// named.
+    pub(crate) fn standing(&self, device: Option<u16>, now: Moment) -> Standing {
+        if now < self.until {
+            self.first_standing(device)
+        } else {
+            self.later_standing(device, now)
+        }
+    }
+
+    fn first_standing(&self, device: Option<u16>) -> Standing {
+        let (rows, _) = self.packed[..self.macs_at()].as_chunks::<STANDING_OCTETS>();
+        let (devices, _) =
+            self.packed[self.devices_at()..self.id_at()].as_chunks::<DEVICE_OCTETS>();
+        let device = device.and_then(|place| devices.get(usize::from(place)));
+        unpack_standing(&rows[usize::from(device.map_or(0, |row| u16::from_le_bytes(*row)))])
+    }
+
+    #[cold]
+    fn later_standing(&self, device: Option<u16>, now: Moment) -> Standing {
+        let phases = self.later.as_ref().map_or(&[][..], |later| &later.phases);
+        // Where the clock has run past all that is known, the last phase is nearer to the truth
+        // than the first.
+        let Some(phase) = phases[..phases.partition_point(|phase| phase.from <= now)].last() else {
+            return self.first_standing(device);
+        };
+        let device = device.and_then(|place| phase.devices.get(usize::from(place)));
+        phase.standings[usize::from(device.copied().unwrap_or(0))]
+    }
+
+    /// The categories that are blocked for a device at a time.
+    #[must_use]
+    pub fn blocked(&self, device: Option<u16>, now: Moment) -> CategorySet {
+        self.standing(device, now).blocked
+    }
+
+    /// What is granted, by the number in a standing.
+    pub(crate) fn grants(&self, number: u32) -> Option<&Grants> {
+        self.later
+            .as_ref()?
+            .grants
+            .get((number as usize).checked_sub(1)?)
+    }
+
+    /// An own list, without what it inherits: its layer is decided one by one.
+    #[must_use]
+    pub fn names(&self, whose: Whose) -> Option<&OwnNames> {
+        self.own.as_ref()?.list(whose)
+    }
+
+    /// Whether an own list has a say in what a device asks for, or one that nobody named.
+    pub(crate) fn has_names(&self, device: Option<u16>) -> bool {
+        let of_device = |device| [Whose::Device(device), Whose::PersonOf(device)];
+        self.own.is_some()
+            && (self.names(Whose::Household).is_some()
+                || device.is_some_and(|device| {
+                    of_device(device)
+                        .into_iter()
+                        .any(|whose| self.names(whose).is_some())
+                }))
+    }
+
+    /// The device with this MAC address.
+    #[must_use]
+    pub fn device_by_mac(&self, mac: Mac) -> Option<u16> {
+        find(self.rows_of_macs(), &mac.0)
+    }
+
+    /// The device with this source address.
+    #[must_use]
+    pub fn device_by_address(&self, address: IpAddr) -> Option<u16> {
+        let (rows, _) =
+            self.packed[self.addresses_at()..self.devices_at()].as_chunks::<ADDRESS_OCTETS>();
+        find(rows, &octets(address))
+    }
+
+    /// The device with this identifier.
+    #[must_use]
+    pub fn device_by_id(&self, id: &Id) -> Option<u16> {
+        (0..self.devices)
+            .zip(self.device_ids())
+            .find(|(_, other)| *other == id.as_str())
+            .map(|(place, _)| place)
+    }
+
+    /// The identifier of a device.
+    #[must_use]
+    pub fn device_id(&self, place: u16) -> Option<&str> {
+        self.device_ids().nth(usize::from(place))
+    }
+
+    /// The MAC addresses that its devices have.
+    pub fn macs(&self) -> impl Iterator<Item = Mac> {
+        self.rows_of_macs()
+            .iter()
+            .map(|&[a, b, c, d, e, f, ..]| Mac([a, b, c, d, e, f]))
+    }
+
+    /// The networks its queries come from.
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> {
+        self.packed_networks().map(|(_, network)| network.into())
+    }
+
+    /// Whether a device is known by its address.
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.addresses > 0
+    }
+
+    /// Whether its queries come from this network.
+    pub(crate) fn has_network(&self, network: Network) -> bool {
+        self.packed_networks().any(|(_, own)| own == network)
+    }
+
+    /// Its networks, and where each is packed.
+    pub(crate) fn packed_networks(&self) -> impl Iterator<Item = (Range<usize>, Network)> {
+        let mut at = self.networks_at();
+        (0..self.networks).map(move |_| {
+            let (network, taken) = Network::unpack(&self.packed[at..]);
+            at += taken;
+            (at - taken..at, network)
+        })
+    }
+
+    /// The same household without a network that another one has now. Both may share no own list,
+    /// so that is copied.
+    pub(crate) fn without(&self, network: Network) -> Self {
+        let gone = self
+            .packed_networks()
+            .find(|(_, own)| *own == network)
+            .map(|(range, _)| range);
+        let networks = self.networks - u16::from(gone.is_some());
+        let gone = gone.unwrap_or(0..0);
+        let packed = [&self.packed[..gone.start], &self.packed[gone.end..]]
+            .concat()
+            .into();
+        Self {
+            packed,
+            networks,
+            own: self.own.clone(),
+            later: self.later.clone(),
+            ..*self
+        }
+    }
+
+    fn rows_of_macs(&self) -> &[[u8; MAC_OCTETS]] {
+        self.packed[self.macs_at()..self.addresses_at()]
+            .as_chunks()
+            .0
+    }
+
+    fn device_ids(&self) -> impl Iterator<Item = &str> {
+        let mut at = self
+            .packed_networks()
+            .last()
+            .map_or(self.networks_at(), |(range, _)| range.end);
+        (0..self.devices).map(move |_| {
+            let (id, taken) = text(&self.packed[at..]);
+            at += taken;
+            id
+        })
+    }
+
+    fn macs_at(&self) -> usize {
+        usize::from(self.standings) * STANDING_OCTETS
+    }
+
+    fn addresses_at(&self) -> usize {
+        self.macs_at() + self.macs as usize * MAC_OCTETS
+    }
+
+    fn devices_at(&self) -> usize {
+        self.addresses_at() + self.addresses as usize * ADDRESS_OCTETS
+    }
+
+    fn id_at(&self) -> usize {
+        self.devices_at() + usize::from(self.devices) * DEVICE_OCTETS
+    }
+
+    fn networks_at(&self) -> usize {
+        self.id_at() + 1 + usize::from(self.packed[self.id_at()])
+    }
+}
+
+/// An address as a row begins with it: both families in one order.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn pack_row(packed: &mut Vec<u8>, key: &[u8], place: u16) {
+    packed.extend(key);
+    packed.extend(place.to_le_bytes());
+}
+
+fn pack_standing(
+    packed: &mut Vec<u8>,
+    Standing {
+        blocked,
+        standards,
+        grants,
+    }: Standing,
+) {
+    packed.extend(blocked.to_bits().to_le_bytes());
+    packed.extend(standards.to_bits().to_le_bytes());
+    packed.extend(grants.to_le_bytes());
+}
+
+/// Reads what [`pack_standing`] wrote.
+fn unpack_standing(row: &[u8; STANDING_OCTETS]) -> Standing {
+    let (mask, rest) = row.split_first_chunk::<16>().expect("a row is longer");
+    let (standards, grants) = rest.split_first_chunk::<4>().expect("a row is longer");
+    Standing {
+        blocked: CategorySet::from_bits(u128::from_le_bytes(*mask)),
+        standards: Standards::from_bits(u32::from_le_bytes(*standards)),
+        grants: u32::from_le_bytes(grants.try_into().expect("a row ends here")),
+    }
+}
+
+fn pack_id(packed: &mut Vec<u8>, id: &Id) {
+    packed.push(u8::try_from(id.as_str().len()).expect("an identifier has at most 64 octets"));
+    packed.extend(id.as_str().as_bytes());
+}
+
+/// Reads what [`pack_id`] wrote; also how many octets it took.
+fn text(packed: &[u8]) -> (&str, usize) {
+    let end = 1 + usize::from(packed[0]);
+    (
+        str::from_utf8(&packed[1..end]).expect("an identifier is ASCII"),
+        end,
+    )
+}
+
+/// The device of the first row with this key: rows are sorted, and end with the place.
+fn find<const ROW: usize, const KEY: usize>(rows: &[[u8; ROW]], key: &[u8; KEY]) -> Option<u16> {
+    let row = rows.get(rows.partition_point(|row| row[..KEY] < key[..]))?;
+    (row[..KEY] == key[..]).then(|| u16::from_le_bytes([row[KEY], row[KEY + 1]]))
+}

@@ -1,0 +1,470 @@
+//! What a household wrote: the document that the store keeps, the API shows and [`crate::rules::compiled`]
+//! compiles.
+//!
+//! A document is valid from the moment it is parsed: identifiers, names, networks and slugs are
+//! types of their own. Who set a switch and when stays beside it, so that every verdict can name
+//! them.
+
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    lists::entry::Scope,
+    name::Name,
+    rules::schedule::{Grant, Pause, Schedule},
+};
+
+/// The most devices a household may have; a record stays small and an attacker's loop ends here.
+pub const DEVICES_MAX: usize = 256;
+/// The most names in one own list.
+pub const OWN_NAMES_MAX: usize = 5_000;
+/// The most networks of one household.
+pub const NETWORKS_MAX: usize = 64;
+/// The most identifiers of one device: private addresses change, so there is room.
+pub const IDENTIFIERS_MAX: usize = 32;
+/// The most people of one household.
+pub const PEOPLE_MAX: usize = 64;
+/// The most schedules, and the most grants, in one place.
+pub const SCHEDULES_MAX: usize = 32;
+
+/// An identifier that somebody outside chose: 1 to 64 letters, digits, `.`, `_`, `~` or `-`, so
+/// that it fits into a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Id(Box<str>);
+
+impl Id {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Not an [`Id`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not an identifier: 1 to 64 letters, digits, dots, hyphens, underscores or tildes"
+)]
+pub struct IdError(String);
+
+impl FromStr for Id {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_id = (1..=64).contains(&text.len())
+            && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._~-".contains(&octet))
+            // A path segment of dots would be resolved away by a client.
+            && !text.bytes().all(|octet| octet == b'.');
+        if is_id {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// So that a map by identifier is asked by text: both have the order and the hash of the text.
+impl Borrow<str> for Id {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A network card's address, EUI-48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// Not a [`Mac`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a MAC address such as 02:00:5e:00:53:01")]
+pub struct MacError(String);
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let error = || MacError(text.chars().take(32).collect());
+        let mut octets = [0; 6];
+        let separator = if text.contains('-') { '-' } else { ':' };
+        let mut parts = text.split(separator);
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| {
+                part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit())
+            });
+            *octet = u8::from_str_radix(part.ok_or_else(error)?, 16).map_err(|_| error())?;
+        }
+        if parts.next().is_some() {
+            Err(error())
+        } else {
+            Ok(Self(octets))
+        }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A switch that is set; inheriting is having none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Block it here, whatever stands above.
+    Block,
+    /// Allow it here, whatever stands above.
+    Allow,
+}
+
+/// A value with the one who set it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Set<T> {
+    /// What was set.
+    #[serde(flatten)]
+    pub value: T,
+    /// The key or person that set it.
+    pub set_by: String,
+    /// When.
+    pub set_at: Timestamp,
+}
+
+/// A category's switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// What it says.
+    pub state: State,
+}
+
+/// An entry of an own list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnName {
+    /// Block or allow.
+    pub state: State,
+    /// The name alone, or all below it too.
+    pub scope: Scope,
+}
+
+/// How much of what is unfit for children a search engine leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SearchLevel {
+    /// The engine is left as it is.
+    Off,
+    /// Less strict, where the engine knows such a level; otherwise as strict as it can be.
+    Moderate,
+    /// As strict as it can be.
+    Strict,
+}
+
+/// The safe search of one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafeSearch {
+    /// How strict.
+    pub level: SearchLevel,
+}
+
+/// What can be set for a household, for a person and for a device alike; what is not set is
+/// inherited.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// Switches by category.
+    #[serde(default)]
+    pub categories: BTreeMap<String, Set<Switch>>,
+    /// The own list.
+    #[serde(default)]
+    pub names: BTreeMap<Name, Set<OwnName>>,
+    /// What holds at certain hours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<Id, Set<Schedule>>,
+    /// What is open for a while.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants: BTreeMap<Id, Set<Grant>>,
+    /// The Internet is off until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Set<Pause>>,
+    /// Safe search by engine, see [`crate::rules::special`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub safe_search: BTreeMap<String, Set<SafeSearch>>,
+    /// Whether an allow or a grant of a search engine also lifts its safe search: `allow` says that
+    /// it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_unlock: Option<Set<Switch>>,
+    /// Whether the names by which a device would go around the filter without being asked are
+    /// answered negatively.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Set<Switch>>,
+}
+
+/// Somebody of a household; a person's settings hold for the devices that are theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// What the family calls them.
+    pub name: String,
+    /// What is set for them.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// Where a household stands with the choice it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filtering {
+    /// Nobody asked yet: the operator's default, and whatever the household has switched itself.
+    #[default]
+    NotAsked,
+    /// The household chose filtering.
+    On,
+    /// The household chose none: the whole choice tier is off. What the law orders and what the
+    /// operator's security stops stays.
+    Off,
+}
+
+/// How a household made its choice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Where it was asked: `portal`, `app`, `call-centre`, `shop` or `operator`, see [`CHANNELS`].
+    pub channel: String,
+}
+
+/// The ways in which a household is asked for its choice.
+pub const CHANNELS: [&str; 5] = ["portal", "app", "call-centre", "shop", "operator"];
+
+/// What a household wants kept of what its devices ask for. Nothing is kept where nobody said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// For how many days; 0 keeps nothing.
+    pub days: u16,
+    /// Whether the names of what was blocked are kept beside the counts.
+    pub names: bool,
+    /// Whether devices that nobody named are counted, as one.
+    pub unknown_devices: bool,
+}
+
+/// Where the holder of the account is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// An address of e-mail.
+    pub email: String,
+}
+
+/// By what a device is told from the others of its household. One key each, as in `{"mac": "…"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identifier {
+    /// The address that the household's router adds as EDNS option 65001.
+    Mac(Mac),
+    /// A source address inside one of the household's networks.
+    Address(IpAddr),
+    /// A token in a DoH path or TLS name; kept, and used once encrypted listeners exist.
+    Token(Id),
+    /// EDNS option 65074; kept, and used once CPE identities are.
+    CpeId(Id),
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// What the family calls it.
+    pub name: String,
+    /// What it is: phone, tablet, camera, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Id>,
+    /// By what it is told from the others.
+    #[serde(default)]
+    pub identifiers: Vec<Identifier>,
+    /// Whether its queries may appear in the household's activity.
+    pub log: bool,
+    /// What is set for it.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// One household.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Household {
+    /// Its identifier, the operator's choice.
+    pub id: Id,
+    /// Rises with every change.
+    pub version: u64,
+    /// IANA name of the zone its clocks show.
+    pub time_zone: String,
+    /// Its starting point; absent means the operator's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Its choice.
+    pub filtering: Filtering,
+    /// Who made the choice, when, and how; absent while nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Set<Choice>>,
+    /// Where notices go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
+    /// What is kept of what its devices ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Set<History>>,
+    /// The operator's own key for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ref: Option<String>,
+    /// The language of its pages, BCP 47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// The networks its queries come from.
+    #[serde(default)]
+    pub networks: BTreeSet<IpNet>,
+    /// What is set for all of it.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// Its people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<Id, Person>,
+    /// Its devices.
+    #[serde(default)]
+    pub devices: BTreeMap<Id, Device>,
+}
+
+impl Household {
+    /// A household that has set nothing yet.
+    #[must_use]
+    pub fn new(id: Id) -> Self {
+        Self {
+            id,
+            version: 0,
+            time_zone: "Europe/London".to_owned(),
+            preset: None,
+            filtering: Filtering::NotAsked,
+            choice: None,
+            contact: None,
+            history: None,
+            external_ref: None,
+            locale: None,
+            networks: BTreeSet::new(),
+            settings: Settings::default(),
+            people: BTreeMap::new(),
+            devices: BTreeMap::new(),
+        }
+    }
+
+    /// The person that a device belongs to, where the household has one of that identifier.
+    #[must_use]
+    pub fn person_of(&self, device: &Device) -> Option<&Person> {
+        self.people.get(device.person.as_ref()?)
+    }
+
+    /// What is kept, where anything is.
+    #[must_use]
+    pub fn kept(&self) -> Option<History> {
+        self.history
+            .as_ref()
+            .map(|history| history.value)
+            .filter(|history| history.days > 0)
+    }
+
+    /// Whether what a device asks for is counted, or what one asks that nobody named.
+    #[must_use]
+    pub fn records(&self, device: Option<&Device>) -> bool {
+        self.kept()
+            .is_some_and(|history| device.map_or(history.unknown_devices, |device| device.log))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_and_macs_are_read_strictly() {
+        assert!("home-1.a_b~c".parse::<Id>().is_ok());
+        for wrong in ["", ".", "..", "a/b", "a b", "é", &"x".repeat(65)] {
+            assert!(wrong.parse::<Id>().is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            "02:00:5E:00:53:01".parse::<Mac>().unwrap().to_string(),
+            "02:00:5e:00:53:01"
+        );
+        assert!("02-00-5e-00-53-01".parse::<Mac>().is_ok());
+        for wrong in [
+            "",
+            "02:00:5e:00:53",
+            "02:00:5e:00:53:01:02",
+            "02:00:5e:00:53:0g",
+            "2:0:5e:0:53:1",
+            "+2:00:5e:00:53:01",
+        ] {
+            assert!(wrong.parse::<Mac>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_survives_json() {
+        let mut household = Household::new("home".parse().unwrap());
+        let set_by = "key:1".to_owned();
+        household.settings.categories.insert(
+            "gambling".into(),
+            Set {
+                value: Switch {
+                    state: State::Block,
+                },
+                set_by,
+                set_at: Timestamp::UNIX_EPOCH,
+            },
+        );
+        let device = r#"{"name":"iPhone","identifiers":[{"mac":"02:00:5e:00:53:01"},{"address":"192.0.2.7"}],"log":true,
+            "names":{"example.com":{"state":"allow","scope":"subtree","set_by":"x","set_at":"1970-01-01T00:00:00Z"}}}"#;
+        household.devices.insert(
+            "phone".parse().unwrap(),
+            serde_json::from_str(device).unwrap(),
+        );
+        let json = serde_json::to_string(&household).unwrap();
+        assert!(
+            json.contains(
+                r#""gambling":{"state":"block","set_by":"key:1","set_at":"1970-01-01T00:00:00Z"}"#
+            ),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Household>(&json).unwrap(), household);
+    }
+}

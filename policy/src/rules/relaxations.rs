@@ -1,0 +1,508 @@
+//! What a change of a household's document opens, whichever way it was written: compared is what
+//! holds before and after it, for every device and for those that nobody named, now and over the
+//! days to come.
+//!
+//! Categories, pauses, safe search and the names of software are compared as they are compiled; own
+//! lists, grants and schedules entry by entry, because what they open may lie far ahead or behind a
+//! name that nobody lists. A network that the household loses is told whatever its rules are: its
+//! lines have somebody else's rules from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use jiff::{Timestamp, ToSpan};
+
+use crate::{
+    category::Taxonomy,
+    lists::entry::Scope,
+    moment::Moment,
+    name::Name,
+    rules::{
+        compiled::OperatorDefaults,
+        household::{
+            Device, Filtering, Household, Id, Identifier, OwnName, SearchLevel, Settings, State,
+        },
+        schedule::{Granted, Schedule},
+        special::{Special, Specials},
+        timeline::{Standing, Timeline},
+    },
+};
+
+/// Days over which what holds is compared: every day of the week comes in them.
+const DAYS: i64 = 8;
+/// Timelines that are compiled for that; a household with more changes a week is compared over
+/// fewer days.
+const TIMELINES_MAX: usize = 16;
+
+/// Something that is open after a change and was not before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// The Internet is no longer off.
+    Pause,
+    /// A category is no longer blocked.
+    Category(String),
+    /// A name may be reached whatever blocks it.
+    Allowed(Name),
+    /// A name is no longer on a list of what is blocked.
+    Unlisted(Name),
+    /// Something is open for a while.
+    Granted(Granted, Timestamp),
+    /// An engine's safe search is less strict.
+    SafeSearch(String),
+    /// An allow or a grant of a search engine also lifts its safe search.
+    SearchUnlock,
+    /// Software is no longer told that a filter is wanted.
+    Bypass,
+}
+
+/// For whom, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Whom {
+    /// The devices, by identifier.
+    pub devices: BTreeSet<Id>,
+    /// Devices that nobody named.
+    pub others: bool,
+    /// Everybody of the household.
+    pub everybody: bool,
+    /// Not yet, but at some hour of the days to come.
+    pub is_later: bool,
+}
+
+/// Where a schedule stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// With the household.
+    Household,
+    /// With a person.
+    Person(Id),
+    /// With a device.
+    Device(Id),
+}
+
+/// All that a change opens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loosened {
+    /// Filtering was switched off; what else changed is of no weight beside it.
+    pub filtering_off: bool,
+    /// Notices go somewhere else from now on.
+    pub contact: bool,
+    /// More is kept of what devices ask for.
+    pub history: bool,
+    /// Networks that are the household's no longer.
+    pub networks: Vec<IpNet>,
+    /// Schedules that block less, at fewer hours, or no longer.
+    pub schedules: Vec<(Place, Id)>,
+    /// What else, and for whom.
+    pub losses: Vec<(Loss, Whom)>,
+}
+
+impl Loosened {
+    /// What a change opens.
+    #[must_use]
+    pub fn by(
+        before: &Household,
+        after: &Household,
+        taxonomy: &Taxonomy,
+        defaults: OperatorDefaults,
+        now: Timestamp,
+    ) -> Self {
+        let contact = before.contact.is_some() && before.contact != after.contact;
+        let filtering_off = after.filtering == Filtering::Off && before.filtering != Filtering::Off;
+        let history = keeps_more(before, after);
+        let networks = before
+            .networks
+            .difference(&after.networks)
+            .copied()
+            .collect();
+        if filtering_off || is_same(before, after) {
+            return Self {
+                filtering_off,
+                contact,
+                history,
+                networks,
+                ..Self::default()
+            };
+        }
+        // What is changed while filtering is off counts when it is on again.
+        let before = &switched_on(before);
+        let after = &switched_on(after);
+        let schedules = schedules(before, after);
+        let subjects = Subject::all(before, after);
+        let mut found = Found::default();
+        compare_standings(
+            before, after, &subjects, taxonomy, defaults, now, &mut found,
+        );
+        for subject in &subjects {
+            compare_entries(before, after, subject, now, &mut found);
+        }
+        let all: BTreeSet<Option<Id>> = before
+            .devices
+            .keys()
+            .cloned()
+            .map(Some)
+            .chain([None])
+            .collect();
+        let said = |(loss, (whom, is_later)): (Loss, (BTreeSet<Option<Id>>, bool))| {
+            let everybody = whom.is_superset(&all);
+            let others = whom.contains(&None);
+            (
+                loss,
+                Whom {
+                    devices: whom.into_iter().flatten().collect(),
+                    others,
+                    everybody,
+                    is_later,
+                },
+            )
+        };
+        // What a schedule no longer does at its hours is said by naming it.
+        let losses = found
+            .0
+            .into_iter()
+            .map(said)
+            .filter(|(_, whom)| schedules.is_empty() || !whom.is_later)
+            .collect();
+        Self {
+            filtering_off,
+            contact,
+            history,
+            networks,
+            schedules,
+            losses,
+        }
+    }
+
+    /// Whether it opens nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether more is kept after a change than before: for longer, with names, or of more devices that
+/// were there before.
+fn keeps_more(before: &Household, after: &Household) -> bool {
+    let Some(now) = after.kept() else {
+        return false;
+    };
+    let Some(was) = before.kept() else {
+        return true;
+    };
+    let is_newly_counted = |(id, device): (&Id, &Device)| {
+        device.log && before.devices.get(id).is_some_and(|was| !was.log)
+    };
+    now.days > was.days
+        || now.names && !was.names
+        || now.unknown_devices && !was.unknown_devices
+        || after.devices.iter().any(is_newly_counted)
+}
+
+/// What was found, for whom, and whether only at a later hour.
+#[derive(Default)]
+struct Found(BTreeMap<Loss, (BTreeSet<Option<Id>>, bool)>);
+
+impl Found {
+    fn add(&mut self, loss: Loss, whom: &Subject<'_>, is_later: bool) {
+        let (devices, later) = self
+            .0
+            .entry(loss)
+            .or_insert_with(|| (BTreeSet::new(), true));
+        devices.insert(whom.device.cloned());
+        *later &= is_later;
+    }
+}
+
+/// Somebody whose rules are compared: a device, or those that nobody named.
+struct Subject<'h> {
+    device: Option<&'h Id>,
+    before: Option<&'h Id>,
+    after: Option<&'h Id>,
+}
+
+impl<'h> Subject<'h> {
+    fn all(before: &'h Household, after: &'h Household) -> Vec<Self> {
+        let mut all = vec![Self {
+            device: None,
+            before: None,
+            after: None,
+        }];
+        for id in before.devices.keys() {
+            // A device that is gone is one that nobody named.
+            all.push(Self {
+                device: Some(id),
+                before: Some(id),
+                after: after.devices.get_key_value(id).map(|(id, _)| id),
+            });
+        }
+        // By what a device is known may come to lie with another one.
+        let owners = |household: &'h Household| {
+            let each = household
+                .devices
+                .iter()
+                .flat_map(|(id, device)| device.identifiers.iter().map(move |one| (key(one), id)));
+            each.collect::<BTreeMap<String, &'h Id>>()
+        };
+        let were = owners(before);
+        let are = owners(after);
+        for (identifier, owner) in &were {
+            let now = are.get(identifier).copied();
+            if now != Some(*owner) {
+                all.push(Self {
+                    device: Some(owner),
+                    before: Some(owner),
+                    after: now,
+                });
+            }
+        }
+        for (_, owner) in are
+            .iter()
+            .filter(|(identifier, _)| !were.contains_key(*identifier))
+        {
+            all.push(Self {
+                device: Some(owner),
+                before: None,
+                after: Some(owner),
+            });
+        }
+        all
+    }
+}
+
+fn key(identifier: &Identifier) -> String {
+    format!("{identifier:?}")
+}
+
+/// Whether two documents say the same of what is blocked.
+fn is_same(before: &Household, after: &Household) -> bool {
+    before.filtering == after.filtering
+        && before.preset == after.preset
+        && before.time_zone == after.time_zone
+        && before.settings == after.settings
+        && before.people == after.people
+        && before.devices == after.devices
+}
+
+fn switched_on(household: &Household) -> Household {
+    let filtering = if household.filtering == Filtering::Off {
+        Filtering::On
+    } else {
+        household.filtering
+    };
+    Household {
+        filtering,
+        ..household.clone()
+    }
+}
+
+/// Compares what holds, from now on over the days to come.
+fn compare_standings(
+    before: &Household,
+    after: &Household,
+    subjects: &[Subject<'_>],
+    taxonomy: &Taxonomy,
+    defaults: OperatorDefaults,
+    now: Timestamp,
+    found: &mut Found,
+) {
+    let place = |household: &Household, id: Option<&Id>| {
+        id.and_then(|id| household.devices.keys().position(|other| other == id))
+    };
+    let places: Vec<_> = subjects
+        .iter()
+        .map(|subject| (place(before, subject.before), place(after, subject.after)))
+        .collect();
+    let end = now.checked_add((24 * DAYS).hours()).unwrap_or(now);
+    let mut at = now;
+    for _ in 0..TIMELINES_MAX {
+        let compile =
+            |household| Timeline::of(household, usize::from(u16::MAX - 1), taxonomy, defaults, at);
+        let was = compile(before);
+        let is = compile(after);
+        let until = was.until.min(is.until);
+        let moments: BTreeSet<Moment> = was
+            .phases
+            .iter()
+            .chain(&is.phases)
+            .map(|phase| phase.from)
+            .filter(|from| *from < until)
+            .collect();
+        for moment in moments {
+            for (subject, (before, after)) in subjects.iter().zip(&places) {
+                let was = standing(&was, *before, moment);
+                let is = standing(&is, *after, moment);
+                compare_standing(was, is, taxonomy, |loss| {
+                    found.add(loss, subject, moment > Moment::of(now))
+                });
+            }
+        }
+        match until.timestamp() {
+            Some(next) if next > at && next < end => at = next,
+            _ => break,
+        }
+    }
+}
+
+fn standing(timeline: &Timeline, device: Option<usize>, at: Moment) -> Standing {
+    let place = timeline
+        .phases
+        .partition_point(|phase| phase.from <= at)
+        .saturating_sub(1);
+    let phase = &timeline.phases[place];
+    let row = device
+        .and_then(|place| phase.devices.get(place))
+        .copied()
+        .unwrap_or(0);
+    phase.standings[usize::from(row)]
+}
+
+fn compare_standing(was: Standing, is: Standing, taxonomy: &Taxonomy, mut tell: impl FnMut(Loss)) {
+    if was == is {
+        return;
+    }
+    if was.standards.is_paused() && !is.standards.is_paused() {
+        tell(Loss::Pause);
+    }
+    for slug in taxonomy.slugs(was.blocked.without(is.blocked)) {
+        tell(Loss::Category(slug.to_owned()));
+    }
+    for (place, engine) in (0..).zip(Specials::shipped().engines()) {
+        let level = |standing: Standing| -> SearchLevel { standing.standards.level(place) };
+        if level(is) < level(was) {
+            tell(Loss::SafeSearch(engine.slug.clone()));
+        }
+    }
+    if is.standards.unlocks_search() && !was.standards.unlocks_search() {
+        tell(Loss::SearchUnlock);
+    }
+    if [Special::Canary, Special::Relay]
+        .iter()
+        .any(|special| was.standards.refuses(*special) && !is.standards.refuses(*special))
+    {
+        tell(Loss::Bypass);
+    }
+}
+
+/// The settings that hold for somebody: the household's, a person's, a device's.
+fn levels<'h>(household: &'h Household, device: Option<&Id>) -> [Option<&'h Settings>; 3] {
+    let device: Option<&Device> = device.and_then(|id| household.devices.get(id));
+    let person = device
+        .and_then(|device| household.person_of(device))
+        .map(|person| &person.settings);
+    [
+        Some(&household.settings),
+        person,
+        device.map(|device| &device.settings),
+    ]
+}
+
+/// Compares own lists and grants.
+fn compare_entries(
+    before: &Household,
+    after: &Household,
+    subject: &Subject<'_>,
+    now: Timestamp,
+    found: &mut Found,
+) {
+    let were = levels(before, subject.before);
+    let are = levels(after, subject.after);
+    let entries = |level: Option<&Settings>| {
+        level.is_some_and(|settings| !(settings.names.is_empty() && settings.grants.is_empty()))
+    };
+    for (was, is) in were.iter().zip(&are) {
+        let is_same = match (was, is) {
+            (Some(was), Some(is)) => was.names == is.names && was.grants == is.grants,
+            (was, is) => !entries(*was) && !entries(*is),
+        };
+        if is_same {
+            continue;
+        }
+        let has = |levels: &[Option<&Settings>; 3], name: &Name, state: State, scope: Scope| {
+            let covers = |own: &OwnName| {
+                own.state == state && (own.scope == scope || own.scope == Scope::Subtree)
+            };
+            levels
+                .iter()
+                .flatten()
+                .filter_map(|settings| settings.names.get(name))
+                .any(|own| covers(&own.value))
+        };
+        for (name, own) in is
+            .iter()
+            .flat_map(|settings| &settings.names)
+            .filter(|(_, own)| own.value.state == State::Allow)
+        {
+            // On another level the same allow may stand beside a block of a name below it, which it
+            // does not lift there.
+            if !has(&[*was, None, None], name, State::Allow, own.value.scope) {
+                found.add(Loss::Allowed(name.clone()), subject, false);
+            }
+        }
+        for (name, own) in was
+            .iter()
+            .flat_map(|settings| &settings.names)
+            .filter(|(_, own)| own.value.state == State::Block)
+        {
+            let is_allowed = has(&are, name, State::Allow, own.value.scope);
+            if !has(&are, name, State::Block, own.value.scope) && !is_allowed {
+                found.add(Loss::Unlisted(name.clone()), subject, false);
+            }
+        }
+        for grant in is
+            .iter()
+            .flat_map(|settings| settings.grants.values())
+            .map(|grant| &grant.value)
+        {
+            let mut running = were
+                .iter()
+                .flatten()
+                .flat_map(|settings| settings.grants.values())
+                .map(|grant| &grant.value);
+            let is_known =
+                running.any(|other| other.what == grant.what && other.until >= grant.until);
+            if grant.until > now && grant.what != Granted::Everything(false) && !is_known {
+                found.add(
+                    Loss::Granted(grant.what.clone(), grant.until),
+                    subject,
+                    false,
+                );
+            }
+        }
+    }
+}
+
+/// Schedules that block less than they did. Those of a person or a device that is gone went with
+/// it: what holds is compared anyway.
+fn schedules(before: &Household, after: &Household) -> Vec<(Place, Id)> {
+    let mut found = Vec::new();
+    let mut compare = |place: Place, was: Option<&Settings>, is: &Settings| {
+        let before = was
+            .map(|settings| settings.schedules.keys())
+            .into_iter()
+            .flatten();
+        let ids: BTreeSet<&Id> = before.chain(is.schedules.keys()).collect();
+        for id in ids {
+            let was = was
+                .and_then(|settings| settings.schedules.get(id))
+                .map(|set| &set.value);
+            if Schedule::is_loosened(was, is.schedules.get(id).map(|set| &set.value)) {
+                found.push((place.clone(), id.clone()));
+            }
+        }
+    };
+    compare(Place::Household, Some(&before.settings), &after.settings);
+    for (id, person) in &after.people {
+        compare(
+            Place::Person(id.clone()),
+            before.people.get(id).map(|person| &person.settings),
+            &person.settings,
+        );
+    }
+    for (id, device) in &after.devices {
+        compare(
+            Place::Device(id.clone()),
+            before.devices.get(id).map(|device| &device.settings),
+            &device.settings,
+        );
+    }
+    found
+}

@@ -1,0 +1,576 @@
+//! What holds for each device of a household, and from when to when: documents on the one side,
+//! flat rows on the other.
+//!
+//! ```text
+//! settings of a level ── spans of its schedules, ends of its grants and pauses ──> instants at which something changes
+//!        |                                                                                   |
+//!        └────────────────────── what holds at each of them, device by device <──────────────┘
+//! ```
+//!
+//! A timeline reaches over the next few changes. The data path compares its clock with the first of
+//! them and looks further only behind it; whoever keeps the time compiles the household anew long
+//! before the last.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+
+use crate::{
+    category::{CategorySet, Taxonomy},
+    moment::Moment,
+    name::{Name, NameRef},
+    rules::{
+        compiled::OperatorDefaults,
+        household::{Device, Filtering, Household, Set, Settings, State, Switch},
+        schedule::{Granted, Schedule, Span},
+        special::{Specials, Standards},
+    },
+};
+
+/// The most phases of a timeline.
+const PHASES_MAX: usize = 8;
+/// Days that are looked ahead for a change where schedules change nothing sooner: every day of the
+/// week comes in them.
+const DAYS_AHEAD: i32 = 9;
+/// Changes by schedule that a timeline reaches over at least, where there are as many.
+const CHANGES_AHEAD: usize = 3;
+
+/// What holds for one device at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// The categories that are blocked.
+    pub blocked: CategorySet,
+    /// What else.
+    pub standards: Standards,
+    /// The place of what is granted, and one; 0 nothing.
+    pub grants: u32,
+}
+
+/// What is open at one time although it would be blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    everything: bool,
+    categories: CategorySet,
+    names: Vec<Name>,
+}
+
+impl Grants {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a name is open, of these categories, for one for whom those are blocked. A category
+    /// opens what is blocked for no other reason than it.
+    #[must_use]
+    pub fn open(&self, name: NameRef<'_>, choice: CategorySet, blocked: CategorySet) -> bool {
+        self.everything
+            || !choice.intersection(self.categories).is_empty()
+                && choice
+                    .intersection(blocked)
+                    .without(self.categories)
+                    .is_empty()
+            || self.names.iter().any(|granted| {
+                name.ancestors()
+                    .any(|ancestor| ancestor == granted.borrow())
+            })
+    }
+}
+
+/// What holds from one change to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Phase {
+    pub from: Moment,
+    /// The household's standing, then what differs from it.
+    pub standings: Vec<Standing>,
+    /// Which of them each device has.
+    pub devices: Vec<u16>,
+}
+
+/// All phases of a household, the first of which holds now.
+pub(crate) struct Timeline {
+    pub phases: Vec<Phase>,
+    pub grants: Vec<Grants>,
+    /// When the last phase ends.
+    pub until: Moment,
+}
+
+/// One level's settings, with the times of its schedules.
+struct Level<'h> {
+    settings: &'h Settings,
+    spans: Vec<(Span, &'h Schedule)>,
+}
+
+impl<'h> Level<'h> {
+    fn of(settings: &'h Settings) -> Self {
+        Self {
+            settings,
+            spans: Vec::new(),
+        }
+    }
+
+    fn running(&self, at: Moment) -> impl Iterator<Item = &'h Schedule> {
+        self.spans
+            .iter()
+            .filter(move |((from, to), _)| (*from..*to).contains(&at))
+            .map(|(_, schedule)| *schedule)
+    }
+}
+
+/// The levels of a household, by their places: the household's is the first, then its people's,
+/// then its devices'.
+struct Levels<'h> {
+    levels: Vec<Level<'h>>,
+    /// For each device what holds at all hours, and the levels that hold for it, from the
+    /// household's down.
+    chains: Vec<(Standards, Vec<usize>)>,
+    /// What holds at all hours for devices that nobody named.
+    of_unknown: Standards,
+}
+
+impl<'h> Levels<'h> {
+    fn of(household: &'h Household, devices_max: usize) -> Self {
+        let people = household
+            .people
+            .iter()
+            .map(|(id, person)| (id.as_str(), Level::of(&person.settings)));
+        let (names, people): (Vec<&str>, Vec<Level<'h>>) = people.unzip();
+        let mut levels = vec![Level::of(&household.settings)];
+        levels.extend(people);
+        let chain = |device: &'h Device| {
+            let person = device
+                .person
+                .as_ref()
+                .and_then(|person| names.binary_search(&person.as_str()).ok());
+            levels.push(Level::of(&device.settings));
+            let chain = [
+                Some(0),
+                person.map(|place| place + 1),
+                Some(levels.len() - 1),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            (at_all_hours(household, Some(device)), chain)
+        };
+        let chains = household
+            .devices
+            .values()
+            .take(devices_max)
+            .map(chain)
+            .collect();
+        Self {
+            levels,
+            chains,
+            of_unknown: at_all_hours(household, None),
+        }
+    }
+
+    /// Finds the times of all schedules from now on, as far as the timeline is to reach. Returns
+    /// how far that is.
+    fn schedule(&mut self, zone: &TimeZone, now: Timestamp) -> Moment {
+        let today = zone.to_datetime(now).date();
+        let at = Moment::of(now);
+        let mut changes = Vec::new();
+        let mut reach = Moment::of(now);
+        for days in -1..=DAYS_AHEAD {
+            let Ok(date) = today.checked_add(days.days()) else {
+                break;
+            };
+            for level in &mut self.levels {
+                for schedule in level.settings.schedules.values() {
+                    if let Some(span) = schedule.value.span(zone, date) {
+                        level.spans.push((span, &schedule.value));
+                        changes.extend([span.0, span.1].into_iter().filter(|change| *change > at));
+                    }
+                }
+            }
+            // Whatever begins on a later date begins behind this date's end.
+            let Ok(end) = date
+                .tomorrow()
+                .map_err(drop)
+                .and_then(|next| next.to_zoned(zone.clone()).map_err(drop))
+            else {
+                break;
+            };
+            reach = Moment::of(end.timestamp());
+            changes.sort_unstable();
+            changes.dedup();
+            if changes.partition_point(|change| *change < reach) >= CHANGES_AHEAD {
+                break;
+            }
+        }
+        reach
+    }
+
+    /// All instants behind `now` and before `reach` at which something begins or ends.
+    fn changes(&self, now: Moment, reach: Moment) -> Vec<Moment> {
+        let spans = self
+            .levels
+            .iter()
+            .flat_map(|level| level.spans.iter().flat_map(|((from, to), _)| [*from, *to]));
+        let grants = self.levels.iter().flat_map(|level| {
+            level
+                .settings
+                .grants
+                .values()
+                .map(|grant| Moment::end_of(grant.value.until))
+        });
+        let pauses = self.levels.iter().filter_map(|level| {
+            level
+                .settings
+                .pause
+                .as_ref()
+                .map(|pause| Moment::end_of(pause.value.until))
+        });
+        let mut changes: Vec<Moment> = spans
+            .chain(grants)
+            .chain(pauses)
+            .filter(|change| *change > now && *change < reach)
+            .collect();
+        changes.sort_unstable();
+        changes.dedup();
+        changes
+    }
+
+    fn standing(
+        &self,
+        standards: Standards,
+        chain: &[usize],
+        at: Moment,
+        ground: &Ground<'_>,
+        known: &mut Vec<Grants>,
+    ) -> Standing {
+        let mut standing = Standing {
+            blocked: ground.preset,
+            standards,
+            grants: 0,
+        };
+        let mut grants = Grants::default();
+        let mut bypass = State::Block;
+        let mut search_unlock = State::Block;
+        let levels = || chain.iter().map(|place| &self.levels[*place]);
+        for Level { settings, .. } in levels() {
+            standing.blocked = switch(standing.blocked, &settings.categories, ground.taxonomy);
+            for (slug, search) in &settings.safe_search {
+                if let Some(engine) = Specials::shipped().engine(slug) {
+                    standing.standards.search(engine, search.value.level);
+                }
+            }
+            search_unlock = settings
+                .search_unlock
+                .as_ref()
+                .map_or(search_unlock, |switch| switch.value.state);
+            bypass = settings
+                .bypass
+                .as_ref()
+                .map_or(bypass, |switch| switch.value.state);
+            if settings
+                .pause
+                .as_ref()
+                .is_some_and(|pause| Moment::end_of(pause.value.until) > at)
+            {
+                standing.standards.pause();
+            }
+            let running = settings
+                .grants
+                .values()
+                .filter(|grant| Moment::end_of(grant.value.until) > at);
+            running.for_each(|grant| ground.grant(&mut grants, &grant.value.what));
+        }
+        // What a schedule says holds over all switches; of two levels the nearer one speaks, and on
+        // one level what blocks.
+        for level in levels() {
+            let find = |slugs: &std::collections::BTreeSet<String>| -> CategorySet {
+                slugs
+                    .iter()
+                    .filter_map(|slug| ground.taxonomy.find(slug))
+                    .collect()
+            };
+            let mut block = CategorySet::EMPTY;
+            let mut allow = CategorySet::EMPTY;
+            for schedule in level.running(at) {
+                (block, allow) = (
+                    block.union(find(&schedule.block)),
+                    allow.union(find(&schedule.allow)),
+                );
+                if schedule.pause {
+                    standing.standards.pause();
+                }
+            }
+            standing.blocked = standing.blocked.without(allow).union(block);
+        }
+        standing
+            .standards
+            .unlock_search(search_unlock == State::Allow);
+        if ground.is_filtered && bypass == State::Block {
+            standing.standards.refuse(ground.defaults.refused);
+        }
+        if !grants.is_empty() {
+            let place = known
+                .iter()
+                .position(|other| *other == grants)
+                .unwrap_or(known.len());
+            if place == known.len() {
+                known.push(grants);
+            }
+            standing.grants = u32::try_from(place + 1).expect("a household has few grants");
+        }
+        standing
+    }
+
+    fn phase(&self, from: Moment, ground: &Ground<'_>, known: &mut Vec<Grants>) -> Phase {
+        let mut standings = vec![self.standing(self.of_unknown, &[0], from, ground, known)];
+        let mut place = |standing| {
+            let place = standings
+                .iter()
+                .position(|other| *other == standing)
+                .unwrap_or(standings.len());
+            if place == standings.len() {
+                standings.push(standing);
+            }
+            u16::try_from(place).expect("no more than devices")
+        };
+        let of_chain = |(standards, chain): &(Standards, Vec<usize>)| {
+            place(self.standing(*standards, chain, from, ground, known))
+        };
+        let devices = self.chains.iter().map(of_chain).collect();
+        Phase {
+            from,
+            standings,
+            devices,
+        }
+    }
+}
+
+/// What no clock changes: whether the queries of a device are counted for its household, and
+/// whether they are told to nobody.
+fn at_all_hours(household: &Household, device: Option<&Device>) -> Standards {
+    let mut standards = if device.is_some_and(|device| !device.log) {
+        Standards::HIDDEN
+    } else {
+        Standards::NONE
+    };
+    if household.records(device) {
+        standards.record();
+    }
+    standards
+}
+
+/// What all levels stand on.
+struct Ground<'g> {
+    preset: CategorySet,
+    taxonomy: &'g Taxonomy,
+    defaults: OperatorDefaults,
+    /// Whether anybody wants a filter here: the household, or the operator for those who were not
+    /// asked.
+    is_filtered: bool,
+}
+
+impl Ground<'_> {
+    fn grant(&self, grants: &mut Grants, what: &Granted) {
+        match what {
+            Granted::Category(slug) => grants.categories.extend(self.taxonomy.find(slug)),
+            Granted::Domain(name) => grants.names.push(name.clone()),
+            Granted::Everything(is_all) => grants.everything |= is_all,
+        }
+    }
+}
+
+impl Timeline {
+    /// The timeline from an instant on.
+    pub fn of(
+        household: &Household,
+        devices_max: usize,
+        taxonomy: &Taxonomy,
+        defaults: OperatorDefaults,
+        now: Timestamp,
+    ) -> Self {
+        let at = Moment::of(now);
+        if household.filtering == Filtering::Off {
+            // Nothing is filtered and nothing is counted; what is nobody's affair is so all the
+            // same.
+            let hidden = Standing {
+                standards: Standards::HIDDEN,
+                ..Standing::default()
+            };
+            let devices = household
+                .devices
+                .values()
+                .take(devices_max)
+                .map(|device| u16::from(!device.log))
+                .collect();
+            let phase = Phase {
+                from: at,
+                standings: vec![Standing::default(), hidden],
+                devices,
+            };
+            return Self {
+                phases: vec![phase],
+                grants: Vec::new(),
+                until: Moment::NEVER,
+            };
+        }
+        let preset = household
+            .preset
+            .as_deref()
+            .and_then(|slug| taxonomy.preset(slug))
+            .unwrap_or(defaults.preset);
+        let is_filtered = household.filtering == Filtering::On || !preset.is_empty();
+        let ground = Ground {
+            preset,
+            taxonomy,
+            defaults,
+            is_filtered,
+        };
+        let mut levels = Levels::of(household, devices_max);
+        let has_schedules = levels
+            .levels
+            .iter()
+            .any(|level| !level.settings.schedules.is_empty());
+        let reach = if has_schedules {
+            levels.schedule(&zone(household), now)
+        } else {
+            Moment::NEVER
+        };
+        let mut changes = levels.changes(at, reach);
+        let until = if changes.len() < PHASES_MAX {
+            reach
+        } else {
+            changes[PHASES_MAX - 1]
+        };
+        changes.truncate(PHASES_MAX - 1);
+        let mut grants = Vec::new();
+        let phases = std::iter::once(at)
+            .chain(changes)
+            .map(|from| levels.phase(from, &ground, &mut grants))
+            .collect();
+        Self {
+            phases,
+            grants,
+            until,
+        }
+    }
+}
+
+/// The zone that a household's clocks show. A name that nobody knows any more is UTC: a schedule at
+/// the wrong hour is seen and mended.
+#[must_use]
+pub fn zone(household: &Household) -> TimeZone {
+    TimeZone::get(&household.time_zone).unwrap_or(TimeZone::UTC)
+}
+
+fn switch(
+    mut mask: CategorySet,
+    switches: &BTreeMap<String, Set<Switch>>,
+    taxonomy: &Taxonomy,
+) -> CategorySet {
+    for (slug, switch) in switches {
+        if let Some(category) = taxonomy.find(slug) {
+            match switch.value.state {
+                State::Block => mask.insert(category),
+                State::Allow => mask.remove(category),
+            }
+        }
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::rules::schedule::Grant;
+
+    /// A household with so many grants, one of which ends each minute from `now` on, each of a name
+    /// of its own.
+    fn with_grants(count: usize, now: Timestamp) -> Household {
+        let mut household = Household::new("home".parse().unwrap());
+        for minute in 1..=count {
+            let what = Granted::Domain(Name::parse(&format!("n{minute}.example")).unwrap());
+            let value = Grant {
+                what,
+                until: now + SignedDuration::from_mins(minute as i64),
+            };
+            let set = Set {
+                value,
+                set_by: "test".to_owned(),
+                set_at: now,
+            };
+            household
+                .settings
+                .grants
+                .insert(format!("g{minute:02}").parse().unwrap(), set);
+        }
+        household
+    }
+
+    #[test]
+    fn a_timeline_ends_at_the_first_change_that_it_has_no_phase_for() {
+        let taxonomy = Taxonomy::shipped();
+        let now = Timestamp::from_second(1_900_000_000).unwrap();
+        let minute = |minute: usize| Moment::of(now + SignedDuration::from_mins(minute as i64));
+        for count in 0..=PHASES_MAX + 4 {
+            let timeline = Timeline::of(
+                &with_grants(count, now),
+                0,
+                &taxonomy,
+                OperatorDefaults::default(),
+                now,
+            );
+            let phases: Vec<Moment> = timeline.phases.iter().map(|phase| phase.from).collect();
+            let expected: Vec<Moment> = (0..=count.min(PHASES_MAX - 1)).map(minute).collect();
+            assert_eq!(phases, expected, "{count} changes");
+            assert_eq!(
+                timeline.until,
+                if count < PHASES_MAX {
+                    Moment::NEVER
+                } else {
+                    minute(PHASES_MAX)
+                },
+                "{count} changes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_family_with_more_changes_than_phases_has_each_at_its_time() {
+        let taxonomy = Taxonomy::shipped();
+        let now = Timestamp::from_second(1_900_000_000).unwrap();
+        let count = 3 * PHASES_MAX + 1;
+        let household = with_grants(count, now);
+        let mut at = now;
+        let mut compiled = 0;
+        for minute in 0..=count {
+            // As the program does it: compiled anew when the timeline ends, and not before.
+            let mut timeline =
+                Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
+            let then = now + SignedDuration::from_mins(minute as i64);
+            if timeline.until <= Moment::of(then) {
+                at = timeline.until.timestamp().unwrap();
+                timeline = Timeline::of(&household, 0, &taxonomy, OperatorDefaults::default(), at);
+                compiled += 1;
+            }
+            let place = timeline
+                .phases
+                .partition_point(|phase| phase.from <= Moment::of(then))
+                - 1;
+            let grants = timeline.phases[place].standings[0].grants as usize;
+            let open = (1..=count).filter(|other| {
+                let name = Name::parse(&format!("n{other}.example")).unwrap();
+                grants > 0
+                    && timeline.grants[grants - 1].open(
+                        name.borrow(),
+                        CategorySet::EMPTY,
+                        CategorySet::EMPTY,
+                    )
+            });
+            assert_eq!(
+                open.collect::<Vec<_>>(),
+                (minute + 1..=count).collect::<Vec<_>>(),
+                "after {minute} minutes"
+            );
+        }
+        assert_eq!(compiled, count / PHASES_MAX);
+    }
+}

@@ -1,0 +1,198 @@
+//! What a household was, and what was ordered: the documents of today, with everything taken back
+//! that the audit says was done to them since.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use policy::{
+    lists::mandates::{Document, Mandate},
+    rules::household::{Household, Id},
+};
+use serde_json::{Map, Value};
+use sqlx::Row as _;
+
+use crate::{
+    Store,
+    error::{StoreError, step},
+};
+
+/// Rows of the audit that are taken back at a time.
+const BATCH: u32 = 500;
+/// Before a mandate's identifier in the subject of a row, and what comes behind all such subjects.
+const MANDATE: &str = "mandate:";
+const BEHIND_MANDATES: &str = "mandate;";
+
+impl Store {
+    /// All mandates as they were written at a time, in force or not. One that cannot be read any
+    /// more is left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn mandates_at(&self, at: Timestamp) -> Result<Vec<Mandate>, StoreError> {
+        let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
+        let now = sqlx::query_as("SELECT id, document FROM mandate")
+            .fetch_all(&mut *reading)
+            .await;
+        let now: Vec<(String, Option<String>)> = now.map_err(step("reading mandates"))?;
+        let mut documents: BTreeMap<String, Option<String>> = now.into_iter().collect();
+        let rows = sqlx::query_as(
+            "SELECT at, subject, before FROM audit WHERE subject >= ? AND subject < ? ORDER BY sequence DESC",
+        );
+        let rows = rows
+            .bind(MANDATE)
+            .bind(BEHIND_MANDATES)
+            .fetch_all(&mut *reading)
+            .await;
+        let rows: Vec<(String, String, Option<String>)> =
+            rows.map_err(step("reading the audit"))?;
+        for (done, subject, before) in rows {
+            // A row has all of the mandate as it was before.
+            if done.parse::<Timestamp>().is_ok_and(|done| done > at)
+                && let Some(id) = subject.strip_prefix(MANDATE)
+            {
+                documents.insert(id.to_owned(), before);
+            }
+        }
+        let read = |(id, text): (String, Option<String>)| {
+            let document: Document = serde_json::from_str(&text?).ok()?;
+            Mandate::read(id.parse().ok()?, document).ok()
+        };
+        Ok(documents.into_iter().filter_map(read).collect())
+    }
+
+    /// The household as it was at a time; none where it was not there. What the audit does not
+    /// reach was as it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn household_at(
+        &self,
+        id: &Id,
+        at: Timestamp,
+    ) -> Result<Option<Household>, StoreError> {
+        // One connection in one transaction: the document and the rows about it are of one moment.
+        let mut reading = self.pool.begin().await.map_err(step("reading the past"))?;
+        let now = sqlx::query("SELECT document FROM household WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&mut *reading)
+            .await;
+        let now: Option<String> = now
+            .map_err(step("reading a household"))?
+            .and_then(|row| row.get("document"));
+        let unreadable = |error: serde_json::Error| StoreError::Document {
+            household: id.to_string(),
+            source: error.into(),
+        };
+        let mut document: Option<Value> = now
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(unreadable)?;
+        let subject = format!("household:{id}");
+        let mut below = i64::MAX;
+        'rows: loop {
+            let rows = sqlx::query(
+                "SELECT sequence, at, before, after FROM audit WHERE subject = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            );
+            let rows = rows
+                .bind(&subject)
+                .bind(below)
+                .bind(BATCH)
+                .fetch_all(&mut *reading)
+                .await
+                .map_err(step("reading the audit"))?;
+            for row in &rows {
+                below = row.get("sequence");
+                let done: Timestamp =
+                    row.get::<String, _>("at")
+                        .parse()
+                        .map_err(|error: jiff::Error| StoreError::Document {
+                            household: id.to_string(),
+                            source: error.into(),
+                        })?;
+                if done <= at {
+                    break 'rows;
+                }
+                let read = |column: &str| -> Result<Option<Value>, StoreError> {
+                    row.get::<Option<String>, _>(column)
+                        .map(|text| serde_json::from_str(&text))
+                        .transpose()
+                        .map_err(unreadable)
+                };
+                document = taken_back(document, read("before")?, read("after")?);
+            }
+            if rows.len() < BATCH as usize {
+                break;
+            }
+        }
+        document
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(unreadable)
+    }
+}
+
+/// A document before a change: what was made was not there, what was deleted is in the row as a
+/// whole, and otherwise what differed is put back.
+fn taken_back(
+    document: Option<Value>,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> Option<Value> {
+    match (document, before, after) {
+        (_, None, _) => None,
+        (
+            Some(Value::Object(mut document)),
+            Some(Value::Object(before)),
+            Some(Value::Object(after)),
+        ) => {
+            put_back(&mut document, before, &after);
+            Some(Value::Object(document))
+        }
+        (_, before, _) => before,
+    }
+}
+
+fn put_back(
+    document: &mut Map<String, Value>,
+    before: Map<String, Value>,
+    after: &Map<String, Value>,
+) {
+    document.retain(|key, _| before.contains_key(key) || !after.contains_key(key));
+    for (key, was) in before {
+        match (document.get_mut(&key), was, after.get(&key)) {
+            (Some(Value::Object(inner)), Value::Object(was), Some(Value::Object(is))) => {
+                put_back(inner, was, is)
+            }
+            (_, was, _) => drop(document.insert(key, was)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_taken_out_and_changed_is_taken_back() {
+        let now = json!({ "a": { "x": 2, "new": 1, "same": 0 }, "made": {}, "list": [1, 2] });
+        let before = json!({ "a": { "x": 1, "gone": { "deep": true } }, "list": [1], "away": 7 });
+        let after = json!({ "a": { "x": 2, "new": 1 }, "made": {}, "list": [1, 2] });
+        let was = taken_back(Some(now), Some(before), Some(after)).unwrap();
+        assert_eq!(
+            was,
+            json!({ "a": { "x": 1, "same": 0, "gone": { "deep": true } }, "list": [1], "away": 7 })
+        );
+        assert_eq!(
+            taken_back(Some(was), None, Some(json!({}))),
+            None,
+            "it was not made yet"
+        );
+        assert_eq!(
+            taken_back(None, Some(json!({ "id": "home" })), None),
+            Some(json!({ "id": "home" })),
+            "it was not deleted yet"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! What a change of a household's document means for what was counted of it: written in the
+//! transaction of the change, because the counts lie in another file. So whatever comes in between,
+//! a full disk or a `kill -9`, what nobody wants any more goes.
+
+use policy::rules::household::Id;
+use sqlx::SqliteConnection;
+
+use crate::{
+    Store,
+    activity::Forgotten,
+    error::{StoreError, step},
+};
+
+/// Before the identifier of a device.
+const DEVICE: &str = "device:";
+
+/// Something that is to be done to what was counted of a household.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    /// It is kept for other days than before.
+    Keep,
+    /// It is to be there no longer.
+    Forget(Forgotten),
+}
+
+impl Duty {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Keep => "keep".to_owned(),
+            Self::Forget(Forgotten::All) => "all".to_owned(),
+            Self::Forget(Forgotten::Unknown) => "unknown".to_owned(),
+            Self::Forget(Forgotten::Names) => "names".to_owned(),
+            Self::Forget(Forgotten::Device(id)) => format!("{DEVICE}{id}"),
+        }
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        Some(match text {
+            "keep" => Self::Keep,
+            "all" => Self::Forget(Forgotten::All),
+            "unknown" => Self::Forget(Forgotten::Unknown),
+            "names" => Self::Forget(Forgotten::Names),
+            text => Self::Forget(Forgotten::Device(text.strip_prefix(DEVICE)?.parse().ok()?)),
+        })
+    }
+}
+
+/// A duty that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDuty {
+    /// Its place.
+    pub sequence: i64,
+    /// Whose.
+    pub household: Id,
+    /// What.
+    pub duty: Duty,
+}
+
+/// Writes a duty down, inside the transaction that it comes from.
+pub(crate) async fn owe(
+    connection: &mut SqliteConnection,
+    household: &Id,
+    duty: &Duty,
+) -> Result<(), StoreError> {
+    let insert = sqlx::query("INSERT INTO duty (household, what) VALUES (?, ?)")
+        .bind(household.as_str())
+        .bind(duty.to_text());
+    insert
+        .execute(connection)
+        .await
+        .map_err(step("noting what is to be forgotten"))
+        .map(drop)
+}
+
+impl Store {
+    /// The duties that wait, of one household or of all, the oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn duties(
+        &self,
+        household: Option<&Id>,
+        limit: u32,
+    ) -> Result<Vec<OpenDuty>, StoreError> {
+        let select = "SELECT sequence, household, what FROM duty WHERE ?1 IS NULL OR household = ?1 ORDER BY sequence LIMIT ?2";
+        let rows = sqlx::query_as(select)
+            .bind(household.map(Id::as_str))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await;
+        let rows: Vec<(i64, String, String)> =
+            rows.map_err(step("reading what is to be forgotten"))?;
+        // Of a later version, whose words are not ours: that version does it.
+        let read = |(sequence, household, what): (i64, String, String)| {
+            Some(OpenDuty {
+                sequence,
+                household: household.parse().ok()?,
+                duty: Duty::of(&what)?,
+            })
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// A duty is done.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn duty_done(&self, sequence: i64) -> Result<(), StoreError> {
+        let delete = sqlx::query("DELETE FROM duty WHERE sequence = ?").bind(sequence);
+        self.database
+            .execute(delete, "noting what was forgotten")
+            .await
+            .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duty_survives_as_text() {
+        let device = Forgotten::Device("a.b-c~d".parse().expect("an identifier"));
+        let all = [Forgotten::All, Forgotten::Unknown, Forgotten::Names, device].map(Duty::Forget);
+        for duty in all.into_iter().chain([Duty::Keep]) {
+            assert_eq!(Duty::of(&duty.to_text()), Some(duty));
+        }
+        assert_eq!(Duty::of("of a later version"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Connections to an engine without a socket: what a client that pipelines and does not read gets.
+
+use std::{collections::BTreeSet, sync::atomic::AtomicUsize, sync::atomic::Ordering};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{RData, Record, rdata::TXT},
+};
+use policy::{
+    category::Taxonomy,
+    identity::directory::Directory,
+    lists::{blocklist::Blocklist, current::LiveLists},
+    name::Name,
+    rules::compiled::OperatorDefaults,
+};
+use tokio::io::{DuplexStream, duplex};
+
+use super::*;
+use crate::{
+    engine::{Parts, Stale},
+    message::{ede::Contact, reply::BlockedAnswers},
+    upstream::{Answer, Question, Recursion, RecursionError},
+};
+
+/// Octets on the way in one direction: more than all queries, less than two answers.
+const ON_THE_WAY: usize = 64 << 10;
+const ANSWER_OCTETS: usize = 50_000;
+
+/// Every name has a text of 50 kB.
+struct Long(AtomicUsize);
+
+#[async_trait]
+impl Recursion for Long {
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        let text = vec!["x".repeat(249); ANSWER_OCTETS / 250];
+        let record = Record::from_rdata(question.proto_name(), 60, RData::TXT(TXT::new(text)));
+        Ok(Answer {
+            answers: vec![record],
+            ..Answer::empty(ResponseCode::NoError)
+        })
+    }
+}
+
+fn engine() -> Arc<Engine> {
+    let taxonomy = Arc::new(Taxonomy::shipped());
+    Arc::new(Engine::new(Parts {
+        directory: Arc::new(Directory::new(OperatorDefaults::default())),
+        lists: Arc::new(LiveLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
+        taxonomy,
+        contact: Contact::default(),
+        recursion: Arc::new(Long(AtomicUsize::new(0))),
+        allow_from: vec!["192.0.2.0/24".parse().unwrap()],
+        trusted_peers: Vec::new(),
+        snoop_from: Vec::new(),
+        blocked: BlockedAnswers::default(),
+        url_proxy: Vec::new(),
+        server_id: None,
+        cache_octets: 1 << 20,
+        resolutions_max: 1_000,
+        waiting_per_client_max: 1_000,
+        stale: Stale {
+            longer: Duration::ZERO,
+            client_patience: Duration::ZERO,
+        },
+        renews: false,
+        sample_every: 0,
+        on_notify: None,
+    }))
+}
+
+/// A query for TXT of a name of its own, by its id, with its length in front.
+fn query(id: u16) -> Vec<u8> {
+    let name = Name::parse(&format!("n{id}.example")).unwrap();
+    let mut packet = id.to_be_bytes().to_vec();
+    packet.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(name.borrow().wire());
+    packet.extend([0, 16, 0, 1]);
+    [
+        &u16::try_from(packet.len()).unwrap().to_be_bytes()[..],
+        &packet,
+    ]
+    .concat()
+}
+
+/// A connection: the client's side, and the task that serves it.
+fn connected() -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
+    let (client, server) = duplex(ON_THE_WAY);
+    let (reader, writer) = tokio::io::split(server);
+    let engine = engine();
+    (
+        client,
+        tokio::spawn(async move { converse(&engine, reader, writer, [192, 0, 2, 7].into()).await }),
+    )
+}
+
+/// The ids of the answers in a stream, each of which must be whole; and how many octets of a last
+/// one are missing.
+fn read_frames(mut stream: &[u8]) -> (BTreeSet<u16>, usize) {
+    let mut ids = BTreeSet::new();
+    while let Some((length, rest)) = stream.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let Some(frame) = rest.get(..length) else {
+            return (ids, length - rest.len());
+        };
+        let message = Message::from_vec(frame).expect("a frame is one message");
+        let name = message.queries[0].name.to_ascii();
+        assert_eq!(
+            name,
+            format!("n{}.example.", message.metadata.id),
+            "the answer to its question"
+        );
+        assert!(
+            frame.len() > ANSWER_OCTETS && ids.insert(message.metadata.id),
+            "{name} once, and whole"
+        );
+        stream = &rest[length..];
+    }
+    (ids, 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_left_and_gets_whole_messages_only() {
+    let (mut client, served) = connected();
+    for id in 0..400 {
+        client.write_all(&query(id)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert!(
+        served.is_finished(),
+        "the connection is closed, and its place is free"
+    );
+    let mut stream = Vec::new();
+    client.read_to_end(&mut stream).await.unwrap();
+    let (ids, missing) = read_frames(&stream);
+    assert_eq!(
+        (ids.len(), missing > 0),
+        (1, true),
+        "one answer was on the way, the next one was cut off by the end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_begins_to_read_in_time_gets_every_answer() {
+    let (mut client, _served) = connected();
+    for id in 0..400 {
+        client.write_all(&query(id)).await.unwrap();
+    }
+    tokio::time::sleep(IDLE_MAX / 2).await;
+    let mut stream = Vec::new();
+    let mut room = vec![0; ON_THE_WAY];
+    while read_frames(&stream).0.len() < 400 {
+        let octets = client.read(&mut room).await.unwrap();
+        assert!(octets > 0, "the connection goes on");
+        stream.extend_from_slice(&room[..octets]);
+        if stream.len() > 10 * ANSWER_OCTETS {
+            // Enough was seen of what came first; the rest is counted.
+            break;
+        }
+    }
+    let mut octets = stream.len();
+    while octets < 400 * ANSWER_OCTETS {
+        octets += client.read(&mut room).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn after_a_write_that_was_given_up_nothing_else_is_written() {
+    let (mut client, server) = duplex(16);
+    let writer = Arc::new(Writer::new(server));
+    let slow = tokio::spawn({
+        let writer = Arc::clone(&writer);
+        async move { writer.write(&[7; 100]).await }
+    });
+    let mut stream = vec![0; 10];
+    client.read_exact(&mut stream).await.unwrap();
+    slow.abort();
+    assert!(slow.await.unwrap_err().is_cancelled());
+    assert_eq!(
+        writer.write(&[8; 4]).await.unwrap_err().kind(),
+        io::ErrorKind::BrokenPipe
+    );
+    client.read_to_end(&mut stream).await.unwrap();
+    assert_eq!(&stream[..2], [0, 100]);
+    assert!(
+        stream.len() < 102 && stream[2..].iter().all(|octet| *octet == 7),
+        "the end of the stream: {stream:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_ends_the_connection_for_all_that_wait() {
+    let (client, server) = duplex(16);
+    let writer = Writer::new(server);
+    drop(client);
+    assert!(writer.write(&[7; 100]).await.is_err());
+    writer.broken().await;
+    assert_eq!(
+        writer.write(&[8; 4]).await.unwrap_err().kind(),
+        io::ErrorKind::BrokenPipe
+    );
+}

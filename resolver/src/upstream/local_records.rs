@@ -1,0 +1,154 @@
+//! Records that this node answers itself: a starter's names, a router's own, whatever has no
+//! authority anywhere.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, RData, Record, RecordType},
+    serialize::txt::{ParseError, Parser},
+};
+
+use policy::name::Name as PolicyName;
+
+use crate::{
+    recursor::scrub::ALIASES_MAX,
+    upstream::{Answer, Question, Recursion, RecursionError, canonical},
+};
+
+/// Not records in zone-file form.
+#[derive(Debug, thiserror::Error)]
+#[error("the local records cannot be read")]
+pub struct LocalRecordsError(#[source] ParseError);
+
+/// Records that this node answers itself, for names that have no authority anywhere. Other types of
+/// such a name are empty; names that are not here go on to recursion.
+pub struct LocalRecords {
+    records: HashMap<PolicyName, Vec<Record>>,
+    rest: Arc<dyn Recursion>,
+}
+
+impl LocalRecords {
+    /// Reads records in zone-file form, in front of somebody who answers the rest.
+    ///
+    /// # Errors
+    /// The parser's complaint.
+    pub fn new(text: &str, rest: Arc<dyn Recursion>) -> Result<Self, LocalRecordsError> {
+        let (_, sets) = Parser::new(text, None, Some(Name::root()))
+            .parse()
+            .map_err(LocalRecordsError)?;
+        let mut records: HashMap<PolicyName, Vec<Record>> = HashMap::new();
+        for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
+            records
+                .entry(canonical(&record.name))
+                .or_default()
+                .push(record.clone());
+        }
+        Ok(Self { records, rest })
+    }
+}
+
+#[async_trait]
+impl Recursion for LocalRecords {
+    async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
+        let mut question = question.clone();
+        let mut aliases: Vec<Record> = Vec::new();
+        loop {
+            let here = self
+                .records
+                .get(&question.name)
+                .map_or(&[][..], Vec::as_slice);
+            let alias = here.iter().find_map(|record| {
+                if let RData::CNAME(target) = &record.data {
+                    Some((record, target))
+                } else {
+                    None
+                }
+            });
+            let mut answer = match alias {
+                Some((record, target))
+                    if question.proto_type() != RecordType::CNAME
+                        && aliases.len() < ALIASES_MAX =>
+                {
+                    aliases.push(record.clone());
+                    question.name = canonical(&target.0);
+                    continue;
+                }
+                _ if here.is_empty() => self.rest.resolve(&question).await?,
+                _ => {
+                    let of_this_type = here
+                        .iter()
+                        .filter(|record| record.record_type() == question.proto_type());
+                    Answer {
+                        answers: of_this_type.cloned().collect(),
+                        ..Answer::empty(ResponseCode::NoError)
+                    }
+                }
+            };
+            answer.answers.splice(0..0, aliases);
+            return Ok(answer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Recursion for Nowhere {
+        async fn resolve(&self, _: &Question) -> Result<Answer, RecursionError> {
+            Ok(Answer::empty(ResponseCode::NXDomain))
+        }
+    }
+
+    async fn check(name: &str, record_type: u16, expected: &str) {
+        let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
+        let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
+        let answer = records
+            .resolve(&Question::new(
+                PolicyName::parse(name).unwrap(),
+                record_type,
+            ))
+            .await
+            .unwrap();
+        let types: Vec<String> = answer
+            .answers
+            .iter()
+            .map(|record| record.record_type().to_string())
+            .collect();
+        assert_eq!(
+            format!("{:?} {}", answer.rcode, types.join(" ")).trim(),
+            expected,
+            "{name}"
+        );
+    }
+
+    #[tokio::test]
+    async fn local_records_answer_their_own_names_and_nothing_else() {
+        check("A.example", 1, "NoError A").await;
+        check("a.example", 28, "NoError").await;
+        check("b.example", 1, "NoError CNAME A").await;
+        check("b.example", 5, "NoError CNAME").await;
+        check("x.a.example", 1, "NXDomain").await;
+        check("d.example", 1, "NXDomain CNAME").await;
+    }
+
+    #[tokio::test]
+    async fn a_local_alias_to_itself_ends() {
+        check(
+            "c.example",
+            1,
+            &format!("NoError{}", " CNAME".repeat(ALIASES_MAX)),
+        )
+        .await;
+    }
+
+    #[test]
+    fn what_is_no_zone_file_is_refused() {
+        assert!(LocalRecords::new("a.example. 60 IN A not-an-address", Arc::new(Nowhere)).is_err());
+    }
+}
