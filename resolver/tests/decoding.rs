@@ -20,8 +20,9 @@ use hickory_proto::{
 use policy::name::WireName;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::message::{
-    query::{Query, Rcode, Rejection},
+    query::{Query, Rejection},
     reader::{self, Extent, Reading},
+    types::Rcode,
 };
 
 /// Some seconds of an unoptimised test.
@@ -122,7 +123,7 @@ fn has_pointer(packet: &[u8]) -> bool {
 /// Why a packet that hickory reads may be no query for us.
 fn refusable(packet: &[u8], theirs: &Message) -> Option<Rejection> {
     if packet[2] & 0x80 != 0 {
-        return Some(Rejection::Silent);
+        return Some(Rejection::Ignore);
     }
     if packet[2] & 0x78 != 0 {
         return Some(Rejection::Answer(Rcode::NotImp));
@@ -201,7 +202,7 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     name.push(0);
     assert_eq!(ours.name().wire(), &name[..]);
     assert_eq!(
-        (ours.record_type, ours.class),
+        (ours.rtype, ours.class),
         (
             u16::from(question.query_type),
             u16::from(question.query_class)
@@ -325,8 +326,8 @@ fn same_records(ours: &[Record], theirs: &[Record]) {
             (&theirs.name, theirs.ttl, theirs.dns_class)
         );
         assert_eq!(
-            (ours.record_type(), octets(ours)),
-            (theirs.record_type(), octets(theirs)),
+            (ours.rtype(), octets(ours)),
+            (theirs.rtype(), octets(theirs)),
             "{theirs}"
         );
     }
@@ -410,8 +411,8 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
                 );
                 for (ours, theirs) in ours.message.answers.iter().zip(&theirs.answers) {
                     assert_eq!(
-                        (&ours.name, ours.ttl, ours.record_type()),
-                        (&theirs.name, theirs.ttl, theirs.record_type()),
+                        (&ours.name, ours.ttl, ours.rtype()),
+                        (&theirs.name, theirs.ttl, theirs.rtype()),
                         "case {case}"
                     );
                 }

@@ -22,7 +22,7 @@ use policy::lists::{
     entry::{Action::*, Tier::*},
     index_key::prefix_of_name,
 };
-use resolver::message::reply::{BlockedAnswer, Transport};
+use resolver::message::{blocked::BlockedAnswer, types::Transport};
 use world::{Lists, Setup, World};
 
 const INTERNET: &str = "\
@@ -868,7 +868,7 @@ async fn the_hearer_of_zone_changes_decides_and_without_one_none_is_heard() {
         INTERNET,
         Lists::default(),
         Setup {
-            hears_notify: true,
+            handles_notify: true,
             ..Setup::default()
         },
     );
