@@ -35,12 +35,7 @@ use policy::{
 use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step, WorkerState},
     listener::client::Client,
-    message::{
-        blocked::BlockedAnswer,
-        ede::Contact,
-        query::Query,
-        types::Transport,
-    },
+    message::{blocked::BlockedAnswer, ede::Contact, query::Query, types::Transport},
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
 };

@@ -204,8 +204,8 @@ fn same(ours: &Query<'_>, theirs: &Message, packet: &[u8]) {
     assert_eq!(
         (ours.rtype, ours.class),
         (
-            u16::from(question.query_type),
-            u16::from(question.query_class)
+            u16::from(question.query_type).into(),
+            u16::from(question.query_class).into()
         )
     );
     assert_eq!(ours.id(), packet[..2]);
@@ -326,8 +326,8 @@ fn same_records(ours: &[Record], theirs: &[Record]) {
             (&theirs.name, theirs.ttl, theirs.dns_class)
         );
         assert_eq!(
-            (ours.rtype(), octets(ours)),
-            (theirs.rtype(), octets(theirs)),
+            (ours.record_type(), octets(ours)),
+            (theirs.record_type(), octets(theirs)),
             "{theirs}"
         );
     }
@@ -411,8 +411,8 @@ fn whatever_comes_is_read_without_panic_and_what_hickory_reads_is_read() {
                 );
                 for (ours, theirs) in ours.message.answers.iter().zip(&theirs.answers) {
                     assert_eq!(
-                        (&ours.name, ours.ttl, ours.rtype()),
-                        (&theirs.name, theirs.ttl, theirs.rtype()),
+                        (&ours.name, ours.ttl, ours.record_type()),
+                        (&theirs.name, theirs.ttl, theirs.record_type()),
                         "case {case}"
                     );
                 }

@@ -38,16 +38,16 @@ pub struct Entry {
     /// of each record's TTL in it, two octets each in native byte order. A placeholder has header
     /// and question only.
     pub(super) octets: Box<[u8]>,
-    message_octets: u16,
+    pub(super) message_octets: u16,
     /// Number of addresses in the answer section.
     pub(super) addresses: u16,
-    chain: Box<[Name]>,
+    pub(super) chain: Box<[Name]>,
     /// What the lists say of the queried name, the chain and the addresses.
     pub(crate) classification: ClassificationMemo,
     pub(super) stored_s: u32,
     pub(super) ttl_s: u32,
     /// Whether a worker has claimed the prefetch of this entry.
-    is_prefetch_claimed: AtomicBool,
+    pub(super) is_prefetch_claimed: AtomicBool,
 }
 
 impl Entry {

@@ -836,8 +836,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     let mut names = Vec::new();
     world
         .engine
-        .recorder
-        .take_asked(|name| names.push(name.to_string()));
+        .metrics
+        .drain_sample(|name| names.push(name.to_string()));
     assert_eq!(
         names,
         [
@@ -849,8 +849,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     );
     world
         .engine
-        .recorder
-        .take_asked(|name| panic!("{name} is told twice"));
+        .metrics
+        .drain_sample(|name| panic!("{name} is told twice"));
 }
 
 #[tokio::test]
