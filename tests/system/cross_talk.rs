@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, UdpPath};
+use resolver::listener::udp::{UdpBatch, UdpPath};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 
@@ -201,8 +201,8 @@ fn ask(
     mut chance: StdRng,
 ) -> (Vec<String>, u64, u64) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let mut inbox = Batch::new(64);
-    let mut outbox = Batch::new(OUTSTANDING);
+    let mut inbox = UdpBatch::new(64);
+    let mut outbox = UdpBatch::new(OUTSTANDING);
     let mut asked: Vec<Option<Asked>> = vec![None; OUTSTANDING];
     let mut answered = 0;
     let mut strict = 0;

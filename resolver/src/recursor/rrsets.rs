@@ -19,7 +19,7 @@ use quick_cache::{
 };
 
 use crate::{
-    cache::{Key, KeyRef},
+    cache::{QuestionKey, QuestionKeyRef},
     message::types::Class,
     upstream::canonical,
 };
@@ -208,8 +208,8 @@ pub(super) fn counted<K: Eq + Hash, V: Clone>(
 #[derive(Clone)]
 struct ByOctets;
 
-impl Weighter<Key, Arc<Kept>> for ByOctets {
-    fn weight(&self, key: &Key, kept: &Arc<Kept>) -> u64 {
+impl Weighter<QuestionKey, Arc<Kept>> for ByOctets {
+    fn weight(&self, key: &QuestionKey, kept: &Arc<Kept>) -> u64 {
         let fact = match &kept.fact {
             Fact::Records(set) => set.octets(),
             Fact::NoData(_) | Fact::NxDomain(_) => SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS,
@@ -227,8 +227,8 @@ struct Failed {
 
 /// The caches of facts and of failures.
 pub struct RrSets {
-    facts: Cache<Key, Arc<Kept>, ByOctets, RandomState>,
-    failures: Cache<Key, Failed, UnitWeighter, RandomState>,
+    facts: Cache<QuestionKey, Arc<Kept>, ByOctets, RandomState>,
+    failures: Cache<QuestionKey, Failed, UnitWeighter, RandomState>,
     bounds: TtlBounds,
 }
 
@@ -449,8 +449,8 @@ impl RrSets {
     }
 }
 
-fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type.into(), Class::IN)
+fn key(name: NameRef<'_>, record_type: u16) -> QuestionKeyRef<'_> {
+    QuestionKeyRef::new(name, record_type.into(), Class::IN)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use resolver::{
     engine::{Engine, EngineConfig, ServeStale, Step},
     listener::{client::Client, notify::OnNotify},
     message::{
-        blocked::BlockedAnswers, ede::Contact, reply::read_extended_error, types::Transport,
+        blocked::BlockedAnswers, ede::BlockContact, reply::read_extended_error, types::Transport,
     },
     time::SystemClock,
     upstream::{Answer, Question, Recursion, RecursionError, local_records::LocalRecords},
@@ -276,7 +276,7 @@ pub struct World {
 /// What a node is set up with, beside its lists.
 pub struct Setup {
     pub blocked: BlockedAnswers,
-    pub contact: Contact,
+    pub contact: BlockContact,
     pub proxy: &'static [&'static str],
     /// What the family allows.
     pub allowed: &'static [&'static str],
@@ -300,7 +300,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             blocked: BlockedAnswers::default(),
-            contact: Contact::default(),
+            contact: BlockContact::default(),
             proxy: &[],
             allowed: &[],
             sample_every: 0,
