@@ -24,13 +24,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     feed::{Bounds, Feed, FeedError, Format, Matching},
-    gate::{Gate, Sentry, Stop, by_numbers, by_own_names, own_names},
+    gate::{Gate, NameGuard, Refusal, by_numbers, by_own_names, own_names},
     generations::{lock, newest, path_of},
-    read_feed::{Reading, Refusal, read_feed},
+    last_check::{self, LastCheck},
+    read_feed::{ReadError, Reading, read_feed},
     review,
-    rows::Said,
+    rows::ParsedEntry,
     source::{SourceError, fingerprint},
-    verdict::{self, Verdict},
 };
 
 /// What is to be built, and where: plain data, so that a daemon can hand it to a process that
@@ -83,7 +83,7 @@ pub enum Need {
 /// How a build ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum BuildOutcome {
     /// Nothing that was read and found good differs from what this generation was built of, so
     /// there is no new one.
     Unchanged {
@@ -243,19 +243,17 @@ fn has_changed(plan: &Plan, feed: &Feed, summary: &FeedSummary) -> bool {
     if summary.held {
         return plan.released.contains(&feed.name);
     }
-    let verdict = verdict::standing(plan, feed, summary);
-    let refused = verdict
-        .as_ref()
-        .and_then(|verdict| verdict.refused.as_ref());
+    let check = last_check::current(plan, feed, summary);
+    let refused = check.as_ref().and_then(|check| check.refused.as_ref());
     if refused.is_some_and(|refused| plan.approved.get(&feed.name) == Some(&refused.version)) {
         return true;
     }
     // A verdict is on what was read last, which may be other content than what is live. Where the
     // live content comes back, it is read once more, and what was said of the other is no longer
     // true.
-    let read_last = verdict
+    let read_last = check
         .as_ref()
-        .map_or(&summary.fingerprint, |verdict| &verdict.fingerprint);
+        .map_or(&summary.fingerprint, |check| &check.fingerprint);
     *read_last != fingerprint(feed, &plan.directory)
 }
 
@@ -269,7 +267,7 @@ pub fn build(
     taxonomy: &Taxonomy,
     previous: Option<&Blocklist>,
     now: jiff::Timestamp,
-) -> Result<Outcome, BuildError> {
+) -> Result<BuildOutcome, BuildError> {
     let mut bounded = plan.clone();
     bounded.bound();
     let plan = &bounded;
@@ -277,9 +275,9 @@ pub fn build(
     let need = needs_building(plan, previous.map(Blocklist::header));
     let same = previous.filter(|_| !plan.force);
     if let Some(previous) = same.filter(|_| need == Need::Nothing) {
-        return Ok(Outcome::Unchanged {
+        return Ok(BuildOutcome::Unchanged {
             generation: previous.generation(),
-            refused: verdict::refusals(plan, previous.header()),
+            refused: last_check::refusals(plan, previous.header()),
         });
     }
     let failed = |step| {
@@ -301,7 +299,7 @@ pub fn build(
     let generation = plan.generation.unwrap_or(next);
 
     let write_error = |source| BuildError::Write { generation, source };
-    let mut bench = Bench::new(plan, previous, generation, now);
+    let mut build = GenerationBuild::new(plan, previous, generation, now);
     // What changed is read first: where all of it is refused, or is what is live already, the rest
     // need not be read at all.
     if let Some(previous) = same.filter(|_| need == Need::Content) {
@@ -312,42 +310,42 @@ pub fn build(
                 .iter()
                 .find(|summary| summary.name == feed.name);
             if summary.is_some_and(|summary| has_changed(plan, feed, summary)) {
-                bench.add(place, feed).map_err(write_error)?;
+                build.add(place, feed).map_err(write_error)?;
             }
         }
-        if !bench.differs {
-            bench.keep_verdicts();
-            let before = verdict::refusals(plan, previous.header()).into_iter();
-            let read: Vec<RefusedFeed> = bench.refused;
+        if !build.differs {
+            build.save_checks();
+            let before = last_check::refusals(plan, previous.header()).into_iter();
+            let read: Vec<RefusedFeed> = build.refused;
             let earlier = before.filter(|refused| {
                 !read.iter().any(|read| read.feed == refused.feed)
-                    && !bench.verdicts.contains_key(&refused.feed)
+                    && !build.checks.contains_key(&refused.feed)
             });
             let refused = earlier
                 .collect::<Vec<_>>()
                 .into_iter()
                 .chain(read.iter().cloned())
                 .collect();
-            return Ok(Outcome::Unchanged {
+            return Ok(BuildOutcome::Unchanged {
                 generation: previous.generation(),
                 refused,
             });
         }
     }
     for (place, feed) in plan.feeds.iter().enumerate() {
-        if bench.summaries[place].is_none() {
-            bench.add(place, feed).map_err(write_error)?;
+        if build.summaries[place].is_none() {
+            build.add(place, feed).map_err(write_error)?;
         }
     }
-    bench.carry_over().map_err(write_error)?;
-    bench.keep_verdicts();
-    let Bench {
+    build.carry_over().map_err(write_error)?;
+    build.save_checks();
+    let GenerationBuild {
         builder,
         summaries,
         refused,
         categories,
         ..
-    } = bench;
+    } = build;
     let header = Header {
         feeds: summaries.into_iter().flatten().collect(),
         categories,
@@ -359,7 +357,7 @@ pub fn build(
         .map_err(write_error)?;
     verify(&path, &written, taxonomy)
         .map_err(|source| BuildError::Verify { generation, source })?;
-    Ok(Outcome::Built(Box::new(Built { written, refused })))
+    Ok(BuildOutcome::Built(Box::new(Built { written, refused })))
 }
 
 /// The slugs that the feeds use, each once, and those of entries that feeds may go on with from the
@@ -382,7 +380,7 @@ fn categories_of(feeds: &[Feed], previous: Option<&Blocklist>) -> Vec<String> {
 }
 
 /// What is being built.
-struct Bench<'p> {
+struct GenerationBuild<'p> {
     plan: &'p Plan,
     previous: Option<&'p Blocklist>,
     generation: u64,
@@ -394,7 +392,7 @@ struct Bench<'p> {
     summaries: Vec<Option<FeedSummary>>,
     refused: Vec<RefusedFeed>,
     /// What became of what was read; none of content that becomes live.
-    verdicts: BTreeMap<String, Option<Verdict>>,
+    checks: BTreeMap<String, Option<LastCheck>>,
     /// Whether anything that was read is good and is not what is live.
     differs: bool,
     /// Feeds that go on with the entries they had: from their place in the generation before to
@@ -402,7 +400,7 @@ struct Bench<'p> {
     carried: HashMap<u16, u16>,
 }
 
-impl<'p> Bench<'p> {
+impl<'p> GenerationBuild<'p> {
     fn new(
         plan: &'p Plan,
         previous: Option<&'p Blocklist>,
@@ -419,7 +417,7 @@ impl<'p> Bench<'p> {
             builder: Builder::new(),
             summaries: vec![None; plan.feeds.len()],
             refused: Vec::new(),
-            verdicts: BTreeMap::new(),
+            checks: BTreeMap::new(),
             differs: false,
             carried: HashMap::new(),
         }
@@ -481,20 +479,23 @@ impl<'p> Bench<'p> {
             u8::try_from(place).expect("checked slugs are of the taxonomy, which has at most 128")
         };
         let builder = &mut self.builder;
-        let mut sentry = Sentry::new(feed, &self.own);
-        let reading = read_feed(feed, &self.plan.directory, &place_of, &mut |said: Said<
-            '_,
-        >| {
-            sentry.hear(&said);
-            let mut mark = said.mark(place);
-            if let Some(records) = said.records {
-                mark.data = builder.answer(records.clone())?;
-            }
-            match said.path {
-                Some(path) => builder.push_path(said.name, path, mark),
-                None => builder.push(said.name, mark),
-            }
-        })?;
+        let mut guard = NameGuard::new(feed, &self.own);
+        let reading = read_feed(
+            feed,
+            &self.plan.directory,
+            &place_of,
+            &mut |said: ParsedEntry<'_>| {
+                guard.observe(&said);
+                let mut mark = said.mark(place);
+                if let Some(records) = said.records {
+                    mark.data = builder.answer(records.clone())?;
+                }
+                match said.path {
+                    Some(path) => builder.push_path(said.name, path, mark),
+                    None => builder.push(said.name, mark),
+                }
+            },
+        )?;
         let Reading {
             mut report,
             fingerprint,
@@ -502,7 +503,7 @@ impl<'p> Bench<'p> {
             rows,
             refused,
         } = reading;
-        let denied = sentry.own_names_denied();
+        let denied = guard.own_names_denied();
         report.own_names = denied.len() as u64;
         // Entries under another definition say nothing about what to expect of this one, and those
         // of a first reading neither.
@@ -511,12 +512,12 @@ impl<'p> Bench<'p> {
             .filter(|report| report.entries + report.paths > 0);
         // Its fetcher tells why nothing is there yet; that is no version of which anything could be
         // wrong.
-        let was_fetched = !matches!(refused, Some(Refusal::Source(SourceError::NotFetched)));
+        let was_fetched = !matches!(refused, Some(ReadError::Source(SourceError::NotFetched)));
         let is_approved = self.plan.approved.get(&feed.name) == Some(&version);
         let stop = match refused {
             Some(refusal) => Err(refusal.into()),
             None => by_numbers(feed, expected, &report, rows)
-                .and_then(|()| sentry.judge())
+                .and_then(|()| guard.check())
                 .and_then(|()| by_own_names(expected, &denied))
                 .or_else(|stop| if is_approved { Ok(()) } else { Err(stop) }),
         };
@@ -533,7 +534,7 @@ impl<'p> Bench<'p> {
         };
         let against = before.map_or("", |(_, before)| &before.version).to_owned();
         let judged = |summary: &FeedSummary, refused| {
-            Verdict::of(
+            LastCheck::of(
                 feed,
                 &self.plan.own_names,
                 &against,
@@ -541,7 +542,7 @@ impl<'p> Bench<'p> {
                 refused,
             )
         };
-        if let Err(Stop { gate, detail }) = stop {
+        if let Err(Refusal { gate, detail }) = stop {
             let mut refused = None;
             if was_fetched {
                 self.keep_for_review(
@@ -573,7 +574,7 @@ impl<'p> Bench<'p> {
                     at,
                 });
             }
-            self.verdicts
+            self.checks
                 .insert(feed.name.clone(), Some(judged(&summary, refused)));
             // One that was released and is refused is held no longer.
             self.differs |= !is_live;
@@ -592,7 +593,7 @@ impl<'p> Bench<'p> {
         } else {
             let is_same = before
                 .is_some_and(|(_, before)| is_live && is_same_content(feed, before, &summary));
-            self.verdicts
+            self.checks
                 .insert(feed.name.clone(), is_same.then(|| judged(&summary, None)));
             self.differs |= !is_same;
             for name in denied {
@@ -627,18 +628,18 @@ impl<'p> Bench<'p> {
     fn refused_before(&self, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
         let stays = !self.plan.force && !live.held && !has_changed(self.plan, feed, live);
         stays
-            .then(|| verdict::refusal(self.plan, feed, live))
+            .then(|| last_check::refusal(self.plan, feed, live))
             .flatten()
     }
 
     /// Keeps what became of what was read. Best effort: without it, the same is read and found once
     /// more.
-    fn keep_verdicts(&self) {
+    fn save_checks(&self) {
         let directory = &self.plan.directory;
-        for (feed, verdict) in &self.verdicts {
-            let kept = match verdict {
-                Some(verdict) => verdict.keep(directory, feed),
-                None => verdict::forget(directory, feed),
+        for (feed, check) in &self.checks {
+            let kept = match check {
+                Some(check) => check.save(directory, feed),
+                None => last_check::forget(directory, feed),
             };
             if let Err(error) = kept {
                 tracing::warn!(feed, %error, "what became of its newest content could not be kept");

@@ -19,12 +19,12 @@ use policy::lists::{
     delta::Delta,
 };
 
-use self::delta_builder::Desk;
+use self::delta_builder::DeltaBuilder;
 use crate::{
     build::Plan,
     feed::Feed,
     fetch::RowChange,
-    gate::{Gate, Stop, by_own_names, by_size, own_names},
+    gate::{Gate, Refusal, by_own_names, by_size, own_names},
     source,
 };
 
@@ -35,14 +35,14 @@ const BAD_ROWS_MIN: u64 = 5;
 
 /// Why rows did not become a generation.
 #[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
+pub enum DeltaError {
     /// The lists do not have the version that the rows continue, or hold the feed back: it has to
     /// be read as a whole.
     #[error("the rows do not continue what is live")]
     NotContinued,
     /// A gate stopped them.
     #[error("{0}")]
-    Stopped(#[source] Stop, Box<Proposal>),
+    Stopped(#[source] Refusal, Box<Proposal>),
     /// They do not fit the format.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
@@ -58,14 +58,14 @@ pub struct Proposal {
     pub delta: Delta,
     /// The names that it would block, and those that it would no longer block, as [`crate::review`]
     /// keeps them.
-    pub changes: Vec<crate::review::Change>,
+    pub changes: Vec<crate::review::NameChange>,
     /// Entries of the feed then.
     pub entries: u64,
 }
 
 /// What is to be applied.
 #[derive(Debug, Clone, Copy)]
-pub struct Changed<'c> {
+pub struct ChangedRows<'c> {
     /// The feed.
     pub feed: &'c Feed,
     /// The version that the rows continue.
@@ -83,21 +83,21 @@ pub struct Changed<'c> {
 pub fn propose(
     plan: &Plan,
     lists: &Blocklist,
-    changed: Changed<'_>,
+    changed: ChangedRows<'_>,
     (generation, path): (u64, &Path),
     now: jiff::Timestamp,
-) -> Result<Proposal, ChangeError> {
+) -> Result<Proposal, DeltaError> {
     let feed = changed.feed;
-    let (place, summary) = live_summary(lists, feed).ok_or(ChangeError::NotContinued)?;
+    let (place, summary) = live_summary(lists, feed).ok_or(DeltaError::NotContinued)?;
     if summary.version != changed.from || summary.held {
-        return Err(ChangeError::NotContinued);
+        return Err(DeltaError::NotContinued);
     }
     let own = own_names(&plan.own_names);
-    let mut desk = Desk::new(lists, place);
-    let read = desk.read(feed, &plan.directory, changed.rows)?;
-    let denied = desk.guard_own_names(feed, &own);
-    desk.count_paths();
-    let mut finished = desk.finish(now);
+    let mut builder = DeltaBuilder::new(lists, place);
+    let read = builder.read(feed, &plan.directory, changed.rows)?;
+    let denied = builder.guard_own_names(feed, &own);
+    builder.count_paths();
+    let mut finished = builder.finish(now);
     let has = read.applied_to(&summary.report, &finished);
     let stop = by_rows(read.bad, changed.rows.len() as u64)
         .and_then(|()| by_emptiness(feed, &has))
@@ -108,7 +108,7 @@ pub fn propose(
                 has.entries + has.paths,
             )
         })
-        .and_then(|()| desk.sentry(feed, &own).judge())
+        .and_then(|()| builder.guard(feed, &own).check())
         .and_then(|()| by_suffixes(feed, &summary.report, &has))
         .and_then(|()| by_own_names(Some(&summary.report), &denied));
     let entries = has.entries;
@@ -131,7 +131,7 @@ pub fn propose(
         built_at: now,
         feeds,
         arrivals: finished.arrivals,
-        answers: desk.new_answers(&mut finished.changes),
+        answers: builder.new_answers(&mut finished.changes),
         names: lists.header().names.saturating_add_signed(finished.names),
         entries: (lists.header().entries + has.entries + has.paths)
             .saturating_sub(summary.report.entries + summary.report.paths),
@@ -150,7 +150,7 @@ pub fn propose(
     };
     match stop {
         Ok(()) => Ok(proposal),
-        Err(stop) => Err(ChangeError::Stopped(stop, Box::new(proposal))),
+        Err(stop) => Err(DeltaError::Stopped(stop, Box::new(proposal))),
     }
 }
 
@@ -162,9 +162,9 @@ fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedS
     })
 }
 
-fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {
+fn by_rows(bad: u64, rows: u64) -> Result<(), Refusal> {
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::BadRows,
             format!("{bad} of its {rows} changed rows are bad"),
         ));
@@ -172,9 +172,9 @@ fn by_rows(bad: u64, rows: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Stop> {
+fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Refusal> {
     if has.entries + has.paths == 0 && !feed.allow_empty {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Empty,
             "no entry would be left; allow_empty = true would take it as empty",
         ));
@@ -182,10 +182,10 @@ fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Stop> {
     Ok(())
 }
 
-fn by_suffixes(feed: &Feed, had: &FeedReport, has: &FeedReport) -> Result<(), Stop> {
+fn by_suffixes(feed: &Feed, had: &FeedReport, has: &FeedReport) -> Result<(), Refusal> {
     if has.registry_suffixes > had.registry_suffixes && !feed.force_public_suffixes {
         let new = has.registry_suffixes - had.registry_suffixes;
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::PublicSuffix,
             format!("{new} of its new entries cover a registry's suffix"),
         ));

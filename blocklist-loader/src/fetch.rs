@@ -19,7 +19,7 @@ use crate::{
     spool::folder_of,
 };
 
-use self::transfer::{Settings, Transfer};
+use self::transfer::{Transfer, TransferSettings};
 
 /// Fetches one feed, and remembers in its spool what came.
 pub enum Fetcher {
@@ -43,7 +43,7 @@ impl Fetcher {
                 feed, directory,
             )?))),
             Format::Rpz => Ok(Self::Transfer(Box::new(Transfer::new(
-                Settings::of(feed)?,
+                TransferSettings::of(feed)?,
                 &folder_of(directory, &feed.name),
             )?))),
             _ => Ok(Self::Http(Box::new(http::HttpList::new(feed, directory)?))),

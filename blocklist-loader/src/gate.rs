@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     feed::Feed,
-    rows::{Claim, Said},
+    rows::{EntryRule, ParsedEntry},
 };
 
 /// Below this many entries a percentage says nothing about a feed that shrinks: a list of four
@@ -154,14 +154,14 @@ impl fmt::Display for Gate {
 /// A version is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
-pub struct Stop {
+pub struct Refusal {
     /// By which gate.
     pub gate: Gate,
     /// Why, for people.
     pub detail: String,
 }
 
-impl Stop {
+impl Refusal {
     pub(crate) fn new(gate: Gate, detail: impl Into<String>) -> Self {
         Self {
             gate,
@@ -186,11 +186,11 @@ pub(crate) fn by_numbers(
     before: Option<&FeedReport>,
     report: &FeedReport,
     rows: u64,
-) -> Result<(), Stop> {
+) -> Result<(), Refusal> {
     let bad = report.bad;
     let entries = report.entries + report.paths;
     if bad >= BAD_ROWS_MIN && bad * 100 > rows * BAD_PERCENT_MAX {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::BadRows,
             format!("{bad} of its {rows} rows are bad: this is not a list in its format"),
         ));
@@ -201,7 +201,7 @@ pub(crate) fn by_numbers(
         } else {
             format!("none of its {rows} rows gave an entry")
         };
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Empty,
             format!("{what}; allow_empty = true would take it as empty"),
         ));
@@ -221,17 +221,17 @@ pub(crate) fn by_numbers(
             "{} of its entries cover a registry's suffix{sample}; the last good version had {}",
             report.registry_suffixes, before.registry_suffixes
         );
-        return Err(Stop::new(Gate::PublicSuffix, detail));
+        return Err(Refusal::new(Gate::PublicSuffix, detail));
     }
     Ok(())
 }
 
 /// Judges by how many entries there are now.
-pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
+pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Refusal> {
     let shrink = u64::from(feed.max_shrink_percent);
     let growth = u64::from(feed.max_growth_percent);
     if shrink > 0 && had >= SHRUNK_FROM && has * 100 < had * (100_u64.saturating_sub(shrink)) {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Shrink,
             format!(
                 "{has} entries are less than {had} by more than {shrink} %, which is its max_shrink_percent"
@@ -239,7 +239,7 @@ pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
         ));
     }
     if growth > 0 && had >= GROWN_FROM && has * 100 > had * (100 + growth) {
-        return Err(Stop::new(
+        return Err(Refusal::new(
             Gate::Growth,
             format!(
                 "{has} entries are more than {had} by over {growth} %, which is its max_growth_percent"
@@ -250,15 +250,15 @@ pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Stop> {
 }
 
 /// Listens, while a feed is read, for what is said of its canaries and of the operator's own names.
-pub(crate) struct Sentry<'f> {
+pub(crate) struct NameGuard<'f> {
     feed: &'f Feed,
     own: &'f [Name],
     /// All names whose entries could cover one of them.
     ancestors: HashSet<Box<[u8]>>,
-    heard: Vec<(Name, Claim)>,
+    heard: Vec<(Name, EntryRule)>,
 }
 
-impl<'f> Sentry<'f> {
+impl<'f> NameGuard<'f> {
     pub(crate) fn new(feed: &'f Feed, own: &'f [Name]) -> Self {
         // Who lists names that are never blocked may well list the operator's own.
         let own = if feed.tier == Tier::NeverBlock {
@@ -266,7 +266,7 @@ impl<'f> Sentry<'f> {
         } else {
             own
         };
-        let mut sentry = Self {
+        let mut guard = Self {
             feed,
             own,
             ancestors: HashSet::new(),
@@ -276,13 +276,13 @@ impl<'f> Sentry<'f> {
             .chain(canaries(&feed.must_not_match))
             .chain(own.iter().cloned())
         {
-            sentry.ancestors.extend(
+            guard.ancestors.extend(
                 name.borrow()
                     .ancestors()
                     .map(|ancestor| ancestor.wire().into()),
             );
         }
-        sentry
+        guard
     }
 
     /// All names whose entries it wants to hear of.
@@ -292,23 +292,23 @@ impl<'f> Sentry<'f> {
             .filter_map(|wire| NameRef::from_wire(wire).ok())
     }
 
-    pub(crate) fn hear(&mut self, said: &Said<'_>) {
+    pub(crate) fn observe(&mut self, said: &ParsedEntry<'_>) {
         if said.path.is_none() && self.ancestors.contains(said.name.wire()) {
-            self.heard.push((said.name.to_owned(), said.claim));
+            self.heard.push((said.name.to_owned(), said.rule));
         }
     }
 
     /// What is wrong with what was heard.
-    pub(crate) fn judge(&self) -> Result<(), Stop> {
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
         let must = canaries(&self.feed.must_match).find(|name| !self.is_denied(name));
         if let Some(name) = must {
-            return Err(Stop::new(
+            return Err(Refusal::new(
                 Gate::Canary,
                 format!("it does not cover {name}, which its must_match names"),
             ));
         }
         if let Some(name) = canaries(&self.feed.must_not_match).find(|name| self.is_denied(name)) {
-            return Err(Stop::new(
+            return Err(Refusal::new(
                 Gate::Canary,
                 format!("it covers {name}, which its must_not_match names"),
             ));
@@ -327,21 +327,21 @@ impl<'f> Sentry<'f> {
 
     /// By the rule of one feed: `$important`, then the deeper entry, then allow before deny.
     fn is_denied(&self, name: &Name) -> bool {
-        let covering = self.heard.iter().filter(|(entry, claim)| {
+        let covering = self.heard.iter().filter(|(entry, rule)| {
             name.borrow().is_within(entry.borrow())
-                && claim.scope.covers(entry == name)
-                && claim.action != Action::Proxied
+                && rule.scope.covers(entry == name)
+                && rule.action != Action::Proxied
         });
-        let rank = |(entry, claim): &&(Name, Claim)| {
+        let rank = |(entry, rule): &&(Name, EntryRule)| {
             (
-                claim.important,
+                rule.important,
                 entry.borrow().label_count(),
-                claim.polarity == Polarity::Allow,
+                rule.polarity == Polarity::Allow,
             )
         };
         covering
             .max_by_key(rank)
-            .is_some_and(|(_, claim)| claim.polarity == Polarity::Deny)
+            .is_some_and(|(_, rule)| rule.polarity == Polarity::Deny)
     }
 }
 
@@ -351,11 +351,11 @@ fn canaries(names: &[String]) -> impl Iterator<Item = Name> {
 }
 
 /// The own names that a new version would block and the last good one would not: those stop it.
-pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Result<(), Stop> {
+pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Result<(), Refusal> {
     match (before, denied) {
         (None, _) | (_, []) => Ok(()),
         (Some(before), denied) if before.own_names >= denied.len() as u64 => Ok(()),
-        (Some(_), [name, ..]) => Err(Stop::new(
+        (Some(_), [name, ..]) => Err(Refusal::new(
             Gate::OwnNames,
             format!("it covers {name}, which is never to be blocked"),
         )),

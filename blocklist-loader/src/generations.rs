@@ -39,14 +39,14 @@ const CHAIN_MAX: usize = 100_000;
 
 /// How much of a generation a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ArtefactKind {
     /// All of it.
     Full,
     /// What differs from its parent.
     Delta,
 }
 
-impl Kind {
+impl ArtefactKind {
     /// How names of such files end.
     #[must_use]
     pub fn suffix(self) -> &'static str {
@@ -63,7 +63,7 @@ pub struct Artefact {
     /// Its generation, by its name.
     pub generation: u64,
     /// Whether the file is all of it.
-    pub kind: Kind,
+    pub kind: ArtefactKind,
     /// The file.
     pub path: PathBuf,
 }
@@ -202,7 +202,7 @@ pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenErr
         if full.exists() {
             chain.push(Artefact {
                 generation: at,
-                kind: Kind::Full,
+                kind: ArtefactKind::Full,
                 path: full,
             });
             chain.reverse();
@@ -221,7 +221,7 @@ pub fn chain(directory: &Path, generation: u64) -> Result<Vec<Artefact>, OpenErr
         let parent = parent_of(&path, at, &peek(&path)?)?;
         chain.push(Artefact {
             generation: at,
-            kind: Kind::Delta,
+            kind: ArtefactKind::Delta,
             path,
         });
         at = parent;
@@ -266,7 +266,7 @@ fn needed(
 ) -> Option<HashSet<u64>> {
     let newest_full: Vec<u64> = all
         .iter()
-        .filter(|artefact| artefact.kind == Kind::Full)
+        .filter(|artefact| artefact.kind == ArtefactKind::Full)
         .map(|artefact| artefact.generation)
         .collect();
     let oldest = *newest_full.get(keep.max(1) - 1)?;
@@ -319,16 +319,16 @@ pub(crate) fn kept(directory: &Path, keep: usize, live: u64) -> io::Result<Vec<A
 /// Where the full artefact of a generation lies.
 #[must_use]
 pub fn path_of(directory: &Path, generation: u64) -> PathBuf {
-    file_of(directory, generation, Kind::Full)
+    file_of(directory, generation, ArtefactKind::Full)
 }
 
 /// Where the delta of a generation lies.
 #[must_use]
 pub fn delta_path(directory: &Path, generation: u64) -> PathBuf {
-    file_of(directory, generation, Kind::Delta)
+    file_of(directory, generation, ArtefactKind::Delta)
 }
 
-pub(crate) fn file_of(directory: &Path, generation: u64, kind: Kind) -> PathBuf {
+pub(crate) fn file_of(directory: &Path, generation: u64, kind: ArtefactKind) -> PathBuf {
     directory.join(format!("{PREFIX}{generation:0DIGITS$}{}", kind.suffix()))
 }
 
@@ -383,9 +383,9 @@ pub(crate) fn files(directory: &Path) -> io::Result<Vec<Artefact>> {
     Ok(files)
 }
 
-fn generation_of(name: &str) -> Option<(u64, Kind)> {
+fn generation_of(name: &str) -> Option<(u64, ArtefactKind)> {
     let rest = name.strip_prefix(PREFIX)?;
-    let (kind, digits) = [Kind::Full, Kind::Delta]
+    let (kind, digits) = [ArtefactKind::Full, ArtefactKind::Delta]
         .into_iter()
         .find_map(|kind| Some((kind, rest.strip_suffix(kind.suffix())?)))?;
     let is_number = digits.len() >= DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());

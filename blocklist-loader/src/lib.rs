@@ -27,10 +27,12 @@
 //! - [`watch`]: notices that a source may have changed.
 pub mod build;
 pub mod changes;
+pub mod diff;
 pub mod feed;
 pub mod fetch;
 pub mod gate;
 pub mod generations;
+pub mod last_check;
 mod parse;
 mod read_feed;
 pub mod review;
@@ -42,16 +44,15 @@ mod spool;
 #[cfg(test)]
 mod testing;
 mod unpack;
-pub mod verdict;
 pub mod watch;
 
 pub use build::{
-    BuildError, Built, Need, Outcome, Plan, RefusedFeed, build, needs_building, waiting,
+    BuildError, BuildOutcome, Built, Need, Plan, RefusedFeed, build, needs_building, waiting,
 };
 pub use feed::{
     Bounds, Feed, FeedError, FeedFault, Format, Matching, OutOfBounds, Secret, Tsig, TsigAlgorithm,
 };
 pub use fetch::{FetchError, Fetched, Fetcher, NotPublic, PublicOnly, RowChange, is_public};
-pub use gate::{Gate, Stop};
-pub use generations::{Artefact, Kind, OpenError, newest, prune, prune_around};
+pub use gate::{Gate, Refusal};
+pub use generations::{Artefact, ArtefactKind, OpenError, newest, prune, prune_around};
 pub use watch::Watcher;

@@ -14,22 +14,22 @@ mod wildcard;
 
 use policy::lists::entry::Scope;
 
-use crate::{feed::Format, rows::Rows, source::Holds};
+use crate::{feed::Format, rows::Rows, source::FileKind};
 
 /// Reads one row, which is neither empty nor surrounded by white space. The scope is what a bare
 /// name means.
 pub(crate) type Parser = fn(&[u8], Scope, &mut Rows<'_>);
 
 /// The parser of a file. The formats that are not files have none; their definitions were refused.
-pub(crate) fn parser(format: Format, holds: Holds) -> Parser {
-    match (format, holds) {
+pub(crate) fn parser(format: Format, kind: FileKind) -> Parser {
+    match (format, kind) {
         (Format::Hosts, _) => hosts::row,
         (Format::Wildcard, _) => wildcard::row,
         (Format::Adblock, _) => adblock::row,
         (Format::Dnsmasq, _) => dnsmasq::row,
         (Format::Unbound, _) => unbound::row,
-        (Format::Squidguard, Holds::Names) => squidguard::domains_row,
-        (Format::Squidguard, Holds::Urls) => squidguard::urls_row,
+        (Format::Squidguard, FileKind::Names) => squidguard::domains_row,
+        (Format::Squidguard, FileKind::Urls) => squidguard::urls_row,
         (Format::Rpz, _) => rpz::row,
         (Format::Domains | Format::CategoryFeed, _) => domains::row,
     }

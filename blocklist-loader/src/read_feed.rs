@@ -15,47 +15,47 @@ use sha2::{Digest, Sha256};
 use crate::{
     feed::{Feed, Format},
     fetch::{VERSION_DIGITS, version_of},
-    gate::{Gate, Stop},
+    gate::{Gate, Refusal},
     parse::{
         self,
-        adblock::{self, TakenAway},
+        adblock::{self, BadFilters},
         category_feed, rpz,
     },
     rows::{Rows, Take},
-    source::{self, Found, SourceError, SourceFile, hexadecimal},
+    source::{self, SourceError, SourceFile, SourceItem, hexadecimal},
     spool::Content,
     unpack::UnpackError,
 };
 
 /// Why a feed was refused.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("it changed while it was read")]
     Changed,
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
+impl From<ReadError> for Refusal {
+    fn from(refusal: ReadError) -> Self {
         let gate = match &refusal {
-            Refusal::Source(
+            ReadError::Source(
                 SourceError::Io { .. }
                 | SourceError::NotAFile(_)
                 | SourceError::NotAFolder(_)
                 | SourceError::NotFetched,
             ) => Gate::Transport,
-            Refusal::Source(SourceError::Unpack {
+            ReadError::Source(SourceError::Unpack {
                 source: UnpackError::TooLarge(_),
                 ..
             }) => Gate::Size,
-            Refusal::Source(SourceError::Unpack { .. }) => Gate::Compression,
-            Refusal::Source(
+            ReadError::Source(SourceError::Unpack { .. }) => Gate::Compression,
+            ReadError::Source(
                 SourceError::Binary { .. }
                 | SourceError::LineTooLong { .. }
                 | SourceError::Archive(_),
             ) => Gate::Format,
-            Refusal::Changed => Gate::Disk,
+            ReadError::Changed => Gate::Disk,
         };
         Self::new(gate, refusal.to_string())
     }
@@ -69,7 +69,7 @@ pub(crate) struct Reading {
     pub(crate) version: String,
     /// Rows that held something, understood or not.
     pub(crate) rows: u64,
-    pub(crate) refused: Option<Refusal>,
+    pub(crate) refused: Option<ReadError>,
 }
 
 /// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given
@@ -115,7 +115,7 @@ pub(crate) fn read_feed(
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
         }
         Ok(None) if source::fingerprint(feed, directory) != reading.fingerprint => {
-            reading.refused = Some(Refusal::Changed)
+            reading.refused = Some(ReadError::Changed)
         }
         Ok(None) => {}
     }
@@ -124,8 +124,8 @@ pub(crate) fn read_feed(
 
 /// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked
 /// for before any rule is read.
-fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceError> {
-    let mut rules = TakenAway::new();
+fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<BadFilters, SourceError> {
+    let mut rules = BadFilters::new();
     for file in files {
         source::read(
             file,
@@ -133,7 +133,7 @@ fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<TakenAway, SourceErro
             feed.octets_max(),
             &mut Sha256::new(),
             |found| {
-                if let Found::Line(line) = found {
+                if let SourceItem::Line(line) = found {
                     rules.extend(adblock::bad_filter(line));
                 }
             },
@@ -153,23 +153,23 @@ fn read_files(
     let is_about_categories = feed.is_about_categories();
     let files = source::files(feed, directory)?;
     if feed.format == Format::Adblock {
-        rows.take_away(taken_away(feed, &files)?);
+        rows.set_bad_filters(taken_away(feed, &files)?);
     }
     for file in files {
         // The folder's name says which category its rows have.
         if !feed.categories.is_empty() {
             hash.update(&file.folder);
         }
-        let mut parser = parse::parser(feed.format, file.holds);
+        let mut parser = parse::parser(feed.format, file.kind);
         source::read(
             &file,
             feed.format,
             feed.octets_max(),
             hash,
             |found| match found {
-                Found::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
-                Found::File(label, folder, holds) => {
-                    parser = parse::parser(feed.format, holds);
+                SourceItem::Line(line) => parse::line(parser, line, feed.bare_scope(), rows),
+                SourceItem::File(label, folder, kind) => {
+                    parser = parse::parser(feed.format, kind);
                     let slug = feed
                         .category
                         .as_ref()

@@ -35,7 +35,7 @@ const CONTENT: &str = "content";
 
 /// One name that a refused version would block, or would no longer block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct NameChange {
     /// Whether it would be blocked.
     pub blocked: bool,
     /// For which category; none where the feed is not about categories.
@@ -51,7 +51,7 @@ pub struct Change {
 pub fn changes(
     directory: &Path,
     feed: &str,
-    mut visit: impl FnMut(Change),
+    mut visit: impl FnMut(NameChange),
 ) -> io::Result<Option<String>> {
     let folder = folder_of(directory, feed).join(FOLDER);
     let version = match std::fs::read_to_string(folder.join(VERSION)) {
@@ -63,7 +63,7 @@ pub fn changes(
         let line = line?;
         let mut cells = line.splitn(3, '\t');
         if let (Some(sign), Some(slug), Some(name)) = (cells.next(), cells.next(), cells.next()) {
-            visit(Change {
+            visit(NameChange {
                 blocked: sign == "+",
                 category: (slug != "-").then(|| slug.to_owned()),
                 name: name.to_owned(),
@@ -126,11 +126,11 @@ pub fn keep_changes(
     directory: &Path,
     feed: &Feed,
     version: &str,
-    changes: &[Change],
+    changes: &[NameChange],
 ) -> io::Result<()> {
     keep(directory, feed, version, |out| {
         changes.iter().try_for_each(
-            |Change {
+            |NameChange {
                  blocked,
                  category,
                  name,
@@ -165,7 +165,7 @@ pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
 pub(crate) type Now<'n> = (&'n [(&'n [u8], Mark)], u16, &'n [String]);
 
 /// What a feed says of one key: the slug of a category, and whether it is about a path.
-type Said = BTreeSet<(String, bool)>;
+type ListedSet = BTreeSet<(String, bool)>;
 
 /// Writes what differs between the names of one feed before and now, both in the order of their
 /// keys.
@@ -179,20 +179,22 @@ pub(crate) fn write_changes(
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed =
-        |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
-            let denies = marks.filter(|mark| {
-                Some(mark.feed) == feed
-                    && mark.polarity == Polarity::Deny
-                    && mark.action != Action::Proxied
-            });
-            denies
-                .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
-                .collect()
-        };
+    let listed = |marks: &mut dyn Iterator<Item = &Mark>,
+                  feed: Option<u16>,
+                  slugs: &[String]|
+     -> ListedSet {
+        let denies = marks.filter(|mark| {
+            Some(mark.feed) == feed
+                && mark.polarity == Polarity::Deny
+                && mark.action != Action::Proxied
+        });
+        denies
+            .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
+            .collect()
+    };
     let mut names = names.filter(|_| old_place.is_some());
-    let mut old: Option<(Vec<u8>, Said)> = None;
-    let mut advance = |old: &mut Option<(Vec<u8>, Said)>| {
+    let mut old: Option<(Vec<u8>, ListedSet)> = None;
+    let mut advance = |old: &mut Option<(Vec<u8>, ListedSet)>| {
         *old = None;
         while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
             let said = listed(&mut marks.iter(), old_place, old_slugs);
@@ -204,7 +206,7 @@ pub(crate) fn write_changes(
     };
     advance(&mut old);
     let mut at = 0;
-    let nothing = Said::new();
+    let nothing = ListedSet::new();
     loop {
         let key = match (
             old.as_ref().map(|(key, _)| key.as_slice()),

@@ -15,7 +15,7 @@ use policy::{
     name::{NameBuffer, NameRef},
 };
 
-use crate::parse::adblock::TakenAway;
+use crate::parse::adblock::BadFilters;
 
 /// Complaints kept of each [`Kind`]: with four kinds at most twenty a feed, and no kind crowds out
 /// another.
@@ -27,14 +27,14 @@ const SAMPLE_CHARACTERS: usize = 80;
 
 /// What a row says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Claim {
+pub(crate) struct EntryRule {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
     pub(crate) action: Action,
 }
 
-impl Claim {
+impl EntryRule {
     /// Lists a name, in the plainest way.
     pub(crate) fn deny(scope: Scope) -> Self {
         Self {
@@ -56,19 +56,19 @@ impl Claim {
 
 /// One entry, as its row said it.
 #[derive(Debug, Clone)]
-pub(crate) struct Said<'a> {
+pub(crate) struct ParsedEntry<'a> {
     /// The name; of an address, the name that stands for it.
     pub(crate) name: NameRef<'a>,
     /// The path, where it is about one.
     pub(crate) path: Option<&'a [u8]>,
     /// The place of its category.
     pub(crate) category: u8,
-    pub(crate) claim: Claim,
+    pub(crate) rule: EntryRule,
     /// What the name is answered with, where the action is that.
     pub(crate) records: Option<&'a Records>,
 }
 
-impl Said<'_> {
+impl ParsedEntry<'_> {
     /// The key that it stands under.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self.path {
@@ -83,12 +83,12 @@ impl Said<'_> {
 
     /// The same as an artefact writes it, but for the place of its records.
     pub(crate) fn mark(&self, feed: u16) -> Mark {
-        let Claim {
+        let EntryRule {
             scope,
             polarity,
             important,
             action,
-        } = self.claim;
+        } = self.rule;
         Mark {
             polarity,
             important,
@@ -99,7 +99,7 @@ impl Said<'_> {
 }
 
 /// Takes one entry.
-pub(crate) type Take<'a> = dyn FnMut(Said<'_>) -> Result<(), ArtefactError> + 'a;
+pub(crate) type Take<'a> = dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError> + 'a;
 
 /// Why a row was not taken.
 #[derive(Clone, Copy)]
@@ -123,7 +123,7 @@ pub(crate) struct Rows<'a> {
     take: &'a mut Take<'a>,
     failed: Option<ArtefactError>,
     /// Rules of adblockers that other rows of the feed take away.
-    taken_away: TakenAway,
+    taken_away: BadFilters,
 }
 
 impl<'a> Rows<'a> {
@@ -137,17 +137,17 @@ impl<'a> Rows<'a> {
             samples: [0; 4],
             take,
             failed: None,
-            taken_away: TakenAway::new(),
+            taken_away: BadFilters::new(),
         }
     }
 
     /// Rows of these rules say nothing.
-    pub(crate) fn take_away(&mut self, rules: TakenAway) {
+    pub(crate) fn set_bad_filters(&mut self, rules: BadFilters) {
         self.taken_away = rules;
     }
 
     /// Whether a rule is one of those. Its identity is asked for only where there are some.
-    pub(crate) fn is_taken_away(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
+    pub(crate) fn is_disabled(&self, identity: impl FnOnce() -> Box<[u8]>) -> bool {
         !self.taken_away.is_empty() && self.taken_away.contains(&identity())
     }
 
@@ -189,8 +189,8 @@ impl<'a> Rows<'a> {
     }
 
     /// A row claims something of a name. What is wrong with the name is wrong with the row.
-    pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], claim: Claim) {
-        self.entry_with(row, name, claim, None);
+    pub(crate) fn entry(&mut self, row: &[u8], name: &[u8], rule: EntryRule) {
+        self.entry_with(row, name, rule, None);
     }
 
     /// The same for a row that brings the records to answer with.
@@ -198,7 +198,7 @@ impl<'a> Rows<'a> {
         &mut self,
         row: &[u8],
         name: &[u8],
-        claim: Claim,
+        rule: EntryRule,
         records: Option<&Records>,
     ) {
         let Some(category) = self.category else {
@@ -206,13 +206,13 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         match buffer.parse(name) {
-            Ok(name) => self.claim(
+            Ok(name) => self.rule(
                 row,
-                Said {
+                ParsedEntry {
                     name,
                     path: None,
                     category,
-                    claim,
+                    rule,
                     records,
                 },
             ),
@@ -221,16 +221,16 @@ impl<'a> Rows<'a> {
     }
 
     /// A row claims something of the addresses in answers.
-    pub(crate) fn address(&mut self, prefix: IpNet, claim: Claim, records: Option<&Records>) {
+    pub(crate) fn address(&mut self, prefix: IpNet, rule: EntryRule, records: Option<&Records>) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
         for name in names_of_prefix(prefix) {
-            self.give(Said {
+            self.give(ParsedEntry {
                 name: name.borrow(),
                 path: None,
                 category,
-                claim,
+                rule,
                 records,
             });
         }
@@ -250,15 +250,15 @@ impl<'a> Rows<'a> {
                 &format_args!("the path is longer than {PATH_OCTETS_MAX} octets"),
             ),
             Ok(name) => {
-                let claim = Claim {
+                let rule = EntryRule {
                     action: Action::Path,
-                    ..Claim::deny(Scope::Exact)
+                    ..EntryRule::deny(Scope::Exact)
                 };
-                self.give(Said {
+                self.give(ParsedEntry {
                     name,
                     path: Some(path),
                     category,
-                    claim,
+                    rule,
                     records: None,
                 });
                 self.report.paths += 1;
@@ -267,29 +267,29 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn claim(&mut self, row: &[u8], said: Said<'_>) {
-        let claim = said.claim;
+    fn rule(&mut self, row: &[u8], said: ParsedEntry<'_>) {
+        let rule = said.rule;
         // An exact entry covers one name and an exception only gives back: neither can take
         // strangers down.
-        let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
+        let covers_below = rule.scope != Scope::Exact && rule.polarity == Polarity::Deny;
         let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
         self.report.registry_suffixes +=
             u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
         let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private))
-            && claim.scope == Scope::Subtree;
+            && rule.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";
             return self.public_suffix(row, &reason);
         }
-        let claim = if is_narrowed {
-            Claim {
+        let rule = if is_narrowed {
+            EntryRule {
                 scope: Scope::Exact,
-                ..claim
+                ..rule
             }
         } else {
-            claim
+            rule
         };
-        self.give(Said { claim, ..said });
+        self.give(ParsedEntry { rule, ..said });
         self.report.entries += 1;
         if is_narrowed {
             let reason = "is a public suffix, so only the name itself is taken; force_public_suffixes = true would take all below it";
@@ -297,7 +297,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn give(&mut self, said: Said<'_>) {
+    fn give(&mut self, said: ParsedEntry<'_>) {
         if self.failed.is_none()
             && let Err(error) = (self.take)(said)
         {
@@ -322,7 +322,7 @@ impl<'a> Rows<'a> {
         &mut self,
         row: &[u8],
         name: &[u8],
-        claim: Claim,
+        rule: EntryRule,
         reason: &str,
     ) {
         self.unsupported(row, reason);
@@ -331,11 +331,11 @@ impl<'a> Rows<'a> {
         };
         let mut buffer = NameBuffer::new();
         if let Ok(name) = buffer.parse(name) {
-            self.give(Said {
+            self.give(ParsedEntry {
                 name,
                 path: None,
                 category,
-                claim,
+                rule,
                 records: None,
             });
         }

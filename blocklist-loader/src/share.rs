@@ -35,11 +35,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use follower::{Follower, Offer, Status, chance};
-pub use keys::{Keys, generate_keys};
-pub use manifest::{Entry, Manifest};
-pub use publisher::{Change, Published, Publisher};
-pub use settings::{Role, Settings, SettingsFault};
+pub use follower::{Follower, FollowerStatus, ReadyGeneration, random_fraction};
+pub use keys::{KeyFiles, generate_keys};
+pub use manifest::{Manifest, ManifestEntry};
+pub use publisher::{PublishRequest, PublishResult, Publisher};
+pub use settings::{ShareRole, ShareSettings, ShareSettingsFault};
 
 use crate::gate::Gate;
 
@@ -48,7 +48,7 @@ use crate::gate::Gate;
 pub enum ShareError {
     /// The settings cannot be used.
     #[error("lists.share: {0}")]
-    Settings(#[from] SettingsFault),
+    ShareSettings(#[from] ShareSettingsFault),
     /// A key cannot be read or used.
     #[error("the key {key}: {reason}")]
     Key {
@@ -190,7 +190,7 @@ impl ShareError {
             Self::Store { .. }
             | Self::NothingPublished(_)
             | Self::Missing(_)
-            | Self::Settings(_) => Gate::Transport,
+            | Self::ShareSettings(_) => Gate::Transport,
             Self::Slow { .. } => Gate::Time,
             Self::TooLarge { .. } => Gate::Size,
             Self::Truncated { .. } | Self::Digest { .. } => Gate::Checksum,

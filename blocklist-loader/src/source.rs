@@ -25,7 +25,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a file of a feed holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum FileKind {
     /// Rows of the feed's format; of squidGuard, the file `domains`.
     Names,
     /// squidGuard's `urls`.
@@ -40,15 +40,15 @@ pub(crate) struct SourceFile {
     pub(crate) label: String,
     /// The folder that holds it, whose name `categories` maps.
     pub(crate) folder: String,
-    pub(crate) holds: Holds,
+    pub(crate) kind: FileKind,
     /// The folder that it must lie in, wherever links lead; absent: anywhere.
     pub(crate) within: Option<PathBuf>,
 }
 
 /// What reading a file comes upon, in order.
-pub(crate) enum Found<'a> {
+pub(crate) enum SourceItem<'a> {
     /// Lines of this file follow: its label, the folder that holds it, what it holds.
-    File(&'a str, &'a str, Holds),
+    File(&'a str, &'a str, FileKind),
     /// A line, without its end.
     Line(&'a [u8]),
 }
@@ -109,7 +109,7 @@ pub(crate) fn files(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, So
         (true, Format::Squidguard) => squidguard_files(source)?,
         (true, _) => folder_files(source)?,
         (false, _) if metadata.is_file() => {
-            vec![file_at(source.to_owned(), name_of(source), Holds::Names)]
+            vec![file_at(source.to_owned(), name_of(source), FileKind::Names)]
         }
         (false, _) => return Err(SourceError::NotAFile(source.to_owned())),
     };
@@ -132,7 +132,7 @@ fn fetched_file(feed: &Feed, directory: &Path) -> Result<Vec<SourceFile>, Source
         path,
         label: published_name(&feed.source),
         folder: String::new(),
-        holds: Holds::Names,
+        kind: FileKind::Names,
         within: None,
     }])
 }
@@ -149,7 +149,7 @@ fn folder_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
     for path in children(folder)? {
         if look_at(&path)?.is_file() {
             let label = name_of(&path);
-            files.push(file_at(path, label, Holds::Names));
+            files.push(file_at(path, label, FileKind::Names));
         }
     }
     Ok(files)
@@ -170,11 +170,11 @@ fn squidguard_files(folder: &Path) -> Result<Vec<SourceFile>, SourceError> {
 
 fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, SourceError> {
     let mut files = Vec::new();
-    for (name, holds) in [("domains", Holds::Names), ("urls", Holds::Urls)] {
+    for (name, kind) in [("domains", FileKind::Names), ("urls", FileKind::Urls)] {
         let path = folder.join(name);
         match look_at(&path) {
             Ok(metadata) if metadata.is_file() => {
-                files.push(file_at(path, format!("{prefix}{name}"), holds))
+                files.push(file_at(path, format!("{prefix}{name}"), kind))
             }
             Err(SourceError::Io { source, .. }) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(SourceError::Io {
@@ -189,13 +189,13 @@ fn category_files(folder: &Path, prefix: &str) -> Result<Vec<SourceFile>, Source
     Ok(files)
 }
 
-fn file_at(path: PathBuf, label: String, holds: Holds) -> SourceFile {
+fn file_at(path: PathBuf, label: String, kind: FileKind) -> SourceFile {
     let folder = path.parent().map(name_of).unwrap_or_default();
     SourceFile {
         path,
         label,
         folder,
-        holds,
+        kind,
         within: None,
     }
 }
@@ -291,7 +291,7 @@ pub(crate) fn read(
     format: Format,
     octets_max: u64,
     hash: &mut Sha256,
-    mut visit: impl FnMut(Found<'_>),
+    mut visit: impl FnMut(SourceItem<'_>),
 ) -> Result<(), SourceError> {
     let path = &file.path;
     let opened = open_within(path, file.within.as_deref());
@@ -315,8 +315,8 @@ pub(crate) fn read(
                 Err(SourceError::NotAFolder(path.clone()))
             }
             (false, _) => {
-                visit(Found::File(&file.label, &file.folder, file.holds));
-                for_each_line(path, reader, |line| visit(Found::Line(line)))
+                visit(SourceItem::File(&file.label, &file.folder, file.kind));
+                for_each_line(path, reader, |line| visit(SourceItem::Line(line)))
             }
         },
     );
@@ -338,24 +338,24 @@ pub(crate) fn read(
 fn read_archive(
     path: &Path,
     reader: &mut dyn BufRead,
-    visit: &mut impl FnMut(Found<'_>),
+    visit: &mut impl FnMut(SourceItem<'_>),
 ) -> Result<(), SourceError> {
     let read = unpack::for_each_member(reader, |parts, member| {
         let [folders @ .., name] = parts else {
             return Ok(());
         };
-        let holds = match name.as_str() {
-            "domains" => Holds::Names,
-            "urls" => Holds::Urls,
+        let kind = match name.as_str() {
+            "domains" => FileKind::Names,
+            "urls" => FileKind::Urls,
             _ => return Ok(()),
         };
-        visit(Found::File(
+        visit(SourceItem::File(
             &parts.join("/"),
             folders.last().map_or("", String::as_str),
-            holds,
+            kind,
         ));
         let mut member = io::BufReader::new(member);
-        for_each_line(path, &mut member, |line| visit(Found::Line(line)))
+        for_each_line(path, &mut member, |line| visit(SourceItem::Line(line)))
             .map_err(MemberError::Source)
     });
     read.map_err(|error| match error {

@@ -76,7 +76,7 @@ impl RowKey {
 
 /// What `state.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Manifest<S> {
+struct SpoolState<S> {
     /// The number of the snapshot; 0 where there is none.
     snapshot: u64,
     snapshot_octets: u64,
@@ -93,7 +93,7 @@ type AnyState = serde_json::Value;
 /// How many snapshots this process began.
 static WRITERS: AtomicU64 = AtomicU64::new(0);
 
-impl Manifest<AnyState> {
+impl SpoolState<AnyState> {
     fn empty() -> Self {
         Self {
             snapshot: 0,
@@ -174,10 +174,10 @@ impl Spool {
     pub(crate) fn open(folder: &Path, key: RowKey) -> io::Result<Self> {
         let content = content_of(folder);
         std::fs::create_dir_all(&content)?;
-        let manifest = match Manifest::read(folder) {
+        let manifest = match SpoolState::read(folder) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 std::fs::remove_file(folder.join(STATE))?;
-                Manifest::empty()
+                SpoolState::empty()
             }
             manifest => manifest?,
         };
@@ -191,7 +191,7 @@ impl Spool {
     /// What the fetcher remembered with the content that counts. None where nothing was fetched
     /// yet, and where another version of this program wrote what this one does not understand.
     pub(crate) fn state<S: DeserializeOwned>(&self) -> Option<S> {
-        let manifest = Manifest::read(&self.folder).ok()?;
+        let manifest = SpoolState::read(&self.folder).ok()?;
         // Content that is gone cannot be built on.
         let is_whole = manifest
             .files(&content_of(&self.folder))
@@ -202,8 +202,8 @@ impl Spool {
 
     /// Remembers something else about the same content.
     pub(crate) fn set_state<S: Serialize>(&self, state: &S) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
-        self.commit(&Manifest {
+        let manifest = SpoolState::read(&self.folder)?;
+        self.commit(&SpoolState {
             state: serde_json::to_value(state)?,
             ..manifest
         })
@@ -217,9 +217,9 @@ impl Spool {
             WRITERS.fetch_add(1, Ordering::Relaxed)
         ));
         let file = BufWriter::with_capacity(BUFFER_OCTETS, crash::create(&path)?);
-        let cleanup = Unwanted {
+        let cleanup = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
         Ok(SnapshotWriter {
             spool: self.clone(),
@@ -232,7 +232,7 @@ impl Spool {
 
     /// Adds what changed since the content that counts.
     pub(crate) fn append<S: Serialize>(&self, rows: &[RowChange], state: &S) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
+        let manifest = SpoolState::read(&self.folder)?;
         if manifest.snapshot == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -248,11 +248,11 @@ impl Spool {
         }
         let deltas = manifest.deltas + 1;
         let path = content_of(&self.folder).join(delta_name(manifest.snapshot, deltas));
-        let mut unwanted = Unwanted {
+        let mut guard = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
-        let mut file = crash::create(&unwanted.path)?;
+        let mut file = crash::create(&guard.path)?;
         file.write_all(&octets)?;
         crash::sync(&file)?;
         let content = hexadecimal(
@@ -262,28 +262,28 @@ impl Spool {
                 .finalize(),
         );
         let delta_octets = manifest.delta_octets + octets.len() as u64;
-        self.commit(&Manifest {
+        self.commit(&SpoolState {
             deltas,
             delta_octets,
             content,
             state: serde_json::to_value(state)?,
             ..manifest
         })?;
-        unwanted.is_wanted = true;
+        guard.is_kept = true;
         Ok(())
     }
 
     /// Whether the disk takes as much again as the content has, by writing it.
     pub(crate) fn has_room(&self) -> bool {
-        let octets = Manifest::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets)
+        let octets = SpoolState::read(&self.folder).map_or(0, |manifest| manifest.snapshot_octets)
             + PROBE_OCTETS;
         let path = content_of(&self.folder).join(format!(
             "writing-{}",
             WRITERS.fetch_add(1, Ordering::Relaxed)
         ));
-        let probe = Unwanted {
+        let probe = RemovedOnDrop {
             path,
-            is_wanted: false,
+            is_kept: false,
         };
         let written = File::create(&probe.path).and_then(|mut file| {
             io::copy(&mut io::repeat(0).take(octets), &mut file)?;
@@ -297,7 +297,7 @@ impl Spool {
 
     /// Whether reading the deltas has become a burden.
     pub(crate) fn should_be_folded(&self) -> bool {
-        Manifest::read(&self.folder).is_ok_and(|manifest| {
+        SpoolState::read(&self.folder).is_ok_and(|manifest| {
             manifest.deltas > DELTAS_MAX
                 || manifest.delta_octets > manifest.snapshot_octets / DELTA_PART_MAX
         })
@@ -306,7 +306,7 @@ impl Spool {
     /// Writes the rows as they stand into one snapshot. The content is the same, and so is its
     /// digest.
     pub(crate) fn fold(&self) -> io::Result<()> {
-        let manifest = Manifest::read(&self.folder)?;
+        let manifest = SpoolState::read(&self.folder)?;
         let mut writer = self.snapshot()?;
         let mut written = Ok(());
         for_each_row(&content_of(&self.folder), self.key, &mut |row| {
@@ -319,7 +319,7 @@ impl Spool {
     }
 
     /// The one point of commitment.
-    fn commit(&self, manifest: &Manifest<AnyState>) -> io::Result<()> {
+    fn commit(&self, manifest: &SpoolState<AnyState>) -> io::Result<()> {
         let aside = self.folder.join(STATE_ASIDE);
         let mut file = crash::create(&aside)?;
         file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
@@ -332,7 +332,7 @@ impl Spool {
 }
 
 /// Deletes what the state does not name.
-fn sweep(content: &Path, manifest: &Manifest<AnyState>) -> io::Result<()> {
+fn sweep(content: &Path, manifest: &SpoolState<AnyState>) -> io::Result<()> {
     let wanted = manifest.files(content);
     for entry in std::fs::read_dir(content)? {
         let path = entry?.path();
@@ -349,7 +349,7 @@ pub(crate) struct SnapshotWriter {
     octets: u64,
     hash: Sha256,
     file: BufWriter<File>,
-    cleanup: Unwanted,
+    cleanup: RemovedOnDrop,
 }
 
 impl SnapshotWriter {
@@ -381,11 +381,11 @@ impl SnapshotWriter {
         self.file.flush()?;
         crash::sync(self.file.get_ref())?;
         let content = content.unwrap_or_else(|| self.digest());
-        let snapshot = Manifest::read(&self.spool.folder)?.snapshot + 1;
+        let snapshot = SpoolState::read(&self.spool.folder)?.snapshot + 1;
         let path = content_of(&self.spool.folder).join(snapshot_name(snapshot));
         crash::rename(&self.cleanup.path, &path)?;
         self.cleanup.path = path;
-        let manifest = Manifest {
+        let manifest = SpoolState {
             snapshot,
             snapshot_octets: self.octets,
             deltas: 0,
@@ -394,7 +394,7 @@ impl SnapshotWriter {
             state,
         };
         self.spool.commit(&manifest)?;
-        self.cleanup.is_wanted = true;
+        self.cleanup.is_kept = true;
         // What is no longer named is dead weight, no fault: the next start sweeps it again.
         let _ = sweep(&content_of(&self.spool.folder), &manifest);
         Ok(())
@@ -415,14 +415,14 @@ impl Write for SnapshotWriter {
 }
 
 /// A file that goes when its writer gives up.
-struct Unwanted {
+struct RemovedOnDrop {
     path: PathBuf,
-    is_wanted: bool,
+    is_kept: bool,
 }
 
-impl Drop for Unwanted {
+impl Drop for RemovedOnDrop {
     fn drop(&mut self) {
-        if !self.is_wanted {
+        if !self.is_kept {
             // Best effort: the next start sweeps it.
             let _ = crash::remove(&self.path);
         }
@@ -441,17 +441,17 @@ fn check_row(row: &[u8]) -> io::Result<()> {
 
 /// The digest of the content that counts; empty where there is none.
 pub(crate) fn content_digest(content: &Path) -> io::Result<String> {
-    Manifest::read(folder_above(content)).map(|manifest| manifest.content)
+    SpoolState::read(folder_above(content)).map(|manifest| manifest.content)
 }
 
 /// What the fetcher remembered, for readers.
 pub(crate) fn read_state<S: DeserializeOwned>(content: &Path) -> Option<S> {
-    serde_json::from_value(Manifest::read(folder_above(content)).ok()?.state).ok()
+    serde_json::from_value(SpoolState::read(folder_above(content)).ok()?.state).ok()
 }
 
 /// The files that count, in the order in which they are read. None of them ever changes.
 pub(crate) fn files(content: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(Manifest::read(folder_above(content))?.files(content))
+    Ok(SpoolState::read(folder_above(content))?.files(content))
 }
 
 /// The one file of a feed that is fetched as a whole; none before the first fetch.
@@ -510,7 +510,7 @@ pub(crate) fn for_each_row(
 fn open_all(content: &Path) -> io::Result<(Vec<File>, Content)> {
     let mut looks = 0;
     loop {
-        let manifest = Manifest::read(folder_above(content))?;
+        let manifest = SpoolState::read(folder_above(content))?;
         match manifest
             .files(content)
             .iter()

@@ -14,8 +14,8 @@ use policy::{
 use serde_json::json;
 
 use crate::{
-    build::{Built, Outcome, Plan, RefusedFeed, build},
-    changes::{ChangeError, Changed, Proposal, propose},
+    build::{BuildOutcome, Built, Plan, RefusedFeed, build},
+    changes::{ChangedRows, DeltaError, Proposal, propose},
     feed::{Feed, Format},
     fetch::RowChange,
     generations::delta_path,
@@ -103,7 +103,7 @@ impl World {
 
     pub(crate) fn build(&self, previous: Option<&Blocklist>) -> (Built, Arc<Blocklist>) {
         let outcome = build(&self.plan, &self.taxonomy, previous, self.now).unwrap();
-        let Outcome::Built(built) = outcome else {
+        let BuildOutcome::Built(built) = outcome else {
             panic!("nothing was built")
         };
         let lists = Blocklist::open(&built.written.path, &self.taxonomy).unwrap();
@@ -113,7 +113,7 @@ impl World {
     /// A build that finds nothing to be made live, and what it refused.
     pub(crate) fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
         let outcome = build(&self.plan, &self.taxonomy, Some(live), self.now).unwrap();
-        let Outcome::Unchanged {
+        let BuildOutcome::Unchanged {
             generation,
             refused,
         } = outcome
@@ -131,12 +131,12 @@ impl World {
         feed: usize,
         version: u64,
         rows: &[RowChange],
-    ) -> Result<Proposal, ChangeError> {
+    ) -> Result<Proposal, DeltaError> {
         let from = &lists.header().feeds[feed].version;
         let generation = lists.generation() + 1;
         let path = delta_path(&self.plan.directory, generation);
         let version = version.to_string();
-        let changed = Changed {
+        let changed = ChangedRows {
             feed: &self.plan.feeds[feed],
             from,
             version: &version,

@@ -23,13 +23,13 @@ const PAX_OCTETS_MAX: u64 = 64 << 10;
 
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -91,29 +91,29 @@ pub(crate) fn unpack<T, E>(
 ) -> Result<Result<T, E>, UnpackError> {
     let mut raw = BufReader::with_capacity(BUFFER_OCTETS, raw);
     let start = raw.fill_buf().map_err(UnpackError::Io)?;
-    let packing = Packing::by_content(start);
-    let named = Packing::by_name(name);
+    let packing = Compression::by_content(start);
+    let named = Compression::by_name(name);
     // A server may have unpacked a list and left it its name, so what is in a file decides; but
     // something must be in it.
-    if named != Packing::Plain && start.len() < MAGIC_OCTETS {
+    if named != Compression::Plain && start.len() < MAGIC_OCTETS {
         return Err(UnpackError::Nothing(named.as_str()));
     }
     let is_exceeded = Cell::new(false);
     let failed = Cell::new(None);
     let inner: Box<dyn Read + '_> = match packing {
-        Packing::Plain => Box::new(raw),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
+        Compression::Plain => Box::new(raw),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(UnpackError::Io)?),
     };
     // A file that is not packed is as large as it looks.
-    let left = if packing == Packing::Plain {
+    let left = if packing == Compression::Plain {
         u64::MAX
     } else {
         octets_max
     };
     let bounded = BufReader::with_capacity(
         BUFFER_OCTETS,
-        Bounded {
+        LimitedReader {
             inner,
             left,
             is_exceeded: &is_exceeded,
@@ -126,7 +126,7 @@ pub(crate) fn unpack<T, E>(
     }
     match (failed.take(), packing) {
         (None, _) => Ok(result),
-        (Some(error), Packing::Plain) => Err(UnpackError::Io(error)),
+        (Some(error), Compression::Plain) => Err(UnpackError::Io(error)),
         (Some(error), _) => Err(UnpackError::Damaged(packing.as_str(), error)),
     }
 }
@@ -160,14 +160,14 @@ fn look_inside<R: Read, T, E>(
 
 /// Lets no more than a bound through, and notes what failed, which libraries in between may
 /// rewrite.
-struct Bounded<'a> {
+struct LimitedReader<'a> {
     inner: Box<dyn Read + 'a>,
     left: u64,
     is_exceeded: &'a Cell<bool>,
     failed: &'a Cell<Option<io::Error>>,
 }
 
-impl Read for Bounded<'_> {
+impl Read for LimitedReader<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         if self.is_exceeded.get() {
             return Err(io::Error::other("too large"));
@@ -201,7 +201,7 @@ pub(crate) fn for_each_member<E: From<io::Error>>(
     mut visit: impl FnMut(&[String], &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     let zeroes = Cell::new(0);
-    let mut whole = tar::Archive::new(Zeroes {
+    let mut whole = tar::Archive::new(TrailingZeroes {
         inner: archive,
         zeroes: &zeroes,
     });
@@ -225,7 +225,7 @@ pub(crate) fn for_each_member<E: From<io::Error>>(
                 .take()
                 .unwrap_or_else(|| member.path_bytes().into_owned());
             if kind.is_file() {
-                let mut counted = Counting {
+                let mut counted = CountingReader {
                     inner: &mut member,
                     octets: 0,
                 };
@@ -282,12 +282,12 @@ fn parts(path: &[u8]) -> Vec<String> {
         .collect()
 }
 
-struct Counting<'a> {
+struct CountingReader<'a> {
     inner: &'a mut dyn Read,
     octets: u64,
 }
 
-impl Read for Counting<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(octets)?;
         self.octets += length as u64;
@@ -296,12 +296,12 @@ impl Read for Counting<'_> {
 }
 
 /// Counts the zeroes at the end of what was read so far.
-struct Zeroes<'a> {
+struct TrailingZeroes<'a> {
     inner: &'a mut dyn BufRead,
     zeroes: &'a Cell<u64>,
 }
 
-impl Read for Zeroes<'_> {
+impl Read for TrailingZeroes<'_> {
     fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(octets)?;
         let octets = &octets[..length];

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use blocklist_loader::{Feed, Format, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Feed, Format, Plan, build};
 use policy::{
     category::Taxonomy,
     lists::{blocklist::Blocklist, entry::Scope},
@@ -157,7 +157,8 @@ fn every_name_of_every_real_list_is_found_again_in_its_category() {
         ..Plan::default()
     };
     let begun = Instant::now();
-    let Outcome::Built(built) = build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
+    let BuildOutcome::Built(built) =
+        build(&plan, &taxonomy, None, jiff::Timestamp::UNIX_EPOCH).unwrap()
     else {
         panic!("nothing was built")
     };

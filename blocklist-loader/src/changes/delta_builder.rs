@@ -17,20 +17,20 @@ use policy::{
     name::{Name, NameRef, name_of_key},
 };
 
-use super::{ChangeError, answers::Answers};
+use super::{DeltaError, answers::Answers};
 use crate::{
     feed::{Feed, Format},
     fetch::RowChange,
-    gate::Sentry,
+    gate::NameGuard,
     parse::{category_feed, rpz},
-    review::{Change, shown},
-    rows::{Claim, Rows, Said},
+    review::{NameChange, shown},
+    rows::{EntryRule, ParsedEntry, Rows},
     source,
     spool::{self, RowKey},
 };
 
 /// Marks of one feed, as they are and as they will be.
-pub(super) struct Desk<'l> {
+pub(super) struct DeltaBuilder<'l> {
     lists: &'l Blocklist,
     place: u16,
     /// The feed's marks as they will be.
@@ -40,7 +40,7 @@ pub(super) struct Desk<'l> {
 
 /// What was counted while rows were read.
 #[derive(Default)]
-pub(super) struct Read {
+pub(super) struct RowCounts {
     /// Rows that came and are bad.
     pub(super) bad: u64,
     came: FeedReport,
@@ -51,7 +51,7 @@ pub(super) struct Read {
 }
 
 /// What differs in the end.
-pub(super) struct Finished {
+pub(super) struct DeltaParts {
     pub(super) changes: Vec<(Box<[u8]>, Vec<Mark>)>,
     pub(super) arrivals: Vec<jiff::Timestamp>,
     /// How many names more there are.
@@ -59,12 +59,12 @@ pub(super) struct Finished {
     entries: i64,
     paths: i64,
     /// By name, what is blocked from now on and what no longer.
-    pub(super) told: Vec<Change>,
+    pub(super) told: Vec<NameChange>,
 }
 
-impl Read {
+impl RowCounts {
     /// The feed's report when all this is live.
-    pub(super) fn applied_to(&self, report: &FeedReport, finished: &Finished) -> FeedReport {
+    pub(super) fn applied_to(&self, report: &FeedReport, finished: &DeltaParts) -> FeedReport {
         let by = |had: u64, came: u64, went: u64| (had + came).saturating_sub(went);
         let registry_suffixes = by(
             report.registry_suffixes,
@@ -100,7 +100,7 @@ impl Read {
     }
 }
 
-impl<'l> Desk<'l> {
+impl<'l> DeltaBuilder<'l> {
     pub(super) fn new(lists: &'l Blocklist, place: u16) -> Self {
         Self {
             lists,
@@ -140,7 +140,7 @@ impl<'l> Desk<'l> {
         feed: &Feed,
         directory: &Path,
         rows: &[RowChange],
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let slugs = &self.lists.header().categories;
         // A slug that the lists do not have yet could not be in the feed's definition.
         let place_of = |slug: &str| {
@@ -163,9 +163,9 @@ impl<'l> Desk<'l> {
         content: &Path,
         rows: &[RowChange],
         place_of: &dyn Fn(&str) -> u8,
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let mut reader = category_feed::Reader::new(feed, content, place_of);
-        let mut read = Read::default();
+        let mut read = RowCounts::default();
         for RowChange { added, row } in rows {
             if let Some(key) = category_feed::key(row) {
                 let marks = self.touch(&key);
@@ -173,7 +173,7 @@ impl<'l> Desk<'l> {
                 marks.retain(|mark| is_exception(mark) || mark.action == Action::Proxied);
             }
             if *added {
-                let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+                let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
                     reader.read(row, rows)
                 })?;
                 read.bad += heard.bad;
@@ -190,11 +190,11 @@ impl<'l> Desk<'l> {
         content: &Path,
         rows: &[RowChange],
         place_of: &dyn Fn(&str) -> u8,
-    ) -> Result<Read, ChangeError> {
+    ) -> Result<RowCounts, DeltaError> {
         let mut reader = rpz::Reader::new(feed, place_of);
-        let mut read = Read {
+        let mut read = RowCounts {
             counts_rows: true,
-            ..Read::default()
+            ..RowCounts::default()
         };
         // Two rows may say the same thing in two ways, one that goes and one that comes, in any
         // order.
@@ -210,17 +210,17 @@ impl<'l> Desk<'l> {
             .map(|(row, _)| row)
         {
             is_about_addresses |= rpz::is_about_addresses(row);
-            let mut remove = |said: Said<'_>| {
+            let mut remove = |said: ParsedEntry<'_>| {
                 taken_away.insert(said.key());
                 self.remove(&said)
             };
             count(
                 &mut read.went,
-                &hear(feed, &mut remove, |rows| reader.read(row, rows))?,
+                &read_row(feed, &mut remove, |rows| reader.read(row, rows))?,
             );
         }
         for row in last.iter().filter(|(_, added)| **added).map(|(row, _)| row) {
-            let heard = hear(feed, &mut |said| self.add(&said), |rows| {
+            let heard = read_row(feed, &mut |said| self.add(&said), |rows| {
                 reader.read(row, rows)
             })?;
             read.bad += heard.bad;
@@ -232,14 +232,14 @@ impl<'l> Desk<'l> {
             let mut failed = Ok(());
             spool::for_each_row(content, RowKey::WholeRow, &mut |row| {
                 if failed.is_ok() && rpz::is_about_addresses(row) {
-                    let mut add = |said: Said<'_>| {
+                    let mut add = |said: ParsedEntry<'_>| {
                         if taken_away.contains(&said.key()) {
                             self.add(&said)
                         } else {
                             Ok(())
                         }
                     };
-                    failed = hear(feed, &mut add, |rows| reader.read(row, rows)).map(|_| ());
+                    failed = read_row(feed, &mut add, |rows| reader.read(row, rows)).map(|_| ());
                 }
             })?;
             failed?;
@@ -247,7 +247,7 @@ impl<'l> Desk<'l> {
         Ok(read)
     }
 
-    fn add(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+    fn add(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
         let key = said.key();
         let mut mark = said.mark(self.place);
         let old = self
@@ -276,7 +276,7 @@ impl<'l> Desk<'l> {
         Ok(())
     }
 
-    fn remove(&mut self, said: &Said<'_>) -> Result<(), ArtefactError> {
+    fn remove(&mut self, said: &ParsedEntry<'_>) -> Result<(), ArtefactError> {
         let key = said.key();
         let mark = said.mark(self.place);
         let marks = self.touch(&key);
@@ -297,7 +297,7 @@ impl<'l> Desk<'l> {
 
     /// Excepts the operator's own names that would be covered, and no others; says which.
     pub(super) fn guard_own_names(&mut self, feed: &Feed, own: &[Name]) -> Vec<Name> {
-        let denied = self.sentry(feed, own).own_names_denied();
+        let denied = self.guard(feed, own).own_names_denied();
         for name in own {
             let key = key_of(name.borrow());
             let is_excepted = self.after(&key).iter().any(is_exception);
@@ -318,9 +318,9 @@ impl<'l> Desk<'l> {
     }
 
     /// A sentry that has heard what the feed will say.
-    pub(super) fn sentry<'f>(&self, feed: &'f Feed, own: &'f [Name]) -> Sentry<'f> {
-        let mut sentry = Sentry::new(feed, own);
-        let names: Vec<Name> = sentry.names().map(NameRef::to_owned).collect();
+    pub(super) fn guard<'f>(&self, feed: &'f Feed, own: &'f [Name]) -> NameGuard<'f> {
+        let mut guard = NameGuard::new(feed, own);
+        let names: Vec<Name> = guard.names().map(NameRef::to_owned).collect();
         for name in &names {
             for mark in self
                 .after(&key_of(name.borrow()))
@@ -335,22 +335,22 @@ impl<'l> Desk<'l> {
                     category,
                     ..
                 } = *mark;
-                let claim = Claim {
+                let rule = EntryRule {
                     scope,
                     polarity,
                     important,
                     action,
                 };
-                sentry.hear(&Said {
+                guard.observe(&ParsedEntry {
                     name: name.borrow(),
                     path: None,
                     category,
-                    claim,
+                    rule,
                     records: None,
                 });
             }
         }
-        sentry
+        guard
     }
 
     /// Counts the paths of each host whose paths came or went.
@@ -384,9 +384,9 @@ impl<'l> Desk<'l> {
 
     /// All that will be said of each key that differs, with the time at which it came; and how much
     /// more there is.
-    pub(super) fn finish(&self, now: jiff::Timestamp) -> Finished {
+    pub(super) fn finish(&self, now: jiff::Timestamp) -> DeltaParts {
         let arrivals = self.lists.header().arrivals.clone();
-        let mut finished = Finished {
+        let mut finished = DeltaParts {
             changes: Vec::new(),
             arrivals,
             names: 0,
@@ -439,7 +439,7 @@ impl<'l> Desk<'l> {
                 .chain(has.difference(&had).map(|said| (true, said)));
             finished
                 .told
-                .extend(told.map(|(blocked, (category, is_path))| Change {
+                .extend(told.map(|(blocked, (category, is_path))| NameChange {
                     blocked,
                     category: category.clone(),
                     name: shown(key, *is_path),
@@ -477,9 +477,9 @@ impl<'l> Desk<'l> {
 }
 
 /// Reads one row, and says what was counted.
-fn hear(
+fn read_row(
     feed: &Feed,
-    take: &mut dyn FnMut(Said<'_>) -> Result<(), ArtefactError>,
+    take: &mut dyn FnMut(ParsedEntry<'_>) -> Result<(), ArtefactError>,
     speak: impl FnOnce(&mut Rows<'_>),
 ) -> Result<FeedReport, ArtefactError> {
     let mut heard = Rows::new(!feed.force_public_suffixes, take);

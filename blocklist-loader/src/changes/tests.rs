@@ -270,7 +270,7 @@ proptest! {
             world.publish_changes(feed, version, &rows);
             // What a gate would stop is as good a change as any other.
             let proposal = match world.propose(&lists, feed, version, &rows) {
-                Err(ChangeError::Stopped(_, proposal)) => *proposal,
+                Err(DeltaError::Stopped(_, proposal)) => *proposal,
                 other => other.unwrap(),
             };
             lists = world.apply(&lists, proposal.delta);
@@ -387,14 +387,14 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let (_, lists) = world.build(None);
     let rows = changes(&["+b.example\tCNAME\t."]);
     let path = generations::delta_path(&world.plan.directory, 2);
-    let mut changed = Changed {
+    let mut changed = ChangedRows {
         feed: &world.plan.feeds[0],
         from: "4",
         version: "6",
         rows: &rows,
     };
     let proposed = propose(&world.plan, &lists, changed, (2, &path), world.now);
-    assert!(matches!(proposed, Err(ChangeError::NotContinued)));
+    assert!(matches!(proposed, Err(DeltaError::NotContinued)));
     // Lists of another definition are not continued either.
     changed.from = "5";
     let feed = Feed {
@@ -404,18 +404,18 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let proposed = propose(
         &world.plan,
         &lists,
-        Changed {
+        ChangedRows {
             feed: &feed,
             ..changed
         },
         (2, &path),
         world.now,
     );
-    assert!(matches!(proposed, Err(ChangeError::NotContinued)));
+    assert!(matches!(proposed, Err(DeltaError::NotContinued)));
     // Nor a feed that is held.
     let held = {
         let second = world.change(&lists, 0, 6, &rows);
-        crate::rollback::repeat(
+        crate::rollback::repeat_generation(
             &world.plan.directory,
             (&second, &lists),
             &world.plan.feeds,
@@ -427,11 +427,11 @@ fn rows_that_do_not_continue_what_is_live_are_not_applied() {
     let held = world.apply(&lists, held);
     assert!(matches!(
         world.propose(&held, 0, 7, &rows),
-        Err(ChangeError::NotContinued)
+        Err(DeltaError::NotContinued)
     ));
     world.plan.feeds[0].name = "another".to_owned();
     assert!(matches!(
         world.propose(&lists, 0, 6, &rows),
-        Err(ChangeError::NotContinued)
+        Err(DeltaError::NotContinued)
     ));
 }

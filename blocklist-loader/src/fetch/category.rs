@@ -23,10 +23,10 @@ use tokio::time::Instant;
 
 use super::{
     FetchError, Fetched, Gate, RowChange,
-    client::{self, Answer, Client, Validators},
+    client::{self, Client, HttpAnswer, Validators},
     disk,
     http::unpack_failed,
-    manifest::{Codes, Files, Manifest, Published, Route},
+    manifest::{Codes, FeedManifest, Files, PublishedFile, Route},
 };
 use crate::{
     feed::{Feed, open_within},
@@ -66,7 +66,7 @@ struct State {
 }
 
 /// Where a feed is published.
-enum Place {
+enum FeedLocation {
     Http(Box<Client>),
     /// A folder, and the one that its files must lie in, wherever links lead.
     Folder(PathBuf, Option<PathBuf>),
@@ -74,7 +74,7 @@ enum Place {
 
 /// Follows one feed.
 pub struct CategoryFeed {
-    place: Place,
+    place: FeedLocation,
     source: String,
     manifest_name: String,
     spool: Spool,
@@ -85,7 +85,7 @@ pub struct CategoryFeed {
 }
 
 /// Everything that leads to a version, checked and unpacked.
-struct Arrived {
+struct Download {
     snapshot: Option<(SnapshotWriter, u64)>,
     /// What each changes, and the version that it leads to.
     deltas: Vec<(Vec<RowChange>, u64)>,
@@ -129,11 +129,11 @@ impl CategoryFeed {
             ),
         };
         let place = match is_remote {
-            true => Place::Http(Box::new(Client::new(&Feed {
+            true => FeedLocation::Http(Box::new(Client::new(&Feed {
                 source: base,
                 ..feed.clone()
             })?)),
-            false => Place::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
+            false => FeedLocation::Folder(PathBuf::from(base), feed.within().map(Path::to_owned)),
         };
         Ok(Self {
             place,
@@ -192,7 +192,7 @@ impl CategoryFeed {
     async fn look(
         &self,
         known: Option<&State>,
-    ) -> Result<Option<(Arrived, State, bool)>, FetchError> {
+    ) -> Result<Option<(Download, State, bool)>, FetchError> {
         let validators = known
             .map(|known| known.validators.clone())
             .unwrap_or_default();
@@ -200,7 +200,7 @@ impl CategoryFeed {
         let is_codes_time = self
             .codes_asked
             .is_none_or(|asked| asked.elapsed() >= CODES_INTERVAL);
-        let nothing = || Arrived {
+        let nothing = || Download {
             snapshot: None,
             deltas: Vec::new(),
         };
@@ -223,7 +223,7 @@ impl CategoryFeed {
         let digest = sha256(&json);
         let malformed =
             |reason| FetchError::new(Gate::Format, format!("{}: {reason}", self.manifest_name));
-        let manifest = Manifest::parse(&json).map_err(malformed)?;
+        let manifest = FeedManifest::parse(&json).map_err(malformed)?;
         if let Some(known) = known
             && known.manifest == digest
             && !is_codes_time
@@ -265,7 +265,7 @@ impl CategoryFeed {
     }
 
     /// Downloads and unpacks all that is on the way.
-    async fn arrive(&self, route: &Route<'_>) -> Result<(Arrived, u64), FetchError> {
+    async fn arrive(&self, route: &Route<'_>) -> Result<(Download, u64), FetchError> {
         let mut files = Vec::new();
         let mut last = None;
         for published in route
@@ -303,16 +303,16 @@ impl CategoryFeed {
             for (file, name, sequence) in files {
                 deltas.push((read_delta(file, &name, &mut left)?, sequence));
             }
-            Ok(Arrived { snapshot, deltas })
+            Ok(Download { snapshot, deltas })
         });
-        let arrived: Result<Arrived, FetchError> = unpacked
+        let arrived: Result<Download, FetchError> = unpacked
             .await
             .map_err(|error| disk(io::Error::other(error)))?;
         Ok((arrived?, last))
     }
 
     /// A file of the feed in a file without a name, as it was published.
-    async fn download(&self, published: &Published) -> Result<File, FetchError> {
+    async fn download(&self, published: &PublishedFile) -> Result<File, FetchError> {
         let octets_max = published
             .size
             .unwrap_or(self.octets_max)
@@ -324,21 +324,21 @@ impl CategoryFeed {
             octets: 0,
         };
         let written = match &self.place {
-            Place::Http(client) => match client
+            FeedLocation::Http(client) => match client
                 .get(&join(client, &published.file)?, &Validators::default())
                 .await?
             {
-                Answer::Content(response, _) => {
+                HttpAnswer::Content(response, _) => {
                     client::store(response, octets_max, hashing).await?
                 }
-                Answer::NotModified => {
+                HttpAnswer::NotModified => {
                     return Err(FetchError::new(
                         Gate::Transport,
                         format!("{} came without content", published.file),
                     ));
                 }
             },
-            Place::Folder(folder, within) => {
+            FeedLocation::Folder(folder, within) => {
                 let path = folder.join(&published.file);
                 let within = within.clone();
                 let copied = tokio::task::spawn_blocking(move || {
@@ -378,7 +378,7 @@ impl CategoryFeed {
     /// The code map. One that the manifest does not name may be missing.
     async fn codes(
         &self,
-        manifest: Option<&Manifest>,
+        manifest: Option<&FeedManifest>,
         known: Option<&State>,
     ) -> Result<(Codes, String), FetchError> {
         let named = manifest.and_then(|manifest| manifest.codes.as_ref());
@@ -417,14 +417,14 @@ impl CategoryFeed {
         known: &Validators,
     ) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
         match &self.place {
-            Place::Http(client) => match client.get(&join(client, name)?, known).await? {
-                Answer::NotModified => Ok(None),
-                Answer::Content(response, validators) => Ok(Some((
+            FeedLocation::Http(client) => match client.get(&join(client, name)?, known).await? {
+                HttpAnswer::NotModified => Ok(None),
+                HttpAnswer::Content(response, validators) => Ok(Some((
                     client::store(response, DOCUMENT_OCTETS_MAX, Vec::new()).await?,
                     validators,
                 ))),
             },
-            Place::Folder(folder, within) => {
+            FeedLocation::Folder(folder, within) => {
                 let hashing = Hashing {
                     file: Vec::new(),
                     hash: Sha256::new(),
@@ -443,7 +443,7 @@ impl CategoryFeed {
 }
 
 /// Whether the producer began anew, or may have: then what we have is not to be built on.
-fn is_reset(manifest: &Manifest, known: &State) -> bool {
+fn is_reset(manifest: &FeedManifest, known: &State) -> bool {
     let is_other = manifest.id.is_some() && manifest.id != known.id;
     let is_behind = manifest
         .newest()
@@ -454,12 +454,12 @@ fn is_reset(manifest: &Manifest, known: &State) -> bool {
 /// Puts everything into the spool, version by version.
 fn put(
     spool: &Spool,
-    arrived: Arrived,
+    arrived: Download,
     state: State,
     known: Option<&State>,
     renamed: bool,
 ) -> io::Result<Fetched> {
-    let Arrived { snapshot, deltas } = arrived;
+    let Download { snapshot, deltas } = arrived;
     let version = state.sequence.to_string();
     let is_new = snapshot.is_some() || !deltas.is_empty();
     let had_snapshot = snapshot.is_some();

@@ -51,7 +51,7 @@ pub(crate) struct Validators {
 }
 
 /// What a server answered.
-pub(crate) enum Answer {
+pub(crate) enum HttpAnswer {
     /// What we have is what there is.
     NotModified,
     /// A body to be stored, and what to show the next time.
@@ -126,13 +126,17 @@ impl Client {
     }
 
     /// Asks for a page, showing what we know of it.
-    pub(crate) async fn get(&self, url: &Url, known: &Validators) -> Result<Answer, FetchError> {
+    pub(crate) async fn get(
+        &self,
+        url: &Url,
+        known: &Validators,
+    ) -> Result<HttpAnswer, FetchError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             let response = self.ask(&url, known).await?;
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED && *known != Validators::default() {
-                return Ok(Answer::NotModified);
+                return Ok(HttpAnswer::NotModified);
             }
             let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect {
@@ -142,7 +146,7 @@ impl Client {
                             etag: text(&response, &ETAG),
                             last_modified: text(&response, &LAST_MODIFIED),
                         };
-                        Ok(Answer::Content(response, validators))
+                        Ok(HttpAnswer::Content(response, validators))
                     }
                     _ => Err(FetchError::new(
                         Gate::Transport,
@@ -181,10 +185,10 @@ impl Client {
     /// A page that people can read, as a whole.
     pub(crate) async fn small(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         match self.get(url, &Validators::default()).await? {
-            Answer::Content(response, _) => {
+            HttpAnswer::Content(response, _) => {
                 store(response, SMALL_OCTETS_MAX.min(self.octets_max), Vec::new()).await
             }
-            Answer::NotModified => Err(FetchError::new(
+            HttpAnswer::NotModified => Err(FetchError::new(
                 Gate::Transport,
                 format!("{} answered nothing", plain(url)),
             )),
@@ -347,8 +351,8 @@ pub(crate) async fn store<W: Write + Send + 'static>(
         .map_err(|error| FetchError::because(Gate::Disk, "the writer of a body ended", error))?;
     received?;
     written.map_err(|error| match error {
-        Unwritten::TooLarge => too_large(),
-        Unwritten::Body(error) => FetchError::because(
+        BodyError::TooLarge => too_large(),
+        BodyError::Body(error) => FetchError::because(
             Gate::Compression,
             format!(
                 "the body of {} is not the {coding} it says it is, or is cut short",
@@ -356,7 +360,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
             ),
             error,
         ),
-        Unwritten::Disk(error) => {
+        BodyError::Disk(error) => {
             FetchError::because(Gate::Disk, "writing what was fetched", error)
         }
     })
@@ -403,7 +407,7 @@ impl std::fmt::Display for Coding {
     }
 }
 
-enum Unwritten {
+enum BodyError {
     TooLarge,
     Body(io::Error),
     Disk(io::Error),
@@ -414,11 +418,11 @@ fn decode<W: Write>(
     coding: Coding,
     octets_max: u64,
     mut writer: W,
-) -> Result<W, Unwritten> {
+) -> Result<W, BodyError> {
     let mut decoded: Box<dyn Read> = match coding {
         Coding::Identity => Box::new(body),
         Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        Coding::Zstd => Box::new(zstd::Decoder::new(body).map_err(Unwritten::Body)?),
+        Coding::Zstd => Box::new(zstd::Decoder::new(body).map_err(BodyError::Body)?),
     };
     let mut buffer = vec![0; 64 << 10];
     let mut octets = 0;
@@ -427,17 +431,17 @@ fn decode<W: Write>(
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Unwritten::Body(error)),
+            Err(error) => return Err(BodyError::Body(error)),
         };
         octets += length as u64;
         if octets > octets_max {
-            return Err(Unwritten::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         writer
             .write_all(&buffer[..length])
-            .map_err(Unwritten::Disk)?;
+            .map_err(BodyError::Disk)?;
     }
-    writer.flush().map_err(Unwritten::Disk)?;
+    writer.flush().map_err(BodyError::Disk)?;
     Ok(writer)
 }
 

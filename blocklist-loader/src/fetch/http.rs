@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FetchError, Fetched, Gate,
-    client::{self, Answer, Client, Validators, plain},
+    client::{self, Client, HttpAnswer, Validators, plain},
     disk,
 };
 use crate::{
@@ -91,8 +91,8 @@ impl HttpList {
             .unwrap_or_default();
         let work = async {
             match self.client.get(self.client.source(), &validators).await? {
-                Answer::NotModified => Ok(None),
-                Answer::Content(response, validators) => {
+                HttpAnswer::NotModified => Ok(None),
+                HttpAnswer::Content(response, validators) => {
                     let writer = self.spool.snapshot().map_err(disk)?;
                     let writer = client::store(response, self.octets_max, writer).await?;
                     Ok(Some((self.check(writer).await?, validators)))

@@ -14,7 +14,7 @@ const CODES_MAX: usize = 100_000;
 
 /// `feed.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Manifest {
+pub(crate) struct FeedManifest {
     #[serde(alias = "version", alias = "schema", deserialize_with = "version_1")]
     v: (),
     /// Another one is another feed at the same place.
@@ -27,9 +27,9 @@ pub(crate) struct Manifest {
     )]
     pub(crate) id: Option<String>,
     #[serde(default, alias = "snapshot", deserialize_with = "one_or_many")]
-    pub(crate) snapshots: Vec<Published>,
+    pub(crate) snapshots: Vec<PublishedFile>,
     #[serde(default, alias = "delta", deserialize_with = "one_or_many")]
-    pub(crate) deltas: Vec<Published>,
+    pub(crate) deltas: Vec<PublishedFile>,
     #[serde(
         default,
         alias = "feed_codes",
@@ -41,7 +41,7 @@ pub(crate) struct Manifest {
 
 /// One file of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Published {
+pub(crate) struct PublishedFile {
     #[serde(alias = "name", alias = "filename", alias = "path", alias = "url")]
     pub(crate) file: String,
     /// The version that it leads to.
@@ -107,11 +107,11 @@ pub(crate) struct CodesFile {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route<'a> {
     /// The snapshot to begin with; none where deltas lead on from what we have.
-    pub(crate) snapshot: Option<&'a Published>,
-    pub(crate) deltas: Vec<&'a Published>,
+    pub(crate) snapshot: Option<&'a PublishedFile>,
+    pub(crate) deltas: Vec<&'a PublishedFile>,
 }
 
-impl Published {
+impl PublishedFile {
     fn from(&self) -> u64 {
         self.from.unwrap_or(self.sequence.saturating_sub(1))
     }
@@ -121,7 +121,7 @@ impl Published {
     }
 }
 
-impl Manifest {
+impl FeedManifest {
     /// Reads it, with the reason if it cannot be.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
@@ -244,8 +244,8 @@ impl Manifest {
 
     /// The deltas that lead on from a version, and where they end. Each makes the number grow, so
     /// it does end.
-    fn follow(&self, from: u64) -> (Vec<&Published>, u64) {
-        let mut by_start: BTreeMap<u64, &Published> = BTreeMap::new();
+    fn follow(&self, from: u64) -> (Vec<&PublishedFile>, u64) {
+        let mut by_start: BTreeMap<u64, &PublishedFile> = BTreeMap::new();
         for delta in &self.deltas {
             let longest = by_start.entry(delta.from()).or_insert(delta);
             if delta.sequence > longest.sequence {
@@ -398,7 +398,7 @@ fn optional_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         .transpose()
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Published>, D::Error> {
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PublishedFile>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {

@@ -44,10 +44,10 @@ use domain::{base::Serial, tsig::Key};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-pub use self::settings::Settings;
+pub use self::settings::TransferSettings;
 use self::{
-    answer::{Answer, End, Event, Timers, first_soa},
-    wire::{Asked, Bounds, Conversation},
+    answer::{Event, ResponseEnd, SoaTimers, TransferResponse, first_soa},
+    wire::{PrimaryConnection, TransferLimits, TransferQuery},
 };
 use super::{FetchError, Fetched, Gate, RowChange};
 use crate::spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row};
@@ -70,7 +70,7 @@ const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
 struct State {
     zone: String,
     #[serde(flatten)]
-    timers: Timers,
+    timers: SoaTimers,
     /// When a primary last confirmed this content, in seconds of Unix time.
     last_success_s: u64,
 }
@@ -78,7 +78,7 @@ struct State {
 /// The secondary of one feed.
 #[derive(Debug)]
 pub struct Transfer {
-    settings: Settings,
+    settings: TransferSettings,
     folder: PathBuf,
     spool: Spool,
     state: Option<State>,
@@ -94,7 +94,7 @@ impl Transfer {
     ///
     /// # Errors
     /// Gate `disk`: the spool refuses.
-    pub fn new(settings: Settings, folder: &Path) -> Result<Self, FetchError> {
+    pub fn new(settings: TransferSettings, folder: &Path) -> Result<Self, FetchError> {
         let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
         // Content of another zone is nothing to build on, nor to compare with.
         let state = spool
@@ -119,7 +119,7 @@ impl Transfer {
     /// before.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         self.key = self.settings.key()?;
-        let bounds = Bounds {
+        let bounds = TransferLimits {
             until: Instant::now() + self.settings.timeout,
             octets: self.settings.octets_max,
             public_only: self.settings.public_only,
@@ -202,14 +202,18 @@ impl Transfer {
         &self.spool
     }
 
-    async fn fetch_from(&mut self, primary: &str, bounds: Bounds) -> Result<Fetched, FetchError> {
+    async fn fetch_from(
+        &mut self,
+        primary: &str,
+        bounds: TransferLimits,
+    ) -> Result<Fetched, FetchError> {
         if let Some(have) = self.state.as_ref().map(|state| state.timers.serial) {
             let theirs = self.soa(primary, bounds).await?;
             match Serial::from(theirs.serial).partial_cmp(&Serial::from(have)) {
                 Some(Ordering::Equal) => return self.confirm(theirs),
                 Some(Ordering::Greater) => {}
                 _ => {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Sequence,
                         format!(
                             "it has serial {}, which is before our {have}",
@@ -218,7 +222,10 @@ impl Transfer {
                     ));
                 }
             }
-            match self.transfer(primary, Asked::Ixfr(have), bounds).await {
+            match self
+                .transfer(primary, TransferQuery::Ixfr(have), bounds)
+                .await
+            {
                 Ok(Some(fetched)) => return Ok(fetched),
                 Ok(None) => {}
                 // A difference that makes no sense, or is larger than the zone may be, is one more
@@ -227,12 +234,12 @@ impl Transfer {
                 Err(error) => return Err(error),
             }
         }
-        let fetched = self.transfer(primary, Asked::Axfr, bounds).await?;
-        fetched.ok_or_else(|| fault(Gate::Sequence, "the answer to AXFR is one SOA alone"))
+        let fetched = self.transfer(primary, TransferQuery::Axfr, bounds).await?;
+        fetched.ok_or_else(|| fetch_error(Gate::Sequence, "the answer to AXFR is one SOA alone"))
     }
 
-    async fn soa(&self, primary: &str, bounds: Bounds) -> Result<Timers, FetchError> {
-        let mut conversation = self.ask(primary, Asked::Soa, bounds).await?;
+    async fn soa(&self, primary: &str, bounds: TransferLimits) -> Result<SoaTimers, FetchError> {
+        let mut conversation = self.ask(primary, TransferQuery::Soa, bounds).await?;
         let message = conversation.message().await?;
         conversation.done()?;
         first_soa(&message, &self.settings.zone)
@@ -241,10 +248,10 @@ impl Transfer {
     async fn ask(
         &self,
         primary: &str,
-        asked: Asked,
-        bounds: Bounds,
-    ) -> Result<Conversation, FetchError> {
-        Conversation::open(
+        asked: TransferQuery,
+        bounds: TransferLimits,
+    ) -> Result<PrimaryConnection, FetchError> {
+        PrimaryConnection::open(
             primary,
             &self.settings.zone,
             self.key.as_ref(),
@@ -259,12 +266,12 @@ impl Transfer {
     async fn transfer(
         &mut self,
         primary: &str,
-        asked: Asked,
-        bounds: Bounds,
+        asked: TransferQuery,
+        bounds: TransferLimits,
     ) -> Result<Option<Fetched>, FetchError> {
         let mut conversation = self.ask(primary, asked, bounds).await?;
-        let mut answer = Answer::new(&self.settings.zone, asked);
-        let mut intake = Intake {
+        let mut answer = TransferResponse::new(&self.settings.zone, asked);
+        let mut intake = TransferBuffer {
             spool: &self.spool,
             octets: bounds.octets,
             whole: None,
@@ -273,7 +280,9 @@ impl Transfer {
         };
         let end = loop {
             let message = match conversation.message().await {
-                Err(_) if asked != Asked::Axfr && conversation.is_refused() => return Ok(None),
+                Err(_) if asked != TransferQuery::Axfr && conversation.is_refused() => {
+                    return Ok(None);
+                }
                 message => message?,
             };
             if let Some(end) = answer.message(message, &mut |event| intake.take(event))? {
@@ -281,11 +290,15 @@ impl Transfer {
             }
         };
         conversation.done()?;
-        let Intake { whole, changes, .. } = intake;
+        let TransferBuffer { whole, changes, .. } = intake;
         match (end, whole) {
-            (End::Whole(timers), Some(writer)) => self.replace(writer, timers).await.map(Some),
-            (End::Difference(timers), None) => self.append(changes, timers).await.map(Some),
-            (End::SoaAlone(timers), None) if Asked::Ixfr(timers.serial) == asked => {
+            (ResponseEnd::Whole(timers), Some(writer)) => {
+                self.replace(writer, timers).await.map(Some)
+            }
+            (ResponseEnd::Difference(timers), None) => self.append(changes, timers).await.map(Some),
+            (ResponseEnd::SoaAlone(timers), None)
+                if TransferQuery::Ixfr(timers.serial) == asked =>
+            {
                 self.confirm(timers).map(Some)
             }
             _ => Ok(None),
@@ -293,7 +306,7 @@ impl Transfer {
     }
 
     /// A primary has what we have.
-    fn confirm(&mut self, timers: Timers) -> Result<Fetched, FetchError> {
+    fn confirm(&mut self, timers: SoaTimers) -> Result<Fetched, FetchError> {
         let state = self.state_of(timers);
         let is_worth_a_write = self.state.as_ref().is_none_or(|known| {
             state.last_success_s.abs_diff(known.last_success_s) > LAST_SUCCESS_BEHIND_MAX_S
@@ -307,7 +320,7 @@ impl Transfer {
         Ok(Fetched::Unchanged)
     }
 
-    async fn append(&mut self, changes: Changes, timers: Timers) -> Result<Fetched, FetchError> {
+    async fn append(&mut self, changes: Changes, timers: SoaTimers) -> Result<Fetched, FetchError> {
         let from = self
             .state
             .as_ref()
@@ -319,7 +332,7 @@ impl Transfer {
             .into_iter()
             .filter_map(|(row, change)| change.net(row))
             .collect();
-        let (state, rows) = off_the_runtime(move || {
+        let (state, rows) = run_blocking(move || {
             if rows.is_empty() {
                 spool.set_state(&state)
             } else {
@@ -340,13 +353,13 @@ impl Transfer {
     async fn replace(
         &mut self,
         mut writer: SnapshotWriter,
-        timers: Timers,
+        timers: SoaTimers,
     ) -> Result<Fetched, FetchError> {
         let before = self.state.as_ref().map(|state| state.timers.serial);
         if before.is_some_and(|before| {
             Serial::from(timers.serial).partial_cmp(&before.into()) != Some(Ordering::Greater)
         }) {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Sequence,
                 format!(
                     "the transfer brought serial {}, which is not after ours",
@@ -356,7 +369,7 @@ impl Transfer {
         }
         let state = self.state_of(timers);
         let content = content_of(&self.folder);
-        let (state, rows) = off_the_runtime(move || {
+        let (state, rows) = run_blocking(move || {
             let rows = match before {
                 Some(_) => compare::difference(
                     &content,
@@ -381,7 +394,7 @@ impl Transfer {
         })
     }
 
-    fn state_of(&self, timers: Timers) -> State {
+    fn state_of(&self, timers: SoaTimers) -> State {
         let last_success_s = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -395,16 +408,16 @@ impl Transfer {
 }
 
 /// What happened to rows, by row.
-type Changes = BTreeMap<Vec<u8>, Change>;
+type Changes = BTreeMap<Vec<u8>, NetChange>;
 
 /// What several differences in a row did to one row.
 #[derive(Debug, Clone, Copy)]
-struct Change {
+struct NetChange {
     first_added: bool,
     last_added: bool,
 }
 
-impl Change {
+impl NetChange {
     /// What is left of it: a row that came and went, or went and came back, did not change.
     fn net(self, row: Vec<u8>) -> Option<RowChange> {
         (self.first_added == self.last_added).then_some(RowChange {
@@ -415,7 +428,7 @@ impl Change {
 }
 
 /// Where the rows of a transfer wait for its end.
-struct Intake<'a> {
+struct TransferBuffer<'a> {
     spool: &'a Spool,
     /// How many octets of rows may still come: names that are compressed in a message are not in a
     /// row.
@@ -425,7 +438,7 @@ struct Intake<'a> {
     changes_octets: u64,
 }
 
-impl Intake<'_> {
+impl TransferBuffer<'_> {
     fn take(&mut self, event: Event<'_>) -> Result<(), FetchError> {
         let (row, added) = match event {
             Event::Whole => {
@@ -441,7 +454,7 @@ impl Intake<'_> {
         };
         let left = self.octets.checked_sub(row.len() as u64);
         self.octets = left.ok_or_else(|| {
-            fault(
+            fetch_error(
                 Gate::Size,
                 "the rows of the transfer are larger than size_max_mib",
             )
@@ -451,12 +464,12 @@ impl Intake<'_> {
             None => {
                 self.changes_octets += row.len() as u64;
                 if self.changes_octets > CHANGES_OCTETS_MAX {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Size,
                         "what changed is too much to be taken row by row",
                     ));
                 }
-                let change = self.changes.entry(row.to_vec()).or_insert(Change {
+                let change = self.changes.entry(row.to_vec()).or_insert(NetChange {
                     first_added: added,
                     last_added: added,
                 });
@@ -468,7 +481,7 @@ impl Intake<'_> {
 }
 
 /// Work that reads and writes whole files must not hold up what else runs beside it.
-async fn off_the_runtime<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     spawn_blocking(work).await.map_err(|error| {
@@ -476,7 +489,7 @@ async fn off_the_runtime<T: Send + 'static>(
     })?
 }
 
-fn fault(gate: Gate, detail: impl Into<String>) -> FetchError {
+fn fetch_error(gate: Gate, detail: impl Into<String>) -> FetchError {
     FetchError::new(gate, detail)
 }
 

@@ -216,12 +216,12 @@ fn a_generation_that_is_also_folded_is_opened_without_its_delta() {
             .base_generation(),
         2
     );
-    let listed: Vec<(u64, Kind)> = newest(folder.path())
+    let listed: Vec<(u64, ArtefactKind)> = newest(folder.path())
         .unwrap()
         .iter()
         .map(|artefact| (artefact.generation, artefact.kind))
         .collect();
-    assert_eq!(listed, [(2, Kind::Full), (1, Kind::Full)]);
+    assert_eq!(listed, [(2, ArtefactKind::Full), (1, ArtefactKind::Full)]);
     // The folded file is damaged: what it was folded from still says the same.
     std::fs::write(path_of(folder.path(), 2), "no list").unwrap();
     assert_eq!(

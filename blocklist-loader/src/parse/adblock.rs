@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use policy::lists::entry::{Polarity, Scope};
 
 use super::before_comment;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 /// The modifier that takes a rule away.
 const BAD_FILTER: &[u8] = b"badfilter";
@@ -50,7 +50,7 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
         modifiers,
     } = Rule::parse(rule);
     // What it takes away was read before, see `bad_filters`.
-    if modifiers.contains(&BAD_FILTER) || rows.is_taken_away(|| Rule::parse(rule).identity()) {
+    if modifiers.contains(&BAD_FILTER) || rows.is_disabled(|| Rule::parse(rule).identity()) {
         return;
     }
     let (scope, rest) = match (pattern.strip_prefix(b"||"), pattern.strip_prefix(b"|")) {
@@ -104,10 +104,10 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     rows.entry(
         row,
         name,
-        Claim {
+        EntryRule {
             polarity,
             important,
-            ..Claim::deny(scope)
+            ..EntryRule::deny(scope)
         },
     );
 }
@@ -129,7 +129,7 @@ pub(crate) fn bad_filter(row: &[u8]) -> Option<Box<[u8]>> {
 }
 
 /// Rules that are taken away, by their identity.
-pub(crate) type TakenAway = HashSet<Box<[u8]>>;
+pub(crate) type BadFilters = HashSet<Box<[u8]>>;
 
 /// A rule in its parts.
 struct Rule<'r> {
@@ -197,9 +197,9 @@ fn unsupported(
             rows.unsupported_exception(
                 row,
                 name,
-                Claim {
+                EntryRule {
                     important,
-                    ..Claim::allow(scope)
+                    ..EntryRule::allow(scope)
                 },
                 reason,
             );

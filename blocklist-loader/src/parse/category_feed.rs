@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     feed::{CLEAN, Feed},
     fetch::{category, manifest::Codes},
-    rows::{Claim, Rows},
+    rows::{EntryRule, Rows},
     source::SourceError,
     spool::{self, RowKey},
 };
@@ -239,11 +239,11 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        let claim = Claim::deny(self.feed.bare_scope());
+        let rule = EntryRule::deny(self.feed.bare_scope());
         let bad = rows.report.bad;
         for &place in &places {
             rows.set_category(place);
-            rows.entry(line, row.name, claim);
+            rows.entry(line, row.name, rule);
             // What is wrong with a name is wrong once.
             if rows.report.bad > bad {
                 return;
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
         // A name that is of a category as well is not clean.
         if is_clean && places.is_empty() {
             rows.set_category(NO_CATEGORY);
-            rows.entry(line, row.name, Claim::allow(self.feed.bare_scope()));
+            rows.entry(line, row.name, EntryRule::allow(self.feed.bare_scope()));
         }
     }
 }

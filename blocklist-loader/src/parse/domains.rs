@@ -9,7 +9,7 @@
 use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let name = names_of(row);
@@ -19,7 +19,7 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if name.iter().any(u8::is_ascii_whitespace) {
         return rows.bad(row, &"more than one word; is this another format?");
     }
-    rows.entry(row, name, Claim::deny(scope));
+    rows.entry(row, name, EntryRule::deny(scope));
 }
 
 #[cfg(test)]

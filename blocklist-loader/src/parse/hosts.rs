@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use policy::lists::entry::Scope;
 
 use super::{is_own_machine, names_of, starts_comment_row, words};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let mut words = words(names_of(row));
@@ -34,7 +34,7 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
         }
         // `0.0.0.0 0.0.0.0` stands in many heads: an address that is listed as its own name.
         if name != address && !is_own_machine(name) {
-            rows.entry(row, name, Claim::deny(scope));
+            rows.entry(row, name, EntryRule::deny(scope));
         }
     }
 }

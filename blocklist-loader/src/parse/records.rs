@@ -20,11 +20,11 @@ const KNOWN_MAX: usize = 1_000;
 
 /// Writes record data down in wire format.
 #[derive(Default)]
-pub(crate) struct Scribe {
+pub(crate) struct RecordParser {
     known: HashMap<String, Record>,
 }
 
-impl Scribe {
+impl RecordParser {
     /// One record.
     ///
     /// # Errors
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn record_data_is_written_as_on_the_wire_and_anything_else_is_told() {
-        let mut scribe = Scribe::default();
+        let mut parser = RecordParser::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
-            let found = scribe.record(rtype, rdata).ok();
+            let found = parser.record(rtype, rdata).ok();
             let expected = expected.map(|(record_type, rdata)| Record {
                 record_type,
                 ttl_s: TTL_S,

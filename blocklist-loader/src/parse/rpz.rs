@@ -23,10 +23,10 @@ use ipnet::IpNet;
 use policy::lists::entry::{self, NO_CATEGORY, Records, Scope, Tier};
 use sha2::{Digest, Sha256};
 
-use super::records::Scribe;
+use super::records::RecordParser;
 use crate::{
     feed::Feed,
-    rows::{Claim, Rows},
+    rows::{EntryRule, Rows},
     source::SourceError,
     spool::{self, RowKey},
 };
@@ -236,7 +236,7 @@ pub(crate) struct Reader {
     category: u8,
     /// In a feed of names that are never blocked, being passed through is what it lists them for.
     lists_passed: bool,
-    scribe: Scribe,
+    parser: RecordParser,
 }
 
 impl Reader {
@@ -248,7 +248,7 @@ impl Reader {
         Self {
             category,
             lists_passed: feed.tier == Tier::NeverBlock,
-            scribe: Scribe::default(),
+            parser: RecordParser::default(),
         }
     }
 
@@ -260,15 +260,15 @@ impl Reader {
             Err(reason) => return rows.bad(row, &reason),
         };
         let records = match action {
-            Action::LocalData { rtype, rdata } => match self.scribe.record(rtype, rdata) {
+            Action::LocalData { rtype, rdata } => match self.parser.record(rtype, rdata) {
                 Ok(record) => Some(Records(vec![record])),
                 Err(reason) => return rows.bad(row, &reason),
             },
             _ => None,
         };
-        let claim = |scope| {
+        let rule = |scope| {
             let action = match action {
-                Action::Passthru if !self.lists_passed => return Claim::allow(scope),
+                Action::Passthru if !self.lists_passed => return EntryRule::allow(scope),
                 Action::Passthru => entry::Action::Policy,
                 Action::Nxdomain => entry::Action::Nxdomain,
                 Action::Nodata => entry::Action::Nodata,
@@ -276,17 +276,17 @@ impl Reader {
                 Action::TcpOnly => entry::Action::TcpOnly,
                 Action::LocalData { .. } => entry::Action::Records,
             };
-            Claim {
+            EntryRule {
                 action,
-                ..Claim::deny(scope)
+                ..EntryRule::deny(scope)
             }
         };
         match trigger {
             Trigger::Name(name, scope) => {
-                rows.entry_with(row, name.as_bytes(), claim(scope), records.as_ref())
+                rows.entry_with(row, name.as_bytes(), rule(scope), records.as_ref())
             }
             Trigger::Address(network) => {
-                rows.address(network, claim(Scope::Subtree), records.as_ref())
+                rows.address(network, rule(Scope::Subtree), records.as_ref())
             }
             Trigger::Unsupported(word) => {
                 rows.unsupported(row, &format!("triggers of {word} are not applied"))
@@ -327,7 +327,7 @@ pub(super) fn row(row: &[u8], _: Scope, rows: &mut Rows<'_>) {
     Reader {
         category: NO_CATEGORY,
         lists_passed: false,
-        scribe: Scribe::default(),
+        parser: RecordParser::default(),
     }
     .read(row, rows);
 }

@@ -5,7 +5,7 @@
 use policy::lists::entry::Scope;
 
 use super::names_of;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let name = names_of(row);
@@ -18,7 +18,7 @@ pub(super) fn domains_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     if name.iter().any(u8::is_ascii_whitespace) {
         return rows.bad(row, &"more than one word");
     }
-    rows.entry(row, name, Claim::deny(scope));
+    rows.entry(row, name, EntryRule::deny(scope));
 }
 
 /// `#` may belong to a URL, so only a row that begins with it is a comment.
@@ -44,7 +44,7 @@ pub(super) fn urls_row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     // Another port is another service on the same host: as a path, a part of it.
     let is_usual = port.is_empty() || is_usual_port(scheme, &port[1..]);
     if path.is_empty() && is_usual {
-        return rows.entry(row, host, Claim::deny(scope));
+        return rows.entry(row, host, EntryRule::deny(scope));
     }
     let port = if is_usual { b"" } else { port };
     let slash = if path.starts_with(b"/") && is_usual {

@@ -5,7 +5,7 @@
 use policy::lists::entry::Scope;
 
 use super::{before_comment, is_own_machine};
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 /// The types after which a client gets no answer of the Internet's for the zone.
 const BLOCKING_TYPES: [&str; 10] = [
@@ -53,15 +53,15 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
     };
     if is_of(&BLOCKING_TYPES) {
         if !is_own_machine(name) {
-            rows.entry(row, name, Claim::deny(Scope::Subtree));
+            rows.entry(row, name, EntryRule::deny(Scope::Subtree));
         }
     } else if is_of(&EXCEPTING_TYPES) {
-        rows.entry(row, name, Claim::allow(Scope::Subtree));
+        rows.entry(row, name, EntryRule::allow(Scope::Subtree));
     } else if is_of(&HALF_EXCEPTING_TYPES) {
         rows.unsupported_exception(
             row,
             name,
-            Claim::allow(Scope::Subtree),
+            EntryRule::allow(Scope::Subtree),
             "a type of zone that blocks some record types",
         );
     } else {

@@ -4,7 +4,7 @@
 use policy::lists::entry::Scope;
 
 use super::names_of;
-use crate::rows::{Claim, Rows};
+use crate::rows::{EntryRule, Rows};
 
 pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     let pattern = names_of(row);
@@ -13,7 +13,7 @@ pub(super) fn row(row: &[u8], scope: Scope, rows: &mut Rows<'_>) {
     }
     match pattern.strip_prefix(b"*.") {
         Some(name) if !name.iter().any(u8::is_ascii_whitespace) => {
-            rows.entry(row, name, Claim::deny(scope))
+            rows.entry(row, name, EntryRule::deny(scope))
         }
         _ => rows.bad(row, &"not of the form *.name"),
     }

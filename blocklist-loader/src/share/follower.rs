@@ -25,12 +25,12 @@ use sha2::{Digest, Sha256};
 use super::{
     ShareError, blocking, disk,
     keys::Verifier,
-    local::{self, Digests, Memory, feed},
-    manifest::{Entry, Manifest, Object},
-    settings::{Settings, SettingsFault},
-    store::{Live, Store, failed, seconds_for, within},
+    local::{self, DigestCache, SeenManifest, feed},
+    manifest::{Manifest, ManifestEntry, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault},
+    store::{LiveManifest, Store, failed, seconds_for, within},
 };
-use crate::generations::{Kind, file_of};
+use crate::generations::{ArtefactKind, file_of};
 
 /// Between the name of a file to be and the beginning of its digest, while it is fetched.
 const FETCHING: &str = ".fetching-";
@@ -47,7 +47,7 @@ const JITTER: f64 = 0.25;
 
 /// A generation that this node should have, here in its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct ReadyGeneration {
     /// Which one.
     pub generation: u64,
     /// The files that it is opened with, the full artefact first.
@@ -62,7 +62,7 @@ pub struct Offer {
 
 /// Where a follower stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct FollowerStatus {
     /// The newest manifest that was seen; 0 before the first.
     pub sequence: u64,
     /// What is live by it.
@@ -82,10 +82,10 @@ pub struct Follower {
     directory: PathBuf,
     delay: SignedDuration,
     poll: Duration,
-    memory: Option<Memory>,
+    memory: Option<SeenManifest>,
     /// The manifest that was read last, and its version in the store.
     manifest: Option<(Manifest, Option<String>)>,
-    digests: Digests,
+    digests: DigestCache,
     refused: BTreeSet<u64>,
     failures: u32,
     _lock: File,
@@ -96,25 +96,25 @@ impl Follower {
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
-    pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
+    pub fn new(settings: &ShareSettings, directory: &Path) -> Result<Self, ShareError> {
         let verifier = Verifier::parse(
             settings
                 .public_key
                 .as_deref()
-                .ok_or(SettingsFault::PublicKeyMissing)?,
+                .ok_or(ShareSettingsFault::PublicKeyMissing)?,
         )?;
         let lock = local::lock(directory)?;
         let public_key = verifier.to_string();
         Ok(Self {
             store: Store::open(settings)?,
             verifier,
-            memory: Memory::read(directory, &public_key)?,
+            memory: SeenManifest::read(directory, &public_key)?,
             public_key,
             directory: directory.to_owned(),
             delay: SignedDuration::from_secs(settings.delay_s.try_into().unwrap_or(i64::MAX)),
             poll: Duration::from_secs(settings.poll_s),
             manifest: None,
-            digests: Digests::default(),
+            digests: DigestCache::default(),
             refused: BTreeSet::new(),
             failures: 0,
             _lock: lock,
@@ -130,7 +130,7 @@ impl Follower {
         &mut self,
         current: Option<u64>,
         now: Timestamp,
-    ) -> Result<Option<Offer>, ShareError> {
+    ) -> Result<Option<ReadyGeneration>, ShareError> {
         let polled = self
             .poll_once(current.filter(|&current| current > 0), now)
             .await;
@@ -151,23 +151,28 @@ impl Follower {
     /// How long to wait until the next poll. `chance` is at least 0 and less than 1, see
     /// [`chance`].
     #[must_use]
-    pub fn pause(&self, chance: f64) -> Duration {
+    pub fn pause(&self, random_fraction: f64) -> Duration {
         if self.failures == 0 {
-            return self.poll.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance);
+            return self
+                .poll
+                .mul_f64(1.0 - JITTER + 2.0 * JITTER * random_fraction);
         }
         // The whole span, not its end: whoever failed together must not come back together.
         let longest = self
             .poll
             .saturating_mul(1 << self.failures.min(16))
             .min(PAUSE_MAX.max(self.poll));
-        self.poll / 2 + longest.saturating_sub(self.poll / 2).mul_f64(chance)
+        self.poll / 2
+            + longest
+                .saturating_sub(self.poll / 2)
+                .mul_f64(random_fraction)
     }
 
     /// Where it stands.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> FollowerStatus {
         let manifest = self.manifest.as_ref().map(|(manifest, _)| manifest);
-        Status {
+        FollowerStatus {
             sequence: self.memory.as_ref().map_or(0, |memory| memory.sequence),
             live: manifest.map(|manifest| manifest.live),
             published_at: manifest.map(|manifest| manifest.published_at),
@@ -179,7 +184,7 @@ impl Follower {
         &mut self,
         current: Option<u64>,
         now: Timestamp,
-    ) -> Result<Option<Offer>, ShareError> {
+    ) -> Result<Option<ReadyGeneration>, ShareError> {
         self.read().await?;
         let Some((manifest, _)) = &self.manifest else {
             return Err(ShareError::NothingPublished(self.store.url().to_owned()));
@@ -205,9 +210,11 @@ impl Follower {
             .as_ref()
             .and_then(|(_, version)| version.as_deref());
         let (sealed, version) = match self.store.read_live(known).await? {
-            Live::Unchanged => return Ok(()),
-            Live::Nothing => return Err(ShareError::NothingPublished(self.store.url().to_owned())),
-            Live::Here { sealed, version } => (sealed, version),
+            LiveManifest::Unchanged => return Ok(()),
+            LiveManifest::Nothing => {
+                return Err(ShareError::NothingPublished(self.store.url().to_owned()));
+            }
+            LiveManifest::Here { sealed, version } => (sealed, version),
         };
         let (manifest, sha256) = Manifest::open(&sealed, &self.verifier)?;
         if let Some(memory) = &self.memory {
@@ -217,14 +224,14 @@ impl Follower {
                 return Err(ShareError::Replayed {
                     offered,
                     seen,
-                    memory: Memory::path(&self.directory),
+                    memory: SeenManifest::path(&self.directory),
                 });
             }
             if manifest.sequence == memory.sequence && sha256 != memory.sha256 {
                 return Err(ShareError::Forked(manifest.sequence));
             }
         }
-        let memory = Memory {
+        let memory = SeenManifest {
             public_key: self.public_key.clone(),
             sequence: manifest.sequence,
             sha256,
@@ -241,9 +248,13 @@ impl Follower {
     }
 
     /// Fetches what is missing of a generation.
-    async fn get(&self, manifest: &Manifest, generation: u64) -> Result<Offer, ShareError> {
+    async fn get(
+        &self,
+        manifest: &Manifest,
+        generation: u64,
+    ) -> Result<ReadyGeneration, ShareError> {
         let way = self.way(manifest, generation).await?;
-        let missing: Vec<Needed> = way
+        let missing: Vec<ChainFile> = way
             .iter()
             .filter(|needed| !needed.is_here)
             .cloned()
@@ -275,7 +286,7 @@ impl Follower {
         let published_at = manifest
             .entry(generation)
             .map_or(manifest.published_at, |entry| entry.published_at);
-        Ok(Offer {
+        Ok(ReadyGeneration {
             generation,
             files,
             published_at,
@@ -286,8 +297,12 @@ impl Follower {
 
     /// The files that a generation is opened with, the full one first, by the way that has the
     /// least to fetch.
-    async fn way(&self, manifest: &Manifest, generation: u64) -> Result<Vec<Needed>, ShareError> {
-        let mut entries: Vec<Entry> = Vec::new();
+    async fn way(
+        &self,
+        manifest: &Manifest,
+        generation: u64,
+    ) -> Result<Vec<ChainFile>, ShareError> {
+        let mut entries: Vec<ManifestEntry> = Vec::new();
         let mut next = manifest.entry(generation);
         while let Some(entry) = next {
             entries.push(entry.clone());
@@ -300,8 +315,8 @@ impl Follower {
     }
 
     /// Fetches one object aside, from where an earlier attempt stopped, and says where it lies.
-    async fn fetch(&self, needed: Needed) -> Result<PathBuf, ShareError> {
-        let Needed {
+    async fn fetch(&self, needed: ChainFile) -> Result<PathBuf, ShareError> {
+        let ChainFile {
             path, object, kind, ..
         } = needed;
         let name = object.name(kind);
@@ -352,16 +367,16 @@ impl Follower {
 
 /// Chance for [`Follower::pause`], from the system's seed of hash tables.
 #[must_use]
-pub fn chance() -> f64 {
+pub fn random_fraction() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// A file of the way to a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Needed {
+struct ChainFile {
     generation: u64,
-    kind: Kind,
-    object: Object,
+    kind: ArtefactKind,
+    object: StoredObject,
     path: PathBuf,
     is_here: bool,
 }
@@ -369,17 +384,17 @@ struct Needed {
 /// Of the ways from a generation (the first entry) back to a full artefact, that with the least to
 /// fetch. A file that is here counts only if it is what was published.
 fn shortest(
-    entries: &[Entry],
+    entries: &[ManifestEntry],
     directory: &Path,
-    digests: &Digests,
-) -> Result<Option<Vec<Needed>>, ShareError> {
-    let mut deltas: Vec<Needed> = Vec::new();
+    digests: &DigestCache,
+) -> Result<Option<Vec<ChainFile>>, ShareError> {
+    let mut deltas: Vec<ChainFile> = Vec::new();
     let mut deltas_octets = 0;
-    let mut best: Option<(u64, Vec<Needed>)> = None;
+    let mut best: Option<(u64, Vec<ChainFile>)> = None;
     for entry in entries {
-        let delta = needed(entry, Kind::Delta, directory, digests, false)?;
+        let delta = needed(entry, ArtefactKind::Delta, directory, digests, false)?;
         let is_delta_here = delta.as_ref().is_some_and(|delta| delta.is_here);
-        if let Some(full) = needed(entry, Kind::Full, directory, digests, is_delta_here)? {
+        if let Some(full) = needed(entry, ArtefactKind::Full, directory, digests, is_delta_here)? {
             let is_here = full.is_here;
             let octets = deltas_octets + if full.is_here { 0 } else { full.object.octets };
             if best.as_ref().is_none_or(|(least, _)| octets < *least) {
@@ -412,12 +427,12 @@ fn shortest(
 /// and is the one that was published; a full artefact beside it can only be what this node folded
 /// it to.
 fn needed(
-    entry: &Entry,
-    kind: Kind,
+    entry: &ManifestEntry,
+    kind: ArtefactKind,
     directory: &Path,
-    digests: &Digests,
+    digests: &DigestCache,
     is_known: bool,
-) -> Result<Option<Needed>, ShareError> {
+) -> Result<Option<ChainFile>, ShareError> {
     let path = file_of(directory, entry.generation, kind);
     let there = entry.object(kind);
     let here = match there.is_some() || is_known {
@@ -426,14 +441,14 @@ fn needed(
     };
     let generation = entry.generation;
     Ok(match (there, here) {
-        (Some(there), Some(here)) if here.object == *there => Some(Needed {
+        (Some(there), Some(here)) if here.object == *there => Some(ChainFile {
             generation,
             kind,
             object: here.object,
             path,
             is_here: true,
         }),
-        (_, Some(here)) if is_known => Some(Needed {
+        (_, Some(here)) if is_known => Some(ChainFile {
             generation,
             kind,
             object: here.object,
@@ -450,7 +465,7 @@ fn needed(
                 theirs,
             });
         }
-        (Some(there), None) => Some(Needed {
+        (Some(there), None) => Some(ChainFile {
             generation,
             kind,
             object: there.clone(),
@@ -499,10 +514,10 @@ fn check_length(object: &str, octets: u64, expected: u64) -> Result<(), ShareErr
 fn install(
     aside: &Path,
     path: &Path,
-    object: &Object,
+    object: &StoredObject,
     generation: u64,
     directory: &Path,
-    digests: &Digests,
+    digests: &DigestCache,
 ) -> Result<(), ShareError> {
     match std::fs::hard_link(aside, path) {
         Ok(()) => {}
@@ -543,16 +558,16 @@ fn sweep(directory: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::{Role, generate_keys};
+    use crate::share::{ShareRole, generate_keys};
 
     #[test]
     fn polls_keep_their_time_and_after_failures_nodes_come_back_one_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let key = generate_keys(folder.path()).unwrap().public_key;
         let mut follower = Follower::new(
-            &Settings {
+            &ShareSettings {
                 public_key: Some(key),
-                ..Settings::new("/absent", Role::Follow)
+                ..ShareSettings::new("/absent", ShareRole::Follow)
             },
             folder.path(),
         )
@@ -572,7 +587,8 @@ mod tests {
         // them.
         let mut tenths = [0; 100];
         (0..1000).for_each(|_| {
-            tenths[usize::try_from(follower.pause(chance()).as_millis() / 100).unwrap()] += 1
+            tenths[usize::try_from(follower.pause(random_fraction()).as_millis() / 100).unwrap()] +=
+                1
         });
         assert!(tenths.iter().all(|&nodes| nodes < 40), "{tenths:?}");
     }
@@ -581,7 +597,7 @@ mod tests {
     fn the_way_is_that_with_the_least_to_fetch() {
         let folder = tempfile::tempdir().unwrap();
         let object = |octets| {
-            Some(Object {
+            Some(StoredObject {
                 sha256: format!("{octets:064}"),
                 octets,
             })
@@ -589,23 +605,23 @@ mod tests {
         let entry = |generation: u64, full, delta| {
             let parent = Some(generation - 1).filter(|_| delta > 0);
             let object = |octets| object(octets).filter(|_| octets > 0);
-            Entry {
+            ManifestEntry {
                 full: object(full),
                 delta: object(delta),
                 parent,
-                ..Entry::new(generation, Timestamp::UNIX_EPOCH)
+                ..ManifestEntry::new(generation, Timestamp::UNIX_EPOCH)
             }
         };
-        let way = |entries: &[Entry]| {
-            let way = shortest(entries, folder.path(), &Digests::default()).unwrap();
+        let way = |entries: &[ManifestEntry]| {
+            let way = shortest(entries, folder.path(), &DigestCache::default()).unwrap();
             way.map(|way| {
                 way.iter()
                     .map(|needed| (needed.generation, needed.kind))
                     .collect::<Vec<_>>()
             })
         };
-        let full = Kind::Full;
-        let delta = Kind::Delta;
+        let full = ArtefactKind::Full;
+        let delta = ArtefactKind::Delta;
         assert_eq!(
             way(&[entry(3, 0, 5), entry(2, 0, 5), entry(1, 100, 0)]),
             Some(vec![(1, full), (2, delta), (3, delta)])

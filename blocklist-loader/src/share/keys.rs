@@ -19,7 +19,7 @@ const OTHERS: u32 = 0o077;
 
 /// A new key pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
+pub struct KeyFiles {
     /// For the publisher's `secret_key`: nobody else may read it.
     pub secret: PathBuf,
     /// The public key in a file, as minisign writes it.
@@ -32,7 +32,7 @@ pub struct Keys {
 ///
 /// # Errors
 /// The folder has one already, or cannot be written to.
-pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
+pub fn generate_keys(directory: &Path) -> Result<KeyFiles, ShareError> {
     let pair = KeyPair::generate_unencrypted_keypair()
         .map_err(|error| bad("that was to be made", error))?;
     let secret = pair
@@ -41,7 +41,7 @@ pub fn generate_keys(directory: &Path) -> Result<Keys, ShareError> {
         .map_err(|error| bad(SECRET_FILE, error))?;
     let public = pair.pk.to_box().map_err(|error| bad(PUBLIC_FILE, error))?;
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
-    let keys = Keys {
+    let keys = KeyFiles {
         secret: directory.join(SECRET_FILE),
         public: directory.join(PUBLIC_FILE),
         public_key: pair.pk.to_base64(),

@@ -14,7 +14,7 @@ use policy::lists::artefact::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ShareError, disk, manifest::Object};
+use super::{ShareError, disk, manifest::StoredObject};
 
 const MEMORY: &str = "share.json";
 const LOCK: &str = "share.lock";
@@ -24,7 +24,7 @@ const HASH_OCTETS: u64 = 32;
 
 /// The manifest that was seen last, so that no older one is believed after a start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(super) struct SeenManifest {
     /// By which key it was signed: another key is another story.
     pub(super) public_key: String,
     pub(super) sequence: u64,
@@ -32,7 +32,7 @@ pub(super) struct Memory {
     pub(super) sha256: String,
 }
 
-impl Memory {
+impl SeenManifest {
     pub(super) fn path(directory: &Path) -> PathBuf {
         directory.join(MEMORY)
     }
@@ -84,23 +84,23 @@ pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Digested {
-    pub(super) object: Object,
+pub(super) struct FileDigest {
+    pub(super) object: StoredObject,
     /// Whether its end is the hash of all before, as it is in every file of ours.
     pub(super) is_whole: bool,
 }
 
 /// What files hold, worked out once: they never change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (Stamp, Digested)>>>);
+pub(super) struct DigestCache(Arc<Mutex<HashMap<PathBuf, (FileStamp, FileDigest)>>>);
 
 /// Length, inode and time of change, in seconds and nanoseconds.
-type Stamp = (u64, u64, i64, i64);
+type FileStamp = (u64, u64, i64, i64);
 
-impl Digests {
+impl DigestCache {
     /// What a file holds; none where there is no file. Reads it.
-    pub(super) fn of(&self, path: &Path) -> Result<Option<Digested>, ShareError> {
-        let read = || -> io::Result<Digested> {
+    pub(super) fn of(&self, path: &Path) -> Result<Option<FileDigest>, ShareError> {
+        let read = || -> io::Result<FileDigest> {
             let mut file = File::open(path)?;
             let metadata = file.metadata()?;
             let stamp = (
@@ -141,18 +141,18 @@ impl Digests {
     }
 }
 
-fn digest(file: &mut File, octets: u64) -> io::Result<Digested> {
+fn digest(file: &mut File, octets: u64) -> io::Result<FileDigest> {
     let mut hash = Sha256::new();
     let body = feed(&mut hash, file, octets.saturating_sub(HASH_OCTETS))?;
     let of_body = hash.clone().finalize();
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
     hash.update(&end);
-    let object = Object {
+    let object = StoredObject {
         sha256: hexadecimal(&hash.finalize()),
         octets: body + end.len() as u64,
     };
-    Ok(Digested {
+    Ok(FileDigest {
         object,
         is_whole: of_body[..] == end[..],
     })
@@ -181,18 +181,21 @@ mod tests {
     #[test]
     fn a_damaged_memory_of_what_was_seen_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Memory::read(folder.path(), "a").unwrap(), None);
-        let memory = Memory {
+        assert_eq!(SeenManifest::read(folder.path(), "a").unwrap(), None);
+        let memory = SeenManifest {
             public_key: "a".to_owned(),
             sequence: 7,
             sha256: "0".to_owned(),
         };
         memory.write(folder.path()).unwrap();
-        assert_eq!(Memory::read(folder.path(), "a").unwrap(), Some(memory));
-        assert_eq!(Memory::read(folder.path(), "b").unwrap(), None);
-        std::fs::write(Memory::path(folder.path()), "{").unwrap();
+        assert_eq!(
+            SeenManifest::read(folder.path(), "a").unwrap(),
+            Some(memory)
+        );
+        assert_eq!(SeenManifest::read(folder.path(), "b").unwrap(), None);
+        std::fs::write(SeenManifest::path(folder.path()), "{").unwrap();
         assert!(matches!(
-            Memory::read(folder.path(), "a"),
+            SeenManifest::read(folder.path(), "a"),
             Err(ShareError::Disk { .. })
         ));
         let _lock = lock(folder.path()).unwrap();
@@ -203,7 +206,7 @@ mod tests {
     fn a_file_is_whole_when_it_ends_with_its_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let digests = Digests::default();
+        let digests = DigestCache::default();
         assert_eq!(digests.of(&path).unwrap(), None);
         let mut octets = b"content".to_vec();
         octets.extend(Sha256::digest(b"content"));
@@ -211,7 +214,7 @@ mod tests {
         let whole = digests.of(&path).unwrap().unwrap();
         assert_eq!(
             whole.object,
-            Object {
+            StoredObject {
                 sha256: hexadecimal(&Sha256::digest(&octets)),
                 octets: 39
             }

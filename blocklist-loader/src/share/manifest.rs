@@ -22,7 +22,7 @@ use super::{
     ShareError,
     keys::{Signer, Verifier},
 };
-use crate::generations::Kind;
+use crate::generations::ArtefactKind;
 
 /// Other things that the same key may sign are no manifests.
 const FORMAT: &str = "ox-protect-lists";
@@ -49,12 +49,12 @@ pub struct Manifest {
     /// The generation that the publisher has; nobody takes a higher one.
     pub live: u64,
     /// The generations, oldest first.
-    pub generations: Vec<Entry>,
+    pub generations: Vec<ManifestEntry>,
 }
 
 /// One generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ManifestEntry {
     /// Its number.
     pub generation: u64,
     /// When it was first published, or made good again: from here the delays of nodes count.
@@ -64,10 +64,10 @@ pub struct Entry {
     pub withdrawn: bool,
     /// All of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full: Option<Object>,
+    pub full: Option<StoredObject>,
     /// What it changes of its parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta: Option<Object>,
+    pub delta: Option<StoredObject>,
     /// The generation that the delta continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
@@ -75,21 +75,21 @@ pub struct Entry {
 
 /// An object of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Object {
+pub struct StoredObject {
     /// Of all its octets, in hexadecimal: also its name.
     pub sha256: String,
     /// Its length.
     pub octets: u64,
 }
 
-impl Object {
+impl StoredObject {
     /// Its name in the store.
-    pub(super) fn name(&self, kind: Kind) -> String {
+    pub(super) fn name(&self, kind: ArtefactKind) -> String {
         format!("{}{}", self.sha256, kind.suffix())
     }
 }
 
-impl Entry {
+impl ManifestEntry {
     pub(super) fn new(generation: u64, published_at: Timestamp) -> Self {
         Self {
             generation,
@@ -101,10 +101,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn object(&self, kind: Kind) -> Option<&Object> {
+    pub(super) fn object(&self, kind: ArtefactKind) -> Option<&StoredObject> {
         match kind {
-            Kind::Full => self.full.as_ref(),
-            Kind::Delta => self.delta.as_ref(),
+            ArtefactKind::Full => self.full.as_ref(),
+            ArtefactKind::Delta => self.delta.as_ref(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl Manifest {
         sequence: u64,
         published_at: Timestamp,
         live: u64,
-        generations: Vec<Entry>,
+        generations: Vec<ManifestEntry>,
     ) -> Self {
         Self {
             format: FORMAT.to_owned(),
@@ -128,7 +128,7 @@ impl Manifest {
 
     /// One generation.
     #[must_use]
-    pub fn entry(&self, generation: u64) -> Option<&Entry> {
+    pub fn entry(&self, generation: u64) -> Option<&ManifestEntry> {
         let place = self
             .generations
             .binary_search_by_key(&generation, |entry| entry.generation)
@@ -138,8 +138,8 @@ impl Manifest {
 
     /// The names of all objects.
     pub(super) fn objects(&self) -> BTreeMap<String, u64> {
-        let kinds = |entry: &Entry| {
-            [Kind::Full, Kind::Delta].map(|kind| {
+        let kinds = |entry: &ManifestEntry| {
+            [ArtefactKind::Full, ArtefactKind::Delta].map(|kind| {
                 entry
                     .object(kind)
                     .map(|object| (object.name(kind), object.octets))
@@ -150,7 +150,7 @@ impl Manifest {
 
     /// The way from a generation back to the nearest full artefact: the generation first, the full
     /// one last. None where there is no way.
-    pub(super) fn way_to(&self, generation: u64) -> Option<Vec<&Entry>> {
+    pub(super) fn chain_to(&self, generation: u64) -> Option<Vec<&ManifestEntry>> {
         let mut way = vec![self.entry(generation)?];
         while let Some(last) = way.last().filter(|entry| entry.full.is_none()) {
             // Parents are older, so this ends.
@@ -259,18 +259,18 @@ impl Manifest {
         now: Timestamp,
         refused: &BTreeSet<u64>,
     ) -> Vec<u64> {
-        let is_usable = |entry: &&Entry| {
+        let is_usable = |entry: &&ManifestEntry| {
             !entry.withdrawn
                 && entry.generation <= self.live
                 && !refused.contains(&entry.generation)
         };
         let usable = || self.generations.iter().rev().filter(is_usable);
-        let is_aged = |entry: &&Entry| now.duration_since(entry.published_at) >= delay;
-        let numbers = |entries: &mut dyn Iterator<Item = &Entry>| {
+        let is_aged = |entry: &&ManifestEntry| now.duration_since(entry.published_at) >= delay;
+        let numbers = |entries: &mut dyn Iterator<Item = &ManifestEntry>| {
             entries.map(|entry| entry.generation).collect::<Vec<_>>()
         };
         let Some(current) = current else {
-            let mut fresh: Vec<&Entry> = usable().filter(|entry| !is_aged(entry)).collect();
+            let mut fresh: Vec<&ManifestEntry> = usable().filter(|entry| !is_aged(entry)).collect();
             fresh.sort_by_key(|entry| (entry.published_at, entry.generation));
             return numbers(&mut usable().filter(is_aged).chain(fresh));
         };
@@ -297,8 +297,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn object(digit: char) -> Option<Object> {
-        Some(Object {
+    fn object(digit: char) -> Option<StoredObject> {
+        Some(StoredObject {
             sha256: digit.to_string().repeat(64),
             octets: 7,
         })
@@ -306,14 +306,14 @@ mod tests {
 
     /// Generations 1 to 4, out since 100, 200, 300 and 400.
     fn manifest() -> Manifest {
-        let full = |generation, second| Entry {
+        let full = |generation, second| ManifestEntry {
             full: object('a'),
-            ..Entry::new(generation, at(second))
+            ..ManifestEntry::new(generation, at(second))
         };
-        let delta = |generation, second| Entry {
+        let delta = |generation, second| ManifestEntry {
             delta: object('b'),
             parent: Some(generation - 1),
-            ..Entry::new(generation, at(second))
+            ..ManifestEntry::new(generation, at(second))
         };
         Manifest::new(
             7,
@@ -368,13 +368,13 @@ mod tests {
             |manifest| manifest.generations[1].parent = Some(2),
             |manifest| manifest.generations[1].delta = None,
             |manifest| {
-                manifest.generations[0].full = Some(Object {
+                manifest.generations[0].full = Some(StoredObject {
                     sha256: "../../../etc/passwd".to_owned(),
                     octets: 1,
                 })
             },
             |manifest| {
-                manifest.generations[0].full = Some(Object {
+                manifest.generations[0].full = Some(StoredObject {
                     sha256: "A".repeat(64),
                     octets: 1,
                 })
@@ -389,9 +389,9 @@ mod tests {
             );
         }
         let many = (1..=GENERATIONS_MAX as u64 + 1)
-            .map(|generation| Entry {
+            .map(|generation| ManifestEntry {
                 full: object('a'),
-                ..Entry::new(generation, at(0))
+                ..ManifestEntry::new(generation, at(0))
             })
             .collect();
         assert!(matches!(
@@ -404,7 +404,7 @@ mod tests {
     fn the_way_to_a_generation_ends_at_the_nearest_full_one() {
         let way = |generation| {
             manifest()
-                .way_to(generation)
+                .chain_to(generation)
                 .map(|way| way.iter().map(|entry| entry.generation).collect::<Vec<_>>())
         };
         assert_eq!(way(3), Some(vec![3, 2, 1]));
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(way(9), None);
         let mut broken = manifest();
         broken.generations.remove(0);
-        assert!(broken.way_to(3).is_none());
+        assert!(broken.chain_to(3).is_none());
     }
 
     #[test]

@@ -16,12 +16,12 @@ use policy::lists::artefact::peek;
 use super::{
     ShareError, blocking, causes, disk,
     keys::Signer,
-    local::{self, Digests, Memory},
-    manifest::{Entry, Manifest, Object},
-    settings::{Settings, SettingsFault},
-    store::{Live, Store},
+    local::{self, DigestCache, SeenManifest},
+    manifest::{Manifest, ManifestEntry, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault},
+    store::{LiveManifest, Store},
 };
-use crate::generations::{Artefact, Kind, kept};
+use crate::generations::{Artefact, ArtefactKind, kept};
 
 /// How often a publisher tries again when another one was faster.
 const ATTEMPTS: u32 = 8;
@@ -35,7 +35,7 @@ const SWEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is to become of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct PublishRequest {
     /// The generation that this node has: from now on the newest that anybody takes.
     pub live: u64,
     /// Those that turned out bad: who has one leaves it at once. They stay withdrawn until they are
@@ -45,7 +45,7 @@ pub struct Change {
     pub reinstate: Vec<u64>,
 }
 
-impl Change {
+impl PublishRequest {
     /// This generation is live, and nothing else changes.
     #[must_use]
     pub fn live(generation: u64) -> Self {
@@ -58,7 +58,7 @@ impl Change {
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishResult {
     /// The manifest that is now there.
     pub sequence: u64,
     /// Whether it says something new.
@@ -78,7 +78,7 @@ pub struct Publisher {
     public_key: String,
     directory: PathBuf,
     keep: usize,
-    digests: Digests,
+    digests: DigestCache,
     sequence: u64,
     /// The manifest that lies there, and its version.
     seen: Option<(Manifest, String, Option<String>)>,
@@ -91,23 +91,24 @@ impl Publisher {
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
-    pub fn new(settings: &Settings, directory: &Path) -> Result<Self, ShareError> {
+    pub fn new(settings: &ShareSettings, directory: &Path) -> Result<Self, ShareError> {
         let signer = Signer::read(
             settings
                 .secret_key
                 .as_deref()
-                .ok_or(SettingsFault::SecretKeyMissing)?,
+                .ok_or(ShareSettingsFault::SecretKeyMissing)?,
         )?;
         let lock = local::lock(directory)?;
         let public_key = signer.verifier.to_string();
-        let sequence = Memory::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
+        let sequence =
+            SeenManifest::read(directory, &public_key)?.map_or(0, |memory| memory.sequence);
         Ok(Self {
             store: Store::open(settings)?,
             signer,
             public_key,
             directory: directory.to_owned(),
             keep: settings.keep,
-            digests: Digests::default(),
+            digests: DigestCache::default(),
             sequence,
             seen: None,
             swept_at: None,
@@ -122,9 +123,9 @@ impl Publisher {
     /// What stopped it; the store then says what it said before.
     pub async fn publish(
         &mut self,
-        change: &Change,
+        change: &PublishRequest,
         now: Timestamp,
-    ) -> Result<Published, ShareError> {
+    ) -> Result<PublishResult, ShareError> {
         self.store.prepare().await?;
         let ours = self.ours(change.live).await?;
         let mut sent = 0;
@@ -142,7 +143,7 @@ impl Publisher {
                 .filter(|manifest| now.duration_since(manifest.published_at).abs() < HEARTBEAT)
             {
                 let sequence = manifest.sequence;
-                return Ok(Published {
+                return Ok(PublishResult {
                     sequence,
                     sent,
                     octets,
@@ -158,7 +159,7 @@ impl Publisher {
                 + 1;
             let manifest = Manifest::new(sequence, now, change.live, generations);
             let there = before.map(Manifest::objects).unwrap_or_default();
-            let new: Vec<&(Kind, Object, PathBuf)> = paths
+            let new: Vec<&(ArtefactKind, StoredObject, PathBuf)> = paths
                 .iter()
                 .filter(|(name, _)| !there.contains_key(*name))
                 .map(|(_, file)| file)
@@ -188,7 +189,7 @@ impl Publisher {
             let (count, sum) = self.send(&new).await?;
             (sent, octets) = (sent + count, octets + sum);
             self.sequence = sequence;
-            let memory = Memory {
+            let memory = SeenManifest {
                 public_key: self.public_key.clone(),
                 sequence,
                 sha256,
@@ -196,7 +197,7 @@ impl Publisher {
             let directory = self.directory.clone();
             blocking(move || memory.write(&directory)).await?;
             self.read().await?;
-            return Ok(Published {
+            return Ok(PublishResult {
                 sequence,
                 changed,
                 sent,
@@ -208,7 +209,10 @@ impl Publisher {
     }
 
     /// Sends those files that are not in the store, and says how many and how long they were.
-    async fn send(&self, files: &[&(Kind, Object, PathBuf)]) -> Result<(usize, u64), ShareError> {
+    async fn send(
+        &self,
+        files: &[&(ArtefactKind, StoredObject, PathBuf)],
+    ) -> Result<(usize, u64), ShareError> {
         let mut sent = 0;
         let mut octets = 0;
         for (kind, object, path) in files {
@@ -227,9 +231,9 @@ impl Publisher {
             .as_ref()
             .and_then(|(_, _, version)| version.as_deref());
         match self.store.read_live(known).await? {
-            Live::Unchanged => {}
-            Live::Nothing => self.seen = None,
-            Live::Here { sealed, version } => {
+            LiveManifest::Unchanged => {}
+            LiveManifest::Nothing => self.seen = None,
+            LiveManifest::Here { sealed, version } => {
                 let (manifest, sha256) = Manifest::open(&sealed, &self.signer.verifier)?;
                 self.seen = Some((manifest, sha256, version));
             }
@@ -238,7 +242,7 @@ impl Publisher {
     }
 
     /// The files of this folder that are to be published, each read and found whole.
-    async fn ours(&self, live: u64) -> Result<Vec<Ours>, ShareError> {
+    async fn ours(&self, live: u64) -> Result<Vec<LocalArtefact>, ShareError> {
         let directory = self.directory.clone();
         let keep = self.keep;
         let digests = self.digests.clone();
@@ -248,7 +252,7 @@ impl Publisher {
                 .into_iter()
                 .filter(|artefact| artefact.generation <= live);
             files
-                .filter_map(|artefact| Ours::read(artefact, &digests).transpose())
+                .filter_map(|artefact| LocalArtefact::read(artefact, &digests).transpose())
                 .collect()
         })
         .await
@@ -285,7 +289,7 @@ impl Publisher {
             .unwrap_or_default();
         let mut deleted = 0;
         for (name, written) in there {
-            let is_ours = [Kind::Full, Kind::Delta]
+            let is_ours = [ArtefactKind::Full, ArtefactKind::Delta]
                 .iter()
                 .any(|kind| name.ends_with(kind.suffix()));
             if is_ours && !needed.contains_key(&name) && now.duration_since(written) >= GRACE {
@@ -298,14 +302,14 @@ impl Publisher {
 }
 
 /// A file of this folder.
-struct Ours {
+struct LocalArtefact {
     artefact: Artefact,
-    object: Object,
+    object: StoredObject,
     parent: Option<u64>,
 }
 
-impl Ours {
-    fn read(artefact: Artefact, digests: &Digests) -> Result<Option<Self>, ShareError> {
+impl LocalArtefact {
+    fn read(artefact: Artefact, digests: &DigestCache) -> Result<Option<Self>, ShareError> {
         let Some(digested) = digests.of(&artefact.path)? else {
             return Ok(None);
         };
@@ -321,9 +325,11 @@ impl Ours {
             ));
         }
         let header = peek(&artefact.path).map_err(|error| unusable(error.to_string()))?;
-        let parent = header.parent.filter(|_| artefact.kind == Kind::Delta);
+        let parent = header
+            .parent
+            .filter(|_| artefact.kind == ArtefactKind::Delta);
         if header.generation != artefact.generation
-            || (artefact.kind == Kind::Delta && parent.is_none())
+            || (artefact.kind == ArtefactKind::Delta && parent.is_none())
         {
             return Err(unusable(format!(
                 "it says that it is generation {}",
@@ -339,26 +345,26 @@ impl Ours {
 }
 
 /// Objects by their names, with the files that they are.
-type Paths = BTreeMap<String, (Kind, Object, PathBuf)>;
+type Paths = BTreeMap<String, (ArtefactKind, StoredObject, PathBuf)>;
 
 /// What the manifest should say after one that says `before`.
 fn merge(
     before: Option<&Manifest>,
-    ours: &[Ours],
-    change: &Change,
+    ours: &[LocalArtefact],
+    change: &PublishRequest,
     keep: usize,
     directory: &Path,
     now: Timestamp,
-) -> Result<(Vec<Entry>, Paths), ShareError> {
+) -> Result<(Vec<ManifestEntry>, Paths), ShareError> {
     let known = before
         .map(|manifest| manifest.generations.clone())
         .unwrap_or_default();
-    let mut entries: BTreeMap<u64, Entry> = known
+    let mut entries: BTreeMap<u64, ManifestEntry> = known
         .into_iter()
         .map(|entry| (entry.generation, entry))
         .collect();
     let mut paths = Paths::new();
-    for Ours {
+    for LocalArtefact {
         artefact,
         object,
         parent,
@@ -368,10 +374,10 @@ fn merge(
         let kind = artefact.kind;
         let entry = entries
             .entry(generation)
-            .or_insert_with(|| Entry::new(generation, now));
+            .or_insert_with(|| ManifestEntry::new(generation, now));
         if let Some(theirs) = entry.object(kind).filter(|theirs| *theirs != object) {
             // Two nodes may fold the same delta to other octets; they say the same.
-            let is_fold = kind == Kind::Full
+            let is_fold = kind == ArtefactKind::Full
                 && entry.delta.is_some()
                 && is_ours(ours, generation, entry.delta.as_ref());
             if is_fold {
@@ -387,8 +393,8 @@ fn merge(
             });
         }
         match kind {
-            Kind::Full => entry.full = Some(object.clone()),
-            Kind::Delta => (entry.delta, entry.parent) = (Some(object.clone()), *parent),
+            ArtefactKind::Full => entry.full = Some(object.clone()),
+            ArtefactKind::Delta => (entry.delta, entry.parent) = (Some(object.clone()), *parent),
         }
         paths.insert(
             object.name(kind),
@@ -402,7 +408,7 @@ fn merge(
     }
     for generation in &change.reinstate {
         if let Some(entry) = entries.get_mut(generation).filter(|entry| entry.withdrawn) {
-            *entry = Entry {
+            *entry = ManifestEntry {
                 withdrawn: false,
                 published_at: now,
                 ..entry.clone()
@@ -412,7 +418,7 @@ fn merge(
     judge(before, &entries, change)?;
     let mut manifest = Manifest::new(0, now, change.live, entries.into_values().collect());
     manifest.generations = bounded(&manifest, keep);
-    if manifest.way_to(change.live).is_none() {
+    if manifest.chain_to(change.live).is_none() {
         return Err(ShareError::Unreachable(change.live));
     }
     let objects = manifest.objects();
@@ -420,10 +426,10 @@ fn merge(
     Ok((manifest.generations, paths))
 }
 
-fn is_ours(ours: &[Ours], generation: u64, delta: Option<&Object>) -> bool {
+fn is_ours(ours: &[LocalArtefact], generation: u64, delta: Option<&StoredObject>) -> bool {
     ours.iter().any(|file| {
         file.artefact.generation == generation
-            && file.artefact.kind == Kind::Delta
+            && file.artefact.kind == ArtefactKind::Delta
             && Some(&file.object) == delta
     })
 }
@@ -431,8 +437,8 @@ fn is_ours(ours: &[Ours], generation: u64, delta: Option<&Object>) -> bool {
 /// Whether this generation may become live.
 fn judge(
     before: Option<&Manifest>,
-    entries: &BTreeMap<u64, Entry>,
-    change: &Change,
+    entries: &BTreeMap<u64, ManifestEntry>,
+    change: &PublishRequest,
 ) -> Result<(), ShareError> {
     match entries.get(&change.live) {
         None => return Err(ShareError::Unreachable(change.live)),
@@ -456,7 +462,7 @@ fn judge(
 }
 
 /// The newest `keep` full artefacts, all that is newer, and what is needed to reach it.
-fn bounded(manifest: &Manifest, keep: usize) -> Vec<Entry> {
+fn bounded(manifest: &Manifest, keep: usize) -> Vec<ManifestEntry> {
     let mut full = manifest
         .generations
         .iter()
@@ -477,7 +483,7 @@ fn bounded(manifest: &Manifest, keep: usize) -> Vec<Entry> {
         if entry.full.is_none() && entry.parent.is_some_and(|parent| parent < oldest) {
             needed.extend(
                 manifest
-                    .way_to(entry.generation)
+                    .chain_to(entry.generation)
                     .into_iter()
                     .flatten()
                     .map(|entry| entry.generation),

@@ -21,10 +21,10 @@ use object_store::{
 
 use super::{
     ShareError, blocking, disk,
-    manifest::{OCTETS_MAX, Object},
-    settings::{Place, Settings, SettingsFault},
+    manifest::{OCTETS_MAX, StoredObject},
+    settings::{ShareSettings, ShareSettingsFault, StoreLocation},
 };
-use crate::generations::Kind;
+use crate::generations::ArtefactKind;
 
 const LIVE: &str = "live";
 const OBJECTS: &str = "objects";
@@ -51,7 +51,7 @@ pub(super) struct Store {
 }
 
 /// The manifest as it lies there, and its version; or nothing yet.
-pub(super) enum Live {
+pub(super) enum LiveManifest {
     Nothing,
     Unchanged,
     Here {
@@ -62,13 +62,13 @@ pub(super) enum Live {
 
 impl Store {
     /// Nothing is asked of it yet.
-    pub(super) fn open(settings: &Settings) -> Result<Self, ShareError> {
+    pub(super) fn open(settings: &ShareSettings) -> Result<Self, ShareError> {
         let url = settings.url.clone();
-        match settings.place()? {
-            Place::Folder(folder) => {
+        match settings.location()? {
+            StoreLocation::Folder(folder) => {
                 let folder = std::path::absolute(folder).map_err(disk("finding", folder))?;
                 let root = Key::from_absolute_path(&folder)
-                    .map_err(|_| SettingsFault::Url(url.clone()))?;
+                    .map_err(|_| ShareSettingsFault::Url(url.clone()))?;
                 let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
                 Ok(Self {
                     objects,
@@ -77,7 +77,7 @@ impl Store {
                     url,
                 })
             }
-            Place::S3 { bucket, prefix } => {
+            StoreLocation::S3 { bucket, prefix } => {
                 let client = ClientOptions::new()
                     .with_timeout_disabled()
                     .with_connect_timeout(CONNECT)
@@ -160,7 +160,7 @@ impl Store {
     }
 
     /// The manifest, unless it is still the version that is known.
-    pub(super) async fn read_live(&self, known: Option<&str>) -> Result<Live, ShareError> {
+    pub(super) async fn read_live(&self, known: Option<&str>) -> Result<LiveManifest, ShareError> {
         let options = GetOptions {
             if_none_match: known.map(str::to_owned),
             ..GetOptions::default()
@@ -168,8 +168,8 @@ impl Store {
         let read = async {
             let got = match self.objects.get_opts(&self.live(), options).await {
                 Ok(got) => got,
-                Err(Error::NotFound { .. }) => return Ok(Live::Nothing),
-                Err(Error::NotModified { .. }) => return Ok(Live::Unchanged),
+                Err(Error::NotFound { .. }) => return Ok(LiveManifest::Nothing),
+                Err(Error::NotModified { .. }) => return Ok(LiveManifest::Unchanged),
                 Err(error) => return Err(failed("reading", LIVE)(error)),
             };
             if got.meta.size > OCTETS_MAX {
@@ -179,7 +179,7 @@ impl Store {
                 });
             }
             let version = got.meta.e_tag.clone();
-            Ok(Live::Here {
+            Ok(LiveManifest::Here {
                 sealed: got.bytes().await.map_err(failed("reading", LIVE))?,
                 version,
             })
@@ -254,8 +254,8 @@ impl Store {
     /// Puts a file into the store. It appears as a whole or not at all.
     pub(super) async fn put(
         &self,
-        object: &Object,
-        kind: Kind,
+        object: &StoredObject,
+        kind: ArtefactKind,
         path: &Path,
     ) -> Result<(), ShareError> {
         let name = object.name(kind);

@@ -11,9 +11,9 @@ mod zone;
 use std::time::{Duration, Instant};
 
 use blocklist_loader::{
-    Feed, FetchError, Fetched, Fetcher, Format, Gate, Outcome, Plan, Secret, Tsig, TsigAlgorithm,
-    build,
-    fetch::transfer::{Settings, Transfer},
+    BuildOutcome, Feed, FetchError, Fetched, Fetcher, Format, Gate, Plan, Secret, Tsig,
+    TsigAlgorithm, build,
+    fetch::transfer::{Transfer, TransferSettings},
 };
 use policy::{
     category::Taxonomy,
@@ -48,7 +48,7 @@ impl Secondary {
     }
 
     /// The same spool, another way to the primary.
-    fn with(self, settings: Settings) -> Self {
+    fn with(self, settings: TransferSettings) -> Self {
         Self {
             transfer: Transfer::new(settings, self.spool.path()).unwrap(),
             ..self
@@ -100,12 +100,12 @@ impl Secondary {
     }
 }
 
-fn settings(port: u16) -> Settings {
+fn settings(port: u16) -> TransferSettings {
     source(port).signed(KEY, ALGORITHM, SECRET).unwrap()
 }
 
-fn source(port: u16) -> Settings {
-    Settings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
+fn source(port: u16) -> TransferSettings {
+    TransferSettings::new(&format!("rpz://{ADDRESS}:{port}/{ZONE}"))
         .unwrap()
         .bounded(64 << 20, PATIENCE)
 }
@@ -345,7 +345,7 @@ fn another_primary_is_asked_where_the_first_is_silent_or_behind(kind: Kind) {
     let nobody = format!("rpz://{ADDRESS}:1/{ZONE}");
     let also = format!("{ADDRESS}:{}", primary.port);
     let both = || {
-        Settings::new(&nobody)
+        TransferSettings::new(&nobody)
             .unwrap()
             .primaries([also.as_str()])
             .unwrap()
@@ -398,7 +398,7 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
         ..Plan::default()
     };
     let build = |previous: Option<&Blocklist>| {
-        let Outcome::Built(built) =
+        let BuildOutcome::Built(built) =
             build(&plan, &taxonomy, previous, jiff::Timestamp::UNIX_EPOCH).unwrap()
         else {
             panic!()

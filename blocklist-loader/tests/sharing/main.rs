@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use blocklist_loader::{
     Secret,
-    share::{Change, Role, Settings, ShareError, generate_keys},
+    share::{PublishRequest, ShareError, ShareRole, ShareSettings, generate_keys},
 };
 use node::{Builder, Node, after};
-use place::{Moto, Place, Proxy};
+use place::{Moto, Proxy, TestStore};
 
 /// How long tests look again before they give up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ macro_rules! in_both_stores {
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
             async fn in_a_folder() {
-                super::$check(super::Place::folder()).await;
+                super::$check(super::TestStore::folder()).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ in_both_stores! {
     a_change_is_live_on_all_other_nodes => converges;
 }
 
-async fn follows(place: Place) {
+async fn follows(place: TestStore) {
     let mut builder = Builder::new(&place);
     let mut early = Node::follow(&place, &builder, 0);
     assert!(matches!(
@@ -96,7 +96,7 @@ async fn follows(place: Place) {
 /// A daemon spawns it.
 fn is_for_any_thread(_: &impl Send) {}
 
-async fn withdraws(place: Place) {
+async fn withdraws(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut canary = Node::follow(&place, &builder, 0);
@@ -114,7 +114,7 @@ async fn withdraws(place: Place) {
     // It turns out bad: the canary is back at once, and the others never have it.
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 2,
                 withdraw: vec![3],
                 reinstate: vec![],
@@ -128,12 +128,12 @@ async fn withdraws(place: Place) {
     assert_eq!(canary.names(), other.names());
     // Nobody makes it live again by mistake; by intention, delays begin anew.
     assert!(matches!(
-        builder.change(Change::live(3), after(2020)).await,
+        builder.change(PublishRequest::live(3), after(2020)).await,
         Err(ShareError::Withdrawn(3))
     ));
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 3,
                 withdraw: vec![],
                 reinstate: vec![3],
@@ -149,7 +149,7 @@ async fn withdraws(place: Place) {
     builder.delta(&[(62, true), (61, false)]);
     builder
         .change(
-            Change {
+            PublishRequest {
                 live: 4,
                 withdraw: vec![3],
                 reinstate: vec![],
@@ -168,7 +168,7 @@ async fn withdraws(place: Place) {
     assert_eq!(canary.poll(after(5000)).await.unwrap(), None);
 }
 
-async fn races(place: Place) {
+async fn races(place: TestStore) {
     let mut one = Builder::new(&place);
     one.full(0..20).publish(after(0)).await;
     let mut other = one.twin(&place);
@@ -180,8 +180,8 @@ async fn races(place: Place) {
         one.delta_as(low, &[(1000 + round, true)]);
         other.delta_as(high, &[(2000 + round, true)]);
         let (first, second) = tokio::join!(
-            one.change(Change::live(low), after(round)),
-            other.change(Change::live(high), after(round))
+            one.change(PublishRequest::live(low), after(round)),
+            other.change(PublishRequest::live(high), after(round))
         );
         second.unwrap();
         match first {
@@ -202,7 +202,7 @@ async fn races(place: Place) {
     other.delta_as(number, &[(6000, true)]);
     one.publish(after(20)).await;
     let clash = other
-        .change(Change::live(number), after(21))
+        .change(PublishRequest::live(number), after(21))
         .await
         .unwrap_err();
     assert!(
@@ -212,7 +212,7 @@ async fn races(place: Place) {
     assert_eq!(clash.gate().as_str(), "sequence");
     // Nor does anybody take back what is newer without saying so.
     let back = one
-        .change(Change::live(number - 1), after(22))
+        .change(PublishRequest::live(number - 1), after(22))
         .await
         .unwrap_err();
     assert!(matches!(back, ShareError::Overtaken { .. }));
@@ -220,7 +220,7 @@ async fn races(place: Place) {
     assert_eq!(node.names(), one.names());
 }
 
-async fn resists(place: Place) {
+async fn resists(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
@@ -236,7 +236,7 @@ async fn resists(place: Place) {
     node = node.restarted(&place, &builder);
     assert_eq!(node.gate(after(2)).await, "sequence");
     // Somebody else signs; somebody changes an octet; somebody cuts.
-    let stranger = Place::folder();
+    let stranger = TestStore::folder();
     let mut forger = Builder::new(&stranger);
     forger.full(0..9).publish(after(3)).await;
     let mut altered = genuine.clone();
@@ -310,7 +310,7 @@ async fn resists(place: Place) {
     assert_eq!(node.generation(), 5);
 }
 
-async fn sweeps(place: Place) {
+async fn sweeps(place: TestStore) {
     // By the clock of the store, which is everybody's.
     let later = |hours: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
     let mut builder = Builder::new(&place);
@@ -330,7 +330,7 @@ async fn sweeps(place: Place) {
     assert_eq!(node.names(), builder.names());
 }
 
-async fn converges(place: Place) {
+async fn converges(place: TestStore) {
     let mut builder = Builder::new(&place);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
@@ -398,7 +398,7 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
     builder.full(0..20).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     assert_eq!(node.poll(after(0)).await.unwrap(), Some(1));
-    let wrong = Settings {
+    let wrong = ShareSettings {
         secret_access_key: Some(Secret::new("wr0ng-s3cret")),
         ..node.settings(&place, &builder, 0)
     };
@@ -415,9 +415,9 @@ async fn a_missing_folder_or_a_foreign_key_fails_the_poll_and_not_the_start() {
     let keys = tempfile::tempdir().unwrap();
     let pair = generate_keys(keys.path()).unwrap();
     let folder = keys.path().join("later").join("store");
-    let settings = Settings {
+    let settings = ShareSettings {
         public_key: Some(pair.public_key),
-        ..Settings::new(folder.display().to_string(), Role::Follow)
+        ..ShareSettings::new(folder.display().to_string(), ShareRole::Follow)
     };
     settings.check().unwrap();
     let mut node = Node::with(&settings);

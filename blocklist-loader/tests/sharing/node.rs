@@ -14,8 +14,8 @@ use std::{
 use blocklist_loader::{
     generations::{delta_path, open, path_of},
     share::{
-        Change, Follower, Keys, Published, Publisher, Role, Settings, ShareError, chance,
-        generate_keys,
+        Follower, KeyFiles, PublishRequest, PublishResult, Publisher, ShareError, ShareRole,
+        ShareSettings, generate_keys, random_fraction,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -33,7 +33,7 @@ use policy::{
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::place::Place;
+use crate::place::TestStore;
 
 /// So many seconds after a time that all tests share.
 pub fn after(seconds: impl Into<i64>) -> Timestamp {
@@ -76,7 +76,7 @@ const MARK: Mark = Mark {
 /// A node that builds and publishes.
 pub struct Builder {
     folder: TempDir,
-    pub keys: Keys,
+    pub keys: KeyFiles,
     publisher: Publisher,
     names: BTreeSet<u32>,
     generation: u64,
@@ -87,17 +87,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &TestStore) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let keys = generate_keys(home.path()).unwrap();
         Self::with(place, keys, home)
     }
 
-    fn with(place: &Place, keys: Keys, home: Arc<TempDir>) -> Self {
+    fn with(place: &TestStore, keys: KeyFiles, home: Arc<TempDir>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
+        let settings = ShareSettings {
             secret_key: Some(keys.secret.clone()),
-            ..place.settings(Role::Publish)
+            ..place.settings(ShareRole::Publish)
         };
         settings.check().unwrap();
         let publisher = Publisher::new(&settings, folder.path()).unwrap();
@@ -113,7 +113,7 @@ impl Builder {
     }
 
     /// Another one with the same key and the same generations.
-    pub fn twin(&self, place: &Place) -> Self {
+    pub fn twin(&self, place: &TestStore) -> Self {
         let mut twin = Self::with(place, self.keys.clone(), Arc::clone(&self._keys));
         twin.adopt(self);
         twin
@@ -190,17 +190,17 @@ impl Builder {
         self
     }
 
-    pub async fn publish(&mut self, now: Timestamp) -> Published {
-        self.change(Change::live(self.generation), now)
+    pub async fn publish(&mut self, now: Timestamp) -> PublishResult {
+        self.change(PublishRequest::live(self.generation), now)
             .await
             .unwrap()
     }
 
     pub async fn change(
         &mut self,
-        change: Change,
+        change: PublishRequest,
         now: Timestamp,
-    ) -> Result<Published, ShareError> {
+    ) -> Result<PublishResult, ShareError> {
         self.publisher.publish(&change, now).await
     }
 
@@ -246,16 +246,16 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn follow(place: &Place, builder: &Builder, delay_s: u64) -> Self {
+    pub fn follow(place: &TestStore, builder: &Builder, delay_s: u64) -> Self {
         Self::with(&settings(place, builder, delay_s))
     }
 
-    pub fn with(settings: &Settings) -> Self {
+    pub fn with(settings: &ShareSettings) -> Self {
         settings.check().unwrap();
         Self::at(Arc::new(tempfile::tempdir().unwrap()), settings, None)
     }
 
-    fn at(folder: Arc<TempDir>, settings: &Settings, lists: Option<Arc<Blocklist>>) -> Self {
+    fn at(folder: Arc<TempDir>, settings: &ShareSettings, lists: Option<Arc<Blocklist>>) -> Self {
         let follower = Follower::new(settings, folder.path()).unwrap();
         Self {
             folder,
@@ -265,12 +265,12 @@ impl Node {
         }
     }
 
-    pub fn settings(&self, place: &Place, builder: &Builder, delay_s: u64) -> Settings {
+    pub fn settings(&self, place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
         settings(place, builder, delay_s)
     }
 
     /// The same node, started again.
-    pub fn restarted(self, place: &Place, builder: &Builder) -> Self {
+    pub fn restarted(self, place: &TestStore, builder: &Builder) -> Self {
         let Self {
             folder,
             follower,
@@ -362,18 +362,18 @@ impl Node {
                 show.0.store(self.generation(), Ordering::Release);
                 show.1
                     .store(self.follower.status().failures, Ordering::Release);
-                tokio::time::sleep(self.follower.pause(chance())).await;
+                tokio::time::sleep(self.follower.pause(random_fraction())).await;
             }
         });
         Running { task, seen }
     }
 }
 
-fn settings(place: &Place, builder: &Builder, delay_s: u64) -> Settings {
-    Settings {
+fn settings(place: &TestStore, builder: &Builder, delay_s: u64) -> ShareSettings {
+    ShareSettings {
         public_key: Some(builder.keys.public_key.clone()),
         delay_s,
-        ..place.settings(Role::Follow)
+        ..place.settings(ShareRole::Follow)
     }
 }
 

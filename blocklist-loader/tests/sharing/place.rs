@@ -13,7 +13,7 @@ use std::{
 
 use blocklist_loader::{
     Secret,
-    share::{Role, Settings},
+    share::{ShareRole, ShareSettings},
 };
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,7 @@ const SOMEBODY: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/SERV
 
 /// A store that tests can reach into.
 #[derive(Clone)]
-pub enum Place {
+pub enum TestStore {
     Folder(Arc<TempDir>),
     Bucket {
         port: u16,
@@ -34,7 +34,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl TestStore {
     pub fn folder() -> Self {
         Self::Folder(Arc::new(tempfile::tempdir().unwrap()))
     }
@@ -46,13 +46,13 @@ impl Place {
         }
     }
 
-    pub fn settings(&self, role: Role) -> Settings {
-        let settings = Settings::new(self.url(), role);
+    pub fn settings(&self, role: ShareRole) -> ShareSettings {
+        let settings = ShareSettings::new(self.url(), role);
         match self {
             Self::Folder(_) => settings,
             Self::Bucket {
                 port, id, secret, ..
-            } => Settings {
+            } => ShareSettings {
                 endpoint: Some(format!("http://127.0.0.1:{port}")),
                 allow_http: true,
                 region: Some("us-east-1".to_owned()),
@@ -216,7 +216,7 @@ impl Moto {
     }
 
     /// A new bucket, which everybody may use.
-    pub async fn bucket(&self, bucket: &str, prefix: &str) -> Place {
+    pub async fn bucket(&self, bucket: &str, prefix: &str) -> TestStore {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
         assert!(
             somebody(reqwest::Client::new().put(url), "s3")
@@ -228,7 +228,7 @@ impl Moto {
         );
         let bucket = bucket.to_owned();
         let prefix = prefix.to_owned();
-        Place::Bucket {
+        TestStore::Bucket {
             port: self.port,
             bucket,
             prefix,
@@ -239,7 +239,7 @@ impl Moto {
 
     /// From now on the service checks signatures; the place has the credentials of a user who may
     /// do all.
-    pub async fn guarded(&self, place: Place) -> Place {
+    pub async fn guarded(&self, place: TestStore) -> TestStore {
         let iam = async |form: &[(&str, &str)]| {
             let body: Vec<String> = form
                 .iter()
@@ -285,19 +285,19 @@ impl Moto {
             .body("0");
         assert!(reset.send().await.unwrap().status().is_success());
         match place {
-            Place::Bucket {
+            TestStore::Bucket {
                 port,
                 bucket,
                 prefix,
                 ..
-            } => Place::Bucket {
+            } => TestStore::Bucket {
                 port,
                 bucket,
                 prefix,
                 id,
                 secret,
             },
-            folder @ Place::Folder(_) => folder,
+            folder @ TestStore::Folder(_) => folder,
         }
     }
 }

@@ -19,15 +19,15 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fault,
-    row::{Place, place, write_row},
-    wire::Asked,
+    fetch_error,
+    row::{RecordRole, record_role, write_row},
+    wire::TransferQuery,
 };
 use crate::fetch::{FetchError, Gate};
 
 /// What a zone's SOA says of its version and of how often to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Timers {
+pub(super) struct SoaTimers {
     pub(super) serial: u32,
     /// In seconds, as the three that follow.
     pub(super) refresh: u32,
@@ -46,31 +46,31 @@ pub(super) enum Event<'a> {
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Whole(Timers),
-    Difference(Timers),
+pub(super) enum ResponseEnd {
+    Whole(SoaTimers),
+    Difference(SoaTimers),
     /// One SOA alone: the version that we have, or one that this primary does not give as a
     /// difference.
-    SoaAlone(Timers),
+    SoaAlone(SoaTimers),
 }
 
 /// Who takes what an answer says.
-pub(super) type Take<'a> = dyn FnMut(Event<'_>) -> Result<(), FetchError> + Send + 'a;
+pub(super) type TakeEvent<'a> = dyn FnMut(Event<'_>) -> Result<(), FetchError> + Send + 'a;
 
 /// An answer to IXFR or AXFR, as far as it came.
-pub(super) struct Answer {
+pub(super) struct TransferResponse {
     interpreter: XfrResponseInterpreter,
     zone: Name<Bytes>,
     /// The version that the chain of differences has come to.
     at: Option<Serial>,
-    first: Option<Timers>,
+    first: Option<SoaTimers>,
     is_whole: bool,
     row: Vec<u8>,
 }
 
-impl Answer {
-    pub(super) fn new(zone: &Name<Bytes>, asked: Asked) -> Self {
-        let at = if let Asked::Ixfr(serial) = asked {
+impl TransferResponse {
+    pub(super) fn new(zone: &Name<Bytes>, asked: TransferQuery) -> Self {
+        let at = if let TransferQuery::Ixfr(serial) = asked {
             Some(serial.into())
         } else {
             None
@@ -93,8 +93,8 @@ impl Answer {
     pub(super) fn message(
         &mut self,
         message: Message<Bytes>,
-        take: &mut Take<'_>,
-    ) -> Result<Option<End>, FetchError> {
+        take: &mut TakeEvent<'_>,
+    ) -> Result<Option<ResponseEnd>, FetchError> {
         if self.first.is_none() {
             self.first = Some(first_soa(&message, &self.zone)?);
         }
@@ -109,7 +109,7 @@ impl Answer {
         let first = first.expect("it was read just before");
         let updates = interpreter
             .interpret_response(message)
-            .map_err(|error| fault(Gate::Format, error.to_string()))?;
+            .map_err(|error| fetch_error(Gate::Format, error.to_string()))?;
         let mut end = None;
         for update in updates {
             let update = match update {
@@ -117,10 +117,10 @@ impl Answer {
                 // Over TCP this is how a primary says that there is nothing newer, or nothing
                 // shorter than everything.
                 Err(IterationError::SingleSoaIxfrTcpRetrySignal) => {
-                    return Ok(Some(End::SoaAlone(first)));
+                    return Ok(Some(ResponseEnd::SoaAlone(first)));
                 }
                 Err(IterationError::ParseError(error)) => {
-                    return Err(fault(
+                    return Err(fetch_error(
                         Gate::Format,
                         format!("a record cannot be read: {error}"),
                     ));
@@ -162,9 +162,9 @@ impl Answer {
                         take(Event::Remove(row))?;
                     }
                 }
-                ZoneUpdate::Finished(_) if *is_whole => end = Some(End::Whole(first)),
+                ZoneUpdate::Finished(_) if *is_whole => end = Some(ResponseEnd::Whole(first)),
                 ZoneUpdate::Finished(_) if *at == Some(first.serial.into()) => {
-                    end = Some(End::Difference(first))
+                    end = Some(ResponseEnd::Difference(first))
                 }
                 ZoneUpdate::Finished(_) => {
                     return Err(sequence(
@@ -179,7 +179,7 @@ impl Answer {
 }
 
 fn sequence(detail: impl Into<String>) -> FetchError {
-    fault(Gate::Sequence, detail)
+    fetch_error(Gate::Sequence, detail)
 }
 
 /// Writes the row of a record; false where the record is of no matter to policy.
@@ -191,22 +191,22 @@ fn take_record(
     if record.rtype() == Rtype::SOA {
         return Err(sequence("a second SOA in the middle of the zone"));
     }
-    match place(record, zone) {
-        Place::Outside => Err(fault(
+    match record_role(record, zone) {
+        RecordRole::Outside => Err(fetch_error(
             Gate::Format,
             format!("{} is not in the zone", record.owner()),
         )),
-        Place::Meta => Ok(false),
-        Place::Policy => {
+        RecordRole::Meta => Ok(false),
+        RecordRole::Policy => {
             write_row(record, zone, row);
             Ok(true)
         }
     }
 }
 
-fn timers(record: &ParsedRecord) -> Result<Timers, FetchError> {
+fn timers(record: &ParsedRecord) -> Result<SoaTimers, FetchError> {
     match record.data() {
-        ZoneRecordData::Soa(soa) => Ok(Timers {
+        ZoneRecordData::Soa(soa) => Ok(SoaTimers {
             serial: soa.serial().into_int(),
             refresh: soa.refresh().as_secs(),
             retry: soa.retry().as_secs(),
@@ -221,8 +221,8 @@ fn timers(record: &ParsedRecord) -> Result<Timers, FetchError> {
 pub(super) fn first_soa(
     message: &Message<Bytes>,
     zone: &Name<Bytes>,
-) -> Result<Timers, FetchError> {
-    let unreadable = |_| fault(Gate::Format, "the answer section cannot be read");
+) -> Result<SoaTimers, FetchError> {
+    let unreadable = |_| fetch_error(Gate::Format, "the answer section cannot be read");
     let mut records = message
         .answer()
         .map_err(unreadable)?

@@ -21,7 +21,7 @@ pub(super) const APEX: &str = "@";
 
 /// What a record is to policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RecordRole {
     /// It may be a rule.
     Policy,
     /// It is about the zone: who serves it, how it is signed.
@@ -31,9 +31,9 @@ pub(super) enum Place {
 }
 
 /// Where a record belongs.
-pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
+pub(super) fn record_role(record: &ParsedRecord, zone: &Name<Bytes>) -> RecordRole {
     if record.class() != Class::IN || !record.owner().ends_with(zone) {
-        return Place::Outside;
+        return RecordRole::Outside;
     }
     match record.rtype() {
         Rtype::RRSIG
@@ -42,16 +42,16 @@ pub(super) fn place(record: &ParsedRecord, zone: &Name<Bytes>) -> Place {
         | Rtype::NSEC3PARAM
         | Rtype::DNSKEY
         | Rtype::CDS
-        | Rtype::CDNSKEY => Place::Meta,
-        Rtype::NS | Rtype::SOA if record.owner() == zone => Place::Meta,
-        _ => Place::Policy,
+        | Rtype::CDNSKEY => RecordRole::Meta,
+        Rtype::NS | Rtype::SOA if record.owner() == zone => RecordRole::Meta,
+        _ => RecordRole::Policy,
     }
 }
 
 /// Writes the row of a record, in place of what was there.
 pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec<u8>) {
     row.clear();
-    let mut text = Text { row, lower: true };
+    let mut text = RowText { row, lower: true };
     let never = "writing to memory does not fail";
     let labels = record.owner().iter_labels().count() - zone.iter_labels().count();
     if labels == 0 {
@@ -84,12 +84,12 @@ pub(super) fn write_row(record: &ParsedRecord, zone: &Name<Bytes>, row: &mut Vec
 }
 
 /// Text on its way into a row, in which nothing can end the row or a column.
-struct Text<'a> {
+struct RowText<'a> {
     row: &'a mut Vec<u8>,
     lower: bool,
 }
 
-impl Write for Text<'_> {
+impl Write for RowText<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for octet in text.bytes() {
             match octet {

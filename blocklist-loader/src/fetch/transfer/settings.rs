@@ -9,7 +9,7 @@ use domain::{
     utils::base64,
 };
 
-use super::fault;
+use super::fetch_error;
 use crate::{
     feed::{Feed, Secret},
     fetch::{FetchError, Gate},
@@ -21,7 +21,7 @@ const PORT: u16 = 53;
 
 /// Whom to ask, for what, with which key, and what it may cost.
 #[derive(Debug)]
-pub struct Settings {
+pub struct TransferSettings {
     /// `host:port`, at least one.
     pub(super) primaries: Vec<String>,
     /// In lower case.
@@ -40,7 +40,7 @@ const OCTETS_MAX: u64 = 1 << 30;
 /// How long it may take if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-impl Settings {
+impl TransferSettings {
     /// What a checked definition says.
     pub(crate) fn of(feed: &Feed) -> Result<Self, FetchError> {
         let mut settings = Self::new(&feed.source)?.bounded(
@@ -67,10 +67,10 @@ impl Settings {
         };
         let secret = secret
             .reveal()
-            .map_err(|detail| fault(Gate::Tsig, format!("tsig.secret: {detail}")))?;
+            .map_err(|detail| fetch_error(Gate::Tsig, format!("tsig.secret: {detail}")))?;
         parse_key(name, algorithm, &secret)
             .map(|key| Some(Arc::new(key)))
-            .map_err(|detail| fault(Gate::Tsig, detail))
+            .map_err(|detail| fetch_error(Gate::Tsig, detail))
     }
 
     /// The secondary of a source `rpz://HOST:PORT/ZONE`, without a key, with the usual bounds.
@@ -79,7 +79,7 @@ impl Settings {
     /// Gate `format`: this is no such source.
     pub fn new(source: &str) -> Result<Self, FetchError> {
         let (primary, zone) = parse_source(source).ok_or_else(|| {
-            fault(
+            fetch_error(
                 Gate::Format,
                 format!("source {source:?} is no policy zone; write rpz://HOST:PORT/ZONE"),
             )
@@ -104,10 +104,9 @@ impl Settings {
         others: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, FetchError> {
         for primary in others {
-            self.primaries.push(
-                with_port(primary)
-                    .ok_or_else(|| fault(Gate::Format, format!("{primary:?} is no HOST:PORT")))?,
-            );
+            self.primaries.push(with_port(primary).ok_or_else(|| {
+                fetch_error(Gate::Format, format!("{primary:?} is no HOST:PORT"))
+            })?);
         }
         Ok(self)
     }
@@ -221,14 +220,14 @@ mod tests {
         ] {
             let found = parse_source(source).map(|(primary, zone)| format!("{primary} {zone}"));
             assert_eq!(found.as_deref(), expected, "{source}");
-            assert_eq!(Settings::new(source).is_ok(), expected.is_some());
+            assert_eq!(TransferSettings::new(source).is_ok(), expected.is_some());
         }
     }
 
     #[test]
     fn a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret() {
         let check = |name, algorithm, secret| {
-            Settings::new("rpz://192.0.2.7/rpz")
+            TransferSettings::new("rpz://192.0.2.7/rpz")
                 .unwrap()
                 .signed(name, algorithm, secret)
                 .map(|_| ())

@@ -19,7 +19,7 @@ type Bytes = bytes::Bytes;
 /// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a
 /// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum SentRecord {
     Soa(u32),
     Rule(u8),
 }
@@ -33,7 +33,7 @@ fn rule(number: u8) -> Vec<u8> {
 }
 
 /// The messages of an answer, so many records in each.
-fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
+fn messages(rtype: Rtype, said: &[SentRecord], sizes: &[usize]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut rest = said;
     let mut sizes = sizes.iter().cycle();
@@ -46,7 +46,7 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
         let mut builder = builder.answer();
         for said in some {
             match said {
-                Said::Soa(serial) => {
+                SentRecord::Soa(serial) => {
                     let seconds = Ttl::from_secs(60);
                     let soa = Soa::new(
                         zone(),
@@ -59,7 +59,7 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
                     );
                     builder.push((zone(), Class::IN, seconds, soa)).unwrap();
                 }
-                Said::Rule(number) => {
+                SentRecord::Rule(number) => {
                     let owner: Name<Bytes> =
                         format!("Bad-{number}.example.rpz.EXAMPLE").parse().unwrap();
                     builder
@@ -75,14 +75,14 @@ fn messages(rtype: Rtype, said: &[Said], sizes: &[usize]) -> Vec<Vec<u8>> {
 
 /// What an answer does to a set of rows, as far as it comes.
 fn apply(
-    asked: Asked,
+    asked: TransferQuery,
     messages: &[Vec<u8>],
     rows: &mut BTreeSet<Vec<u8>>,
-) -> Result<Option<End>, FetchError> {
-    let mut answer = Answer::new(&zone(), asked);
+) -> Result<Option<ResponseEnd>, FetchError> {
+    let mut answer = TransferResponse::new(&zone(), asked);
     for octets in messages {
         let Ok(message) = Message::from_octets(Bytes::from(octets.clone())) else {
-            return Err(fault(Gate::Format, "no message"));
+            return Err(fetch_error(Gate::Format, "no message"));
         };
         let mut count = 0;
         let end = answer.message(message, &mut |event| {
@@ -130,16 +130,24 @@ fn history() -> impl Strategy<Value = History> {
 
 impl History {
     /// The answer to IXFR, the last serial, and the last rules.
-    fn differences(&self) -> (Vec<Said>, u32, BTreeSet<u8>) {
+    fn differences(&self) -> (Vec<SentRecord>, u32, BTreeSet<u8>) {
         let mut serial = self.first;
         let mut rules = self.rules.clone();
         let mut said = Vec::new();
         for (step, toggled) in &self.steps {
             let next = serial.wrapping_add(*step);
-            said.push(Said::Soa(serial));
-            said.extend(rules.intersection(toggled).map(|&rule| Said::Rule(rule)));
-            said.push(Said::Soa(next));
-            said.extend(toggled.difference(&rules).map(|&rule| Said::Rule(rule)));
+            said.push(SentRecord::Soa(serial));
+            said.extend(
+                rules
+                    .intersection(toggled)
+                    .map(|&rule| SentRecord::Rule(rule)),
+            );
+            said.push(SentRecord::Soa(next));
+            said.extend(
+                toggled
+                    .difference(&rules)
+                    .map(|&rule| SentRecord::Rule(rule)),
+            );
             rules = rules.symmetric_difference(toggled).copied().collect();
             serial = next;
         }
@@ -161,21 +169,21 @@ proptest! {
     #[test]
     fn any_history_gives_the_set_of_the_primary_by_differences_and_as_a_whole(history in history(), sizes in sizes()) {
         let (differences, last, rules) = history.differences();
-        let framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let framed = [&[SentRecord::Soa(last)], &differences[..], &[SentRecord::Soa(last)]].concat();
         let mut rows = rows_of(&history.rules);
-        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
-        prop_assert!(matches!(end, Ok(Some(End::Difference(timers))) if timers.serial == last), "{:?}", end);
+        let end = apply(TransferQuery::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(matches!(end, Ok(Some(ResponseEnd::Difference(timers))) if timers.serial == last), "{:?}", end);
         prop_assert_eq!(&rows, &rows_of(&rules));
 
         // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a
         // record at least.
-        let whole: Vec<Said> = rules.iter().map(|&rule| Said::Rule(rule)).collect();
-        let whole = [&[Said::Soa(last)], &whole[..], &[Said::Soa(last)]].concat();
-        for (asked, rtype) in [(Asked::Axfr, Rtype::AXFR), (Asked::Ixfr(history.first), Rtype::IXFR)] {
+        let whole: Vec<SentRecord> = rules.iter().map(|&rule| SentRecord::Rule(rule)).collect();
+        let whole = [&[SentRecord::Soa(last)], &whole[..], &[SentRecord::Soa(last)]].concat();
+        for (asked, rtype) in [(TransferQuery::Axfr, Rtype::AXFR), (TransferQuery::Ixfr(history.first), Rtype::IXFR)] {
             if rules.is_empty() { continue; }
             let mut rows = rows_of(&history.rules);
             let end = apply(asked, &messages(rtype, &whole, &sizes), &mut rows);
-            prop_assert!(matches!(end, Ok(Some(End::Whole(timers))) if timers.serial == last), "{:?}", end);
+            prop_assert!(matches!(end, Ok(Some(ResponseEnd::Whole(timers))) if timers.serial == last), "{:?}", end);
             prop_assert_eq!(&rows, &rows_of(&rules));
         }
     }
@@ -183,14 +191,14 @@ proptest! {
     #[test]
     fn an_answer_that_lost_a_piece_is_never_taken_for_a_whole_one(history in history(), sizes in sizes(), lost: prop::sample::Index) {
         let (differences, last, _) = history.differences();
-        let mut framed = [&[Said::Soa(last)], &differences[..], &[Said::Soa(last)]].concat();
+        let mut framed = [&[SentRecord::Soa(last)], &differences[..], &[SentRecord::Soa(last)]].concat();
         let lost = lost.index(framed.len());
         // That a rule is missing is for TSIG and the stream to see; that a version is missing is
         // seen here.
-        let Said::Soa(_) = framed.remove(lost) else { return Ok(()); };
+        let SentRecord::Soa(_) = framed.remove(lost) else { return Ok(()); };
         let mut rows = rows_of(&history.rules);
-        let end = apply(Asked::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
-        prop_assert!(!matches!(end, Ok(Some(End::Difference(_)))), "without {lost}: {end:?}");
+        let end = apply(TransferQuery::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
+        prop_assert!(!matches!(end, Ok(Some(ResponseEnd::Difference(_)))), "without {lost}: {end:?}");
     }
 
     #[test]
@@ -199,8 +207,8 @@ proptest! {
         cut: prop::sample::Index, is_cut: bool, is_whole: bool,
     ) {
         let (said, last, _) = history.differences();
-        let (asked, rtype) = if is_whole { (Asked::Axfr, Rtype::AXFR) } else { (Asked::Ixfr(history.first), Rtype::IXFR) };
-        let mut messages = messages(rtype, &[&[Said::Soa(last)], &said[..], &[Said::Soa(last)]].concat(), &sizes);
+        let (asked, rtype) = if is_whole { (TransferQuery::Axfr, Rtype::AXFR) } else { (TransferQuery::Ixfr(history.first), Rtype::IXFR) };
+        let mut messages = messages(rtype, &[&[SentRecord::Soa(last)], &said[..], &[SentRecord::Soa(last)]].concat(), &sizes);
         for (place, octet) in bends {
             let message = &mut messages[0];
             let place = place.index(message.len());
@@ -215,7 +223,7 @@ proptest! {
 
     #[test]
     fn noise_is_refused_and_never_panics(noise in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..4)) {
-        prop_assert!(!matches!(apply(Asked::Ixfr(7), &noise, &mut BTreeSet::new()), Ok(Some(End::Difference(_)))));
+        prop_assert!(!matches!(apply(TransferQuery::Ixfr(7), &noise, &mut BTreeSet::new()), Ok(Some(ResponseEnd::Difference(_)))));
         for packet in noise {
             let _ = super::super::notify::read_notify(&packet);
             let _ = super::super::notify::answer_notify(&packet);
@@ -226,7 +234,7 @@ proptest! {
 #[test]
 fn a_row_that_came_and_went_again_did_not_change() {
     let change = |first_added, last_added| {
-        Change {
+        NetChange {
             first_added,
             last_added,
         }
@@ -243,7 +251,7 @@ fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     let spool = Spool::open(folder.path(), RowKey::WholeRow).unwrap();
     let row = vec![b'x'; 1 << 19];
     let taken = |octets: u64, begins_whole: bool| {
-        let mut intake = Intake {
+        let mut intake = TransferBuffer {
             spool: &spool,
             octets,
             whole: None,
@@ -304,8 +312,8 @@ async fn a_primary_that_says_anything_at_all_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let source = answering(octets);
         for settings in [
-            Settings::new(&source).unwrap(),
-            Settings::new(&source)
+            TransferSettings::new(&source).unwrap(),
+            TransferSettings::new(&source)
                 .unwrap()
                 .signed("key", "hmac-sha256", "c2VjcmV0")
                 .unwrap(),
@@ -344,7 +352,8 @@ async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
                 timeout_s: 20,
                 ..Feed::new("zone", &source, Format::Rpz)
             };
-            let mut transfer = Transfer::new(Settings::of(&feed).unwrap(), folder.path()).unwrap();
+            let mut transfer =
+                Transfer::new(TransferSettings::of(&feed).unwrap(), folder.path()).unwrap();
             let error = transfer.fetch().await.unwrap_err();
             let said = format!(
                 "{error} {}",
@@ -365,12 +374,12 @@ async fn a_feed_of_the_api_asks_no_primary_of_this_network() {
 
 #[tokio::test]
 async fn a_primary_that_answers_without_the_signature_we_demand_is_not_believed() {
-    let said = [Said::Soa(7), Said::Rule(1), Said::Soa(7)];
+    let said = [SentRecord::Soa(7), SentRecord::Rule(1), SentRecord::Soa(7)];
     let message = messages(Rtype::AXFR, &said, &[3]).remove(0);
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
     // The id is the one thing of the question that our answer lacks.
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings::new(&answering(framed))
+    let settings = TransferSettings::new(&answering(framed))
         .unwrap()
         .signed("key", "hmac-sha256", "c2VjcmV0")
         .unwrap();

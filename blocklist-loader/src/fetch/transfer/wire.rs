@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::fault;
+use super::fetch_error;
 use crate::fetch::{FetchError, Gate, NotPublic, is_public};
 
 /// The longest silence in the middle of a transfer. A primary that prepares a large zone takes
@@ -41,7 +41,7 @@ const NO_TTL: Ttl = Ttl::ZERO;
 
 /// What a transfer may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct TransferLimits {
     /// When everything must be over.
     pub(super) until: Instant,
     /// Octets that may come over one connection.
@@ -52,7 +52,7 @@ pub(super) struct Bounds {
 
 /// What is asked of a primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum TransferQuery {
     Soa,
     /// What changed since this serial.
     Ixfr(u32),
@@ -60,11 +60,11 @@ pub(super) enum Asked {
 }
 
 /// One question and the messages of its answer, each verified before anybody sees it.
-pub(super) struct Conversation {
+pub(super) struct PrimaryConnection {
     stream: TcpStream,
-    bounds: Bounds,
+    bounds: TransferLimits,
     zone: Name<Bytes>,
-    asked: Asked,
+    asked: TransferQuery,
     id: u16,
     is_first: bool,
     is_refused: bool,
@@ -88,14 +88,14 @@ async fn connect_public(primary: &str) -> io::Result<TcpStream> {
     }
 }
 
-impl Conversation {
+impl PrimaryConnection {
     /// Connects and asks.
     pub(super) async fn open(
         primary: &str,
         zone: &Name<Bytes>,
         key: Option<&Arc<Key>>,
-        asked: Asked,
-        bounds: Bounds,
+        asked: TransferQuery,
+        bounds: TransferLimits,
     ) -> Result<Self, FetchError> {
         let (message, id, signatures) = question(zone, key, asked)?;
         let stream = within(bounds.until, async {
@@ -128,7 +128,7 @@ impl Conversation {
     /// where the signature is missing or wrong, `format` where this is no answer to our question.
     pub(super) async fn message(&mut self) -> Result<Message<Bytes>, FetchError> {
         let octets = self.framed().await?;
-        let short = |_| fault(Gate::Format, "a message shorter than its header");
+        let short = |_| fetch_error(Gate::Format, "a message shorter than its header");
         let mut message = Message::from_octets(octets).map_err(short)?;
         self.is_refused = message.is_error();
         self.check_signature(&mut message)?;
@@ -150,9 +150,9 @@ impl Conversation {
     /// Gate `tsig` if the last message was not signed.
     pub(super) fn done(self) -> Result<(), FetchError> {
         match self.signatures {
-            Some(signatures) => signatures
-                .done()
-                .map_err(|_| fault(Gate::Tsig, "the last message of the transfer is not signed")),
+            Some(signatures) => signatures.done().map_err(|_| {
+                fetch_error(Gate::Tsig, "the last message of the transfer is not signed")
+            }),
             None => Ok(()),
         }
     }
@@ -161,12 +161,15 @@ impl Conversation {
         let Self { stream, bounds, .. } = self;
         let length = usize::from(within(bounds.until, stream.read_u16()).await?);
         if length < HEADER_OCTETS {
-            return Err(fault(Gate::Format, format!("a message of {length} octets")));
+            return Err(fetch_error(
+                Gate::Format,
+                format!("a message of {length} octets"),
+            ));
         }
         bounds.octets = bounds
             .octets
             .checked_sub(length as u64)
-            .ok_or_else(|| fault(Gate::Size, "the transfer is larger than size_max_mib"))?;
+            .ok_or_else(|| fetch_error(Gate::Size, "the transfer is larger than size_max_mib"))?;
         let mut octets = vec![0; length];
         within(bounds.until, stream.read_exact(&mut octets)).await?;
         Ok(octets)
@@ -197,7 +200,7 @@ impl Conversation {
                     }
                 ),
             };
-            fault(Gate::Tsig, detail)
+            fetch_error(Gate::Tsig, detail)
         })
     }
 
@@ -206,13 +209,13 @@ impl Conversation {
     fn check_question(&self, message: &Message<Bytes>) -> Result<(), FetchError> {
         let header = message.header();
         if !header.qr() || header.id() != self.id {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Format,
                 "a message that does not answer our question",
             ));
         }
         if message.is_error() {
-            return Err(fault(
+            return Err(fetch_error(
                 Gate::Transport,
                 format!(
                     "the primary answered {} {}",
@@ -230,7 +233,7 @@ impl Conversation {
             }
             // RFC 5936, section 2.2.1: only the first message must repeat the question.
             Err(_) if !self.is_first && message.header_counts().qdcount() == 0 => Ok(()),
-            _ => Err(fault(
+            _ => Err(fetch_error(
                 Gate::Format,
                 "a message that answers another question",
             )),
@@ -238,7 +241,7 @@ impl Conversation {
     }
 }
 
-impl Asked {
+impl TransferQuery {
     pub(super) fn rtype(self) -> Rtype {
         match self {
             Self::Soa => Rtype::SOA,
@@ -254,9 +257,9 @@ type Signed = (Vec<u8>, u16, Option<ClientSequence<Arc<Key>>>);
 fn question(
     zone: &Name<Bytes>,
     key: Option<&Arc<Key>>,
-    asked: Asked,
+    asked: TransferQuery,
 ) -> Result<Signed, FetchError> {
-    let failed = |_| fault(Gate::Format, "the question does not fit into a message");
+    let failed = |_| fetch_error(Gate::Format, "the question does not fit into a message");
     let mut builder = MessageBuilder::new_stream_vec().question();
     builder.header_mut().set_random_id();
     let id = builder.header().id();
@@ -264,7 +267,7 @@ fn question(
         .push((zone, asked.rtype(), Class::IN))
         .map_err(failed)?;
     let mut builder = builder.authority();
-    if let Asked::Ixfr(serial) = asked {
+    if let TransferQuery::Ixfr(serial) = asked {
         let root = Name::root_bytes();
         let soa = Soa::new(
             root.clone(),
@@ -299,19 +302,23 @@ async fn within<T>(
     let left = until.saturating_duration_since(Instant::now());
     // A timeout of nothing would still try once.
     if left.is_zero() {
-        return Err(fault(Gate::Time, "the transfer took longer than timeout_s"));
+        return Err(fetch_error(
+            Gate::Time,
+            "the transfer took longer than timeout_s",
+        ));
     }
     match timeout(left.min(IDLE_MAX), step).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fault(
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(fetch_error(
             Gate::Transport,
             "the connection ended before the answer did",
         )),
-        Ok(Err(error)) => Err(fault(Gate::Transport, error.to_string())),
-        Err(_) if left < IDLE_MAX => {
-            Err(fault(Gate::Time, "the transfer took longer than timeout_s"))
-        }
-        Err(_) => Err(fault(
+        Ok(Err(error)) => Err(fetch_error(Gate::Transport, error.to_string())),
+        Err(_) if left < IDLE_MAX => Err(fetch_error(
+            Gate::Time,
+            "the transfer took longer than timeout_s",
+        )),
+        Err(_) => Err(fetch_error(
             Gate::Time,
             format!("nothing came for {} seconds", IDLE_MAX.as_secs()),
         )),

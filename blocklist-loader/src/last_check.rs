@@ -26,11 +26,11 @@ use crate::{
     spool::folder_of,
 };
 
-const VERDICT: &str = "verdict.json";
+const FILE_NAME: &str = "verdict.json";
 
 /// What became of the content that was read last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct LastCheck {
     /// Digest of the content, see [`crate::source`].
     pub(crate) fingerprint: String,
     /// Digest of how it was read and of what was asked of it.
@@ -41,7 +41,7 @@ pub struct Verdict {
     pub refused: Option<Refused>,
 }
 
-impl Verdict {
+impl LastCheck {
     /// What became of the content that a feed has now.
     pub(crate) fn of(
         feed: &Feed,
@@ -59,12 +59,12 @@ impl Verdict {
     }
 
     /// Whether it still holds for a feed whose live version is this one.
-    fn holds(&self, plan: &Plan, feed: &Feed, live: &FeedSummary) -> bool {
+    fn is_current(&self, plan: &Plan, feed: &Feed, live: &FeedSummary) -> bool {
         self.against == live.version && self.demands == feed.demands(&plan.own_names)
     }
 
     /// Keeps it in the place of the one before.
-    pub(crate) fn keep(&self, directory: &Path, feed: &str) -> io::Result<()> {
+    pub(crate) fn save(&self, directory: &Path, feed: &str) -> io::Result<()> {
         let path = path_of(directory, feed);
         let aside = path.with_extension(format!("writing-{}", std::process::id()));
         std::fs::create_dir_all(folder_of(directory, feed))?;
@@ -74,14 +74,14 @@ impl Verdict {
 }
 
 fn path_of(directory: &Path, feed: &str) -> PathBuf {
-    folder_of(directory, feed).join(VERDICT)
+    folder_of(directory, feed).join(FILE_NAME)
 }
 
 /// The verdict on what a feed has beside its live version; none where there is none that holds.
-pub(crate) fn standing(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<Verdict> {
+pub(crate) fn current(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<LastCheck> {
     let json = std::fs::read(path_of(&plan.directory, &feed.name)).ok()?;
-    let verdict: Verdict = serde_json::from_slice(&json).ok()?;
-    verdict.holds(plan, feed, live).then_some(verdict)
+    let check: LastCheck = serde_json::from_slice(&json).ok()?;
+    check.is_current(plan, feed, live).then_some(check)
 }
 
 /// Forgets what was said of a feed: its content is live.
@@ -103,8 +103,8 @@ pub fn keep_refusal(
     refused: Refused,
 ) -> io::Result<()> {
     let now = fingerprint(feed, &plan.directory);
-    Verdict::of(feed, &plan.own_names, &live.version, now, Some(refused))
-        .keep(&plan.directory, &feed.name)
+    LastCheck::of(feed, &plan.own_names, &live.version, now, Some(refused))
+        .save(&plan.directory, &feed.name)
 }
 
 /// The versions that gates stopped and that nothing came after, of feeds as they are defined and
@@ -131,7 +131,7 @@ pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<Re
         detail,
         entries,
         at,
-    } = standing(plan, feed, live)?.refused?;
+    } = current(plan, feed, live)?.refused?;
     let gate: Gate = serde_json::from_value(gate.into()).ok()?;
     let carried = live.report.entries + live.report.paths;
     Some(RefusedFeed {
