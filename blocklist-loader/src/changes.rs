@@ -1,12 +1,11 @@
-//! The quick way: rows that a provider changed become the next generation, without reading the rest
-//! of any feed.
+//! Turns changed rows of a feed into the next generation without a build.
 //!
 //! ```text
-//! rows ── the same parsers and the same guard ──> what the feed says of each name now ── gates ──> delta
+//! rows -- the same parsers and the same guard --> the feed's new entries of each key -- gates --> delta
 //! ```
 //!
-//! What other feeds say of these names stays. Nothing here touches what is in use or writes a file:
-//! the caller writes the delta, and lays it over the lists.
+//! Entries of other feeds stay. Nothing here changes the lists in use or writes a file: the caller
+//! writes the delta and lays it over the lists.
 
 mod answers;
 pub(crate) mod delta_builder;
@@ -28,58 +27,55 @@ use crate::{
     source,
 };
 
-/// Above this share of bad rows, in percent, what changed is not in the feed's format.
+/// The highest share of bad rows among changed rows, in percent.
 const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many the share says nothing.
+/// The least number of bad rows at which their share counts.
 const BAD_ROWS_MIN: u64 = 5;
 
 /// Why rows did not become a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
-    /// The lists do not have the version that the rows continue, or hold the feed back: it has to
-    /// be read as a whole.
-    #[error("the rows do not continue what is live")]
+    /// The lists do not have the version that the rows continue, or hold the feed. The feed must be
+    /// read as a whole.
+    #[error("the rows do not continue the live version")]
     NotContinued,
-    /// A gate stopped them.
+    /// A gate refused them.
     #[error("{0}")]
     Stopped(#[source] Refusal, Box<Proposal>),
-    /// They do not fit the format.
+    /// The rows do not fit into an artefact.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
-    /// The rest of the feed's rows, which they are about as well, cannot be read.
+    /// The feed's other rows, which are needed too, cannot be read.
     #[error("reading the spool")]
     Spool(#[from] io::Error),
 }
 
-/// A generation that nobody has written or installed yet.
+/// A generation that is neither written nor installed yet.
 #[derive(Debug)]
 pub struct Proposal {
-    /// What it changes.
     pub delta: Delta,
-    /// The names that it would block, and those that it would no longer block, as [`crate::review`]
-    /// keeps them.
+    /// The names that would be blocked or unblocked, as [`crate::review`] keeps them.
     pub changes: Vec<crate::review::NameChange>,
-    /// Entries of the feed then.
+    /// The number of entries of the feed.
     pub entries: u64,
 }
 
-/// What is to be applied.
+/// Changed rows that are to be applied.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangedRows<'c> {
-    /// The feed.
     pub feed: &'c Feed,
     /// The version that the rows continue.
     pub from: &'c str,
     /// The version that they lead to.
     pub version: &'c str,
-    /// The rows, in order.
+    /// The rows in order.
     pub rows: &'c [RowChange],
 }
 
-/// Makes the next generation of changed rows.
+/// Makes the next generation from changed rows.
 ///
 /// # Errors
-/// See [`ChangeError`].
+/// A [`DeltaError`]; the lists are unchanged.
 pub fn propose(
     plan: &Plan,
     lists: &Blocklist,
@@ -154,7 +150,7 @@ pub fn propose(
     }
 }
 
-/// A feed's summary in lists, if it was defined there as it is now.
+/// A feed's summary in the lists, if its definition is unchanged.
 fn live_summary<'l>(lists: &'l Blocklist, feed: &Feed) -> Option<(u16, &'l FeedSummary)> {
     let mut summaries = (0..).zip(&lists.header().feeds);
     summaries.find(|(_, summary)| {
@@ -176,7 +172,7 @@ fn by_emptiness(feed: &Feed, has: &FeedReport) -> Result<(), Refusal> {
     if has.entries + has.paths == 0 && !feed.allow_empty {
         return Err(Refusal::new(
             Gate::Empty,
-            "no entry would be left; allow_empty = true would take it as empty",
+            "no entry would be left; allow_empty = true would accept that",
         ));
     }
     Ok(())

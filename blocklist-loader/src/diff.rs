@@ -12,38 +12,34 @@ use policy::lists::{
 
 use crate::review::shown;
 
-/// What one feed says more, or less, of one category.
+/// Entries that one feed gains and loses in one category.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EntryCounts {
-    /// Entries that came.
     pub added: u64,
-    /// Entries that went.
     pub removed: u64,
 }
 
-/// One name that came or went.
+/// One name that was added or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiffName {
-    /// The name.
     pub name: String,
-    /// The feed.
     pub feed: String,
-    /// The category, where it is about one.
+    /// The category; `None` where the feed assigns none.
     pub category: Option<String>,
 }
 
-/// What differs between two generations.
+/// The differences between two generations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// By feed and category.
+    /// Counts by feed and category.
     pub counts: BTreeMap<(String, Option<String>), EntryCounts>,
-    /// Names that came, the first of them.
+    /// The first names that were added.
     pub added: Vec<DiffName>,
-    /// Names that went, the first of them.
+    /// The first names that were removed.
     pub removed: Vec<DiffName>,
 }
 
-/// What differs from one generation to another, with at most `limit` names each way.
+/// The differences from one generation to another, with at most `limit` names each way.
 #[must_use]
 pub fn diff(from: &Blocklist, to: &Blocklist, limit: usize) -> Diff {
     type ListedName = (String, Option<String>, bool);
@@ -97,12 +93,12 @@ pub fn diff(from: &Blocklist, to: &Blocklist, limit: usize) -> Diff {
     diff
 }
 
-/// Walks two lists in step: each key of either, with what each says of it. Keys of which both say
-/// the very same are left out where both lists agree on feeds and categories.
+/// Walks two lists in step: visits each key of either with both sets of marks. Skips keys with
+/// equal marks where both lists have the same feeds and categories.
 pub(crate) struct MergedNames<'l> {
     left: Side<'l>,
     right: Side<'l>,
-    /// Whether marks of the one mean in the other what they mean there.
+    /// Whether feed and category indexes mean the same in both lists.
     comparable: bool,
 }
 

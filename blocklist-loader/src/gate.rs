@@ -1,9 +1,11 @@
-//! What a version of a feed must pass before it judges a query: whether it is the list that it was,
-//! and whether it would block what must never be blocked. Transport is the fetchers' affair, syntax
-//! the parsers'; here it is about sense.
+//! The gates: checks that a version of a feed must pass before its entries judge queries. A gate
+//! refuses a version that differs too much from the last good one, or that would block a name that
+//! must never be blocked.
 //!
-//! A version that is stopped here can be let through by an operator who has looked at it; one that
-//! came damaged cannot.
+//! The word is "gate" in the API, in metrics and in the documentation; a failed check is a
+//! [`Refusal`]. Transport errors are reported by the fetchers and syntax errors by the parsers,
+//! under gates of their own. An operator can approve a version that failed a plausibility gate, but
+//! never damaged content.
 
 use std::{collections::HashSet, fmt};
 
@@ -21,20 +23,21 @@ use crate::{
     rows::{EntryRule, ParsedEntry},
 };
 
-/// Below this many entries a percentage says nothing about a feed that shrinks: a list of four
-/// names may lose one.
+/// The least number of previous entries at which a shrink percentage counts: a list of four names
+/// may lose one.
 const SHRUNK_FROM: u64 = 10;
-/// And nothing about one that grows: a list that somebody has just begun.
+/// The least number of previous entries at which a growth percentage counts: a list may just have
+/// been started.
 const GROWN_FROM: u64 = 100;
-/// Above this share of bad rows, in percent, a file is not what its format says: a page of HTML,
-/// another format, half a download. Published lists have less than one in a thousand.
+/// The highest share of bad rows, in percent. Above it the file has another format, is a page of
+/// HTML or half a download. Published lists have less than one bad row in a thousand.
 const BAD_PERCENT_MAX: u64 = 20;
-/// Below this many bad rows the share says nothing: a list of four names may have a typing error in
-/// one.
+/// The least number of bad rows at which their share counts: a list of four names may have one
+/// typing error.
 const BAD_ROWS_MIN: u64 = 5;
 
-/// Names without which nobody can tell whether a certificate was revoked; a list that has one of
-/// them is wrong. Those of the authorities that sign most of the web, and of the platforms' own.
+/// Names that certificate revocation checks need (OCSP and CRL): those of the authorities that sign
+/// most of the web, and of the platforms' own. A list that blocks one of them is wrong.
 const CERTIFICATE_STATUS: [&str; 18] = [
     "crl.apple.com",
     "ocsp.apple.com",
@@ -56,53 +59,54 @@ const CERTIFICATE_STATUS: [&str; 18] = [
     "ocsp.usertrust.com",
 ];
 
-/// What stopped a version: a stable word for metrics, API and alarms.
+/// The check that refused a version: a stable word for metrics, API and alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
-    /// The source could not be asked, or did not answer as its protocol demands.
+    /// The source did not answer, or violated its protocol.
     Transport,
-    /// More octets than the definition allows.
+    /// The content is larger than `size_max_mib`.
     Size,
-    /// Longer than the definition allows.
+    /// The fetch took longer than `timeout_s`.
     Time,
-    /// Other octets than the checksum says.
+    /// The content does not match its checksum.
     Checksum,
-    /// Not signed, or not by the key that the definition names.
+    /// The content is not signed by the key in the definition.
     Signature,
-    /// A compressed file or an archive that is cut short or damaged.
+    /// A compressed file or an archive is truncated or damaged.
     Compression,
-    /// Versions that do not follow each other.
+    /// Versions or serials that are not consecutive.
     Sequence,
-    /// A transfer that is not authentic.
+    /// A zone transfer that is not authentic (RFC 8945).
     Tsig,
-    /// Content that is not text, or not in the feed's format.
+    /// Content that is not text or not in the feed's format.
     Format,
-    /// Our own disk refused, or the source changed while it was read.
+    /// The local disk failed, or the source changed while it was read.
     Disk,
-    /// Our own build could not start, or did not come to its end.
+    /// The build process could not start or did not finish.
     Build,
-    /// A definition of the API names what it must not; nothing is read.
+    /// A definition of the API that exceeds its limits; nothing is read.
     Definition,
-    /// Nothing in it.
+    /// No entries.
     Empty,
-    /// Too many rows that hold no entry.
+    /// Too many rows without an entry.
     BadRows,
     /// Far fewer entries than the last good version.
     Shrink,
-    /// Far more.
+    /// Far more entries than the last good version.
     Growth,
-    /// A canary name that it must cover and does not, or must not and does.
+    /// A canary name of `must_match` that is not covered, or one of `must_not_match` that is.
     Canary,
-    /// An entry that covers a registry's suffix, such as `co.uk`, which the last good version had
-    /// not.
+    /// An entry that covers a registry's suffix, such as `co.uk`, and that the last good version
+    /// did not have.
     PublicSuffix,
-    /// An entry that covers a name of the operator's own, or one that certificates are checked at.
+    /// An entry that covers one of the operator's own names, or a name of certificate revocation
+    /// checks.
     OwnNames,
 }
 
 impl Gate {
-    /// The word.
+    /// The value in JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,8 +132,8 @@ impl Gate {
         }
     }
 
-    /// Whether an operator may let a version through that this gate stopped: he can judge sense,
-    /// not missing octets.
+    /// Whether an operator may approve a version that this gate refused. An operator can judge
+    /// plausibility, not missing octets.
     #[must_use]
     pub fn may_be_approved(self) -> bool {
         matches!(
@@ -151,13 +155,12 @@ impl fmt::Display for Gate {
     }
 }
 
-/// A version is stopped.
+/// Why a version was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refusal {
-    /// By which gate.
     pub gate: Gate,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: String,
 }
 
@@ -170,8 +173,7 @@ impl Refusal {
     }
 }
 
-/// Names that are never blocked, whatever lists say: the operator's, and those that certificates
-/// are checked at.
+/// Names that no list may block: the operator's own, and those of certificate revocation checks.
 #[must_use]
 pub fn own_names(configured: &[Name]) -> Vec<Name> {
     let shipped = CERTIFICATE_STATUS
@@ -180,7 +182,8 @@ pub fn own_names(configured: &[Name]) -> Vec<Name> {
     shipped.chain(configured.iter().cloned()).collect()
 }
 
-/// Judges by what was counted. `before` is the last good version's report, where there is one.
+/// Checks the counts of a version. `before` is the report of the last good version, if there is
+/// one.
 pub(crate) fn by_numbers(
     feed: &Feed,
     before: Option<&FeedReport>,
@@ -203,7 +206,7 @@ pub(crate) fn by_numbers(
         };
         return Err(Refusal::new(
             Gate::Empty,
-            format!("{what}; allow_empty = true would take it as empty"),
+            format!("{what}; allow_empty = true would accept it"),
         ));
     }
     let Some(before) = before else { return Ok(()) };
@@ -226,7 +229,7 @@ pub(crate) fn by_numbers(
     Ok(())
 }
 
-/// Judges by how many entries there are now.
+/// Checks the number of entries.
 pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Refusal> {
     let shrink = u64::from(feed.max_shrink_percent);
     let growth = u64::from(feed.max_growth_percent);
@@ -249,18 +252,19 @@ pub(crate) fn by_size(feed: &Feed, had: u64, has: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Listens, while a feed is read, for what is said of its canaries and of the operator's own names.
+/// Records the entries that could cover a canary or one of the operator's own names while a feed is
+/// read.
 pub(crate) struct NameGuard<'f> {
     feed: &'f Feed,
     own: &'f [Name],
-    /// All names whose entries could cover one of them.
+    /// The names themselves and all their ancestors.
     ancestors: HashSet<Box<[u8]>>,
     heard: Vec<(Name, EntryRule)>,
 }
 
 impl<'f> NameGuard<'f> {
     pub(crate) fn new(feed: &'f Feed, own: &'f [Name]) -> Self {
-        // Who lists names that are never blocked may well list the operator's own.
+        // A feed of names that are never blocked may list the operator's own.
         let own = if feed.tier == Tier::NeverBlock {
             &[]
         } else {
@@ -285,7 +289,7 @@ impl<'f> NameGuard<'f> {
         guard
     }
 
-    /// All names whose entries it wants to hear of.
+    /// All names whose entries are recorded.
     pub(crate) fn names(&self) -> impl Iterator<Item = NameRef<'_>> {
         self.ancestors
             .iter()
@@ -298,7 +302,7 @@ impl<'f> NameGuard<'f> {
         }
     }
 
-    /// What is wrong with what was heard.
+    /// Checks the canaries.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let must = canaries(&self.feed.must_match).find(|name| !self.is_denied(name));
         if let Some(name) = must {
@@ -316,7 +320,7 @@ impl<'f> NameGuard<'f> {
         Ok(())
     }
 
-    /// The own names that it would block.
+    /// The own names that the version would block.
     pub(crate) fn own_names_denied(&self) -> Vec<Name> {
         self.own
             .iter()
@@ -325,7 +329,8 @@ impl<'f> NameGuard<'f> {
             .collect()
     }
 
-    /// By the rule of one feed: `$important`, then the deeper entry, then allow before deny.
+    /// Applies the precedence within a feed: `$important`, then the longer name, then allow before
+    /// deny.
     fn is_denied(&self, name: &Name) -> bool {
         let covering = self.heard.iter().filter(|(entry, rule)| {
             name.borrow().is_within(entry.borrow())
@@ -345,12 +350,12 @@ impl<'f> NameGuard<'f> {
     }
 }
 
-/// Canary names; a definition with one that is no name was refused.
+/// Canary names. [`Feed::check`] has refused invalid ones.
 fn canaries(names: &[String]) -> impl Iterator<Item = Name> {
     names.iter().filter_map(|name| Name::parse(name).ok())
 }
 
-/// The own names that a new version would block and the last good one would not: those stop it.
+/// Refuses a version that blocks more own names than the last good one.
 pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Result<(), Refusal> {
     match (before, denied) {
         (None, _) | (_, []) => Ok(()),

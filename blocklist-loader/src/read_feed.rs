@@ -1,8 +1,8 @@
-//! One feed from end to end: all its files, all its rows, and whether the result can be trusted.
+//! Reads one feed from end to end: all its files and rows.
 //!
-//! A bad row is data, a bad feed is refused: what it gave is forgotten and the entries it had
-//! before go on. The rules here ask only whether this is the list it claims to be; whether its
-//! content is sane is a later gate's question.
+//! A bad row is data; a bad feed is refused: its new entries are discarded and its previous entries
+//! stay. This module only detects content that cannot be read. The gates check whether the entries
+//! make sense.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ use crate::{
     unpack::UnpackError,
 };
 
-/// Why a feed was refused.
+/// Why a feed could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
@@ -61,22 +61,22 @@ impl From<ReadError> for Refusal {
     }
 }
 
-/// What became of a feed.
+/// The result of reading a feed.
 pub(crate) struct Reading {
     pub(crate) report: FeedReport,
     pub(crate) fingerprint: String,
-    /// What the provider calls it, or the beginning of its SHA-256.
+    /// The provider's version, or the first digits of the content's SHA-256.
     pub(crate) version: String,
-    /// Rows that held something, understood or not.
+    /// Rows with content, accepted or not.
     pub(crate) rows: u64,
     pub(crate) refused: Option<ReadError>,
 }
 
-/// Reads a feed, or what was fetched of it into the folder of the artefacts. What `take` was given
-/// counts only if the feed is not refused in the end.
+/// Reads a feed from its files or its spool in the folder of the artefacts. The caller must discard
+/// the entries if the feed is refused in the end.
 ///
 /// # Errors
-/// Those of `take`; everything that is wrong with the feed is in the [`Reading`].
+/// Those of `take`. Every fault of the feed itself is in the [`Reading`].
 pub(crate) fn read_feed(
     feed: &Feed,
     directory: &Path,
@@ -109,7 +109,7 @@ pub(crate) fn read_feed(
     };
     match read {
         Err(error) => reading.refused = Some(error.into()),
-        // What was read of a spool is of one moment, whatever was written to it meanwhile.
+        // The spool is read as of one moment, whatever its writer does meanwhile.
         Ok(Some(Content { digest, state })) => {
             reading.version = version_of(&state).unwrap_or(reading.version);
             reading.fingerprint = source::fingerprint_of_content(feed, directory, digest);
@@ -122,8 +122,8 @@ pub(crate) fn read_feed(
     Ok(reading)
 }
 
-/// The rules that rows of the feed take away: these may stand anywhere in it, so they are looked
-/// for before any rule is read.
+/// The rules that `$badfilter` rows disable. Such rows may stand anywhere in the feed, so they are
+/// collected before any rule is read.
 fn taken_away(feed: &Feed, files: &[SourceFile]) -> Result<BadFilters, SourceError> {
     let mut rules = BadFilters::new();
     for file in files {
@@ -156,7 +156,7 @@ fn read_files(
         rows.set_bad_filters(taken_away(feed, &files)?);
     }
     for file in files {
-        // The folder's name says which category its rows have.
+        // The name of the folder decides the category of its rows.
         if !feed.categories.is_empty() {
             hash.update(&file.folder);
         }

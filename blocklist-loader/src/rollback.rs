@@ -1,9 +1,7 @@
-//! The way back, and what lies between: making what was live once live again, and telling what
-//! differs between two generations.
+//! Makes earlier content live again.
 //!
-//! Nothing is compiled for that. A generation that is to be live again gets a new number and
-//! continues the one that it repeats with no change at all; a single feed that goes back is a delta
-//! of what it said then.
+//! Nothing is compiled. An earlier generation gets a new number: an empty delta on top of it. A
+//! single feed goes back by a delta with its earlier entries.
 
 use std::{collections::HashMap, io, path::Path};
 
@@ -20,14 +18,13 @@ use crate::{
     generations::{delta_path, newest, path_of},
 };
 
-/// Names that a single feed may change when it goes back; beyond, the overlay would be a second set
-/// of lists, and the generation as a whole goes back as quickly.
+/// The most names that may change when a single feed goes back. A larger overlay would be a second
+/// set of lists; the whole generation goes back just as fast.
 const RESTORED_MAX: usize = 1 << 20;
 
-/// A generation that repeats another one, under a new number, of the feeds that are defined now.
-/// Feeds are held whose versions differ from those of `live` or that were defined otherwise then;
-/// those that are defined no longer say nothing, and those that were not defined then are held
-/// back.
+/// A generation with the content of an earlier one, under a new number. Feeds are held if their
+/// version differs from that of `live` or if they were defined otherwise. Feeds that are no longer
+/// defined are withdrawn; feeds that were not defined then are held back.
 #[must_use]
 pub fn repeat_generation(
     directory: &Path,
@@ -56,8 +53,7 @@ pub fn repeat_generation(
         let held = summary.held
             || !feed.was_defined_so(&summary.definition)
             || live.header().feeds.iter().any(is_other);
-        // What is held goes on as it was until it is let go on, or until it is defined otherwise
-        // after this.
+        // A held feed keeps its entries until it is released or redefined.
         let definition = if held {
             feed.definition()
         } else {
@@ -104,8 +100,8 @@ pub fn repeat_generation(
     }
 }
 
-/// A generation in which one feed says what it said then, and is held. None where that would change
-/// too much, or where the feed is not in both.
+/// A generation in which one feed has its earlier entries and is held. `None` where too much would
+/// change, or where the feed is not in both generations.
 #[must_use]
 pub fn restore_feed(
     directory: &Path,
@@ -203,8 +199,8 @@ pub fn restore_feed(
     }
     let mut feeds = live.header().feeds.clone();
     let old = &then.header().feeds[usize::from(then_place)];
-    // As the feed is defined now, or the next build would take the difference for a new definition
-    // and read it anew.
+    // The current definition; otherwise the next build would take the feed as redefined and read it
+    // again.
     let definition = feeds[usize::from(place)].definition.clone();
     feeds[usize::from(place)] = FeedSummary {
         held: true,
@@ -231,10 +227,11 @@ pub fn restore_feed(
     })
 }
 
-/// The newest kept generation that is older than what `live` says and says something else. What was
-/// rolled back already is not gone back to: a rollback of a rollback leads on into the past.
+/// The newest kept generation that is older than the live content and differs from it. Generations
+/// that a rollback has already skipped are not returned, so repeated rollbacks go further back.
 ///
 /// # Errors
+/// The folder cannot be listed.
 /// The folder cannot be listed.
 pub fn previous_generation(directory: &Path, live: &Header) -> io::Result<Option<u64>> {
     let defined = |header: &Header| {
@@ -254,7 +251,7 @@ pub fn previous_generation(directory: &Path, live: &Header) -> io::Result<Option
     let now = versions(live);
     let mut since = live.generation;
     let mut parent = live.parent;
-    // From the last repetition of this content back to where it began.
+    // From the last repetition of this content back to its first generation.
     while let Some(header) = parent
         .and_then(|parent| header_of(directory, parent))
         .filter(|header| versions(header) == now)
@@ -264,7 +261,7 @@ pub fn previous_generation(directory: &Path, live: &Header) -> io::Result<Option
     search(directory, since, |header| versions(header) != now)
 }
 
-/// The newest kept generation in which this feed, as it is in `live`, was at an earlier version.
+/// The newest kept generation in which this feed had an earlier version than in `live`.
 ///
 /// # Errors
 /// The folder cannot be listed.

@@ -1,5 +1,5 @@
-//! Promises of fetching lists over HTTP: what was published is what is read, and whatever is wrong
-//! on the way stops at a gate and leaves what was there.
+//! Tests of fetching lists over HTTP: the published content is read, and every transport fault is
+//! refused by its gate and leaves the content unchanged.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 #[allow(dead_code, reason = "the program's own tests use the rest")]
@@ -18,7 +18,7 @@ use policy::{
 use server::{Page, Server};
 use sha2::{Digest, Sha256};
 
-/// A list at a server, and the folder it is fetched into.
+/// A list on a server, and the folder that it is fetched into.
 struct BuildFixture {
     server: Server,
     folder: tempfile::TempDir,
@@ -62,8 +62,8 @@ impl BuildFixture {
         self.fetcher().fetch().await
     }
 
-    /// Whether the lists built of what was fetched cover these names; the reason if nothing could
-    /// be read.
+    /// Whether lists built from the fetched content cover these names; the reason if nothing can be
+    /// read.
     fn covers(&self, names: &[&str]) -> Result<Vec<bool>, String> {
         let plan = Plan {
             feeds: vec![self.feed.clone()],
@@ -89,7 +89,7 @@ impl BuildFixture {
         Ok(names.iter().map(covers).collect())
     }
 
-    /// The next fetch fails with these words, and everything is as it was.
+    /// The next fetch fails with this error, and the content is unchanged.
     async fn stays(&self, words: &[&str]) {
         let before = self.covers(&["good.example", "bad.example"]);
         let error = self.fetch().await.unwrap_err();
@@ -156,7 +156,7 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
             fixture.covers(&["www.good.example", "more.example"]),
             Ok(vec![true, false])
         );
-        // Another start asks as the first one did.
+        // A restarted fetcher sends the same validators.
         let mut fetcher = fixture.fetcher();
         assert_eq!(fetcher.fetch().await.unwrap(), Fetched::Unchanged);
         assert_eq!(
@@ -183,7 +183,7 @@ async fn a_list_is_fetched_once_and_then_only_asked_for() {
             fixture.covers(&["good.example", "more.example"]),
             Ok(vec![true, true])
         );
-        // The same octets under another date are the same version, and the date is remembered.
+        // The same octets with another date are the same version; the date is stored.
         fixture
             .server
             .put("/list.txt", Page::of(OTHER).with(header, "\"3\""));
@@ -324,7 +324,7 @@ async fn what_a_server_does_wrong_changes_nothing() {
         ),
         (
             Page::redirect("ftp://127.0.0.1/"),
-            &["transport:", "where anybody could answer"],
+            &["transport:", "which is not a safe target"],
         ),
         (
             Page::status(302),
@@ -502,7 +502,7 @@ async fn a_list_must_be_signed_by_the_key_of_its_definition() {
     let plain = BuildFixture::list(Page::of(LIST).with("ETag", "\"1\""));
     plain.fetch().await.unwrap();
     let fixture = plain.with(|feed, _| feed.minisign_key = Some(ours.pk.to_base64()));
-    // What was taken unsigned before does not count: it is asked for anew.
+    // Content that was fetched without verification is fetched again.
     fixture
         .stays(&["transport:", "/list.txt.minisig answered 404"])
         .await;

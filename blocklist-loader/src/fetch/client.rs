@@ -1,12 +1,11 @@
-//! Asking HTTP servers: where they may be, who we are to them, how much and how long they may talk.
+//! The HTTP client of one feed: allowed addresses, credentials, limits of size and time.
 //!
 //! ```text
-//! get -> each hop: scheme, address, credentials for this origin only -> answer -> store: wire -> decode -> bound -> writer
+//! get -> each hop: scheme, address, credentials for this origin only -> response -> store: wire -> decode -> limit -> writer
 //! ```
 //!
-//! Redirects are followed here rather than by the library, so that all three questions are asked of
-//! every hop. Bodies are decoded here, too: what counts are the octets that a server can make us
-//! write.
+//! The client follows redirects itself, so that every hop is checked. It also decodes bodies
+//! itself, because the limit applies to the octets that a server can make it write.
 
 use std::{
     io::{self, Read, Write},
@@ -31,37 +30,36 @@ use super::{
 };
 use crate::feed::{Feed, Secret};
 
-/// Redirects that are followed; browsers follow twenty, lists have been seen to need two.
+/// The most redirects; browsers follow twenty, lists need up to two.
 const REDIRECTS_MAX: usize = 5;
-/// How long a connection may take to come up; the rest of the time is for the content.
+/// The longest time for connecting; the rest of the timeout is for the content.
 const CONNECTING_MAX: Duration = Duration::from_secs(20);
-/// Pieces of a body between the network and the disk. They are of at most some ten thousand octets
-/// each.
+/// Chunks of a body between the network and the disk, each of at most some ten thousand octets.
 const PIECES_WAITING: usize = 32;
-/// Octets of a checksum file, a signature, a manifest: all of them text that people can read.
+/// The most octets of a checksum file, a signature or a manifest.
 const SMALL_OCTETS_MAX: u64 = 4 << 20;
-/// How names end of what is packed.
+/// Name suffixes of compressed files.
 const PACKED: [&str; 3] = [".gz", ".zst", ".tgz"];
 
-/// What a server said of the version it gave, to be shown to it the next time.
+/// The validators of a response (RFC 9110 section 8.8), sent with the next conditional request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Validators {
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
-/// What a server answered.
+/// A successful response.
 pub(crate) enum HttpAnswer {
-    /// What we have is what there is.
+    /// 304 Not Modified.
     NotModified,
-    /// A body to be stored, and what to show the next time.
+    /// A body to be stored, with its validators.
     Content(Response, Validators),
 }
 
-/// Asks the servers of one feed.
+/// The client of one feed.
 pub(crate) struct Client {
     inner: reqwest::Client,
-    /// The source, whose origin alone hears our credentials.
+    /// The source. Only its origin gets the credentials.
     source: Url,
     username: Option<String>,
     password: Option<Secret>,
@@ -72,7 +70,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// For a feed whose definition was checked.
+    /// The client of a feed whose definition was checked.
     pub(crate) fn new(feed: &Feed) -> Result<Self, FetchError> {
         let source = parse(&feed.source)?;
         let builder = reqwest::Client::builder()
@@ -103,12 +101,11 @@ impl Client {
         })
     }
 
-    /// The source.
     pub(crate) fn source(&self) -> &Url {
         &self.source
     }
 
-    /// Everything that a fetch does in its time.
+    /// Runs a fetch within the feed's timeout.
     pub(crate) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, FetchError>>,
@@ -125,7 +122,7 @@ impl Client {
             .map_err(late)?
     }
 
-    /// Asks for a page, showing what we know of it.
+    /// Sends a conditional request and follows redirects.
     pub(crate) async fn get(
         &self,
         url: &Url,
@@ -165,7 +162,7 @@ impl Client {
                 || (url.scheme() == "https" && next.scheme() != "https")
             {
                 let detail = format!(
-                    "{} redirects to {}, where anybody could answer",
+                    "{} redirects to {}, which is not a safe target",
                     plain(&url),
                     plain(&next)
                 );
@@ -182,7 +179,7 @@ impl Client {
         ))
     }
 
-    /// A page that people can read, as a whole.
+    /// The whole body of a small file.
     pub(crate) async fn small(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
         match self.get(url, &Validators::default()).await? {
             HttpAnswer::Content(response, _) => {
@@ -198,8 +195,8 @@ impl Client {
     async fn ask(&self, url: &Url, known: &Validators) -> Result<Response, FetchError> {
         self.check_address(url)?;
         let mut headers = self.credentials(url)?;
-        // What is packed already is not to be wrapped once more: its checksum is of the octets as
-        // they lie on the server.
+        // A compressed file must not get a content coding as well: its checksum covers the octets
+        // on the server.
         let is_packed = PACKED.iter().any(|end| url.path().ends_with(end));
         headers.insert(
             ACCEPT_ENCODING,
@@ -224,7 +221,7 @@ impl Client {
             .map_err(|error| failed(url, error))
     }
 
-    /// An address that stands in the URL is connected to without asking the resolver.
+    /// Checks an IP address in the URL, for which the resolver is not used.
     fn check_address(&self, url: &Url) -> Result<(), FetchError> {
         let literal = url.host_str().and_then(|host| {
             host.trim_start_matches('[')
@@ -269,7 +266,7 @@ impl Client {
     }
 }
 
-/// RFC 7617.
+/// The value of an `Authorization` header (RFC 7617).
 fn basic(username: &str, password: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = "Basic ".to_owned();
@@ -288,11 +285,11 @@ fn basic(username: &str, password: &str) -> String {
     text
 }
 
-/// Writes a body, decoded, on a thread that may wait for the disk; gives the writer back when all
-/// of it came.
+/// Writes a decoded body on a blocking thread; returns the writer when the body is complete.
 ///
 /// # Errors
-/// The body is cut short, is not what it says, or has more octets than this. The writer is dropped.
+/// The body is truncated, has another coding than it states, or is larger than `octets_max`. The
+/// writer is dropped.
 pub(crate) async fn store<W: Write + Send + 'static>(
     mut response: Response,
     octets_max: u64,
@@ -333,7 +330,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
                 if octets > octets_max {
                     break Err(too_large());
                 }
-                // A writer that is gone says itself why.
+                // The writer reports its own error.
                 if sender.send(Some(piece)).await.is_err() {
                     break Ok(());
                 }
@@ -366,8 +363,7 @@ pub(crate) async fn store<W: Write + Send + 'static>(
     })
 }
 
-/// What a body is wrapped in on its way (RFC 9110 section 8.4). It is not of the content, whose
-/// checksum is without it.
+/// The content coding of a response (RFC 9110 section 8.4). Checksums cover the decoded content.
 #[derive(Clone, Copy)]
 enum Coding {
     Identity,
@@ -445,8 +441,7 @@ fn decode<W: Write>(
     Ok(writer)
 }
 
-/// A body on the side that may wait. It is complete when that was said, not when nobody says
-/// anything any more.
+/// The blocking side of a body. Only an explicit end makes it complete; a closed channel does not.
 struct Body {
     receiver: mpsc::Receiver<Option<Bytes>>,
     piece: Bytes,
@@ -468,14 +463,14 @@ impl Read for Body {
     }
 }
 
-/// An address of a definition or a manifest.
+/// Parses a URL of a definition or a manifest.
 pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
     Url::parse(text).map_err(|error| {
         FetchError::because(Gate::Transport, format!("{text:?} is no address"), error)
     })
 }
 
-/// A URL as it may be shown: the query of one may be a key.
+/// A URL for display, without its query, which may contain a key.
 pub(crate) fn plain(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -492,7 +487,8 @@ fn text(response: &Response, name: &HeaderName) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A failure of the library, with the address that was refused, if that was it.
+/// Converts an error of the HTTP library; names the address that was rejected, if that was the
+/// cause.
 fn failed(url: &Url, error: reqwest::Error) -> FetchError {
     let error = error.without_url();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);

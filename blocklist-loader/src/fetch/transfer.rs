@@ -1,27 +1,26 @@
-//! A secondary for one response policy zone: asks a primary for the SOA, then for what changed
-//! (IXFR, RFC 1995), and for everything (AXFR, RFC 5936) where there is no other way.
+//! A secondary for one response policy zone. It queries a primary for the SOA, then for the changes
+//! (IXFR, RFC 1995), and for the whole zone (AXFR, RFC 5936) where the primary offers no changes.
 //!
 //! ```text
-//! SOA ── same serial ─────────────────────────────────────────── Unchanged
-//!  │
-//!  newer ── IXFR ── differences from ours ── rows appended ───── Changed
-//!             │
-//!             the whole zone, refused, no journal ── AXFR ── snapshot aside ── a quarter differs at most ── Changed
-//!                                                                    └──────── more ─────────────────────── Replaced
+//! SOA -- same serial ------------------------------------------- Unchanged
+//!  |
+//!  newer -- IXFR -- differences from ours -- rows appended ----- Changed
+//!             |
+//!             whole zone, error or no journal -- AXFR -- snapshot -- a quarter differs at most -- Changed
+//!                                                          '-------- more -------------------- Replaced
 //! ```
 //!
-//! Nothing reaches the spool before the last message of a transfer was there and verified. A
-//! primary that is behind us is not followed back: serials only grow (RFC 1982), and one of several
-//! primaries may simply be late. Whoever must begin anew after a provider reset its serial deletes
-//! the spool.
+//! The spool is written after the last message of a transfer has arrived and was verified. The
+//! secondary does not follow a primary with an older serial: serials only grow (RFC 1982), and one
+//! of several primaries may be late. To start over after a provider has reset its serial, the
+//! operator deletes the spool.
 //!
-//! The interpreter takes a first message that holds the SOA alone for the whole answer to IXFR, as
-//! over UDP it would be. From a primary that begins so and goes on (PowerDNS does, and BIND with
-//! `transfer-format one-answer`) the zone comes by the AXFR that is asked next.
+//! The interpreter takes a first message that has only the SOA for a complete answer to IXFR, as it
+//! would be over UDP. PowerDNS, and BIND with `transfer-format one-answer`, begin a whole transfer
+//! this way; their zones come by the AXFR that follows.
 //!
-//! When the zone's `expire` has passed without contact the content stays, against RFC 1035: a name
-//! on a list of yesterday is worth more than no list, and security lists must not fail open. The
-//! feed's age is what raises the alarm.
+//! The content stays after the zone's `expire` time, against RFC 1035: yesterday's list is better
+//! than none, and security lists must not fail open. The feed's age raises the alarm.
 
 mod answer;
 mod compare;
@@ -52,26 +51,25 @@ use self::{
 use super::{FetchError, Fetched, Gate, RowChange};
 use crate::spool::{RowKey, SnapshotWriter, Spool, content_of, for_each_row};
 
-/// How soon to ask again where nothing is known of the zone yet: a first transfer that failed.
+/// Retry interval before the first successful transfer.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
-/// Zones ask for anything between never and always; these are the bounds of what they get.
+/// Bounds of the interval that a zone can request.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-/// How many octets of changed rows wait in memory for the end of their transfer: half a million
-/// rules. Beyond it everything is fetched instead, which goes to the disk as it comes.
+/// The most octets of changed rows that wait in memory for the end of their transfer: half a
+/// million rules. A larger change is fetched as a whole and written to disk as it arrives.
 const CHANGES_OCTETS_MAX: u64 = 32 << 20;
-/// How old the time of the last success in the spool may be: not every question that finds nothing
-/// new is worth a write.
+/// The longest time that the stored time of the last success may lag behind, in seconds, so that
+/// not every poll causes a write.
 const LAST_SUCCESS_BEHIND_MAX_S: u64 = 60;
 
-/// What is remembered with the content.
+/// The state that is stored with the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     zone: String,
     #[serde(flatten)]
     timers: SoaTimers,
-    /// When a primary last confirmed this content, in seconds of Unix time.
+    /// When a primary last confirmed this content, in Unix seconds.
     last_success_s: u64,
 }
 
@@ -82,21 +80,21 @@ pub struct Transfer {
     folder: PathBuf,
     spool: Spool,
     state: Option<State>,
-    /// The primary that answered last.
+    /// Index of the primary that answered last.
     preferred: usize,
     has_failed: bool,
-    /// As the definition's secret gave it to the fetch at hand.
+    /// The TSIG key of the current fetch, from the definition's secret.
     key: Option<Arc<Key>>,
 }
 
 impl Transfer {
-    /// The secondary whose spool is this folder.
+    /// The secondary that uses this folder as its spool.
     ///
     /// # Errors
-    /// Gate `disk`: the spool refuses.
+    /// Gate `disk`: the spool cannot be opened.
     pub fn new(settings: TransferSettings, folder: &Path) -> Result<Self, FetchError> {
         let spool = Spool::open(folder, RowKey::WholeRow).map_err(disk("opening the spool"))?;
-        // Content of another zone is nothing to build on, nor to compare with.
+        // Content of another zone can be neither continued nor compared with.
         let state = spool
             .state::<State>()
             .filter(|state| state.zone == settings.zone.to_string());
@@ -111,12 +109,10 @@ impl Transfer {
         })
     }
 
-    /// Asks the primaries, the one that answered last time first, until one of them answers as it
-    /// should.
+    /// Tries the primaries, beginning with the one that answered last, until one succeeds.
     ///
     /// # Errors
-    /// What the first of them did wrong; the details name them all. The spool holds what it held
-    /// before.
+    /// The error of the first primary, with the details of all. The spool is unchanged.
     pub async fn fetch(&mut self) -> Result<Fetched, FetchError> {
         self.key = self.settings.key()?;
         let bounds = TransferLimits {
@@ -150,8 +146,8 @@ impl Transfer {
         Err(failure.expect("a source names at least one primary"))
     }
 
-    /// How long to wait before the next fetch: what the definition says, or else the zone's
-    /// refresh, or its retry after a failure.
+    /// The time until the next fetch: the definition's interval, or the zone's refresh, or its
+    /// retry after a failure.
     #[must_use]
     pub fn interval(&self) -> Duration {
         let zone = self.state.as_ref().map(|State { timers, .. }| {
@@ -169,7 +165,7 @@ impl Transfer {
         interval.clamp(INTERVAL_MIN, INTERVAL_MAX)
     }
 
-    /// When a primary last confirmed what the spool holds, give or take a minute; none before the
+    /// When a primary last confirmed the spooled content, to within a minute; `None` before the
     /// first transfer.
     #[must_use]
     pub fn last_success(&self) -> Option<SystemTime> {
@@ -178,21 +174,21 @@ impl Transfer {
             .map(|state| UNIX_EPOCH + Duration::from_secs(state.last_success_s))
     }
 
-    /// The version that the spool holds.
+    /// The serial of the spooled content.
     #[must_use]
     pub fn serial(&self) -> Option<u32> {
         self.state.as_ref().map(|state| state.timers.serial)
     }
 
-    /// All rows that the spool holds.
+    /// Visits all spooled rows.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The file system's error.
     pub fn for_each_row(&self, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         for_each_row(&content_of(&self.folder), RowKey::WholeRow, visit).map(|_| ())
     }
 
-    /// The zone: lower case, no dot at the end. A NOTIFY that names it is about this feed.
+    /// The zone, in lower case without a trailing dot. A NOTIFY for it concerns this feed.
     #[must_use]
     pub fn zone(&self) -> String {
         self.settings.zone.to_string()
@@ -216,7 +212,7 @@ impl Transfer {
                     return Err(fetch_error(
                         Gate::Sequence,
                         format!(
-                            "it has serial {}, which is before our {have}",
+                            "it has serial {}, which is older than the local {have}",
                             theirs.serial
                         ),
                     ));
@@ -228,14 +224,14 @@ impl Transfer {
             {
                 Ok(Some(fetched)) => return Ok(fetched),
                 Ok(None) => {}
-                // A difference that makes no sense, or is larger than the zone may be, is one more
-                // reason to ask for everything.
+                // An inconsistent difference, or one larger than the limit, is a reason to fetch
+                // the whole zone.
                 Err(error) if matches!(error.gate, Gate::Format | Gate::Sequence | Gate::Size) => {}
                 Err(error) => return Err(error),
             }
         }
         let fetched = self.transfer(primary, TransferQuery::Axfr, bounds).await?;
-        fetched.ok_or_else(|| fetch_error(Gate::Sequence, "the answer to AXFR is one SOA alone"))
+        fetched.ok_or_else(|| fetch_error(Gate::Sequence, "the response to AXFR has only one SOA"))
     }
 
     async fn soa(&self, primary: &str, bounds: TransferLimits) -> Result<SoaTimers, FetchError> {
@@ -261,8 +257,8 @@ impl Transfer {
         .await
     }
 
-    /// One transfer into the spool; none where this primary does not give the differences that were
-    /// asked for.
+    /// Runs one transfer into the spool; `None` where this primary does not provide the requested
+    /// differences.
     async fn transfer(
         &mut self,
         primary: &str,
@@ -305,7 +301,7 @@ impl Transfer {
         }
     }
 
-    /// A primary has what we have.
+    /// Stores that a primary has the same serial.
     fn confirm(&mut self, timers: SoaTimers) -> Result<Fetched, FetchError> {
         let state = self.state_of(timers);
         let is_worth_a_write = self.state.as_ref().is_none_or(|known| {
@@ -362,7 +358,7 @@ impl Transfer {
             return Err(fetch_error(
                 Gate::Sequence,
                 format!(
-                    "the transfer brought serial {}, which is not after ours",
+                    "the transfer has serial {}, which is not newer than the local one",
                     timers.serial
                 ),
             ));
@@ -407,10 +403,10 @@ impl Transfer {
     }
 }
 
-/// What happened to rows, by row.
+/// Net changes by row.
 type Changes = BTreeMap<Vec<u8>, NetChange>;
 
-/// What several differences in a row did to one row.
+/// The first and the last change of one row in several differences.
 #[derive(Debug, Clone, Copy)]
 struct NetChange {
     first_added: bool,
@@ -418,7 +414,7 @@ struct NetChange {
 }
 
 impl NetChange {
-    /// What is left of it: a row that came and went, or went and came back, did not change.
+    /// The net change; `None` for a row that was added and removed, or removed and added again.
     fn net(self, row: Vec<u8>) -> Option<RowChange> {
         (self.first_added == self.last_added).then_some(RowChange {
             added: self.last_added,
@@ -427,11 +423,11 @@ impl NetChange {
     }
 }
 
-/// Where the rows of a transfer wait for its end.
+/// Collects the rows of a transfer until it ends.
 struct TransferBuffer<'a> {
     spool: &'a Spool,
-    /// How many octets of rows may still come: names that are compressed in a message are not in a
-    /// row.
+    /// Octets of rows that may still come. Names that are compressed in a message are not
+    /// compressed in a row.
     octets: u64,
     whole: Option<SnapshotWriter>,
     changes: Changes,
@@ -466,7 +462,7 @@ impl TransferBuffer<'_> {
                 if self.changes_octets > CHANGES_OCTETS_MAX {
                     return Err(fetch_error(
                         Gate::Size,
-                        "what changed is too much to be taken row by row",
+                        "the changes are too large to be applied row by row",
                     ));
                 }
                 let change = self.changes.entry(row.to_vec()).or_insert(NetChange {
@@ -480,7 +476,7 @@ impl TransferBuffer<'_> {
     }
 }
 
-/// Work that reads and writes whole files must not hold up what else runs beside it.
+/// Runs work on whole files on a blocking thread.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {

@@ -1,5 +1,5 @@
-//! Promises of the gates, on both ways to the lists: a build of all rows, and a delta of those that
-//! changed.
+//! Tests of the gates, for both ways into the lists: a build of all rows, and a delta of changed
+//! rows.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,13 +15,13 @@ use crate::{
     testing::{World, changes, said},
 };
 
-/// The two formats whose rows change one by one, and what lists everything below a name in each.
+/// The two formats with row changes, and the row that covers everything below a name in each.
 const KINDS: [(Format, &str, &str); 2] = [
     (Format::CategoryFeed, "", "\t1"),
     (Format::Rpz, "*.", "\tCNAME\t."),
 ];
 
-/// A feed with a first version that is live.
+/// A feed whose first version is live.
 struct BuildFixture {
     world: World,
     kind: (Format, &'static str, &'static str),
@@ -54,7 +54,7 @@ impl BuildFixture {
         Self { world, kind, live }
     }
 
-    /// Names that come and go, as rows.
+    /// Rows for added and removed names.
     fn rows(&self, names: &[String]) -> Vec<RowChange> {
         let row = |name: &String| {
             let (sign, name) = name.split_at(1);
@@ -73,7 +73,7 @@ impl BuildFixture {
         &self.world.plan.directory
     }
 
-    /// What is kept for review: the version, and what it would change.
+    /// The version kept for review, and its changes.
     fn kept(&self) -> Option<(String, Vec<String>)> {
         let mut told = Vec::new();
         let version = review::changes(self.directory(), &self.world.plan.feeds[0].name, |change| {
@@ -91,7 +91,7 @@ impl BuildFixture {
         Some((version.unwrap()?, told))
     }
 
-    /// The rows of the version that is kept.
+    /// The rows of the kept version.
     fn kept_rows(&self) -> String {
         let folder = crate::spool::folder_of(self.directory(), &self.world.plan.feeds[0].name)
             .join("refused/content");
@@ -106,7 +106,7 @@ impl BuildFixture {
             .collect()
     }
 
-    /// What changed is published, and proposed as a delta.
+    /// Publishes changes and proposes them as a delta.
     fn propose(&self, rows: &[RowChange]) -> Result<Proposal, DeltaError> {
         self.world.publish_changes(0, 2, rows);
         self.world.propose(&self.live, 0, 2, rows)
@@ -132,12 +132,12 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A version that differs so from the first one is stopped by this gate, whichever way it comes,
-/// and by nothing once it is approved.
+/// A version with these differences is refused by this gate, as a delta and as a build, and
+/// accepted once it is approved.
 #[track_caller]
 fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)) {
     for kind in KINDS {
-        // Rows changed: nothing is applied, and what they would do is kept.
+        // As changed rows: nothing is applied, and the changes are kept.
         let mut fixture = BuildFixture::new(kind, first, define);
         let rows = fixture.rows(differs);
         let before = said(&fixture.live);
@@ -158,7 +158,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
         .unwrap();
         let by_rows = fixture.kept().unwrap();
         let entries = proposal.entries;
-        // A build reads all of it, with the same result.
+        // As a build: the same result.
         let folder =
             crate::spool::folder_of(fixture.directory(), &fixture.world.plan.feeds[0].name)
                 .join("refused");
@@ -174,8 +174,8 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             "{refused:?}"
         );
         let carried = Arc::clone(&fixture.live);
-        // Of names that only own ones are excepted from, and of those that a suffix narrows, both
-        // ways tell the same.
+        // Names with an exception only, and names narrowed at a suffix, give the same result both
+        // ways.
         assert_eq!(fixture.kept().unwrap(), by_rows, "{gate}");
         for RowChange { row, .. } in &rows {
             assert!(
@@ -184,7 +184,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
                     .contains(std::str::from_utf8(row).unwrap())
             );
         }
-        // It is not looked at again, until somebody lets through exactly this version.
+        // The version is not read again until an operator approves exactly this version.
         assert_eq!(
             crate::needs_building(&fixture.world.plan, Some(carried.header())),
             crate::Need::Nothing
@@ -219,7 +219,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
             ),
             ("2", &None)
         );
-        // It says what the rows would have said.
+        // The kept changes equal those of the delta.
         assert_eq!(
             said(&fixture.world.apply(&fixture.live, proposal.delta)),
             said(&approved),
@@ -229,7 +229,7 @@ fn stops(gate: Gate, first: &[String], differs: &[String], define: fn(&mut Feed)
     }
 }
 
-/// A version that differs so passes, whichever way it comes.
+/// A version with these differences is accepted, as a delta and as a build.
 #[track_caller]
 fn passes(first: &[String], differs: &[String], define: fn(&mut Feed)) {
     for kind in KINDS {
@@ -326,7 +326,7 @@ fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
     passes(&owned(&["a.example"]), &owned(&["+co.uk"]), |feed| {
         feed.force_public_suffixes = true
     });
-    // A first reading shows what kind of list it is.
+    // The first version shows what kind of list it is.
     passes(
         &owned(&["a.example", "co.uk"]),
         &owned(&["+b.example"]),
@@ -353,7 +353,7 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
         &owned(&["+own.example"]),
         |_| (),
     );
-    // Certificates are checked at names that nobody has to configure.
+    // Names of certificate revocation checks need no configuration.
     stops(
         Gate::OwnNames,
         &owned(&["a.example"]),
@@ -368,7 +368,8 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
         );
         assert!(fixture.covers(&fixture.live, "other.own.example"));
         assert_eq!(summary(&fixture.live).report.own_names, 1);
-        // It was there before, so it stops nothing; when it goes, so does its exception.
+        // An entry of the last good version refuses nothing; when it is removed, its exception is
+        // removed too.
         let changed =
             fixture
                 .world
@@ -394,8 +395,7 @@ fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
     }
 }
 
-/// What a sentry says of the own name `own.example`, of which a feed says this. Claims come in both
-/// orders.
+/// The guard's result for the own name `own.example` with these entries, added in both orders.
 fn denies(claims: &[(&str, EntryRule)]) -> bool {
     let feed = World::codes(&[("1", "gambling")]);
     let own = [Name::parse("own.example").unwrap()];
@@ -534,7 +534,7 @@ fn a_feed_that_is_held_goes_on_as_it_was_until_it_is_released() {
     }
 }
 
-/// Names with their codes; 0 stands for none of this name.
+/// Names with their codes; 0 means that the name has no row.
 fn rows() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..4usize, 12)
 }

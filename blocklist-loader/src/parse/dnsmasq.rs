@@ -1,26 +1,25 @@
-//! The options of dnsmasq about a domain and all below it. Those that answer nothing list it:
-//! `address=/name/SINK`, `local=/name/`, `server=/name/`. `server=/name/#` gives it back to the
-//! usual servers: an exception. As in dnsmasq, the longest domain speaks for a name, dots before it
-//! are dropped, `*.name` is what is below the name, and several domains may stand in one option.
+//! dnsmasq options for a domain and everything below it. `address=/name/SINK`, `local=/name/` and
+//! `server=/name/` block it. `server=/name/#` forwards it to the default servers: an exception. As
+//! in dnsmasq, the longest matching domain decides, leading dots are dropped, `*.name` covers only
+//! what is below the name, and one option may have several domains.
 
 use policy::lists::entry::{Polarity, Scope};
 
 use super::{before_comment, is_own_machine};
 use crate::rows::{EntryRule, Rows};
 
-/// Where an `address` points that points nowhere. Absent means NXDOMAIN, `#` both unspecified
-/// addresses.
+/// Targets of `address` that block. Empty means NXDOMAIN, `#` both unspecified addresses.
 const SINKS: [&[u8]; 6] = [b"", b"#", b"0.0.0.0", b"::", b"127.0.0.1", b"::1"];
-/// The server that is the usual ones.
+/// The target that means the default servers.
 const USUAL_SERVERS: &[u8] = b"#";
 
 /// What an option does with its domains.
 enum Effect {
-    /// Answers nothing.
+    /// Blocks them.
     Block,
-    /// Resolves as if no option were there.
+    /// Forwards them to the default servers.
     Except,
-    /// Has another answer or another server for them, which we have not; neither blocks.
+    /// Gives them another address or server, which is not supported and does not block.
     Forward,
 }
 
@@ -60,8 +59,8 @@ pub(super) fn row(row: &[u8], _scope: Scope, rows: &mut Rows<'_>) {
 
 fn one(row: &[u8], domain: &[u8], effect: &Effect, rows: &mut Rows<'_>) {
     let domain = &domain[domain.iter().take_while(|&&octet| octet == b'.').count()..];
-    // `//` is every name without a dot and `#` every name at all: rules about the network, not
-    // about a domain.
+    // `//` is every name without a dot and `#` is every name: rules for the local network, not for
+    // a domain.
     if matches!(domain, b"" | b"#" | b"*") {
         return rows.unsupported(row, "a pattern, not a name");
     }
@@ -69,7 +68,7 @@ fn one(row: &[u8], domain: &[u8], effect: &Effect, rows: &mut Rows<'_>) {
         None => (Scope::Subtree, domain),
         Some(rest) => match rest.strip_prefix(b".") {
             Some(name) => (Scope::Descendants, name),
-            // `*name` is also every name that ends in these letters.
+            // `*name` also matches every name that ends in these letters.
             None if matches!(effect, Effect::Block) => {
                 return rows.unsupported(row, "a pattern, not a name");
             }

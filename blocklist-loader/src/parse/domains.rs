@@ -1,10 +1,9 @@
-//! One name a line; `#` begins a comment at the start of the row or after white space. What a bare
-//! name covers is the configuration's word.
+//! One name a line; `#` begins a comment at the start of the row or after white space. The
+//! definition's scope decides what a bare name covers.
 //!
-//! A row that is an IPv4 address is taken as the name it also is. Published lists hold hundreds of
-//! them; some programs do ask for an address as if it were a name, and then the list's word holds;
-//! nobody else is touched, since no such top-level domain exists; and the count of entries stays
-//! the count that the list's own header claims.
+//! A row that is an IPv4 address is taken as a name. Published lists have hundreds of them, and
+//! some programs query an address as if it were a name. This affects no other name, because no such
+//! top-level domain exists, and the number of entries stays equal to that in the list's header.
 
 use policy::lists::entry::Scope;
 

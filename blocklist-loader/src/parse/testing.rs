@@ -1,6 +1,5 @@
-//! One `check` for all formats: a file's text, the entries that must come out of it, the counts
-//! that must stand beside them. Entries are written as `important allow subtree name`, what is
-//! usual left out.
+//! One `check` for all formats: the text of a file, the entries that it must give, and the counts.
+//! Entries are written as `important allow subtree name`, without defaults.
 
 use policy::{
     lists::{
@@ -20,7 +19,7 @@ use crate::{
     source::{self, FileKind, SourceFile, SourceItem},
 };
 
-/// A format with what a bare name means; subtree where a test does not care.
+/// A format with the scope of bare names; default: subtree.
 pub(super) struct Reading(Format, Scope);
 
 impl From<Format> for Reading {
@@ -201,7 +200,7 @@ const FORMATS: [Format; 8] = [
     Format::Squidguard,
 ];
 
-/// Rows that are almost right find more than noise does.
+/// Rows that are almost right find more faults than noise does.
 fn rows() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<Vec<u8>>()
@@ -249,7 +248,7 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// The same for rows of columns: almost zones, almost codes.
+/// The same for rows with columns: almost zones, almost codes.
 fn rows_of_columns() -> impl Strategy<Value = Vec<u8>> {
     let owner = prop::sample::select(vec![
         "a.example",
@@ -327,7 +326,7 @@ proptest! {
         }
     }
 
-    /// The readers of rows that come one by one, as a build and as changes.
+    /// The parsers of single rows, which builds and deltas share.
     #[test]
     fn no_octets_panic_a_reader_of_rows_and_what_they_take_is_canonical(text in rows_of_columns(), never_block: bool) {
         let zone = Feed { tier: if never_block { Tier::NeverBlock } else { Tier::Choice }, ..Feed::new("zone", "rpz://127.0.0.1/z", Format::Rpz) };
@@ -353,8 +352,7 @@ proptest! {
         prop_assert!(rows.failure().is_none());
     }
 
-    /// The naive reader: words that look like lower-case names, found without any of the parsers'
-    /// machinery.
+    /// A naive reader: words that look like lower-case names, found without the parsers.
     #[test]
     fn good_names_come_out_of_every_format_as_they_went_in(
         names in prop::collection::vec("[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,8}){1,3}\\.example", 0..50)

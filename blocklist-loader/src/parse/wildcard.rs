@@ -1,5 +1,5 @@
 //! `*.name` a line; `#` begins a comment at the start of the row or after white space. Programs
-//! disagree whether the name itself is meant, so the configuration says.
+//! disagree whether the name itself is covered, so the definition's scope decides.
 
 use policy::lists::entry::Scope;
 

@@ -1,12 +1,12 @@
-//! The side that fetches: the manifest, and of what it names whatever is not here yet.
+//! The fetching side: reads the manifest and fetches the files that are missing locally.
 //!
 //! ```text
-//! manifest ── signed? newer? ── which generation? ── what is missing? ── fetch aside ── SHA-256 ── sync ── link into its place ── Offer
+//! manifest -- signed? newer? -- which generation? -- missing files? -- fetch to a temporary file -- SHA-256 -- sync -- link -- ReadyGeneration
 //! ```
 //!
-//! A file appears in the folder only under its own name, whole, synced and with the digest that was
-//! signed; a full artefact before the deltas that continue it. Whoever is killed on the way goes on
-//! where it stopped: what was fetched of an object stays beside the others and is hashed again.
+//! A file appears under its final name only when it is complete, synced and has the signed digest;
+//! a full artefact appears before the deltas that continue it. An interrupted fetch resumes: its
+//! temporary file stays and is hashed again.
 
 use std::{
     collections::BTreeSet,
@@ -32,49 +32,46 @@ use super::{
 };
 use crate::generations::{ArtefactKind, file_of};
 
-/// Between the name of a file to be and the beginning of its digest, while it is fetched.
+/// Between the final name of a file and the beginning of its digest, while it is fetched.
 const FETCHING: &str = ".fetching-";
-/// Objects that are fetched at a time: a new node has hundreds of small deltas to fetch.
+/// Objects that are fetched concurrently; a new node has hundreds of small deltas to fetch.
 const AT_A_TIME: usize = 8;
-/// Where the best generation cannot be had, so many others are tried in one poll.
+/// How many generations one poll tries if the best one cannot be fetched.
 const CANDIDATES: usize = 4;
-/// After failures a poll waits longer, at most this: short enough that a store that is back is
-/// noticed at once, long enough for a thousand nodes to ask no more than a hundred times a second.
+/// The longest pause after failed polls. Short enough to notice soon that a store is back; long
+/// enough that a thousand nodes send no more than a hundred requests a second.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Polls are early or late by a quarter, so that nodes that were started together do not stay
-/// together.
+/// Polls are early or late by up to a quarter, so that nodes that were started together spread out.
 const JITTER: f64 = 0.25;
 
-/// A generation that this node should have, here in its folder.
+/// A generation that this node should use, with all its files in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyGeneration {
-    /// Which one.
     pub generation: u64,
-    /// The files that it is opened with, the full artefact first.
+    /// The files of the generation, the full artefact first.
     pub files: Vec<PathBuf>,
-    /// When it was published.
     pub published_at: Timestamp,
-    /// Files that were fetched for it.
+    /// Number of files that were fetched for it.
     pub fetched: usize,
-    /// Octets that were fetched for it.
+    /// Number of octets that were fetched for it.
     pub octets: u64,
 }
 
-/// Where a follower stands.
+/// The state of a follower.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowerStatus {
-    /// The newest manifest that was seen; 0 before the first.
+    /// The highest sequence that was seen; 0 before the first manifest.
     pub sequence: u64,
-    /// What is live by it.
+    /// The live generation of the manifest.
     pub live: Option<u64>,
-    /// When it was signed. Publishers sign at least every minute: an older one is hidden from us,
-    /// or nobody publishes.
+    /// When the manifest was signed. Publishers sign at least once a minute; an older manifest
+    /// means that no publisher runs or that the store is stale.
     pub published_at: Option<Timestamp>,
-    /// Polls on end that failed.
+    /// Consecutive failed polls.
     pub failures: u32,
 }
 
-/// Follows a store.
+/// The fetching side of sharing.
 pub struct Follower {
     store: Store,
     verifier: Verifier,
@@ -83,7 +80,7 @@ pub struct Follower {
     delay: SignedDuration,
     poll: Duration,
     memory: Option<SeenManifest>,
-    /// The manifest that was read last, and its version in the store.
+    /// The last manifest, and its version in the store.
     manifest: Option<(Manifest, Option<String>)>,
     digests: DigestCache,
     refused: BTreeSet<u64>,
@@ -92,7 +89,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Reads the key and what was seen last; the store is not asked yet.
+    /// Reads the key and the stored sequence; does not contact the store.
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
@@ -121,11 +118,11 @@ impl Follower {
         })
     }
 
-    /// Asks the store; `current` is the generation in use, if there is one. Says which one should
-    /// be, once all of it is here; none where that is the one in use.
+    /// Polls the store. `current` is the generation in use, if there is one. Returns the generation
+    /// that should replace it, once all its files are in the folder.
     ///
     /// # Errors
-    /// What stopped it; nothing in use was changed.
+    /// The first failure; nothing in use is changed.
     pub async fn poll(
         &mut self,
         current: Option<u64>,
@@ -142,14 +139,14 @@ impl Follower {
         polled
     }
 
-    /// The node opened an offer and does not want it: it is not offered again while this process
-    /// lives.
+    /// Marks a generation that the node could not open, so that it is not returned again while this
+    /// process runs.
     pub fn refuse(&mut self, generation: u64) {
         self.refused.insert(generation);
     }
 
-    /// How long to wait until the next poll. `chance` is at least 0 and less than 1, see
-    /// [`chance`].
+    /// The pause before the next poll. `random_fraction` is at least 0 and less than 1, see
+    /// [`random_fraction`].
     #[must_use]
     pub fn pause(&self, random_fraction: f64) -> Duration {
         if self.failures == 0 {
@@ -157,7 +154,7 @@ impl Follower {
                 .poll
                 .mul_f64(1.0 - JITTER + 2.0 * JITTER * random_fraction);
         }
-        // The whole span, not its end: whoever failed together must not come back together.
+        // The whole span, not its end: nodes that failed together must spread out.
         let longest = self
             .poll
             .saturating_mul(1 << self.failures.min(16))
@@ -168,7 +165,6 @@ impl Follower {
                 .mul_f64(random_fraction)
     }
 
-    /// Where it stands.
     #[must_use]
     pub fn status(&self) -> FollowerStatus {
         let manifest = self.manifest.as_ref().map(|(manifest, _)| manifest);
@@ -203,7 +199,7 @@ impl Follower {
         first_error.map_or(Ok(None), Err)
     }
 
-    /// Reads the manifest, where it is another than was read last.
+    /// Reads the manifest if it changed.
     async fn read(&mut self) -> Result<(), ShareError> {
         let known = self
             .manifest
@@ -237,7 +233,7 @@ impl Follower {
             sha256,
         };
         if self.memory.as_ref() != Some(&memory) {
-            // On disk before anything follows from it.
+            // Stored on disk before it has any effect.
             let directory = self.directory.clone();
             let written = memory.clone();
             blocking(move || written.write(&directory)).await?;
@@ -247,7 +243,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Fetches what is missing of a generation.
+    /// Fetches the missing files of a generation.
     async fn get(
         &self,
         manifest: &Manifest,
@@ -259,8 +255,7 @@ impl Follower {
             .filter(|needed| !needed.is_here)
             .cloned()
             .collect();
-        // The results come in the order of the way, so a delta is never in its place before its
-        // parent.
+        // Results come in the order of the chain, so a delta is never in place before its parent.
         let mut fetched =
             stream::iter(missing.clone().into_iter().map(|needed| self.fetch(needed)))
                 .buffered(AT_A_TIME);
@@ -295,8 +290,8 @@ impl Follower {
         })
     }
 
-    /// The files that a generation is opened with, the full one first, by the way that has the
-    /// least to fetch.
+    /// The files of a generation, the full artefact first, by the chain with the least octets to
+    /// fetch.
     async fn way(
         &self,
         manifest: &Manifest,
@@ -314,7 +309,7 @@ impl Follower {
         way.ok_or(ShareError::Unreachable(generation))
     }
 
-    /// Fetches one object aside, from where an earlier attempt stopped, and says where it lies.
+    /// Fetches one object into a temporary file, resuming an earlier attempt; returns its path.
     async fn fetch(&self, needed: ChainFile) -> Result<PathBuf, ShareError> {
         let ChainFile {
             path, object, kind, ..
@@ -351,7 +346,7 @@ impl Follower {
         within(&name, seconds_for(object.octets), fetch).await?;
         let sha256 = hexadecimal(&hash.finalize());
         if sha256 != object.sha256 {
-            // The next attempt begins anew.
+            // The next attempt starts over.
             std::fs::remove_file(&aside).map_err(disk("deleting", &aside))?;
             return Err(ShareError::Digest {
                 object: name,
@@ -365,13 +360,13 @@ impl Follower {
     }
 }
 
-/// Chance for [`Follower::pause`], from the system's seed of hash tables.
+/// A random number for [`Follower::pause`], from the system's seed of hash tables.
 #[must_use]
 pub fn random_fraction() -> f64 {
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A file of the way to a generation.
+/// A file of a generation's chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ChainFile {
     generation: u64,
@@ -381,8 +376,8 @@ struct ChainFile {
     is_here: bool,
 }
 
-/// Of the ways from a generation (the first entry) back to a full artefact, that with the least to
-/// fetch. A file that is here counts only if it is what was published.
+/// Of the chains from a generation (the first entry) back to a full artefact, the one with the
+/// least octets to fetch. A local file counts only if it is the published one.
 fn shortest(
     entries: &[ManifestEntry],
     directory: &Path,
@@ -405,7 +400,7 @@ fn shortest(
                         .collect(),
                 ));
             }
-            // Nothing further back is nearer than what is here.
+            // No older full artefact can need less.
             if is_here {
                 break;
             }
@@ -423,9 +418,8 @@ fn shortest(
     Ok(best.map(|(_, way)| way))
 }
 
-/// One file of a generation, if there is one here or in the store. `is_known`: its delta is here
-/// and is the one that was published; a full artefact beside it can only be what this node folded
-/// it to.
+/// One file of a generation, if it exists locally or in the store. `is_known`: its delta is local
+/// and is the published one; then a local full artefact can only be a fold of it.
 fn needed(
     entry: &ManifestEntry,
     kind: ArtefactKind,
@@ -476,7 +470,7 @@ fn needed(
     })
 }
 
-/// Opens what was fetched of an object, at its end; what it holds is in the hash.
+/// Opens a partly fetched object at its end; the hash covers its content.
 fn resume(aside: &Path, most: u64) -> io::Result<(File, Sha256, u64)> {
     let mut file = File::options()
         .create(true)
@@ -509,8 +503,8 @@ fn check_length(object: &str, octets: u64, expected: u64) -> Result<(), ShareErr
     }
 }
 
-/// Gives a fetched file its name. A link and not a renaming: that would take the place of whatever
-/// stands there.
+/// Gives a fetched file its final name. Uses a link, because a rename would replace an existing
+/// file.
 fn install(
     aside: &Path,
     path: &Path,
@@ -542,7 +536,7 @@ fn install(
         .map_err(disk("syncing", directory))
 }
 
-/// Deletes what was begun and is not needed any more. Best effort: it takes room, nothing else.
+/// Deletes temporary files that are not needed any more. Best effort: they only waste space.
 fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
@@ -583,8 +577,7 @@ mod tests {
             follower.failures = failures;
             assert_eq!(span(&follower), (500, longest));
         }
-        // A thousand nodes that failed together: no tenth of a second has more than a handful of
-        // them.
+        // A thousand nodes that failed together: no tenth of a second gets more than a few.
         let mut tenths = [0; 100];
         (0..1000).for_each(|_| {
             tenths[usize::try_from(follower.pause(random_fraction()).as_millis() / 100).unwrap()] +=

@@ -1,5 +1,4 @@
-//! What this node keeps of sharing beside its generations: which manifest it saw last, and what its
-//! files hold.
+//! Local state of sharing: the last manifest that was seen, and the digests of local files.
 
 use std::{
     collections::HashMap,
@@ -19,16 +18,16 @@ use super::{ShareError, disk, manifest::StoredObject};
 const MEMORY: &str = "share.json";
 const LOCK: &str = "share.lock";
 const BUFFER_OCTETS: usize = 1 << 18;
-/// An artefact ends with the hash of all before.
+/// An artefact ends with the SHA-256 of everything before.
 const HASH_OCTETS: u64 = 32;
 
-/// The manifest that was seen last, so that no older one is believed after a start.
+/// The last manifest that was seen, stored so that no older one is accepted after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SeenManifest {
-    /// By which key it was signed: another key is another story.
+    /// The key that signed it. With another key the sequence starts over.
     pub(super) public_key: String,
     pub(super) sequence: u64,
-    /// Of what was signed.
+    /// Digest of the signed document.
     pub(super) sha256: String,
 }
 
@@ -37,8 +36,8 @@ impl SeenManifest {
         directory.join(MEMORY)
     }
 
-    /// What is remembered of manifests of this key. A file that cannot be read is an error: to
-    /// forget is what an attacker wants.
+    /// The stored state for manifests of this key. An unreadable file is an error, because losing
+    /// the state would permit a replay.
     pub(super) fn read(directory: &Path, public_key: &str) -> Result<Option<Self>, ShareError> {
         let path = Self::path(directory);
         let text = match std::fs::read(&path) {
@@ -66,7 +65,7 @@ impl SeenManifest {
     }
 }
 
-/// Makes this the only one that shares a folder, for as long as the file lives.
+/// Makes this process the only one that shares a folder, while the returned file is open.
 pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
     std::fs::create_dir_all(directory).map_err(disk("creating", directory))?;
     let path = directory.join(LOCK);
@@ -82,23 +81,23 @@ pub(super) fn lock(directory: &Path) -> Result<File, ShareError> {
     Ok(lock)
 }
 
-/// What a file holds.
+/// The digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileDigest {
     pub(super) object: StoredObject,
-    /// Whether its end is the hash of all before, as it is in every file of ours.
+    /// Whether the file ends with the hash of everything before, as every complete artefact does.
     pub(super) is_whole: bool,
 }
 
-/// What files hold, worked out once: they never change.
+/// Digests of files, computed once, because the files never change.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DigestCache(Arc<Mutex<HashMap<PathBuf, (FileStamp, FileDigest)>>>);
 
-/// Length, inode and time of change, in seconds and nanoseconds.
+/// Length, inode and modification time (seconds and nanoseconds).
 type FileStamp = (u64, u64, i64, i64);
 
 impl DigestCache {
-    /// What a file holds; none where there is no file. Reads it.
+    /// The digest of a file, read if needed; `None` where there is no file.
     pub(super) fn of(&self, path: &Path) -> Result<Option<FileDigest>, ShareError> {
         let read = || -> io::Result<FileDigest> {
             let mut file = File::open(path)?;
@@ -158,7 +157,7 @@ fn digest(file: &mut File, octets: u64) -> io::Result<FileDigest> {
     })
 }
 
-/// Hashes at most so many octets of a reader, and says how many there were.
+/// Hashes at most `octets` octets of a reader; returns how many there were.
 pub(super) fn feed(hash: &mut Sha256, reader: &mut impl Read, octets: u64) -> io::Result<u64> {
     let mut reader = reader.take(octets);
     let mut buffer = vec![0; BUFFER_OCTETS];

@@ -1,15 +1,15 @@
-//! What is signed: which generations the store has, how each is reached, which is live; and which
-//! of them a node should have.
+//! The signed manifest: the generations in the store, the files of each, which one is live; and
+//! which of them a node should use.
 //!
 //! ```text
-//! untrusted comment: …                  four lines as minisign writes them:
-//! RUQ…                                  `head -4 live > live.json.minisig; tail -n +5 live > live.json` and
-//! trusted comment: …                    `minisign -Vm live.json -P KEY` agree with us
-//! …
-//! {"format": "ox-protect-lists", …      a Manifest
+//! untrusted comment: ...                four lines as minisign writes them:
+//! RUQ...                                `head -4 live > live.json.minisig; tail -n +5 live > live.json` and
+//! trusted comment: ...                  `minisign -Vm live.json -P KEY` verify the file as well
+//! ...
+//! {"format": "ox-protect-lists", ...    the manifest
 //! ```
 //!
-//! Signature and content are one object, so nobody meets one without the other.
+//! Signature and content are one object, so they always change together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,48 +24,48 @@ use super::{
 };
 use crate::generations::ArtefactKind;
 
-/// Other things that the same key may sign are no manifests.
+/// Distinguishes manifests from other documents that the same key signs.
 const FORMAT: &str = "ox-protect-lists";
-/// Raised when an older reader would misunderstand what is written; new fields alone do not.
+/// Increased when an older reader would misunderstand the manifest; new fields alone do not need
+/// that.
 const VERSION: u32 = 1;
 const SIGNATURE_LINES: usize = 4;
-/// Generations in a manifest. Whoever folds every few hundred deltas and keeps a few full artefacts
-/// has fewer; all nodes read this often.
+/// The most generations in a manifest. A publisher that folds every few hundred deltas and keeps a
+/// few full artefacts has fewer. All nodes read the manifest often.
 const GENERATIONS_MAX: usize = 4096;
-/// Octets of a manifest: three hundred for each generation, and room.
+/// The most octets of a manifest: three hundred for each generation, plus reserve.
 pub(super) const OCTETS_MAX: u64 = 2 << 20;
-/// Octets of an object: more than any artefact has.
+/// The most octets of an object; every artefact is smaller.
 const OBJECT_OCTETS_MAX: u64 = 16 << 30;
 
-/// What the store has.
+/// The content of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: String,
     version: u32,
-    /// Higher with each manifest.
+    /// Increases with each manifest.
     pub sequence: u64,
     /// When it was signed.
     pub published_at: Timestamp,
-    /// The generation that the publisher has; nobody takes a higher one.
+    /// The generation that the publisher uses; followers take no higher one.
     pub live: u64,
     /// The generations, oldest first.
     pub generations: Vec<ManifestEntry>,
 }
 
-/// One generation.
+/// One generation in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestEntry {
-    /// Its number.
     pub generation: u64,
-    /// When it was first published, or made good again: from here the delays of nodes count.
+    /// When it was first published or reinstated; the delays of nodes count from here.
     pub published_at: Timestamp,
-    /// Whether it turned out bad: who has it leaves it at once.
+    /// Whether it was withdrawn: nodes that use it leave it at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
-    /// All of it.
+    /// The full artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<StoredObject>,
-    /// What it changes of its parent.
+    /// The delta to the parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<StoredObject>,
     /// The generation that the delta continues.
@@ -76,14 +76,13 @@ pub struct ManifestEntry {
 /// An object of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoredObject {
-    /// Of all its octets, in hexadecimal: also its name.
+    /// SHA-256 of the content in hexadecimal, also its name.
     pub sha256: String,
-    /// Its length.
+    /// Length in octets.
     pub octets: u64,
 }
 
 impl StoredObject {
-    /// Its name in the store.
     pub(super) fn name(&self, kind: ArtefactKind) -> String {
         format!("{}{}", self.sha256, kind.suffix())
     }
@@ -126,7 +125,6 @@ impl Manifest {
         }
     }
 
-    /// One generation.
     #[must_use]
     pub fn entry(&self, generation: u64) -> Option<&ManifestEntry> {
         let place = self
@@ -148,12 +146,12 @@ impl Manifest {
         self.generations.iter().flat_map(kinds).flatten().collect()
     }
 
-    /// The way from a generation back to the nearest full artefact: the generation first, the full
-    /// one last. None where there is no way.
+    /// The chain from a generation back to the nearest full artefact: the generation first, the
+    /// full artefact last. `None` where the chain is incomplete.
     pub(super) fn chain_to(&self, generation: u64) -> Option<Vec<&ManifestEntry>> {
         let mut way = vec![self.entry(generation)?];
         while let Some(last) = way.last().filter(|entry| entry.full.is_none()) {
-            // Parents are older, so this ends.
+            // Parents are older, so the loop ends.
             way.push(self.entry(last.parent?)?);
         }
         Some(way)
@@ -174,7 +172,7 @@ impl Manifest {
         Ok((sealed, hexadecimal(&Sha256::digest(&json))))
     }
 
-    /// Reads and verifies one, and says the digest of what is signed.
+    /// Verifies and parses a manifest; also returns the digest of the signed document.
     pub(super) fn open(sealed: &[u8], verifier: &Verifier) -> Result<(Self, String), ShareError> {
         let ends = sealed
             .iter()
@@ -190,7 +188,7 @@ impl Manifest {
         );
         let signature = str::from_utf8(signature)
             .map_err(|_| ShareError::Signature("it is no text".to_owned()))?;
-        // Not an octet of the content is looked at before this.
+        // The content is not interpreted before it is verified.
         verifier.verify(json, signature)?;
         let manifest: Self =
             serde_json::from_slice(json).map_err(|error| ShareError::Format(error.to_string()))?;
@@ -198,8 +196,7 @@ impl Manifest {
         Ok((manifest, hexadecimal(&Sha256::digest(json))))
     }
 
-    /// Whether it makes sense: what is signed by us can be wrong, too, and names of files are made
-    /// of it.
+    /// Checks consistency: even a signed document may be wrong, and it determines file names.
     fn check(&self) -> Result<(), ShareError> {
         let fault = |what: String| Err(ShareError::Format(what));
         if self.format != FORMAT || self.version != VERSION {
@@ -247,11 +244,12 @@ impl Manifest {
         }
     }
 
-    /// What a node should have, best first; empty where it should stay as it is.
+    /// The generations that a node should switch to, best first; empty where it should keep its
+    /// current one.
     ///
-    /// A generation is taken when it is out long enough, and never given up for an older one,
-    /// unless it was withdrawn: then the newest good one is right at any age. A node without lists
-    /// takes the newest that is out long enough, or else the one that is out longest.
+    /// A generation qualifies once its delay has passed. A node never goes back to an older one
+    /// unless its own was withdrawn; then it takes the newest good one at any age. A node without
+    /// lists takes the newest qualified generation, or else the one that was published first.
     pub(super) fn candidates(
         &self,
         current: Option<u64>,

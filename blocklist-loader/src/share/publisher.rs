@@ -1,8 +1,8 @@
-//! The side that builds: objects first, then the manifest that names them.
+//! The publishing side: sends objects first, then the manifest that names them.
 //!
-//! Two publishers may share a store. The manifest is only ever put in the place of the one that was
-//! read; who comes too late reads again and decides again. Nobody replaces another one's content
-//! under the same number, and nobody takes a generation back without saying so.
+//! Two publishers may share a store. A manifest only replaces the one that was read before; a
+//! publisher that lost the race reads again and decides again. A publisher never replaces the
+//! content of a generation, and withdraws one only explicitly.
 
 use std::{
     collections::BTreeMap,
@@ -23,30 +23,31 @@ use super::{
 };
 use crate::generations::{Artefact, ArtefactKind, kept};
 
-/// How often a publisher tries again when another one was faster.
+/// How often a publisher retries after losing a race.
 const ATTEMPTS: u32 = 8;
-/// An unchanged manifest is signed again after this, so that followers can tell a quiet publisher
-/// from one that somebody hides.
+/// An unchanged manifest is signed again after this, so that followers can distinguish an idle
+/// publisher from a stale store.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
-/// What no manifest names stays this long: a node may be fetching it by the manifest before.
+/// Objects that no manifest names are kept this long: a node may still fetch them by the previous
+/// manifest.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
-/// How often it is looked for.
+/// How often unneeded objects are deleted.
 const SWEEP: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is to become of the store.
+/// The requested state of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishRequest {
-    /// The generation that this node has: from now on the newest that anybody takes.
+    /// The generation that this node uses: from now on the newest that followers take.
     pub live: u64,
-    /// Those that turned out bad: who has one leaves it at once. They stay withdrawn until they are
-    /// reinstated.
+    /// Generations to be withdrawn: nodes that use one leave it at once. They stay withdrawn until
+    /// they are reinstated.
     pub withdraw: Vec<u64>,
-    /// Those that are good after all. The delays of nodes begin anew.
+    /// Generations to be reinstated. The delays of nodes start over.
     pub reinstate: Vec<u64>,
 }
 
 impl PublishRequest {
-    /// This generation is live, and nothing else changes.
+    /// Makes a generation live and changes nothing else.
     #[must_use]
     pub fn live(generation: u64) -> Self {
         Self {
@@ -56,22 +57,22 @@ impl PublishRequest {
     }
 }
 
-/// What was done.
+/// The result of publishing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublishResult {
-    /// The manifest that is now there.
+    /// The sequence of the current manifest.
     pub sequence: u64,
-    /// Whether it says something new.
+    /// Whether the manifest differs from the previous one.
     pub changed: bool,
-    /// Objects that were sent, and their octets.
+    /// Number of objects that were sent.
     pub sent: usize,
-    /// Of what was sent.
+    /// Number of octets that were sent.
     pub octets: u64,
-    /// Objects that nobody needs any more.
+    /// Number of unneeded objects that were deleted.
     pub deleted: usize,
 }
 
-/// Publishes a folder of generations.
+/// The publishing side of sharing.
 pub struct Publisher {
     store: Store,
     signer: Signer,
@@ -80,14 +81,14 @@ pub struct Publisher {
     keep: usize,
     digests: DigestCache,
     sequence: u64,
-    /// The manifest that lies there, and its version.
+    /// The current manifest, its digest, and its version in the store.
     seen: Option<(Manifest, String, Option<String>)>,
     swept_at: Option<Timestamp>,
     _lock: File,
 }
 
 impl Publisher {
-    /// Reads the key and what was published last; the store is not asked yet.
+    /// Reads the key and the stored sequence; does not contact the store.
     ///
     /// # Errors
     /// The settings, the key or the folder cannot be used.
@@ -116,11 +117,11 @@ impl Publisher {
         })
     }
 
-    /// Makes the store say what this folder has, as far as a change asks for it. To be called after
-    /// each change, and at times without one.
+    /// Brings the store to the state of this folder, as far as requested. The daemon calls this
+    /// after each change, and periodically.
     ///
     /// # Errors
-    /// What stopped it; the store then says what it said before.
+    /// The first failure; the manifest in the store is unchanged.
     pub async fn publish(
         &mut self,
         change: &PublishRequest,
@@ -152,7 +153,7 @@ impl Publisher {
                 });
             }
             let changed = before.filter(is_said).is_none();
-            // A store that somebody set back does not set the sequence back.
+            // If the store was reset, the sequence must continue nevertheless.
             let sequence = before
                 .map_or(0, |manifest| manifest.sequence)
                 .max(self.sequence)
@@ -173,7 +174,7 @@ impl Publisher {
                 .and_then(|(_, _, version)| version.clone());
             let is_written = self.store.write_live(sealed, known.as_deref()).await?;
             if !is_written {
-                // An answer that was lost looks like a race with oneself.
+                // A lost response looks like a race with this publisher itself.
                 self.seen = None;
                 self.read().await?;
                 if self
@@ -184,8 +185,8 @@ impl Publisher {
                     continue;
                 }
             }
-            // Another publisher may just have swept away what was there already and what nobody
-            // named until now.
+            // Another publisher may just have deleted existing objects that no manifest named until
+            // now.
             let (count, sum) = self.send(&new).await?;
             (sent, octets) = (sent + count, octets + sum);
             self.sequence = sequence;
@@ -208,7 +209,7 @@ impl Publisher {
         Err(ShareError::Outrun(ATTEMPTS))
     }
 
-    /// Sends those files that are not in the store, and says how many and how long they were.
+    /// Sends the files that the store does not have; returns their number and octets.
     async fn send(
         &self,
         files: &[&(ArtefactKind, StoredObject, PathBuf)],
@@ -224,7 +225,7 @@ impl Publisher {
         Ok((sent, octets))
     }
 
-    /// Reads the manifest that lies there, where it is another than was read last.
+    /// Reads the manifest in the store if it changed.
     async fn read(&mut self) -> Result<(), ShareError> {
         let known = self
             .seen
@@ -241,7 +242,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// The files of this folder that are to be published, each read and found whole.
+    /// The files of this folder that are to be published, each read and verified.
     async fn ours(&self, live: u64) -> Result<Vec<LocalArtefact>, ShareError> {
         let directory = self.directory.clone();
         let keep = self.keep;
@@ -258,8 +259,8 @@ impl Publisher {
         .await
     }
 
-    /// Sweeps from time to time. What is published is published, even where this publisher may not
-    /// list or delete.
+    /// Deletes unneeded objects now and then. A failure is only logged: publishing must not depend
+    /// on the permission to list and delete.
     async fn swept(&mut self, now: Timestamp) -> usize {
         if self
             .swept_at
@@ -271,16 +272,16 @@ impl Publisher {
         self.sweep(now).await.unwrap_or_else(|error| {
             tracing::warn!(
                 error = causes(&error),
-                "objects that nobody needs could not be deleted from the store"
+                "unneeded objects could not be deleted from the store"
             );
             0
         })
     }
 
-    /// Deletes what has been unneeded for long enough.
+    /// Deletes objects that have been unneeded for [`GRACE`].
     async fn sweep(&mut self, now: Timestamp) -> Result<usize, ShareError> {
         let there = self.store.list().await?;
-        // Read after the list: what another publisher named meanwhile stays.
+        // Read after the list, so that objects that another publisher named meanwhile are kept.
         self.read().await?;
         let needed = self
             .seen
@@ -301,7 +302,7 @@ impl Publisher {
     }
 }
 
-/// A file of this folder.
+/// An artefact of this folder.
 struct LocalArtefact {
     artefact: Artefact,
     object: StoredObject,
@@ -344,10 +345,10 @@ impl LocalArtefact {
     }
 }
 
-/// Objects by their names, with the files that they are.
+/// Files to be published, by object name.
 type Paths = BTreeMap<String, (ArtefactKind, StoredObject, PathBuf)>;
 
-/// What the manifest should say after one that says `before`.
+/// The generations of the next manifest, and the files that it needs.
 fn merge(
     before: Option<&Manifest>,
     ours: &[LocalArtefact],
@@ -376,7 +377,7 @@ fn merge(
             .entry(generation)
             .or_insert_with(|| ManifestEntry::new(generation, now));
         if let Some(theirs) = entry.object(kind).filter(|theirs| *theirs != object) {
-            // Two nodes may fold the same delta to other octets; they say the same.
+            // Two nodes may fold the same delta into different octets with equal meaning.
             let is_fold = kind == ArtefactKind::Full
                 && entry.delta.is_some()
                 && is_ours(ours, generation, entry.delta.as_ref());
@@ -434,7 +435,7 @@ fn is_ours(ours: &[LocalArtefact], generation: u64, delta: Option<&StoredObject>
     })
 }
 
-/// Whether this generation may become live.
+/// Checks that the requested generation may become live.
 fn judge(
     before: Option<&Manifest>,
     entries: &BTreeMap<u64, ManifestEntry>,
@@ -461,7 +462,7 @@ fn judge(
     }
 }
 
-/// The newest `keep` full artefacts, all that is newer, and what is needed to reach it.
+/// The newest `keep` full artefacts, everything newer, and what is needed to open these.
 fn bounded(manifest: &Manifest, keep: usize) -> Vec<ManifestEntry> {
     let mut full = manifest
         .generations
@@ -478,7 +479,7 @@ fn bounded(manifest: &Manifest, keep: usize) -> Vec<ManifestEntry> {
         .filter(|entry| entry.generation >= oldest || entry.generation == manifest.live)
     {
         needed.push(entry.generation);
-        // Most ways end at once or lead through what is needed anyway; only those that go below the
+        // Most chains end at once or consist of needed generations; only those that lead below the
         // oldest are followed.
         if entry.full.is_none() && entry.parent.is_some_and(|parent| parent < oldest) {
             needed.extend(

@@ -1,4 +1,4 @@
-//! The table `[lists.share]`: where the store is, and which side of it this node is on.
+//! The table `[lists.share]`: the location of the store, and the role of this node.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::feed::Secret;
 
-/// What a node does with the store.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShareRole {
-    /// It builds, and puts what it built there.
+    /// It builds lists and publishes them.
     Publish,
-    /// It takes what lies there, and builds nothing.
+    /// It fetches lists and builds none.
     Follow,
 }
 
@@ -26,41 +26,40 @@ pub enum ShareRole {
 pub struct ShareSettings {
     /// A folder (a path, or `file:///path`), or `s3://bucket/prefix`.
     pub url: String,
-    /// Which side this node is on.
     pub role: ShareRole,
-    /// The publisher's key file.
+    /// The publisher's secret key file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<PathBuf>,
-    /// The key that followers trust: its text, or `file:PATH`.
+    /// The public key that a follower trusts: its text, or `file:PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// How long a generation is out before this node takes it: 0 for canaries, more for all others.
+    /// How long after its publication a generation is taken, in seconds: 0 for canary nodes, more
+    /// for all others.
     #[serde(default)]
     pub delay_s: u64,
-    /// How often the store is asked.
+    /// The poll interval in seconds.
     #[serde(default = "every_second")]
     pub poll_s: u64,
-    /// How many full artefacts the publisher leaves in the store.
+    /// How many full artefacts the publisher keeps in the store.
     #[serde(default = "three")]
     pub keep: usize,
-    /// The address of an S3 service that is not Amazon's.
+    /// The URL of an S3 service other than Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The S3 region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Whose bucket it is: the words, `env:NAME` or `file:PATH`. Without it, whatever the machine
-    /// itself is allowed.
+    /// The S3 access key id: its text, `env:NAME` or `file:PATH`. Default: the credentials of the
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Secret>,
-    /// What proves it.
+    /// The S3 secret access key, in the same forms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<Secret>,
-    /// Whether the service may be asked without TLS.
+    /// Whether the service may be contacted without TLS.
     #[serde(default)]
     pub allow_http: bool,
-    /// Whether the bucket stands in the path of an address rather than in its host name; by default
-    /// where there is an `endpoint`.
+    /// Whether the bucket is in the URL's path rather than in its host name; by default where
+    /// `endpoint` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
 }
@@ -73,7 +72,7 @@ fn three() -> usize {
     3
 }
 
-/// The longest delay, poll and the most generations: beyond these it is a slip of the keyboard.
+/// Upper limits of the numbers; larger values are typing errors.
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 const POLL_S_MAX: u64 = 3600;
 const KEEP_MAX: usize = 1000;
@@ -81,41 +80,41 @@ const KEEP_MAX: usize = 1000;
 /// What can be wrong with the table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareSettingsFault {
-    /// Neither a folder nor S3.
+    /// A URL that is neither a folder nor S3.
     #[error("url {0:?} is neither a folder (a path, or file:///path) nor s3://bucket/prefix")]
     Url(String),
-    /// S3 words beside a folder.
+    /// A key for S3 beside a folder.
     #[error("{0} is for s3://, but url is a folder")]
     NotS3(&'static str),
-    /// A publisher without a key.
+    /// A publisher without a secret key.
     #[error(
         "secret_key is missing: role \"publish\" signs; `ox-protect lists keygen` makes a pair"
     )]
     SecretKeyMissing,
-    /// A follower without a key.
+    /// A follower without a public key.
     #[error("public_key is missing: role \"follow\" trusts nothing that is not signed")]
     PublicKeyMissing,
-    /// A word of the other role.
+    /// A key of the other role.
     #[error("{0} has no meaning for role \"{1}\"")]
     OtherRole(&'static str, &'static str),
-    /// A number out of its bounds.
+    /// A number out of its range.
     #[error("{0} must be {1} to {2}")]
     Bounds(&'static str, u64, u64),
-    /// Half of a pair.
+    /// An incomplete pair of credentials.
     #[error("access_key_id and secret_access_key belong together; one is missing")]
     HalfCredentials,
-    /// An address of a service that is none.
+    /// A malformed service URL.
     #[error("endpoint {0:?} must be https://host[:port], or http:// with allow_http = true")]
     Endpoint(String),
     /// A key that cannot be used.
     #[error("{0}")]
     Key(String),
-    /// A secret that is not there.
+    /// A secret that cannot be read.
     #[error("{0}: {1}")]
     Secret(&'static str, String),
 }
 
-/// Where the store is, as the URL says it.
+/// The location of the store.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StoreLocation<'a> {
     Folder(&'a Path),
@@ -123,7 +122,7 @@ pub(super) enum StoreLocation<'a> {
 }
 
 impl ShareSettings {
-    /// A follower or publisher of a store, with all else as by default.
+    /// Settings with defaults for everything else.
     #[must_use]
     pub fn new(url: impl Into<String>, role: ShareRole) -> Self {
         Self {
@@ -143,7 +142,7 @@ impl ShareSettings {
         }
     }
 
-    /// The same with paths that begin at `base`.
+    /// Resolves relative paths against `base`.
     #[must_use]
     pub fn rooted(mut self, base: &Path) -> Self {
         if !self.url.contains("://") {
@@ -160,10 +159,10 @@ impl ShareSettings {
         self
     }
 
-    /// Whether the table can be used: keys are read, the store is not asked.
+    /// Validates the table and reads the keys; does not contact the store.
     ///
     /// # Errors
-    /// What is wrong, with the words that would be right.
+    /// The first fault, with the accepted values.
     pub fn check(&self) -> Result<(), ShareSettingsFault> {
         self.check_location()?;
         let is_out = |name, value, least, most| {
@@ -235,7 +234,7 @@ impl ShareSettings {
         }
     }
 
-    /// Key id and secret, where the configuration has them.
+    /// Access key id and secret, where they are configured.
     pub(super) fn credentials(&self) -> Result<Option<(String, String)>, ShareSettingsFault> {
         match (&self.access_key_id, &self.secret_access_key) {
             (None, None) => Ok(None),

@@ -1,5 +1,5 @@
-//! Promises of the spool: what was put in comes out, and a writer that dies at any step leaves the
-//! old or the new.
+//! Tests of the spool: readers get what was written, and a writer that stops at any step leaves the
+//! old or the new content.
 
 use std::sync::atomic::AtomicBool;
 
@@ -19,7 +19,7 @@ impl BuildFixture {
         Self { folder, spool }
     }
 
-    /// With a first content.
+    /// A spool with a first content.
     fn with(key: RowKey, rows: &[&str], state: u32) -> Self {
         let fixture = Self::new(key);
         fixture.replace(rows, state).unwrap();
@@ -43,7 +43,7 @@ impl BuildFixture {
         self.spool.append(&rows, &state)
     }
 
-    /// Everything a reader can see.
+    /// Everything that a reader can see.
     fn seen(&self) -> (Vec<String>, Option<u32>) {
         let mut rows = Vec::new();
         let content = content_of(&self.folder.path().join("feed"));
@@ -97,7 +97,7 @@ fn a_row_that_would_be_two_is_refused_and_nothing_changes() {
         (fixture.seen(), fixture.files()),
         ((vec!["a".into()], Some(1)), 1)
     );
-    // Neither does a content that nobody committed.
+    // Nor does an uncommitted content.
     fixture.spool.snapshot().unwrap().row(b"z").unwrap();
     assert_eq!(
         (fixture.seen(), fixture.files()),
@@ -172,7 +172,7 @@ fn a_feeds_folder_has_a_plain_name_whatever_the_feed_is_called() {
     assert_eq!(name("é a%"), "/l/feeds/%C3%A9%20a%25");
 }
 
-/// Ends the program after each step of `write`, one after the other, and looks at what is there.
+/// Stops the program after each step of `write` in turn, and checks what is there.
 fn die_everywhere(
     before: impl Fn() -> BuildFixture,
     write: impl Fn(&BuildFixture) -> io::Result<()>,
@@ -197,7 +197,7 @@ fn die_everywhere(
             assert!(seen == old || seen == new, "after {steps} steps: {seen:?}");
             saw_old |= seen == old;
             saw_new |= seen == new;
-            // The next start finds the same, and then everything goes on.
+            // The next start finds the same content, and a new write succeeds.
             Spool::open(&fixture.spool.folder, fixture.spool.key).unwrap();
             assert_eq!(fixture.seen(), seen, "after {steps} steps");
         }

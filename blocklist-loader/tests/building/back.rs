@@ -1,8 +1,8 @@
-//! Going back to earlier lists while the feeds are defined otherwise by now.
+//! Tests of rollbacks to generations whose feeds were defined otherwise.
 
 use super::*;
 
-/// Lists that were gone back to, as they are opened again.
+/// Repeats an earlier generation and opens the result.
 fn back(fixture: &BuildFixture, live: &Blocklist, then: &Blocklist) -> std::sync::Arc<Blocklist> {
     let generation = live.generation() + 1;
     let mut delta = rollback::repeat_generation(
@@ -97,7 +97,7 @@ fn a_feed_that_was_defined_otherwise_goes_back_and_is_held_as_it_was() {
         assert_eq!(fixture.categories(lists, "bets.example"), ["gambling"]);
         assert!(summary(lists.header(), "gambling").held);
     }
-    // Defined otherwise after that, it is what is defined.
+    // After a redefinition, the new definition applies.
     fixture.plan.feeds[0].category = Some("games".to_owned());
     assert_eq!(
         fixture.categories(&fixture.build(Some(&built)).1, "bets.example"),

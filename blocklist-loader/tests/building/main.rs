@@ -1,5 +1,4 @@
-//! Promises of the build: what the feeds say is what the lists answer, and what fails changes
-//! nothing.
+//! Tests of builds: the lists contain the entries of the feeds, and a failed build changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers with it")]
 
 mod back;
@@ -21,7 +20,7 @@ use policy::{
 };
 use tempfile::TempDir;
 
-/// A folder with feeds and the artefacts built of them.
+/// A folder with feeds and the artefacts built from them.
 struct BuildFixture {
     folder: TempDir,
     plan: Plan,
@@ -44,7 +43,7 @@ impl BuildFixture {
         }
     }
 
-    /// With one more feed, of subtree scope, named and categorised alike, in a file of that name.
+    /// Adds a feed with subtree scope, whose name, category and file name are equal.
     fn with(mut self, slug: &str, format: Format, text: impl AsRef<[u8]>) -> Self {
         self.write(slug, text);
         self.plan.feeds.push(Feed {
@@ -87,7 +86,7 @@ impl BuildFixture {
         (*built, lists)
     }
 
-    /// What is refused, where nothing new may come of it.
+    /// The refused feeds of a build that must give no new generation.
     fn unchanged(&self, live: &Blocklist) -> Vec<RefusedFeed> {
         let files = || newest(&self.plan.directory).unwrap();
         let before = files();
@@ -172,8 +171,8 @@ fn a_refused_feed_keeps_its_entries_while_others_go_on_changing() {
         assert!(fixture.categories(&second, "ads.example").is_empty());
         assert_eq!(fixture.categories(&second, "more.ads.example"), ["ads"]);
 
-        // What was refused is not tried again until it changes, and is carried over again and
-        // again.
+        // A refused version is not read again until it changes; the old entries are carried over
+        // each time.
         assert_eq!(
             needs_building(&fixture.plan, Some(second.header())),
             Need::Nothing
@@ -221,7 +220,7 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
             (1, "bad-rows", 1),
             "page {page}"
         );
-        // Neither another look nor a restart reads it again; it is still known.
+        // Neither another build nor a restart reads it again; the result is still known.
         assert_eq!(
             needs_building(&fixture.plan, Some(live.header())),
             Need::Nothing
@@ -230,11 +229,11 @@ fn a_version_that_is_refused_makes_no_generation_and_is_read_once() {
         assert_eq!(last_check::refusals(&fixture.plan, live.header()), refused);
         assert!(waiting(&fixture.plan, live.header()).is_empty());
     }
-    // The good one comes back: the same lists, and nothing is refused any more.
+    // The good version is back: the same lists, and no refusal.
     fixture.write("gambling", "bets.example\n");
     assert_eq!(fixture.unchanged(&live), []);
     assert!(last_check::refusals(&fixture.plan, live.header()).is_empty());
-    // Another feed goes on beside a refused one.
+    // Other feeds are updated beside a refused one.
     fixture.write("gambling", "");
     assert_eq!(fixture.unchanged(&live).len(), 1);
     fixture.write("ads", "more.ads.example\n");
@@ -321,7 +320,7 @@ fn a_feed_of_the_api_reads_no_file_outside_of_its_folder() {
         allow_private: false,
     };
     fixture.plan.bounds = [("gambling".to_owned(), bounds("api"))].into();
-    // The plan's feeds do not carry it themselves, as where they came over a pipe.
+    // The feeds lack their limits, as in a plan that was sent over a pipe.
     let (built, lists) = fixture.build(None);
     assert!(
         built.refused[0]
@@ -457,8 +456,8 @@ fn without_a_change_nothing_is_built_and_no_number_is_given_twice() {
         Need::Definitions
     );
 
-    // A number is taken even when its file is unreadable, and a build without a memory of the lists
-    // counts on.
+    // An unreadable file still occupies its number, and a build without previous lists continues
+    // the count.
     std::fs::write(
         fixture.plan.directory.join("generation-0000000041.oxl"),
         "not an artefact",
@@ -532,7 +531,7 @@ fn squidguard_folders_are_mapped_one_by_one_and_an_unknown_one_is_told() {
         "categories has no entry for the folder \"autre\""
     );
 
-    // One category for all of them, or one folder alone, needs no map.
+    // One category for all, or a single folder, needs no map.
     fixture.plan.feeds[0].categories.clear();
     fixture.plan.feeds[0].category = Some("ads".to_owned());
     assert_eq!(fixture.build(None).1.header().feeds[0].report.entries, 4);
@@ -613,7 +612,7 @@ fn a_plan_and_its_outcome_cross_a_pipe_as_json() {
 /// One entry of the naive reference, as a row of a list.
 type Row = (usize, String, Scope, bool, bool);
 
-/// The rule at the head of `policy/src/lists/blocklist.rs`, written again over a plain list.
+/// The rule at the head of `policy/src/lists/blocklist.rs`, implemented again over a plain list.
 fn naive(rows: &[Row], name: &str) -> Vec<usize> {
     let covers = |entry: &str, scope| match scope {
         Scope::Exact => name == entry,
@@ -643,8 +642,8 @@ mod random {
         prop::collection::vec("[ab]", 1..4).prop_map(|labels| labels.join(".") + ".example")
     }
 
-    /// Adblock says polarity, importance and two scopes; descendants alone come from a second,
-    /// plain feed.
+    /// Adblock expresses polarity, importance and two scopes; scope `descendants` comes from a
+    /// second, plain feed.
     fn text(rows: &[Row], feed: usize) -> String {
         let of_feed = rows.iter().filter(|row| row.0 == feed);
         let rule = |(_, name, scope, allow, important): &Row| match scope {

@@ -1,5 +1,5 @@
-//! Promises of following a category feed: whatever its producer does, we end with its rows or stay
-//! where we were.
+//! Tests of following a category feed: whatever its producer does, the spool ends with the
+//! producer's rows or stays unchanged.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{feed::Format, spool::content_of};
 
 type Rows = BTreeMap<String, String>;
 
-/// A producer with its folder, and who follows it.
+/// A producer's folder and its follower.
 struct BuildFixture {
     folder: tempfile::TempDir,
     rows: Rows,
@@ -72,7 +72,7 @@ impl BuildFixture {
             .push(self.file("snapshot", &text, self.sequence.is_multiple_of(2)));
     }
 
-    /// The next version: keys with their new codes, or without any.
+    /// Publishes the next version: keys with new codes, or without codes.
     fn change(&mut self, changes: &[(String, Option<String>)], is_signed: bool) {
         let from = self.sequence;
         let mut text = String::new();
@@ -123,7 +123,7 @@ impl BuildFixture {
             .map_err(|error| error.to_string())
     }
 
-    /// What we have.
+    /// The rows of the spool.
     fn have(&self) -> Rows {
         let mut rows = Rows::new();
         let mut count = 0;
@@ -154,7 +154,7 @@ impl BuildFixture {
         assert_eq!(self.have(), self.rows);
     }
 
-    /// The next fetch fails with these words, and what we have stays.
+    /// The next fetch fails with this error, and the spool stays unchanged.
     #[track_caller]
     fn stays(&self, words: &str) {
         let before = self.have();
@@ -164,7 +164,7 @@ impl BuildFixture {
     }
 }
 
-/// A feed of which three versions were followed.
+/// A feed of which three versions were fetched.
 fn followed() -> BuildFixture {
     let mut fixture = BuildFixture::new();
     fixture.sequence = 5;
@@ -193,7 +193,7 @@ fn versions_are_followed_by_deltas_as_long_as_they_lead_on() {
     fixture.set("d.example", "4");
     fixture.publish();
     fixture.expect("changed 7 to 9 by 3");
-    // Who comes late takes the newest snapshot and what follows it.
+    // A follower that is late takes the newest snapshot and the deltas after it.
     fixture.snapshot();
     fixture.set("e.example", "1");
     fixture.deltas.remove(0);
@@ -223,7 +223,7 @@ fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
         fixture.rows = [("new.example".to_owned(), "9".to_owned())].into();
         (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
         match kind {
-            // Smaller numbers; the same number with other content; greater numbers of another feed.
+            // Lower numbers; the same number with other content; higher numbers of another feed.
             0 => fixture.sequence = 2,
             1 => fixture.sequence = 6,
             _ => fixture.sequence = 40,
@@ -245,8 +245,7 @@ fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
     fixture.expect("replaced 7");
 }
 
-/// What a producer that began anew while nobody looked may have come to, when somebody at version 7
-/// looks again.
+/// States of a producer that started over unobserved, as a follower at version 7 finds them.
 #[test]
 fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
     let begun_anew = |sequence: u64| {
@@ -256,18 +255,18 @@ fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
         (fixture.snapshots, fixture.deltas, fixture.sequence) = (Vec::new(), Vec::new(), sequence);
         (fixture, delta)
     };
-    // At our number, and nothing there but a snapshot: we came there by a delta.
+    // The follower's number with a snapshot only, which the follower reached by a delta.
     let (mut fixture, _) = begun_anew(7);
     fixture.snapshot();
     fixture.publish();
     fixture.expect("replaced 7");
-    // At our number by another delta.
+    // The follower's number, reached by another delta.
     let (mut fixture, _) = begun_anew(6);
     fixture.snapshot();
     fixture.set("other.example", "9");
     fixture.publish();
     fixture.expect("replaced 7");
-    // Beyond our number, by deltas that would lead on from it.
+    // A higher number, by deltas that continue the follower's.
     let (mut fixture, _) = begun_anew(7);
     fixture.snapshot();
     fixture.set("other.example", "9");
@@ -278,12 +277,12 @@ fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
     for key in ["v.example", "w.example", "x.example", "y.example"] {
         fixture.set(key, "9");
     }
-    // The one that led to our number is gone, for whatever reason.
+    // The delta that led to the follower's number is gone.
     fixture.deltas.remove(2);
     fixture.snapshot();
     fixture.publish();
     fixture.expect("replaced 8");
-    // At our number by the very delta that led us there, after another snapshot.
+    // The follower's number with the same delta, after another snapshot.
     let (mut fixture, delta) = begun_anew(6);
     fixture.snapshot();
     fixture.set("c.example/path", "2");
@@ -304,7 +303,7 @@ fn a_producer_may_drop_old_files_as_long_as_one_stays_that_we_know() {
     fixture.deltas.remove(0);
     fixture.publish();
     fixture.expect("changed 7 to 8 by 1");
-    // The same snapshot in two packings.
+    // The same snapshot in two compressions.
     let other = fixture.file(
         "again",
         &fixture
@@ -322,7 +321,7 @@ fn a_producer_may_drop_old_files_as_long_as_one_stays_that_we_know() {
     fixture.deltas.clear();
     fixture.publish();
     fixture.expect("unchanged");
-    // All at once: it may be another history, and what is in it is taken.
+    // All files at once: this may be another history, so its content is taken.
     fixture.set("e.example", "5");
     (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
     fixture.snapshot();
@@ -351,7 +350,7 @@ fn whatever_is_not_as_the_manifest_says_leaves_us_where_we_were() {
         std::fs::write(&path, octets).unwrap();
         fixture.stays(words);
     }
-    // Published cut short, and vouched for.
+    // Truncated at publication, with a matching digest.
     let cut = &good[..good.len() - 3];
     std::fs::write(&path, cut).unwrap();
     fixture.publish_with(|manifest| {
@@ -415,7 +414,7 @@ proptest! {
     // Each case writes and reads some dozen files.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Producers do what they do, we ask when we ask: at the end we have what they have.
+    /// Random publishing and fetching: at the end the spool has the producer's rows.
     #[test]
     fn any_history_followed_at_any_moments_ends_with_the_producers_rows(
         steps in prop::collection::vec(
@@ -430,13 +429,13 @@ proptest! {
             fixture.change(&changes, is_signed);
             match event {
                 0 | 1 => fixture.snapshot(),
-                // Old files expire: what leads on from the newest snapshot stays.
+                // Old files expire; the newest snapshot and its deltas stay.
                 2 => {
                     fixture.snapshot();
                     fixture.snapshots.drain(..fixture.snapshots.len() - 1);
                     fixture.deltas.clear();
                 }
-                // A reset: numbers begin anew.
+                // A reset: numbers start over.
                 3 => {
                     fixture.sequence = 0;
                     (fixture.snapshots, fixture.deltas) = (Vec::new(), Vec::new());
@@ -468,7 +467,7 @@ proptest! {
             let row = Row::parse(octets);
             let normal = row.normal();
             prop_assert!(normal.len() <= octets.len() + 1 || !octets.is_ascii());
-            // What is written once reads the same again.
+            // The canonical form of a row is its own canonical form.
             prop_assert_eq!(Row::parse(&normal).codes().collect::<Vec<_>>(), row.codes().collect::<Vec<_>>());
         }
     }

@@ -1,6 +1,6 @@
-//! Transfers without a network: histories of random zones, cut into random messages, must give the
-//! zone of the primary; messages that are bent must give an error or rows, never a panic. Then a
-//! primary that says anything at all.
+//! Tests of transfers without a network. Histories of random zones, cut into random messages, must
+//! give the primary's zone; corrupted messages must give an error or rows, never a panic. The last
+//! tests use a primary that sends arbitrary octets.
 
 use std::{
     collections::BTreeSet,
@@ -16,8 +16,7 @@ use super::*;
 use crate::feed::{Feed, Format};
 
 type Bytes = bytes::Bytes;
-/// A record of a transfer, as short as it can be said: the SOA of a serial, or the rule of a
-/// number.
+/// A record of a transfer: the SOA with a serial, or the rule with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SentRecord {
     Soa(u32),
@@ -32,7 +31,7 @@ fn rule(number: u8) -> Vec<u8> {
     format!("bad-{number}.example\tCNAME\t.").into_bytes()
 }
 
-/// The messages of an answer, so many records in each.
+/// The messages of a response, with this many records in each.
 fn messages(rtype: Rtype, said: &[SentRecord], sizes: &[usize]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut rest = said;
@@ -73,7 +72,7 @@ fn messages(rtype: Rtype, said: &[SentRecord], sizes: &[usize]) -> Vec<Vec<u8>> 
     messages
 }
 
-/// What an answer does to a set of rows, as far as it comes.
+/// The effect of a response on a set of rows, as far as it arrives.
 fn apply(
     asked: TransferQuery,
     messages: &[Vec<u8>],
@@ -94,7 +93,7 @@ fn apply(
             }
             Ok(())
         })?;
-        // A record takes eleven octets at least.
+        // A record has at least eleven octets.
         assert!(count <= octets.len() / 11 + 1);
         if end.is_some() {
             return Ok(end);
@@ -103,7 +102,7 @@ fn apply(
     Ok(None)
 }
 
-/// A zone's versions: its rules and serial at first, then what was toggled on the way to each later
+/// The versions of a zone: the first rules and serial, then the rules toggled for each later
 /// serial.
 #[derive(Debug, Clone)]
 struct History {
@@ -115,7 +114,7 @@ struct History {
 fn history() -> impl Strategy<Value = History> {
     let rules = || prop::collection::btree_set(any::<u8>(), 0..40);
     let steps = prop::collection::vec((1..=0x1fff_ffff_u32, rules()), 1..6);
-    // Serials near the wrap as often as anywhere.
+    // Serials near the wrap are as frequent as all others.
     (
         prop_oneof![any::<u32>(), u32::MAX - 3..=u32::MAX],
         rules(),
@@ -129,7 +128,7 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 impl History {
-    /// The answer to IXFR, the last serial, and the last rules.
+    /// The response to IXFR, the last serial, and the last rules.
     fn differences(&self) -> (Vec<SentRecord>, u32, BTreeSet<u8>) {
         let mut serial = self.first;
         let mut rules = self.rules.clone();
@@ -159,8 +158,8 @@ fn rows_of(rules: &BTreeSet<u8>) -> BTreeSet<Vec<u8>> {
     rules.iter().map(|&number| rule(number)).collect()
 }
 
-/// As answers begin: a first message with the SOA alone is said to be one thing over TCP and
-/// another in `domain`.
+/// A first message with a single SOA is handled differently over TCP and in `domain`, so responses
+/// begin with more records.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(2..30_usize, 1..5)
 }
@@ -175,8 +174,8 @@ proptest! {
         prop_assert!(matches!(end, Ok(Some(ResponseEnd::Difference(timers))) if timers.serial == last), "{:?}", end);
         prop_assert_eq!(&rows, &rows_of(&rules));
 
-        // The whole zone, to AXFR and as the other answer to IXFR; a zone that IXFR gives so has a
-        // record at least.
+        // The whole zone, in response to AXFR and to IXFR; in the latter the zone has at least one
+        // record.
         let whole: Vec<SentRecord> = rules.iter().map(|&rule| SentRecord::Rule(rule)).collect();
         let whole = [&[SentRecord::Soa(last)], &whole[..], &[SentRecord::Soa(last)]].concat();
         for (asked, rtype) in [(TransferQuery::Axfr, Rtype::AXFR), (TransferQuery::Ixfr(history.first), Rtype::IXFR)] {
@@ -193,8 +192,7 @@ proptest! {
         let (differences, last, _) = history.differences();
         let mut framed = [&[SentRecord::Soa(last)], &differences[..], &[SentRecord::Soa(last)]].concat();
         let lost = lost.index(framed.len());
-        // That a rule is missing is for TSIG and the stream to see; that a version is missing is
-        // seen here.
+        // TSIG and the stream detect a missing rule; this code detects a missing version.
         let SentRecord::Soa(_) = framed.remove(lost) else { return Ok(()); };
         let mut rows = rows_of(&history.rules);
         let end = apply(TransferQuery::Ixfr(history.first), &messages(Rtype::IXFR, &framed, &sizes), &mut rows);
@@ -278,14 +276,14 @@ fn what_a_transfer_holds_in_memory_and_on_disk_is_bounded() {
     assert_eq!(taken(u64::MAX, true), None);
 }
 
-/// A primary that answers every question with these octets, and then ends the connection.
+/// A primary that answers each query with these octets and then closes the connection.
 fn answering(octets: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let source = format!("rpz://{}/rpz.example", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            // Once the question is there.
+            // After the query has arrived.
             let _ = stream.read(&mut [0; 512]);
             let _ = stream.write_all(&octets);
         }
@@ -377,7 +375,7 @@ async fn a_primary_that_answers_without_the_signature_we_demand_is_not_believed(
     let said = [SentRecord::Soa(7), SentRecord::Rule(1), SentRecord::Soa(7)];
     let message = messages(Rtype::AXFR, &said, &[3]).remove(0);
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
-    // The id is the one thing of the question that our answer lacks.
+    // The id is the only part of the query that the response lacks.
     let folder = tempfile::tempdir().unwrap();
     let settings = TransferSettings::new(&answering(framed))
         .unwrap()
