@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use blocklist_loader::{Feed, Outcome, Plan, build};
+use blocklist_loader::{BuildOutcome, Feed, Plan, build};
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
@@ -188,7 +188,7 @@ fn lists(taxonomy: &Taxonomy) -> Arc<Blocklist> {
         force: true,
         ..Plan::default()
     };
-    let Ok(Outcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH)
+    let Ok(BuildOutcome::Built(built)) = build(&plan, taxonomy, None, jiff::Timestamp::UNIX_EPOCH)
     else {
         panic!("the list is built");
     };
