@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, UdpPath};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 
@@ -225,7 +225,7 @@ fn ask(
                 version: model.version.moment(),
             });
             let slot = &mut outbox.slots_mut()[count];
-            slot.set_path(Path::new(server, Some(address(line).into())));
+            slot.set_path(UdpPath::new(server, Some(address(line).into())));
             slot.reply = packet(u16::try_from(id).unwrap(), name);
             count += 1;
         }
