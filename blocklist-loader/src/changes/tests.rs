@@ -15,7 +15,8 @@ use super::*;
 use crate::{
     feed::{Format, Matching},
     generations,
-    parse::category_feed::Row,
+    parse::category_row::Row,
+    row_change::RowChange,
     testing::{World, changes, said},
 };
 
@@ -270,7 +271,7 @@ proptest! {
             world.publish_changes(feed, version, &rows);
             // A version that a gate refuses is as good a change as any other here.
             let proposal = match world.propose(&lists, feed, version, &rows) {
-                Err(DeltaError::Stopped(_, proposal)) => *proposal,
+                Err(DeltaError::Refused(_, proposal)) => *proposal,
                 other => other.unwrap(),
             };
             lists = world.apply(&lists, proposal.delta);

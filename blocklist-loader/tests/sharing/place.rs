@@ -172,7 +172,10 @@ impl TestStore {
 }
 
 fn somebody(request: reqwest::RequestBuilder, service: &str) -> reqwest::RequestBuilder {
-    request.header("Authorization", UNCHECKED_SIGNATURE.replace("SERVICE", service))
+    request.header(
+        "Authorization",
+        UNCHECKED_SIGNATURE.replace("SERVICE", service),
+    )
 }
 
 /// A moto server.
