@@ -13,10 +13,10 @@ use std::{
 use policy::{
     category::Taxonomy,
     lists::{
-        artefact::{ArtefactError, FeedSummary, Header, Refused, Written},
+        artefact::{ArtefactError, FeedSummary, Header, RejectedVersion, WrittenArtefact},
         blocklist::Blocklist,
-        builder::{Builder, Checkpoint},
-        entry::{Action, Mark, NO_CATEGORY, Polarity, Scope},
+        builder::{ArtefactBuilder, Checkpoint},
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity, Scope},
     },
     name::Name,
 };
@@ -109,7 +109,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Built {
     /// The artefact.
-    pub written: Written,
+    pub written: WrittenArtefact,
     /// The feeds that were refused.
     pub refused: Vec<RefusedFeed>,
 }
@@ -389,7 +389,7 @@ struct Bench<'p> {
     now: jiff::Timestamp,
     own: Vec<Name>,
     categories: Vec<String>,
-    builder: Builder,
+    builder: ArtefactBuilder,
     /// What becomes of each feed, in the order of the plan.
     summaries: Vec<Option<FeedSummary>>,
     refused: Vec<RefusedFeed>,
@@ -416,7 +416,7 @@ impl<'p> Bench<'p> {
             now,
             own: own_names(&plan.own_names),
             categories: categories_of(&plan.feeds, previous),
-            builder: Builder::new(),
+            builder: ArtefactBuilder::new(),
             summaries: vec![None; plan.feeds.len()],
             refused: Vec::new(),
             verdicts: BTreeMap::new(),
@@ -554,7 +554,7 @@ impl<'p> Bench<'p> {
                 let version = summary.version.clone();
                 let entries = summary.report.entries;
                 let at = self.now;
-                refused = Some(Refused {
+                refused = Some(RejectedVersion {
                     version: version.clone(),
                     gate: gate.to_string(),
                     detail: detail.clone(),
@@ -596,10 +596,10 @@ impl<'p> Bench<'p> {
                 .insert(feed.name.clone(), is_same.then(|| judged(&summary, None)));
             self.differs |= !is_same;
             for name in denied {
-                let except = Mark {
+                let except = ListEntry {
                     polarity: Polarity::Allow,
                     important: true,
-                    ..Mark::deny(place, NO_CATEGORY, Scope::Subtree)
+                    ..ListEntry::deny(place, NO_CATEGORY, Scope::Subtree)
                 };
                 self.builder.push(name.borrow(), except)?;
             }
@@ -692,12 +692,12 @@ impl<'p> Bench<'p> {
                     category_places[usize::from(mark.category)]
                 };
                 if let (Some(&feed), Some(category)) = (self.carried.get(&mark.feed), category) {
-                    let mut mark = Mark {
+                    let mut mark = ListEntry {
                         feed,
                         category,
                         ..*mark
                     };
-                    if mark.action == Action::Records {
+                    if mark.action == EntryAction::LocalData {
                         mark.data = self
                             .builder
                             .answer(previous.answers()[mark.data as usize].clone())?;
@@ -734,7 +734,11 @@ fn narrow(place: usize) -> u16 {
 }
 
 /// Opens what was written as its users will; deletes it if it is not what was meant.
-fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), ArtefactError> {
+fn verify(
+    path: &Path,
+    written: &WrittenArtefact,
+    taxonomy: &Taxonomy,
+) -> Result<(), ArtefactError> {
     let opened = Blocklist::open(path, taxonomy).and_then(|opened| {
         let differs = || ArtefactError::Damaged {
             path: path.to_owned(),

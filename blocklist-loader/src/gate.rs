@@ -10,7 +10,7 @@ use std::{collections::HashSet, fmt};
 use policy::{
     lists::{
         artefact::FeedReport,
-        entry::{Action, Polarity, Tier},
+        entry::{EntryAction, Polarity, Tier},
     },
     name::{Name, NameRef},
 };
@@ -98,7 +98,7 @@ pub enum Gate {
     /// not.
     PublicSuffix,
     /// An entry that covers a name of the operator's own, or one that certificates are checked at.
-    OwnNames,
+    CustomNames,
 }
 
 impl Gate {
@@ -124,7 +124,7 @@ impl Gate {
             Self::Growth => "growth",
             Self::Canary => "canary",
             Self::PublicSuffix => "public-suffix",
-            Self::OwnNames => "own-names",
+            Self::CustomNames => "own-names",
         }
     }
 
@@ -140,7 +140,7 @@ impl Gate {
                 | Self::Growth
                 | Self::Canary
                 | Self::PublicSuffix
-                | Self::OwnNames
+                | Self::CustomNames
         )
     }
 }
@@ -330,7 +330,7 @@ impl<'f> Sentry<'f> {
         let covering = self.heard.iter().filter(|(entry, claim)| {
             name.borrow().is_within(entry.borrow())
                 && claim.scope.covers(entry == name)
-                && claim.action != Action::Proxied
+                && claim.action != EntryAction::RedirectToProxy
         });
         let rank = |(entry, claim): &&(Name, Claim)| {
             (
@@ -356,7 +356,7 @@ pub(crate) fn by_own_names(before: Option<&FeedReport>, denied: &[Name]) -> Resu
         (None, _) | (_, []) => Ok(()),
         (Some(before), denied) if before.own_names >= denied.len() as u64 => Ok(()),
         (Some(_), [name, ..]) => Err(Stop::new(
-            Gate::OwnNames,
+            Gate::CustomNames,
             format!("it covers {name}, which is never to be blocked"),
         )),
     }

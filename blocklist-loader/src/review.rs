@@ -16,8 +16,8 @@ use std::{
 
 use policy::{
     lists::{
-        blocklist::Names,
-        entry::{Action, Mark, NO_CATEGORY, Polarity},
+        blocklist::NameCursor,
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity},
     },
     name::name_of_key,
 };
@@ -156,13 +156,13 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// Names of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its
+/// NameCursor of a feed as they stand in lists: a cursor, the feed's place there, the slugs of its
 /// categories.
-pub(crate) type Before<'l> = (Option<Names<'l>>, Option<u16>, &'l [String]);
+pub(crate) type Before<'l> = (Option<NameCursor<'l>>, Option<u16>, &'l [String]);
 
-/// Names of a feed as they came: entries in the order of their keys, the feed's place among them,
+/// NameCursor of a feed as they came: entries in the order of their keys, the feed's place among them,
 /// the slugs of its categories.
-pub(crate) type Now<'n> = (&'n [(&'n [u8], Mark)], u16, &'n [String]);
+pub(crate) type Now<'n> = (&'n [(&'n [u8], ListEntry)], u16, &'n [String]);
 
 /// What a feed says of one key: the slug of a category, and whether it is about a path.
 type Said = BTreeSet<(String, bool)>;
@@ -179,22 +179,24 @@ pub(crate) fn write_changes(
         NO_CATEGORY => "-".to_owned(),
         place => slugs.get(usize::from(place)).cloned().unwrap_or_default(),
     };
-    let listed =
-        |marks: &mut dyn Iterator<Item = &Mark>, feed: Option<u16>, slugs: &[String]| -> Said {
-            let denies = marks.filter(|mark| {
-                Some(mark.feed) == feed
-                    && mark.polarity == Polarity::Deny
-                    && mark.action != Action::Proxied
-            });
-            denies
-                .map(|mark| (slug(slugs, mark.category), mark.action == Action::Path))
-                .collect()
-        };
+    let listed = |marks: &mut dyn Iterator<Item = &ListEntry>,
+                  feed: Option<u16>,
+                  slugs: &[String]|
+     -> Said {
+        let denies = marks.filter(|mark| {
+            Some(mark.feed) == feed
+                && mark.polarity == Polarity::Deny
+                && mark.action != EntryAction::RedirectToProxy
+        });
+        denies
+            .map(|mark| (slug(slugs, mark.category), mark.action == EntryAction::Path))
+            .collect()
+    };
     let mut names = names.filter(|_| old_place.is_some());
     let mut old: Option<(Vec<u8>, Said)> = None;
     let mut advance = |old: &mut Option<(Vec<u8>, Said)>| {
         *old = None;
-        while let Some((key, marks)) = names.as_mut().and_then(Names::next) {
+        while let Some((key, marks)) = names.as_mut().and_then(NameCursor::next) {
             let said = listed(&mut marks.iter(), old_place, old_slugs);
             if !said.is_empty() {
                 *old = Some((key.to_vec(), said));

@@ -13,9 +13,9 @@ use std::{
 
 use policy::lists::{
     artefact::{FeedSummary, Header, peek},
-    blocklist::{Blocklist, Names},
+    blocklist::{Blocklist, NameCursor},
     delta::Delta,
-    entry::{Action, Mark, NO_CATEGORY, Polarity, Records},
+    entry::{EntryAction, ListEntry, LocalData, NO_CATEGORY, Polarity},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     review::shown,
 };
 
-/// Names that a single feed may change when it goes back; beyond, the overlay would be a second set
+/// NameCursor that a single feed may change when it goes back; beyond, the overlay would be a second set
 /// of lists, and the generation as a whole goes back as quickly.
 const RESTORED_MAX: usize = 1 << 20;
 
@@ -128,7 +128,7 @@ pub fn restore(
             .and_then(|place| u16::try_from(place).ok())
     };
     let (place, then_place) = (place(live)?, place(then)?);
-    let mut answers: Vec<Records> = Vec::new();
+    let mut answers: Vec<LocalData> = Vec::new();
     let mut places: HashMap<u32, u32> = HashMap::new();
     let mut arrivals = live.header().arrivals.clone();
     arrivals.push(now);
@@ -151,21 +151,21 @@ pub fn restore(
     let mut entries = 0_i64;
     let mut names = 0_i64;
     for (key, all, was) in Both::new(live, then) {
-        let (mine, others): (Vec<Mark>, Vec<Mark>) =
+        let (mine, others): (Vec<ListEntry>, Vec<ListEntry>) =
             all.iter().partition(|mark| mark.feed == place);
-        let mut back: Vec<Mark> = Vec::new();
+        let mut back: Vec<ListEntry> = Vec::new();
         for mark in was.iter().filter(|mark| mark.feed == then_place) {
             let category = if mark.category == NO_CATEGORY {
                 NO_CATEGORY
             } else {
                 category_places[usize::from(mark.category)]?
             };
-            let mut mark = Mark {
+            let mut mark = ListEntry {
                 feed: place,
                 category,
                 ..*mark
             };
-            if mark.action == Action::Records {
+            if mark.action == EntryAction::LocalData {
                 let old = mark.data;
                 mark.data = match places.get(&old) {
                     Some(&place) => place,
@@ -183,16 +183,21 @@ pub fn restore(
                 .map_or(arrival, |mine| mine.arrival);
             back.push(mark);
         }
-        let is_same = |left: &[Mark], right: &[Mark]| {
+        let is_same = |left: &[ListEntry], right: &[ListEntry]| {
             left.len() == right.len()
                 && left.iter().all(|mark| {
                     right.iter().any(|other| {
                         other.says_what(mark)
-                            && (mark.action != Action::Proxied || mark.data == other.data)
+                            && (mark.action != EntryAction::RedirectToProxy
+                                || mark.data == other.data)
                     })
                 })
         };
-        if is_same(&mine, &back) && !back.iter().any(|mark| mark.action == Action::Records) {
+        if is_same(&mine, &back)
+            && !back
+                .iter()
+                .any(|mark| mark.action == EntryAction::LocalData)
+        {
             continue;
         }
         if changes.len() == RESTORED_MAX {
@@ -331,9 +336,9 @@ pub struct MovedName {
 pub struct Differences {
     /// By feed and category.
     pub moved: BTreeMap<(String, Option<String>), Moved>,
-    /// Names that came, the first of them.
+    /// NameCursor that came, the first of them.
     pub added: Vec<MovedName>,
-    /// Names that went, the first of them.
+    /// NameCursor that went, the first of them.
     pub removed: Vec<MovedName>,
 }
 
@@ -341,10 +346,10 @@ pub struct Differences {
 #[must_use]
 pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Differences {
     type Said = (String, Option<String>, bool);
-    let said = |lists: &Blocklist, marks: &[Mark]| -> BTreeSet<Said> {
-        let denies = marks
-            .iter()
-            .filter(|mark| mark.polarity == Polarity::Deny && mark.action != Action::Proxied);
+    let said = |lists: &Blocklist, marks: &[ListEntry]| -> BTreeSet<Said> {
+        let denies = marks.iter().filter(|mark| {
+            mark.polarity == Polarity::Deny && mark.action != EntryAction::RedirectToProxy
+        });
         denies
             .map(|mark| {
                 let feeds = &lists.header().feeds;
@@ -352,7 +357,7 @@ pub fn differences(from: &Blocklist, to: &Blocklist, limit: usize) -> Difference
                 (
                     feeds[usize::from(mark.feed)].name.clone(),
                     categories.get(usize::from(mark.category)).cloned(),
-                    mark.action == Action::Path,
+                    mark.action == EntryAction::Path,
                 )
             })
             .collect()
@@ -403,8 +408,8 @@ struct Both<'l> {
 }
 
 struct Side<'l> {
-    names: Names<'l>,
-    at: Option<(Vec<u8>, Vec<Mark>)>,
+    names: NameCursor<'l>,
+    at: Option<(Vec<u8>, Vec<ListEntry>)>,
 }
 
 impl<'l> Side<'l> {
@@ -417,7 +422,7 @@ impl<'l> Side<'l> {
         side
     }
 
-    fn step(&mut self) -> Option<(Vec<u8>, Vec<Mark>)> {
+    fn step(&mut self) -> Option<(Vec<u8>, Vec<ListEntry>)> {
         let next = self
             .names
             .next()
@@ -447,7 +452,7 @@ impl<'l> Both<'l> {
 }
 
 impl Iterator for Both<'_> {
-    type Item = (Vec<u8>, Vec<Mark>, Vec<Mark>);
+    type Item = (Vec<u8>, Vec<ListEntry>, Vec<ListEntry>);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -471,8 +476,9 @@ impl Iterator for Both<'_> {
                     (key, left, self.right.step()?.1)
                 }
             };
-            let is_plain =
-                |mark: &Mark| mark.action != Action::Records && mark.action != Action::Proxied;
+            let is_plain = |mark: &ListEntry| {
+                mark.action != EntryAction::LocalData && mark.action != EntryAction::RedirectToProxy
+            };
             let says_the_same = self.comparable
                 && left.len() == right.len()
                 && left

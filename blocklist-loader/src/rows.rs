@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use policy::{
     lists::{
         artefact::{ArtefactError, Complaint, FeedReport},
-        entry::{Action, Mark, Polarity, Records, Scope},
+        entry::{EntryAction, ListEntry, LocalData, Polarity, Scope},
         index_key::{key_of_path, names_of_prefix},
-        public_suffix::{Suffix, public_suffix},
+        public_suffix::{SuffixKind, public_suffix},
     },
     name::{NameBuffer, NameRef},
 };
@@ -31,7 +31,7 @@ pub(crate) struct Claim {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
-    pub(crate) action: Action,
+    pub(crate) action: EntryAction,
 }
 
 impl Claim {
@@ -41,7 +41,7 @@ impl Claim {
             scope,
             polarity: Polarity::Deny,
             important: false,
-            action: Action::Policy,
+            action: EntryAction::OperatorPolicy,
         }
     }
 
@@ -65,7 +65,7 @@ pub(crate) struct Said<'a> {
     pub(crate) category: u8,
     pub(crate) claim: Claim,
     /// What the name is answered with, where the action is that.
-    pub(crate) records: Option<&'a Records>,
+    pub(crate) records: Option<&'a LocalData>,
 }
 
 impl Said<'_> {
@@ -82,18 +82,18 @@ impl Said<'_> {
     }
 
     /// The same as an artefact writes it, but for the place of its records.
-    pub(crate) fn mark(&self, feed: u16) -> Mark {
+    pub(crate) fn mark(&self, feed: u16) -> ListEntry {
         let Claim {
             scope,
             polarity,
             important,
             action,
         } = self.claim;
-        Mark {
+        ListEntry {
             polarity,
             important,
             action,
-            ..Mark::deny(feed, self.category, scope)
+            ..ListEntry::deny(feed, self.category, scope)
         }
     }
 }
@@ -199,7 +199,7 @@ impl<'a> Rows<'a> {
         row: &[u8],
         name: &[u8],
         claim: Claim,
-        records: Option<&Records>,
+        records: Option<&LocalData>,
     ) {
         let Some(category) = self.category else {
             return self.unmapped();
@@ -221,7 +221,7 @@ impl<'a> Rows<'a> {
     }
 
     /// A row claims something of the addresses in answers.
-    pub(crate) fn address(&mut self, prefix: IpNet, claim: Claim, records: Option<&Records>) {
+    pub(crate) fn address(&mut self, prefix: IpNet, claim: Claim, records: Option<&LocalData>) {
         let Some(category) = self.category else {
             return self.unmapped();
         };
@@ -251,7 +251,7 @@ impl<'a> Rows<'a> {
             ),
             Ok(name) => {
                 let claim = Claim {
-                    action: Action::Path,
+                    action: EntryAction::Path,
                     ..Claim::deny(Scope::Exact)
                 };
                 self.give(Said {
@@ -274,8 +274,8 @@ impl<'a> Rows<'a> {
         let covers_below = claim.scope != Scope::Exact && claim.polarity == Polarity::Deny;
         let suffix = public_suffix(said.name).filter(|_| self.guard_suffixes && covers_below);
         self.report.registry_suffixes +=
-            u64::from(suffix.is_some_and(|suffix| suffix != Suffix::Private));
-        let is_narrowed = matches!(suffix, Some(Suffix::Registry | Suffix::Private))
+            u64::from(suffix.is_some_and(|suffix| suffix != SuffixKind::Private));
+        let is_narrowed = matches!(suffix, Some(SuffixKind::Registry | SuffixKind::Private))
             && claim.scope == Scope::Subtree;
         if suffix.is_some() && !is_narrowed {
             let reason = "would cover everything under a public suffix; force_public_suffixes = true would take it";

@@ -13,7 +13,7 @@ use std::{
 };
 
 use policy::{
-    lists::artefact::{FeedSummary, Header, Refused},
+    lists::artefact::{FeedSummary, Header, RejectedVersion},
     name::Name,
 };
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct Verdict {
     /// The live version that it was compared with.
     pub(crate) against: String,
     /// Why it is not live; none where it is the live version itself.
-    pub refused: Option<Refused>,
+    pub refused: Option<RejectedVersion>,
 }
 
 impl Verdict {
@@ -48,7 +48,7 @@ impl Verdict {
         own_names: &[Name],
         against: &str,
         fingerprint: String,
-        refused: Option<Refused>,
+        refused: Option<RejectedVersion>,
     ) -> Self {
         Self {
             fingerprint,
@@ -100,7 +100,7 @@ pub fn keep_refusal(
     plan: &Plan,
     feed: &Feed,
     live: &FeedSummary,
-    refused: Refused,
+    refused: RejectedVersion,
 ) -> io::Result<()> {
     let now = fingerprint(feed, &plan.directory);
     Verdict::of(feed, &plan.own_names, &live.version, now, Some(refused))
@@ -125,7 +125,7 @@ pub fn refusals(plan: &Plan, live: &Header) -> Vec<RefusedFeed> {
 
 /// The version of one feed that a gate stopped and that nothing came after.
 pub(crate) fn refusal(plan: &Plan, feed: &Feed, live: &FeedSummary) -> Option<RefusedFeed> {
-    let Refused {
+    let RejectedVersion {
         version,
         gate,
         detail,

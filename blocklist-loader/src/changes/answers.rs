@@ -1,24 +1,24 @@
-//! Records that entries answer with, by place: those of the lists, and behind them those that
+//! LocalData that entries answer with, by place: those of the lists, and behind them those that
 //! changed rows bring.
 
 use std::collections::HashMap;
 
 use policy::lists::{
     artefact::ArtefactError,
-    entry::{Action, Mark, Records},
+    entry::{EntryAction, ListEntry, LocalData},
 };
 
 /// What one delta can name.
 pub(super) struct Answers<'l> {
-    old: &'l [Records],
-    new: Vec<Records>,
+    old: &'l [LocalData],
+    new: Vec<LocalData>,
     /// Where the old ones are, once somebody asked.
-    old_places: Option<HashMap<&'l Records, u32>>,
-    new_places: HashMap<Records, u32>,
+    old_places: Option<HashMap<&'l LocalData, u32>>,
+    new_places: HashMap<LocalData, u32>,
 }
 
 impl<'l> Answers<'l> {
-    pub(super) fn after(old: &'l [Records]) -> Self {
+    pub(super) fn after(old: &'l [LocalData]) -> Self {
         Self {
             old,
             new: Vec::new(),
@@ -28,7 +28,7 @@ impl<'l> Answers<'l> {
     }
 
     /// The records at a place.
-    pub(super) fn at(&self, place: u32) -> Records {
+    pub(super) fn at(&self, place: u32) -> LocalData {
         let place = place as usize;
         self.old
             .get(place)
@@ -38,7 +38,7 @@ impl<'l> Answers<'l> {
     }
 
     /// The place of records: thousands of entries answer the same, in one delta after the other.
-    pub(super) fn place(&mut self, records: Records) -> Result<u32, ArtefactError> {
+    pub(super) fn place(&mut self, records: LocalData) -> Result<u32, ArtefactError> {
         let old_places = self
             .old_places
             .get_or_insert_with(|| self.old.iter().zip(0..).collect());
@@ -56,13 +56,13 @@ impl<'l> Answers<'l> {
     }
 
     /// The new ones that are needed in the end; the marks name their places among those.
-    pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
+    pub(super) fn needed_by(&self, changes: &mut [(Box<[u8]>, Vec<ListEntry>)]) -> Vec<LocalData> {
         let mut needed = Vec::new();
         let mut places = HashMap::new();
         let marks = changes
             .iter_mut()
             .flat_map(|(_, marks)| marks)
-            .filter(|mark| mark.action == Action::Records);
+            .filter(|mark| mark.action == EntryAction::LocalData);
         for mark in marks.filter(|mark| mark.data as usize >= self.old.len()) {
             mark.data = *places.entry(mark.data).or_insert_with(|| {
                 needed.push(self.at(mark.data));

@@ -178,7 +178,7 @@ fn rows_that_go_live_clear_what_was_said_of_a_refused_version() {
     world.publish(0, 1, ["a.example\t1"]);
     let (_, lists) = world.build(None);
     // Lists of an earlier version of the program say so in their header.
-    let refused = policy::lists::artefact::Refused {
+    let refused = policy::lists::artefact::RejectedVersion {
         version: "0".to_owned(),
         gate: "shrink".to_owned(),
         detail: "too small".to_owned(),

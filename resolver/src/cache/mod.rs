@@ -21,11 +21,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
 use policy::{
-    decide::{Asker, Verdict, judge},
+    decide::{Action, EffectivePolicy, Verdict, judge},
     identity::directory::TOUCHED_MAX,
     lists::{
         blocklist::{Blocklist, Classification},
-        entry::Action,
         index_key::name_of_address,
     },
     name::{Name, NameRef, WireName},
@@ -363,7 +362,7 @@ impl Entry {
     /// which hop decided: 0 is the name asked for, then those of [`Self::hops`].
     pub fn judge(
         &self,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         name: NameRef<'_>,
         lists: &Blocklist,
         with_answer: bool,
@@ -393,7 +392,7 @@ impl Entry {
     fn judge_anew(
         &self,
         was_listed: bool,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         name: NameRef<'_>,
         lists: &Blocklist,
         with_answer: bool,
@@ -416,7 +415,7 @@ impl Entry {
     fn judge_by(
         &self,
         by: &Classified,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         name: NameRef<'_>,
         with_answer: bool,
         transport: Transport,
@@ -436,7 +435,7 @@ impl Entry {
     fn judge_over_tcp(
         &self,
         by: &Classified,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         name: NameRef<'_>,
         with_answer: bool,
     ) -> (Verdict, usize) {
@@ -446,7 +445,7 @@ impl Entry {
     fn review(
         &self,
         by: &Classified,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         name: NameRef<'_>,
         with_answer: bool,
     ) -> (Verdict, usize) {
@@ -663,7 +662,7 @@ impl Window {
     }
 
     /// Reads what [`Self::find`] and an answer will read for the first [`TOUCHED_MAX`] of these
-    /// packets, and decides nothing; see `policy::identity::directory::Reader::touch` for why, and why in
+    /// packets, and decides nothing; see `policy::identity::directory::DirectoryReader::touch` for why, and why in
     /// loops of their own. A packet that is no query touches something that nobody needs.
     #[must_use]
     pub fn touch<'p>(&self, packets: impl Iterator<Item = &'p [u8]>) -> u64 {

@@ -424,7 +424,7 @@ fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
     let taxonomy = policy::category::Taxonomy::shipped();
     let lists = Arc::new(Blocklist::empty(&taxonomy));
     let asker = policy::identity::directory::Directory::new(
-        policy::rules::compiled::OperatorDefaults::default(),
+        policy::rules::operator::OperatorDefaults::default(),
     )
     .unknown_line();
     let judge = |entry: &Entry, name: &str, lists: &Blocklist| {
@@ -453,16 +453,16 @@ fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
             (lists.stamp(), true)
         );
     }
-    let document = policy::lists::mandates::Document {
+    let document = policy::lists::mandates::MandateDocument {
         name: Some("a.test".to_owned()),
         basis: "court-order".to_owned(),
         ..Default::default()
     };
     let mandate =
         Arc::new(policy::lists::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
-    let ordered = lists.ordered(&Arc::new(policy::lists::mandates::Mandates::of(vec![
-        mandate,
-    ])));
+    let ordered = lists.ordered(&Arc::new(policy::lists::mandates::ActiveMandates::of(
+        vec![mandate],
+    )));
     assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));
     assert_eq!(
         entry.listed.load().as_ref().map(|listed| listed.stamp),

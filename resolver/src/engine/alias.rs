@@ -11,10 +11,10 @@
 
 use hickory_proto::op::{Message, ResponseCode};
 use policy::{
-    decide::Verdict,
+    decide::{Action, Verdict},
     lists::{
         blocklist::Blocklist,
-        entry::{Record, Records},
+        entry::{LocalData, LocalRecord},
     },
     name::{Name, NameRef, WireName},
 };
@@ -45,7 +45,7 @@ pub(crate) struct Alias {
 impl Alias {
     /// The alias among a feed's records, for the name asked for. None where that has no room below
     /// the target.
-    pub(crate) fn of(asked: NameRef<'_>, record: &Record) -> Option<Self> {
+    pub(crate) fn of(asked: NameRef<'_>, record: &LocalRecord) -> Option<Self> {
         let mut room = WireName::default();
         let target = room.read(&record.rdata, 0).ok()?;
         let target = match target
@@ -63,15 +63,18 @@ impl Alias {
 
     /// The same by the verdict that wants it.
     pub(crate) fn wanted(asked: NameRef<'_>, verdict: Verdict, lists: &Blocklist) -> Option<Self> {
-        if let Some(target) = verdict.target() {
+        if let Some(target) = verdict.safe_search_target() {
             return Some(Self {
                 target: target.clone(),
                 ttl_s: LOCAL_TTL_MAX_S,
             });
         }
+        let Action::LocalData(index) = verdict.action else {
+            return None;
+        };
         lists
             .answers()
-            .get(verdict.data as usize)
+            .get(index as usize)
             .and_then(among)
             .and_then(|record| Self::of(asked, record))
     }
@@ -88,7 +91,7 @@ impl Alias {
 }
 
 /// The record among a feed's that answers whatever is asked for, RFC 1034 section 3.6.2.
-pub(crate) fn among(records: &Records) -> Option<&Record> {
+pub(crate) fn among(records: &LocalData) -> Option<&LocalRecord> {
     records
         .0
         .iter()

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use policy::{category::Taxonomy, identity::directory::Directory, lists::current::LiveLists};
+use policy::{category::Taxonomy, identity::directory::Directory, lists::current::CurrentLists};
 
 use crate::{
     listener::notify::OnNotify,
@@ -17,7 +17,7 @@ pub struct Parts {
     /// Who asks.
     pub directory: Arc<Directory>,
     /// The lists in use.
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// The names of categories, for the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
     /// Whom to ask about a block.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use policy::{
-    decide::Asker,
-    explain::{AnswerSummary, Explained},
+    decide::EffectivePolicy,
+    explain::{AnswerSummary, QueryExplanation},
     lists::blocklist::Blocklist,
     name::{Name, WireName},
 };
@@ -27,11 +27,11 @@ impl Engine {
     /// by others, which may be old.
     pub async fn explain(
         self: &Arc<Self>,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         let packet = question_packet(&name, record_type);
         let mut room = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut room) else {
@@ -95,7 +95,7 @@ impl Engine {
         let names = std::iter::once(name.clone())
             .chain(entry.hops(&lists))
             .collect();
-        Explained {
+        QueryExplanation {
             names,
             hop,
             verdict,

@@ -24,14 +24,11 @@ use std::{
 
 use arc_swap::Guard;
 use policy::{
-    decide::{Asker, Verdict},
-    identity::directory::{IdentitySource, Reader, Trust},
-    lists::{
-        blocklist::Blocklist,
-        entry::{Action, Records},
-    },
-    moment::Moment,
+    decide::{Action, EffectivePolicy, Verdict},
+    identity::directory::{DirectoryReader, IdentitySource, Trust},
+    lists::{blocklist::Blocklist, entry::LocalData},
     name::WireName,
+    unix_seconds::UnixSeconds,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -83,7 +80,7 @@ pub struct Engine {
 /// so that a change that was acknowledged before they were sent is in force for each of them.
 pub struct Turn<'e> {
     lists: Guard<Arc<Blocklist>>,
-    pub(crate) directory: Reader<'e>,
+    pub(crate) directory: DirectoryReader<'e>,
     /// Time since the start.
     now: Duration,
 }
@@ -147,7 +144,7 @@ pub struct Miss {
 /// Who asks, and how.
 struct Client {
     peer: IpAddr,
-    asker: Asker,
+    asker: EffectivePolicy,
     transport: Transport,
 }
 
@@ -165,7 +162,7 @@ pub(crate) enum Walked {
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'q> {
     pub(crate) query: &'q Query<'q>,
-    pub(crate) asker: &'q Asker,
+    pub(crate) asker: &'q EffectivePolicy,
     pub(crate) lists: &'q Blocklist,
     pub(crate) transport: Transport,
 }
@@ -286,7 +283,7 @@ impl Engine {
             return Step::Reply;
         }
         pen.identified(&identity);
-        if !identity.asker.standards().is_hidden() {
+        if !identity.policy.flags().is_private() {
             pen.asked(query.name());
         }
         let key = KeyRef::of(&query);
@@ -302,7 +299,7 @@ impl Engine {
             };
             self.walk(
                 &query,
-                &identity.asker,
+                &identity.policy,
                 &turn.lists,
                 at_hand,
                 transport,
@@ -329,7 +326,7 @@ impl Engine {
                     // same.
                     self.cache.insert(key.to_owned(), entry);
                 }
-                pen.judged(&identity.asker, query.name(), verdict, turn.lists.stamp());
+                pen.judged(&identity.policy, query.name(), verdict, turn.lists.stamp());
                 if reply.is_empty() {
                     Step::Dropped
                 } else {
@@ -344,7 +341,7 @@ impl Engine {
                     &query,
                     Client {
                         peer,
-                        asker: identity.asker,
+                        asker: identity.policy,
                         transport,
                     },
                     turn,
@@ -409,7 +406,7 @@ impl Engine {
     fn look(
         &self,
         query: &Query<'_>,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         turn: &Turn<'_>,
         transport: Transport,
         reply: &mut Vec<u8>,
@@ -625,7 +622,7 @@ impl Engine {
     pub(crate) fn walk(
         &self,
         query: &Query<'_>,
-        asker: &Asker,
+        asker: &EffectivePolicy,
         lists: &Blocklist,
         at_hand: AtHand<'_>,
         transport: Transport,
@@ -642,11 +639,13 @@ impl Engine {
             if !self.block(query, verdict, lists, transport, reply) {
                 return Walked::NoTarget { verdict, hop };
             }
-        } else if verdict.action != Action::Policy && self.leads_elsewhere(query, &mut verdict) {
+        } else if verdict.action != Action::OperatorPolicy
+            && self.leads_elsewhere(query, &mut verdict)
+        {
             return self.lead_elsewhere(query, verdict, hop, transport, reply);
         } else {
             // What does not lead to the proxy is answered as if no path were listed.
-            verdict.action = Action::Policy;
+            verdict.action = Action::OperatorPolicy;
             if !is_usable {
                 return Walked::NoAnswer { verdict };
             }
@@ -677,7 +676,7 @@ impl Engine {
         reply: &mut Vec<u8>,
     ) -> bool {
         let mandate = verdict
-            .ordered()
+            .mandate()
             .and_then(|ordered| lists.mandates().get(ordered));
         let reason = Reason::Blocked(verdict, mandate, &self.wording);
         let answer = match verdict.action {
@@ -689,15 +688,16 @@ impl Engine {
                 reply::write_truncated(reply, query, transport);
                 return true;
             }
-            Action::Records => match lists.answers().get(verdict.data as usize) {
+            Action::LocalData(index) => match lists.answers().get(index as usize) {
                 Some(records) => return self.answer_with(query, records, reason, transport, reply),
                 None => BlockedAnswer::NoData,
             },
             Action::Nxdomain => BlockedAnswer::NxDomain,
             Action::Nodata => BlockedAnswer::NoData,
-            Action::Policy | Action::Proxied | Action::Path | Action::Led | Action::Ordered => {
-                self.parts.blocked.to(verdict, mandate)
-            }
+            Action::OperatorPolicy
+            | Action::RedirectToProxy { .. }
+            | Action::SafeSearch(_)
+            | Action::Mandate(_) => self.parts.blocked.to(verdict, mandate),
         };
         reply::write_blocked(reply, query, answer, reason, transport);
         true
@@ -710,7 +710,7 @@ impl Engine {
     fn answer_with(
         &self,
         query: &Query<'_>,
-        records: &Records,
+        records: &LocalData,
         reason: Reason<'_>,
         transport: Transport,
         reply: &mut Vec<u8>,
@@ -789,7 +789,10 @@ impl Engine {
         if self.parts.url_proxy.is_empty() {
             *verdict = verdict.without_proxy();
         }
-        let leads = verdict.action == Action::Led || verdict.action == Action::Proxied;
+        let leads = matches!(
+            verdict.action,
+            Action::SafeSearch(_) | Action::RedirectToProxy { .. }
+        );
         leads
             && matches!(
                 query.record_type,
@@ -809,7 +812,7 @@ impl Engine {
         reply: &mut Vec<u8>,
     ) -> Walked {
         let reason = Reason::Blocked(verdict, None, &self.wording);
-        let Some(target) = verdict.target() else {
+        let Some(target) = verdict.safe_search_target() else {
             reply::write_proxied(reply, query, &self.parts.url_proxy, transport);
             return Walked::Answered { verdict, hop };
         };
@@ -897,8 +900,8 @@ impl Engine {
 }
 
 /// What the clock on the wall shows.
-pub(crate) fn clock() -> Moment {
-    Moment::from_unix(
+pub(crate) fn clock() -> UnixSeconds {
+    UnixSeconds::from_unix(
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),

@@ -316,7 +316,7 @@ fn write_json(
 
 #[cfg(test)]
 mod tests {
-    use policy::lists::{entry::Action, mandates::Document};
+    use policy::lists::{entry::Action, mandates::MandateDocument};
 
     use super::*;
 
@@ -346,7 +346,7 @@ mod tests {
                 .iter()
                 .map(|slug| taxonomy.find(slug).unwrap())
                 .collect(),
-            ..Verdict::by(layer)
+            ..Verdict::of_layer(layer)
         }
     }
 
@@ -402,8 +402,8 @@ mod tests {
     fn a_confidential_order_reads_as_any_other_of_its_basis_in_every_form() {
         let whole = wording(&["mailto:help@isp.example"], "ISP");
         let verdict = Verdict {
-            action: Action::Ordered,
-            ..Verdict::by(Layer::Mandatory)
+            action: Action::Mandate,
+            ..Verdict::of_layer(Layer::Mandatory)
         };
         let mandate = |confidential| {
             let name = Some("a.example".into());
@@ -411,12 +411,12 @@ mod tests {
             let reference = Some("CO/1".into());
             Mandate::read(
                 "a".parse().unwrap(),
-                Document {
+                MandateDocument {
                     name,
                     basis,
                     reference,
                     confidential,
-                    ..Document::default()
+                    ..MandateDocument::default()
                 },
             )
             .unwrap()

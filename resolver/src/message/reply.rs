@@ -15,7 +15,7 @@ use hickory_proto::{
 use policy::{
     decide::{Layer, Verdict},
     lists::{
-        entry::Records,
+        entry::LocalData,
         mandates::{Landing, Mandate},
     },
 };
@@ -226,13 +226,13 @@ pub fn write_blocked(
     finish(reply, query, Some(reason), transport);
 }
 
-/// Records of a feed's own in the place of an answer: those of the type that is asked for. Where
+/// LocalData of a feed's own in the place of an answer: those of the type that is asked for. Where
 /// there is none, the name exists but has nothing of this type.
 #[inline(never)]
 pub fn write_records(
     reply: &mut Vec<u8>,
     query: &Query<'_>,
-    records: &Records,
+    records: &LocalData,
     reason: Reason<'_>,
     transport: Transport,
 ) {

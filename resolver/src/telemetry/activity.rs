@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use policy::{
     category::CategorySet,
-    decide::{Asker, Layer, Verdict},
-    lists::entry::Action,
-    moment::Moment,
+    decide::{Action, EffectivePolicy, Layer, Verdict},
     name::NameRef,
     rules::compiled::HouseholdRules,
+    unix_seconds::UnixSeconds,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -30,7 +29,7 @@ pub struct Heard {
     /// The device by its place in them; none where nobody named it.
     pub device: Option<u16>,
     /// When it was answered.
-    pub at: Moment,
+    pub at: UnixSeconds,
     /// What decided.
     pub layer: Layer,
     /// The categories for which it was blocked.
@@ -52,7 +51,13 @@ impl Ears {
 
     /// Tells of a query whose asker wants it counted; not of one that is to come again over TCP.
     /// False where the ring is full, and the query is lost for its household's counts.
-    pub fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, at: Moment) -> bool {
+    pub fn hear(
+        &mut self,
+        asker: &EffectivePolicy,
+        name: NameRef<'_>,
+        verdict: Verdict,
+        at: UnixSeconds,
+    ) -> bool {
         let Some((rules, device)) = asker.recorded().filter(|_| is_told(verdict)) else {
             return true;
         };

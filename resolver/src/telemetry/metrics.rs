@@ -19,11 +19,10 @@ use metrics::{
 };
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{Asker, Layer, Verdict},
+    decide::{Action, EffectivePolicy, Layer, Verdict},
     identity::directory::{Identity, IdentityEvent, IdentitySource},
     lists::{
-        current::{FeedNames, LiveLists},
-        entry::Action,
+        current::{CurrentLists, FeedNames},
         mandates::BASES,
     },
     name::NameRef,
@@ -175,14 +174,20 @@ impl Pen {
     }
 
     /// A query for a name was judged, under the lists with this stamp, and answered.
-    pub fn judged(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict, stamp: u64) {
-        if asker.standards().is_recorded() {
+    pub fn judged(
+        &mut self,
+        asker: &EffectivePolicy,
+        name: NameRef<'_>,
+        verdict: Verdict,
+        stamp: u64,
+    ) {
+        if asker.flags().is_recorded() {
             self.hear(asker, name, verdict);
         }
         self.add(Count::Verdicts as usize + verdict.layer as usize, 1);
-        let is_proxied = verdict.action == Action::Proxied;
+        let is_proxied = matches!(verdict.action, Action::RedirectToProxy { .. });
         if verdict.is_block() || is_proxied {
-            if let Some(ordered) = verdict.ordered() {
+            if let Some(ordered) = verdict.mandate() {
                 self.add(ORDERS + ordered.basis_index(), 1);
             }
             if is_proxied {
@@ -195,15 +200,15 @@ impl Pen {
     }
 
     /// A query for a name could not be answered. Its asker asked all the same, and is not silent.
-    pub fn unanswered(&mut self, asker: &Asker, name: NameRef<'_>) {
-        if asker.standards().is_recorded() {
-            self.hear(asker, name, Verdict::by(Layer::Default));
+    pub fn unanswered(&mut self, asker: &EffectivePolicy, name: NameRef<'_>) {
+        if asker.flags().is_recorded() {
+            self.hear(asker, name, Verdict::of_layer(Layer::Default));
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn hear(&mut self, asker: &Asker, name: NameRef<'_>, verdict: Verdict) {
+    fn hear(&mut self, asker: &EffectivePolicy, name: NameRef<'_>, verdict: Verdict) {
         if !self.ears.hear(asker, name, verdict, clock()) {
             self.count(Count::HeardDropped);
         }
@@ -259,7 +264,7 @@ impl Hits {
 /// The counters of the query path.
 pub struct Recorder {
     sources: Mutex<Vec<Source>>,
-    lists: Arc<LiveLists>,
+    lists: Arc<CurrentLists>,
     hits: Mutex<Hits>,
     sample_every: u32,
     counters: [Counter; COUNTS],
@@ -280,7 +285,7 @@ impl Recorder {
     /// Registers the counters. Feeds are named by the lists; of the names asked for, one of so many
     /// is sampled.
     #[must_use]
-    pub fn new(taxonomy: &Taxonomy, lists: Arc<LiveLists>, sample_every: u32) -> Self {
+    pub fn new(taxonomy: &Taxonomy, lists: Arc<CurrentLists>, sample_every: u32) -> Self {
         describe();
         let slug = |category: &policy::category::Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
@@ -614,12 +619,13 @@ fn describe() {
 mod tests {
     use policy::{
         identity::directory::Directory,
-        moment::Moment,
         name::Name,
         rules::{
-            compiled::{HouseholdRules, OperatorDefaults},
-            household::{History, Household, Set},
+            compiled::HouseholdRules,
+            household::{Attributed, HistorySettings, Household},
+            operator::OperatorDefaults,
         },
+        unix_seconds::UnixSeconds,
     };
 
     use super::*;
@@ -640,7 +646,7 @@ mod tests {
         let categories = taxonomy.find("gambling").into_iter().collect();
         let verdict = Verdict {
             categories,
-            ..Verdict::by(Layer::Category)
+            ..Verdict::of_layer(Layer::Category)
         };
         for _ in 0..RING_EVENTS + 7 {
             pen.judged(&asker, name.borrow(), verdict, 7);
@@ -666,12 +672,12 @@ mod tests {
     fn a_household_that_wants_it_hears_of_all_but_orders() {
         let (mut pen, mut source) = pair(0);
         let mut household = Household::new("home".parse().unwrap());
-        let history = History {
+        let history = HistorySettings {
             days: 7,
             names: true,
             unknown_devices: true,
         };
-        household.history = Some(Set {
+        household.history = Some(Attributed {
             value: history,
             set_by: "key:1".into(),
             set_at: jiff::Timestamp::UNIX_EPOCH,
@@ -683,10 +689,10 @@ mod tests {
             jiff::Timestamp::UNIX_EPOCH,
         )
         .into();
-        let asker = Asker::of(&rules, None, Moment::FIRST);
+        let asker = EffectivePolicy::of(&rules, None, UnixSeconds::FIRST);
         let name = Name::parse("bet.example").unwrap();
         for layer in Layer::ALL {
-            pen.judged(&asker, name.borrow(), Verdict::by(layer), 7);
+            pen.judged(&asker, name.borrow(), Verdict::of_layer(layer), 7);
         }
         let heard: Vec<Layer> = std::iter::from_fn(|| source.heard.pop().ok())
             .map(|heard| heard.layer)
@@ -701,9 +707,9 @@ mod tests {
         )
         .into();
         pen.judged(
-            &Asker::of(&rules, None, Moment::FIRST),
+            &EffectivePolicy::of(&rules, None, UnixSeconds::FIRST),
             name.borrow(),
-            Verdict::by(Layer::Default),
+            Verdict::of_layer(Layer::Default),
             7,
         );
         assert!(

@@ -45,7 +45,7 @@ fn led(asked: &str, target: &str, answer: &Answer) -> (Vec<u8>, Message) {
         target: Name::parse(target).unwrap(),
         ttl_s: 60,
     };
-    let reason = Reason::Blocked(Verdict::by(Layer::Category), None, &wording);
+    let reason = Reason::Blocked(Verdict::of_layer(Layer::Category), None, &wording);
     write_alias(
         &mut reply,
         &query,
