@@ -6,7 +6,7 @@
 //! Not measured: the kernel, cache misses, and contention between cores. Those are
 //! `benches/peers/`.
 
-// The harness makes public functions of the benches, and there is nobody to read about them.
+// The harness makes public functions of the benches, and these have no readers.
 #![allow(missing_docs)]
 
 use std::{
@@ -252,7 +252,7 @@ fn judge((bed, name): (Bed, Name)) -> (Bed, Name) {
     let asker = bed
         .directory
         .identify(LINE, None, false, UnixSeconds::FIRST)
-        .asker;
+        .policy;
     std::hint::black_box(decide(&asker, name.borrow(), &Classification::NOTHING));
     (bed, name)
 }

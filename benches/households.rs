@@ -187,7 +187,7 @@ fn main() {
         let by_v4 = |line| {
             directory
                 .identify(v4(line), None, false, UnixSeconds::FIRST)
-                .asker
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
@@ -195,7 +195,7 @@ fn main() {
         let by_v6 = |line| {
             directory
                 .identify(v6(line), None, false, UnixSeconds::FIRST)
-                .asker
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
@@ -203,7 +203,7 @@ fn main() {
         let by_mac = |line| {
             directory
                 .identify(v4(line), Some(mac(line, 2)), false, UnixSeconds::FIRST)
-                .asker
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
@@ -211,7 +211,7 @@ fn main() {
         let batched = |reader: &DirectoryReader<'_>, line| {
             reader
                 .identify(v4(line), None, false)
-                .asker
+                .policy
                 .blocked()
                 .is_empty()
                 .into()
@@ -226,7 +226,7 @@ fn main() {
         );
         let asker = directory
             .identify(v4(0), None, false, UnixSeconds::FIRST)
-            .asker;
+            .policy;
         let deciding = in_sequence(count, |_| {
             black_box(decide(black_box(&asker), name.borrow(), black_box(&said)))
                 .is_block()

@@ -150,7 +150,7 @@ fn read(directory: &Directory, seed: u64, is_over: &AtomicBool, reads: &AtomicU6
         let code = Code::read(
             directory
                 .identify(source, mac, false, policy::unix_seconds::UnixSeconds::FIRST)
-                .asker
+                .policy
                 .blocked(),
         );
         reads.fetch_add(1, Ordering::Relaxed);

@@ -74,7 +74,7 @@ const MARK: ListEntry = ListEntry {
 };
 
 /// A node that builds and publishes.
-pub struct ArtefactBuilder {
+pub struct Builder {
     folder: TempDir,
     pub keys: Keys,
     publisher: Publisher,
@@ -86,7 +86,7 @@ pub struct ArtefactBuilder {
     _keys: Arc<TempDir>,
 }
 
-impl ArtefactBuilder {
+impl Builder {
     pub fn new(place: &Place) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let keys = generate_keys(home.path()).unwrap();
@@ -246,7 +246,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn follow(place: &Place, builder: &ArtefactBuilder, delay_s: u64) -> Self {
+    pub fn follow(place: &Place, builder: &Builder, delay_s: u64) -> Self {
         Self::with(&settings(place, builder, delay_s))
     }
 
@@ -265,7 +265,7 @@ impl Node {
         }
     }
 
-    pub fn settings(&self, place: &Place, builder: &ArtefactBuilder, delay_s: u64) -> Settings {
+    pub fn settings(&self, place: &Place, builder: &Builder, delay_s: u64) -> Settings {
         settings(place, builder, delay_s)
     }
 
@@ -369,7 +369,7 @@ impl Node {
     }
 }
 
-fn settings(place: &Place, builder: &ArtefactBuilder, delay_s: u64) -> Settings {
+fn settings(place: &Place, builder: &Builder, delay_s: u64) -> Settings {
     Settings {
         public_key: Some(builder.keys.public_key.clone()),
         delay_s,

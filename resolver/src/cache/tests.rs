@@ -460,7 +460,7 @@ fn what_no_list_knows_is_marked_and_what_one_knows_is_kept() {
     };
     let mandate =
         Arc::new(policy::lists::mandates::Mandate::read("a".parse().unwrap(), document).unwrap());
-    let ordered = lists.ordered(&Arc::new(policy::lists::mandates::ActiveMandates::of(
+    let ordered = lists.with_mandates(&Arc::new(policy::lists::mandates::ActiveMandates::of(
         vec![mandate],
     )));
     assert_eq!(judge(&entry, "a.test", &ordered), (true, 0));

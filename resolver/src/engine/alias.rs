@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn check(asked: &str, rdata: &[u8], expected: Option<&str>) {
-        let record = Record {
+        let record = LocalRecord {
             record_type: TYPE_CNAME,
             ttl_s: 60,
             rdata: rdata.to_vec(),

@@ -316,7 +316,10 @@ fn write_json(
 
 #[cfg(test)]
 mod tests {
-    use policy::lists::{entry::Action, mandates::MandateDocument};
+    use policy::{
+        decide::Action,
+        lists::mandates::{ActiveMandates, MandateDocument},
+    };
 
     use super::*;
 
@@ -401,10 +404,6 @@ mod tests {
     #[test]
     fn a_confidential_order_reads_as_any_other_of_its_basis_in_every_form() {
         let whole = wording(&["mailto:help@isp.example"], "ISP");
-        let verdict = Verdict {
-            action: Action::Mandate,
-            ..Verdict::of_layer(Layer::Mandatory)
-        };
         let mandate = |confidential| {
             let name = Some("a.example".into());
             let basis = "court-order".into();
@@ -420,6 +419,12 @@ mod tests {
                 },
             )
             .unwrap()
+        };
+        let set = ActiveMandates::of(vec![Arc::new(mandate(false))]);
+        let name = policy::name::Name::parse("a.example").unwrap();
+        let verdict = Verdict {
+            action: Action::Mandate(set.find(name.borrow()).unwrap()),
+            ..Verdict::of_layer(Layer::Mandatory)
         };
         for mandate in [mandate(false), mandate(true)] {
             let reason = Reason::Blocked(verdict, Some(&mandate), &whole);
