@@ -16,8 +16,8 @@ use std::{
 
 use policy::{
     lists::{
-        blocklist::Names,
-        entry::{Action, Mark, NO_CATEGORY, Polarity},
+        blocklist::NameCursor,
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity},
     },
     name::name_of_key,
 };

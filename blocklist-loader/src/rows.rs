@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use policy::{
     lists::{
         artefact::{ArtefactError, Complaint, FeedReport},
-        entry::{Action, Mark, Polarity, Records, Scope},
+        entry::{EntryAction, ListEntry, LocalData, Polarity, Scope},
         index_key::{key_of_path, names_of_prefix},
-        public_suffix::{Suffix, public_suffix},
+        public_suffix::{SuffixKind, public_suffix},
     },
     name::{NameBuffer, NameRef},
 };
@@ -29,7 +29,7 @@ pub(crate) struct EntryRule {
     pub(crate) scope: Scope,
     pub(crate) polarity: Polarity,
     pub(crate) important: bool,
-    pub(crate) action: Action,
+    pub(crate) action: EntryAction,
 }
 
 impl EntryRule {
@@ -39,7 +39,7 @@ impl EntryRule {
             scope,
             polarity: Polarity::Deny,
             important: false,
-            action: Action::Policy,
+            action: EntryAction::OperatorPolicy,
         }
     }
 
@@ -91,7 +91,7 @@ impl ParsedEntry<'_> {
             polarity,
             important,
             action,
-            ..Mark::deny(feed, self.category, scope)
+            ..ListEntry::deny(feed, self.category, scope)
         }
     }
 }

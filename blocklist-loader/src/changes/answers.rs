@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use policy::lists::{
     artefact::ArtefactError,
-    entry::{Action, Mark, Records},
+    entry::{EntryAction, ListEntry, LocalData},
 };
 
 /// All records that one delta can refer to.
@@ -18,7 +18,7 @@ pub(super) struct Answers<'l> {
 }
 
 impl<'l> Answers<'l> {
-    pub(super) fn after(old: &'l [Records]) -> Self {
+    pub(super) fn after(old: &'l [LocalData]) -> Self {
         Self {
             old,
             new: Vec::new(),
@@ -63,7 +63,7 @@ impl<'l> Answers<'l> {
         let marks = changes
             .iter_mut()
             .flat_map(|(_, marks)| marks)
-            .filter(|mark| mark.action == Action::Records);
+            .filter(|mark| mark.action == EntryAction::LocalData);
         for mark in marks.filter(|mark| mark.data as usize >= self.old.len()) {
             mark.data = *places.entry(mark.data).or_insert_with(|| {
                 needed.push(self.at(mark.data));

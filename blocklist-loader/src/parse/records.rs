@@ -10,7 +10,7 @@ use domain::{
     },
     zonefile::inplace::{Entry, Zonefile},
 };
-use policy::lists::entry::Record;
+use policy::lists::entry::LocalRecord;
 
 /// TTL of policy answers, in seconds: short, so that a change of policy takes effect at once.
 const TTL_S: u32 = 30;
@@ -60,7 +60,7 @@ fn is_one_line(text: &str) -> bool {
     !is_quoted && !is_escaped
 }
 
-fn read(text: &str) -> Result<Record, String> {
+fn read(text: &str) -> Result<LocalRecord, String> {
     if !is_one_line(text) {
         return Err("record data of more than one line".to_owned());
     }
@@ -76,7 +76,7 @@ fn read(text: &str) -> Result<Record, String> {
             if rdata.len() > usize::from(u16::MAX) {
                 return Err("record data that is too long".to_owned());
             }
-            Ok(Record {
+            Ok(LocalRecord {
                 record_type: record.data().rtype().to_int(),
                 ttl_s: TTL_S,
                 rdata,

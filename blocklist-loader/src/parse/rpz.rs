@@ -20,7 +20,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy::lists::entry::{self, NO_CATEGORY, Records, Scope, Tier};
+use policy::lists::entry::{self, LocalData, NO_CATEGORY, Scope, Tier};
 use sha2::{Digest, Sha256};
 
 use super::records::RecordParser;

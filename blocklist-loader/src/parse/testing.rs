@@ -4,7 +4,7 @@
 use policy::{
     lists::{
         artefact::FeedReport,
-        entry::{Action, Polarity, Scope, Tier},
+        entry::{EntryAction, Polarity, Scope, Tier},
         index_key,
     },
     name::{Name, NameRef},

@@ -26,7 +26,7 @@ use policy::{
         blocklist::Blocklist,
         builder::fold,
         delta::Delta,
-        entry::{Mark, NO_CATEGORY, Scope, Tier},
+        entry::{ListEntry, NO_CATEGORY, Scope, Tier},
     },
     name::Name,
 };
@@ -62,13 +62,13 @@ fn header(generation: u64) -> Header {
     }
 }
 
-const MARK: Mark = Mark {
+const MARK: ListEntry = ListEntry {
     feed: 0,
     category: NO_CATEGORY,
     scope: Scope::Subtree,
     polarity: policy::lists::entry::Polarity::Deny,
     important: false,
-    action: policy::lists::entry::Action::Policy,
+    action: policy::lists::entry::EntryAction::OperatorPolicy,
     data: 0,
     arrival: 0,
 };
@@ -150,7 +150,7 @@ impl Builder {
     pub fn full(&mut self, names: Range<u32>) -> &mut Self {
         self.generation += 1;
         self.names = names.collect();
-        let mut builder = policy::lists::builder::Builder::new();
+        let mut builder = policy::lists::builder::ArtefactBuilder::new();
         for &name in &self.names {
             builder.push_key(&key(name), MARK).unwrap();
         }

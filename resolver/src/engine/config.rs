@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use policy::{category::Taxonomy, identity::directory::Directory, lists::current::LiveLists};
+use policy::{category::Taxonomy, identity::directory::Directory, lists::current::CurrentLists};
 
 use crate::{
     listener::notify::OnNotify,

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use policy::{
-    decide::Asker,
-    explain::{AnswerSummary, Explained},
+    decide::EffectivePolicy,
+    explain::{AnswerSummary, QueryExplanation},
     lists::blocklist::Blocklist,
     name::{Name, WireName},
 };
@@ -32,7 +32,7 @@ impl Engine {
     /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
@@ -75,7 +75,7 @@ impl Engine {
         let names = std::iter::once(name.clone())
             .chain(entry.hops(&lists))
             .collect();
-        Explained {
+        QueryExplanation {
             names,
             hop,
             verdict,

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use policy::{
     category::CategorySet,
-    decide::{Asker, Layer, Verdict},
-    lists::entry::Action,
-    moment::Moment,
+    decide::{Action, EffectivePolicy, Layer, Verdict},
     name::NameRef,
     rules::compiled::HouseholdRules,
+    unix_seconds::UnixSeconds,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 

@@ -214,7 +214,7 @@ impl QueryMetrics {
     /// Registers the metrics. The lists name the feeds; one of `sample_every` names is sampled, none
     /// with 0.
     #[must_use]
-    pub fn new(taxonomy: &Taxonomy, lists: Arc<LiveLists>, sample_every: u32) -> Self {
+    pub fn new(taxonomy: &Taxonomy, lists: Arc<CurrentLists>, sample_every: u32) -> Self {
         describe();
         let by_category = |category: &Category| counter!("ox_protect_blocked_categories_total", "category" => category.slug.clone());
         Self {
