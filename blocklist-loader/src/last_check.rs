@@ -35,7 +35,7 @@ pub struct LastCheck {
     /// The live version that the content was compared with.
     pub(crate) against: String,
     /// Why the content is not live; `None` where it equals the live version.
-    pub refused: Option<Refused>,
+    pub refused: Option<RejectedVersion>,
 }
 
 impl LastCheck {

@@ -34,7 +34,7 @@ pub(super) struct DeltaBuilder<'l> {
     lists: &'l Blocklist,
     place: u16,
     /// The feed's marks after the change, by key.
-    touched: BTreeMap<Vec<u8>, Vec<Mark>>,
+    touched: BTreeMap<Vec<u8>, Vec<ListEntry>>,
     answers: Answers<'l>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct RowCounts {
 
 /// What the delta consists of.
 pub(super) struct DeltaParts {
-    pub(super) changes: Vec<(Box<[u8]>, Vec<Mark>)>,
+    pub(super) changes: Vec<(Box<[u8]>, Vec<ListEntry>)>,
     pub(super) arrivals: Vec<jiff::Timestamp>,
     /// By how much the number of names changes.
     pub(super) names: i64,
@@ -111,7 +111,7 @@ impl<'l> DeltaBuilder<'l> {
     }
 
     /// The feed's marks of a key in the lists.
-    fn before(&self, key: &[u8]) -> Vec<Mark> {
+    fn before(&self, key: &[u8]) -> Vec<ListEntry> {
         self.lists
             .marks(key)
             .into_iter()
@@ -120,7 +120,7 @@ impl<'l> DeltaBuilder<'l> {
     }
 
     /// The feed's marks of a key after the changes so far.
-    fn after(&self, key: &[u8]) -> Vec<Mark> {
+    fn after(&self, key: &[u8]) -> Vec<ListEntry> {
         self.touched
             .get(key)
             .cloned()
@@ -422,11 +422,10 @@ impl<'l> DeltaBuilder<'l> {
                 continue;
             }
             for (marks, by) in [(&before, -1), (&after, 1)] {
-                for mark in marks
-                    .iter()
-                    .filter(|mark| !is_exception(mark) && mark.action != Action::Proxied)
-                {
-                    *(if mark.action == Action::Path {
+                for mark in marks.iter().filter(|mark| {
+                    !is_exception(mark) && mark.action != EntryAction::RedirectToProxy
+                }) {
+                    *(if mark.action == EntryAction::Path {
                         &mut parts.paths
                     } else {
                         &mut parts.entries
@@ -456,8 +455,8 @@ impl<'l> DeltaBuilder<'l> {
 
     /// The categories that marks block, each with whether only a path is blocked. A reviewer needs
     /// no more detail.
-    fn listed(&self, marks: &[Mark]) -> BTreeSet<(Option<String>, bool)> {
-        let category = |mark: &Mark| {
+    fn listed(&self, marks: &[ListEntry]) -> BTreeSet<(Option<String>, bool)> {
+        let category = |mark: &ListEntry| {
             self.lists
                 .header()
                 .categories
@@ -473,7 +472,10 @@ impl<'l> DeltaBuilder<'l> {
     }
 
     /// The records that the changes need beyond those of the lists.
-    pub(super) fn new_answers(&self, changes: &mut [(Box<[u8]>, Vec<Mark>)]) -> Vec<Records> {
+    pub(super) fn new_answers(
+        &self,
+        changes: &mut [(Box<[u8]>, Vec<ListEntry>)],
+    ) -> Vec<LocalData> {
         self.answers.needed_by(changes)
     }
 }
@@ -506,7 +508,7 @@ fn count(total: &mut FeedReport, counted: &FeedReport) {
 
 /// The number of entries of a key that would have covered a registry's suffix and were narrowed to
 /// the name itself.
-fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
+fn narrowed(feed: &Feed, key: &[u8], marks: &[ListEntry]) -> u64 {
     if feed.force_public_suffixes || feed.bare_scope() != Scope::Subtree {
         return 0;
     }
@@ -525,7 +527,7 @@ fn narrowed(feed: &Feed, key: &[u8], marks: &[Mark]) -> u64 {
 }
 
 /// Whether a mark is the exception of an own name. Rows do not know of these.
-fn is_exception(mark: &Mark) -> bool {
+fn is_exception(mark: &ListEntry) -> bool {
     mark.polarity == Polarity::Allow
         && mark.important
         && mark.category == NO_CATEGORY

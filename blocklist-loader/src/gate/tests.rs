@@ -356,14 +356,14 @@ fn only_a_new_entry_at_a_registrys_suffix_is_stopped() {
 #[test]
 fn only_a_later_version_that_newly_covers_an_own_name_is_stopped() {
     stops(
-        Gate::CustomNames,
+        Gate::OwnNames,
         &owned(&["a.example"]),
         &owned(&["+own.example"]),
         |_| (),
     );
     // Names of certificate revocation checks need no configuration.
     stops(
-        Gate::CustomNames,
+        Gate::OwnNames,
         &owned(&["a.example"]),
         &owned(&["+o.lencr.org", "+lencr.org"]),
         |_| (),

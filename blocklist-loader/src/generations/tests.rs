@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The entries of a generation by name.
-type Model = BTreeMap<Vec<u8>, Vec<Mark>>;
+type Model = BTreeMap<Vec<u8>, Vec<ListEntry>>;
 
 fn header(generation: u64) -> Header {
     let feeds = vec![

@@ -20,7 +20,7 @@ const KNOWN_MAX: usize = 1_000;
 /// Parses record data; caches the wire form of frequent records.
 #[derive(Default)]
 pub(crate) struct RecordParser {
-    known: HashMap<String, Record>,
+    known: HashMap<String, LocalRecord>,
 }
 
 impl RecordParser {
@@ -28,7 +28,7 @@ impl RecordParser {
     ///
     /// # Errors
     /// The reason, for people.
-    pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<Record, String> {
+    pub(crate) fn record(&mut self, rtype: &str, rdata: &str) -> Result<LocalRecord, String> {
         let text = format!("{rtype} {rdata}");
         if let Some(record) = self.known.get(&text) {
             return Ok(record.clone());
@@ -96,7 +96,7 @@ mod tests {
         let mut parser = RecordParser::default();
         let mut check = |rtype: &str, rdata: &str, expected: Option<(u16, &[u8])>| {
             let found = parser.record(rtype, rdata).ok();
-            let expected = expected.map(|(record_type, rdata)| Record {
+            let expected = expected.map(|(record_type, rdata)| LocalRecord {
                 record_type,
                 ttl_s: TTL_S,
                 rdata: rdata.to_vec(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use policy::{
-    decide::Asker,
+    decide::EffectivePolicy,
     identity::directory::{Identity, IdentitySource},
     name::WireName,
 };
@@ -97,7 +97,7 @@ impl Engine {
         let is_known = found.is_some();
         let mut entry = found.unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut walk = Walk {
-            asker: &identity.asker,
+            asker: &identity.policy,
             lists: &batch.lists,
             reply,
         };
@@ -124,7 +124,7 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 metrics.record(&QueryEvent {
-                    asker: &identity.asker,
+                    asker: &identity.policy,
                     name: query.name(),
                     at: batch.at,
                     outcome: QueryOutcome::Judged {
@@ -139,7 +139,7 @@ impl Engine {
                     self.cache.insert(key.to_owned(), entry);
                 }
                 let Walk { reply, .. } = walk;
-                self.defer(reply, identity.asker, client, batch, lacking, metrics)
+                self.defer(reply, identity.policy, client, batch, lacking, metrics)
             }
         }
     }
@@ -151,7 +151,7 @@ impl Engine {
     fn defer(
         &self,
         reply: Reply<'_>,
-        asker: Asker,
+        asker: EffectivePolicy,
         client: &Client,
         batch: &BatchSnapshot<'_>,
         lacking: Lacking,

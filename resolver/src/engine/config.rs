@@ -16,7 +16,7 @@ use crate::{
 pub struct EngineConfig {
     /// Identifies clients.
     pub directory: Arc<Directory>,
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// Names the categories in the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
     /// The operator's contact in the reason of a block.

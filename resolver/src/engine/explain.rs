@@ -36,7 +36,7 @@ impl Engine {
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         let packet = query_packet(&name, record_type.into());
         let mut name_buffer = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut name_buffer) else {

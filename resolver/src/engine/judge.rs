@@ -3,11 +3,8 @@
 //! searched once for each generation.
 
 use policy::{
-    decide::{Asker, Verdict, judge},
-    lists::{
-        blocklist::{Blocklist, Classification},
-        entry::Action,
-    },
+    decide::{Action, EffectivePolicy, Verdict, judge},
+    lists::blocklist::{Blocklist, Classification},
     name::{Name, NameRef},
 };
 
@@ -16,7 +13,7 @@ use crate::cache::{AnswerEntry, classified::Classified};
 /// Who asks, and for what.
 #[derive(Clone, Copy)]
 pub(crate) struct Judging<'j> {
-    pub(crate) asker: &'j Asker,
+    pub(crate) asker: &'j EffectivePolicy,
     /// The queried name.
     pub(crate) name: NameRef<'j>,
     /// Whether the answer will be used. If not, only the queried name is judged.
@@ -96,8 +93,8 @@ mod tests {
     use policy::{
         category::Taxonomy,
         identity::directory::Directory,
-        lists::mandates::{Document, Mandate, Mandates},
-        rules::compiled::OperatorDefaults,
+        lists::mandates::{ActiveMandates, Mandate, MandateDocument},
+        rules::operator::OperatorDefaults,
     };
 
     use super::*;
@@ -132,13 +129,13 @@ mod tests {
             assert_eq!(verdict(&entry, &lists), (false, 0));
             assert!(memo.is_unlisted(lists.stamp()) && !memo.listed().exists());
         }
-        let document = Document {
+        let document = MandateDocument {
             name: Some("a.test".to_owned()),
             basis: "court-order".to_owned(),
             ..Default::default()
         };
         let mandate = Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap());
-        let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate])));
+        let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate])));
         assert_eq!(verdict(&entry, &ordered), (true, 0));
         assert!(memo.listed().by(ordered.stamp()).is_some());
         assert_eq!(verdict(&entry, &lists), (false, 0));

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
 
-use policy::{decide::Asker, lists::blocklist::Blocklist, name::WireName};
+use policy::{decide::EffectivePolicy, lists::blocklist::Blocklist, name::WireName};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
@@ -32,7 +32,7 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 /// A query that waits for a resolution, with the lists and the rules that it arrived under.
 pub struct Miss {
     packet: Vec<u8>,
-    asker: Asker,
+    asker: EffectivePolicy,
     transport: Transport,
     lists: Arc<Blocklist>,
     lacking: Lacking,
@@ -48,7 +48,7 @@ pub(crate) struct Permits {
 impl Miss {
     pub(crate) fn new(
         reply: &Reply<'_>,
-        asker: Asker,
+        asker: EffectivePolicy,
         lists: Arc<Blocklist>,
         lacking: Lacking,
         permits: Permits,

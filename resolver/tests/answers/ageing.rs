@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use policy::lists::entry::{Action::Policy, Tier::Choice};
+use policy::lists::entry::{EntryAction::OperatorPolicy, Tier::Choice};
 use resolver::message::types::Transport;
 use tokio::time::advance;
 
