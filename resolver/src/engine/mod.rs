@@ -610,7 +610,7 @@ impl Engine {
     fn renewal(&self, query: &Query<'_>, key: &KeyRef<'_>) -> Option<Renewal> {
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
         let question = Question {
-            renews: true,
+            prefetch: true,
             ..Question::new(query.name().to_owned(), query.resolved_type())
         };
         Some(Renewal {
@@ -852,7 +852,7 @@ impl Engine {
         let fresh = self
             .cache
             .find_owned(&key)
-            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
+            .filter(|entry| !question.prefetch && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
         }

@@ -12,7 +12,7 @@ use std::{
 
 use policy::name::NameRef;
 
-use super::Failure;
+use super::ResolutionFailure;
 
 /// Queries to servers for one question of a client, everything that it causes counted; PowerDNS has
 /// 50, BIND 50 a fetch.
@@ -30,7 +30,7 @@ const OCTETS_MAX: i64 = 100_000;
 const TIME_MAX: Duration = Duration::from_secs(9);
 
 /// What one question may still spend.
-pub struct Quest {
+pub struct QueryContext {
     queries: AtomicI64,
     server_names: AtomicI64,
     server_queries: AtomicI64,
@@ -39,19 +39,19 @@ pub struct Quest {
     began: Duration,
     /// What is old is asked again even though it still holds.
     pub renews: bool,
-    steps: Option<Mutex<Vec<Step>>>,
+    steps: Option<Mutex<Vec<TraceStep>>>,
 }
 
 /// One step of a resolution, for people.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct TraceStep {
     /// Time since the question came.
     pub at: Duration,
     /// What happened.
     pub text: String,
 }
 
-impl Quest {
+impl QueryContext {
     /// A question that comes now.
     #[must_use]
     pub fn new(now: Duration, renews: bool, is_traced: bool) -> Self {
@@ -70,48 +70,48 @@ impl Quest {
     /// Pays for a query: for what the client asked, or for the address of a server.
     ///
     /// # Errors
-    /// [`Failure::TooMuchWork`].
-    pub fn pay_query(&self, is_for_server: bool) -> Result<(), Failure> {
+    /// [`ResolutionFailure::TooMuchWork`].
+    pub fn charge_query(&self, is_for_server: bool) -> Result<(), ResolutionFailure> {
         if is_for_server {
-            pay(&self.server_queries, 1)?;
+            charge(&self.server_queries, 1)?;
         }
-        pay(&self.queries, 1)
+        charge(&self.queries, 1)
     }
 
     /// Pays for looking up a server's address.
     ///
     /// # Errors
-    /// [`Failure::TooMuchWork`].
-    pub fn pay_server_name(&self) -> Result<(), Failure> {
-        pay(&self.server_names, 1)
+    /// [`ResolutionFailure::TooMuchWork`].
+    pub fn charge_server_name(&self) -> Result<(), ResolutionFailure> {
+        charge(&self.server_names, 1)
     }
 
     /// Pays for what came.
     ///
     /// # Errors
-    /// [`Failure::TooMuchWork`].
-    pub fn pay_octets(&self, octets: usize) -> Result<(), Failure> {
-        pay(&self.octets, octets as i64)
+    /// [`ResolutionFailure::TooMuchWork`].
+    pub fn charge_octets(&self, octets: usize) -> Result<(), ResolutionFailure> {
+        charge(&self.octets, octets as i64)
     }
 
     /// The time that is left.
     ///
     /// # Errors
-    /// [`Failure::TooLong`] where there is none.
-    pub fn time_left(&self, now: Duration) -> Result<Duration, Failure> {
+    /// [`ResolutionFailure::TooLong`] where there is none.
+    pub fn time_left(&self, now: Duration) -> Result<Duration, ResolutionFailure> {
         self.deadline
             .checked_sub(now)
             .filter(|left| !left.is_zero())
-            .ok_or(Failure::TooLong)
+            .ok_or(ResolutionFailure::TooLong)
     }
 
     /// Notes a step, if anybody wants to know.
-    pub fn note(&self, now: Duration, text: impl FnOnce() -> String) {
+    pub fn trace(&self, now: Duration, text: impl FnOnce() -> String) {
         let is_logged = tracing::enabled!(tracing::Level::TRACE);
         if self.steps.is_none() && !is_logged {
             return;
         }
-        let step = Step {
+        let step = TraceStep {
             at: now.saturating_sub(self.began),
             text: text(),
         };
@@ -128,24 +128,24 @@ impl Quest {
 
     /// The steps.
     #[must_use]
-    pub fn into_steps(self) -> Vec<Step> {
+    pub fn into_steps(self) -> Vec<TraceStep> {
         self.steps
             .map(|steps| steps.into_inner().unwrap_or_else(PoisonError::into_inner))
             .unwrap_or_default()
     }
 }
 
-fn pay(purse: &AtomicI64, price: i64) -> Result<(), Failure> {
-    if purse.fetch_sub(price, Ordering::Relaxed) >= price {
+fn charge(budget: &AtomicI64, price: i64) -> Result<(), ResolutionFailure> {
+    if budget.fetch_sub(price, Ordering::Relaxed) >= price {
         Ok(())
     } else {
-        Err(Failure::TooMuchWork)
+        Err(ResolutionFailure::TooMuchWork)
     }
 }
 
 /// What is being looked up for the sake of what: so that nobody waits for himself.
 #[derive(Clone, Copy)]
-pub struct Path<'p> {
+pub struct LookupChain<'p> {
     name: NameRef<'p>,
     record_type: u16,
     depth: usize,
@@ -155,10 +155,10 @@ pub struct Path<'p> {
 /// Look-ups of servers for the sake of look-ups of servers. BIND has 7.
 const DEPTH_MAX: usize = 6;
 
-impl<'p> Path<'p> {
+impl<'p> LookupChain<'p> {
     /// What a client asks for.
     #[must_use]
-    pub fn begin(name: NameRef<'p>, record_type: u16) -> Self {
+    pub fn new(name: NameRef<'p>, record_type: u16) -> Self {
         Self {
             name,
             record_type,
@@ -170,18 +170,22 @@ impl<'p> Path<'p> {
     /// What must be looked up for that.
     ///
     /// # Errors
-    /// [`Failure::Circular`] where it is on the path already; [`Failure::TooMuchWork`] where the
-    /// path is too long.
-    pub fn step(&'p self, name: NameRef<'p>, record_type: u16) -> Result<Self, Failure> {
+    /// [`ResolutionFailure::Circular`] where it is on the chain already; [`ResolutionFailure::TooMuchWork`] where the
+    /// chain is too long.
+    pub fn nested(
+        &'p self,
+        name: NameRef<'p>,
+        record_type: u16,
+    ) -> Result<Self, ResolutionFailure> {
         let mut here = Some(self);
-        while let Some(path) = here {
-            if path.name == name && path.record_type == record_type {
-                return Err(Failure::Circular);
+        while let Some(chain) = here {
+            if chain.name == name && chain.record_type == record_type {
+                return Err(ResolutionFailure::Circular);
             }
-            here = path.below;
+            here = chain.below;
         }
         if self.depth >= DEPTH_MAX {
-            return Err(Failure::TooMuchWork);
+            return Err(ResolutionFailure::TooMuchWork);
         }
         Ok(Self {
             name,
@@ -199,7 +203,7 @@ impl<'p> Path<'p> {
 
     /// Whether this is what a client asked for itself.
     #[must_use]
-    pub fn is_first(&self) -> bool {
+    pub fn is_client_query(&self) -> bool {
         self.depth == 0
     }
 }

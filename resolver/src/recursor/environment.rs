@@ -5,29 +5,29 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::wire::Expected;
+use super::wire::ExpectedReply;
 
 /// What came of asking once.
 #[derive(Debug)]
-pub enum Reception {
+pub enum TransportOutcome {
     /// The reply to this very query.
     Reply(Vec<u8>),
     /// Something came from the server's address that is nearly the reply: another id, or other
     /// letter case. Either a fault or somebody who guesses; what comes by datagram is not to be
     /// trusted now.
-    NearMiss {
+    Mismatch {
         /// Whether only the letter case is other.
         is_case: bool,
     },
     /// Nothing, for as long as was waited.
-    Silent,
+    Timeout,
     /// The network says that there is no way, or this machine has no socket left.
     Unreachable(std::io::Error),
 }
 
 /// A clock, chance, and a network.
 #[async_trait]
-pub trait Surroundings: Send + Sync + 'static {
+pub trait Environment: Send + Sync + 'static {
     /// Time since some instant in the past.
     fn now(&self) -> Duration;
 
@@ -43,18 +43,18 @@ pub trait Surroundings: Send + Sync + 'static {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome;
 
     /// Asks over TCP.
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome;
 
     /// Asks over TLS (RFC 7858) a server that must prove to have this name.
     async fn tls(
@@ -62,13 +62,13 @@ pub trait Surroundings: Send + Sync + 'static {
         server: SocketAddr,
         name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception;
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome;
 }
 
 #[async_trait]
-impl<S: Surroundings> Surroundings for Arc<S> {
+impl<S: Environment> Environment for Arc<S> {
     fn now(&self) -> Duration {
         self.as_ref().now()
     }
@@ -85,20 +85,20 @@ impl<S: Surroundings> Surroundings for Arc<S> {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.as_ref().udp(server, query, expected, patience).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.as_ref().udp(server, query, expected, timeout).await
     }
 
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.as_ref().tcp(server, query, expected, patience).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.as_ref().tcp(server, query, expected, timeout).await
     }
 
     async fn tls(
@@ -106,11 +106,11 @@ impl<S: Surroundings> Surroundings for Arc<S> {
         server: SocketAddr,
         name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
         self.as_ref()
-            .tls(server, name, query, expected, patience)
+            .tls(server, name, query, expected, timeout)
             .await
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! what comes back                          what is left out next, one at a time
-//! unreadable, or records cut off           EDNS; then over TCP; then there without EDNS
+//! unreadable, or records delegation off           EDNS; then over TCP; then there without EDNS
 //! FORMERR, NOTIMP, BADVERS                 options (where the reply has an OPT), EDNS, mixed letters; then over TCP
 //! SERVFAIL, REFUSED, other codes           options, mixed letters, EDNS
 //! a lame referral                          mixed letters
@@ -25,17 +25,17 @@ use policy::name::NameRef;
 use crate::{
     message::reader::{self, Extent, Reading},
     recursor::{
-        budget::{Quest, describe},
-        delegations::Cut,
-        environment::{Reception, Surroundings},
+        budget::{QueryContext, describe},
+        delegations::Delegation,
+        environment::{Environment, TransportOutcome},
         infra::{DOUBTED_FOR, Server, UNABLE_FOR},
-        scrub::{Asked, Fault, Finding, Role, Sifted, sift},
+        scrub::{Response, ResponseFault, ResponseKind, ScrubContext, ServerRole, classify},
     },
 };
 
 use super::{
-    Failure, Recursor,
-    wire::{CLIENT_COOKIE_OCTETS, Edns, Expected, Outgoing, cookie_of},
+    Recursor, ResolutionFailure,
+    wire::{CLIENT_COOKIE_OCTETS, Edns, ExpectedReply, OutgoingQuery, cookie_of},
 };
 
 /// Exchanges with one server for one try: as it comes, three ways that leave something out, and TCP
@@ -64,12 +64,12 @@ const WITHOUT_WAY: [ErrorKind; 4] = [
 ];
 
 /// Why one server did not help.
-pub(super) enum Trouble {
-    Silent,
+pub(super) enum ExchangeError {
+    Timeout,
     Unreachable,
     Unreadable,
     Busy,
-    Spent(Failure),
+    Spent(ResolutionFailure),
 }
 
 /// What is left out from the start because earlier tries of the same question met silence.
@@ -85,7 +85,7 @@ pub(super) enum Plainness {
 
 /// One try at one server.
 pub(super) struct Ask<'a> {
-    pub cut: &'a Cut,
+    pub delegation: &'a Delegation,
     pub address: SocketAddr,
     pub server: Arc<Server>,
     pub name: NameRef<'a>,
@@ -123,31 +123,35 @@ enum Cause {
     Lame,
 }
 
-impl<S: Surroundings> Recursor<S> {
+impl<S: Environment> Recursor<S> {
     /// Asks one server, and again in another way where it cannot answer in this one.
-    pub(super) async fn exchange(&self, quest: &Quest, ask: Ask<'_>) -> Result<Sifted, Trouble> {
+    pub(super) async fn exchange(
+        &self,
+        context: &QueryContext,
+        ask: Ask<'_>,
+    ) -> Result<Response, ExchangeError> {
         let Some(_visit) = ask.server.enter(self.settings.queries_per_server_max) else {
             self.counts.limited("server");
-            return Err(Trouble::Busy);
+            return Err(ExchangeError::Busy);
         };
-        let mut dialogue = Dialogue::begin(self, quest, &ask);
+        let mut dialogue = Dialogue::begin(self, context, &ask);
         for _ in 0..EXCHANGES_MAX {
             match dialogue.turn().await {
                 Ok(None) => {}
-                Ok(Some(sifted)) => return dialogue.conclude(Ok(sifted)),
+                Ok(Some(response)) => return dialogue.conclude(Ok(response)),
                 Err(trouble) => return dialogue.conclude(Err(trouble)),
             }
         }
-        dialogue.conclude(Err(Trouble::Unreadable))
+        dialogue.conclude(Err(ExchangeError::Unreadable))
     }
 }
 
 /// Exchanges with one server for one try.
 struct Dialogue<'a, S> {
     recursor: &'a Recursor<S>,
-    quest: &'a Quest,
+    context: &'a QueryContext,
     ask: &'a Ask<'a>,
-    asked: Asked<'a>,
+    asked: ScrubContext<'a>,
     client_cookie: [u8; CLIENT_COOKIE_OCTETS],
     manner: Manner,
     /// With EDNS at first.
@@ -157,7 +161,7 @@ struct Dialogue<'a, S> {
     /// What was left out because of silence, which may have been a loss.
     doubted: Vec<Feature>,
     /// What counts if nothing better comes.
-    fallback: Option<Sifted>,
+    fallback: Option<Response>,
     /// Whether that is a denial, and the query under way is the same in small letters.
     is_comparing: bool,
     has_cookie_trouble: bool,
@@ -166,31 +170,31 @@ struct Dialogue<'a, S> {
     wait: Duration,
 }
 
-impl<'a, S: Surroundings> Dialogue<'a, S> {
-    fn begin(recursor: &'a Recursor<S>, quest: &'a Quest, ask: &'a Ask<'a>) -> Self {
+impl<'a, S: Environment> Dialogue<'a, S> {
+    fn begin(recursor: &'a Recursor<S>, context: &'a QueryContext, ask: &'a Ask<'a>) -> Self {
         let (
             settings,
             now,
             Ask {
-                cut,
+                delegation,
                 address,
                 server,
                 ..
             },
-        ) = (&recursor.settings, recursor.surroundings.now(), ask);
-        let habits = recursor.servers.habits(*address, &cut.zone);
+        ) = (&recursor.settings, recursor.environment.now(), ask);
+        let quirks = recursor.servers.quirks(*address, &delegation.zone);
         let mut manner = Manner {
             mixes: settings.case_randomisation
                 && server.keeps_case(now)
-                && !habits.wants_small(now),
+                && !quirks.wants_small(now),
             options: settings.cookies && server.takes_options(now),
             edns: server.takes_edns(now),
-            over_tcp: cut.tls.is_some(),
+            over_tcp: delegation.tls.is_some(),
         };
         let mut doubted = Vec::new();
-        if ask.plainness != Plainness::Full && cut.tls.is_none() {
+        if ask.plainness != Plainness::Full && delegation.tls.is_none() {
             let may_doubt = [
-                (Feature::Letters, manner.mixes && !habits.finds_mixed(now)),
+                (Feature::Letters, manner.mixes && !quirks.finds_mixed(now)),
                 (
                     Feature::Options,
                     manner.options && !server.has_taken_options(now),
@@ -210,19 +214,19 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 .iter()
                 .for_each(|feature| manner.leave_out(*feature));
         }
-        let wants_apex =
-            cut.is_hint || !cut.is_fixed && recursor.cuts.apex(&cut.zone, now).is_none();
-        let asked = Asked {
-            zone: cut.zone.borrow(),
+        let wants_apex = delegation.is_hint
+            || !delegation.is_fixed && recursor.delegations.apex(&delegation.zone, now).is_none();
+        let asked = ScrubContext {
+            zone: delegation.zone.borrow(),
             name: ask.name,
             record_type: ask.record_type,
-            role: cut.role,
-            hardens_glue: settings.hardens_glue,
+            role: delegation.role,
+            harden_glue: settings.harden_glue,
             wants_apex,
         };
         Self {
             recursor,
-            quest,
+            context,
             ask,
             asked,
             client_cookie: recursor.client_cookie(*address),
@@ -240,12 +244,12 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     }
 
     /// What counts in the end: an earlier answer, where the last query brought nothing better.
-    fn conclude(self, result: Result<Sifted, Trouble>) -> Result<Sifted, Trouble> {
+    fn conclude(self, result: Result<Response, ExchangeError>) -> Result<Response, ExchangeError> {
         match (result, self.fallback) {
             (
                 Err(_)
-                | Ok(Sifted {
-                    finding: Finding::Bad(_),
+                | Ok(Response {
+                    finding: ResponseKind::Unusable(_),
                     ..
                 }),
                 Some(fallback),
@@ -255,12 +259,15 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     }
 
     /// One query, and what comes back: none where the next query is to be sent.
-    async fn turn(&mut self) -> Result<Option<Sifted>, Trouble> {
-        self.quest
-            .pay_query(self.ask.is_for_server)
-            .map_err(Trouble::Spent)?;
-        let began = self.recursor.surroundings.now();
-        let left = self.quest.time_left(began).map_err(Trouble::Spent)?;
+    async fn turn(&mut self) -> Result<Option<Response>, ExchangeError> {
+        self.context
+            .charge_query(self.ask.is_for_server)
+            .map_err(ExchangeError::Spent)?;
+        let began = self.recursor.environment.now();
+        let left = self
+            .context
+            .time_left(began)
+            .map_err(ExchangeError::Spent)?;
         let server_cookie = if self.manner.options {
             self.ask.server.cookie()
         } else {
@@ -272,13 +279,13 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             Vec::new()
         };
         let edns = Edns { cookie };
-        let outgoing = Outgoing {
-            id: self.recursor.surroundings.random() as u16,
+        let outgoing = OutgoingQuery {
+            id: self.recursor.environment.random() as u16,
             name: self.ask.name,
             record_type: self.ask.record_type,
-            recursion_desired: self.ask.cut.role == Role::Forwarder,
+            recursion_desired: self.ask.delegation.role == ServerRole::Forwarder,
             case: if self.manner.mixes {
-                self.recursor.surroundings.random()
+                self.recursor.environment.random()
             } else {
                 0
             },
@@ -286,11 +293,13 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         };
         let (packet, expected) = outgoing.encode();
         let reception = self.send(&packet, &expected, left).await;
-        let now = self.recursor.surroundings.now();
+        let now = self.recursor.environment.now();
         let Some(mut wire) = self.receive(reception, now)? else {
             return Ok(None);
         };
-        self.quest.pay_octets(wire.len()).map_err(Trouble::Spent)?;
+        self.context
+            .charge_octets(wire.len())
+            .map_err(ExchangeError::Spent)?;
         let took = now.saturating_sub(began);
         self.ask.server.replied(took);
         if self.manner.over_tcp && expected.is_same_but_for_case(&wire) {
@@ -314,63 +323,72 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             None => self
                 .plainer(Cause::Unreadable, &expected)
                 .then_some(None)
-                .ok_or(Trouble::Unreadable),
+                .ok_or(ExchangeError::Unreadable),
             Some(reading) => self.judge(reading, &expected, took, now),
         }
     }
 
-    async fn send(&self, packet: &[u8], expected: &Expected, left: Duration) -> Reception {
+    async fn send(
+        &self,
+        packet: &[u8],
+        expected: &ExpectedReply,
+        left: Duration,
+    ) -> TransportOutcome {
         let recursor = self.recursor;
         let address = self.ask.address;
-        if let Some(tls_name) = &self.ask.cut.tls {
+        if let Some(tls_name) = &self.ask.delegation.tls {
             recursor.counts.tls.increment(1);
             recursor
-                .surroundings
+                .environment
                 .tls(address, tls_name, packet, expected, STREAM_MAX.min(left))
                 .await
         } else if self.manner.over_tcp {
             recursor.counts.tcp.increment(1);
             recursor
-                .surroundings
+                .environment
                 .tcp(address, packet, expected, STREAM_MAX.min(left))
                 .await
         } else {
             recursor.counts.udp.increment(1);
             recursor
-                .surroundings
+                .environment
                 .udp(address, packet, expected, self.wait.min(left))
                 .await
         }
     }
 
     /// The octets of a reply; none where another query is to be sent for want of one.
-    fn receive(&mut self, reception: Reception, now: Duration) -> Result<Option<Vec<u8>>, Trouble> {
+    fn receive(
+        &mut self,
+        reception: TransportOutcome,
+        now: Duration,
+    ) -> Result<Option<Vec<u8>>, ExchangeError> {
         match reception {
-            Reception::Reply(wire) => Ok(Some(wire)),
+            TransportOutcome::Reply(wire) => Ok(Some(wire)),
             // Id and port were right, only the letters were not, and TCP leads nowhere: once more
             // in small letters.
-            Reception::Silent | Reception::Unreachable(_)
+            TransportOutcome::Timeout | TransportOutcome::Unreachable(_)
                 if self.manner.over_tcp
-                    && self.ask.cut.tls.is_none()
+                    && self.ask.delegation.tls.is_none()
                     && std::mem::take(&mut self.has_other_case) =>
             {
                 (self.manner.over_tcp, self.manner.mixes) = (false, false);
                 self.doubted.push(Feature::Letters);
                 Ok(None)
             }
-            Reception::Silent => Err(Trouble::Silent),
-            Reception::Unreachable(error) => {
+            TransportOutcome::Timeout => Err(ExchangeError::Timeout),
+            TransportOutcome::Unreachable(error) => {
                 if !self.manner.over_tcp && WITHOUT_WAY.contains(&error.kind()) {
-                    self.ask.server.was_unreachable(now);
+                    self.ask.server.mark_unreachable(now);
                 }
-                self.quest
-                    .note(now, || format!("{}: {error}", self.subject()));
-                Err(Trouble::Unreachable)
+                self.context
+                    .trace(now, || format!("{}: {error}", self.subject()));
+                Err(ExchangeError::Unreachable)
             }
-            Reception::NearMiss { is_case } => {
+            TransportOutcome::Mismatch { is_case } => {
                 self.has_other_case = is_case;
                 self.recursor.counts.near_misses.increment(1);
-                self.quest.note(now, || {
+                self.context.trace(now, || {
                     format!("{}: nearly a reply, so over TCP", self.subject())
                 });
                 self.manner.over_tcp = true;
@@ -381,8 +399,8 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
 
     /// Notes what came, for people.
     fn tell(&self, reading: Option<&Reading>, took: Duration, now: Duration) {
-        self.quest.note(now, || {
-            let way = match (&self.ask.cut.tls, self.manner.over_tcp) {
+        self.context.trace(now, || {
+            let way = match (&self.ask.delegation.tls, self.manner.over_tcp) {
                 (Some(_), _) => "TLS",
                 (None, true) => "TCP",
                 (None, false) => "UDP",
@@ -436,10 +454,10 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     fn judge(
         &mut self,
         reading: Reading,
-        expected: &Expected,
+        expected: &ExpectedReply,
         took: Duration,
         now: Duration,
-    ) -> Result<Option<Sifted>, Trouble> {
+    ) -> Result<Option<Response>, ExchangeError> {
         let Reading {
             message,
             extent,
@@ -456,24 +474,26 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             || u16::from(code) == CODE_BADVERS;
         if message.metadata.truncation && !is_complaint {
             return if std::mem::replace(&mut self.manner.over_tcp, true) {
-                Err(Trouble::Unreadable)
+                Err(ExchangeError::Unreadable)
             } else {
                 Ok(None)
             };
         }
-        let sifted = sift(&message, self.asked);
-        let cause = match &sifted.finding {
-            Finding::Bad(Fault::Code(_)) if is_complaint => Some(Cause::NotUnderstood {
-                is_formerr: code == ResponseCode::FormErr,
-                has_opt,
-            }),
-            Finding::Bad(Fault::Code(_)) => Some(Cause::Refuses {
+        let response = classify(&message, self.asked);
+        let cause = match &response.finding {
+            ResponseKind::Unusable(ResponseFault::Code(_)) if is_complaint => {
+                Some(Cause::NotUnderstood {
+                    is_formerr: code == ResponseCode::FormErr,
+                    has_opt,
+                })
+            }
+            ResponseKind::Unusable(ResponseFault::Code(_)) => Some(Cause::Refuses {
                 has_opt,
                 has_cookie,
             }),
-            Finding::Bad(Fault::Lame) => Some(Cause::Lame),
+            ResponseKind::Unusable(ResponseFault::Lame) => Some(Cause::Lame),
             // What was asked for may be among the records that make no sense.
-            Finding::NoData(..) if broken_answers > 0 => Some(Cause::Unreadable),
+            ResponseKind::NoData(..) if broken_answers > 0 => Some(Cause::Unreadable),
             _ => None,
         };
         if let Some(cause) = cause {
@@ -482,9 +502,9 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             }
             let is_unreadable = matches!(cause, Cause::Unreadable);
             return if is_unreadable {
-                Err(Trouble::Unreadable)
+                Err(ExchangeError::Unreadable)
             } else {
-                Ok(Some(sifted))
+                Ok(Some(response))
             };
         }
         // Good as it is where no EDNS is left to blame.
@@ -492,82 +512,85 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             && self.manner.edns
             && self.plainer(Cause::Unreadable, expected)
         {
-            self.fallback.get_or_insert(sifted);
+            self.fallback.get_or_insert(response);
             return Ok(None);
         }
-        if matches!(sifted.finding, Finding::NxDomain(..) | Finding::NoData(..)) {
-            return Ok(self.weigh_denial(sifted, expected, took, now));
+        if matches!(
+            response.finding,
+            ResponseKind::NxDomain(..) | ResponseKind::NoData(..)
+        ) {
+            return Ok(self.weigh_denial(response, expected, took, now));
         }
         if self.is_comparing {
             self.left_out = Some(Feature::Letters);
         }
         self.learn(now);
         if matches!(
-            sifted.finding,
-            Finding::Answer(_) | Finding::Alias(..) | Finding::Referral(_)
+            response.finding,
+            ResponseKind::Answer(_) | ResponseKind::Alias(..) | ResponseKind::Referral(_)
         ) && self.has_capitals_below(expected)
         {
             self.ask.server.found_mixed(now);
-            if !self.habits().finds_mixed(now + UNABLE_FOR / 2) {
-                self.recursor
-                    .servers
-                    .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                        habits.find_mixed(now)
-                    });
+            if !self.quirks().finds_mixed(now + UNABLE_FOR / 2) {
+                self.recursor.servers.learn(
+                    self.ask.address,
+                    &self.ask.delegation.zone,
+                    |quirks| quirks.find_mixed(now),
+                );
             }
         }
-        Ok(Some(sifted))
+        Ok(Some(response))
     }
 
     /// A denial: the answer, or one to be compared with what is answered in small letters.
     fn weigh_denial(
         &mut self,
-        sifted: Sifted,
-        expected: &Expected,
+        response: Response,
+        expected: &ExpectedReply,
         took: Duration,
         now: Duration,
-    ) -> Option<Sifted> {
+    ) -> Option<Response> {
         if self.is_comparing
             && let Some(first) = self.fallback.take()
         {
-            if std::mem::discriminant(&first.finding) != std::mem::discriminant(&sifted.finding) {
+            if std::mem::discriminant(&first.finding) != std::mem::discriminant(&response.finding) {
                 self.left_out = Some(Feature::Letters);
             }
             self.learn(now);
             return Some(
                 if self.left_out == Some(Feature::Letters) || !first.is_sound {
-                    sifted
+                    response
                 } else {
                     first
                 },
             );
         }
         self.learn(now);
-        let habits = self.habits();
+        let quirks = self.quirks();
         let is_suspicious = self.has_capitals_below(expected)
-            && !habits.finds_mixed(now)
-            && !habits.wants_small(now);
+            && !quirks.finds_mixed(now)
+            && !quirks.wants_small(now);
         // A server that finds names in mixed letters elsewhere, and says that this one exists, has
         // nothing of this type.
-        let is_plausible =
-            matches!(sifted.finding, Finding::NoData(..)) && self.ask.server.finds_mixed(now);
+        let is_plausible = matches!(response.finding, ResponseKind::NoData(..))
+            && self.ask.server.finds_mixed(now);
         let has_time = self
-            .quest
+            .context
             .time_left(now)
             .is_ok_and(|left| took * COMPARED_TIMES <= left);
         if !is_suspicious || is_plausible || !has_time {
-            return Some(sifted);
+            return Some(response);
         }
         if !self
             .recursor
             .servers
-            .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                habits.may_compare(now)
+            .learn(self.ask.address, &self.ask.delegation.zone, |quirks| {
+                quirks.may_compare(now)
             })
         {
-            return Some(sifted);
+            return Some(response);
         }
-        (self.fallback, self.is_comparing) = (Some(sifted), true);
+        (self.fallback, self.is_comparing) = (Some(response), true);
         self.leave_out(Feature::Letters);
         self.left_out = None;
         self.wait = self.wait.min(took * COMPARED_TIMES + COMPARED_LEAST);
@@ -575,26 +598,26 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
     }
 
     /// Whether the name was shown with capitals in what the server must look up inside its zone.
-    fn has_capitals_below(&self, expected: &Expected) -> bool {
+    fn has_capitals_below(&self, expected: &ExpectedReply) -> bool {
         let below = self
             .ask
             .name
             .label_count()
-            .saturating_sub(self.ask.cut.zone.borrow().label_count());
+            .saturating_sub(self.ask.delegation.zone.borrow().label_count());
         self.manner.mixes && expected.has_capitals(below)
     }
 
     /// Leaves out one thing more, or goes over TCP. False where nothing is left to try.
-    fn plainer(&mut self, cause: Cause, expected: &Expected) -> bool {
+    fn plainer(&mut self, cause: Cause, expected: &ExpectedReply) -> bool {
         let manner = self.manner;
-        let now = self.recursor.surroundings.now();
+        let now = self.recursor.environment.now();
         let server = &self.ask.server;
-        let habits = self.habits();
-        let letters = manner.mixes && expected.has_capitals(usize::MAX) && !habits.finds_mixed(now);
+        let quirks = self.quirks();
+        let letters = manner.mixes && expected.has_capitals(usize::MAX) && !quirks.finds_mixed(now);
         let options = manner.edns && manner.options;
         let edns = manner.edns;
         // Nobody else can answer over TCP, so what is said there outweighs what was proved before.
-        let is_certain = manner.over_tcp && self.ask.cut.tls.is_none();
+        let is_certain = manner.over_tcp && self.ask.delegation.tls.is_none();
         let options_unproved = options && (is_certain || !server.has_taken_options(now));
         let edns_unproved = edns && (is_certain || !server.has_taken_edns(now));
         let ways = match cause {
@@ -636,15 +659,15 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         if matches!(cause, Cause::Refuses { .. } | Cause::Lame) {
             let may = way.is_some()
                 && *self.may_be_plainer.get_or_insert_with(|| {
-                    !habits.is_plainer_in_vain(now) && server.may_be_asked_plainer(now)
+                    !quirks.is_plainer_in_vain(now) && server.may_be_asked_plainer(now)
                 });
             if !may {
                 if self.left_out.is_some() {
-                    self.recursor
-                        .servers
-                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                            habits.plainer_was_in_vain(now)
-                        });
+                    self.recursor.servers.learn(
+                        self.ask.address,
+                        &self.ask.delegation.zone,
+                        |quirks| quirks.plainer_was_in_vain(now),
+                    );
                 }
                 return false;
             }
@@ -663,8 +686,8 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
             ) if !manner.over_tcp => {
                 (self.manner.over_tcp, self.manner.edns, self.left_out) =
                     (true, self.began_with_edns, None);
-                self.quest
-                    .note(now, || format!("{}: asked again over TCP", self.subject()));
+                self.context
+                    .trace(now, || format!("{}: asked again over TCP", self.subject()));
             }
             (None, _) => return false,
         }
@@ -675,7 +698,7 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
         self.manner.leave_out(feature);
         self.left_out = Some(feature);
         self.recursor.counts.plainer(feature);
-        self.quest.note(self.recursor.surroundings.now(), || {
+        self.context.trace(self.recursor.environment.now(), || {
             format!(
                 "{}: asked again without {}",
                 self.subject(),
@@ -702,20 +725,20 @@ impl<'a, S: Surroundings> Dialogue<'a, S> {
                 Feature::Options => server.takes_no_options(now, lasts),
                 Feature::Edns => server.takes_no_edns(now, lasts),
                 Feature::Letters => {
-                    self.recursor
-                        .servers
-                        .learn(self.ask.address, &self.ask.cut.zone, |habits| {
-                            habits.want_small(now, lasts)
-                        });
+                    self.recursor.servers.learn(
+                        self.ask.address,
+                        &self.ask.delegation.zone,
+                        |quirks| quirks.want_small(now, lasts),
+                    );
                 }
             }
         }
     }
 
-    fn habits(&self) -> super::infra::Habits {
+    fn quirks(&self) -> super::infra::ZoneQuirks {
         self.recursor
             .servers
-            .habits(self.ask.address, &self.ask.cut.zone)
+            .quirks(self.ask.address, &self.ask.delegation.zone)
     }
 
     fn subject(&self) -> String {

@@ -1,6 +1,6 @@
 //! What is known of each server by its address: how fast it is, what it cannot do, whether it is
 //! there at all. And what is known of a server in one zone: how it reads letter case there
-//! ([`Habits`]).
+//! ([`ZoneQuirks`]).
 
 use std::{
     hash::BuildHasher as _,
@@ -15,7 +15,7 @@ use quick_cache::{UnitWeighter, sync::Cache};
 
 use super::rrsets::counted;
 
-/// Servers remembered. A count.
+/// InfraCache remembered. A count.
 const SERVERS_MAX: usize = 200_000;
 /// How long a server that was never asked is given before another one is asked too.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(300);
@@ -46,7 +46,7 @@ pub const UNABLE_FOR: Duration = Duration::from_secs(3_600);
 /// The same where that is only probable: a server that was silent answered a plainer query, or a
 /// datagram was lost.
 pub const DOUBTED_FOR: Duration = Duration::from_secs(300);
-/// Pairs of a server and a zone whose habits are remembered. A count.
+/// Pairs of a server and a zone whose quirks are remembered. A count.
 const HABITS_MAX: usize = 100_000;
 /// How long it is remembered that a plainer query brought the same error.
 const IN_VAIN_FOR_S: u32 = 60;
@@ -116,11 +116,11 @@ impl Ability {
 
 /// What to expect of a server now.
 #[derive(Debug, Clone)]
-pub struct Outlook {
+pub struct ServerEstimate {
     /// What it will probably need.
     pub rtt: Duration,
     /// How long to wait before somebody else is asked too.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// It did not answer for long.
     pub is_down: bool,
     /// It has no authority for the zone.
@@ -130,7 +130,7 @@ pub struct Outlook {
 impl Server {
     /// What to expect.
     #[must_use]
-    pub fn outlook(&self, zone: &Name, now: Duration) -> Outlook {
+    pub fn estimate(&self, zone: &Name, now: Duration) -> ServerEstimate {
         let state = self.state();
         let (rtt, patience) = match state.rtt {
             None => (UNKNOWN_RTT, UNKNOWN_PATIENCE),
@@ -140,9 +140,9 @@ impl Server {
         };
         let backed_off =
             patience * 5_u32.pow(state.silences.min(8)) / 4_u32.pow(state.silences.min(8));
-        Outlook {
+        ServerEstimate {
             rtt: rtt * (1 + state.silences.min(20)),
-            patience: backed_off.min(patience.max(BACKED_OFF_MAX)),
+            timeout: backed_off.min(patience.max(BACKED_OFF_MAX)),
             is_down: state.down_until > now,
             is_lame: state
                 .lame
@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// It did not reply in time.
-    pub fn was_silent(&self, now: Duration) {
+    pub fn timed_out(&self, now: Duration) {
         let mut state = self.state();
         if state.silences == 0 {
             state.silent_since = now;
@@ -179,12 +179,12 @@ impl Server {
     }
 
     /// The network has no way to it: it is asked last for a while.
-    pub fn was_unreachable(&self, now: Duration) {
+    pub fn mark_unreachable(&self, now: Duration) {
         self.state().down_until = now + UNREACHABLE_FOR;
     }
 
     /// It has no authority for a zone.
-    pub fn is_lame_for(&self, zone: &Name, now: Duration) {
+    pub fn mark_lame(&self, zone: &Name, now: Duration) {
         let mut state = self.state();
         state
             .lame
@@ -292,7 +292,7 @@ impl Server {
     /// Takes one of `max` places at this server; none when all are taken. Who never answered, or
     /// did not the last time, has fewer: a flood that waits for it must not take the places of
     /// everybody else.
-    pub fn enter(self: &Arc<Self>, max: u32) -> Option<Visit> {
+    pub fn enter(self: &Arc<Self>, max: u32) -> Option<InFlightGuard> {
         let mut state = self.state();
         let is_in_good_standing = state.rtt.is_some() && state.silences == 0;
         (state.in_flight
@@ -303,7 +303,7 @@ impl Server {
             })
         .then(|| {
             state.in_flight += 1;
-            Visit(Arc::clone(self))
+            InFlightGuard(Arc::clone(self))
         })
     }
 
@@ -315,9 +315,9 @@ impl Server {
 }
 
 /// A place at a server; given back when it is dropped.
-pub struct Visit(Arc<Server>);
+pub struct InFlightGuard(Arc<Server>);
 
-impl Drop for Visit {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.state().in_flight -= 1;
     }
@@ -327,14 +327,14 @@ impl Drop for Visit {
 /// serve zones by different programs, and who owns a zone must not be able to say anything of
 /// another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Habits {
+pub struct ZoneQuirks {
     small_until_s: u32,
     any_until_s: u32,
     in_vain_until_s: u32,
     compared_until_s: u32,
 }
 
-impl Habits {
+impl ZoneQuirks {
     /// Whether it answers rightly only what is asked in small letters.
     #[must_use]
     pub fn wants_small(&self, now: Duration) -> bool {
@@ -385,20 +385,20 @@ fn seconds(now: Duration) -> u32 {
 }
 
 /// All servers that were asked lately.
-pub struct Servers {
+pub struct InfraCache {
     servers: Cache<SocketAddr, Arc<Server>, UnitWeighter, RandomState>,
     /// By a fingerprint of server and zone.
-    habits: Cache<u64, Habits, UnitWeighter, RandomState>,
+    quirks: Cache<u64, ZoneQuirks, UnitWeighter, RandomState>,
     fingerprints: RandomState,
 }
 
-impl Servers {
+impl InfraCache {
     /// Knows none yet.
     #[must_use]
     pub fn new() -> Self {
         Self {
             servers: counted(SERVERS_MAX),
-            habits: counted(HABITS_MAX),
+            quirks: counted(HABITS_MAX),
             fingerprints: RandomState::default(),
         }
     }
@@ -415,8 +415,8 @@ impl Servers {
 
     /// How the server at an address answers in a zone.
     #[must_use]
-    pub fn habits(&self, address: SocketAddr, zone: &Name) -> Habits {
-        self.habits
+    pub fn quirks(&self, address: SocketAddr, zone: &Name) -> ZoneQuirks {
+        self.quirks
             .get(&self.fingerprint(address, zone))
             .unwrap_or_default()
     }
@@ -427,13 +427,13 @@ impl Servers {
         &self,
         address: SocketAddr,
         zone: &Name,
-        lesson: impl FnOnce(&mut Habits) -> T,
+        lesson: impl FnOnce(&mut ZoneQuirks) -> T,
     ) -> T {
-        let mut habits = self.habits(address, zone);
-        let before = habits;
-        let learnt = lesson(&mut habits);
-        if habits != before {
-            self.habits.insert(self.fingerprint(address, zone), habits);
+        let mut quirks = self.quirks(address, zone);
+        let before = quirks;
+        let learnt = lesson(&mut quirks);
+        if quirks != before {
+            self.quirks.insert(self.fingerprint(address, zone), quirks);
         }
         learnt
     }
@@ -461,26 +461,26 @@ mod tests {
     }
 
     fn patience_ms(server: &Server) -> u128 {
-        server.outlook(&Name::root(), S).patience.as_millis()
+        server.estimate(&Name::root(), S).timeout.as_millis()
     }
 
     #[test]
     fn a_stranger_gets_300_ms_and_a_known_server_its_round_trip_and_more() {
         let server = Server::default();
         assert_eq!(
-            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (patience_ms(&server), server.estimate(&Name::root(), S).rtt),
             (300, 40 * MS)
         );
         server.replied(100 * MS);
         // RFC 6298 section 2.2: the variation is half of the first, and four of it are added.
         assert_eq!(
-            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (patience_ms(&server), server.estimate(&Name::root(), S).rtt),
             (300, 100 * MS)
         );
         server.replied(180 * MS);
         // 7/8 of 100 and 1/8 of 180; 3/4 of 50 and 1/4 of the difference to 100.
         assert_eq!(
-            (patience_ms(&server), server.outlook(&Name::root(), S).rtt),
+            (patience_ms(&server), server.estimate(&Name::root(), S).rtt),
             (110 + 4 * 57 + 2, 110 * MS)
         );
         let fast = Server::default();
@@ -496,42 +496,42 @@ mod tests {
         let server = Server::default();
         let mut patience = Vec::new();
         for _ in 0..6 {
-            server.was_silent(S);
+            server.timed_out(S);
             patience.push(patience_ms(&server));
         }
         assert_eq!(patience, [375, 468, 585, 700, 700, 700]);
         assert_eq!(
-            server.outlook(&Name::root(), S).rtt,
+            server.estimate(&Name::root(), S).rtt,
             280 * MS,
             "who is silent is asked later than others"
         );
         server.replied(10 * MS);
-        assert_eq!(server.outlook(&Name::root(), S).rtt, 10 * MS);
+        assert_eq!(server.estimate(&Name::root(), S).rtt, 10 * MS);
         let slow = Server::default();
         slow.replied(4 * S);
-        slow.was_silent(S);
+        slow.timed_out(S);
         assert_eq!(patience_ms(&slow), 1_500, "a longer patience is kept");
     }
 
     #[test]
     fn a_server_is_down_after_twelve_silences_over_five_seconds() {
-        let is_down = |server: &Server, now| server.outlook(&Name::root(), now).is_down;
+        let is_down = |server: &Server, now| server.estimate(&Name::root(), now).is_down;
         let server = Server::default();
-        (0..11).for_each(|_| server.was_silent(10 * S));
+        (0..11).for_each(|_| server.timed_out(10 * S));
         assert!(!is_down(&server, 10 * S));
-        server.was_silent(14 * S);
+        server.timed_out(14 * S);
         assert!(
             !is_down(&server, 14 * S),
             "twelve, but within less than five seconds"
         );
-        server.was_silent(15 * S);
+        server.timed_out(15 * S);
         assert!(
             is_down(&server, 15 * S) && is_down(&server, 19 * S - MS) && !is_down(&server, 19 * S),
             "two seconds, doubled once"
         );
-        server.was_silent(20 * S);
+        server.timed_out(20 * S);
         assert!(is_down(&server, 28 * S - MS) && !is_down(&server, 28 * S));
-        (0..20).for_each(|_| server.was_silent(30 * S));
+        (0..20).for_each(|_| server.timed_out(30 * S));
         assert!(
             is_down(&server, 150 * S - MS) && !is_down(&server, 150 * S),
             "two minutes at most"
@@ -539,29 +539,29 @@ mod tests {
         server.replied(MS);
         assert!(!is_down(&server, 31 * S));
         let few = Server::default();
-        (0..11).for_each(|second| few.was_silent(second * S));
+        (0..11).for_each(|second| few.timed_out(second * S));
         assert!(!is_down(&few, 11 * S), "only eleven");
         let unreachable = Server::default();
-        unreachable.was_unreachable(S);
+        unreachable.mark_unreachable(S);
         assert!(is_down(&unreachable, 61 * S - MS) && !is_down(&unreachable, 61 * S));
     }
 
     #[test]
     fn a_server_is_lame_for_the_last_sixteen_zones_and_ten_minutes() {
         let server = Server::default();
-        let is_lame = |name: &str, now| server.outlook(&zone(name), now).is_lame;
-        server.is_lame_for(&zone("a.example"), S);
+        let is_lame = |name: &str, now| server.estimate(&zone(name), now).is_lame;
+        server.mark_lame(&zone("a.example"), S);
         assert!(
             is_lame("a.example", 601 * S - MS)
                 && !is_lame("a.example", 601 * S)
                 && !is_lame("b.example", S)
         );
         for number in 0..40 {
-            server.is_lame_for(&zone(&format!("z{number}.example")), 2 * S);
+            server.mark_lame(&zone(&format!("z{number}.example")), 2 * S);
         }
         assert!(server.state().lame.len() <= LAME_ZONES_MAX);
         assert!(is_lame("z39.example", 2 * S));
-        server.is_lame_for(&zone("z39.example"), 300 * S);
+        server.mark_lame(&zone("z39.example"), 300 * S);
         assert_eq!(
             server
                 .state()
@@ -625,41 +625,41 @@ mod tests {
 
     #[test]
     fn denials_are_compared_sixteen_times_and_once_a_second() {
-        let mut habits = Habits::default();
-        let mut compared = |second: u32| (0..30).filter(|_| habits.may_compare(second * S)).count();
+        let mut quirks = ZoneQuirks::default();
+        let mut compared = |second: u32| (0..30).filter(|_| quirks.may_compare(second * S)).count();
         assert_eq!([10, 10, 11, 14, 100].map(&mut compared), [16, 0, 1, 3, 16]);
     }
 
     #[test]
     fn habits_are_those_of_one_server_in_one_zone() {
-        let servers = Servers::new();
+        let servers = InfraCache::new();
         let [here, there] =
             ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse::<SocketAddr>().unwrap());
         let one = zone("one.example");
         let other = zone("other.example");
-        servers.learn(here, &one, |habits| habits.want_small(S, DOUBTED_FOR));
+        servers.learn(here, &one, |quirks| quirks.want_small(S, DOUBTED_FOR));
         assert!(
-            servers.habits(here, &one).wants_small(300 * S)
-                && !servers.habits(here, &one).wants_small(301 * S)
+            servers.quirks(here, &one).wants_small(300 * S)
+                && !servers.quirks(here, &one).wants_small(301 * S)
         );
         assert!(
-            !servers.habits(here, &other).wants_small(S)
-                && !servers.habits(there, &one).wants_small(S)
+            !servers.quirks(here, &other).wants_small(S)
+                && !servers.quirks(there, &one).wants_small(S)
         );
-        servers.learn(here, &one, |habits| habits.find_mixed(2 * S));
+        servers.learn(here, &one, |quirks| quirks.find_mixed(2 * S));
         assert!(
-            servers.habits(here, &one).finds_mixed(3_601 * S)
-                && !servers.habits(here, &one).finds_mixed(3_602 * S)
+            servers.quirks(here, &one).finds_mixed(3_601 * S)
+                && !servers.quirks(here, &one).finds_mixed(3_602 * S)
         );
-        servers.learn(here, &one, |habits| habits.want_small(3 * S, UNABLE_FOR));
+        servers.learn(here, &one, |quirks| quirks.want_small(3 * S, UNABLE_FOR));
         assert!(
-            !servers.habits(here, &one).finds_mixed(3 * S),
+            !servers.quirks(here, &one).finds_mixed(3 * S),
             "what it did last counts"
         );
-        servers.learn(here, &one, |habits| habits.plainer_was_in_vain(3 * S));
+        servers.learn(here, &one, |quirks| quirks.plainer_was_in_vain(3 * S));
         assert!(
-            servers.habits(here, &one).is_plainer_in_vain(62 * S)
-                && !servers.habits(here, &one).is_plainer_in_vain(63 * S)
+            servers.quirks(here, &one).is_plainer_in_vain(62 * S)
+                && !servers.quirks(here, &one).is_plainer_in_vain(63 * S)
         );
         assert!(
             Arc::ptr_eq(&servers.at(here), &servers.at(here))
@@ -684,7 +684,7 @@ mod tests {
         );
         server.replied(MS);
         assert_eq!(places(&server, 3_000), 3_000);
-        server.was_silent(S);
+        server.timed_out(S);
         assert_eq!(places(&server, 3_000), 1_000);
     }
 }

@@ -10,18 +10,18 @@ use policy::name::{Name, NameRef};
 
 use crate::{
     recursor::{
-        budget::{Path, Quest},
-        delegations::Cut,
-        environment::Surroundings,
-        scrub::{ALIASES_MAX, Finding, Role, Sifted, follow_dname},
+        budget::{LookupChain, QueryContext},
+        delegations::Delegation,
+        environment::Environment,
+        scrub::{ALIASES_MAX, Response, ResponseKind, ServerRole, synthesize_cname},
     },
     upstream::canonical,
 };
 
 use super::{
-    Failure, Recursor,
+    Recursor, ResolutionFailure,
     rebinding::leads_into,
-    rrsets::{Fact, Rank, RrSet},
+    rrsets::{CachedData, RrSet, Trust},
 };
 
 /// Zones on the way from a known one down to the name. A count; nothing honest has a third of it.
@@ -61,29 +61,29 @@ enum Known {
 
 type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
-impl<S: Surroundings> Recursor<S> {
+impl<S: Environment> Recursor<S> {
     /// Finds out what a name has of a type.
     pub(super) fn resolve_path<'f>(
         &'f self,
-        quest: &'f Quest,
-        path: &'f Path<'f>,
+        context: &'f QueryContext,
+        chain: &'f LookupChain<'f>,
         name: NameRef<'f>,
         record_type: u16,
-    ) -> Boxed<'f, Result<Resolved, Failure>> {
-        Box::pin(self.follow(quest, path, name, record_type))
+    ) -> Boxed<'f, Result<Resolved, ResolutionFailure>> {
+        Box::pin(self.follow(context, chain, name, record_type))
     }
 
     async fn follow(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
         name: NameRef<'_>,
         record_type: u16,
-    ) -> Result<Resolved, Failure> {
+    ) -> Result<Resolved, ResolutionFailure> {
         let mut at = name.to_owned();
         let mut sets = Vec::new();
         loop {
-            let is_renewed = quest.renews && path.is_first();
+            let is_renewed = context.renews && chain.is_client_query();
             let (further, target) = match self.known(at.borrow(), record_type, is_renewed)? {
                 Some(Known::Records(found)) => {
                     sets.extend(found);
@@ -110,12 +110,12 @@ impl<S: Surroundings> Recursor<S> {
                 }
                 Some(Known::Aliases(further, target)) => (further, target),
                 None => {
-                    let found = self.find(quest, path, at.borrow(), record_type).await;
+                    let found = self.find(context, chain, at.borrow(), record_type).await;
                     if let Err(failure) = &found {
-                        self.remember_failure(path, at.borrow(), record_type, *failure);
+                        self.remember_failure(chain, at.borrow(), record_type, *failure);
                     }
                     match found? {
-                        Finding::Answer(found) => {
+                        ResponseKind::Answer(found) => {
                             sets.extend(found);
                             check_aliases(&sets)?;
                             return Ok(Resolved {
@@ -124,8 +124,8 @@ impl<S: Surroundings> Recursor<S> {
                                 soa: None,
                             });
                         }
-                        Finding::Alias(further, target) => (further, target),
-                        Finding::NxDomain(found, _, soa) => {
+                        ResponseKind::Alias(further, target) => (further, target),
+                        ResponseKind::NxDomain(found, _, soa) => {
                             sets.extend(found);
                             return Ok(Resolved {
                                 code: ResponseCode::NXDomain,
@@ -133,7 +133,7 @@ impl<S: Surroundings> Recursor<S> {
                                 soa,
                             });
                         }
-                        Finding::NoData(found, _, soa) => {
+                        ResponseKind::NoData(found, _, soa) => {
                             sets.extend(found);
                             return Ok(Resolved {
                                 code: ResponseCode::NoError,
@@ -142,7 +142,7 @@ impl<S: Surroundings> Recursor<S> {
                             });
                         }
                         // The DNAME goes with the code, RFC 6672 section 2.2.
-                        Finding::TooLong(found) => {
+                        ResponseKind::TooLong(found) => {
                             sets.extend(found);
                             return Ok(Resolved {
                                 code: ResponseCode::YXDomain,
@@ -150,7 +150,9 @@ impl<S: Surroundings> Recursor<S> {
                                 soa: None,
                             });
                         }
-                        Finding::Bad(_) | Finding::Referral(_) => return Err(Failure::Useless),
+                        ResponseKind::Unusable(_) | ResponseKind::Referral(_) => {
+                            return Err(ResolutionFailure::Useless);
+                        }
                     }
                 }
             };
@@ -160,7 +162,7 @@ impl<S: Surroundings> Recursor<S> {
                 .iter()
                 .any(|set| set.owner == target && set.record_type == TYPE_CNAME)
             {
-                return Err(Failure::Circular);
+                return Err(ResolutionFailure::Circular);
             }
             at = target;
         }
@@ -171,17 +173,17 @@ impl<S: Surroundings> Recursor<S> {
     /// somebody else's question came to its end there.
     fn remember_failure(
         &self,
-        path: &Path<'_>,
+        chain: &LookupChain<'_>,
         name: NameRef<'_>,
         record_type: u16,
-        failure: Failure,
+        failure: ResolutionFailure,
     ) {
-        let now = self.surroundings.now();
+        let now = self.environment.now();
         if !failure.is_of_question() {
-            self.rrsets.keep_failure(name, record_type, failure, now);
-        } else if path.is_first() && failure != Failure::Busy {
+            self.rrsets.insert_failure(name, record_type, failure, now);
+        } else if chain.is_client_query() && failure != ResolutionFailure::Busy {
             self.rrsets
-                .keep_failure(path.name(), record_type, failure, now);
+                .insert_failure(chain.name(), record_type, failure, now);
         }
     }
 
@@ -191,29 +193,29 @@ impl<S: Surroundings> Recursor<S> {
         name: NameRef<'_>,
         record_type: u16,
         is_renewed: bool,
-    ) -> Result<Option<Known>, Failure> {
-        let now = self.surroundings.now();
+    ) -> Result<Option<Known>, ResolutionFailure> {
+        let now = self.environment.now();
         let usable = |name: NameRef<'_>, record_type| {
             self.rrsets
                 .exact(name, record_type, now)
-                .filter(|kept| !(is_renewed && kept.is_old(now)))
+                .filter(|kept| !(is_renewed && kept.is_prefetch_due(now)))
         };
         let found = self
             .rrsets
             .find(name, record_type, now)
-            .filter(|kept| !(is_renewed && kept.is_old(now)));
+            .filter(|kept| !(is_renewed && kept.is_prefetch_due(now)));
         if let Some(kept) = found {
             let left = kept.remaining_s(now);
             let soa = |soa: &Option<Record>| soa.clone().map(|soa| Box::new(with_ttl(soa, left)));
             return Ok(Some(match &kept.fact {
-                Fact::Records(set) => Known::Records(vec![aged(set, left)]),
-                Fact::NoData(denial) => Known::Denied(ResponseCode::NoError, soa(denial)),
-                Fact::NxDomain(denial) => Known::Denied(ResponseCode::NXDomain, soa(denial)),
+                CachedData::Records(set) => Known::Records(vec![aged(set, left)]),
+                CachedData::NoData(denial) => Known::Denied(ResponseCode::NoError, soa(denial)),
+                CachedData::NxDomain(denial) => Known::Denied(ResponseCode::NXDomain, soa(denial)),
             }));
         }
         if record_type != TYPE_CNAME
             && let Some(kept) = usable(name, TYPE_CNAME)
-            && let Fact::Records(set) = &kept.fact
+            && let CachedData::Records(set) = &kept.fact
             && let Some(target) = set.alias_target()
         {
             return Ok(Some(Known::Aliases(
@@ -223,10 +225,10 @@ impl<S: Surroundings> Recursor<S> {
         }
         for above in name.ancestors().skip(1) {
             if let Some(kept) = usable(above, TYPE_DNAME)
-                && let Fact::Records(set) = &kept.fact
+                && let CachedData::Records(set) = &kept.fact
             {
                 let dname = aged(set, kept.remaining_s(now));
-                return Ok(Some(match follow_dname(&dname, name) {
+                return Ok(Some(match synthesize_cname(&dname, name) {
                     Ok((alias, _)) if record_type == TYPE_CNAME => {
                         Known::Records(vec![dname, alias])
                     }
@@ -247,26 +249,26 @@ impl<S: Surroundings> Recursor<S> {
     /// Goes down from the closest known zone until somebody answers.
     async fn find(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
         name: NameRef<'_>,
         record_type: u16,
-    ) -> Result<Finding, Failure> {
+    ) -> Result<ResponseKind, ResolutionFailure> {
         // What a zone is delegated with stands above it.
         let place = if record_type == TYPE_DS {
             name.parent().unwrap_or(name)
         } else {
             name
         };
-        let mut cut = self.start(quest, path, place, false).await?;
-        let minimiser_at = |cut: &Cut| {
+        let mut delegation = self.start(context, chain, place, false).await?;
+        let minimiser_at = |delegation: &Delegation| {
             Minimiser::new(
                 name,
-                cut.zone.borrow(),
-                self.settings.minimises && cut.role == Role::Authority,
+                delegation.zone.borrow(),
+                self.settings.qname_minimisation && delegation.role == ServerRole::Authority,
             )
         };
-        let mut minimiser = minimiser_at(&cut);
+        let mut minimiser = minimiser_at(&delegation);
         let mut referrals = 0;
         let mut without_first = false;
         let mut is_second_try = false;
@@ -274,21 +276,28 @@ impl<S: Surroundings> Recursor<S> {
             let (asked, asked_type) = minimiser.question(record_type);
             let is_whole = asked == name && asked_type == record_type;
             if !is_whole {
-                let now = self.surroundings.now();
+                let now = self.environment.now();
                 if self.rrsets.is_denied(asked, now) {
                     minimiser.give_up();
                     continue;
                 }
                 // The zone itself said a while ago that this name is none of its own.
                 let said = self.rrsets.exact(asked, asked_type, now);
-                if said.is_some_and(|kept| matches!(&kept.fact, Fact::NoData(Some(soa)) if canonical(&soa.name) == cut.zone)) {
+                if said.is_some_and(|kept| matches!(&kept.fact, CachedData::NoData(Some(soa)) if canonical(&soa.name) == delegation.zone)) {
                     minimiser.advance();
                     continue;
                 }
             }
-            let sifted = match self.ask_zone(quest, path, &cut, asked, asked_type).await {
-                Ok(sifted) => sifted,
-                Err(failure @ (Failure::TooLong | Failure::TooMuchWork | Failure::Busy)) => {
+            let response = match self
+                .ask_zone(context, chain, &delegation, asked, asked_type)
+                .await
+            {
+                Ok(response) => response,
+                Err(
+                    failure @ (ResolutionFailure::TooLong
+                    | ResolutionFailure::TooMuchWork
+                    | ResolutionFailure::Busy),
+                ) => {
                     return Err(failure);
                 }
                 // Some servers stumble over names that do not end a question.
@@ -296,23 +305,23 @@ impl<S: Surroundings> Recursor<S> {
                     minimiser.give_up();
                     continue;
                 }
-                Err(_) if cut.is_first_only => {
+                Err(_) if delegation.then_recurse => {
                     without_first = true;
-                    cut = self.start(quest, path, place, without_first).await?;
-                    minimiser = minimiser_at(&cut);
+                    delegation = self.start(context, chain, place, without_first).await?;
+                    minimiser = minimiser_at(&delegation);
                     continue;
                 }
                 Err(failure)
                     if is_second_try
-                        || cut.is_fixed
-                        || cut.zone.borrow().is_root()
+                        || delegation.is_fixed
+                        || delegation.zone.borrow().is_root()
                         || referrals > 0 =>
                 {
-                    self.rrsets.keep_failure(
-                        cut.zone.borrow(),
+                    self.rrsets.insert_failure(
+                        delegation.zone.borrow(),
                         TYPE_ZONE,
                         failure,
-                        self.surroundings.now(),
+                        self.environment.now(),
                     );
                     return Err(failure);
                 }
@@ -320,7 +329,7 @@ impl<S: Surroundings> Recursor<S> {
                 Err(failure)
                     if self
                         .rrsets
-                        .failure(cut.zone.borrow(), TYPE_ZONE, self.surroundings.now())
+                        .failure(delegation.zone.borrow(), TYPE_ZONE, self.environment.now())
                         .is_some() =>
                 {
                     return Err(failure);
@@ -328,44 +337,50 @@ impl<S: Surroundings> Recursor<S> {
                 // The delegation may have moved since it was learnt: ask the zone above once.
                 Err(_) => {
                     is_second_try = true;
-                    self.cuts.forget(&cut.zone);
-                    cut = self.start(quest, path, place, without_first).await?;
-                    minimiser = minimiser_at(&cut);
+                    self.delegations.forget(&delegation.zone);
+                    delegation = self.start(context, chain, place, without_first).await?;
+                    minimiser = minimiser_at(&delegation);
                     continue;
                 }
             };
-            let now = self.surroundings.now();
-            if let Some(apex) = &sifted.apex {
-                self.cuts.learn_apex(apex.clone(), &cut, now);
+            let now = self.environment.now();
+            if let Some(apex) = &response.apex {
+                self.delegations.learn_apex(apex.clone(), &delegation, now);
             }
-            match &sifted.finding {
-                Finding::Referral(referral) => {
+            match &response.finding {
+                ResponseKind::Referral(referral) => {
                     referrals += 1;
                     if referrals > REFERRALS_MAX {
-                        return Err(Failure::TooMuchWork);
+                        return Err(ResolutionFailure::TooMuchWork);
                     }
-                    let parent = cut;
-                    cut = self.cuts.learn(referral.clone(), &parent, now);
-                    quest.note(now, || {
-                        format!("{} is delegated by {}", cut.zone, parent.zone)
+                    let parent = delegation;
+                    delegation = self.delegations.learn(referral.clone(), &parent, now);
+                    context.trace(now, || {
+                        format!("{} is delegated by {}", delegation.zone, parent.zone)
                     });
-                    minimiser.enter(cut.zone.borrow());
+                    minimiser.enter(delegation.zone.borrow());
                 }
                 // Too many servers deny what merely has no records: the whole name is asked for,
                 // and only that is denied or not.
-                Finding::NxDomain(_, _, soa) if !is_whole => {
-                    self.rrsets.keep_no_minimised_name(asked, soa.clone(), now);
+                ResponseKind::NxDomain(_, _, soa) if !is_whole => {
+                    self.rrsets
+                        .insert_minimised_nxdomain(asked, soa.clone(), now);
                     minimiser.give_up();
                 }
                 _ if !is_whole => {
-                    self.keep(Arc::unwrap_or_clone(sifted), asked_type, cut.expires(), now);
+                    self.keep(
+                        Arc::unwrap_or_clone(response),
+                        asked_type,
+                        delegation.expires(),
+                        now,
+                    );
                     minimiser.advance();
                 }
                 _ => {
                     return Ok(self.keep(
-                        Arc::unwrap_or_clone(sifted),
+                        Arc::unwrap_or_clone(response),
                         record_type,
-                        cut.expires(),
+                        delegation.expires(),
                         now,
                     ));
                 }
@@ -376,43 +391,49 @@ impl<S: Surroundings> Recursor<S> {
     /// Where to begin.
     async fn start(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
         name: NameRef<'_>,
         without_first: bool,
-    ) -> Result<Arc<Cut>, Failure> {
+    ) -> Result<Arc<Delegation>, ResolutionFailure> {
         match self
-            .cuts
-            .closest(name, self.surroundings.now(), without_first)
+            .delegations
+            .closest(name, self.environment.now(), without_first)
         {
-            Some(cut) => Ok(cut),
+            Some(delegation) => Ok(delegation),
             // Rare, and boxed so that it takes no room in every other resolution.
-            None => Box::pin(self.prime(quest, path)).await,
+            None => Box::pin(self.prime(context, chain)).await,
         }
     }
 
     /// Asks the hinted servers who serves the root, RFC 8109. Where none says, the hints themselves
     /// do for a while.
-    async fn prime(&self, quest: &Quest, path: &Path<'_>) -> Result<Arc<Cut>, Failure> {
+    async fn prime(
+        &self,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+    ) -> Result<Arc<Delegation>, ResolutionFailure> {
         let root = Name::root();
-        if self.settings.primes {
+        if self.settings.prime {
             let said = self
                 .ask_zone(
-                    quest,
-                    path,
+                    context,
+                    chain,
                     &self.hints,
                     root.borrow(),
                     RecordType::NS.into(),
                 )
                 .await;
-            if let Ok(Sifted {
+            if let Ok(Response {
                 apex: Some(apex), ..
             }) = said.as_deref()
                 && apex.servers.iter().any(|server| !server.glue.is_empty())
             {
-                return Ok(self
-                    .cuts
-                    .learn(apex.clone(), &self.hints, self.surroundings.now()));
+                return Ok(self.delegations.learn(
+                    apex.clone(),
+                    &self.hints,
+                    self.environment.now(),
+                ));
             }
         }
         Ok(Arc::clone(&self.hints))
@@ -422,15 +443,15 @@ impl<S: Surroundings> Recursor<S> {
     /// addresses left out.
     fn keep(
         &self,
-        sifted: Sifted,
+        response: Response,
         record_type: u16,
         delegated_until: Duration,
         now: Duration,
-    ) -> Finding {
-        let rank = if sifted.is_sound {
-            Rank::Answer
+    ) -> ResponseKind {
+        let rank = if response.is_sound {
+            Trust::Authoritative
         } else {
-            Rank::Hearsay
+            Trust::NonAuthoritative
         };
         let bounds = self.rrsets.bounds();
         let keep_sets = |mut sets: Vec<RrSet>| -> Vec<RrSet> {
@@ -449,7 +470,7 @@ impl<S: Surroundings> Recursor<S> {
                     && place > 0
                     && sets[place - 1].record_type == TYPE_DNAME;
                 if !is_made {
-                    self.rrsets.keep(set.clone(), rank, delegated_until, now);
+                    self.rrsets.insert(set.clone(), rank, delegated_until, now);
                 }
             }
             sets
@@ -458,8 +479,8 @@ impl<S: Surroundings> Recursor<S> {
             let ttl = bounds.of_denial(soa.as_ref());
             soa.map(|soa| with_ttl(soa, ttl))
         };
-        match sifted.finding {
-            Finding::Answer(sets) => {
+        match response.finding {
+            ResponseKind::Answer(sets) => {
                 let count = sets.len();
                 let last = sets.last().map(|set| set.owner.clone());
                 match (keep_sets(sets), last) {
@@ -468,22 +489,22 @@ impl<S: Surroundings> Recursor<S> {
                         if kept.len() < count
                             && kept.last().is_none_or(|set| set.record_type != record_type) =>
                     {
-                        Finding::NoData(kept, last, None)
+                        ResponseKind::NoData(kept, last, None)
                     }
-                    (kept, _) => Finding::Answer(kept),
+                    (kept, _) => ResponseKind::Answer(kept),
                 }
             }
-            Finding::Alias(sets, target) => Finding::Alias(keep_sets(sets), target),
-            Finding::TooLong(sets) => Finding::TooLong(keep_sets(sets)),
-            Finding::NxDomain(sets, name, soa) => {
+            ResponseKind::Alias(sets, target) => ResponseKind::Alias(keep_sets(sets), target),
+            ResponseKind::TooLong(sets) => ResponseKind::TooLong(keep_sets(sets)),
+            ResponseKind::NxDomain(sets, name, soa) => {
                 self.rrsets
-                    .keep_no_name(name.borrow(), soa.clone(), rank, now);
-                Finding::NxDomain(keep_sets(sets), name, bounded(soa))
+                    .insert_nxdomain(name.borrow(), soa.clone(), rank, now);
+                ResponseKind::NxDomain(keep_sets(sets), name, bounded(soa))
             }
-            Finding::NoData(sets, name, soa) => {
+            ResponseKind::NoData(sets, name, soa) => {
                 self.rrsets
-                    .keep_no_data(name.borrow(), record_type, soa.clone(), rank, now);
-                Finding::NoData(keep_sets(sets), name, bounded(soa))
+                    .insert_nodata(name.borrow(), record_type, soa.clone(), rank, now);
+                ResponseKind::NoData(keep_sets(sets), name, bounded(soa))
             }
             other => other,
         }
@@ -492,30 +513,32 @@ impl<S: Surroundings> Recursor<S> {
     /// The addresses of a server that came without.
     pub(super) async fn addresses_of(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
         server: &Name,
-    ) -> Result<Vec<SocketAddr>, Failure> {
-        quest.pay_server_name()?;
+    ) -> Result<Vec<SocketAddr>, ResolutionFailure> {
+        context.charge_server_name()?;
         let families = [
             (self.settings.ipv4, RecordType::A),
             (self.settings.ipv6, RecordType::AAAA),
         ];
         let mut result = Ok(Vec::new());
         for (_, record_type) in families.into_iter().filter(|(is_used, _)| *is_used) {
-            let step = path.step(server.borrow(), record_type.into())?;
+            let step = chain.nested(server.borrow(), record_type.into())?;
             // What its zone said of it under a delegation that has ended is forgotten first.
-            let _is_told_anew =
-                self.rrsets
-                    .of_server(server.borrow(), record_type.into(), self.surroundings.now());
+            let _is_told_anew = self.rrsets.server_address(
+                server.borrow(),
+                record_type.into(),
+                self.environment.now(),
+            );
             match self
-                .resolve_path(quest, &step, server.borrow(), record_type.into())
+                .resolve_path(context, &step, server.borrow(), record_type.into())
                 .await
             {
                 Ok(resolved) => {
                     // A server's name is no alias, RFC 2181 section 10.3; many resolvers follow one
                     // all the same, and so do we.
-                    let facts = resolved.sets.into_iter().map(Fact::Records);
+                    let facts = resolved.sets.into_iter().map(CachedData::Records);
                     let found: Vec<SocketAddr> =
                         facts.flat_map(|fact| self.addresses_in(&fact)).collect();
                     if !found.is_empty() {
@@ -532,8 +555,8 @@ impl<S: Surroundings> Recursor<S> {
     }
 
     /// The addresses in a set that may be asked.
-    pub(super) fn addresses_in(&self, fact: &Fact) -> Vec<SocketAddr> {
-        let Fact::Records(set) = fact else {
+    pub(super) fn addresses_in(&self, fact: &CachedData) -> Vec<SocketAddr> {
+        let CachedData::Records(set) = fact else {
             return Vec::new();
         };
         set.records
@@ -567,13 +590,13 @@ fn aged(set: &RrSet, left_s: u32) -> RrSet {
     set
 }
 
-fn check_aliases(sets: &[RrSet]) -> Result<(), Failure> {
+fn check_aliases(sets: &[RrSet]) -> Result<(), ResolutionFailure> {
     let aliases = sets
         .iter()
         .filter(|set| set.record_type == TYPE_CNAME)
         .count();
     if aliases > ALIASES_MAX {
-        Err(Failure::TooManyAliases)
+        Err(ResolutionFailure::TooManyAliases)
     } else {
         Ok(())
     }

@@ -2,14 +2,14 @@
 //! zones themselves.
 //!
 //! ```text
-//! resolve -> iterate: aliases, minimised names, referrals   -> ask: servers of one zone, failover, hedging -> surroundings
+//! resolve -> iterate: aliases, minimised names, referrals   -> ask: servers of one zone, failover, hedging -> environment
 //!              |  rrsets: facts and failures                     |  servers: speed, faults, cookies of each     (sockets, or
-//!              |  cuts: who serves what                          |  wire: queries and replies as octets           a script)
-//!              '- quest: what one question may still spend       '- sift: what of a reply may be believed
+//!              |  delegations: who serves what                          |  wire: queries and replies as octets           a script)
+//!              '- context: what one question may still spend       '- sift: what of a reply may be believed
 //! ```
 //!
 //! Nothing here reads a clock, draws a number or opens a socket but through
-//! [`surroundings::Surroundings`].
+//! [`environment::Environment`].
 
 pub(crate) mod budget;
 pub(crate) mod delegations;
@@ -49,24 +49,30 @@ use crate::{
 };
 
 use self::{
-    budget::{Path, Quest},
-    delegations::{Cut, Cuts},
-    environment::Surroundings,
+    budget::{LookupChain, QueryContext},
+    delegations::{Delegation, DelegationCache},
     exchange::Feature,
-    infra::Servers,
+    infra::InfraCache,
     query_zone::ZoneQuestion,
-    rrsets::{RrSets, TtlBounds},
-    scrub::{Fault, Role, Sifted},
+    rrsets::RrSetCache,
+    scrub::{Response, ResponseFault},
 };
 
-pub use self::budget::Step;
+pub use self::{
+    budget::TraceStep,
+    environment::{Environment, TransportOutcome},
+    network::SystemEnvironment,
+    rrsets::TtlBounds,
+    scrub::ServerRole,
+    wire::{ExpectedReply, ReplyMatch},
+};
 
 /// The thirteen root servers, as InterNIC publishes them.
 pub const ROOT_HINTS: &str = include_str!("../../root.hints");
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum ResolutionFailure {
     /// No server of the zone has an address.
     #[error("no server of the zone has an address that may be asked")]
     NoServers,
@@ -96,7 +102,7 @@ pub enum Failure {
     Busy,
 }
 
-impl Failure {
+impl ResolutionFailure {
     /// The info-code of its Extended DNS Error, RFC 8914 section 4: 22 no reachable authority, 23
     /// network error, 0 other.
     #[must_use]
@@ -134,17 +140,17 @@ impl Failure {
 
 /// A zone whose servers are configured.
 #[derive(Debug, Clone)]
-pub struct FixedZone {
+pub struct ConfiguredZone {
     /// The zone.
     pub zone: Name,
     /// Its servers.
     pub to: Vec<SocketAddr>,
     /// Whether they are authorities or resolvers.
-    pub role: Role,
+    pub role: ServerRole,
     /// The name that they prove to have over TLS; none asks in the clear.
     pub tls: Option<String>,
     /// Whether recursion takes over where they fail.
-    pub is_first_only: bool,
+    pub then_recurse: bool,
 }
 
 /// How recursion goes out.
@@ -161,9 +167,9 @@ pub struct Settings {
     /// Ask over IPv6.
     pub ipv6: bool,
     /// Ask the root who serves it, RFC 8109.
-    pub primes: bool,
+    pub prime: bool,
     /// Show zones no more of a name than they need, RFC 9156.
-    pub minimises: bool,
+    pub qname_minimisation: bool,
     /// Mix letter case, so that a guesser must guess it too.
     pub case_randomisation: bool,
     /// Send client cookies, RFC 7873.
@@ -173,15 +179,15 @@ pub struct Settings {
     /// Names that may have them all the same.
     pub private_domains: Vec<Name>,
     /// Believe addresses of servers only from the zone they are in.
-    pub hardens_glue: bool,
+    pub harden_glue: bool,
     /// Zones whose servers are configured.
-    pub fixed: Vec<FixedZone>,
+    pub configured_zones: Vec<ConfiguredZone>,
     /// Budget of the cache of facts, in octets.
     pub cache_octets: u64,
     /// Bounds on how long things are kept.
     pub ttl: TtlBounds,
     /// Questions that are asked of one zone at a time.
-    pub questions_per_zone_max: u32,
+    pub waiting_per_zone_max: u32,
     /// Queries that are under way to one server at a time.
     pub queries_per_server_max: u32,
 }
@@ -196,21 +202,21 @@ impl Settings {
             do_not_query: Vec::new(),
             ipv4: true,
             ipv6: true,
-            primes: true,
-            minimises: true,
+            prime: true,
+            qname_minimisation: true,
             case_randomisation: true,
             cookies: true,
             private_addresses: Vec::new(),
             private_domains: Vec::new(),
-            hardens_glue: true,
-            fixed: Vec::new(),
+            harden_glue: true,
+            configured_zones: Vec::new(),
             cache_octets: 64 << 20,
             ttl: TtlBounds {
                 min_s: 0,
                 max_s: 86_400,
                 negative_max_s: 3_600,
             },
-            questions_per_zone_max: 400,
+            waiting_per_zone_max: 400,
             queries_per_server_max: 2_000,
         }
     }
@@ -244,13 +250,13 @@ pub fn parse_hints(text: &str) -> Result<Vec<IpAddr>, SetupError> {
 
 /// The recursor.
 pub struct Recursor<S> {
-    surroundings: S,
+    environment: S,
     settings: Settings,
-    rrsets: RrSets,
-    cuts: Cuts,
-    servers: Servers,
-    hints: Arc<Cut>,
-    flights: Flights<ZoneQuestion, Result<Arc<Sifted>, Failure>>,
+    rrsets: RrSetCache,
+    delegations: DelegationCache,
+    servers: InfraCache,
+    hints: Arc<Delegation>,
+    flights: Flights<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
     gate: Gate<Name>,
     counts: Counts,
     /// Makes the cookie that each server is shown, RFC 7873 section 4.1.
@@ -258,19 +264,19 @@ pub struct Recursor<S> {
 }
 
 /// What was resolved, and how, for people.
-pub struct Traced {
+pub struct ResolutionTrace {
     /// The answer, or why there is none.
-    pub result: Result<Answer, Failure>,
+    pub result: Result<Answer, ResolutionFailure>,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TraceStep>,
 }
 
-impl<S: Surroundings> Recursor<S> {
+impl<S: Environment> Recursor<S> {
     /// Sets it up; nothing is sent yet.
     ///
     /// # Errors
     /// [`SetupError::NoRoots`].
-    pub fn new(settings: Settings, surroundings: S) -> Result<Self, SetupError> {
+    pub fn new(settings: Settings, environment: S) -> Result<Self, SetupError> {
         let may_use = |root: &IpAddr| {
             if root.is_ipv4() {
                 settings.ipv4
@@ -285,56 +291,61 @@ impl<S: Surroundings> Recursor<S> {
             .map(|&root| SocketAddr::new(root, settings.authority_port));
         let roots: Vec<SocketAddr> = roots.collect();
         let is_root_fixed = settings
-            .fixed
+            .configured_zones
             .iter()
-            .any(|fixed| fixed.zone == Name::root() && !fixed.is_first_only);
+            .any(|fixed| fixed.zone == Name::root() && !fixed.then_recurse);
         if roots.is_empty() && !is_root_fixed {
             return Err(SetupError::NoRoots);
         }
-        let mut hints = Cut::fixed(Name::root(), roots, Role::Authority, None, false);
+        let mut hints =
+            Delegation::configured(Name::root(), roots, ServerRole::Authority, None, false);
         (hints.is_fixed, hints.is_hint) = (false, true);
-        let cut = |fixed: &FixedZone| {
-            Cut::fixed(
+        let delegation = |fixed: &ConfiguredZone| {
+            Delegation::configured(
                 fixed.zone.clone(),
                 fixed.to.clone(),
                 fixed.role,
                 fixed.tls.clone(),
-                fixed.is_first_only,
+                fixed.then_recurse,
             )
         };
-        let fixed = settings.fixed.iter().map(cut);
+        let fixed = settings.configured_zones.iter().map(delegation);
         Ok(Self {
-            rrsets: RrSets::new(settings.cache_octets, settings.ttl),
-            cuts: Cuts::new(fixed),
-            servers: Servers::new(),
+            rrsets: RrSetCache::new(settings.cache_octets, settings.ttl),
+            delegations: DelegationCache::new(fixed),
+            servers: InfraCache::new(),
             hints: Arc::new(hints),
             flights: Flights::default(),
-            gate: Gate::new(settings.questions_per_zone_max),
+            gate: Gate::new(settings.waiting_per_zone_max),
             counts: Counts::new(),
-            secret: [surroundings.random(), surroundings.random()],
+            secret: [environment.random(), environment.random()],
             settings,
-            surroundings,
+            environment,
         })
     }
 
     /// Resolves, and tells each step.
-    pub async fn trace(&self, question: &Question) -> Traced {
-        let quest = Quest::new(self.surroundings.now(), question.renews, true);
-        let result = self.answer(&quest, question).await;
-        Traced {
+    pub async fn trace(&self, question: &Question) -> ResolutionTrace {
+        let context = QueryContext::new(self.environment.now(), question.prefetch, true);
+        let result = self.answer(&context, question).await;
+        ResolutionTrace {
             result,
-            steps: quest.into_steps(),
+            steps: context.into_steps(),
         }
     }
 
-    async fn answer(&self, quest: &Quest, question: &Question) -> Result<Answer, Failure> {
+    async fn answer(
+        &self,
+        context: &QueryContext,
+        question: &Question,
+    ) -> Result<Answer, ResolutionFailure> {
         let name = question.name.borrow();
-        let path = Path::begin(name, question.record_type);
+        let chain = LookupChain::new(name, question.record_type);
         let result = self
-            .resolve_path(quest, &path, name, question.record_type)
+            .resolve_path(context, &chain, name, question.record_type)
             .await;
         match &result {
-            Ok(_) => self.rrsets.forget_failure(name, question.record_type),
+            Ok(_) => self.rrsets.remove_failure(name, question.record_type),
             Err(failure) => self.counts.failed(*failure),
         }
         let resolved = result?;
@@ -380,16 +391,16 @@ impl<S: Surroundings> Recursor<S> {
         let (octets, facts) = self.rrsets.usage();
         gauge!("ox_protect_rrset_cache_bytes").set(octets as f64);
         gauge!("ox_protect_rrset_cache_entries").set(facts as f64);
-        gauge!("ox_protect_delegations").set(self.cuts.len() as f64);
+        gauge!("ox_protect_delegations").set(self.delegations.len() as f64);
         gauge!("ox_protect_known_servers").set(self.servers.len() as f64);
     }
 }
 
 #[async_trait]
-impl<S: Surroundings> Recursion for Recursor<S> {
+impl<S: Environment> Recursion for Recursor<S> {
     async fn resolve(&self, question: &Question) -> Result<Answer, RecursionError> {
-        let quest = Quest::new(self.surroundings.now(), question.renews, false);
-        self.answer(&quest, question)
+        let context = QueryContext::new(self.environment.now(), question.prefetch, false);
+        self.answer(&context, question)
             .await
             .map_err(|failure| RecursionError {
                 name: question.name.clone(),
@@ -426,20 +437,20 @@ impl Counts {
         }
     }
 
-    fn failed(&self, failure: Failure) {
+    fn failed(&self, failure: ResolutionFailure) {
         counter!("ox_protect_resolution_failures_total", "cause" => failure.label()).increment(1);
     }
 
-    fn fault(&self, fault: Fault) {
+    fn fault(&self, fault: ResponseFault) {
         let label = match fault {
-            Fault::Code(ResponseCode::ServFail) => "servfail",
-            Fault::Code(ResponseCode::Refused) => "refused",
-            Fault::Code(ResponseCode::FormErr) => "formerr",
-            Fault::Code(ResponseCode::NotImp) => "notimp",
-            Fault::Code(_) => "other-code",
-            Fault::Lame => "lame",
-            Fault::Inconsistent => "inconsistent",
-            Fault::TooMuch => "too-much",
+            ResponseFault::Code(ResponseCode::ServFail) => "servfail",
+            ResponseFault::Code(ResponseCode::Refused) => "refused",
+            ResponseFault::Code(ResponseCode::FormErr) => "formerr",
+            ResponseFault::Code(ResponseCode::NotImp) => "notimp",
+            ResponseFault::Code(_) => "other-code",
+            ResponseFault::Lame => "lame",
+            ResponseFault::Inconsistent => "inconsistent",
+            ResponseFault::TooMuch => "too-much",
         };
         counter!("ox_protect_upstream_faults_total", "fault" => label).increment(1);
     }
@@ -451,9 +462,9 @@ impl Counts {
         counter!("ox_protect_upstream_plainer_total", "without" => left_out.label()).increment(1);
     }
 
-    fn limited(&self, what: &'static str) -> Failure {
+    fn limited(&self, what: &'static str) -> ResolutionFailure {
         counter!("ox_protect_upstream_limited_total", "limit" => what).increment(1);
-        Failure::Busy
+        ResolutionFailure::Busy
     }
 }
 

@@ -1,4 +1,4 @@
-//! The real surroundings: sockets of the runtime, the system's clock and its random numbers.
+//! The real environment: sockets of the runtime, the system's clock and its random numbers.
 
 use std::{
     cell::RefCell,
@@ -15,7 +15,7 @@ use rand::Rng as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -26,8 +26,8 @@ use tokio_rustls::{
     },
 };
 
-use super::wire::{Expected, Likeness};
-use crate::recursor::environment::{Reception, Surroundings};
+use super::wire::{ExpectedReply, ReplyMatch};
+use crate::recursor::environment::{Environment, TransportOutcome};
 
 /// Source ports are drawn from here on: below are those of services (RFC 5452 section 9.2).
 const FIRST_PORT: u16 = 1_024;
@@ -37,7 +37,7 @@ const PORT_DRAWS: usize = 8;
 /// EDNS send 512. Octets.
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
 
-/// How long a connection over TLS may be left open, and how many to one server. Servers close
+/// How long a connection over TLS may be left open, and how many to one server. InfraCache close
 /// theirs after ten seconds or more.
 const IDLE_MAX: Duration = Duration::from_secs(8);
 const IDLE_CONNECTIONS_MAX: usize = 32;
@@ -48,7 +48,7 @@ thread_local! {
 }
 
 /// The Internet, or whatever network this machine is in.
-pub struct Internet {
+pub struct SystemEnvironment {
     started: Instant,
     tls: TlsConnector,
     idle: Idle,
@@ -62,8 +62,8 @@ pub enum CertificatesError {
     File(PathBuf),
 }
 
-impl Internet {
-    /// The clock starts now. Servers asked over TLS must be vouched for by a certificate in this
+impl SystemEnvironment {
+    /// The clock starts now. InfraCache asked over TLS must be vouched for by a certificate in this
     /// PEM file; without one, by those that the system trusts.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Internet {
 }
 
 #[async_trait]
-impl Surroundings for Internet {
+impl Environment for SystemEnvironment {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -133,24 +133,27 @@ impl Surroundings for Internet {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
         let exchange = async {
             let socket = self.socket(server).await?;
             socket.send(query).await?;
             loop {
                 socket.readable().await?;
-                let received: io::Result<Option<Reception>> = DATAGRAM.with_borrow_mut(|room| {
-                    let octets = socket.try_recv(room)?;
-                    Ok(match expected.compare(&room[..octets]) {
-                        Likeness::Noise => None,
-                        Likeness::Near => Some(Reception::NearMiss {
-                            is_case: expected.is_same_but_for_case(&room[..octets]),
-                        }),
-                        Likeness::Right => Some(Reception::Reply(room[..octets].to_vec())),
-                    })
-                });
+                let received: io::Result<Option<TransportOutcome>> =
+                    DATAGRAM.with_borrow_mut(|room| {
+                        let octets = socket.try_recv(room)?;
+                        Ok(match expected.compare(&room[..octets]) {
+                            ReplyMatch::Unrelated => None,
+                            ReplyMatch::Mismatch => Some(TransportOutcome::Mismatch {
+                                is_case: expected.is_same_but_for_case(&room[..octets]),
+                            }),
+                            ReplyMatch::Match => {
+                                Some(TransportOutcome::Reply(room[..octets].to_vec()))
+                            }
+                        })
+                    });
                 match received {
                     Ok(Some(reception)) => return Ok(reception),
                     Ok(None) => {}
@@ -159,22 +162,22 @@ impl Surroundings for Internet {
                 }
             }
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, exchange).await)
     }
 
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
         let exchange = async {
             let mut stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
             converse(&mut stream, query, expected).await
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, exchange).await)
     }
 
     async fn tls(
@@ -182,9 +185,9 @@ impl Surroundings for Internet {
         server: SocketAddr,
         name: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
         let door = (server, name.to_owned());
         let exchange = async {
             // A connection that was left open may be closed by now; then a new one is made.
@@ -202,7 +205,7 @@ impl Surroundings for Internet {
             self.idle.leave(&door, stream, self.now());
             Ok(reply)
         };
-        settle(timeout(patience, exchange).await)
+        settle(tokio::time::timeout(timeout, exchange).await)
     }
 }
 
@@ -210,8 +213,8 @@ impl Surroundings for Internet {
 async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     query: &[u8],
-    expected: &Expected,
-) -> io::Result<Reception> {
+    expected: &ExpectedReply,
+) -> io::Result<TransportOutcome> {
     let length = u16::try_from(query.len()).expect("a query is short");
     stream
         .write_all(&[&length.to_be_bytes(), query].concat())
@@ -226,9 +229,9 @@ async fn converse(
     }
     // One query, one reply: there is nobody else on this connection whose reply it could be.
     let is_right =
-        expected.compare(&reply) == Likeness::Right || expected.is_same_but_for_case(&reply);
+        expected.compare(&reply) == ReplyMatch::Match || expected.is_same_but_for_case(&reply);
     if is_right {
-        Ok(Reception::Reply(reply))
+        Ok(TransportOutcome::Reply(reply))
     } else {
         Err(io::ErrorKind::InvalidData.into())
     }
@@ -266,10 +269,12 @@ impl Idle {
     }
 }
 
-fn settle(result: Result<io::Result<Reception>, tokio::time::error::Elapsed>) -> Reception {
+fn settle(
+    result: Result<io::Result<TransportOutcome>, tokio::time::error::Elapsed>,
+) -> TransportOutcome {
     match result {
         Ok(Ok(reception)) => reception,
-        Ok(Err(error)) => Reception::Unreachable(error),
-        Err(_) => Reception::Silent,
+        Ok(Err(error)) => TransportOutcome::Unreachable(error),
+        Err(_) => TransportOutcome::Timeout,
     }
 }

@@ -11,15 +11,15 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 use policy::name::{Name, NameRef};
 
 use super::{
-    Failure, Recursor,
-    exchange::{Ask, Plainness, Trouble},
+    Recursor, ResolutionFailure,
+    exchange::{Ask, ExchangeError, Plainness},
 };
 use crate::recursor::{
-    budget::{Path, Quest, describe},
-    delegations::Cut,
-    environment::Surroundings,
-    infra::{Outlook, Server},
-    scrub::{Fault, Finding, Sifted},
+    budget::{LookupChain, QueryContext, describe},
+    delegations::Delegation,
+    environment::Environment,
+    infra::{Server, ServerEstimate},
+    scrub::{Response, ResponseFault, ResponseKind},
 };
 
 /// Queries for one question to the servers of one zone. A count.
@@ -89,11 +89,11 @@ struct Candidates<'z> {
     tries: u32,
     /// Why not everybody was asked who could have been: that is the question's doing, and says
     /// nothing of the zone.
-    cut_short: Option<Failure>,
+    cut_short: Option<ResolutionFailure>,
 }
 
 impl Candidates<'_> {
-    fn add<S: Surroundings>(&mut self, recursor: &Recursor<S>, address: SocketAddr) {
+    fn add<S: Environment>(&mut self, recursor: &Recursor<S>, address: SocketAddr) {
         if self.all.len() < CANDIDATES_MAX && self.all.iter().all(|known| known.address != address)
         {
             self.all.push(Candidate {
@@ -113,36 +113,36 @@ impl Candidates<'_> {
     }
 
     /// A try at a server, which is the question's `tries`th.
-    fn attempt(place: usize, candidate: &Candidate, outlook: &Outlook, tries: u32) -> Try {
-        let is_late = !outlook.is_down && candidate.tries == 1 && tries <= LATE_TRIES_MAX;
+    fn attempt(place: usize, candidate: &Candidate, estimate: &ServerEstimate, tries: u32) -> Try {
+        let is_late = !estimate.is_down && candidate.tries == 1 && tries <= LATE_TRIES_MAX;
         Try {
             place,
-            patience: outlook.patience,
+            patience: estimate.timeout,
             plainness: PLAINNESS[(tries.saturating_sub(1) as usize) % PLAINNESS.len()],
             wait: if is_late { LATE_MAX } else { DATAGRAM_MAX },
         }
     }
 
     /// The next to ask, and how.
-    fn next<S: Surroundings>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<Try> {
+    fn next<S: Environment>(&mut self, recursor: &Recursor<S>, now: Duration) -> Option<Try> {
         // Tries at one server of one are the usual case, and need no lottery.
         if let [only] = &mut self.all[..] {
-            let outlook = only.server.outlook(self.zone, now);
-            let max = if outlook.is_down {
+            let estimate = only.server.estimate(self.zone, now);
+            let max = if estimate.is_down {
                 TRIES_AT_DOWN_MAX
             } else {
                 TRIES_AT_ONE_MAX
             };
             let may_be_asked = !only.is_out && only.tries < max;
             only.tries += u32::from(may_be_asked);
-            return may_be_asked.then(|| Self::attempt(0, only, &outlook, only.tries));
+            return may_be_asked.then(|| Self::attempt(0, only, &estimate, only.tries));
         }
-        let outlooks: Vec<_> = self
+        let estimates: Vec<_> = self
             .all
             .iter()
-            .map(|candidate| candidate.server.outlook(self.zone, now))
+            .map(|candidate| candidate.server.estimate(self.zone, now))
             .collect();
-        let are_down = outlooks.iter().all(|outlook| outlook.is_down);
+        let are_down = estimates.iter().all(|estimate| estimate.is_down);
         if self.tries
             >= if are_down {
                 TRIES_AT_DOWN_MAX
@@ -153,16 +153,16 @@ impl Candidates<'_> {
             return None;
         }
         let each = (TRIES_AT_ONE_MAX / (self.all.len().max(1) as u32)).max(TRIES_AT_EACH_MIN);
-        let mut chance = recursor.surroundings.random();
+        let mut chance = recursor.environment.random();
         let cost = |(place, candidate): (usize, &Candidate)| {
-            let outlook = &outlooks[place];
+            let estimate = &estimates[place];
             let burden =
-                candidate.tries + 2 * u32::from(outlook.is_lame) + 3 * u32::from(outlook.is_down);
+                candidate.tries + 2 * u32::from(estimate.is_lame) + 3 * u32::from(estimate.is_down);
             // Half to three halves of what it needs: the fast ones are asked most, the others now
             // and then.
             chance = chance.rotate_left(11).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let share = 512 + (chance >> 54);
-            (burden, outlook.rtt.as_micros() as u64 * share)
+            (burden, estimate.rtt.as_micros() as u64 * share)
         };
         let mut costs: Vec<(usize, (u32, u64))> = Vec::with_capacity(self.all.len());
         let mut cost = cost;
@@ -177,59 +177,59 @@ impl Candidates<'_> {
         Some(Self::attempt(
             place,
             &self.all[place],
-            &outlooks[place],
+            &estimates[place],
             self.tries,
         ))
     }
 }
 
-impl<S: Surroundings> Recursor<S> {
+impl<S: Environment> Recursor<S> {
     /// Asks a zone, or waits for whoever asks it the same.
     pub(super) async fn ask_zone(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
-        cut: &Cut,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+        delegation: &Delegation,
         name: NameRef<'_>,
         record_type: u16,
-    ) -> Result<Arc<Sifted>, Failure> {
+    ) -> Result<Arc<Response>, ResolutionFailure> {
         let key = ZoneQuestion {
-            zone: cut.zone.clone(),
+            zone: delegation.zone.clone(),
             name: name.to_owned(),
             record_type,
         };
-        let patience = (!path.is_first()).then_some(JOIN_MAX);
+        let patience = (!chain.is_client_query()).then_some(JOIN_MAX);
         let ask = async {
-            self.ask_servers(quest, path, cut, name, record_type)
+            self.ask_servers(context, chain, delegation, name, record_type)
                 .await
                 .map(Arc::new)
         };
-        // Another's purse may be empty where ours is not.
-        let is_for_all = |result: &Result<_, Failure>| !matches!(result, Err(failure) if failure.is_of_question() && *failure != Failure::Busy);
+        // Another's budget may be empty where ours is not.
+        let is_for_all = |result: &Result<_, ResolutionFailure>| !matches!(result, Err(failure) if failure.is_of_question() && *failure != ResolutionFailure::Busy);
         self.flights.join(&key, patience, is_for_all, ask).await
     }
 
     async fn ask_servers(
         &self,
-        quest: &Quest,
-        path: &Path<'_>,
-        cut: &Cut,
+        context: &QueryContext,
+        chain: &LookupChain<'_>,
+        delegation: &Delegation,
         name: NameRef<'_>,
         record_type: u16,
-    ) -> Result<Sifted, Failure> {
+    ) -> Result<Response, ResolutionFailure> {
         let mut candidates = Candidates {
-            zone: &cut.zone,
+            zone: &delegation.zone,
             question: (name, record_type),
             all: Vec::new(),
             tries: 0,
             cut_short: None,
         };
-        let mut unknown = self.known_addresses(cut, |address| candidates.add(self, address));
+        let mut unknown = self.known_addresses(delegation, |address| candidates.add(self, address));
         let mut asked = FuturesUnordered::new();
-        let mut hearsay = None;
-        let mut failure = Failure::NoServers;
+        let mut fallback = None;
+        let mut failure = ResolutionFailure::NoServers;
         let mut names_left = SERVER_NAMES_MAX;
-        let is_for_server = !path.is_first();
+        let is_for_server = !chain.is_client_query();
         let exchange = |candidates: &Candidates<'_>,
                         Try {
                             place,
@@ -240,7 +240,7 @@ impl<S: Surroundings> Recursor<S> {
             let address = candidates.all[place].address;
             let server = Arc::clone(&candidates.all[place].server);
             let ask = Ask {
-                cut,
+                delegation,
                 address,
                 server,
                 name,
@@ -249,13 +249,13 @@ impl<S: Surroundings> Recursor<S> {
                 plainness,
                 wait,
             };
-            async move { (place, self.exchange(quest, ask).await) }
+            async move { (place, self.exchange(context, ask).await) }
         };
         // Taken by whoever must wait: a zone that answers at once is never full.
         let mut place_in_queue = None;
         loop {
-            let now = self.surroundings.now();
-            let left = quest.time_left(now)?;
+            let now = self.environment.now();
+            let left = context.time_left(now)?;
             let mut latest = None;
             let mut patience = left;
             // A server whose address must be found first may be the good one: before anybody is
@@ -277,21 +277,21 @@ impl<S: Surroundings> Recursor<S> {
                 None if seeks && let Some(server) = unknown.pop() => {
                     names_left -= 1;
                     // Boxed, so that it takes no room in every other resolution.
-                    let mut find = Box::pin(self.addresses_of(quest, path, &server));
+                    let mut find = Box::pin(self.addresses_of(context, chain, &server));
                     let found = loop {
                         // The name may take long, or never be found: meanwhile the others are asked
                         // again.
-                        let alone = self.surroundings.sleep(FIND_ALONE);
+                        let alone = self.environment.sleep(FIND_ALONE);
                         tokio::select! {
                             biased;
                             Some((place, result)) = asked.next(), if !asked.is_empty() => {
-                                if let Some(sifted) = self.weigh(quest, &mut candidates, place, result, &mut hearsay, &mut failure)? {
-                                    return Ok(sifted);
+                                if let Some(response) = self.weigh(context, &mut candidates, place, result, &mut fallback, &mut failure)? {
+                                    return Ok(response);
                                 }
                             }
                             found = &mut find => break found,
                             () = alone => {
-                                if let Some(attempt) = candidates.next(self, self.surroundings.now()) {
+                                if let Some(attempt) = candidates.next(self, self.environment.now()) {
                                     asked.push(exchange(&candidates, attempt));
                                 }
                             }
@@ -301,9 +301,11 @@ impl<S: Surroundings> Recursor<S> {
                         Ok(addresses) => addresses
                             .into_iter()
                             .for_each(|address| candidates.add(self, address)),
-                        Err(Failure::TooLong) => return Err(Failure::TooLong),
-                        Err(failure @ (Failure::TooMuchWork | Failure::Busy)) => {
-                            if failure == Failure::TooMuchWork {
+                        Err(ResolutionFailure::TooLong) => return Err(ResolutionFailure::TooLong),
+                        Err(
+                            failure @ (ResolutionFailure::TooMuchWork | ResolutionFailure::Busy),
+                        ) => {
+                            if failure == ResolutionFailure::TooMuchWork {
                                 names_left = 0;
                             }
                             candidates.cut_short.get_or_insert(failure);
@@ -320,94 +322,99 @@ impl<S: Surroundings> Recursor<S> {
                 None if asked.is_empty() => break,
                 None => {}
             }
-            let timer = self.surroundings.sleep(patience);
+            let timer = self.environment.sleep(patience);
             tokio::pin!(timer);
             tokio::select! {
                 biased;
                 Some((place, result)) = asked.next() => {
-                    if let Some(sifted) = self.weigh(quest, &mut candidates, place, result, &mut hearsay, &mut failure)? {
-                        return Ok(sifted);
+                    if let Some(response) = self.weigh(context, &mut candidates, place, result, &mut fallback, &mut failure)? {
+                        return Ok(response);
                     }
                 }
                 () = &mut timer => {
                     if place_in_queue.is_none() {
-                        place_in_queue = Some(self.gate.enter(&cut.zone).ok_or_else(|| self.counts.limited("zone"))?);
+                        place_in_queue = Some(self.gate.enter(&delegation.zone).ok_or_else(|| self.counts.limited("zone"))?);
                     }
                     if let Some(place) = latest {
-                        candidates.all[place].server.was_silent(self.surroundings.now());
+                        candidates.all[place].server.timed_out(self.environment.now());
                         self.counts.silences.increment(1);
-                        if failure == Failure::NoServers {
-                            failure = Failure::Unreachable;
+                        if failure == ResolutionFailure::NoServers {
+                            failure = ResolutionFailure::Unreachable;
                         }
                     }
                 }
             }
         }
-        hearsay.ok_or(candidates.cut_short.unwrap_or(failure))
+        fallback.ok_or(candidates.cut_short.unwrap_or(failure))
     }
 
     /// Judges what one server said: an answer to go on with, or none.
     fn weigh(
         &self,
-        quest: &Quest,
+        context: &QueryContext,
         candidates: &mut Candidates<'_>,
         place: usize,
-        result: Result<Sifted, Trouble>,
-        hearsay: &mut Option<Sifted>,
-        failure: &mut Failure,
-    ) -> Result<Option<Sifted>, Failure> {
-        let now = self.surroundings.now();
+        result: Result<Response, ExchangeError>,
+        fallback: &mut Option<Response>,
+        failure: &mut ResolutionFailure,
+    ) -> Result<Option<Response>, ResolutionFailure> {
+        let now = self.environment.now();
         let (zone, (name, record_type)) = (candidates.zone.borrow(), candidates.question);
         let candidate = &mut candidates.all[place];
         let address = candidate.address;
         let subject = || describe(address, zone, name, record_type);
-        let sifted = match result {
-            Ok(sifted) => sifted,
-            Err(Trouble::Spent(spent)) => return Err(spent),
+        let response = match result {
+            Ok(response) => response,
+            Err(ExchangeError::Spent(spent)) => return Err(spent),
             Err(trouble) => {
                 let (what, becomes) = match trouble {
-                    Trouble::Silent => ("silent", Failure::Unreachable),
-                    Trouble::Unreachable => ("unreachable", Failure::Network),
-                    Trouble::Unreadable => ("unreadable", Failure::Useless),
-                    Trouble::Busy | Trouble::Spent(_) => ("asked by too many", Failure::Busy),
+                    ExchangeError::Timeout => ("silent", ResolutionFailure::Unreachable),
+                    ExchangeError::Unreachable => ("unreachable", ResolutionFailure::Network),
+                    ExchangeError::Unreadable => ("unreadable", ResolutionFailure::Useless),
+                    ExchangeError::Busy | ExchangeError::Spent(_) => {
+                        ("asked by too many", ResolutionFailure::Busy)
+                    }
                 };
                 candidate.is_out |= matches!(
                     trouble,
-                    Trouble::Unreachable | Trouble::Unreadable | Trouble::Busy
+                    ExchangeError::Unreachable | ExchangeError::Unreadable | ExchangeError::Busy
                 );
-                if matches!(trouble, Trouble::Busy) {
-                    candidates.cut_short.get_or_insert(Failure::Busy);
+                if matches!(trouble, ExchangeError::Busy) {
+                    candidates.cut_short.get_or_insert(ResolutionFailure::Busy);
                 }
-                quest.note(now, || format!("{}: {what}", subject()));
-                if *failure != Failure::Useless {
+                context.trace(now, || format!("{}: {what}", subject()));
+                if *failure != ResolutionFailure::Useless {
                     *failure = becomes;
                 }
                 return Ok(None);
             }
         };
-        match &sifted.finding {
-            Finding::Bad(fault) => {
+        match &response.finding {
+            ResponseKind::Unusable(fault) => {
                 let fault = *fault;
-                quest.note(now, || format!("{}: {fault:?}", subject()));
+                context.trace(now, || format!("{}: {fault:?}", subject()));
                 self.counts.fault(fault);
                 candidate.is_out = true;
-                let refuses = matches!(fault, Fault::Lame | Fault::Code(ResponseCode::Refused));
+                let refuses = matches!(
+                    fault,
+                    ResponseFault::Lame | ResponseFault::Code(ResponseCode::Refused)
+                );
                 if refuses {
-                    candidate.server.is_lame_for(candidates.zone, now);
+                    candidate.server.mark_lame(candidates.zone, now);
                 }
-                *failure = Failure::Useless;
+                *failure = ResolutionFailure::Useless;
                 Ok(None)
             }
-            _ if !sifted.is_sound => {
-                quest.note(now, || {
+            _ if !response.is_sound => {
+                context.trace(now, || {
                     format!("{}: says it without authority, or nothing", subject())
                 });
                 candidate.is_out = true;
-                *failure = Failure::Useless;
-                hearsay.get_or_insert(sifted);
+                *failure = ResolutionFailure::Useless;
+                fallback.get_or_insert(response);
                 Ok(None)
             }
-            _ => Ok(Some(sifted)),
+            _ => Ok(Some(response)),
         }
     }
 
@@ -419,18 +426,27 @@ impl<S: Surroundings> Recursor<S> {
     /// parent has exchanged cannot go on by what it says of its own address. What the server's own
     /// zone says is taken where there is no glue, and for a server outside of the zone that is
     /// asked also where its glue leads to no server of the zone.
-    fn known_addresses(&self, cut: &Cut, mut add: impl FnMut(SocketAddr)) -> Vec<Name> {
-        let now = self.surroundings.now();
-        cut.addresses.iter().for_each(|&address| add(address));
-        let apex = self.cuts.apex(&cut.zone, now);
-        let further = apex
+    fn known_addresses(
+        &self,
+        delegation: &Delegation,
+        mut add: impl FnMut(SocketAddr),
+    ) -> Vec<Name> {
+        let now = self.environment.now();
+        delegation
+            .addresses
             .iter()
-            .flat_map(|apex| &apex.servers)
-            .filter(|server| !cut.servers.iter().any(|known| known.name == server.name));
+            .for_each(|&address| add(address));
+        let apex = self.delegations.apex(&delegation.zone, now);
+        let further = apex.iter().flat_map(|apex| &apex.servers).filter(|server| {
+            !delegation
+                .servers
+                .iter()
+                .any(|known| known.name == server.name)
+        });
         let mut unknown = Vec::new();
         let mut doubtful = Vec::new();
-        for server in cut.servers.iter().chain(further) {
-            let is_inside = server.name.borrow().is_within(cut.zone.borrow());
+        for server in delegation.servers.iter().chain(further) {
+            let is_inside = server.name.borrow().is_within(delegation.zone.borrow());
             let mut glue: Vec<SocketAddr> = server
                 .glue
                 .iter()
@@ -440,15 +456,15 @@ impl<S: Surroundings> Recursor<S> {
                 glue = self.glue_of(&server.name);
             }
             let leads_nowhere = |address: &SocketAddr| {
-                let outlook = self.servers.at(*address).outlook(&cut.zone, now);
-                outlook.is_down || outlook.is_lame
+                let estimate = self.servers.at(*address).estimate(&delegation.zone, now);
+                estimate.is_down || estimate.is_lame
             };
             let mut said = Vec::new();
             if glue.is_empty() || !is_inside && glue.iter().all(leads_nowhere) {
                 let kept = [RecordType::A, RecordType::AAAA].into_iter().map(u16::from);
                 let kept = kept.filter_map(|record_type| {
                     self.rrsets
-                        .of_server(server.name.borrow(), record_type, now)
+                        .server_address(server.name.borrow(), record_type, now)
                 });
                 said = kept
                     .flat_map(|kept| self.addresses_in(&kept.fact))
@@ -469,7 +485,7 @@ impl<S: Surroundings> Recursor<S> {
 
     /// The addresses that came with a server's name when a zone it is in was delegated.
     fn glue_of(&self, server: &Name) -> Vec<SocketAddr> {
-        let glue = self.cuts.glue_of(server, self.surroundings.now());
+        let glue = self.delegations.glue_of(server, self.environment.now());
         glue.into_iter()
             .filter_map(|address| self.address_to_ask(address))
             .collect()
@@ -479,7 +495,7 @@ impl<S: Surroundings> Recursor<S> {
         for place in (1..names.len()).rev() {
             names.swap(
                 place,
-                (self.surroundings.random() % (place as u64 + 1)) as usize,
+                (self.environment.random() % (place as u64 + 1)) as usize,
             );
         }
     }
@@ -497,11 +513,11 @@ mod tests {
             tries: tries_at_one,
             is_out: false,
         };
-        let outlook = Outlook {
+        let estimate = ServerEstimate {
             is_down,
-            ..candidate.server.outlook(&Name::root(), Duration::ZERO)
+            ..candidate.server.estimate(&Name::root(), Duration::ZERO)
         };
-        Candidates::attempt(7, &candidate, &outlook, tries)
+        Candidates::attempt(7, &candidate, &estimate, tries)
     }
 
     #[test]

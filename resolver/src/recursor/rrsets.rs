@@ -23,7 +23,7 @@ use crate::{
     upstream::canonical,
 };
 
-use super::Failure;
+use super::ResolutionFailure;
 
 /// A set costs this beside its records, and a record this beside its data, in octets; measured with
 /// heaptrack-like counting of a million typical ones would be finer than a budget needs.
@@ -115,7 +115,7 @@ impl RrSet {
 
 /// What is known of a name and a type.
 #[derive(Debug, Clone)]
-pub enum Fact {
+pub enum CachedData {
     /// These records.
     Records(RrSet),
     /// No records of this type; the zone's SOA.
@@ -127,26 +127,26 @@ pub enum Fact {
 
 /// How well a fact is vouched for, RFC 2181 section 5.4.1, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
+pub enum Trust {
     /// Said by somebody without authority.
-    Hearsay,
+    NonAuthoritative,
     /// Said by an authority, or by the forwarder we trust for the zone.
-    Answer,
+    Authoritative,
 }
 
 /// A fact, and until when it holds.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CacheEntry {
     /// What is known.
-    pub fact: Fact,
-    rank: Rank,
+    pub fact: CachedData,
+    rank: Trust,
     expires: Duration,
     ttl_s: u32,
     /// When the delegation ends of the zone that said these records.
     delegated_until: Duration,
 }
 
-impl Kept {
+impl CacheEntry {
     /// Seconds it still holds.
     #[must_use]
     pub fn remaining_s(&self, now: Duration) -> u32 {
@@ -156,7 +156,7 @@ impl Kept {
 
     /// Whether nine tenths of its time are over: worth to be asked again while it is still good.
     #[must_use]
-    pub fn is_old(&self, now: Duration) -> bool {
+    pub fn is_prefetch_due(&self, now: Duration) -> bool {
         // Rounded down, as in the answer cache, which asks for this.
         self.expires.saturating_sub(now).as_secs() * 10 <= u64::from(self.ttl_s)
     }
@@ -208,11 +208,13 @@ pub(super) fn counted<K: Eq + Hash, V: Clone>(
 #[derive(Clone)]
 struct ByOctets;
 
-impl Weighter<Key, Arc<Kept>> for ByOctets {
-    fn weight(&self, key: &Key, kept: &Arc<Kept>) -> u64 {
+impl Weighter<Key, Arc<CacheEntry>> for ByOctets {
+    fn weight(&self, key: &Key, kept: &Arc<CacheEntry>) -> u64 {
         let fact = match &kept.fact {
-            Fact::Records(set) => set.octets(),
-            Fact::NoData(_) | Fact::NxDomain(_) => SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS,
+            CachedData::Records(set) => set.octets(),
+            CachedData::NoData(_) | CachedData::NxDomain(_) => {
+                SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS
+            }
         };
         fact + key.octets() as u64
     }
@@ -220,19 +222,19 @@ impl Weighter<Key, Arc<Kept>> for ByOctets {
 
 #[derive(Clone)]
 struct Failed {
-    failure: Failure,
+    failure: ResolutionFailure,
     until: Duration,
     lasts: Duration,
 }
 
 /// The caches of facts and of failures.
-pub struct RrSets {
-    facts: Cache<Key, Arc<Kept>, ByOctets, RandomState>,
+pub struct RrSetCache {
+    facts: Cache<Key, Arc<CacheEntry>, ByOctets, RandomState>,
     failures: Cache<Key, Failed, UnitWeighter, RandomState>,
     bounds: TtlBounds,
 }
 
-impl RrSets {
+impl RrSetCache {
     /// Caches that hold at most `budget` octets of facts.
     #[must_use]
     pub fn new(budget: u64, bounds: TtlBounds) -> Self {
@@ -268,14 +270,24 @@ impl RrSets {
     /// What is known of a name and a type, or of the name as a whole. What is known of names above
     /// it says nothing of this one.
     #[must_use]
-    pub fn find(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
+    pub fn find(
+        &self,
+        name: NameRef<'_>,
+        record_type: u16,
+        now: Duration,
+    ) -> Option<Arc<CacheEntry>> {
         self.exact(name, record_type, now)
             .or_else(|| self.exact(name, TYPE_NO_NAME, now))
     }
 
     /// What is known of exactly this name and type.
     #[must_use]
-    pub fn exact(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Arc<Kept>> {
+    pub fn exact(
+        &self,
+        name: NameRef<'_>,
+        record_type: u16,
+        now: Duration,
+    ) -> Option<Arc<CacheEntry>> {
         self.facts
             .get(&key(name, record_type))
             .filter(|kept| kept.expires > now)
@@ -285,12 +297,12 @@ impl RrSets {
     /// only as long as the delegation under which it was said; what is older is forgotten, because
     /// a look-up must not find it either.
     #[must_use]
-    pub fn of_server(
+    pub fn server_address(
         &self,
         name: NameRef<'_>,
         record_type: u16,
         now: Duration,
-    ) -> Option<Arc<Kept>> {
+    ) -> Option<Arc<CacheEntry>> {
         let kept = self.exact(name, record_type, now)?;
         if kept.delegated_until <= now {
             self.facts.remove(&key(name, record_type));
@@ -300,17 +312,17 @@ impl RrSets {
     }
 
     /// Keeps a set that a zone said whose delegation ends at `delegated_until`.
-    pub fn keep(&self, set: RrSet, rank: Rank, delegated_until: Duration, now: Duration) {
+    pub fn insert(&self, set: RrSet, rank: Trust, delegated_until: Duration, now: Duration) {
         let ttl_s = self.bounds.of_set(&set);
         let name = set.owner.clone();
         let record_type = set.record_type;
-        if rank == Rank::Answer {
+        if rank == Trust::Authoritative {
             self.forget_denial(name.borrow());
         }
         self.put(
             name.borrow(),
             record_type,
-            Fact::Records(set),
+            CachedData::Records(set),
             rank,
             (ttl_s, delegated_until),
             now,
@@ -318,22 +330,22 @@ impl RrSets {
     }
 
     /// Keeps that a name has no records of a type.
-    pub fn keep_no_data(
+    pub fn insert_nodata(
         &self,
         name: NameRef<'_>,
         record_type: u16,
         soa: Option<Record>,
-        rank: Rank,
+        rank: Trust,
         now: Duration,
     ) {
         let ttl_s = self.bounds.of_denial(soa.as_ref());
-        if rank == Rank::Answer {
+        if rank == Trust::Authoritative {
             self.forget_denial(name);
         }
         self.put(
             name,
             record_type,
-            Fact::NoData(soa),
+            CachedData::NoData(soa),
             rank,
             (ttl_s, Duration::MAX),
             now,
@@ -341,12 +353,18 @@ impl RrSets {
     }
 
     /// Keeps that a name does not exist.
-    pub fn keep_no_name(&self, name: NameRef<'_>, soa: Option<Record>, rank: Rank, now: Duration) {
+    pub fn insert_nxdomain(
+        &self,
+        name: NameRef<'_>,
+        soa: Option<Record>,
+        rank: Trust,
+        now: Duration,
+    ) {
         let ttl_s = self.bounds.of_denial(soa.as_ref());
         self.put(
             name,
             TYPE_NO_NAME,
-            Fact::NxDomain(soa),
+            CachedData::NxDomain(soa),
             rank,
             (ttl_s, Duration::MAX),
             now,
@@ -356,13 +374,13 @@ impl RrSets {
     /// Keeps that a zone denied a name that was shown to it in place of a longer one. Many servers
     /// deny so what has names below it, and nothing follows from it but that longer names are asked
     /// for whole; see [`Self::is_denied`].
-    pub fn keep_no_minimised_name(&self, name: NameRef<'_>, soa: Option<Record>, now: Duration) {
+    pub fn insert_minimised_nxdomain(&self, name: NameRef<'_>, soa: Option<Record>, now: Duration) {
         let ttl_s = self.bounds.of_denial(soa.as_ref());
         self.put(
             name,
             TYPE_NO_MINIMISED_NAME,
-            Fact::NxDomain(soa),
-            Rank::Hearsay,
+            CachedData::NxDomain(soa),
+            Trust::NonAuthoritative,
             (ttl_s, Duration::MAX),
             now,
         );
@@ -388,14 +406,14 @@ impl RrSets {
         &self,
         name: NameRef<'_>,
         record_type: u16,
-        fact: Fact,
-        rank: Rank,
+        fact: CachedData,
+        rank: Trust,
         (ttl_s, delegated_until): (u32, Duration),
         now: Duration,
     ) {
         let known = self.exact(name, record_type, now);
         if ttl_s > 0 && known.is_none_or(|known| known.rank <= rank) {
-            let kept = Kept {
+            let kept = CacheEntry {
                 fact,
                 rank,
                 expires: now + Duration::from_secs(ttl_s.into()),
@@ -409,7 +427,12 @@ impl RrSets {
 
     /// Why this question could not be answered a moment ago, if so.
     #[must_use]
-    pub fn failure(&self, name: NameRef<'_>, record_type: u16, now: Duration) -> Option<Failure> {
+    pub fn failure(
+        &self,
+        name: NameRef<'_>,
+        record_type: u16,
+        now: Duration,
+    ) -> Option<ResolutionFailure> {
         self.failures
             .get(&key(name, record_type))
             .filter(|failed| failed.until > now)
@@ -417,11 +440,11 @@ impl RrSets {
     }
 
     /// Remembers that a question could not be answered, longer each time in a row (RFC 9520).
-    pub fn keep_failure(
+    pub fn insert_failure(
         &self,
         name: NameRef<'_>,
         record_type: u16,
-        failure: Failure,
+        failure: ResolutionFailure,
         now: Duration,
     ) {
         let before = self
@@ -444,7 +467,7 @@ impl RrSets {
     }
 
     /// Forgets a failure.
-    pub fn forget_failure(&self, name: NameRef<'_>, record_type: u16) {
+    pub fn remove_failure(&self, name: NameRef<'_>, record_type: u16) {
         self.failures.remove(&key(name, record_type));
     }
 }

@@ -16,7 +16,7 @@ use super::rrsets::RrSet;
 /// Aliases from the name asked for to its records, in one reply or in several. A count, as in BIND
 /// up to 9.18.28; Unbound follows 11.
 pub const ALIASES_MAX: usize = 16;
-/// Servers that are taken from one referral: the root and the large registries have 13. A count, as
+/// InfraCache that are taken from one referral: the root and the large registries have 13. A count, as
 /// in BIND and PowerDNS.
 const SERVERS_MAX: usize = 13;
 /// Addresses that are taken for one server from one referral. A count.
@@ -26,7 +26,7 @@ const RECORDS_MAX: usize = 256;
 
 /// Who was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum ServerRole {
     /// A server of the zone, which says only what it has authority for.
     Authority,
     /// A resolver that was asked to resolve.
@@ -35,7 +35,7 @@ pub enum Role {
 
 /// What was asked, and of whom.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct ScrubContext<'a> {
     /// The zone whose server was asked: it may speak of this and of what is below it.
     pub zone: NameRef<'a>,
     /// The name.
@@ -43,9 +43,9 @@ pub struct Asked<'a> {
     /// The type.
     pub record_type: u16,
     /// Who was asked.
-    pub role: Role,
+    pub role: ServerRole,
     /// Believe addresses of servers only from the zone they are in.
-    pub hardens_glue: bool,
+    pub harden_glue: bool,
     /// Note what the zone says of its own servers.
     pub wants_apex: bool,
 }
@@ -72,7 +72,7 @@ pub struct Referral {
 
 /// What a reply says.
 #[derive(Debug, Clone)]
-pub enum Finding {
+pub enum ResponseKind {
     /// The records asked for, the last of these sets; aliases that lead to them stand in front.
     Answer(Vec<RrSet>),
     /// Aliases that lead to a name of which this reply says nothing.
@@ -87,12 +87,12 @@ pub enum Finding {
     /// Ask there.
     Referral(Referral),
     /// Nothing that helps.
-    Bad(Fault),
+    Unusable(ResponseFault),
 }
 
 /// Why a reply does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ResponseFault {
     /// An error code.
     Code(ResponseCode),
     /// The server has no authority here: it refers upwards, or sideways, or says nothing.
@@ -103,11 +103,11 @@ pub enum Fault {
     TooMuch,
 }
 
-/// A reply, sifted.
+/// A reply, response.
 #[derive(Debug, Clone)]
-pub struct Sifted {
+pub struct Response {
     /// What it says.
-    pub finding: Finding,
+    pub finding: ResponseKind,
     /// Whether this is as good as it gets: said with authority, and not merely empty. The rest is
     /// used only when no other server says anything better.
     pub is_sound: bool,
@@ -117,17 +117,19 @@ pub struct Sifted {
 
 /// Sifts a reply.
 #[must_use]
-pub fn sift(message: &Message, asked: Asked<'_>) -> Sifted {
+pub fn classify(message: &Message, asked: ScrubContext<'_>) -> Response {
     let metadata = &message.metadata;
     let apex = (asked.wants_apex && metadata.authoritative)
         .then(|| name_servers(message, asked, asked.zone))
         .flatten();
     let finding = find(message, asked);
     let is_sound = match (asked.role, &finding) {
-        (Role::Forwarder, _)
-        | (_, Finding::Referral(_) | Finding::TooLong(_) | Finding::Bad(_)) => true,
+        (ServerRole::Forwarder, _)
+        | (_, ResponseKind::Referral(_) | ResponseKind::TooLong(_) | ResponseKind::Unusable(_)) => {
+            true
+        }
         // Nothing at all: some servers say so of names that others know.
-        (_, Finding::NoData(chain, _, None))
+        (_, ResponseKind::NoData(chain, _, None))
             if chain.is_empty() && message.authorities.is_empty() =>
         {
             false
@@ -135,20 +137,20 @@ pub fn sift(message: &Message, asked: Asked<'_>) -> Sifted {
         // Some servers forget the flag; a resolver that answers from its cache says that it is one.
         _ => metadata.authoritative || !metadata.recursion_available,
     };
-    Sifted {
+    Response {
         finding,
         is_sound,
         apex,
     }
 }
 
-fn find(message: &Message, asked: Asked<'_>) -> Finding {
+fn find(message: &Message, asked: ScrubContext<'_>) -> ResponseKind {
     let code = message.metadata.response_code;
     if !matches!(
         code,
         ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::YXDomain
     ) {
-        return Finding::Bad(Fault::Code(code));
+        return ResponseKind::Unusable(ResponseFault::Code(code));
     }
     let mut chain = Vec::new();
     let mut at = asked.name.to_owned();
@@ -157,29 +159,29 @@ fn find(message: &Message, asked: Asked<'_>) -> Finding {
             break;
         }
         let target = if let Some(dname) = dname_above(message, asked, at.borrow()) {
-            let followed = follow_dname(&dname, at.borrow());
+            let followed = synthesize_cname(&dname, at.borrow());
             chain.push(dname);
             match followed {
                 Ok((alias, target)) => {
                     chain.push(alias);
                     // The alias that the DNAME makes is what was asked for.
                     if asked.record_type == u16::from(RecordType::CNAME) {
-                        return Finding::Answer(chain);
+                        return ResponseKind::Answer(chain);
                     }
                     target
                 }
-                Err(Unfollowed::TooLong) => return Finding::TooLong(chain),
-                Err(Unfollowed::Unreadable) => return Finding::Bad(Fault::Lame),
+                Err(DnameError::TooLong) => return ResponseKind::TooLong(chain),
+                Err(DnameError::Unreadable) => return ResponseKind::Unusable(ResponseFault::Lame),
             }
         } else if let Some(set) = set_of(&message.answers, at.borrow(), asked.record_type) {
             if code != ResponseCode::NoError {
-                return Finding::Bad(Fault::Inconsistent);
+                return ResponseKind::Unusable(ResponseFault::Inconsistent);
             }
             if set.records.len() > RECORDS_MAX {
-                return Finding::Bad(Fault::TooMuch);
+                return ResponseKind::Unusable(ResponseFault::TooMuch);
             }
             chain.push(set);
-            return Finding::Answer(chain);
+            return ResponseKind::Answer(chain);
         } else if let Some((alias, target)) = alias_of(message, at.borrow()) {
             chain.push(alias);
             target
@@ -189,8 +191,8 @@ fn find(message: &Message, asked: Asked<'_>) -> Finding {
         at = target;
         // An authority vouches for the name that it was asked for, not for where that leads (RFC
         // 2181 section 5.4.1).
-        if asked.role == Role::Authority {
-            return Finding::Alias(chain, at);
+        if asked.role == ServerRole::Authority {
+            return ResponseKind::Alias(chain, at);
         }
     }
     let is_ours = at.borrow().is_within(asked.zone);
@@ -203,20 +205,20 @@ fn find(message: &Message, asked: Asked<'_>) -> Finding {
         .iter()
         .find(|record| is_soa_of(record, at.borrow(), asked));
     match (code, soa) {
-        _ if !is_ours => Finding::Alias(chain, at),
+        _ if !is_ours => ResponseKind::Alias(chain, at),
         (ResponseCode::NXDomain | ResponseCode::YXDomain, _) if exists => {
-            Finding::Bad(Fault::Inconsistent)
+            ResponseKind::Unusable(ResponseFault::Inconsistent)
         }
-        (ResponseCode::NXDomain, soa) => Finding::NxDomain(chain, at, soa.cloned()),
-        (ResponseCode::NoError, Some(soa)) => Finding::NoData(chain, at, Some(soa.clone())),
-        _ if !chain.is_empty() => Finding::Alias(chain, at),
+        (ResponseCode::NXDomain, soa) => ResponseKind::NxDomain(chain, at, soa.cloned()),
+        (ResponseCode::NoError, Some(soa)) => ResponseKind::NoData(chain, at, Some(soa.clone())),
+        _ if !chain.is_empty() => ResponseKind::Alias(chain, at),
         (ResponseCode::NoError, None) => without_records(message, asked, at),
-        _ => Finding::Bad(Fault::Code(code)),
+        _ => ResponseKind::Unusable(ResponseFault::Code(code)),
     }
 }
 
 /// A reply without answer and without SOA: a referral, an empty answer of an authority, or nothing.
-fn without_records(message: &Message, asked: Asked<'_>, at: Name) -> Finding {
+fn without_records(message: &Message, asked: ScrubContext<'_>, at: Name) -> ResponseKind {
     let is_cut = |record: &&Record| {
         let owner = canonical(&record.name);
         let is_below = owner.borrow() != asked.zone && owner.borrow().is_within(asked.zone);
@@ -226,37 +228,39 @@ fn without_records(message: &Message, asked: Asked<'_>, at: Name) -> Finding {
         .authorities
         .iter()
         .any(|record| record.record_type() == RecordType::NS);
-    let cut = message
+    let delegation = message
         .authorities
         .iter()
         .find(is_cut)
         .map(|record| canonical(&record.name));
-    match (asked.role, cut) {
-        (Role::Authority, Some(zone)) => match name_servers(message, asked, zone.borrow()) {
-            Some(referral) => Finding::Referral(referral),
-            None => Finding::Bad(Fault::Lame),
+    match (asked.role, delegation) {
+        (ServerRole::Authority, Some(zone)) => match name_servers(message, asked, zone.borrow()) {
+            Some(referral) => ResponseKind::Referral(referral),
+            None => ResponseKind::Unusable(ResponseFault::Lame),
         },
-        (Role::Authority, None)
+        (ServerRole::Authority, None)
             if message.metadata.authoritative
                 && (!has_servers || refers_to(message, asked.zone)) =>
         {
-            Finding::NoData(Vec::new(), at, None)
+            ResponseKind::NoData(Vec::new(), at, None)
         }
         // Records of the name that were not asked for: it exists.
-        (Role::Authority, None)
+        (ServerRole::Authority, None)
             if !has_servers
                 && message
                     .answers
                     .iter()
                     .any(|record| is_named(record, asked.name)) =>
         {
-            Finding::NoData(Vec::new(), at, None)
+            ResponseKind::NoData(Vec::new(), at, None)
         }
         // Not one record, and not even the flag: some servers mean by that that they have the name
         // and not the type.
-        (Role::Authority, None) if is_empty(message) => Finding::NoData(Vec::new(), at, None),
-        (Role::Forwarder, None) if !has_servers => Finding::NoData(Vec::new(), at, None),
-        _ => Finding::Bad(Fault::Lame),
+        (ServerRole::Authority, None) if is_empty(message) => {
+            ResponseKind::NoData(Vec::new(), at, None)
+        }
+        (ServerRole::Forwarder, None) if !has_servers => ResponseKind::NoData(Vec::new(), at, None),
+        _ => ResponseKind::Unusable(ResponseFault::Lame),
     }
 }
 
@@ -274,7 +278,7 @@ fn is_empty(message: &Message) -> bool {
 }
 
 /// The DNAME above a name, in the zone of the server that says it.
-fn dname_above(message: &Message, asked: Asked<'_>, at: NameRef<'_>) -> Option<RrSet> {
+fn dname_above(message: &Message, asked: ScrubContext<'_>, at: NameRef<'_>) -> Option<RrSet> {
     let mut above = at
         .ancestors()
         .skip(1)
@@ -297,7 +301,7 @@ fn alone(mut set: RrSet) -> RrSet {
 
 /// Why a DNAME cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfollowed {
+pub enum DnameError {
     /// The name it leads to is too long, RFC 6672 section 2.2.
     TooLong,
     /// It is no DNAME.
@@ -307,17 +311,17 @@ pub enum Unfollowed {
 /// The CNAME that a DNAME makes of a name below it, RFC 6672 section 3.1.
 ///
 /// # Errors
-/// [`Unfollowed`].
-pub fn follow_dname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), Unfollowed> {
-    let record = set.records.first().ok_or(Unfollowed::Unreadable)?;
+/// [`DnameError`].
+pub fn synthesize_cname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), DnameError> {
+    let record = set.records.first().ok_or(DnameError::Unreadable)?;
     let RData::Unknown { rdata, .. } = &record.data else {
-        return Err(Unfollowed::Unreadable);
+        return Err(DnameError::Unreadable);
     };
     let wire = rdata.anything.to_ascii_lowercase();
-    let target = NameRef::from_wire(&wire).map_err(|_| Unfollowed::Unreadable)?;
+    let target = NameRef::from_wire(&wire).map_err(|_| DnameError::Unreadable)?;
     let target = at
         .moved(set.owner.borrow(), target)
-        .map_err(|_| Unfollowed::TooLong)?;
+        .map_err(|_| DnameError::TooLong)?;
     let alias = Record::from_rdata(
         proto_name(at),
         record.ttl,
@@ -333,7 +337,7 @@ pub fn follow_dname(set: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name), Unfol
     ))
 }
 
-fn is_soa_of(record: &Record, name: NameRef<'_>, asked: Asked<'_>) -> bool {
+fn is_soa_of(record: &Record, name: NameRef<'_>, asked: ScrubContext<'_>) -> bool {
     if record.record_type() != RecordType::SOA || record.dns_class != DNSClass::IN {
         return false;
     }
@@ -342,7 +346,7 @@ fn is_soa_of(record: &Record, name: NameRef<'_>, asked: Asked<'_>) -> bool {
 }
 
 /// The servers that the authority section names for a zone, with the glue that may be believed.
-fn name_servers(message: &Message, asked: Asked<'_>, zone: NameRef<'_>) -> Option<Referral> {
+fn name_servers(message: &Message, asked: ScrubContext<'_>, zone: NameRef<'_>) -> Option<Referral> {
     let sections = [&message.authorities, &message.answers];
     let set = sections
         .into_iter()
@@ -355,7 +359,7 @@ fn name_servers(message: &Message, asked: Asked<'_>, zone: NameRef<'_>) -> Optio
 fn referral(
     set: &RrSet,
     zone: NameRef<'_>,
-    asked: Asked<'_>,
+    asked: ScrubContext<'_>,
     additionals: &[Record],
 ) -> Option<Referral> {
     let server = |record: &Record| {
@@ -363,7 +367,7 @@ fn referral(
             return None;
         };
         let name = canonical(&name.0);
-        let is_believed = !asked.hardens_glue || name.borrow().is_within(asked.zone);
+        let is_believed = !asked.harden_glue || name.borrow().is_within(asked.zone);
         let glue = additionals
             .iter()
             .filter(|record| is_believed && is_named(record, name.borrow()));

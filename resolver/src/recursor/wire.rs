@@ -4,7 +4,7 @@ use policy::name::NameRef;
 
 use crate::message::query::{HEADER_OCTETS, number};
 
-/// What we take in one datagram: passes every path unfragmented (DNS flag day 2020). Octets.
+/// What we take in one datagram: passes every chain unfragmented (DNS flag day 2020). Octets.
 const PAYLOAD_OCTETS: u16 = 1_232;
 /// Type and class behind the name, in octets.
 const QUESTION_TAIL_OCTETS: usize = 4;
@@ -29,7 +29,7 @@ pub struct Edns {
 
 /// A query to be sent.
 #[derive(Debug)]
-pub struct Outgoing<'a> {
+pub struct OutgoingQuery<'a> {
     /// Its id.
     pub id: u16,
     /// The name asked for.
@@ -46,26 +46,26 @@ pub struct Outgoing<'a> {
 
 /// How much a packet is like the reply that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Likeness {
+pub enum ReplyMatch {
     /// It is the reply.
-    Right,
+    Match,
     /// Nearly: somebody may be guessing.
-    Near,
+    Mismatch,
     /// Nothing of ours.
-    Noise,
+    Unrelated,
 }
 
 /// What a reply must repeat.
 #[derive(Debug)]
-pub struct Expected {
+pub struct ExpectedReply {
     id: [u8; 2],
     question: Vec<u8>,
 }
 
-impl Outgoing<'_> {
+impl OutgoingQuery<'_> {
     /// The octets, and what the reply must repeat.
     #[must_use]
-    pub fn encode(&self) -> (Vec<u8>, Expected) {
+    pub fn encode(&self) -> (Vec<u8>, ExpectedReply) {
         let id = self.id.to_be_bytes();
         let mut question = Vec::with_capacity(self.name.wire().len() + QUESTION_TAIL_OCTETS);
         question.extend_from_slice(self.name.wire());
@@ -104,25 +104,25 @@ impl Outgoing<'_> {
                 packet.extend_from_slice(&edns.cookie);
             }
         }
-        (packet, Expected { id, question })
+        (packet, ExpectedReply { id, question })
     }
 }
 
-impl Expected {
+impl ExpectedReply {
     /// Compares a packet with what is waited for.
     #[must_use]
-    pub fn compare(&self, packet: &[u8]) -> Likeness {
+    pub fn compare(&self, packet: &[u8]) -> ReplyMatch {
         if packet.len() < HEADER_OCTETS || packet[2] & FLAG_QR == 0 || packet[2] & 0x78 != 0 {
-            return Likeness::Noise;
+            return ReplyMatch::Unrelated;
         }
         if packet[..2] != self.id {
-            return Likeness::Near;
+            return ReplyMatch::Mismatch;
         }
         match number(packet, 4) {
-            Some(1) if self.repeats(packet, |ours, theirs| ours == theirs) => Likeness::Right,
-            Some(1) if self.repeats(packet, <[u8]>::eq_ignore_ascii_case) => Likeness::Near,
-            Some(0) if CODES_WITHOUT_QUESTION.contains(&(packet[3] & 0x0f)) => Likeness::Right,
-            _ => Likeness::Noise,
+            Some(1) if self.repeats(packet, |ours, theirs| ours == theirs) => ReplyMatch::Match,
+            Some(1) if self.repeats(packet, <[u8]>::eq_ignore_ascii_case) => ReplyMatch::Mismatch,
+            Some(0) if CODES_WITHOUT_QUESTION.contains(&(packet[3] & 0x0f)) => ReplyMatch::Match,
+            _ => ReplyMatch::Unrelated,
         }
     }
 
@@ -130,7 +130,7 @@ impl Expected {
     /// that is enough.
     #[must_use]
     pub fn is_same_but_for_case(&self, packet: &[u8]) -> bool {
-        self.compare(packet) == Likeness::Near && packet[..2] == self.id
+        self.compare(packet) == ReplyMatch::Mismatch && packet[..2] == self.id
     }
 
     /// Whether one of the name's first labels, so many, was shown with a capital.
@@ -199,9 +199,9 @@ mod tests {
 
     use super::*;
 
-    fn query(case: u64, edns: Option<&Edns>) -> (Vec<u8>, Expected) {
+    fn query(case: u64, edns: Option<&Edns>) -> (Vec<u8>, ExpectedReply) {
         let name = Name::parse("www.example.com").unwrap();
-        Outgoing {
+        OutgoingQuery {
             id: 0x1234,
             name: name.borrow(),
             record_type: 28,
@@ -246,24 +246,27 @@ mod tests {
             bend(&mut reply);
             expected.compare(&reply)
         };
-        assert_eq!(bent(|_| {}), Likeness::Right);
-        assert_eq!(bent(|reply| reply[0] ^= 1), Likeness::Near);
-        assert_eq!(bent(|reply| reply[13] ^= 0x20), Likeness::Near);
-        assert_eq!(bent(|reply| reply[13] ^= 0x01), Likeness::Noise);
-        assert_eq!(bent(|reply| reply[2] &= !FLAG_QR), Likeness::Noise);
-        assert_eq!(bent(|reply| reply[2] |= 0x10), Likeness::Noise);
-        assert_eq!(bent(|reply| reply.truncate(11)), Likeness::Noise);
-        assert_eq!(bent(|reply| reply.truncate(14)), Likeness::Noise);
-        assert_eq!(bent(|reply| reply[5] = 0), Likeness::Noise);
+        assert_eq!(bent(|_| {}), ReplyMatch::Match);
+        assert_eq!(bent(|reply| reply[0] ^= 1), ReplyMatch::Mismatch);
+        assert_eq!(bent(|reply| reply[13] ^= 0x20), ReplyMatch::Mismatch);
+        assert_eq!(bent(|reply| reply[13] ^= 0x01), ReplyMatch::Unrelated);
+        assert_eq!(bent(|reply| reply[2] &= !FLAG_QR), ReplyMatch::Unrelated);
+        assert_eq!(bent(|reply| reply[2] |= 0x10), ReplyMatch::Unrelated);
+        assert_eq!(bent(|reply| reply.truncate(11)), ReplyMatch::Unrelated);
+        assert_eq!(bent(|reply| reply.truncate(14)), ReplyMatch::Unrelated);
+        assert_eq!(bent(|reply| reply[5] = 0), ReplyMatch::Unrelated);
         // FORMERR with nothing but a header is how old servers complain.
-        assert_eq!(bent(|reply| (reply[3], reply[5]) = (1, 0)), Likeness::Right);
+        assert_eq!(
+            bent(|reply| (reply[3], reply[5]) = (1, 0)),
+            ReplyMatch::Match
+        );
     }
 
     #[test]
     fn capitals_are_found_in_the_labels_that_count() {
         let mut octets = b"\x03www\x07example\x03coM\0\0\x1c\0\x01".to_vec();
         let capitals = |question: &[u8], labels| {
-            Expected {
+            ExpectedReply {
                 id: [0; 2],
                 question: question.to_vec(),
             }
@@ -328,9 +331,9 @@ mod tests {
             assert_eq!(
                 likeness(code),
                 if is_complaint {
-                    Likeness::Right
+                    ReplyMatch::Match
                 } else {
-                    Likeness::Noise
+                    ReplyMatch::Unrelated
                 },
                 "code {code}"
             );
@@ -351,7 +354,7 @@ mod tests {
         let (packet, expected) = query(u64::MAX, None);
         let mut reply = reply(&packet);
         assert!(reply.windows(3).any(|octets| octets == b"WWW"));
-        assert_eq!(expected.compare(&reply), Likeness::Right);
+        assert_eq!(expected.compare(&reply), ReplyMatch::Match);
         expected.restore_case(&mut reply, name.borrow());
         assert!(!reply.iter().any(u8::is_ascii_uppercase));
     }

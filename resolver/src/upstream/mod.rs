@@ -22,7 +22,7 @@ pub struct Question {
     /// The type.
     pub record_type: u16,
     /// Whether what is known already, but will not hold for long, is to be asked again.
-    pub renews: bool,
+    pub prefetch: bool,
 }
 
 impl Question {
@@ -32,7 +32,7 @@ impl Question {
         Self {
             name,
             record_type,
-            renews: false,
+            prefetch: false,
         }
     }
 

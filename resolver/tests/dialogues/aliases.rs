@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
-use resolver::recursor::{Failure, FixedZone, scrub::Role};
+use resolver::recursor::{ConfiguredZone, ResolutionFailure, ServerRole};
 use tokio::time::sleep;
 
 use super::script::*;
@@ -196,7 +196,7 @@ async fn sixteen_aliases_are_followed_and_no_more() {
             } else {
                 assert_eq!(
                     said,
-                    format!("{:?}", Failure::TooManyAliases),
+                    format!("{:?}", ResolutionFailure::TooManyAliases),
                     "round {round}"
                 );
             }
@@ -219,19 +219,20 @@ async fn a_resolver_that_is_forwarded_to_may_say_sixteen_aliases_at_once() {
             FIRST,
             says(&[("c0.example.com. A", &format!("NOERROR ra\n{records}"))]),
         );
-        let forward = FixedZone {
+        let forward = ConfiguredZone {
             zone: Name::root(),
             to: vec![format!("{FIRST}:53").parse().unwrap()],
-            role: Role::Forwarder,
+            role: ServerRole::Forwarder,
             tls: None,
-            is_first_only: false,
+            then_recurse: false,
         };
-        let (recursor, script) = recursor_with(script, |settings| settings.fixed = vec![forward]);
+        let (recursor, script) =
+            recursor_with(script, |settings| settings.configured_zones = vec![forward]);
         let said = ask(&recursor, "c0.example.com", RecordType::A).await;
         let right = if is_followed {
             " 192.0.2.1".to_owned()
         } else {
-            format!("{:?}", Failure::TooManyAliases)
+            format!("{:?}", ResolutionFailure::TooManyAliases)
         };
         assert!(said.ends_with(&right), "{said}");
         assert_eq!(

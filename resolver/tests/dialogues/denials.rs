@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
-use resolver::recursor::Failure;
+use resolver::recursor::ResolutionFailure;
 use tokio::time::sleep;
 
 use super::script::*;
@@ -212,7 +212,7 @@ async fn a_reply_that_contradicts_itself_is_no_answer() {
             let (first, _) = recursor(with_tld("bad.", 5, &[("w.bad. A", &reply)]));
             assert_eq!(
                 ask(&first, "w.bad", RecordType::A).await,
-                format!("{:?}", Failure::Useless),
+                format!("{:?}", ResolutionFailure::Useless),
                 "{reply}"
             );
         }

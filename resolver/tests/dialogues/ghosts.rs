@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::{op::Message, rr::RecordType};
 use policy::name::Name;
 use resolver::{
-    recursor::{Recursor, environment::Surroundings as _},
+    recursor::{Environment as _, Recursor},
     upstream::Question,
 };
 use tokio::time::sleep;
@@ -91,7 +91,7 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             sleep(Duration::from_secs(1)).await;
             fresh(&recursor, &script, "moved.own").await;
             let renewed = Question {
-                renews: true,
+                prefetch: true,
                 ..Question::new(Name::parse("n.moved.own").unwrap(), 1)
             };
             recursor.trace(&renewed).await.result.unwrap();

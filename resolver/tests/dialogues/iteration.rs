@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
 use resolver::{
-    recursor::{Failure, FixedZone, Recursor, rrsets::TtlBounds, scrub::Role},
+    recursor::{ConfiguredZone, Recursor, ResolutionFailure, ServerRole, TtlBounds},
     upstream::Question,
 };
 use tokio::time::sleep;
@@ -28,21 +28,21 @@ fn at(asked: &[String], address: &str) -> Vec<String> {
 }
 
 fn unreachable() -> String {
-    format!("{:?}", Failure::Unreachable)
+    format!("{:?}", ResolutionFailure::Unreachable)
 }
 
-fn fixed(zone: &str, to: &str, role: Role, is_first_only: bool) -> FixedZone {
+fn fixed(zone: &str, to: &str, role: ServerRole, then_recurse: bool) -> ConfiguredZone {
     let zone = if zone == "." {
         Name::root()
     } else {
         Name::parse(zone).unwrap()
     };
-    FixedZone {
+    ConfiguredZone {
         zone,
         to: vec![format!("{to}:53").parse().unwrap()],
         role,
         tls: None,
-        is_first_only,
+        then_recurse,
     }
 }
 
@@ -96,7 +96,7 @@ async fn where_the_root_does_not_say_who_serves_it_the_hints_do() {
             "{said}"
         );
     }
-    let (recursor, script) = recursor_with(usual(2), |settings| settings.primes = false);
+    let (recursor, script) = recursor_with(usual(2), |settings| settings.prime = false);
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
         "NoError 192.0.2.1"
@@ -223,7 +223,7 @@ async fn only_what_a_client_asked_for_is_renewed() {
     sleep(Duration::from_secs(56)).await;
     script.asked();
     let renewed = Question {
-        renews: true,
+        prefetch: true,
         ..Question::new(Name::parse("far.example.com").unwrap(), 1)
     };
     recursor.trace(&renewed).await.result.unwrap();
@@ -297,7 +297,10 @@ async fn who_is_too_busy_now_is_asked_again_at_once() {
     );
     assert_eq!(
         (first.as_str(), second),
-        ("NoError 192.0.2.1", format!("{:?}", Failure::Busy))
+        (
+            "NoError 192.0.2.1",
+            format!("{:?}", ResolutionFailure::Busy)
+        )
     );
     assert_eq!(
         ask(&recursor, "short.example.com", RecordType::A).await,
@@ -341,7 +344,7 @@ async fn a_delegation_that_has_moved_is_asked_for_at_the_parent_once() {
     for (name, times) in [("a", 1), ("b", 0), ("c", 0)] {
         assert_eq!(
             ask(&recursor, &format!("{name}.example.com"), RecordType::A).await,
-            format!("{:?}", Failure::Useless)
+            format!("{:?}", ResolutionFailure::Useless)
         );
         assert_eq!(at(&script.asked(), TLD).len(), times, "{name}");
     }
@@ -386,7 +389,7 @@ async fn a_delegation_that_was_just_learnt_is_not_asked_for_again() {
     let (recursor, script) = recursor(script);
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
@@ -404,7 +407,7 @@ async fn a_root_that_refuses_is_an_end() {
     script.asked();
     assert_eq!(
         ask(&recursor, "a.net", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
@@ -417,7 +420,12 @@ async fn a_root_that_refuses_is_an_end() {
 #[tokio::test(start_paused = true)]
 async fn a_stub_zone_that_fails_is_asked_for_nowhere_else() {
     let (recursor, script) = recursor_with(usual(13), |settings| {
-        settings.fixed = vec![fixed("example.com", "10.0.0.99", Role::Authority, false)];
+        settings.configured_zones = vec![fixed(
+            "example.com",
+            "10.0.0.99",
+            ServerRole::Authority,
+            false,
+        )];
     });
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
@@ -434,13 +442,13 @@ async fn a_stub_zone_that_fails_is_asked_for_nowhere_else() {
 async fn a_forwarder_sees_the_whole_name_and_a_stub_zone_no_more_than_it_must() {
     let zone = format!("{EXAMPLE}a.b.c.example.com. 60 A 192.0.2.7\n");
     for (role, first) in [
-        (Role::Forwarder, "a.b.c.example.com. A"),
-        (Role::Authority, "c.example.com. A"),
+        (ServerRole::Forwarder, "a.b.c.example.com. A"),
+        (ServerRole::Authority, "c.example.com. A"),
     ] {
         let script = usual(14);
         script.serve(FIRST, authority(&[("example.com.", &zone)]));
         let (recursor, script) = recursor_with(script, |settings| {
-            settings.fixed = vec![fixed("example.com", FIRST, role, false)]
+            settings.configured_zones = vec![fixed("example.com", FIRST, role, false)]
         });
         assert_eq!(
             ask(&recursor, "a.b.c.example.com", RecordType::A).await,
@@ -448,7 +456,8 @@ async fn a_forwarder_sees_the_whole_name_and_a_stub_zone_no_more_than_it_must() 
         );
         assert_eq!(script.asked()[0], format!("{FIRST} {first}"));
     }
-    let (recursor, script) = recursor_with(usual(14), |settings| settings.minimises = false);
+    let (recursor, script) =
+        recursor_with(usual(14), |settings| settings.qname_minimisation = false);
     ask(&recursor, "www.example.com", RecordType::A).await;
     assert!(
         script.asked()[1..]
@@ -461,8 +470,10 @@ async fn a_forwarder_sees_the_whole_name_and_a_stub_zone_no_more_than_it_must() 
 #[tokio::test(start_paused = true)]
 async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     const DEAD: &str = "10.0.0.99";
-    let dead = || fixed("example.com", DEAD, Role::Forwarder, true);
-    let (first, script) = recursor_with(usual(15), |settings| settings.fixed = vec![dead()]);
+    let dead = || fixed("example.com", DEAD, ServerRole::Forwarder, true);
+    let (first, script) = recursor_with(usual(15), |settings| {
+        settings.configured_zones = vec![dead()]
+    });
     script.serve(DEAD, says(&[]));
     assert_eq!(
         ask(&first, "www.example.com", RecordType::A).await,
@@ -481,7 +492,7 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     }
     assert_eq!(
         ask(&first, "short.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Useless)
+        format!("{:?}", ResolutionFailure::Useless)
     );
     let asked = script.asked();
     assert_eq!(
@@ -491,7 +502,7 @@ async fn where_a_forwarder_that_is_tried_first_fails_others_take_over() {
     );
     // Another forwarder behind it sees the whole name as well.
     let (second, script) = recursor_with(usual(15), |settings| {
-        settings.fixed = vec![dead(), fixed(".", FIRST, Role::Forwarder, false)]
+        settings.configured_zones = vec![dead(), fixed(".", FIRST, ServerRole::Forwarder, false)]
     });
     script.serve(DEAD, says(&[]));
     assert_eq!(
@@ -533,7 +544,7 @@ fn nested(seed: u64, depth: usize) -> (Script, String) {
 async fn so_many_referrals_are_followed_and_no_more() {
     for (depth, expected) in [
         (24, "NoError 192.0.2.1".to_owned()),
-        (25, format!("{:?}", Failure::TooMuchWork)),
+        (25, format!("{:?}", ResolutionFailure::TooMuchWork)),
     ] {
         let (script, name) = nested(16, depth);
         let (recursor, _) = recursor(script);
@@ -595,7 +606,7 @@ async fn a_forwarders_alias_into_a_private_network_leads_nowhere() {
     let answer = "NOERROR ra\nan far.test. 60 CNAME home.test.\nan home.test. 60 A 192.168.0.1";
     script.serve(FIRST, says(&[("far.test. A", answer)]));
     let (recursor, _) = recursor_with(script, |settings| {
-        settings.fixed = vec![fixed(".", FIRST, Role::Forwarder, false)];
+        settings.configured_zones = vec![fixed(".", FIRST, ServerRole::Forwarder, false)];
         settings.private_addresses = vec!["192.168.0.0/16".parse().unwrap()];
     });
     assert_eq!(
@@ -607,7 +618,7 @@ async fn a_forwarders_alias_into_a_private_network_leads_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
     const FOREIGN: &str = "10.6.6.6";
-    for (hardens_glue, is_asked) in [(true, false), (false, true)] {
+    for (harden_glue, is_asked) in [(true, false), (false, true)] {
         let script = usual(18);
         let referral =
             format!("NOERROR\nns evil.com. 60 NS ns.bank.net.\nar ns.bank.net. 60 A {FOREIGN}");
@@ -620,7 +631,7 @@ async fn foreign_glue_is_not_asked_unless_that_is_wanted() {
             )]),
         );
         let (recursor, script) =
-            recursor_with(script, |settings| settings.hardens_glue = hardens_glue);
+            recursor_with(script, |settings| settings.harden_glue = harden_glue);
         let said = ask(&recursor, "www.evil.com", RecordType::A).await;
         assert_eq!(said == "NoError 192.0.2.66", is_asked, "{said}");
         assert_eq!(
@@ -681,7 +692,7 @@ async fn a_server_elsewhere_is_looked_up_in_each_family_that_is_used() {
         "NXDOMAIN aa\nns example.com. 60 SOA n. h. 1 2 3 4 60",
     );
     let found = "NoError 192.0.2.1".to_owned();
-    let no_servers = format!("{:?}", Failure::NoServers);
+    let no_servers = format!("{:?}", ResolutionFailure::NoServers);
     type Case<'c> = (
         &'c str,
         &'c [(&'c str, &'c str)],

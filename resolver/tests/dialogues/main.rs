@@ -19,7 +19,7 @@ use hickory_proto::{
 };
 use policy::name::Name;
 use resolver::{
-    recursor::{Failure, environment::Surroundings as _},
+    recursor::{Environment as _, ResolutionFailure},
     upstream::Question,
 };
 use tokio::time::sleep;
@@ -83,7 +83,7 @@ async fn aliases_are_followed_within_bounds() {
     );
     assert_eq!(
         ask(&recursor, "loop.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Circular)
+        format!("{:?}", ResolutionFailure::Circular)
     );
     let dname = ask(&recursor, "www.moved.example.com", RecordType::A).await;
     assert!(dname.ends_with("www.other.com. 192.0.2.2"), "{dname}");
@@ -422,7 +422,7 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
     let began = script.now();
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Unreachable)
+        format!("{:?}", ResolutionFailure::Unreachable)
     );
     assert!(
         script.now() - began < Duration::from_secs(10),
@@ -432,7 +432,7 @@ async fn a_failure_is_remembered_for_seconds_and_then_tried_again() {
     script.asked();
     assert_eq!(
         ask(&recursor, "www.example.com", RecordType::A).await,
-        format!("{:?}", Failure::Unreachable)
+        format!("{:?}", ResolutionFailure::Unreachable)
     );
     assert_eq!(script.asked(), [""; 0]);
     for server in [FIRST, SECOND] {
@@ -455,7 +455,7 @@ async fn what_is_old_is_asked_again_before_its_end_where_that_is_wanted() {
     sleep(Duration::from_secs(56)).await;
     script.asked();
     let renewed = Question {
-        renews: true,
+        prefetch: true,
         ..Question::new(Name::parse("www.example.com").unwrap(), 1)
     };
     let answer = recursor.trace(&renewed).await.result.unwrap();

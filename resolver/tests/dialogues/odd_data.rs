@@ -7,7 +7,7 @@ use hickory_proto::{
     serialize::binary::BinEncodable as _,
 };
 use policy::name::Name;
-use resolver::{recursor::rrsets::TtlBounds, upstream::Question};
+use resolver::{recursor::TtlBounds, upstream::Question};
 
 use super::script::*;
 

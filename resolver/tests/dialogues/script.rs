@@ -16,11 +16,7 @@ use hickory_proto::{
 use policy::name::Name;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::{
-    recursor::{
-        Recursor, Settings,
-        environment::{Reception, Surroundings},
-        wire::{Expected, Likeness},
-    },
+    recursor::{Environment, ExpectedReply, Recursor, ReplyMatch, Settings, TransportOutcome},
     upstream::Question,
 };
 use tokio::time::{Instant, sleep};
@@ -114,33 +110,33 @@ impl Script {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
+        expected: &ExpectedReply,
+        timeout: Duration,
         over_tcp: bool,
-    ) -> Reception {
+    ) -> TransportOutcome {
         let (reply, late) = match self.play(server, query, over_tcp) {
             Play::Silence => (None, Duration::ZERO),
             _ if !over_tcp && (self.is_lost() || self.is_lost()) => (None, Duration::ZERO),
             play => play.into_octets(),
         };
-        let reply = reply.filter(|_| self.latency + late < patience);
+        let reply = reply.filter(|_| self.latency + late < timeout);
         match reply {
-            None => sleep(patience).await,
+            None => sleep(timeout).await,
             Some(_) => sleep(self.latency + late).await,
         }
         match reply {
-            None => Reception::Silent,
+            None => TransportOutcome::Timeout,
             Some(reply) => match expected.compare(&reply) {
-                Likeness::Right => Reception::Reply(reply),
-                Likeness::Near if over_tcp && expected.is_same_but_for_case(&reply) => {
-                    Reception::Reply(reply)
+                ReplyMatch::Match => TransportOutcome::Reply(reply),
+                ReplyMatch::Mismatch if over_tcp && expected.is_same_but_for_case(&reply) => {
+                    TransportOutcome::Reply(reply)
                 }
-                Likeness::Near => Reception::NearMiss {
+                ReplyMatch::Mismatch => TransportOutcome::Mismatch {
                     is_case: expected.is_same_but_for_case(&reply),
                 },
-                Likeness::Noise => {
-                    sleep(patience.saturating_sub(self.latency)).await;
-                    Reception::Silent
+                ReplyMatch::Unrelated => {
+                    sleep(timeout.saturating_sub(self.latency)).await;
+                    TransportOutcome::Timeout
                 }
             },
         }
@@ -148,7 +144,7 @@ impl Script {
 }
 
 #[async_trait]
-impl Surroundings for Script {
+impl Environment for Script {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -165,21 +161,20 @@ impl Surroundings for Script {
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, false)
-            .await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, false).await
     }
 
     async fn tcp(
         &self,
         server: SocketAddr,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, true).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, true).await
     }
 
     async fn tls(
@@ -187,10 +182,10 @@ impl Surroundings for Script {
         server: SocketAddr,
         _: &str,
         query: &[u8],
-        expected: &Expected,
-        patience: Duration,
-    ) -> Reception {
-        self.exchange(server, query, expected, patience, true).await
+        expected: &ExpectedReply,
+        timeout: Duration,
+    ) -> TransportOutcome {
+        self.exchange(server, query, expected, timeout, true).await
     }
 }
 

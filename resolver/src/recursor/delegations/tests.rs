@@ -36,35 +36,36 @@ fn referral(zone: &str, ttl_s: u32, servers: &[(&str, &[&str])]) -> Referral {
     }
 }
 
-fn hints() -> Cut {
-    Cut {
+fn hints() -> Delegation {
+    Delegation {
         is_fixed: false,
         is_hint: true,
-        ..Cut::fixed(Name::root(), Vec::new(), Role::Authority, None, false)
+        ..Delegation::configured(Name::root(), Vec::new(), ServerRole::Authority, None, false)
     }
 }
 
-fn closest(cuts: &Cuts, of: &str, now: u64) -> Option<String> {
-    cuts.closest(name(of).borrow(), at(now), false)
-        .map(|cut| cut.zone.to_string())
+fn closest(delegations: &DelegationCache, of: &str, now: u64) -> Option<String> {
+    delegations
+        .closest(name(of).borrow(), at(now), false)
+        .map(|delegation| delegation.zone.to_string())
 }
 
 #[test]
 fn the_closest_zone_that_is_still_delegated_is_found() {
-    let cuts = Cuts::new([]);
+    let delegations = DelegationCache::new([]);
     assert_eq!(
-        closest(&cuts, "www.example.com", 0),
+        closest(&delegations, "www.example.com", 0),
         None,
         "not even the root is known"
     );
-    let root = cuts.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
-    let com = cuts.learn(referral("com", 50, &[("a.gtld", &[])]), &root, at(0));
-    cuts.learn(
+    let root = delegations.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
+    let com = delegations.learn(referral("com", 50, &[("a.gtld", &[])]), &root, at(0));
+    delegations.learn(
         referral("example.com", 20, &[("ns.example.com", &[])]),
         &com,
         at(0),
     );
-    assert_eq!(cuts.len(), 3);
+    assert_eq!(delegations.len(), 3);
     for (of, now, zone) in [
         ("www.example.com", 0, "example.com"),
         ("example.com", 19, "example.com"),
@@ -74,27 +75,34 @@ fn the_closest_zone_that_is_still_delegated_is_found() {
         ("example.net", 99, &Name::root().to_string()),
     ] {
         assert_eq!(
-            closest(&cuts, of, now).as_deref(),
+            closest(&delegations, of, now).as_deref(),
             Some(zone),
             "{of} after {now} s"
         );
     }
-    assert_eq!(closest(&cuts, "www.example.com", 100), None);
+    assert_eq!(closest(&delegations, "www.example.com", 100), None);
     assert_eq!((root.expires(), com.expires()), (at(100), at(50)));
 }
 
 #[test]
 fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
-    let fixed = |zone: &str, is_first_only| {
-        Cut::fixed(name(zone), Vec::new(), Role::Forwarder, None, is_first_only)
+    let fixed = |zone: &str, then_recurse| {
+        Delegation::configured(
+            name(zone),
+            Vec::new(),
+            ServerRole::Forwarder,
+            None,
+            then_recurse,
+        )
     };
-    let cuts = Cuts::new([fixed("corp.test", false), fixed("first.test", true)]);
-    let root = cuts.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
+    let delegations = DelegationCache::new([fixed("corp.test", false), fixed("first.test", true)]);
+    let root = delegations.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
     for zone in ["corp.test", "first.test"] {
-        cuts.learn(referral(zone, 100, &[("ns.test", &[])]), &root, at(0));
+        delegations.learn(referral(zone, 100, &[("ns.test", &[])]), &root, at(0));
     }
     let is_fixed = |of: &str, without_first| {
-        cuts.closest(name(of).borrow(), at(1), without_first)
+        delegations
+            .closest(name(of).borrow(), at(1), without_first)
             .unwrap()
             .is_fixed
     };
@@ -102,7 +110,8 @@ fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
     assert!(is_fixed("www.first.test", false) && !is_fixed("www.first.test", true));
     assert!(!is_fixed("test", false));
     assert!(
-        cuts.closest(name("www.corp.test").borrow(), at(1_000_000), false)
+        delegations
+            .closest(name("www.corp.test").borrow(), at(1_000_000), false)
             .is_some(),
         "what is configured has no end"
     );
@@ -110,9 +119,10 @@ fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
 
 #[test]
 fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
-    let cuts = Cuts::new([]);
+    let delegations = DelegationCache::new([]);
     let lives = |ttl_s| {
-        cuts.learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10))
+        delegations
+            .learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10))
             .expires()
             .as_secs()
             - 10
@@ -125,20 +135,20 @@ fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
 
 #[test]
 fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
-    let cuts = Cuts::new([]);
-    let root = cuts.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
-    let com = cuts.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
-    let example = cuts.learn(
+    let delegations = DelegationCache::new([]);
+    let root = delegations.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
+    let com = delegations.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
+    let example = delegations.learn(
         referral("example.com", 30, &[("ns.example.com", &[])]),
         &com,
         at(0),
     );
-    let sub = cuts.learn(
+    let sub = delegations.learn(
         referral("sub.example.com", 86_400, &[("ns.sub.example.com", &[])]),
         &example,
         at(29),
     );
-    let deep = cuts.learn(
+    let deep = delegations.learn(
         referral(
             "deep.sub.example.com",
             86_400,
@@ -147,88 +157,96 @@ fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
         &sub,
         at(29),
     );
-    let short = cuts.learn(
+    let short = delegations.learn(
         referral("short.example.com", 3, &[("ns.sub.example.com", &[])]),
         &example,
         at(5),
     );
     let ends: Vec<u64> = [com, example, sub, deep, short]
         .iter()
-        .map(|cut| cut.expires().as_secs())
+        .map(|delegation| delegation.expires().as_secs())
         .collect();
     assert_eq!(ends, [20, 30, 30, 30, 8]);
 }
 
 #[test]
 fn a_zones_word_on_its_servers_ends_with_its_delegation() {
-    let cuts = Cuts::new([]);
-    let cut = cuts.learn(
+    let delegations = DelegationCache::new([]);
+    let delegation = delegations.learn(
         referral("example.com", 100, &[("ns.example.com", &[])]),
         &hints(),
         at(0),
     );
     let ends = |ttl_s| {
-        cuts.learn_apex(
+        delegations.learn_apex(
             referral(
                 "example.com",
                 ttl_s,
                 &[("more.example.com", &["192.0.2.1"])],
             ),
-            &cut,
+            &delegation,
             at(10),
         );
-        cuts.apex(&cut.zone, at(10)).unwrap().expires().as_secs()
+        delegations
+            .apex(&delegation.zone, at(10))
+            .unwrap()
+            .expires()
+            .as_secs()
     };
     assert_eq!([20, 90, 7_200].map(ends), [30, 100, 100]);
     assert!(
-        cuts.apex(&cut.zone, at(99))
+        delegations
+            .apex(&delegation.zone, at(99))
             .is_some_and(|apex| apex.servers == [server("more.example.com", &["192.0.2.1"])])
     );
-    assert!(cuts.apex(&cut.zone, at(100)).is_none());
+    assert!(delegations.apex(&delegation.zone, at(100)).is_none());
 }
 
 #[test]
 fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
-    let cuts = Cuts::new([]);
+    let delegations = DelegationCache::new([]);
     let apex = || referral("example.com", 100, &[("more.example.com", &[])]);
-    let first = cuts.learn(
+    let first = delegations.learn(
         referral("example.com", 100, &[("old.example.com", &[])]),
         &hints(),
         at(0),
     );
-    cuts.learn_apex(apex(), &first, at(1));
-    assert!(cuts.apex(&first.zone, at(1)).is_some());
-    let second = cuts.learn(
+    delegations.learn_apex(apex(), &first, at(1));
+    assert!(delegations.apex(&first.zone, at(1)).is_some());
+    let second = delegations.learn(
         referral("example.com", 100, &[("new.example.com", &[])]),
         &hints(),
         at(2),
     );
     assert!(
-        cuts.apex(&first.zone, at(2)).is_none(),
+        delegations.apex(&first.zone, at(2)).is_none(),
         "the parent has spoken"
     );
-    cuts.learn_apex(apex(), &first, at(3));
+    delegations.learn_apex(apex(), &first, at(3));
     assert!(
-        cuts.apex(&first.zone, at(3)).is_none(),
+        delegations.apex(&first.zone, at(3)).is_none(),
         "an answer to a question that was asked before that"
     );
-    cuts.learn_apex(apex(), &second, at(3));
-    assert!(cuts.apex(&first.zone, at(3)).is_some());
-    cuts.forget(&first.zone);
-    assert!(cuts.apex(&first.zone, at(3)).is_none() && closest(&cuts, "example.com", 3).is_none());
-    cuts.learn_apex(apex(), &second, at(3));
+    delegations.learn_apex(apex(), &second, at(3));
+    assert!(delegations.apex(&first.zone, at(3)).is_some());
+    delegations.forget(&first.zone);
     assert!(
-        cuts.apex(&first.zone, at(3)).is_none(),
+        delegations.apex(&first.zone, at(3)).is_none()
+            && closest(&delegations, "example.com", 3).is_none()
+    );
+    delegations.learn_apex(apex(), &second, at(3));
+    assert!(
+        delegations.apex(&first.zone, at(3)).is_none(),
         "nor one of a zone that was forgotten"
     );
 }
 
 #[test]
 fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
-    let cuts = Cuts::new([]);
-    let com = cuts.learn(referral("com", 86_400, &[("a.gtld", &[])]), &hints(), at(0));
+    let delegations = DelegationCache::new([]);
+    let com = delegations.learn(referral("com", 86_400, &[("a.gtld", &[])]), &hints(), at(0));
     let ns = "ns.sub.example.com";
-    cuts.learn(
+    delegations.learn(
         referral(
             "example.com",
             20,
@@ -237,7 +255,7 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
         &com,
         at(0),
     );
-    cuts.learn(
+    delegations.learn(
         referral(
             "sub.example.com",
             10,
@@ -250,13 +268,14 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
         at(0),
     );
     // A zone that the server is not in may say what it likes.
-    cuts.learn(
+    delegations.learn(
         referral("example.net", 100, &[(ns, &["192.0.2.66"])]),
         &hints(),
         at(0),
     );
     let glue = |now| -> Vec<String> {
-        cuts.glue_of(&name(ns), at(now))
+        delegations
+            .glue_of(&name(ns), at(now))
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -289,28 +308,28 @@ fn a_delegation_weighs_what_it_holds() {
 #[test]
 fn the_budget_of_delegations_holds_whatever_is_learnt() {
     const BUDGET: u64 = 1 << 20;
-    let cuts = Cuts::within(BUDGET, []);
+    let delegations = DelegationCache::within(BUDGET, []);
     let servers: [(&str, &[&str]); 5] =
         [("a.long.name.of.a.server.example.net", &["192.0.2.1"; 6]); 5];
     for number in 0..10_000 {
         let zone = format!("z{number}.com");
-        let cut = cuts.learn(referral(&zone, 60, &servers), &hints(), at(0));
-        cuts.learn_apex(referral(&zone, 60, &servers), &cut, at(0));
+        let delegation = delegations.learn(referral(&zone, 60, &servers), &hints(), at(0));
+        delegations.learn_apex(referral(&zone, 60, &servers), &delegation, at(0));
         assert!(
-            cuts.learnt.weight() <= BUDGET && cuts.apexes.weight() <= BUDGET,
+            delegations.learnt.weight() <= BUDGET && delegations.apexes.weight() <= BUDGET,
             "after {number}"
         );
     }
     assert!(
-        cuts.learnt.weight() > BUDGET / 2 && cuts.len() < 2_000,
+        delegations.learnt.weight() > BUDGET / 2 && delegations.len() < 2_000,
         "{} octets, {} zones",
-        cuts.learnt.weight(),
-        cuts.len()
+        delegations.learnt.weight(),
+        delegations.len()
     );
     assert_eq!(
-        Cuts::new([]).learnt.capacity(),
-        CUTS_OCTETS_MAX,
+        DelegationCache::new([]).learnt.capacity(),
+        DELEGATIONS_OCTETS_MAX,
         "as shipped: 128 MiB"
     );
-    assert_eq!(CUTS_OCTETS_MAX, 128 * 1_024 * 1_024);
+    assert_eq!(DELEGATIONS_OCTETS_MAX, 128 * 1_024 * 1_024);
 }

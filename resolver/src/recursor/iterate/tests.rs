@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use hickory_proto::rr::{RData, rdata};
 
-use crate::recursor::{Settings, environment::Reception, wire::Expected};
+use crate::recursor::{Settings, environment::TransportOutcome, wire::ExpectedReply};
 
 use super::*;
 
@@ -78,7 +78,7 @@ fn zones_that_are_entered_count_as_queries_with_a_minimised_name() {
 struct Still(Mutex<Duration>);
 
 #[async_trait]
-impl Surroundings for Still {
+impl Environment for Still {
     fn now(&self) -> Duration {
         *self.0.lock().unwrap()
     }
@@ -89,16 +89,35 @@ impl Surroundings for Still {
 
     async fn sleep(&self, _: Duration) {}
 
-    async fn udp(&self, _: SocketAddr, _: &[u8], _: &Expected, _: Duration) -> Reception {
-        Reception::Silent
+    async fn udp(
+        &self,
+        _: SocketAddr,
+        _: &[u8],
+        _: &ExpectedReply,
+        _: Duration,
+    ) -> TransportOutcome {
+        TransportOutcome::Timeout
     }
 
-    async fn tcp(&self, _: SocketAddr, _: &[u8], _: &Expected, _: Duration) -> Reception {
-        Reception::Silent
+    async fn tcp(
+        &self,
+        _: SocketAddr,
+        _: &[u8],
+        _: &ExpectedReply,
+        _: Duration,
+    ) -> TransportOutcome {
+        TransportOutcome::Timeout
     }
 
-    async fn tls(&self, _: SocketAddr, _: &str, _: &[u8], _: &Expected, _: Duration) -> Reception {
-        Reception::Silent
+    async fn tls(
+        &self,
+        _: SocketAddr,
+        _: &str,
+        _: &[u8],
+        _: &ExpectedReply,
+        _: Duration,
+    ) -> TransportOutcome {
+        TransportOutcome::Timeout
     }
 }
 
@@ -111,7 +130,7 @@ fn recursor() -> Recursor<Arc<Still>> {
 }
 
 fn set_clock(recursor: &Recursor<Arc<Still>>, second: u64) {
-    *recursor.surroundings.0.lock().unwrap() = Duration::from_secs(second);
+    *recursor.environment.0.lock().unwrap() = Duration::from_secs(second);
 }
 
 #[test]
@@ -119,26 +138,26 @@ fn a_failure_is_remembered_under_the_name_it_says_something_of() {
     let asked = Name::parse("asked.example").unwrap();
     let met = Name::parse("met.example").unwrap();
     for (failure, of_name, of_question) in [
-        (Failure::Unreachable, true, false),
-        (Failure::Network, true, false),
-        (Failure::NoServers, true, false),
-        (Failure::Useless, true, false),
-        (Failure::TooLong, false, true),
-        (Failure::TooMuchWork, false, true),
-        (Failure::TooManyAliases, false, true),
-        (Failure::Circular, false, true),
+        (ResolutionFailure::Unreachable, true, false),
+        (ResolutionFailure::Network, true, false),
+        (ResolutionFailure::NoServers, true, false),
+        (ResolutionFailure::Useless, true, false),
+        (ResolutionFailure::TooLong, false, true),
+        (ResolutionFailure::TooMuchWork, false, true),
+        (ResolutionFailure::TooManyAliases, false, true),
+        (ResolutionFailure::Circular, false, true),
         // The next second it may be over.
-        (Failure::Busy, false, false),
+        (ResolutionFailure::Busy, false, false),
     ] {
         for is_first in [true, false] {
             let recursor = recursor();
-            let first = Path::begin(asked.borrow(), 1);
-            let path = if is_first {
+            let first = LookupChain::new(asked.borrow(), 1);
+            let chain = if is_first {
                 first
             } else {
-                first.step(met.borrow(), 1).unwrap()
+                first.nested(met.borrow(), 1).unwrap()
             };
-            recursor.remember_failure(&path, met.borrow(), 1, failure);
+            recursor.remember_failure(&chain, met.borrow(), 1, failure);
             let kept = |name: &Name, record_type| {
                 recursor
                     .rrsets
@@ -165,10 +184,10 @@ fn a_remembered_failure_answers_all_but_renewals() {
     let name = Name::parse("www.example").unwrap();
     recursor
         .rrsets
-        .keep_failure(name.borrow(), 1, Failure::Useless, Duration::ZERO);
+        .insert_failure(name.borrow(), 1, ResolutionFailure::Useless, Duration::ZERO);
     assert_eq!(
         recursor.known(name.borrow(), 1, false).err(),
-        Some(Failure::Useless)
+        Some(ResolutionFailure::Useless)
     );
     assert!(matches!(recursor.known(name.borrow(), 1, true), Ok(None)));
     assert!(matches!(recursor.known(name.borrow(), 28, false), Ok(None)));
@@ -187,7 +206,7 @@ fn in_its_last_tenth_what_is_known_is_not_enough_for_a_renewal() {
     };
     recursor
         .rrsets
-        .keep(set, Rank::Answer, Duration::MAX, Duration::ZERO);
+        .insert(set, Trust::Authoritative, Duration::MAX, Duration::ZERO);
     for (second, renews, is_known) in [
         (89, true, true),
         (90, true, false),

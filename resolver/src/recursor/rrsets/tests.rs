@@ -49,19 +49,19 @@ fn soa(ttl_s: u32, minimum: u32) -> Record {
     )
 }
 
-fn rrsets() -> RrSets {
-    RrSets::new(1 << 20, BOUNDS)
+fn rrsets() -> RrSetCache {
+    RrSetCache::new(1 << 20, BOUNDS)
 }
 
 /// What is found of a name and type after so many seconds.
-fn found(rrsets: &RrSets, of: &str, record_type: u16, now: u64) -> &'static str {
+fn found(rrsets: &RrSetCache, of: &str, record_type: u16, now: u64) -> &'static str {
     match rrsets
         .find(name(of).borrow(), record_type, at(now))
         .map(|kept| kept.fact.clone())
     {
-        Some(Fact::Records(_)) => "records",
-        Some(Fact::NoData(_)) => "no data",
-        Some(Fact::NxDomain(_)) => "no name",
+        Some(CachedData::Records(_)) => "records",
+        Some(CachedData::NoData(_)) => "no data",
+        Some(CachedData::NxDomain(_)) => "no name",
         None => "nothing",
     }
 }
@@ -69,10 +69,10 @@ fn found(rrsets: &RrSets, of: &str, record_type: u16, now: u64) -> &'static str 
 #[test]
 fn a_denial_holds_for_its_name_in_every_type_and_for_no_other_name() {
     let rrsets = rrsets();
-    rrsets.keep_no_name(
+    rrsets.insert_nxdomain(
         name("a.example").borrow(),
         Some(soa(60, 60)),
-        Rank::Answer,
+        Trust::Authoritative,
         at(0),
     );
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_denial_holds_for_its_name_in_every_type_and_for_no_other_name() {
 fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
     let rrsets = rrsets();
     let is_denied = |of: &str, now| rrsets.is_denied(name(of).borrow(), at(now));
-    rrsets.keep_no_minimised_name(name("a.example").borrow(), Some(soa(60, 60)), at(0));
+    rrsets.insert_minimised_nxdomain(name("a.example").borrow(), Some(soa(60, 60)), at(0));
     assert_eq!(
         [A, AAAA].map(|record_type| found(&rrsets, "a.example", record_type, 1)),
         ["nothing"; 2]
@@ -106,18 +106,18 @@ fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
             && !is_denied("b.a.example", 1)
             && !is_denied("example", 1)
     );
-    rrsets.keep_no_name(
+    rrsets.insert_nxdomain(
         name("b.example").borrow(),
         Some(soa(60, 60)),
-        Rank::Answer,
+        Trust::Authoritative,
         at(0),
     );
     assert!(is_denied("b.example", 59) && !is_denied("b.example", 60));
-    rrsets.keep_no_data(
+    rrsets.insert_nodata(
         name("c.example").borrow(),
         A,
         Some(soa(60, 60)),
-        Rank::Answer,
+        Trust::Authoritative,
         at(0),
     );
     assert!(!is_denied("c.example", 1));
@@ -126,20 +126,20 @@ fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
 #[test]
 fn what_exists_denies_its_denial() {
     for (what, rank, left) in [
-        ("records", Rank::Answer, "nothing"),
-        ("no data", Rank::Answer, "nothing"),
-        ("records", Rank::Hearsay, "no name"),
+        ("records", Trust::Authoritative, "nothing"),
+        ("no data", Trust::Authoritative, "nothing"),
+        ("records", Trust::NonAuthoritative, "no name"),
     ] {
         let rrsets = rrsets();
-        rrsets.keep_no_name(
+        rrsets.insert_nxdomain(
             name("a.example").borrow(),
             Some(soa(60, 60)),
-            Rank::Hearsay,
+            Trust::NonAuthoritative,
             at(0),
         );
         match what {
-            "records" => rrsets.keep(set("a.example", 60), rank, Duration::MAX, at(0)),
-            _ => rrsets.keep_no_data(
+            "records" => rrsets.insert(set("a.example", 60), rank, Duration::MAX, at(0)),
+            _ => rrsets.insert_nodata(
                 name("a.example").borrow(),
                 A,
                 Some(soa(60, 60)),
@@ -157,52 +157,52 @@ fn what_exists_denies_its_denial() {
         );
     }
     let rrsets = rrsets();
-    rrsets.keep_no_name(
+    rrsets.insert_nxdomain(
         name("a.example").borrow(),
         Some(soa(60, 60)),
-        Rank::Answer,
+        Trust::Authoritative,
         at(0),
     );
-    rrsets.keep_no_data(
+    rrsets.insert_nodata(
         name("a.example").borrow(),
         A,
         Some(soa(60, 60)),
-        Rank::Hearsay,
+        Trust::NonAuthoritative,
         at(0),
     );
     assert_eq!(
         found(&rrsets, "a.example", AAAA, 1),
         "no name",
-        "but not by hearsay"
+        "but not by fallback"
     );
 }
 
 #[test]
 fn what_is_better_vouched_for_replaces_what_is_worse_while_that_lives() {
-    let last = |rrsets: &RrSets, now| {
+    let last = |rrsets: &RrSetCache, now| {
         let kept = rrsets
             .exact(name("a.example").borrow(), A, at(now))
             .unwrap();
-        let Fact::Records(set) = &kept.fact else {
+        let CachedData::Records(set) = &kept.fact else {
             panic!("{:?}", kept.fact)
         };
         set.records[0].clone()
     };
-    let keep = |rrsets: &RrSets, octet, rank, now| {
+    let keep = |rrsets: &RrSetCache, octet, rank, now| {
         let set = RrSet {
             records: vec![record("a.example", 60, octet)],
             ..set("a.example", 60)
         };
-        rrsets.keep(set, rank, Duration::MAX, at(now));
+        rrsets.insert(set, rank, Duration::MAX, at(now));
     };
     let rrsets = rrsets();
     for (octet, rank, now, kept) in [
-        (1, Rank::Hearsay, 0, 1),
-        (2, Rank::Hearsay, 1, 2),
-        (3, Rank::Answer, 2, 3),
-        (4, Rank::Hearsay, 3, 3),
-        (5, Rank::Answer, 4, 5),
-        (6, Rank::Hearsay, 64, 6),
+        (1, Trust::NonAuthoritative, 0, 1),
+        (2, Trust::NonAuthoritative, 1, 2),
+        (3, Trust::Authoritative, 2, 3),
+        (4, Trust::NonAuthoritative, 3, 3),
+        (5, Trust::Authoritative, 4, 5),
+        (6, Trust::NonAuthoritative, 64, 6),
     ] {
         keep(&rrsets, octet, rank, now);
         assert_eq!(
@@ -275,9 +275,25 @@ fn ttls_have_bounds_and_zero_is_not_kept() {
         0
     );
     let rrsets = rrsets();
-    rrsets.keep(set("a.example", 0), Rank::Answer, Duration::MAX, at(0));
-    rrsets.keep_no_data(name("b.example").borrow(), A, None, Rank::Answer, at(0));
-    rrsets.keep_no_name(name("c.example").borrow(), None, Rank::Answer, at(0));
+    rrsets.insert(
+        set("a.example", 0),
+        Trust::Authoritative,
+        Duration::MAX,
+        at(0),
+    );
+    rrsets.insert_nodata(
+        name("b.example").borrow(),
+        A,
+        None,
+        Trust::Authoritative,
+        at(0),
+    );
+    rrsets.insert_nxdomain(
+        name("c.example").borrow(),
+        None,
+        Trust::Authoritative,
+        at(0),
+    );
     assert_eq!(
         ["a.example", "b.example", "c.example"].map(|of| found(&rrsets, of, A, 0)),
         ["nothing", "no data", "no name"]
@@ -291,34 +307,38 @@ fn ttls_have_bounds_and_zero_is_not_kept() {
 #[test]
 fn what_a_zone_says_of_a_server_counts_as_long_as_its_delegation() {
     let rrsets = rrsets();
-    let of_server = |of: &str, now| rrsets.of_server(name(of).borrow(), A, at(now)).is_some();
-    rrsets.keep(set("ns.example", 100), Rank::Answer, at(50), at(0));
-    assert!(of_server("ns.example", 49));
+    let server_address = |of: &str, now| {
+        rrsets
+            .server_address(name(of).borrow(), A, at(now))
+            .is_some()
+    };
+    rrsets.insert(set("ns.example", 100), Trust::Authoritative, at(50), at(0));
+    assert!(server_address("ns.example", 49));
     assert_eq!(
         found(&rrsets, "ns.example", A, 60),
         "records",
         "a client may know it longer"
     );
-    assert!(!of_server("ns.example", 50));
+    assert!(!server_address("ns.example", 50));
     assert_eq!(
         found(&rrsets, "ns.example", A, 60),
         "nothing",
         "what no server is asked by is asked for again"
     );
-    rrsets.keep(set("ns.example", 10), Rank::Answer, at(50), at(0));
+    rrsets.insert(set("ns.example", 10), Trust::Authoritative, at(50), at(0));
     assert!(
-        of_server("ns.example", 9) && !of_server("ns.example", 10),
+        server_address("ns.example", 9) && !server_address("ns.example", 10),
         "nor longer than its TTL"
     );
-    rrsets.keep_no_data(
+    rrsets.insert_nodata(
         name("no.example").borrow(),
         A,
         Some(soa(60, 60)),
-        Rank::Answer,
+        Trust::Authoritative,
         at(0),
     );
     assert!(
-        of_server("no.example", 59),
+        server_address("no.example", 59),
         "that there is no address is known as well"
     );
     assert_eq!(found(&rrsets, "no.example", A, 59), "no data");
@@ -331,31 +351,36 @@ fn failures_last_longer_each_time_in_a_row() {
     let failure = |now: u64| rrsets.failure(of.borrow(), A, at(now));
     let mut now = 1;
     for lasts in [3, 6, 12, 24, 48, 60, 60] {
-        rrsets.keep_failure(of.borrow(), A, Failure::Useless, at(now));
+        rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Useless, at(now));
         // The same failure, met by another question meanwhile, makes it no longer.
-        rrsets.keep_failure(of.borrow(), A, Failure::Unreachable, at(now + 1));
+        rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Unreachable, at(now + 1));
         assert_eq!(
             (failure(now + lasts - 1), failure(now + lasts)),
-            (Some(Failure::Useless), None),
+            (Some(ResolutionFailure::Useless), None),
             "{lasts} s"
         );
         now += lasts;
     }
     assert_eq!(rrsets.failure(of.borrow(), AAAA, at(2)), None);
     // After as long again without one, it begins anew.
-    rrsets.keep_failure(of.borrow(), A, Failure::Useless, at(now + 60));
+    rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Useless, at(now + 60));
     assert_eq!(
         (failure(now + 62), failure(now + 63)),
-        (Some(Failure::Useless), None)
+        (Some(ResolutionFailure::Useless), None)
     );
-    rrsets.forget_failure(of.borrow(), A);
+    rrsets.remove_failure(of.borrow(), A);
     assert_eq!(failure(now + 61), None);
 }
 
 #[test]
 fn what_is_kept_knows_how_long_it_holds() {
     let rrsets = rrsets();
-    rrsets.keep(set("a.example", 100), Rank::Answer, Duration::MAX, at(0));
+    rrsets.insert(
+        set("a.example", 100),
+        Trust::Authoritative,
+        Duration::MAX,
+        at(0),
+    );
     let kept = rrsets.exact(name("a.example").borrow(), A, at(0)).unwrap();
     assert_eq!(
         [0, 1, 99, 100, 200].map(|now| kept.remaining_s(at(now))),
@@ -367,7 +392,7 @@ fn what_is_kept_knows_how_long_it_holds() {
         "what is begun counts whole"
     );
     assert_eq!(
-        [0, 89, 90, 100].map(|now| kept.is_old(at(now))),
+        [0, 89, 90, 100].map(|now| kept.is_prefetch_due(at(now))),
         [false, false, true, true]
     );
 }
@@ -409,18 +434,18 @@ fn facts_weigh_what_they_hold_and_the_budget_holds() {
         ),
         empty + 2 * 12
     );
-    let rrsets = RrSets::new(1 << 20, BOUNDS);
+    let rrsets = RrSetCache::new(1 << 20, BOUNDS);
     for number in 0..10_000 {
-        rrsets.keep(
+        rrsets.insert(
             set(&format!("n{number}.example"), 60),
-            Rank::Answer,
+            Trust::Authoritative,
             Duration::MAX,
             at(0),
         );
-        rrsets.keep_no_name(
+        rrsets.insert_nxdomain(
             name(&format!("d{number}.example")).borrow(),
             Some(soa(60, 60)),
-            Rank::Answer,
+            Trust::Authoritative,
             at(0),
         );
         assert!(rrsets.usage().0 <= 1 << 20, "after {number}");

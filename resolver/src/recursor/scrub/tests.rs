@@ -63,20 +63,25 @@ fn reply(text: &str) -> Message {
     message
 }
 
-fn asked<'a>(zone: &'a Name, name: &'a Name, record_type: RecordType, role: Role) -> Asked<'a> {
+fn asked<'a>(
+    zone: &'a Name,
+    name: &'a Name,
+    record_type: RecordType,
+    role: ServerRole,
+) -> ScrubContext<'a> {
     let zone = zone.borrow();
     let name = name.borrow();
-    Asked {
+    ScrubContext {
         zone,
         name,
         record_type: record_type.into(),
         role,
-        hardens_glue: true,
+        harden_glue: true,
         wants_apex: false,
     }
 }
 
-fn tell(sifted: &Sifted) -> String {
+fn tell(response: &Response) -> String {
     let sets = |sets: &[RrSet]| -> String {
         sets.iter()
             .map(|set| {
@@ -93,15 +98,17 @@ fn tell(sifted: &Sifted) -> String {
         soa.as_ref()
             .map_or_else(|| " no SOA".to_owned(), |soa| format!(" SOA {}", soa.name))
     };
-    let said = match &sifted.finding {
-        Finding::Answer(found) => format!("answer{}", sets(found)),
-        Finding::Alias(found, target) => format!("alias{} to {target}", sets(found)),
-        Finding::NxDomain(found, at, denial) => {
+    let said = match &response.finding {
+        ResponseKind::Answer(found) => format!("answer{}", sets(found)),
+        ResponseKind::Alias(found, target) => format!("alias{} to {target}", sets(found)),
+        ResponseKind::NxDomain(found, at, denial) => {
             format!("no name{} {at}{}", sets(found), soa(denial))
         }
-        Finding::NoData(found, at, denial) => format!("no data{} {at}{}", sets(found), soa(denial)),
-        Finding::TooLong(found) => format!("too long{}", sets(found)),
-        Finding::Referral(referral) => {
+        ResponseKind::NoData(found, at, denial) => {
+            format!("no data{} {at}{}", sets(found), soa(denial))
+        }
+        ResponseKind::TooLong(found) => format!("too long{}", sets(found)),
+        ResponseKind::Referral(referral) => {
             let servers: String = referral
                 .servers
                 .iter()
@@ -109,20 +116,23 @@ fn tell(sifted: &Sifted) -> String {
                 .collect();
             format!("referral {} {}{servers}", referral.zone, referral.ttl_s)
         }
-        Finding::Bad(fault) => format!("bad {fault:?}"),
+        ResponseKind::Unusable(fault) => format!("bad {fault:?}"),
     };
-    if sifted.is_sound {
+    if response.is_sound {
         said
     } else {
         format!("{said}, doubtful")
     }
 }
 
-fn check_as(role: Role, record_type: RecordType, text: &str, expected: &str) {
+fn check_as(role: ServerRole, record_type: RecordType, text: &str, expected: &str) {
     let zone = name(ZONE);
     let name = name(NAME);
     assert_eq!(
-        tell(&sift(&reply(text), asked(&zone, &name, record_type, role))),
+        tell(&classify(
+            &reply(text),
+            asked(&zone, &name, record_type, role)
+        )),
         expected,
         "{role:?} {record_type}: {text}"
     );
@@ -130,12 +140,12 @@ fn check_as(role: Role, record_type: RecordType, text: &str, expected: &str) {
 
 /// What an authority says when it is asked for A.
 fn check(text: &str, expected: &str) {
-    check_as(Role::Authority, RecordType::A, text, expected);
+    check_as(ServerRole::Authority, RecordType::A, text, expected);
 }
 
 /// The same of a resolver that is forwarded to.
 fn check_forwarder(text: &str, expected: &str) {
-    check_as(Role::Forwarder, RecordType::A, text, expected);
+    check_as(ServerRole::Forwarder, RecordType::A, text, expected);
 }
 
 const A: &str = "an www.example.com. 60 A 192.0.2.1";
@@ -188,13 +198,13 @@ fn a_record_of_another_class_is_none() {
             .iter_mut()
             .chain(&mut message.authorities)
             .for_each(|record| record.dns_class = DNSClass::CH);
-        let said = tell(&sift(
+        let said = tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority),
+            asked(&zone, &name, RecordType::A, ServerRole::Authority),
         ));
         assert!(said.starts_with("no data") || said == "bad Lame", "{said}");
     }
-    // Neither does it prove that the name exists, nor is its SOA one, nor its cut.
+    // Neither does it prove that the name exists, nor is its SOA one, nor its delegation.
     let mut message = reply(&format!("NXDOMAIN aa | {A} | {SOA}"));
     message
         .answers
@@ -202,18 +212,18 @@ fn a_record_of_another_class_is_none() {
         .chain(&mut message.authorities)
         .for_each(|record| record.dns_class = DNSClass::CH);
     assert_eq!(
-        tell(&sift(
+        tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority)
+            asked(&zone, &name, RecordType::A, ServerRole::Authority)
         )),
         "no name www.example.com no SOA"
     );
     let mut message = reply("NOERROR | ns www.example.com. 60 NS n.");
     message.authorities[0].dns_class = DNSClass::CH;
     assert_eq!(
-        tell(&sift(
+        tell(&classify(
             &message,
-            asked(&zone, &name, RecordType::A, Role::Authority)
+            asked(&zone, &name, RecordType::A, ServerRole::Authority)
         )),
         "bad Lame"
     );
@@ -355,15 +365,15 @@ fn an_authority_is_believed_for_the_name_it_was_asked_for() {
         "NOERROR aa | an www.example.com. 60 CNAME out.test.",
         "alias www.example.com/CNAMEx1 to out.test",
     );
-    // Asked for the alias itself, that is the answer.
+    // ScrubContext for the alias itself, that is the answer.
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::CNAME,
         &format!("NOERROR aa | {CNAME}"),
         "answer www.example.com/CNAMEx1",
     );
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::CNAME,
         &format!("NXDOMAIN aa | {CNAME}"),
         "bad Inconsistent",
@@ -416,9 +426,9 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
     let zone = name("com");
     let www = name(NAME);
     let said = |text: &str, record_type| {
-        tell(&sift(
+        tell(&classify(
             &reply(text),
-            asked(&zone, &www, record_type, Role::Authority),
+            asked(&zone, &www, record_type, ServerRole::Authority),
         ))
     };
     let led = "example.com/DNAMEx1 www.example.com/CNAMEx1";
@@ -453,7 +463,7 @@ fn a_dname_goes_before_whatever_is_said_of_names_below_it() {
         "no data www.example.com no SOA, doubtful",
     );
     check_as(
-        Role::Authority,
+        ServerRole::Authority,
         RecordType::DNAME,
         "NOERROR aa | an www.example.com. 90 DNAME net.",
         "answer www.example.com/DNAMEx1",
@@ -512,7 +522,7 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
             rdata: NULL::with(wire.to_vec()),
         })
     };
-    let (alias, target) = follow_dname(
+    let (alias, target) = synthesize_cname(
         &dname(b"\x01E\x04Test\0"),
         name("a.b.d.example.com").borrow(),
     )
@@ -530,8 +540,8 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
         set(RData::A(std::net::Ipv4Addr::LOCALHOST.into())),
     ] {
         assert_eq!(
-            follow_dname(&no_dname, name("a.d.example.com").borrow()).unwrap_err(),
-            Unfollowed::Unreadable
+            synthesize_cname(&no_dname, name("a.d.example.com").borrow()).unwrap_err(),
+            DnameError::Unreadable
         );
     }
     let empty = RrSet {
@@ -539,8 +549,8 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
         ..dname(b"\0")
     };
     assert_eq!(
-        follow_dname(&empty, name("a.d.example.com").borrow()).unwrap_err(),
-        Unfollowed::Unreadable
+        synthesize_cname(&empty, name("a.d.example.com").borrow()).unwrap_err(),
+        DnameError::Unreadable
     );
     let long = name(&format!(
         "{}.d.example.com",
@@ -548,8 +558,8 @@ fn what_a_dname_makes_lives_as_long_and_fits_or_is_said_to_be_too_long() {
     ));
     let far = dname(name(&vec!["y".repeat(60); 2].join(".")).borrow().wire());
     assert_eq!(
-        follow_dname(&far, long.borrow()).unwrap_err(),
-        Unfollowed::TooLong
+        synthesize_cname(&far, long.borrow()).unwrap_err(),
+        DnameError::TooLong
     );
     check(
         "NOERROR aa | an example.com. 60 DNAME a.test.",
@@ -572,14 +582,14 @@ fn a_set_of_257_records_is_a_fault() {
 }
 
 /// What `com` says of `example.com`.
-fn refer(text: &str, hardens_glue: bool) -> String {
+fn refer(text: &str, harden_glue: bool) -> String {
     let zone = name("com");
     let name = name(NAME);
-    tell(&sift(
+    tell(&classify(
         &reply(text),
-        Asked {
-            hardens_glue,
-            ..asked(&zone, &name, RecordType::A, Role::Authority)
+        ScrubContext {
+            harden_glue,
+            ..asked(&zone, &name, RecordType::A, ServerRole::Authority)
         },
     ))
 }
@@ -634,12 +644,12 @@ fn of_a_referral_so_many_servers_and_addresses_are_taken() {
         .collect();
     let zone = name("com");
     let name = name(NAME);
-    let sifted = sift(
+    let response = classify(
         &reply(&format!("NOERROR{servers}{glue}")),
-        asked(&zone, &name, RecordType::A, Role::Authority),
+        asked(&zone, &name, RecordType::A, ServerRole::Authority),
     );
-    let Finding::Referral(referral) = sifted.finding else {
-        panic!("{sifted:?}")
+    let ResponseKind::Referral(referral) = response.finding else {
+        panic!("{response:?}")
     };
     assert_eq!(
         (referral.servers.len(), referral.servers[0].glue.len()),
@@ -652,14 +662,14 @@ fn what_a_zone_says_of_its_own_servers_is_noted_where_that_is_wanted() {
     let apex = |text: &str, wants_apex| {
         let zone = name(ZONE);
         let name = name(NAME);
-        let sifted = sift(
+        let response = classify(
             &reply(text),
-            Asked {
+            ScrubContext {
                 wants_apex,
-                ..asked(&zone, &name, RecordType::A, Role::Authority)
+                ..asked(&zone, &name, RecordType::A, ServerRole::Authority)
             },
         );
-        sifted.apex.map(|apex| {
+        response.apex.map(|apex| {
             (
                 apex.zone.to_string(),
                 apex.ttl_s,
