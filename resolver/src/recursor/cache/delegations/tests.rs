@@ -1,4 +1,6 @@
-//! How long a delegation is believed, and what of a zone's own word lives beside it.
+//! How long a delegation lives, and the apex NS RRset beside it.
+
+use crate::recursor::rrset::RrSet;
 
 use super::*;
 
@@ -33,15 +35,24 @@ fn referral(zone: &str, ttl_s: u32, servers: &[(&str, &[&str])]) -> Referral {
             .map(|(name, glue)| server(name, glue))
             .collect(),
         ttl_s,
+        ds: DelegationSigner::default(),
     }
 }
 
 fn hints() -> Delegation {
-    Delegation {
-        is_fixed: false,
-        is_hint: true,
-        ..Delegation::configured(Name::root(), Vec::new(), ServerRole::Authority, None, false)
-    }
+    Delegation::hints(Vec::new())
+}
+
+fn learned(servers: &[(&str, &[&str])], ds: DelegationSigner) -> Arc<Delegation> {
+    let referral = Referral {
+        ds,
+        ..referral("example.com", 60, servers)
+    };
+    let (zone, learned) = Delegation::learned(referral, at(0));
+    Arc::new(Delegation {
+        zone,
+        source: DelegationSource::Learned(learned),
+    })
 }
 
 fn closest(delegations: &DelegationCache, of: &str, now: u64) -> Option<String> {
@@ -52,7 +63,7 @@ fn closest(delegations: &DelegationCache, of: &str, now: u64) -> Option<String> 
 
 #[test]
 fn the_closest_zone_that_is_still_delegated_is_found() {
-    let delegations = DelegationCache::new([]);
+    let delegations = DelegationCache::new(&[]);
     assert_eq!(
         closest(&delegations, "www.example.com", 0),
         None,
@@ -85,41 +96,42 @@ fn the_closest_zone_that_is_still_delegated_is_found() {
 }
 
 #[test]
-fn configured_zones_go_first_and_those_tried_first_can_be_left_out() {
-    let fixed = |zone: &str, then_recurse| {
-        Delegation::configured(
-            name(zone),
-            Vec::new(),
-            ServerRole::Forwarder,
-            None,
-            then_recurse,
-        )
+fn configured_zones_go_first_and_forward_first_ones_can_be_skipped() {
+    let configured = |zone: &str, then_recurse| ConfiguredZone {
+        zone: name(zone),
+        to: Vec::new(),
+        role: ServerRole::Forwarder,
+        tls: None,
+        then_recurse,
     };
-    let delegations = DelegationCache::new([fixed("corp.test", false), fixed("first.test", true)]);
+    let delegations = DelegationCache::new(&[
+        configured("corp.test", false),
+        configured("first.test", true),
+    ]);
     let root = delegations.learn(referral(".", 100, &[("a.root", &[])]), &hints(), at(0));
     for zone in ["corp.test", "first.test"] {
         delegations.learn(referral(zone, 100, &[("ns.test", &[])]), &root, at(0));
     }
-    let is_fixed = |of: &str, without_first| {
+    let is_configured = |of: &str, skip_forward_first| {
         delegations
-            .closest(name(of).borrow(), at(1), without_first)
+            .closest(name(of).borrow(), at(1), skip_forward_first)
             .unwrap()
-            .is_fixed
+            .is_configured()
     };
-    assert!(is_fixed("www.corp.test", false) && is_fixed("www.corp.test", true));
-    assert!(is_fixed("www.first.test", false) && !is_fixed("www.first.test", true));
-    assert!(!is_fixed("test", false));
+    assert!(is_configured("www.corp.test", false) && is_configured("www.corp.test", true));
+    assert!(is_configured("www.first.test", false) && !is_configured("www.first.test", true));
+    assert!(!is_configured("test", false));
     assert!(
         delegations
             .closest(name("www.corp.test").borrow(), at(1_000_000), false)
             .is_some(),
-        "what is configured has no end"
+        "configured zones do not expire"
     );
 }
 
 #[test]
 fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
-    let delegations = DelegationCache::new([]);
+    let delegations = DelegationCache::new(&[]);
     let lives = |ttl_s| {
         delegations
             .learn(referral("com", ttl_s, &[("a.gtld", &[])]), &hints(), at(10))
@@ -135,7 +147,7 @@ fn a_delegation_lives_a_second_at_least_and_a_day_at_most() {
 
 #[test]
 fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
-    let delegations = DelegationCache::new([]);
+    let delegations = DelegationCache::new(&[]);
     let root = delegations.learn(referral(".", 10, &[("a.root", &[])]), &hints(), at(0));
     let com = delegations.learn(referral("com", 20, &[("a.gtld", &[])]), &root, at(0));
     let example = delegations.learn(
@@ -170,8 +182,8 @@ fn what_a_zone_below_the_top_level_delegates_ends_with_it() {
 }
 
 #[test]
-fn a_zones_word_on_its_servers_ends_with_its_delegation() {
-    let delegations = DelegationCache::new([]);
+fn an_apex_ns_rrset_expires_with_the_delegation() {
+    let delegations = DelegationCache::new(&[]);
     let delegation = delegations.learn(
         referral("example.com", 100, &[("ns.example.com", &[])]),
         &hints(),
@@ -190,7 +202,7 @@ fn a_zones_word_on_its_servers_ends_with_its_delegation() {
         delegations
             .apex(&delegation.zone, at(10))
             .unwrap()
-            .expires()
+            .expires
             .as_secs()
     };
     assert_eq!([20, 90, 7_200].map(ends), [30, 100, 100]);
@@ -203,8 +215,8 @@ fn a_zones_word_on_its_servers_ends_with_its_delegation() {
 }
 
 #[test]
-fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
-    let delegations = DelegationCache::new([]);
+fn a_new_delegation_removes_the_apex_ns_rrset() {
+    let delegations = DelegationCache::new(&[]);
     let apex = || referral("example.com", 100, &[("more.example.com", &[])]);
     let first = delegations.learn(
         referral("example.com", 100, &[("old.example.com", &[])]),
@@ -220,16 +232,16 @@ fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
     );
     assert!(
         delegations.apex(&first.zone, at(2)).is_none(),
-        "the parent has spoken"
+        "there is a new delegation"
     );
     delegations.learn_apex(apex(), &first, at(3));
     assert!(
         delegations.apex(&first.zone, at(3)).is_none(),
-        "an answer to a question that was asked before that"
+        "the response belongs to the previous delegation"
     );
     delegations.learn_apex(apex(), &second, at(3));
     assert!(delegations.apex(&first.zone, at(3)).is_some());
-    delegations.forget(&first.zone);
+    delegations.remove(&first.zone);
     assert!(
         delegations.apex(&first.zone, at(3)).is_none()
             && closest(&delegations, "example.com", 3).is_none()
@@ -237,13 +249,13 @@ fn a_zones_word_goes_when_the_parent_speaks_and_comes_not_late() {
     delegations.learn_apex(apex(), &second, at(3));
     assert!(
         delegations.apex(&first.zone, at(3)).is_none(),
-        "nor one of a zone that was forgotten"
+        "the zone was removed"
     );
 }
 
 #[test]
-fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
-    let delegations = DelegationCache::new([]);
+fn glue_is_found_in_each_delegation_above_the_name_of_a_server() {
+    let delegations = DelegationCache::new(&[]);
     let com = delegations.learn(referral("com", 86_400, &[("a.gtld", &[])]), &hints(), at(0));
     let ns = "ns.sub.example.com";
     delegations.learn(
@@ -267,7 +279,7 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
         &com,
         at(0),
     );
-    // A zone that the server is not in may say what it likes.
+    // Glue of a zone that the server is not in does not count.
     delegations.learn(
         referral("example.net", 100, &[(ns, &["192.0.2.66"])]),
         &hints(),
@@ -289,12 +301,9 @@ fn glue_is_found_wherever_a_zone_that_a_server_is_in_was_delegated() {
 fn a_delegation_weighs_what_it_holds() {
     let zone = name("example.com");
     let weigh = |servers: &[(&str, &[&str])]| {
-        ByOctets.weight(
-            &zone,
-            &Arc::new(learnt(referral("example.com", 60, servers), at(0))),
-        )
+        OctetWeighter.weight(&zone, &learned(servers, DelegationSigner::default()))
     };
-    // A name's octets are its labels' with a length each, and the root's.
+    // A name in wire format has a length octet for each label, and the root's.
     assert_eq!(weigh(&[]), 250 + 2 * 13);
     assert_eq!(weigh(&[("ns.example.com", &[])]), weigh(&[]) + 64 + 16);
     assert_eq!(
@@ -306,9 +315,9 @@ fn a_delegation_weighs_what_it_holds() {
 }
 
 #[test]
-fn the_budget_of_delegations_holds_whatever_is_learnt() {
+fn the_budget_of_delegations_holds_for_all_that_is_learned() {
     const BUDGET: u64 = 1 << 20;
-    let delegations = DelegationCache::within(BUDGET, []);
+    let delegations = DelegationCache::within(BUDGET, &[]);
     let servers: [(&str, &[&str]); 5] =
         [("a.long.name.of.a.server.example.net", &["192.0.2.1"; 6]); 5];
     for number in 0..10_000 {
@@ -316,20 +325,33 @@ fn the_budget_of_delegations_holds_whatever_is_learnt() {
         let delegation = delegations.learn(referral(&zone, 60, &servers), &hints(), at(0));
         delegations.learn_apex(referral(&zone, 60, &servers), &delegation, at(0));
         assert!(
-            delegations.learnt.weight() <= BUDGET && delegations.apexes.weight() <= BUDGET,
+            delegations.learned.weight() <= BUDGET && delegations.apexes.weight() <= BUDGET,
             "after {number}"
         );
     }
     assert!(
-        delegations.learnt.weight() > BUDGET / 2 && delegations.len() < 2_000,
+        delegations.learned.weight() > BUDGET / 2 && delegations.len() < 2_000,
         "{} octets, {} zones",
-        delegations.learnt.weight(),
+        delegations.learned.weight(),
         delegations.len()
     );
     assert_eq!(
-        DelegationCache::new([]).learnt.capacity(),
+        DelegationCache::new(&[]).learned.capacity(),
         DELEGATIONS_OCTETS_MAX,
         "as shipped: 128 MiB"
     );
     assert_eq!(DELEGATIONS_OCTETS_MAX, 128 * 1_024 * 1_024);
+}
+
+#[test]
+fn a_ds_rrset_counts_in_the_weight() {
+    let zone = name("example.com");
+    let ds = DelegationSigner {
+        set: Some(RrSet::unsigned(zone.clone(), 43, Vec::new())),
+        proofs: Vec::new(),
+    };
+    let octets = ds.octets();
+    let weigh = |ds| OctetWeighter.weight(&zone, &learned(&[], ds));
+    assert!(octets > 0);
+    assert_eq!(weigh(ds) - weigh(DelegationSigner::default()), octets);
 }

@@ -1,10 +1,11 @@
-//! What is kept, for how long, and what it is an answer to.
+//! What the cache keeps, for how long, and which queries it answers.
 
 use std::net::Ipv4Addr;
 
 use hickory_proto::rr::{RecordType, rdata};
+use policy::name::Name;
 
-use crate::upstream::proto_name;
+use crate::{recursor::rrset::octets_of, upstream::proto_name};
 
 use super::*;
 
@@ -33,11 +34,7 @@ fn record(owner: &str, ttl_s: u32, last: u8) -> Record {
 }
 
 fn set(owner: &str, ttl_s: u32) -> RrSet {
-    RrSet {
-        owner: name(owner),
-        record_type: A,
-        records: vec![record(owner, ttl_s, 1)],
-    }
+    RrSet::unsigned(name(owner), A, vec![record(owner, ttl_s, 1)])
 }
 
 fn soa(ttl_s: u32, minimum: u32) -> Record {
@@ -49,15 +46,24 @@ fn soa(ttl_s: u32, minimum: u32) -> Record {
     )
 }
 
+/// A denial whose SOA has this TTL and MINIMUM.
+fn denial(ttl_s: u32) -> Denial {
+    let soa = soa(ttl_s, ttl_s);
+    Denial {
+        soa: Some(RrSet::unsigned(name("example"), 6, vec![soa])),
+        proofs: Vec::new(),
+    }
+}
+
 fn rrsets() -> RrSetCache {
     RrSetCache::new(1 << 20, BOUNDS)
 }
 
-/// What is found of a name and type after so many seconds.
+/// What is found for a name and type after so many seconds.
 fn found(rrsets: &RrSetCache, of: &str, record_type: u16, now: u64) -> &'static str {
     match rrsets
         .find(name(of).borrow(), record_type, at(now))
-        .map(|kept| kept.fact.clone())
+        .map(|entry| entry.data.clone())
     {
         Some(CachedData::Records(_)) => "records",
         Some(CachedData::NoData(_)) => "no data",
@@ -67,12 +73,12 @@ fn found(rrsets: &RrSetCache, of: &str, record_type: u16, now: u64) -> &'static 
 }
 
 #[test]
-fn a_denial_holds_for_its_name_in_every_type_and_for_no_other_name() {
+fn a_negative_entry_covers_all_types_of_its_name_and_no_other_name() {
     let rrsets = rrsets();
     rrsets.insert_nxdomain(
         name("a.example").borrow(),
-        Some(soa(60, 60)),
-        Trust::Authoritative,
+        denial(60),
+        Credibility::Authoritative,
         at(0),
     );
     assert_eq!(
@@ -87,15 +93,15 @@ fn a_denial_holds_for_its_name_in_every_type_and_for_no_other_name() {
     assert_eq!(
         found(&rrsets, "a.example", A, 60),
         "nothing",
-        "a denial has an end"
+        "negative entries expire"
     );
 }
 
 #[test]
-fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
+fn a_denial_of_a_minimised_name_answers_no_query() {
     let rrsets = rrsets();
     let is_denied = |of: &str, now| rrsets.is_denied(name(of).borrow(), at(now));
-    rrsets.insert_minimised_nxdomain(name("a.example").borrow(), Some(soa(60, 60)), at(0));
+    rrsets.insert_minimised_nxdomain(name("a.example").borrow(), denial(60), at(0));
     assert_eq!(
         [A, AAAA].map(|record_type| found(&rrsets, "a.example", record_type, 1)),
         ["nothing"; 2]
@@ -108,42 +114,42 @@ fn a_denial_of_a_shown_name_only_makes_longer_ones_shown() {
     );
     rrsets.insert_nxdomain(
         name("b.example").borrow(),
-        Some(soa(60, 60)),
-        Trust::Authoritative,
+        denial(60),
+        Credibility::Authoritative,
         at(0),
     );
     assert!(is_denied("b.example", 59) && !is_denied("b.example", 60));
     rrsets.insert_nodata(
         name("c.example").borrow(),
         A,
-        Some(soa(60, 60)),
-        Trust::Authoritative,
+        denial(60),
+        Credibility::Authoritative,
         at(0),
     );
     assert!(!is_denied("c.example", 1));
 }
 
 #[test]
-fn what_exists_denies_its_denial() {
-    for (what, rank, left) in [
-        ("records", Trust::Authoritative, "nothing"),
-        ("no data", Trust::Authoritative, "nothing"),
-        ("records", Trust::NonAuthoritative, "no name"),
+fn data_of_a_name_remove_its_nxdomain_entry() {
+    for (what, credibility, left) in [
+        ("records", Credibility::Authoritative, "nothing"),
+        ("no data", Credibility::Authoritative, "nothing"),
+        ("records", Credibility::NonAuthoritative, "no name"),
     ] {
         let rrsets = rrsets();
         rrsets.insert_nxdomain(
             name("a.example").borrow(),
-            Some(soa(60, 60)),
-            Trust::NonAuthoritative,
+            denial(60),
+            Credibility::NonAuthoritative,
             at(0),
         );
         match what {
-            "records" => rrsets.insert(set("a.example", 60), rank, Duration::MAX, at(0)),
+            "records" => rrsets.insert(set("a.example", 60), credibility, Duration::MAX, at(0)),
             _ => rrsets.insert_nodata(
                 name("a.example").borrow(),
                 A,
-                Some(soa(60, 60)),
-                rank,
+                denial(60),
+                credibility,
                 at(0),
             ),
         }
@@ -153,68 +159,66 @@ fn what_exists_denies_its_denial() {
                 found(&rrsets, "a.example", AAAA, 1)
             ),
             (what, left),
-            "{what} {rank:?}"
+            "{what} {credibility:?}"
         );
     }
     let rrsets = rrsets();
     rrsets.insert_nxdomain(
         name("a.example").borrow(),
-        Some(soa(60, 60)),
-        Trust::Authoritative,
+        denial(60),
+        Credibility::Authoritative,
         at(0),
     );
     rrsets.insert_nodata(
         name("a.example").borrow(),
         A,
-        Some(soa(60, 60)),
-        Trust::NonAuthoritative,
+        denial(60),
+        Credibility::NonAuthoritative,
         at(0),
     );
     assert_eq!(
         found(&rrsets, "a.example", AAAA, 1),
         "no name",
-        "but not by fallback"
+        "but not by non-authoritative data"
     );
 }
 
 #[test]
-fn what_is_better_vouched_for_replaces_what_is_worse_while_that_lives() {
+fn only_data_as_credible_replace_an_entry_that_lives() {
     let last = |rrsets: &RrSetCache, now| {
-        let kept = rrsets
-            .exact(name("a.example").borrow(), A, at(now))
-            .unwrap();
-        let CachedData::Records(set) = &kept.fact else {
-            panic!("{:?}", kept.fact)
+        let entry = rrsets.get(name("a.example").borrow(), A, at(now)).unwrap();
+        let CachedData::Records(set) = &entry.data else {
+            panic!("{:?}", entry.data)
         };
         set.records[0].clone()
     };
-    let keep = |rrsets: &RrSetCache, octet, rank, now| {
+    let keep = |rrsets: &RrSetCache, octet, credibility, now| {
         let set = RrSet {
             records: vec![record("a.example", 60, octet)],
             ..set("a.example", 60)
         };
-        rrsets.insert(set, rank, Duration::MAX, at(now));
+        rrsets.insert(set, credibility, Duration::MAX, at(now));
     };
     let rrsets = rrsets();
-    for (octet, rank, now, kept) in [
-        (1, Trust::NonAuthoritative, 0, 1),
-        (2, Trust::NonAuthoritative, 1, 2),
-        (3, Trust::Authoritative, 2, 3),
-        (4, Trust::NonAuthoritative, 3, 3),
-        (5, Trust::Authoritative, 4, 5),
-        (6, Trust::NonAuthoritative, 64, 6),
+    for (octet, credibility, now, kept) in [
+        (1, Credibility::NonAuthoritative, 0, 1),
+        (2, Credibility::NonAuthoritative, 1, 2),
+        (3, Credibility::Authoritative, 2, 3),
+        (4, Credibility::NonAuthoritative, 3, 3),
+        (5, Credibility::Authoritative, 4, 5),
+        (6, Credibility::NonAuthoritative, 64, 6),
     ] {
-        keep(&rrsets, octet, rank, now);
+        keep(&rrsets, octet, credibility, now);
         assert_eq!(
             last(&rrsets, now),
             record("a.example", 60, kept),
-            "{octet} {rank:?}"
+            "{octet} {credibility:?}"
         );
     }
 }
 
 #[test]
-fn ttls_have_bounds_and_zero_is_not_kept() {
+fn ttls_have_bounds_and_a_ttl_of_zero_is_not_cached() {
     let of = |ttls: &[u32]| {
         RrSet {
             records: ttls
@@ -258,7 +262,7 @@ fn ttls_have_bounds_and_zero_is_not_kept() {
     assert_eq!(
         (of_denial(bounds, 0, 0), of_denial(bounds, 60, 60)),
         (10, 10),
-        "the least is never more than the most"
+        "the maximum wins over the minimum"
     );
     assert_eq!(
         BOUNDS.of_denial(Some(&record("a.example", 60, 1))),
@@ -277,21 +281,21 @@ fn ttls_have_bounds_and_zero_is_not_kept() {
     let rrsets = rrsets();
     rrsets.insert(
         set("a.example", 0),
-        Trust::Authoritative,
+        Credibility::Authoritative,
         Duration::MAX,
         at(0),
     );
     rrsets.insert_nodata(
         name("b.example").borrow(),
         A,
-        None,
-        Trust::Authoritative,
+        Denial::default(),
+        Credibility::Authoritative,
         at(0),
     );
     rrsets.insert_nxdomain(
         name("c.example").borrow(),
-        None,
-        Trust::Authoritative,
+        Denial::default(),
+        Credibility::Authoritative,
         at(0),
     );
     assert_eq!(
@@ -305,27 +309,37 @@ fn ttls_have_bounds_and_zero_is_not_kept() {
 }
 
 #[test]
-fn what_a_zone_says_of_a_server_counts_as_long_as_its_delegation() {
+fn the_address_of_a_server_expires_with_the_delegation() {
     let rrsets = rrsets();
     let server_address = |of: &str, now| {
         rrsets
             .server_address(name(of).borrow(), A, at(now))
             .is_some()
     };
-    rrsets.insert(set("ns.example", 100), Trust::Authoritative, at(50), at(0));
+    rrsets.insert(
+        set("ns.example", 100),
+        Credibility::Authoritative,
+        at(50),
+        at(0),
+    );
     assert!(server_address("ns.example", 49));
     assert_eq!(
         found(&rrsets, "ns.example", A, 60),
         "records",
-        "a client may know it longer"
+        "a client may get it for longer"
     );
     assert!(!server_address("ns.example", 50));
     assert_eq!(
         found(&rrsets, "ns.example", A, 60),
         "nothing",
-        "what no server is asked by is asked for again"
+        "an address of no use is looked up again"
     );
-    rrsets.insert(set("ns.example", 10), Trust::Authoritative, at(50), at(0));
+    rrsets.insert(
+        set("ns.example", 10),
+        Credibility::Authoritative,
+        at(50),
+        at(0),
+    );
     assert!(
         server_address("ns.example", 9) && !server_address("ns.example", 10),
         "nor longer than its TTL"
@@ -333,83 +347,50 @@ fn what_a_zone_says_of_a_server_counts_as_long_as_its_delegation() {
     rrsets.insert_nodata(
         name("no.example").borrow(),
         A,
-        Some(soa(60, 60)),
-        Trust::Authoritative,
+        denial(60),
+        Credibility::Authoritative,
         at(0),
     );
     assert!(
         server_address("no.example", 59),
-        "that there is no address is known as well"
+        "negative entries count as well"
     );
     assert_eq!(found(&rrsets, "no.example", A, 59), "no data");
 }
 
 #[test]
-fn failures_last_longer_each_time_in_a_row() {
-    let rrsets = rrsets();
-    let of = name("a.example");
-    let failure = |now: u64| rrsets.failure(of.borrow(), A, at(now));
-    let mut now = 1;
-    for lasts in [3, 6, 12, 24, 48, 60, 60] {
-        rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Useless, at(now));
-        // The same failure, met by another question meanwhile, makes it no longer.
-        rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Unreachable, at(now + 1));
-        assert_eq!(
-            (failure(now + lasts - 1), failure(now + lasts)),
-            (Some(ResolutionFailure::Useless), None),
-            "{lasts} s"
-        );
-        now += lasts;
-    }
-    assert_eq!(rrsets.failure(of.borrow(), AAAA, at(2)), None);
-    // After as long again without one, it begins anew.
-    rrsets.insert_failure(of.borrow(), A, ResolutionFailure::Useless, at(now + 60));
-    assert_eq!(
-        (failure(now + 62), failure(now + 63)),
-        (Some(ResolutionFailure::Useless), None)
-    );
-    rrsets.remove_failure(of.borrow(), A);
-    assert_eq!(failure(now + 61), None);
-}
-
-#[test]
-fn what_is_kept_knows_how_long_it_holds() {
+fn an_entry_knows_its_remaining_ttl() {
     let rrsets = rrsets();
     rrsets.insert(
         set("a.example", 100),
-        Trust::Authoritative,
+        Credibility::Authoritative,
         Duration::MAX,
         at(0),
     );
-    let kept = rrsets.exact(name("a.example").borrow(), A, at(0)).unwrap();
+    let entry = rrsets.get(name("a.example").borrow(), A, at(0)).unwrap();
     assert_eq!(
-        [0, 1, 99, 100, 200].map(|now| kept.remaining_s(at(now))),
+        [0, 1, 99, 100, 200].map(|now| entry.remaining_s(at(now))),
         [100, 99, 1, 0, 0]
     );
     assert_eq!(
-        kept.remaining_s(Duration::from_millis(99_001)),
+        entry.remaining_s(Duration::from_millis(99_001)),
         1,
-        "what is begun counts whole"
+        "rounded up"
     );
     assert_eq!(
-        [0, 89, 90, 100].map(|now| kept.is_prefetch_due(at(now))),
+        [0, 89, 90, 100].map(|now| entry.is_prefetch_due(at(now))),
         [false, false, true, true]
     );
 }
 
 #[test]
-fn facts_weigh_what_they_hold_and_the_budget_holds() {
+fn entries_weigh_what_they_hold_and_the_budget_holds() {
     let of = |record_type, data: RData| {
         let record = Record::from_rdata(proto_name(name("a.example").borrow()), 60, data);
-        RrSet {
-            owner: name("a.example"),
-            record_type,
-            records: vec![record],
-        }
-        .octets()
+        RrSet::unsigned(name("a.example"), record_type, vec![record]).octets()
     };
-    let empty = SET_OVERHEAD_OCTETS + RECORD_OVERHEAD_OCTETS;
-    assert_eq!((set("a.example", 60).octets(), empty), (520, 520));
+    let empty = set("a.example", 60).octets();
+    assert_eq!((empty, denial(60).octets()), (520, 520));
     assert_eq!(
         of(
             16,
@@ -438,21 +419,49 @@ fn facts_weigh_what_they_hold_and_the_budget_holds() {
     for number in 0..10_000 {
         rrsets.insert(
             set(&format!("n{number}.example"), 60),
-            Trust::Authoritative,
+            Credibility::Authoritative,
             Duration::MAX,
             at(0),
         );
         rrsets.insert_nxdomain(
             name(&format!("d{number}.example")).borrow(),
-            Some(soa(60, 60)),
-            Trust::Authoritative,
+            denial(60),
+            Credibility::Authoritative,
             at(0),
         );
         assert!(rrsets.usage().0 <= 1 << 20, "after {number}");
     }
-    let (octets, facts) = rrsets.usage();
+    let (octets, entries) = rrsets.usage();
     assert!(
-        octets > 1 << 19 && (900..2_100).contains(&facts),
-        "{octets} octets, {facts} facts"
+        octets > 1 << 19 && (900..2_100).contains(&entries),
+        "{octets} octets, {entries} entries"
+    );
+}
+
+#[test]
+fn signatures_and_proofs_count_in_the_weight() {
+    let signature = Record::from_rdata(
+        proto_name(name("a.example").borrow()),
+        60,
+        RData::Unknown {
+            code: RecordType::RRSIG,
+            rdata: rdata::NULL::with(vec![0; 90]),
+        },
+    );
+    let signed = |set: RrSet| RrSet {
+        signatures: vec![signature.clone()],
+        ..set
+    };
+    let plain = set("a.example", 60);
+    assert_eq!(
+        signed(plain.clone()).octets() - plain.octets(),
+        octets_of(std::slice::from_ref(&signature))
+    );
+    let mut proved = denial(60);
+    proved.soa = proved.soa.map(signed);
+    proved.proofs.push(plain.clone());
+    assert_eq!(
+        proved.octets() - denial(60).octets(),
+        octets_of(std::slice::from_ref(&signature)) + plain.octets()
     );
 }
