@@ -9,6 +9,8 @@ use hickory_proto::{
 };
 use policy::name::{Name, NameRef};
 
+use crate::message::types::Rtype;
+
 use super::{
     cache::rrsets::{CacheEntry, CachedData},
     dname::synthesise_cname,
@@ -47,13 +49,13 @@ impl<E: Environment> Recursor<E> {
     pub(super) fn cached(
         &self,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         is_prefetch: bool,
     ) -> Result<Option<Found>, ResolutionFailure> {
         let now = self.environment.now();
         let is_usable = |entry: &CacheEntry| !(is_prefetch && entry.is_prefetch_due(now));
-        let set_at = |name: NameRef<'_>, record_type: RecordType| {
-            let entry = self.rrsets.get(name, record_type.into(), now)?;
+        let set_at = |name: NameRef<'_>, rtype: RecordType| {
+            let entry = self.rrsets.get(name, rtype.into(), now)?;
             match &entry.data {
                 CachedData::Records(set) if is_usable(&entry) => {
                     Some(set.with_ttl(entry.remaining_s(now)))
@@ -63,12 +65,12 @@ impl<E: Environment> Recursor<E> {
         };
         let found = self
             .rrsets
-            .find(name, record_type, now)
+            .find(name, rtype, now)
             .filter(|entry| is_usable(entry));
         if let Some(entry) = found {
             return Ok(Some(found_in(&entry, now)));
         }
-        if record_type != u16::from(RecordType::CNAME)
+        if rtype != Rtype::CNAME
             && let Some(alias) = set_at(name, RecordType::CNAME)
             && let Some(target) = alias.alias_target()
         {
@@ -83,9 +85,9 @@ impl<E: Environment> Recursor<E> {
             .skip(1)
             .find_map(|above| set_at(above, RecordType::DNAME));
         if let Some(dname) = dname {
-            return Ok(Some(found_by_dname(dname, name, record_type)));
+            return Ok(Some(found_by_dname(dname, name, rtype)));
         }
-        match self.failures.get(name, record_type, now) {
+        match self.failures.get(name, rtype, now) {
             Some(failure) if !is_prefetch => {
                 self.counters.cached_failures.increment(1);
                 Err(failure)
@@ -101,15 +103,14 @@ impl<E: Environment> Recursor<E> {
         &self,
         chain: &LookupChain<'_>,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         failure: ResolutionFailure,
     ) {
         let now = self.environment.now();
         if !failure.is_of_query() {
-            self.failures.insert(name, record_type, failure, now);
+            self.failures.insert(name, rtype, failure, now);
         } else if chain.is_client_query() && failure != ResolutionFailure::Busy {
-            self.failures
-                .insert(chain.name(), record_type, failure, now);
+            self.failures.insert(chain.name(), rtype, failure, now);
         }
     }
 
@@ -118,7 +119,7 @@ impl<E: Environment> Recursor<E> {
     pub(super) fn cache_response(
         &self,
         mut response: Response,
-        record_type: u16,
+        rtype: Rtype,
         delegated_until: Duration,
         now: Duration,
     ) -> Response {
@@ -132,7 +133,7 @@ impl<E: Environment> Recursor<E> {
             }
             ResponseKind::NoData { name } => {
                 self.rrsets
-                    .insert_nodata(name.borrow(), record_type, denial, credibility, now);
+                    .insert_nodata(name.borrow(), rtype, denial, credibility, now);
             }
             ResponseKind::Answer | ResponseKind::Alias { .. } | ResponseKind::DnameTooLong => {}
         }
@@ -142,10 +143,7 @@ impl<E: Environment> Recursor<E> {
         self.bound_soa(&mut response.denial);
         let is_emptied = matches!(response.kind, ResponseKind::Answer)
             && response.answer.len() < count
-            && response
-                .answer
-                .last()
-                .is_none_or(|set| set.record_type != record_type);
+            && response.answer.last().is_none_or(|set| set.rtype != rtype);
         // All addresses of the name are private.
         if let Some(name) = queried.filter(|_| is_emptied) {
             response.kind = ResponseKind::NoData { name };
@@ -168,9 +166,8 @@ impl<E: Environment> Recursor<E> {
         for (place, set) in sets.iter().enumerate() {
             // A synthesised CNAME is not kept, so that it never appears without its DNAME (RFC 6672
             // section 3.1).
-            let is_synthesised = set.record_type == u16::from(RecordType::CNAME)
-                && place > 0
-                && sets[place - 1].record_type == u16::from(RecordType::DNAME);
+            let is_synthesised =
+                set.rtype == Rtype::CNAME && place > 0 && sets[place - 1].rtype == Rtype::DNAME;
             if !is_synthesised {
                 self.rrsets
                     .insert(set.clone(), response.credibility, delegated_until, now);
@@ -220,11 +217,9 @@ fn found_in(entry: &CacheEntry, now: Duration) -> Found {
 }
 
 /// What a cached DNAME says of a name below it.
-fn found_by_dname(dname: RrSet, name: NameRef<'_>, record_type: u16) -> Found {
+fn found_by_dname(dname: RrSet, name: NameRef<'_>, rtype: Rtype) -> Found {
     let (end, sets) = match synthesise_cname(&dname, name) {
-        Ok((cname, _)) if record_type == u16::from(RecordType::CNAME) => {
-            (ChainEnd::Records, vec![dname, cname])
-        }
+        Ok((cname, _)) if rtype == Rtype::CNAME => (ChainEnd::Records, vec![dname, cname]),
         Ok((cname, target)) => (ChainEnd::Alias(target), vec![dname, cname]),
         // The DNAME goes with the code, RFC 6672 section 2.2.
         Err(_) => (ChainEnd::Code(ResponseCode::YXDomain), vec![dname]),

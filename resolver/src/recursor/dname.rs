@@ -1,9 +1,9 @@
 //! The CNAME that a server synthesises from a DNAME, RFC 6672 section 3.1.
 
-use hickory_proto::rr::{RData, Record, RecordType, rdata};
+use hickory_proto::rr::{RData, Record, rdata};
 use policy::name::{Name, NameRef};
 
-use crate::upstream::proto_name;
+use crate::{message::types::Rtype, upstream::proto_name};
 
 use super::rrset::RrSet;
 
@@ -35,13 +35,13 @@ pub fn synthesise_cname(dname: &RrSet, at: NameRef<'_>) -> Result<(RrSet, Name),
         record.ttl,
         RData::CNAME(rdata::CNAME(proto_name(target.borrow()))),
     );
-    let cname = RrSet::unsigned(at.to_owned(), RecordType::CNAME.into(), vec![cname]);
+    let cname = RrSet::unsigned(at.to_owned(), Rtype::CNAME, vec![cname]);
     Ok((cname, target))
 }
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::rdata::NULL;
+    use hickory_proto::rr::{RecordType, rdata::NULL};
 
     use super::*;
 
@@ -52,7 +52,7 @@ mod tests {
     fn set(data: RData) -> RrSet {
         let owner = name("d.example.com");
         let records = vec![Record::from_rdata(proto_name(owner.borrow()), 77, data)];
-        RrSet::unsigned(owner, RecordType::DNAME.into(), records)
+        RrSet::unsigned(owner, Rtype::DNAME, records)
     }
 
     fn dname(wire: &[u8]) -> RrSet {

@@ -11,7 +11,10 @@ use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::
 use hickory_proto::op::{Message, ResponseCode};
 use policy::name::NameRef;
 
-use crate::message::reader::{self, Extent, Reading};
+use crate::message::{
+    reader::{self, Extent, Reading},
+    types::Rtype,
+};
 
 use super::{
     attempt::{Attempt, Feature, Features, InitialDowngrade, Proof, Transport},
@@ -68,7 +71,7 @@ pub(super) struct ServerQuery<'a> {
     pub address: SocketAddr,
     pub server: Arc<ServerState>,
     pub name: NameRef<'a>,
-    pub record_type: u16,
+    pub rtype: Rtype,
     /// Whether the query is for the address of another zone's name server.
     pub is_for_server: bool,
     pub downgrade: InitialDowngrade,
@@ -174,7 +177,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let scrub = ScrubContext {
             zone: delegation.zone.borrow(),
             name: query.name,
-            record_type: query.record_type,
+            rtype: query.rtype,
             role: delegation.role(),
             harden_glue: settings.harden_glue,
             wants_apex,
@@ -275,7 +278,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let outgoing = OutgoingQuery {
             id: environment.random() as u16,
             name: self.query.name,
-            record_type: self.query.record_type,
+            rtype: self.query.rtype,
             recursion_desired: self.scrub.role == ServerRole::Forwarder,
             case: if features.mixed_case {
                 environment.random()
@@ -588,7 +591,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             self.query.address,
             self.scrub.zone,
             self.query.name,
-            self.query.record_type,
+            self.query.rtype,
         )
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{Record, RecordType},
-};
+use hickory_proto::{op::ResponseCode, rr::Record};
 use policy::name::{Name, NameRef};
 
-use crate::upstream::{ALIASES_MAX, canonical};
+use crate::{
+    message::types::Rtype,
+    upstream::{ALIASES_MAX, canonical},
+};
 
 use super::{
     cache::{delegations::Delegation, rrsets::CachedData},
@@ -27,7 +27,7 @@ use super::{
 const REFERRALS_MAX: usize = 24;
 /// The type under which the failure cache has the failure of a whole zone. No record has it, and no
 /// client may query it (RFC 6895 section 3.1).
-const TYPE_ZONE: u16 = 0;
+const TYPE_ZONE: Rtype = Rtype::RESERVED;
 
 /// The result of a resolution.
 #[derive(Debug, Clone)]
@@ -48,9 +48,9 @@ impl<E: Environment> Recursor<E> {
         context: &'f QueryContext,
         chain: &'f LookupChain<'f>,
         name: NameRef<'f>,
-        record_type: u16,
+        rtype: Rtype,
     ) -> BoxFuture<'f, Result<Resolved, ResolutionFailure>> {
-        Box::pin(self.follow_aliases(context, chain, name, record_type))
+        Box::pin(self.follow_aliases(context, chain, name, rtype))
     }
 
     async fn follow_aliases(
@@ -58,20 +58,20 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         chain: &LookupChain<'_>,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
     ) -> Result<Resolved, ResolutionFailure> {
         let is_prefetch = context.is_prefetch && chain.is_client_query();
         let mut at = name.to_owned();
         let mut sets = Vec::new();
         loop {
-            let found = match self.cached(at.borrow(), record_type, is_prefetch)? {
+            let found = match self.cached(at.borrow(), rtype, is_prefetch)? {
                 Some(found) => found,
                 None => {
                     let response = self
-                        .query_authorities(context, chain, at.borrow(), record_type)
+                        .query_authorities(context, chain, at.borrow(), rtype)
                         .await;
                     if let Err(failure) = &response {
-                        self.cache_failure(chain, at.borrow(), record_type, *failure);
+                        self.cache_failure(chain, at.borrow(), rtype, *failure);
                     }
                     step_of(response?)?
                 }
@@ -104,10 +104,10 @@ impl<E: Environment> Recursor<E> {
         context: &QueryContext,
         chain: &LookupChain<'_>,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
     ) -> Result<Response, ResolutionFailure> {
         // The DS RRset of a zone belongs to its parent.
-        let start = if record_type == u16::from(RecordType::DS) {
+        let start = if rtype == Rtype::DS {
             name.parent().unwrap_or(name)
         } else {
             name
@@ -118,7 +118,7 @@ impl<E: Environment> Recursor<E> {
             context,
             chain,
             name,
-            record_type,
+            rtype,
             start,
             minimiser: self.minimiser(name, &delegation),
             delegation,
@@ -164,13 +164,7 @@ impl<E: Environment> Recursor<E> {
         if self.settings.prime {
             let root = Name::root();
             let response = self
-                .query_zone(
-                    context,
-                    chain,
-                    &self.hints,
-                    root.borrow(),
-                    RecordType::NS.into(),
-                )
+                .query_zone(context, chain, &self.hints, root.borrow(), Rtype::NS)
                 .await;
             if let Ok(Response {
                 apex: Some(apex), ..
@@ -191,7 +185,7 @@ struct Descent<'a, E> {
     context: &'a QueryContext,
     chain: &'a LookupChain<'a>,
     name: NameRef<'a>,
-    record_type: u16,
+    rtype: Rtype,
     /// The name whose closest zone the descent starts in.
     start: NameRef<'a>,
     delegation: Arc<Delegation>,
@@ -205,23 +199,17 @@ struct Descent<'a, E> {
 impl<E: Environment> Descent<'_, E> {
     /// One query to one zone. None where another one must follow.
     async fn step(&mut self) -> Result<Option<Response>, ResolutionFailure> {
-        let (name, record_type) = self.minimiser.question(self.record_type);
-        let is_full = name == self.name && record_type == self.record_type;
-        if !is_full && self.skips_minimised(name, record_type) {
+        let (name, rtype) = self.minimiser.question(self.rtype);
+        let is_full = name == self.name && rtype == self.rtype;
+        if !is_full && self.skips_minimised(name, rtype) {
             return Ok(None);
         }
         let response = self
             .recursor
-            .query_zone(
-                self.context,
-                self.chain,
-                &self.delegation,
-                name,
-                record_type,
-            )
+            .query_zone(self.context, self.chain, &self.delegation, name, rtype)
             .await;
         match response {
-            Ok(response) => self.handle(response, name, record_type, is_full),
+            Ok(response) => self.handle(response, name, rtype, is_full),
             Err(
                 failure @ (ResolutionFailure::TooLong
                 | ResolutionFailure::TooMuchWork
@@ -240,7 +228,7 @@ impl<E: Environment> Descent<'_, E> {
     }
 
     /// Whether a query with a minimised name is needless, because the cache knows its result.
-    fn skips_minimised(&mut self, name: NameRef<'_>, record_type: u16) -> bool {
+    fn skips_minimised(&mut self, name: NameRef<'_>, rtype: Rtype) -> bool {
         let rrsets = &self.recursor.rrsets;
         let now = self.recursor.environment.now();
         if rrsets.is_denied(name, now) {
@@ -248,7 +236,7 @@ impl<E: Environment> Descent<'_, E> {
             return true;
         }
         // NODATA of the zone itself: the name is no zone apex.
-        let is_in_zone = rrsets.get(name, record_type, now).is_some_and(|entry| {
+        let is_in_zone = rrsets.get(name, rtype, now).is_some_and(|entry| {
             matches!(&entry.data, CachedData::NoData(denial)
                 if denial.soa_record().is_some_and(|soa| canonical(&soa.name) == self.delegation.zone))
         });
@@ -309,7 +297,7 @@ impl<E: Environment> Descent<'_, E> {
         &mut self,
         response: Arc<Response>,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         is_full: bool,
     ) -> Result<Option<Response>, ResolutionFailure> {
         let recursor = self.recursor;
@@ -335,7 +323,7 @@ impl<E: Environment> Descent<'_, E> {
         }
         let response = recursor.cache_response(
             Arc::unwrap_or_clone(response),
-            record_type,
+            rtype,
             self.delegation.expires(),
             now,
         );
@@ -394,10 +382,7 @@ fn step_of(response: Response) -> Result<Found, ResolutionFailure> {
 }
 
 fn check_alias_count(sets: &[RrSet]) -> Result<(), ResolutionFailure> {
-    let aliases = sets
-        .iter()
-        .filter(|set| set.record_type == u16::from(RecordType::CNAME))
-        .count();
+    let aliases = sets.iter().filter(|set| set.rtype == Rtype::CNAME).count();
     if aliases > ALIASES_MAX {
         Err(ResolutionFailure::TooManyAliases)
     } else {
@@ -408,7 +393,7 @@ fn check_alias_count(sets: &[RrSet]) -> Result<(), ResolutionFailure> {
 fn check_alias_loop(sets: &[RrSet], target: &Name) -> Result<(), ResolutionFailure> {
     let is_loop = sets
         .iter()
-        .any(|set| set.owner == *target && set.record_type == u16::from(RecordType::CNAME));
+        .any(|set| set.owner == *target && set.rtype == Rtype::CNAME);
     if is_loop {
         Err(ResolutionFailure::Circular)
     } else {

@@ -4,6 +4,8 @@
 
 use policy::name::NameRef;
 
+use crate::message::types::Rtype;
+
 use super::failure::ResolutionFailure;
 
 /// Nested lookups of name servers. A count; BIND has 7.
@@ -13,7 +15,7 @@ const DEPTH_MAX: usize = 6;
 #[derive(Clone, Copy)]
 pub struct LookupChain<'p> {
     name: NameRef<'p>,
-    record_type: u16,
+    rtype: Rtype,
     depth: usize,
     parent: Option<&'p Self>,
 }
@@ -21,10 +23,10 @@ pub struct LookupChain<'p> {
 impl<'p> LookupChain<'p> {
     /// The lookup of what a client queries.
     #[must_use]
-    pub fn new(name: NameRef<'p>, record_type: u16) -> Self {
+    pub fn new(name: NameRef<'p>, rtype: Rtype) -> Self {
         Self {
             name,
-            record_type,
+            rtype,
             depth: 0,
             parent: None,
         }
@@ -35,14 +37,10 @@ impl<'p> LookupChain<'p> {
     /// # Errors
     /// [`ResolutionFailure::Circular`] where the same lookup is in the chain already;
     /// [`ResolutionFailure::TooMuchWork`] where the chain is too deep.
-    pub fn nested(
-        &'p self,
-        name: NameRef<'p>,
-        record_type: u16,
-    ) -> Result<Self, ResolutionFailure> {
+    pub fn nested(&'p self, name: NameRef<'p>, rtype: Rtype) -> Result<Self, ResolutionFailure> {
         let mut link = Some(self);
         while let Some(lookup) = link {
-            if lookup.name == name && lookup.record_type == record_type {
+            if lookup.name == name && lookup.rtype == rtype {
                 return Err(ResolutionFailure::Circular);
             }
             link = lookup.parent;
@@ -52,7 +50,7 @@ impl<'p> LookupChain<'p> {
         }
         Ok(Self {
             name,
-            record_type,
+            rtype,
             depth: self.depth + 1,
             parent: Some(self),
         })
@@ -81,28 +79,28 @@ mod tests {
         let names: Vec<Name> = (0..8)
             .map(|number| Name::parse(&format!("n{number}.example")).unwrap())
             .collect();
-        let first = LookupChain::new(names[0].borrow(), 28);
+        let first = LookupChain::new(names[0].borrow(), Rtype::AAAA);
         assert!(first.is_client_query() && first.name() == names[0].borrow());
-        let next = first.nested(names[1].borrow(), 1).unwrap();
+        let next = first.nested(names[1].borrow(), Rtype::A).unwrap();
         assert!(!next.is_client_query() && next.name() == names[1].borrow());
         assert_eq!(
-            next.nested(names[1].borrow(), 1).err(),
+            next.nested(names[1].borrow(), Rtype::A).err(),
             Some(ResolutionFailure::Circular)
         );
         assert_eq!(
-            next.nested(names[0].borrow(), 28).err(),
+            next.nested(names[0].borrow(), Rtype::AAAA).err(),
             Some(ResolutionFailure::Circular),
             "at any distance"
         );
         assert!(
-            next.nested(names[0].borrow(), 1).is_ok(),
+            next.nested(names[0].borrow(), Rtype::A).is_ok(),
             "another type is another lookup"
         );
-        assert!(next.nested(names[2].borrow(), 1).is_ok());
+        assert!(next.nested(names[2].borrow(), Rtype::A).is_ok());
         fn depth(chain: &LookupChain<'_>, names: &[Name]) -> usize {
             match names
                 .split_first()
-                .map(|(name, rest)| (chain.nested(name.borrow(), 1), rest))
+                .map(|(name, rest)| (chain.nested(name.borrow(), Rtype::A), rest))
             {
                 Some((Ok(next), rest)) => 1 + depth(&next, rest),
                 Some((Err(failure), _)) => {

@@ -1,7 +1,8 @@
 //! QNAME minimisation: each zone sees no more labels of a name than it needs, RFC 9156.
 
-use hickory_proto::rr::RecordType;
 use policy::name::NameRef;
+
+use crate::message::types::Rtype;
 
 /// Queries with a minimised name, and how many of them add one label only. Counts, RFC 9156 section
 /// 2.3.
@@ -30,12 +31,12 @@ impl<'n> Minimiser<'n> {
     }
 
     /// The name and type to query: the minimised name with type A, or the full name with
-    /// `record_type`.
-    pub fn question(&self, record_type: u16) -> (NameRef<'n>, u16) {
+    /// `rtype`.
+    pub fn question(&self, rtype: Rtype) -> (NameRef<'n>, Rtype) {
         if !self.is_on || self.shown >= self.labels || self.queries >= MINIMISED_MAX {
-            return (self.name, record_type);
+            return (self.name, rtype);
         }
-        (self.name.last_labels(self.shown), RecordType::A.into())
+        (self.name.last_labels(self.shown), Rtype::A)
     }
 
     /// Shows more labels: the minimised name exists and is no zone apex.
@@ -68,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    const A: u16 = 1;
+    const A: Rtype = Rtype::A;
 
     #[test]
     fn a_name_is_shown_label_by_label_and_a_long_one_in_ten_queries() {
@@ -76,9 +77,9 @@ mod tests {
         let mut minimiser = Minimiser::new(long.borrow(), Name::root().borrow(), true);
         let mut shown = Vec::new();
         loop {
-            let (name, record_type) = minimiser.question(12);
+            let (name, rtype) = minimiser.question(Rtype::PTR);
             shown.push(name.label_count());
-            if record_type == 12 {
+            if rtype == Rtype::PTR {
                 break;
             }
             minimiser.advance();
@@ -91,16 +92,19 @@ mod tests {
         let name = Name::parse("www.example.com").unwrap();
         let mut minimiser = Minimiser::new(name.borrow(), Name::root().borrow(), true);
         assert_eq!(
-            minimiser.question(28),
+            minimiser.question(Rtype::AAAA),
             (Name::parse("com").unwrap().borrow(), A)
         );
         minimiser.enter(Name::parse("com").unwrap().borrow());
         assert_eq!(
-            minimiser.question(28),
+            minimiser.question(Rtype::AAAA),
             (Name::parse("example.com").unwrap().borrow(), A)
         );
         minimiser.give_up();
-        assert_eq!(minimiser.question(28), (name.borrow(), 28));
+        assert_eq!(
+            minimiser.question(Rtype::AAAA),
+            (name.borrow(), Rtype::AAAA)
+        );
     }
 
     #[test]
@@ -109,15 +113,21 @@ mod tests {
         let mut minimiser =
             Minimiser::new(name.borrow(), Name::parse("com").unwrap().borrow(), true);
         assert_eq!(
-            minimiser.question(28),
+            minimiser.question(Rtype::AAAA),
             (Name::parse("example.com").unwrap().borrow(), A)
         );
         minimiser.advance();
-        assert_eq!(minimiser.question(28), (name.borrow(), 28));
+        assert_eq!(
+            minimiser.question(Rtype::AAAA),
+            (name.borrow(), Rtype::AAAA)
+        );
         minimiser.enter(Name::parse("example.com").unwrap().borrow());
-        assert_eq!(minimiser.question(28), (name.borrow(), 28));
+        assert_eq!(
+            minimiser.question(Rtype::AAAA),
+            (name.borrow(), Rtype::AAAA)
+        );
         let off = Minimiser::new(name.borrow(), Name::root().borrow(), false);
-        assert_eq!(off.question(28), (name.borrow(), 28));
+        assert_eq!(off.question(Rtype::AAAA), (name.borrow(), Rtype::AAAA));
     }
 
     #[test]
@@ -125,12 +135,12 @@ mod tests {
         let long = Name::parse(&"a.".repeat(34)).unwrap();
         let mut minimiser = Minimiser::new(long.borrow(), Name::root().borrow(), true);
         for entered in 1..=10 {
-            assert_eq!(minimiser.question(12).1, A, "{entered}");
+            assert_eq!(minimiser.question(Rtype::PTR).1, A, "{entered}");
             minimiser.enter(long.borrow().last_labels(entered));
         }
         assert_eq!(
-            minimiser.question(12),
-            (long.borrow(), 12),
+            minimiser.question(Rtype::PTR),
+            (long.borrow(), Rtype::PTR),
             "ten are enough"
         );
     }

@@ -12,6 +12,8 @@ use std::{
 use hickory_proto::rr::RecordType;
 use policy::name::NameRef;
 
+use crate::message::types::Rtype;
+
 use super::failure::ResolutionFailure;
 
 /// Queries to servers for one client query, those it causes indirectly included. A count; PowerDNS
@@ -144,14 +146,9 @@ fn charge(budget: &AtomicI64, amount: i64) -> Result<(), ResolutionFailure> {
 }
 
 /// A server and a query to it, as a trace shows them.
-pub fn describe(
-    address: SocketAddr,
-    zone: NameRef<'_>,
-    name: NameRef<'_>,
-    record_type: u16,
-) -> String {
-    let record_type = RecordType::from(record_type);
-    format!("{address} ({zone}): {name} {record_type}")
+pub fn describe(address: SocketAddr, zone: NameRef<'_>, name: NameRef<'_>, rtype: Rtype) -> String {
+    let rtype = RecordType::from(rtype.to_u16());
+    format!("{address} ({zone}): {name} {rtype}")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use hickory_proto::op::ResponseCode;
 use policy::name::{Name, NameRef};
 
-use crate::limiter::Place;
+use crate::{limiter::Permit, message::types::Rtype};
 
 use super::{
     cache::delegations::Delegation,
@@ -49,23 +49,23 @@ impl<E: Environment> Recursor<E> {
         chain: &LookupChain<'_>,
         delegation: &Delegation,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
     ) -> Result<Arc<Response>, ResolutionFailure> {
         let key = ZoneQuestion {
             zone: delegation.zone.clone(),
             name: name.to_owned(),
-            record_type,
+            rtype,
         };
         let join_max = (!chain.is_client_query()).then_some(JOIN_MAX);
         let query = async {
-            ZoneQuery::new(self, context, chain, delegation, (name, record_type))
+            ZoneQuery::new(self, context, chain, delegation, (name, rtype))
                 .run()
                 .await
                 .map(Arc::new)
         };
         // The budget of one client query says nothing about the budgets of those that wait.
-        let is_for_all = |result: &Result<_, ResolutionFailure>| !matches!(result, Err(failure) if failure.is_of_query() && *failure != ResolutionFailure::Busy);
-        self.flights.join(&key, join_max, is_for_all, query).await
+        let is_shared = |result: &Result<_, ResolutionFailure>| !matches!(result, Err(failure) if failure.is_of_query() && *failure != ResolutionFailure::Busy);
+        self.flights.join(&key, join_max, is_shared, query).await
     }
 }
 
@@ -76,7 +76,7 @@ struct ZoneQuery<'a, E> {
     chain: &'a LookupChain<'a>,
     delegation: &'a Delegation,
     name: NameRef<'a>,
-    record_type: u16,
+    rtype: Rtype,
     candidates: Candidates<'a>,
     /// Names of servers to look up, the first one last.
     unknown: Vec<Name>,
@@ -86,7 +86,7 @@ struct ZoneQuery<'a, E> {
     fallback: Option<Response>,
     failure: ResolutionFailure,
     /// Held by a query that waits, so that a zone that responds at once has no limit.
-    permit: Option<Place<Name>>,
+    permit: Option<Permit<Name>>,
 }
 
 impl<'a, E: Environment> ZoneQuery<'a, E> {
@@ -95,7 +95,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
         context: &'a QueryContext,
         chain: &'a LookupChain<'a>,
         delegation: &'a Delegation,
-        (name, record_type): (NameRef<'a>, u16),
+        (name, rtype): (NameRef<'a>, Rtype),
     ) -> Self {
         let mut candidates = Candidates::new(&delegation.zone);
         let unknown = recursor.known_addresses(delegation, |address| {
@@ -107,7 +107,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             chain,
             delegation,
             name,
-            record_type,
+            rtype,
             candidates,
             unknown,
             lookups_left: SERVER_LOOKUPS_PER_ZONE_MAX,
@@ -171,7 +171,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
             address: candidate.address,
             server: Arc::clone(&candidate.server),
             name: self.name,
-            record_type: self.record_type,
+            rtype: self.rtype,
             is_for_server: !self.chain.is_client_query(),
             downgrade: next.downgrade,
             timeout: next.timeout,
@@ -201,7 +201,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
 
     fn handle_timeout(&mut self, candidate: Option<usize>) -> Result<(), ResolutionFailure> {
         if self.permit.is_none() {
-            let permit = self.recursor.waiting.enter(&self.delegation.zone);
+            let permit = self.recursor.waiting.try_acquire(&self.delegation.zone);
             self.permit = Some(permit.ok_or_else(|| {
                 self.recursor.counters.count_limited("zone");
                 ResolutionFailure::Busy
@@ -327,7 +327,7 @@ impl<'a, E: Environment> ZoneQuery<'a, E> {
         self.context.trace(self.now(), || {
             let address = self.candidates.get(index).address;
             let zone = self.delegation.zone.borrow();
-            let subject = describe(address, zone, self.name, self.record_type);
+            let subject = describe(address, zone, self.name, self.rtype);
             format!("{subject}: {}", what())
         });
     }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use hickory_proto::rr::{RData, Record, RecordType};
 use ipnet::IpNet;
 
-use crate::message::addresses::hints;
+use crate::message::targets::hints;
 
 /// The well-known prefix of NAT64, 64:ff9b::/96 (RFC 6052 section 2.1), and the address of 6to4,
 /// 2002::/16 (RFC 3056 section 2).
@@ -94,9 +94,9 @@ mod tests {
         }
     }
 
-    fn service(record_type: RecordType, octets: &[u8]) -> RData {
+    fn service(rtype: RecordType, octets: &[u8]) -> RData {
         RData::Unknown {
-            code: record_type,
+            code: rtype,
             rdata: rdata::NULL::with(octets.to_vec()),
         }
     }
@@ -137,9 +137,8 @@ mod tests {
         let public = b"\0\x04\0\x04\xc0\0\x02\x01";
         let private = b"\0\x04\0\x08\xc0\0\x02\x01\x0a\x01\x02\x03";
         let private_v6 = b"\0\x06\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
-        for record_type in [RecordType::HTTPS, RecordType::SVCB] {
-            let with =
-                |parameters: &[u8]| service(record_type, &[b"\0\x01\0", parameters].concat());
+        for rtype in [RecordType::HTTPS, RecordType::SVCB] {
+            let with = |parameters: &[u8]| service(rtype, &[b"\0\x01\0", parameters].concat());
             check(with(b""), false);
             check(with(b"\0\x01\0\x03\x02h2"), false);
             check(with(public), false);

@@ -36,12 +36,12 @@ impl<E: Environment> Recursor<E> {
         question: &Question,
     ) -> Result<Answer, ResolutionFailure> {
         let name = question.name.borrow();
-        let chain = LookupChain::new(name, question.record_type);
+        let chain = LookupChain::new(name, question.rtype);
         let result = self
-            .resolve_chain(context, &chain, name, question.record_type)
+            .resolve_chain(context, &chain, name, question.rtype)
             .await;
         match &result {
-            Ok(_) => self.failures.remove(name, question.record_type),
+            Ok(_) => self.failures.remove(name, question.rtype),
             Err(failure) => self.counters.count_failure(*failure),
         }
         let resolved = result?;
@@ -70,7 +70,7 @@ impl<E: Environment> Recursion for Recursor<E> {
             .await
             .map_err(|failure| RecursionError {
                 name: question.name.clone(),
-                record_type: question.record_type,
+                rtype: question.rtype,
                 code: Some(failure.code()),
                 source: Box::new(failure),
             })

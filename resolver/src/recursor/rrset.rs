@@ -7,7 +7,7 @@ use hickory_proto::{
 };
 use policy::name::Name;
 
-use crate::upstream::canonical;
+use crate::{message::types::Rtype, upstream::canonical};
 
 /// Memory of a set beside its records, and of a record beside its data. Estimates, in octets.
 const SET_OVERHEAD_OCTETS: u64 = 260;
@@ -38,7 +38,7 @@ pub enum Credibility {
 #[derive(Debug, Clone)]
 pub struct RrSet {
     pub owner: Name,
-    pub record_type: u16,
+    pub rtype: Rtype,
     /// Their TTLs count from the arrival of the set.
     pub records: Vec<Record>,
     /// The RRSIG records that cover the set, RFC 4034 section 3.
@@ -49,10 +49,10 @@ pub struct RrSet {
 impl RrSet {
     /// A set without signatures.
     #[must_use]
-    pub fn unsigned(owner: Name, record_type: u16, records: Vec<Record>) -> Self {
+    pub fn unsigned(owner: Name, rtype: Rtype, records: Vec<Record>) -> Self {
         Self {
             owner,
-            record_type,
+            rtype,
             records,
             signatures: Vec::new(),
             security: SecurityStatus::Indeterminate,

@@ -7,7 +7,10 @@ use hickory_proto::{
 };
 use policy::name::{Name, NameRef};
 
-use crate::upstream::{ALIASES_MAX, canonical};
+use crate::{
+    message::types::Rtype,
+    upstream::{ALIASES_MAX, canonical},
+};
 
 use super::{
     dname::{DnameError, synthesise_cname},
@@ -31,7 +34,7 @@ pub struct ScrubContext<'a> {
     /// The zone of the server: its bailiwick is this zone and what is below it.
     pub zone: NameRef<'a>,
     pub name: NameRef<'a>,
-    pub record_type: u16,
+    pub rtype: Rtype,
     pub role: ServerRole,
     /// Whether glue outside of the zone is ignored.
     pub harden_glue: bool,
@@ -129,7 +132,7 @@ fn follow_answer(
             match synthesised {
                 Ok((cname, target)) => {
                     answer.push(cname);
-                    if context.record_type == u16::from(RecordType::CNAME) {
+                    if context.rtype == Rtype::CNAME {
                         return Kind(ResponseKind::Answer);
                     }
                     target
@@ -139,7 +142,7 @@ fn follow_answer(
                     return Kind(ResponseKind::Unusable(ResponseFault::Lame));
                 }
             }
-        } else if let Some(set) = rrset(&message.answers, at.borrow(), context.record_type) {
+        } else if let Some(set) = rrset(&message.answers, at.borrow(), context.rtype) {
             return Kind(accept_answer(code, set, answer));
         } else if let Some((alias, target)) = alias_at(message, at.borrow()) {
             answer.push(alias);
@@ -259,12 +262,12 @@ fn dname_above(message: &Message, context: ScrubContext<'_>, at: NameRef<'_>) ->
     at.ancestors()
         .skip(1)
         .filter(|owner| owner.is_within(context.zone))
-        .find_map(|owner| singleton(&message.answers, owner, RecordType::DNAME.into()))
+        .find_map(|owner| singleton(&message.answers, owner, Rtype::DNAME))
 }
 
 /// The CNAME of a name, and its target.
 fn alias_at(message: &Message, at: NameRef<'_>) -> Option<(RrSet, Name)> {
-    let set = singleton(&message.answers, at, RecordType::CNAME.into())?;
+    let set = singleton(&message.answers, at, Rtype::CNAME)?;
     let target = set.alias_target()?;
     Some((set, target))
 }
@@ -283,7 +286,7 @@ fn denial(message: &Message, context: ScrubContext<'_>, kind: &ResponseKind) -> 
     };
     let section = &message.authorities;
     Denial {
-        soa: soa.and_then(|zone| singleton(section, zone.borrow(), RecordType::SOA.into())),
+        soa: soa.and_then(|zone| singleton(section, zone.borrow(), Rtype::SOA)),
         proofs: proofs(section, context.zone),
     }
 }
@@ -297,7 +300,7 @@ fn name_servers(
     let sections = [&message.authorities, &message.answers];
     let set = sections
         .into_iter()
-        .find_map(|section| rrset(section, zone, RecordType::NS.into()))?;
+        .find_map(|section| rrset(section, zone, Rtype::NS))?;
     let servers: Vec<NameServer> = set
         .records
         .iter()
@@ -340,7 +343,7 @@ fn delegation_signer(
     zone: NameRef<'_>,
 ) -> DelegationSigner {
     DelegationSigner {
-        set: rrset(&message.authorities, zone, RecordType::DS.into()),
+        set: rrset(&message.authorities, zone, Rtype::DS),
         proofs: proofs(&message.authorities, context.zone),
     }
 }

@@ -3,7 +3,7 @@
 use hickory_proto::rr::{DNSClass, Name as ProtoName, RData, Record, RecordType};
 use policy::name::{Name, NameRef};
 
-use crate::upstream::canonical;
+use crate::{message::types::Rtype, upstream::canonical};
 
 use super::rrset::{RrSet, SecurityStatus};
 
@@ -18,16 +18,16 @@ const PROOFS_MAX: usize = 8;
 
 /// The RRset of a name and type, class IN, without duplicates (RFC 2181 section 5.5). It may have
 /// one record more than [`RECORDS_MAX`], which shows that it is too large.
-pub(super) fn rrset(section: &[Record], owner: NameRef<'_>, record_type: u16) -> Option<RrSet> {
+pub(super) fn rrset(section: &[Record], owner: NameRef<'_>, rtype: Rtype) -> Option<RrSet> {
     let mut records: Vec<Record> = Vec::new();
     let mut signatures: Vec<Record> = Vec::new();
     for record in section {
         if record.dns_class != DNSClass::IN {
             continue;
         }
-        let set = if u16::from(record.record_type()) == record_type {
+        let set = if Rtype::from(record.record_type()) == rtype {
             &mut records
-        } else if covered_type(record) == Some(record_type) && signatures.len() < SIGNATURES_MAX {
+        } else if covered_type(record) == Some(rtype) && signatures.len() < SIGNATURES_MAX {
             &mut signatures
         } else {
             continue;
@@ -41,7 +41,7 @@ pub(super) fn rrset(section: &[Record], owner: NameRef<'_>, record_type: u16) ->
     }
     (!records.is_empty()).then(|| RrSet {
         owner: owner.to_owned(),
-        record_type,
+        rtype,
         records,
         signatures,
         security: SecurityStatus::Indeterminate,
@@ -49,8 +49,8 @@ pub(super) fn rrset(section: &[Record], owner: NameRef<'_>, record_type: u16) ->
 }
 
 /// The same for types of which a name has one record: of several, which no RFC allows, the first.
-pub(super) fn singleton(section: &[Record], owner: NameRef<'_>, record_type: u16) -> Option<RrSet> {
-    let mut set = rrset(section, owner, record_type)?;
+pub(super) fn singleton(section: &[Record], owner: NameRef<'_>, rtype: Rtype) -> Option<RrSet> {
+    let mut set = rrset(section, owner, rtype)?;
     set.records.truncate(1);
     Some(set)
 }
@@ -62,15 +62,15 @@ pub(super) fn proofs(section: &[Record], zone: NameRef<'_>) -> Vec<RrSet> {
         if !matches!(record.record_type(), RecordType::NSEC | RecordType::NSEC3) {
             continue;
         }
-        let record_type = u16::from(record.record_type());
+        let rtype = Rtype::from(record.record_type());
         let owner = canonical(&record.name);
         let is_known = proofs
             .iter()
-            .any(|set| set.record_type == record_type && set.owner == owner);
+            .any(|set| set.rtype == rtype && set.owner == owner);
         if is_known || !owner.borrow().is_within(zone) {
             continue;
         }
-        proofs.extend(rrset(section, owner.borrow(), record_type));
+        proofs.extend(rrset(section, owner.borrow(), rtype));
         if proofs.len() >= PROOFS_MAX {
             break;
         }
@@ -79,7 +79,7 @@ pub(super) fn proofs(section: &[Record], zone: NameRef<'_>) -> Vec<RrSet> {
 }
 
 /// The type that an RRSIG record covers: the first field of its data, RFC 4034 section 3.1.1.
-fn covered_type(record: &Record) -> Option<u16> {
+fn covered_type(record: &Record) -> Option<Rtype> {
     let RData::Unknown {
         code: RecordType::RRSIG,
         rdata,
@@ -88,7 +88,7 @@ fn covered_type(record: &Record) -> Option<u16> {
         return None;
     };
     let covered: &[u8; 2] = rdata.anything.first_chunk()?;
-    Some(u16::from_be_bytes(*covered))
+    Some(Rtype::new(u16::from_be_bytes(*covered)))
 }
 
 /// Whether a record has this owner name, in any letter case.
@@ -159,12 +159,15 @@ mod tests {
             opaque("www.example", RecordType::RRSIG, &[0]),
         ];
         let name = Name::parse("www.example").unwrap();
-        let set = rrset(&section, name.borrow(), 1).unwrap();
+        let set = rrset(&section, name.borrow(), Rtype::A).unwrap();
         assert_eq!(set.records, [section[1].clone()]);
         assert_eq!(set.signatures, [section[0].clone(), section[4].clone()]);
-        assert!(rrset(&section, name.borrow(), 28).is_none(), "no records");
+        assert!(
+            rrset(&section, name.borrow(), Rtype::AAAA).is_none(),
+            "no records"
+        );
         section.extend((10..30).map(|last| signature("www.example", 1, last)));
-        let set = rrset(&section, name.borrow(), 1).unwrap();
+        let set = rrset(&section, name.borrow(), Rtype::A).unwrap();
         assert_eq!(set.signatures.len(), SIGNATURES_MAX);
     }
 
@@ -172,7 +175,7 @@ mod tests {
     fn the_signatures_of_a_name_can_be_queried_themselves() {
         let section = [opaque("example", RecordType::RRSIG, &[0, 1, 13])];
         let name = Name::parse("example").unwrap();
-        let set = rrset(&section, name.borrow(), RecordType::RRSIG.into()).unwrap();
+        let set = rrset(&section, name.borrow(), Rtype::RRSIG).unwrap();
         assert_eq!((set.records.len(), set.signatures.len()), (1, 0));
     }
 
@@ -188,11 +191,11 @@ mod tests {
         ];
         let zone = Name::parse("example").unwrap();
         let found = proofs(&section, zone.borrow());
-        let found: Vec<(u16, usize, usize)> = found
+        let found: Vec<(Rtype, usize, usize)> = found
             .iter()
-            .map(|set| (set.record_type, set.records.len(), set.signatures.len()))
+            .map(|set| (set.rtype, set.records.len(), set.signatures.len()))
             .collect();
-        assert_eq!(found, [(47, 2, 1), (50, 1, 0)]);
+        assert_eq!(found, [(Rtype::NSEC, 2, 1), (Rtype::NSEC3, 1, 0)]);
         section.extend((0..20).map(|number| {
             opaque(
                 &format!("n{number}.example"),

@@ -8,6 +8,8 @@ use hickory_proto::{
 };
 use policy::name::Name;
 
+use crate::message::types::Rtype;
+
 use super::{
     cache::{delegations::Delegation, rrsets::CachedData},
     environment::Environment,
@@ -97,9 +99,9 @@ impl<E: Environment> Recursor<E> {
         let now = self.environment.now();
         [RecordType::A, RecordType::AAAA]
             .into_iter()
-            .filter_map(|record_type| {
+            .filter_map(|rtype| {
                 self.rrsets
-                    .server_address(server.borrow(), record_type.into(), now)
+                    .server_address(server.borrow(), rtype.into(), now)
             })
             .flat_map(|entry| match &entry.data {
                 CachedData::Records(set) => self.addresses_in(&set.records),
@@ -136,16 +138,16 @@ impl<E: Environment> Recursor<E> {
             (self.settings.ipv6, RecordType::AAAA),
         ];
         let mut result = Ok(Vec::new());
-        for (_, record_type) in families.into_iter().filter(|(is_used, _)| *is_used) {
-            let record_type = u16::from(record_type);
-            let nested = chain.nested(server.borrow(), record_type)?;
+        for (_, rtype) in families.into_iter().filter(|(is_used, _)| *is_used) {
+            let rtype = Rtype::from(rtype);
+            let nested = chain.nested(server.borrow(), rtype)?;
             // Removes an entry from a delegation that has expired, so that the lookup does not find
             // it.
             let _current =
                 self.rrsets
-                    .server_address(server.borrow(), record_type, self.environment.now());
+                    .server_address(server.borrow(), rtype, self.environment.now());
             match self
-                .resolve_chain(context, &nested, server.borrow(), record_type)
+                .resolve_chain(context, &nested, server.borrow(), rtype)
                 .await
             {
                 Ok(resolved) => {

@@ -7,7 +7,7 @@ use foldhash::{SharedSeed, quality::SeedableRandomState};
 use metrics::gauge;
 use policy::name::Name;
 
-use crate::{limiter::Gate, single_flight::Flights};
+use crate::{limiter::Limiter, message::types::Rtype, single_flight::SingleFlight};
 
 use super::{
     cache::{
@@ -29,7 +29,7 @@ use super::{
 pub(super) struct ZoneQuestion {
     pub zone: Name,
     pub name: Name,
-    pub record_type: u16,
+    pub rtype: Rtype,
 }
 
 /// The recursor.
@@ -41,9 +41,9 @@ pub struct Recursor<E> {
     pub(super) delegations: DelegationCache,
     pub(super) infra: InfraCache,
     pub(super) hints: Arc<Delegation>,
-    pub(super) flights: Flights<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
+    pub(super) flights: SingleFlight<ZoneQuestion, Result<Arc<Response>, ResolutionFailure>>,
     /// Limits the queries that wait for the servers of one zone.
-    pub(super) waiting: Gate<Name>,
+    pub(super) waiting: Limiter<Name>,
     pub(super) counters: UpstreamCounters,
     /// The secret that client cookies are made of, RFC 7873 section 4.1.
     secret: [u64; 2],
@@ -74,8 +74,8 @@ impl<E: Environment> Recursor<E> {
             delegations: DelegationCache::new(&settings.configured_zones),
             infra: InfraCache::new(),
             hints: Arc::new(Delegation::hints(roots)),
-            flights: Flights::default(),
-            waiting: Gate::new(settings.waiting_per_zone_max),
+            flights: SingleFlight::default(),
+            waiting: Limiter::new(settings.waiting_per_zone_max),
             counters: UpstreamCounters::new(),
             secret: [environment.random(), environment.random()],
             settings,

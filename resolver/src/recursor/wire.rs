@@ -2,7 +2,10 @@
 
 use policy::name::NameRef;
 
-use crate::message::query::{HEADER_OCTETS, number};
+use crate::message::{
+    types::{Class, Rtype},
+    wire::{HEADER_OCTETS, read_u16},
+};
 
 /// The UDP payload size that queries advertise, in octets: datagrams of it pass without
 /// fragmentation (DNS flag day 2020).
@@ -11,8 +14,6 @@ const PAYLOAD_OCTETS: u16 = 1_232;
 const QUESTION_TAIL_OCTETS: usize = 4;
 /// An OPT record with the longest cookie, 40 octets (RFC 7873 section 4.2).
 const OPT_OCTETS_MAX: usize = 11 + 4 + 40;
-const CLASS_IN: u16 = 1;
-const TYPE_OPT: u16 = 41;
 const OPTION_COOKIE: u16 = 10;
 /// Octets of a client cookie, RFC 7873 section 4.
 pub const CLIENT_COOKIE_OCTETS: usize = 8;
@@ -39,7 +40,7 @@ pub struct DnssecBits {
 pub struct OutgoingQuery<'a> {
     pub id: u16,
     pub name: NameRef<'a>,
-    pub record_type: u16,
+    pub rtype: Rtype,
     /// RD: set in queries to forwarders only.
     pub recursion_desired: bool,
     /// One bit a letter turns it to upper case. Zero leaves the name in lower case.
@@ -75,8 +76,8 @@ impl OutgoingQuery<'_> {
         let mut question = Vec::with_capacity(self.name.wire().len() + QUESTION_TAIL_OCTETS);
         question.extend_from_slice(self.name.wire());
         mix_case(&mut question, self.case);
-        question.extend(self.record_type.to_be_bytes());
-        question.extend(CLASS_IN.to_be_bytes());
+        question.extend(self.rtype.to_be_bytes());
+        question.extend(Class::IN.to_be_bytes());
         let recursion = if self.recursion_desired { FLAG_RD } else { 0 };
         let checking = if self.dnssec.checking_disabled {
             FLAG_CD
@@ -98,7 +99,7 @@ impl OutgoingQuery<'_> {
 fn push_opt(packet: &mut Vec<u8>, cookie: &[u8], dnssec_ok: bool) {
     let flags = if dnssec_ok { FLAG_DO } else { 0 };
     packet.push(0);
-    for field in [TYPE_OPT, PAYLOAD_OCTETS, 0, flags] {
+    for field in [Rtype::OPT.to_u16(), PAYLOAD_OCTETS, 0, flags] {
         packet.extend(field.to_be_bytes());
     }
     let length = cookie.len() as u16;
@@ -122,7 +123,7 @@ impl ExpectedReply {
         if packet[..2] != self.id {
             return ReplyMatch::Mismatch;
         }
-        match number(packet, 4) {
+        match read_u16(packet, 4) {
             Some(1) if self.repeats(packet, |ours, theirs| ours == theirs) => ReplyMatch::Match,
             Some(1) if self.repeats(packet, <[u8]>::eq_ignore_ascii_case) => ReplyMatch::Mismatch,
             Some(0) if CODES_WITHOUT_QUESTION.contains(&(packet[3] & 0x0f)) => ReplyMatch::Match,
@@ -157,7 +158,7 @@ impl ExpectedReply {
     /// Writes the name in lower case into the question of a reply. Compressed names of the reply
     /// point there, so that they lose the mixed case as well.
     pub fn restore_case(&self, packet: &mut [u8], name: NameRef<'_>) {
-        let has_question = number(packet, 4) == Some(1);
+        let has_question = read_u16(packet, 4) == Some(1);
         if let Some(question) = packet
             .get_mut(HEADER_OCTETS..HEADER_OCTETS + name.wire().len())
             .filter(|_| has_question)

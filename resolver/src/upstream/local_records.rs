@@ -102,14 +102,11 @@ mod tests {
         }
     }
 
-    async fn check(name: &str, record_type: u16, expected: &str) {
+    async fn check(name: &str, rtype: RecordType, expected: &str) {
         let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
         let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
         let answer = records
-            .resolve(&Question::new(
-                PolicyName::parse(name).unwrap(),
-                record_type,
-            ))
+            .resolve(&Question::new(PolicyName::parse(name).unwrap(), rtype.into()))
             .await
             .unwrap();
         let types: Vec<String> = answer
@@ -126,19 +123,19 @@ mod tests {
 
     #[tokio::test]
     async fn local_records_answer_their_own_names_only() {
-        check("A.example", 1, "NoError A").await;
-        check("a.example", 28, "NoError").await;
-        check("b.example", 1, "NoError CNAME A").await;
-        check("b.example", 5, "NoError CNAME").await;
-        check("x.a.example", 1, "NXDomain").await;
-        check("d.example", 1, "NXDomain CNAME").await;
+        check("A.example", RecordType::A, "NoError A").await;
+        check("a.example", RecordType::AAAA, "NoError").await;
+        check("b.example", RecordType::A, "NoError CNAME A").await;
+        check("b.example", RecordType::CNAME, "NoError CNAME").await;
+        check("x.a.example", RecordType::A, "NXDomain").await;
+        check("d.example", RecordType::A, "NXDomain CNAME").await;
     }
 
     #[tokio::test]
     async fn a_local_alias_to_itself_is_followed_sixteen_times() {
         check(
             "c.example",
-            1,
+            RecordType::A,
             &format!("NoError{}", " CNAME".repeat(ALIASES_MAX)),
         )
         .await;

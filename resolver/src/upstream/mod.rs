@@ -14,6 +14,8 @@ use hickory_proto::{
 };
 use policy::name::{Name as PolicyName, NameRef};
 
+use crate::message::types::Rtype;
+
 /// Aliases that are followed from a name to its records, in one response or in several. A count, as
 /// in BIND up to 9.18.28; Unbound follows 11.
 pub const ALIASES_MAX: usize = 16;
@@ -22,7 +24,7 @@ pub const ALIASES_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     pub name: PolicyName,
-    pub record_type: u16,
+    pub rtype: Rtype,
     /// Whether data near the end of their TTL are queried again.
     pub prefetch: bool,
 }
@@ -30,10 +32,10 @@ pub struct Question {
 impl Question {
     /// A question that is no prefetch.
     #[must_use]
-    pub fn new(name: PolicyName, record_type: u16) -> Self {
+    pub fn new(name: PolicyName, rtype: Rtype) -> Self {
         Self {
             name,
-            record_type,
+            rtype,
             prefetch: false,
         }
     }
@@ -47,7 +49,7 @@ impl Question {
     /// The record type in the record library's type.
     #[must_use]
     pub fn proto_type(&self) -> RecordType {
-        RecordType::from(self.record_type)
+        RecordType::from(self.rtype.to_u16())
     }
 }
 
@@ -73,6 +75,12 @@ impl Answer {
     }
 }
 
+impl From<RecordType> for Rtype {
+    fn from(rtype: RecordType) -> Self {
+        Self::new(rtype.into())
+    }
+}
+
 /// Converts a name to the record library's type.
 pub(crate) fn proto_name(name: NameRef<'_>) -> Name {
     let mut proto = Name::from_labels(name.labels()).expect("a canonical name is a name");
@@ -95,10 +103,10 @@ pub(crate) fn canonical(name: &Name) -> PolicyName {
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("resolving {name} {record_type}")]
+#[error("resolving {name} {rtype}")]
 pub struct RecursionError {
     pub name: PolicyName,
-    pub record_type: u16,
+    pub rtype: Rtype,
     /// The info-code of the Extended DNS Error for the client, RFC 8914. None without one.
     pub code: Option<u16>,
     #[source]

@@ -87,9 +87,9 @@ impl SpecialNames {
     }
 
     /// The answer to a special-use name. None for all others.
-    fn answer(&self, name: NameRef<'_>, record_type: RecordType) -> Option<Answer> {
+    fn answer(&self, name: NameRef<'_>, rtype: RecordType) -> Option<Answer> {
         if name.last_labels(1) == self.localhost.borrow() {
-            let data = match record_type {
+            let data = match rtype {
                 RecordType::A => Some(RData::A(rdata::A::new(127, 0, 0, 1))),
                 RecordType::AAAA => Some(RData::AAAA(rdata::AAAA::new(0, 0, 0, 0, 0, 0, 0, 1))),
                 _ => None,
@@ -116,8 +116,8 @@ impl SpecialNames {
             if name.is_within(zone.borrow()) {
                 let is_host = name.to_string() == host;
                 let target = proto_name(self.localhost.borrow());
-                let data = (is_host && record_type == RecordType::PTR)
-                    .then_some(RData::PTR(rdata::PTR(target)));
+                let data =
+                    (is_host && rtype == RecordType::PTR).then_some(RData::PTR(rdata::PTR(target)));
                 let exists = is_host || name == zone.borrow();
                 return Some(answer(
                     name,
@@ -192,16 +192,13 @@ mod tests {
         }
     }
 
-    async fn check(name: &str, record_type: RecordType, expected: &str) {
+    async fn check(name: &str, rtype: RecordType, expected: &str) {
         let special = SpecialNames::new(
             Arc::new(Next),
             &[Name::parse("corp.home.arpa").unwrap(), Name::root()],
         );
         let answer = special
-            .resolve(&Question::new(
-                Name::parse(name).unwrap(),
-                record_type.into(),
-            ))
+            .resolve(&Question::new(Name::parse(name).unwrap(), rtype.into()))
             .await
             .unwrap();
         let data: Vec<String> = answer
@@ -213,7 +210,7 @@ mod tests {
         assert_eq!(
             format!("{:?} {} {has_soa}", answer.rcode, data.join(" ")),
             expected,
-            "{name} {record_type}"
+            "{name} {rtype}"
         );
     }
 

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
-use resolver::recursor::{ConfiguredZone, ResolutionFailure, ServerRole};
+use resolver::{
+    message::types::Rtype,
+    recursor::{ConfiguredZone, ResolutionFailure, ServerRole},
+    upstream::Question,
+};
 use tokio::time::sleep;
 
 use super::script::*;
@@ -113,9 +117,9 @@ async fn an_alias_below_a_cached_dname_is_synthesised() {
     assert_eq!(script.asked(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
     let traced = recursor
-        .trace(&resolver::upstream::Question::new(
+        .trace(&Question::new(
             Name::parse("x.d.example.com").unwrap(),
-            5,
+            Rtype::CNAME,
         ))
         .await;
     let ttls: Vec<u32> = traced

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::{op::Message, rr::RecordType};
 use policy::name::Name;
 use resolver::{
+    message::types::Rtype,
     recursor::{Environment as _, Recursor},
     upstream::Question,
 };
@@ -92,7 +93,7 @@ async fn a_server_whose_address_the_parent_changed_is_gone() {
             fresh(&recursor, &script, "moved.own").await;
             let prefetch = Question {
                 prefetch: true,
-                ..Question::new(Name::parse("n.moved.own").unwrap(), 1)
+                ..Question::new(Name::parse("n.moved.own").unwrap(), Rtype::A)
             };
             recursor.trace(&prefetch).await.result.unwrap();
         }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use hickory_proto::rr::RecordType;
 use policy::name::Name;
 use resolver::{
+    message::types::Rtype,
     recursor::{ConfiguredZone, Recursor, ResolutionFailure, ServerRole, TtlBounds},
     upstream::Question,
 };
@@ -224,7 +225,7 @@ async fn only_the_clients_own_query_is_prefetched() {
     script.asked();
     let prefetch = Question {
         prefetch: true,
-        ..Question::new(Name::parse("far.example.com").unwrap(), 1)
+        ..Question::new(Name::parse("far.example.com").unwrap(), Rtype::A)
     };
     recursor.trace(&prefetch).await.result.unwrap();
     let asked: Vec<String> = script

@@ -19,6 +19,7 @@ use hickory_proto::{
 };
 use policy::name::Name;
 use resolver::{
+    message::types::Rtype,
     recursor::{Environment as _, ResolutionFailure},
     upstream::Question,
 };
@@ -452,7 +453,7 @@ async fn a_prefetch_queries_again_before_the_ttl_ends() {
     script.asked();
     let prefetch = Question {
         prefetch: true,
-        ..Question::new(Name::parse("www.example.com").unwrap(), 1)
+        ..Question::new(Name::parse("www.example.com").unwrap(), Rtype::A)
     };
     let answer = recursor.trace(&prefetch).await.result.unwrap();
     assert_eq!((answer.answers[0].ttl, script.asked().len()), (60, 1));

@@ -6,7 +6,7 @@ use hickory_proto::{
     serialize::binary::BinEncodable as _,
 };
 use policy::name::Name;
-use resolver::{recursor::TtlBounds, upstream::Question};
+use resolver::{message::types::Rtype, recursor::TtlBounds, upstream::Question};
 
 use super::script::*;
 
@@ -324,7 +324,7 @@ async fn ttl_bounds_hold_for_records_and_denials() {
         ("none.example.com", 90),
     ] {
         let answer = recursor
-            .trace(&Question::new(Name::parse(name).unwrap(), 1))
+            .trace(&Question::new(Name::parse(name).unwrap(), Rtype::A))
             .await
             .result
             .unwrap();

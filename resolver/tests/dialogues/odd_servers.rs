@@ -10,7 +10,7 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
 use policy::name::Name;
-use resolver::upstream::Question;
+use resolver::{message::types::Rtype, upstream::Question};
 use tokio::time::sleep;
 
 use super::script::*;
@@ -726,7 +726,10 @@ async fn each_line_of_a_trace_names_zone_and_query() {
         let (script, _) = world(16, move |_, _, truth| play(&truth));
         let (recursor, _) = recursor(script);
         let traced = recursor
-            .trace(&Question::new(Name::parse("www.example.com").unwrap(), 1))
+            .trace(&Question::new(
+                Name::parse("www.example.com").unwrap(),
+                Rtype::A,
+            ))
             .await;
         let lines: Vec<&String> = traced
             .steps

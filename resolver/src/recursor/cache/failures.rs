@@ -7,6 +7,7 @@ use policy::name::NameRef;
 
 use crate::{
     cache::{Key, KeyRef},
+    message::types::{Class, Rtype},
     recursor::failure::ResolutionFailure,
 };
 
@@ -18,7 +19,6 @@ const FAILURES_MAX: usize = 100_000;
 /// section 3.2 asks for 1 s to 5 min.
 const FAILURE_FIRST: Duration = Duration::from_secs(3);
 const FAILURE_MAX: Duration = Duration::from_secs(60);
-const CLASS_IN: u16 = 1;
 
 #[derive(Clone)]
 struct FailureEntry {
@@ -37,14 +37,9 @@ impl FailureCache {
     }
 
     #[must_use]
-    pub fn get(
-        &self,
-        name: NameRef<'_>,
-        record_type: u16,
-        now: Duration,
-    ) -> Option<ResolutionFailure> {
+    pub fn get(&self, name: NameRef<'_>, rtype: Rtype, now: Duration) -> Option<ResolutionFailure> {
         self.0
-            .get(&key(name, record_type))
+            .get(&key(name, rtype))
             .filter(|entry| entry.expires > now)
             .map(|entry| entry.failure)
     }
@@ -54,13 +49,13 @@ impl FailureCache {
     pub fn insert(
         &self,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         failure: ResolutionFailure,
         now: Duration,
     ) {
         let previous = self
             .0
-            .get(&key(name, record_type))
+            .get(&key(name, rtype))
             .filter(|entry| now < entry.expires + entry.lifetime);
         // A concurrent query has inserted the same failure.
         if previous
@@ -73,7 +68,7 @@ impl FailureCache {
             (previous.lifetime * 2).min(FAILURE_MAX)
         });
         self.0.insert(
-            key(name, record_type).to_owned(),
+            key(name, rtype).to_owned(),
             FailureEntry {
                 failure,
                 expires: now + lifetime,
@@ -82,13 +77,13 @@ impl FailureCache {
         );
     }
 
-    pub fn remove(&self, name: NameRef<'_>, record_type: u16) {
-        self.0.remove(&key(name, record_type));
+    pub fn remove(&self, name: NameRef<'_>, rtype: Rtype) {
+        self.0.remove(&key(name, rtype));
     }
 }
 
-fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type, CLASS_IN)
+fn key(name: NameRef<'_>, rtype: Rtype) -> KeyRef<'_> {
+    KeyRef::new(name, rtype, Class::IN)
 }
 
 #[cfg(test)]
@@ -97,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    const A: u16 = 1;
-    const AAAA: u16 = 28;
+    const A: Rtype = Rtype::A;
+    const AAAA: Rtype = Rtype::AAAA;
 
     fn at(second: u64) -> Duration {
         Duration::from_secs(second)

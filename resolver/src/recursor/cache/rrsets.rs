@@ -16,6 +16,7 @@ use quick_cache::{
 
 use crate::{
     cache::{Key, KeyRef},
+    message::types::{Class, Rtype},
     recursor::{
         response::Denial,
         rrset::{Credibility, RrSet},
@@ -25,14 +26,13 @@ use crate::{
 /// Weight of an average entry, in octets, for the size of the cache's tables.
 const TYPICAL_OCTETS: u64 = 700;
 /// The type of the NXDOMAIN entry of a name; no record has it (RFC 6895 section 3.1).
-const TYPE_NXDOMAIN: u16 = 0;
+const TYPE_NXDOMAIN: Rtype = Rtype::RESERVED;
 /// The type of the NXDOMAIN entry of a minimised name: OPT, which no client may query (RFC 6891
 /// section 6.1.1).
-const TYPE_MINIMISED_NXDOMAIN: u16 = 41;
+const TYPE_MINIMISED_NXDOMAIN: Rtype = Rtype::OPT;
 /// Lifetime of a negative entry without SOA, in seconds. RFC 2308 section 5 gives none; Unbound has
 /// 5 s as well.
 const NEGATIVE_WITHOUT_SOA_S: u32 = 5;
-const CLASS_IN: u16 = 1;
 
 /// The content of a cache entry.
 #[derive(Debug, Clone)]
@@ -151,26 +151,16 @@ impl RrSetCache {
     /// The entry of a name and type, or the NXDOMAIN entry of the name. Entries of names above are
     /// not consulted.
     #[must_use]
-    pub fn find(
-        &self,
-        name: NameRef<'_>,
-        record_type: u16,
-        now: Duration,
-    ) -> Option<Arc<CacheEntry>> {
-        self.get(name, record_type, now)
+    pub fn find(&self, name: NameRef<'_>, rtype: Rtype, now: Duration) -> Option<Arc<CacheEntry>> {
+        self.get(name, rtype, now)
             .or_else(|| self.get(name, TYPE_NXDOMAIN, now))
     }
 
     /// The entry of exactly this name and type.
     #[must_use]
-    pub fn get(
-        &self,
-        name: NameRef<'_>,
-        record_type: u16,
-        now: Duration,
-    ) -> Option<Arc<CacheEntry>> {
+    pub fn get(&self, name: NameRef<'_>, rtype: Rtype, now: Duration) -> Option<Arc<CacheEntry>> {
         self.entries
-            .get(&key(name, record_type))
+            .get(&key(name, rtype))
             .filter(|entry| entry.expires > now)
     }
 
@@ -180,12 +170,12 @@ impl RrSetCache {
     pub fn server_address(
         &self,
         server: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         now: Duration,
     ) -> Option<Arc<CacheEntry>> {
-        let entry = self.get(server, record_type, now)?;
+        let entry = self.get(server, rtype, now)?;
         if entry.delegated_until <= now {
-            self.entries.remove(&key(server, record_type));
+            self.entries.remove(&key(server, rtype));
             return None;
         }
         Some(entry)
@@ -201,7 +191,7 @@ impl RrSetCache {
     ) {
         let ttl_s = self.bounds.of_set(&set);
         let name = set.owner.clone();
-        let record_type = set.record_type;
+        let rtype = set.rtype;
         if credibility == Credibility::Authoritative {
             self.remove_nxdomain(name.borrow());
         }
@@ -209,13 +199,13 @@ impl RrSetCache {
             delegated_until,
             ..entry(CachedData::Records(set), credibility, ttl_s, now)
         };
-        self.put(name.borrow(), record_type, entry, now);
+        self.put(name.borrow(), rtype, entry, now);
     }
 
     pub fn insert_nodata(
         &self,
         name: NameRef<'_>,
-        record_type: u16,
+        rtype: Rtype,
         denial: Denial,
         credibility: Credibility,
         now: Duration,
@@ -225,7 +215,7 @@ impl RrSetCache {
             self.remove_nxdomain(name);
         }
         let entry = entry(CachedData::NoData(denial), credibility, ttl_s, now);
-        self.put(name, record_type, entry, now);
+        self.put(name, rtype, entry, now);
     }
 
     pub fn insert_nxdomain(
@@ -256,7 +246,7 @@ impl RrSetCache {
     pub fn is_denied(&self, name: NameRef<'_>, now: Duration) -> bool {
         [TYPE_NXDOMAIN, TYPE_MINIMISED_NXDOMAIN]
             .into_iter()
-            .any(|record_type| self.get(name, record_type, now).is_some())
+            .any(|rtype| self.get(name, rtype, now).is_some())
     }
 
     /// Removes the NXDOMAIN entry of a name that exists.
@@ -266,11 +256,11 @@ impl RrSetCache {
         }
     }
 
-    fn put(&self, name: NameRef<'_>, record_type: u16, entry: CacheEntry, now: Duration) {
-        let known = self.get(name, record_type, now);
+    fn put(&self, name: NameRef<'_>, rtype: Rtype, entry: CacheEntry, now: Duration) {
+        let known = self.get(name, rtype, now);
         if entry.ttl_s > 0 && known.is_none_or(|known| known.credibility <= entry.credibility) {
             self.entries
-                .insert(key(name, record_type).to_owned(), Arc::new(entry));
+                .insert(key(name, rtype).to_owned(), Arc::new(entry));
         }
     }
 }
@@ -286,8 +276,8 @@ fn entry(data: CachedData, credibility: Credibility, ttl_s: u32, now: Duration) 
     }
 }
 
-fn key(name: NameRef<'_>, record_type: u16) -> KeyRef<'_> {
-    KeyRef::new(name, record_type, CLASS_IN)
+fn key(name: NameRef<'_>, rtype: Rtype) -> KeyRef<'_> {
+    KeyRef::new(name, rtype, Class::IN)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::recursor::{
 
 use super::*;
 
-const CNAME: u16 = 5;
+const CNAME: Rtype = Rtype::CNAME;
 
 /// A network without servers, and a clock that the test sets.
 #[derive(Default)]
@@ -92,29 +92,29 @@ fn a_failure_is_cached_under_the_name_that_it_is_about() {
     ] {
         for is_first in [true, false] {
             let recursor = recursor();
-            let first = LookupChain::new(asked.borrow(), 1);
+            let first = LookupChain::new(asked.borrow(), Rtype::A);
             let chain = if is_first {
                 first
             } else {
-                first.nested(met.borrow(), 1).unwrap()
+                first.nested(met.borrow(), Rtype::A).unwrap()
             };
-            recursor.cache_failure(&chain, met.borrow(), 1, failure);
-            let kept = |name: &Name, record_type| {
-                recursor
-                    .failures
-                    .get(name.borrow(), record_type, Duration::ZERO)
-            };
+            recursor.cache_failure(&chain, met.borrow(), Rtype::A, failure);
+            let kept =
+                |name: &Name, rtype| recursor.failures.get(name.borrow(), rtype, Duration::ZERO);
             assert_eq!(
-                kept(&met, 1),
+                kept(&met, Rtype::A),
                 of_name.then_some(failure),
                 "{failure:?} {is_first}"
             );
             assert_eq!(
-                kept(&asked, 1),
+                kept(&asked, Rtype::A),
                 (of_question && is_first).then_some(failure),
                 "{failure:?} {is_first}"
             );
-            assert_eq!((kept(&met, 28), kept(&asked, 28)), (None, None));
+            assert_eq!(
+                (kept(&met, Rtype::AAAA), kept(&asked, Rtype::AAAA)),
+                (None, None)
+            );
         }
     }
 }
@@ -123,16 +123,22 @@ fn a_failure_is_cached_under_the_name_that_it_is_about() {
 fn a_cached_failure_answers_all_but_prefetches() {
     let recursor = recursor();
     let name = Name::parse("www.example").unwrap();
-    recursor
-        .failures
-        .insert(name.borrow(), 1, ResolutionFailure::Useless, Duration::ZERO);
+    recursor.failures.insert(
+        name.borrow(),
+        Rtype::A,
+        ResolutionFailure::Useless,
+        Duration::ZERO,
+    );
     assert_eq!(
-        recursor.cached(name.borrow(), 1, false).err(),
+        recursor.cached(name.borrow(), Rtype::A, false).err(),
         Some(ResolutionFailure::Useless)
     );
-    assert!(matches!(recursor.cached(name.borrow(), 1, true), Ok(None)));
     assert!(matches!(
-        recursor.cached(name.borrow(), 28, false),
+        recursor.cached(name.borrow(), Rtype::A, true),
+        Ok(None)
+    ));
+    assert!(matches!(
+        recursor.cached(name.borrow(), Rtype::AAAA, false),
         Ok(None)
     ));
 }
@@ -159,7 +165,7 @@ fn a_prefetch_ignores_entries_in_their_last_tenth() {
     ] {
         set_clock(&recursor, second);
         let is_alias = matches!(
-            recursor.cached(name.borrow(), 1, is_prefetch),
+            recursor.cached(name.borrow(), Rtype::A, is_prefetch),
             Ok(Some(Found {
                 end: ChainEnd::Alias(_),
                 ..

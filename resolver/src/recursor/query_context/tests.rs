@@ -113,7 +113,7 @@ fn a_trace_names_server_zone_and_query() {
         "192.0.2.1:53".parse().unwrap(),
         zone.borrow(),
         name.borrow(),
-        28,
+        Rtype::AAAA,
     );
     assert_eq!(line, "192.0.2.1:53 (example.com): www.example.com AAAA");
 }

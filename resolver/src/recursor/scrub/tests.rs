@@ -70,7 +70,7 @@ fn reply(text: &str) -> Message {
 fn context<'a>(
     zone: &'a Name,
     name: &'a Name,
-    record_type: RecordType,
+    rtype: RecordType,
     role: ServerRole,
 ) -> ScrubContext<'a> {
     let zone = zone.borrow();
@@ -78,7 +78,7 @@ fn context<'a>(
     ScrubContext {
         zone,
         name,
-        record_type: record_type.into(),
+        rtype: rtype.into(),
         role,
         harden_glue: true,
         wants_apex: false,
@@ -91,8 +91,8 @@ fn tell(response: &Response) -> String {
         .answer
         .iter()
         .map(|set| {
-            let record_type = RecordType::from(set.record_type);
-            format!(" {}/{record_type}x{}", set.owner, set.records.len())
+            let rtype = RecordType::from(set.rtype.to_u16());
+            format!(" {}/{rtype}x{}", set.owner, set.records.len())
         })
         .collect();
     let soa = response
@@ -121,16 +121,13 @@ fn tell(response: &Response) -> String {
     }
 }
 
-fn check_as(role: ServerRole, record_type: RecordType, text: &str, expected: &str) {
+fn check_as(role: ServerRole, rtype: RecordType, text: &str, expected: &str) {
     let zone = name(ZONE);
     let name = name(NAME);
     assert_eq!(
-        tell(&classify(
-            &reply(text),
-            context(&zone, &name, record_type, role)
-        )),
+        tell(&classify(&reply(text), context(&zone, &name, rtype, role))),
         expected,
-        "{role:?} {record_type}: {text}"
+        "{role:?} {rtype}: {text}"
     );
 }
 
@@ -421,10 +418,10 @@ fn a_dname_precedes_data_of_names_below_it() {
     let made = "an www.example.com. 60 CNAME www.example.net.";
     let zone = name("com");
     let www = name(NAME);
-    let said = |text: &str, record_type| {
+    let said = |text: &str, rtype| {
         tell(&classify(
             &reply(text),
-            context(&zone, &www, record_type, ServerRole::Authority),
+            context(&zone, &www, rtype, ServerRole::Authority),
         ))
     };
     let led = "example.com/DNAMEx1 www.example.com/CNAMEx1";

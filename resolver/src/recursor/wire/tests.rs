@@ -10,7 +10,7 @@ fn query(case: u64, cookie: Option<&[u8]>) -> (Vec<u8>, ExpectedReply) {
     OutgoingQuery {
         id: 0x1234,
         name: name.borrow(),
-        record_type: 28,
+        rtype: Rtype::AAAA,
         recursion_desired: false,
         case,
         cookie,
@@ -178,7 +178,7 @@ fn dnssec_bits_stand_in_the_header_and_in_the_opt_record() {
         let query = OutgoingQuery {
             id: 1,
             name: name.borrow(),
-            record_type: 1,
+            rtype: Rtype::A,
             recursion_desired: true,
             case: 0,
             cookie: Some(&[]),

@@ -1,6 +1,6 @@
 //! How long a delegation lives, and the apex NS RRset beside it.
 
-use crate::recursor::rrset::RrSet;
+use crate::{message::types::Rtype, recursor::rrset::RrSet};
 
 use super::*;
 
@@ -347,7 +347,7 @@ fn the_budget_of_delegations_holds_for_all_that_is_learned() {
 fn a_ds_rrset_counts_in_the_weight() {
     let zone = name("example.com");
     let ds = DelegationSigner {
-        set: Some(RrSet::unsigned(zone.clone(), 43, Vec::new())),
+        set: Some(RrSet::unsigned(zone.clone(), Rtype::DS, Vec::new())),
         proofs: Vec::new(),
     };
     let octets = ds.octets();

@@ -9,8 +9,8 @@ use crate::{recursor::rrset::octets_of, upstream::proto_name};
 
 use super::*;
 
-const A: u16 = 1;
-const AAAA: u16 = 28;
+const A: Rtype = Rtype::A;
+const AAAA: Rtype = Rtype::AAAA;
 const BOUNDS: TtlBounds = TtlBounds {
     min_s: 0,
     max_s: 86_400,
@@ -50,7 +50,7 @@ fn soa(ttl_s: u32, minimum: u32) -> Record {
 fn denial(ttl_s: u32) -> Denial {
     let soa = soa(ttl_s, ttl_s);
     Denial {
-        soa: Some(RrSet::unsigned(name("example"), 6, vec![soa])),
+        soa: Some(RrSet::unsigned(name("example"), Rtype::SOA, vec![soa])),
         proofs: Vec::new(),
     }
 }
@@ -60,9 +60,9 @@ fn rrsets() -> RrSetCache {
 }
 
 /// What is found for a name and type after so many seconds.
-fn found(rrsets: &RrSetCache, of: &str, record_type: u16, now: u64) -> &'static str {
+fn found(rrsets: &RrSetCache, of: &str, rtype: Rtype, now: u64) -> &'static str {
     match rrsets
-        .find(name(of).borrow(), record_type, at(now))
+        .find(name(of).borrow(), rtype, at(now))
         .map(|entry| entry.data.clone())
     {
         Some(CachedData::Records(_)) => "records",
@@ -82,7 +82,7 @@ fn a_negative_entry_covers_all_types_of_its_name_and_no_other_name() {
         at(0),
     );
     assert_eq!(
-        [A, AAAA, 16].map(|record_type| found(&rrsets, "a.example", record_type, 59)),
+        [A, AAAA, Rtype::TXT].map(|rtype| found(&rrsets, "a.example", rtype, 59)),
         ["no name"; 3]
     );
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_denial_of_a_minimised_name_answers_no_query() {
     let is_denied = |of: &str, now| rrsets.is_denied(name(of).borrow(), at(now));
     rrsets.insert_minimised_nxdomain(name("a.example").borrow(), denial(60), at(0));
     assert_eq!(
-        [A, AAAA].map(|record_type| found(&rrsets, "a.example", record_type, 1)),
+        [A, AAAA].map(|rtype| found(&rrsets, "a.example", rtype, 1)),
         ["nothing"; 2]
     );
     assert!(
@@ -385,22 +385,22 @@ fn an_entry_knows_its_remaining_ttl() {
 
 #[test]
 fn entries_weigh_what_they_hold_and_the_budget_holds() {
-    let of = |record_type, data: RData| {
+    let of = |rtype, data: RData| {
         let record = Record::from_rdata(proto_name(name("a.example").borrow()), 60, data);
-        RrSet::unsigned(name("a.example"), record_type, vec![record]).octets()
+        RrSet::unsigned(name("a.example"), rtype, vec![record]).octets()
     };
     let empty = set("a.example", 60).octets();
     assert_eq!((empty, denial(60).octets()), (520, 520));
     assert_eq!(
         of(
-            16,
+            Rtype::TXT,
             RData::TXT(rdata::TXT::new(vec!["12345".to_owned(), "678".to_owned()]))
         ),
         empty + 2 * 32 + 8
     );
     assert_eq!(
         of(
-            39,
+            Rtype::DNAME,
             RData::Unknown {
                 code: RecordType::DNAME,
                 rdata: rdata::NULL::with(vec![0; 9])
@@ -410,7 +410,7 @@ fn entries_weigh_what_they_hold_and_the_budget_holds() {
     );
     assert_eq!(
         of(
-            2,
+            Rtype::NS,
             RData::NS(rdata::NS(proto_name(name("ns.example").borrow())))
         ),
         empty + 2 * 12
