@@ -227,8 +227,8 @@ impl Engine {
     fn prefetch_of(&self, query: &Query<'_>, key: &QuestionKeyRef<'_>) -> Option<Prefetch> {
         let permit = Arc::clone(&self.resolutions).try_acquire_owned().ok()?;
         let question = Question {
-            renews: true,
-            ..Question::new(query.name().to_owned(), query.resolved_type().into())
+            prefetch: true,
+            ..Question::new(query.name().to_owned(), query.resolved_type())
         };
         Some(Prefetch {
             key: (*key).to_owned(),

@@ -256,7 +256,7 @@ impl Engine {
         let fresh = self
             .cache
             .find_owned(&key)
-            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
+            .filter(|entry| !question.prefetch && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
         }
@@ -288,7 +288,7 @@ impl Engine {
         answer.unwrap_or_else(|elapsed| {
             Err(RecursionError {
                 name: question.name.clone(),
-                record_type: question.record_type,
+                rtype: question.rtype,
                 code: Some(EdeCode::NO_REACHABLE_AUTHORITY.to_u16()),
                 source: elapsed.into(),
             })

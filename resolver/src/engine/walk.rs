@@ -119,8 +119,8 @@ impl Need {
     /// The question to resolve.
     pub(crate) fn question(&self, query: &Query<'_>) -> Question {
         match self {
-            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type().into()),
-            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype.into()),
+            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type()),
+            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype),
         }
     }
 }

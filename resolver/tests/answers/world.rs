@@ -104,7 +104,7 @@ fn proto(name: &str) -> ProtoName {
 fn failed(question: &Question) -> RecursionError {
     RecursionError {
         name: question.name.clone(),
-        record_type: question.record_type,
+        rtype: question.rtype,
         code: Some(22),
         source: "nobody answers".into(),
     }
