@@ -13,7 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
+use policy::rules::household::{Attributed, Filtering, Household, Switch as Stored, SwitchState};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use resolver::listener::udp::{UdpBatch, UdpPath};
@@ -65,11 +65,11 @@ fn household(line: u32, mask: u8) -> Household {
     household.networks = [IpAddr::from(address(line)).into()].into();
     for (bit, slug) in SLUGS.iter().enumerate() {
         let state = if mask & 1 << bit == 0 {
-            State::Allow
+            SwitchState::Allow
         } else {
-            State::Block
+            SwitchState::Block
         };
-        let set = Set {
+        let set = Attributed {
             value: Stored { state },
             set_by: "model".to_owned(),
             set_at: Timestamp::UNIX_EPOCH,

@@ -26,7 +26,7 @@ pub(crate) fn encode(
     message.add_authorities(answer.authorities);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| RecursionError {
         name: question.name.clone(),
-        record_type: question.record_type,
+        rtype: question.rtype,
         code: None,
         source,
     };

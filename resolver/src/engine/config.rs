@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use policy::{category::Taxonomy, identity::directory::Directory, lists::current::LiveLists};
+use policy::{category::Taxonomy, identity::directory::Directory, lists::current::CurrentLists};
 
 use crate::{
     listener::notify::OnNotify,
@@ -16,7 +16,7 @@ use crate::{
 pub struct EngineConfig {
     /// Identifies clients.
     pub directory: Arc<Directory>,
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// Names the categories in the reason of a block.
     pub taxonomy: Arc<Taxonomy>,
     /// The operator's contact in the reason of a block.

@@ -9,9 +9,9 @@ use std::{
 
 use arc_swap::Guard;
 use policy::{
-    identity::directory::{Identity, Reader, Trust},
+    identity::directory::{DirectoryReader, Identity, Trust},
     lists::blocklist::Blocklist,
-    moment::Moment,
+    unix_seconds::UnixSeconds,
 };
 use tokio::sync::Semaphore;
 
@@ -47,11 +47,11 @@ pub struct Engine {
 /// an acknowledged change applies to each packet of it.
 pub struct BatchSnapshot<'e> {
     pub(crate) lists: Guard<Arc<Blocklist>>,
-    pub(crate) directory: Reader<'e>,
+    pub(crate) directory: DirectoryReader<'e>,
     /// Time since the start.
     pub(crate) now: Duration,
     /// Wall-clock time.
-    pub(crate) at: Moment,
+    pub(crate) at: UnixSeconds,
 }
 
 impl BatchSnapshot<'_> {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use policy::{
-    decide::Asker,
-    explain::{AnswerSummary, Explained},
+    decide::EffectivePolicy,
+    explain::{AnswerSummary, QueryExplanation},
     lists::blocklist::Blocklist,
     name::{Name, WireName},
 };
@@ -28,15 +28,15 @@ use crate::{
 const NO_ANSWER: &str = "DROPPED";
 
 impl Engine {
-    /// Explains what an asker would get for a name and type, and why: under the live lists, or under
+    /// Explains what an policy would get for a name and type, and why: under the live lists, or under
     /// others, which may be older.
     pub async fn explain(
         self: &Arc<Self>,
-        asker: Asker,
+        policy: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         let packet = query_packet(&name, record_type.into());
         let mut name_buffer = WireName::default();
         let Ok(query) = Query::parse(&packet, &mut name_buffer) else {
@@ -51,7 +51,7 @@ impl Engine {
             .unwrap_or_else(|| Arc::new(AnswerEntry::placeholder(&key)));
         let mut entry = self.classified_by(known, &lists);
         let mut walk = Walk {
-            asker: &asker,
+            policy: &policy,
             lists: &lists,
             reply: Reply::new(&query, Transport::Internal, &mut buffer),
         };
@@ -75,7 +75,7 @@ impl Engine {
         let names = std::iter::once(name.clone())
             .chain(entry.hops(&lists))
             .collect();
-        Explained {
+        QueryExplanation {
             names,
             hop,
             verdict,

@@ -3,20 +3,17 @@
 //! searched once for each generation.
 
 use policy::{
-    decide::{Asker, Verdict, judge},
-    lists::{
-        blocklist::{Blocklist, Classification},
-        entry::Action,
-    },
+    decide::{Action, EffectivePolicy, Verdict, judge},
+    lists::blocklist::{Blocklist, Classification},
     name::{Name, NameRef},
 };
 
 use crate::cache::{AnswerEntry, classified::Classified};
 
-/// Who asks, and for what.
+/// What a verdict is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Judging<'j> {
-    pub(crate) asker: &'j Asker,
+    pub(crate) policy: &'j EffectivePolicy,
     /// The queried name.
     pub(crate) name: NameRef<'j>,
     /// Whether the answer will be used. If not, only the queried name is judged.
@@ -36,7 +33,7 @@ impl Judging<'_> {
             let chain = chain
                 .iter()
                 .map(|name| (name.borrow(), &Classification::NOTHING));
-            return judge(self.asker, self.name, &Classification::NOTHING, chain);
+            return judge(self.policy, self.name, &Classification::NOTHING, chain);
         }
         let listed = entry.classification.listed();
         match listed.by(lists.stamp()) {
@@ -81,7 +78,7 @@ impl Judging<'_> {
         let chain = chain.iter().map(Name::borrow).zip(&classified.chain);
         let addresses = addresses.iter().map(|(name, class)| (name.borrow(), class));
         judge(
-            self.asker,
+            self.policy,
             self.name,
             &classified.asked,
             chain.chain(addresses),
@@ -96,8 +93,8 @@ mod tests {
     use policy::{
         category::Taxonomy,
         identity::directory::Directory,
-        lists::mandates::{Document, Mandate, Mandates},
-        rules::compiled::OperatorDefaults,
+        lists::mandates::{ActiveMandates, Mandate, MandateDocument},
+        rules::operator::OperatorDefaults,
     };
 
     use super::*;
@@ -113,11 +110,11 @@ mod tests {
     #[test]
     fn an_entry_remembers_whether_the_lists_contain_it() {
         let lists = Arc::new(Blocklist::empty(&Taxonomy::shipped()));
-        let asker = Directory::new(OperatorDefaults::default()).unknown_line();
+        let policy = Directory::new(OperatorDefaults::default()).unknown_line();
         let name = Name::parse("a.test").unwrap();
         let verdict = |entry: &AnswerEntry, lists: &Blocklist| {
             let judging = Judging {
-                asker: &asker,
+                policy: &policy,
                 name: name.borrow(),
                 with_answer: true,
                 over_tcp: false,
@@ -132,13 +129,13 @@ mod tests {
             assert_eq!(verdict(&entry, &lists), (false, 0));
             assert!(memo.is_unlisted(lists.stamp()) && !memo.listed().exists());
         }
-        let document = Document {
+        let document = MandateDocument {
             name: Some("a.test".to_owned()),
             basis: "court-order".to_owned(),
             ..Default::default()
         };
         let mandate = Arc::new(Mandate::read("a".parse().unwrap(), document).unwrap());
-        let ordered = lists.ordered(&Arc::new(Mandates::of(vec![mandate])));
+        let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate])));
         assert_eq!(verdict(&entry, &ordered), (true, 0));
         assert!(memo.listed().by(ordered.stamp()).is_some());
         assert_eq!(verdict(&entry, &lists), (false, 0));

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
 
-use policy::{decide::Asker, lists::blocklist::Blocklist, name::WireName};
+use policy::{decide::EffectivePolicy, lists::blocklist::Blocklist, name::WireName};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
@@ -32,7 +32,7 @@ const RESOLUTION_MAX: Duration = Duration::from_secs(10);
 /// A query that waits for a resolution, with the lists and the rules that it arrived under.
 pub struct Miss {
     packet: Vec<u8>,
-    asker: Asker,
+    policy: EffectivePolicy,
     transport: Transport,
     lists: Arc<Blocklist>,
     lacking: Lacking,
@@ -48,14 +48,14 @@ pub(crate) struct Permits {
 impl Miss {
     pub(crate) fn new(
         reply: &Reply<'_>,
-        asker: Asker,
+        policy: EffectivePolicy,
         lists: Arc<Blocklist>,
         lacking: Lacking,
         permits: Permits,
     ) -> Self {
         Self {
             packet: reply.query.packet().to_vec(),
-            asker,
+            policy,
             transport: reply.transport,
             lists,
             lacking,
@@ -98,7 +98,7 @@ impl Engine {
         buffer.clear();
         let Miss {
             packet,
-            asker,
+            policy,
             transport,
             lists,
             lacking,
@@ -112,7 +112,7 @@ impl Engine {
             unreachable!("the packet was parsed before it became a miss");
         };
         let mut walk = Walk {
-            asker: &asker,
+            policy: &policy,
             lists: &lists,
             reply: Reply::new(&query, transport, buffer),
         };
@@ -128,7 +128,7 @@ impl Engine {
             Ended::Unresolved(_) => QueryOutcome::Unresolved,
         };
         self.runtime_state().metrics.record(&QueryEvent {
-            asker: &asker,
+            policy: &policy,
             name: query.name(),
             at: self.config.clock.moment(),
             outcome,
@@ -256,7 +256,7 @@ impl Engine {
         let fresh = self
             .cache
             .find_owned(&key)
-            .filter(|entry| !question.renews && entry.is_fresh(self.now()));
+            .filter(|entry| !question.prefetch && entry.is_fresh(self.now()));
         if let Some(entry) = fresh {
             return Ok(entry);
         }
@@ -288,7 +288,7 @@ impl Engine {
         answer.unwrap_or_else(|elapsed| {
             Err(RecursionError {
                 name: question.name.clone(),
-                record_type: question.record_type,
+                rtype: question.rtype,
                 code: Some(EdeCode::NO_REACHABLE_AUTHORITY.to_u16()),
                 source: elapsed.into(),
             })

@@ -14,8 +14,8 @@
 use std::time::Duration;
 
 use policy::{
-    decide::{Asker, Verdict},
-    lists::{blocklist::Blocklist, entry::Action},
+    decide::{Action, EffectivePolicy, Verdict},
+    lists::blocklist::Blocklist,
 };
 
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
 
 /// A query on its walk, under one version of lists and rules.
 pub(crate) struct Walk<'w, 'r> {
-    pub(crate) asker: &'w Asker,
+    pub(crate) policy: &'w EffectivePolicy,
     pub(crate) lists: &'w Blocklist,
     pub(crate) reply: Reply<'r>,
 }
@@ -119,8 +119,8 @@ impl Need {
     /// The question to resolve.
     pub(crate) fn question(&self, query: &Query<'_>) -> Question {
         match self {
-            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type().into()),
-            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype.into()),
+            Self::Answer => Question::new(query.name().to_owned(), query.resolved_type()),
+            Self::Target(alias) => Question::new(alias.target.clone(), query.rtype),
         }
     }
 }
@@ -171,7 +171,7 @@ impl Engine {
         } = answer;
         let query = walk.reply.query;
         let judging = Judging {
-            asker: walk.asker,
+            policy: walk.policy,
             name: query.name(),
             with_answer: freshness != Freshness::Unusable,
             over_tcp: walk.reply.transport == Transport::Tcp,
@@ -180,11 +180,11 @@ impl Engine {
         if verdict.is_block() {
             return self.block(walk, Decision { verdict, hop });
         }
-        if verdict.action != Action::Policy && self.is_redirected(query, &mut verdict) {
+        if verdict.action != Action::OperatorPolicy && self.is_redirected(query, &mut verdict) {
             return self.redirect(walk, Decision { verdict, hop });
         }
         // A host with listed paths that is not sent to the proxy is answered like any other.
-        verdict.action = Action::Policy;
+        verdict.action = Action::OperatorPolicy;
         let decision = Decision { verdict, hop };
         match freshness {
             Freshness::Unusable => {

@@ -1,13 +1,16 @@
 //! The action of a list entry decides how its name is answered, before the operator's settings do.
 
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::{
+    decide::Action,
+    lists::entry::{EntryAction::*, Tier::*},
+};
 
 use crate::world::{INTERNET, LANDING, Lists, Setup, World};
 
 #[tokio::test]
 async fn the_action_of_an_entry_comes_before_the_operators_settings() {
     for (action, over_udp) in [
-        (Policy, "192.0.2.99 (17)"),
+        (OperatorPolicy, "192.0.2.99 (17)"),
         (Nxdomain, "NXDOMAIN (17)"),
         (Nodata, "nothing (17)"),
         (Drop, "silence"),
@@ -72,7 +75,7 @@ async fn tcp_only_is_truncated_over_udp_and_answered_over_tcp() {
     let explained = world.explain("bets.example A").await;
     assert!(
         explained.verdict.is_block()
-            && explained.verdict.action == TcpOnly
+            && explained.verdict.action == Action::TcpOnly
             && explained.answer.records.is_empty()
     );
 }
@@ -81,7 +84,7 @@ async fn tcp_only_is_truncated_over_udp_and_answered_over_tcp() {
 async fn a_client_over_tcp_is_still_blocked_by_other_entries() {
     let lists = Lists::default()
         .name("slow", Security, "bets.example", TcpOnly)
-        .name("bets", Choice, "bets.example", Policy);
+        .name("bets", Choice, "bets.example", OperatorPolicy);
     let world = World::new(INTERNET, lists);
     assert_eq!(world.ask("bets.example. A").await, "truncated");
     assert_eq!(world.ask_tcp("bets.example. A").await, "NXDOMAIN (17)");
@@ -115,7 +118,7 @@ async fn a_dropped_query_is_explained_without_an_answer() {
     let explained = world.explain("bets.example A").await;
     assert_eq!(
         (explained.verdict.action, explained.answer.rcode.as_str()),
-        (Drop, "DROPPED")
+        (Action::Drop, "DROPPED")
     );
     let explained = world.explain("sneaky.example A").await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Listed addresses in answers.
 
 use policy::lists::{
-    entry::{Action::*, Tier::*},
+    entry::{EntryAction::*, Tier::*},
     index_key::prefix_of_name,
 };
 
@@ -10,10 +10,10 @@ use crate::world::{INTERNET, Lists, Setup, World};
 #[tokio::test]
 async fn a_listed_address_blocks_an_answer_unless_its_name_is_allowed() {
     let lists = || {
-        let lists = Lists::default().network("net", Security, "192.0.2.0/25", Policy);
+        let lists = Lists::default().network("net", Security, "192.0.2.0/25", OperatorPolicy);
         lists
             .network("net", Security, "2001:db8::/45", Nodata)
-            .name("bets", Choice, "sub.bets.example", Policy)
+            .name("bets", Choice, "sub.bets.example", OperatorPolicy)
     };
     let world = World::new(INTERNET, lists());
     for _ in 0..2 {
@@ -69,7 +69,7 @@ async fn a_listed_address_blocks_an_answer_unless_its_name_is_allowed() {
 #[tokio::test]
 async fn an_ordered_block_of_an_address_holds_for_allowed_names() {
     let lists = Lists::default()
-        .network("net", Security, "192.0.2.0/24", Policy)
+        .network("net", Security, "192.0.2.0/24", OperatorPolicy)
         .network("court", Mandatory, "192.0.2.7/32", Nodata);
     let world = World::with(
         INTERNET,
@@ -91,11 +91,11 @@ async fn an_ordered_block_of_an_address_holds_for_allowed_names() {
 async fn addresses_are_classified_anew_after_a_list_swap() {
     let world = World::new(
         INTERNET,
-        Lists::default().name("other", Choice, "other.example", Policy),
+        Lists::default().name("other", Choice, "other.example", OperatorPolicy),
     );
     assert_eq!(world.ask("bets.example. A").await, "192.0.2.7");
-    world.relist(Lists::default().network("net", Choice, "192.0.2.7/32", Policy));
+    world.relist(Lists::default().network("net", Choice, "192.0.2.7/32", OperatorPolicy));
     assert_eq!(world.ask("bets.example. A").await, "NXDOMAIN (17)");
-    world.relist(Lists::default().network("net", Choice, "192.0.2.8/32", Policy));
+    world.relist(Lists::default().network("net", Choice, "192.0.2.8/32", OperatorPolicy));
     assert_eq!(world.ask("bets.example. A").await, "192.0.2.7");
 }

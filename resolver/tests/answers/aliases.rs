@@ -1,7 +1,10 @@
 //! Aliases of a feed in the place of an answer: a walled garden, resolved like any other name.
 
 use hickory_proto::op::ResponseCode;
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::{
+    decide::Action,
+    lists::entry::{EntryAction::*, Tier::*},
+};
 use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World};
@@ -296,7 +299,7 @@ async fn an_alias_is_explained_as_it_is_answered() {
         let explained = world.explain("bets.example A").await;
         assert!(
             explained.verdict.is_block()
-                && explained.verdict.action == Records
+                && matches!(explained.verdict.action, Action::LocalData(_))
                 && explained.hop == 0
         );
         let records = [

@@ -1,6 +1,6 @@
 //! Chains of aliases: each name is judged, in chains of any length.
 
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::lists::entry::{EntryAction::*, Tier::*};
 
 use crate::world::{Lists, World};
 

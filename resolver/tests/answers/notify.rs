@@ -56,7 +56,10 @@ async fn the_handler_of_notify_decides_and_without_one_notify_is_notimp() {
         ("other.example", "2001:db8::53"),
     ]
     .map(|(zone, peer)| (zone.to_owned(), peer.parse().unwrap()));
-    assert_eq!((&notified[..2], &notified[2..]), (&expected[..], &expected[..]));
+    assert_eq!(
+        (&notified[..2], &notified[2..]),
+        (&expected[..], &expected[..])
+    );
     let mut answer = packet("rpz.example.");
     answer[2] |= 0x80;
     assert!(

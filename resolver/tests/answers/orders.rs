@@ -7,8 +7,8 @@ use hickory_proto::{
     rr::{Name as ProtoName, RecordType, rdata::opt::EdnsOption},
 };
 use policy::lists::{
-    entry::{Action::*, Tier::*},
-    mandates::{Document, Landing, Mandate, Mandates},
+    entry::{EntryAction::*, Tier::*},
+    mandates::{ActiveMandates, Landing, Mandate, MandateDocument},
 };
 use resolver::message::{
     blocked::{BlockedAnswer, BlockedAnswers},
@@ -51,8 +51,8 @@ async fn a_json_reason_is_shortened_before_a_reply_is_truncated() {
     };
     let lists = || {
         Lists::default()
-            .name("bets", Choice, "bets.example", Policy)
-            .name("evil", Security, "evil.example", Policy)
+            .name("bets", Choice, "bets.example", OperatorPolicy)
+            .name("evil", Security, "evil.example", OperatorPolicy)
     };
     let world = World::with(
         INTERNET,
@@ -112,7 +112,7 @@ async fn a_mandate_is_answered_with_its_own_page_or_the_operators() {
     };
     let world = World::with(
         INTERNET,
-        Lists::default().name("bets", Choice, "bets.example", Policy),
+        Lists::default().name("bets", Choice, "bets.example", OperatorPolicy),
         setup,
     );
     assert_eq!(world.ask("news.example. A").await, "192.0.2.80");
@@ -121,15 +121,15 @@ async fn a_mandate_is_answered_with_its_own_page_or_the_operators() {
             v4: Some(v4.into()),
             v6: None,
         });
-        let document = Document {
+        let document = MandateDocument {
             name: Some(name.to_owned()),
             basis: "iwf".to_owned(),
             landing,
-            ..Document::default()
+            ..MandateDocument::default()
         };
         Arc::new(Mandate::read(id.parse().unwrap(), document).unwrap())
     };
-    world.lists.order(Arc::new(Mandates::of(vec![
+    world.lists.order(Arc::new(ActiveMandates::of(vec![
         mandate("a", "news.example", Some([192, 0, 2, 97])),
         mandate("b", "bets.example", None),
     ])));

@@ -1,6 +1,9 @@
 //! Hosts with listed paths, and the proxy that filters them.
 
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::{
+    decide::Action,
+    lists::entry::{EntryAction::*, Tier::*},
+};
 use resolver::message::types::Transport;
 
 use crate::world::{INTERNET, Lists, Setup, World};
@@ -56,11 +59,15 @@ async fn a_host_with_listed_paths_is_answered_with_the_proxy() {
     );
     assert_eq!(world.hits("paths"), Some(9), "what passed is not counted");
     let explained = world.explain("bets.example A").await;
-    assert!(!explained.verdict.is_block() && explained.verdict.action == Proxied);
-    assert_ne!(
-        world.explain("bets.example TXT").await.verdict.action,
-        Proxied
+    assert!(
+        !explained.verdict.is_block()
+            && matches!(explained.verdict.action, Action::RedirectToProxy { .. })
     );
+    let explained = world.explain("bets.example TXT").await;
+    assert!(!matches!(
+        explained.verdict.action,
+        Action::RedirectToProxy { .. }
+    ));
 
     let v4_only = World::with(
         INTERNET,
@@ -107,7 +114,7 @@ async fn a_host_with_listed_paths_is_answered_with_the_proxy() {
     assert_eq!(ordered.hits("court"), Some(1));
     let both = Lists::default()
         .path("paths", Choice, "bets.example", "/slots")
-        .name("bets", Choice, "bets.example", Policy);
+        .name("bets", Choice, "bets.example", OperatorPolicy);
     let blocked = World::with(
         INTERNET,
         both,

@@ -1,6 +1,6 @@
 //! Hits of feeds, and the sample of queried names.
 
-use policy::lists::entry::{Action::*, Tier::*};
+use policy::lists::entry::{EntryAction::*, Tier::*};
 
 use crate::world::{INTERNET, Lists, Setup, World};
 
@@ -9,16 +9,16 @@ async fn hits_are_counted_for_their_feed_after_its_index_changes() {
     let world = World::new(
         INTERNET,
         Lists::default()
-            .name("a", Security, "bets.example", Policy)
-            .name("b", Choice, "news.example", Policy),
+            .name("a", Security, "bets.example", OperatorPolicy)
+            .name("b", Choice, "news.example", OperatorPolicy),
     );
     world.ask("bets.example. A").await;
     world.ask("news.example. A").await;
     // The rings still hold these hits when the lists are swapped.
     world.relist(
         Lists::default()
-            .name("b", Choice, "news.example", Policy)
-            .name("c", Choice, "bets.example", Policy),
+            .name("b", Choice, "news.example", OperatorPolicy)
+            .name("c", Choice, "bets.example", OperatorPolicy),
     );
     world.ask("news.example. A").await;
     world.ask("bets.example. A").await;
@@ -38,7 +38,7 @@ async fn queried_names_are_sampled_blocked_or_not() {
     };
     let world = World::with(
         INTERNET,
-        Lists::default().name("bets", Choice, "bets.example", Policy),
+        Lists::default().name("bets", Choice, "bets.example", OperatorPolicy),
         setup,
     );
     for question in [

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::{super::category_state, *};
 use crate::{feed::Format, spool::content_of};
 
 type Rows = BTreeMap<String, String>;
@@ -394,14 +394,17 @@ fn a_code_map_with_other_names_is_a_new_content_and_other_titles_are_not() {
         br#"{"v":1,"codes":[{"code":1,"title":"Uno"}]}"#,
     );
     fixture.expect("unchanged");
-    assert_eq!(codes(&content).codes[0].title.as_deref(), Some("Uno"));
+    assert_eq!(
+        category_state::codes(&content).codes[0].title.as_deref(),
+        Some("Uno")
+    );
     fixture.write(
         "feed-codes.json",
         br#"{"v":1,"codes":[{"code":1,"codename":"uno","title":"Uno"}]}"#,
     );
-    let before = codenames(&content);
+    let before = category_state::codenames(&content);
     fixture.expect("replaced 7");
-    assert_ne!(codenames(&content), before);
+    assert_ne!(category_state::codenames(&content), before);
     fixture.write("feed-codes.json", b"[]");
     fixture.stays("format: feed-codes.json");
     fixture.publish_with(|manifest| {

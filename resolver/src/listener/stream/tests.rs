@@ -10,9 +10,9 @@ use hickory_proto::{
 use policy::{
     category::Taxonomy,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists},
+    lists::{blocklist::Blocklist, current::CurrentLists},
     name::Name,
-    rules::compiled::OperatorDefaults,
+    rules::operator::OperatorDefaults,
 };
 use tokio::io::{DuplexStream, duplex};
 
@@ -49,7 +49,7 @@ fn engine() -> Arc<Engine> {
     let taxonomy = Arc::new(Taxonomy::shipped());
     Arc::new(Engine::new(EngineConfig {
         directory: Arc::new(Directory::new(OperatorDefaults::default())),
-        lists: Arc::new(LiveLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
+        lists: Arc::new(CurrentLists::new(Arc::new(Blocklist::empty(&taxonomy)))),
         taxonomy,
         contact: BlockContact::default(),
         recursion: Arc::new(Long(AtomicUsize::new(0))),

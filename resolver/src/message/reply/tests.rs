@@ -55,7 +55,7 @@ fn aliased(asked: &str, target: &str, answer: &Message) -> (Vec<u8>, Message) {
     let mut buffer = vec![0xff; 9];
     let query = Query::parse(&packet, &mut name_buffer).ok().unwrap();
     let target = Name::parse(target).unwrap();
-    let reason = Reason::Blocked(Verdict::by(Layer::Category), None, &words);
+    let reason = Reason::Blocked(Verdict::of_layer(Layer::Category), None, &words);
     Reply::new(&query, Transport::Tcp, &mut buffer).alias(
         target.borrow(),
         60,
