@@ -1,7 +1,6 @@
 //! The rules of this house, as tests: what is drawn in ARCHITECTURE.md and asked for in
 //! CONTRIBUTING.md is so.
 
-
 use std::{
     collections::BTreeSet,
     fs,
