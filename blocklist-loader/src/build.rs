@@ -13,7 +13,7 @@ use std::{fs::File, path::Path};
 use policy::{
     category::Taxonomy,
     lists::{
-        artefact::{ArtefactError, Header, Written},
+        artefact::{ArtefactError, Header, WrittenArtefact},
         blocklist::Blocklist,
     },
 };
@@ -98,7 +98,11 @@ fn begin(plan: &Plan, previous: Option<&Blocklist>) -> Result<(u64, File), Build
 }
 
 /// Opens the written artefact as its users do; deletes it if it is not the intended one.
-fn verify(path: &Path, written: &Written, taxonomy: &Taxonomy) -> Result<(), ArtefactError> {
+fn verify(
+    path: &Path,
+    written: &WrittenArtefact,
+    taxonomy: &Taxonomy,
+) -> Result<(), ArtefactError> {
     let opened = Blocklist::open(path, taxonomy).and_then(|opened| {
         let differs = || ArtefactError::Damaged {
             path: path.to_owned(),

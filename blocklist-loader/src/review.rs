@@ -16,8 +16,8 @@ use std::{
 
 use policy::{
     lists::{
-        blocklist::Names,
-        entry::{Action, Mark, NO_CATEGORY, Polarity},
+        blocklist::NameCursor,
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity},
     },
     name::name_of_key,
 };
@@ -160,7 +160,7 @@ fn content(directory: &Path, feed: &Feed) -> Vec<PathBuf> {
 
 /// The names of a feed in the live lists.
 pub(crate) struct Before<'l> {
-    pub(crate) names: Option<Names<'l>>,
+    pub(crate) names: Option<NameCursor<'l>>,
     /// Index of the feed; `None` where the lists do not have it.
     pub(crate) place: Option<u16>,
     /// Slugs of the categories, by index.
@@ -170,7 +170,7 @@ pub(crate) struct Before<'l> {
 /// The names of a feed in the refused version.
 pub(crate) struct Now<'n> {
     /// Entries in the order of their keys.
-    pub(crate) entries: &'n [(&'n [u8], Mark)],
+    pub(crate) entries: &'n [(&'n [u8], ListEntry)],
     pub(crate) place: u16,
     pub(crate) slugs: &'n [String],
 }
@@ -194,7 +194,7 @@ impl Before<'_> {
 
 /// The categories that a feed's marks block.
 fn listed<'m>(
-    marks: impl Iterator<Item = &'m Mark>,
+    marks: impl Iterator<Item = &'m ListEntry>,
     feed: Option<u16>,
     slugs: &[String],
 ) -> ListedSet {
@@ -206,9 +206,9 @@ fn listed<'m>(
         .filter(|mark| {
             Some(mark.feed) == feed
                 && mark.polarity == Polarity::Deny
-                && mark.action != Action::Proxied
+                && mark.action != EntryAction::RedirectToProxy
         })
-        .map(|mark| (slug(mark.category), mark.action == Action::Path))
+        .map(|mark| (slug(mark.category), mark.action == EntryAction::Path))
         .collect()
 }
 

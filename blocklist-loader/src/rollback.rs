@@ -9,7 +9,7 @@ use policy::lists::{
     artefact::{FeedSummary, Header, peek},
     blocklist::Blocklist,
     delta::Delta,
-    entry::{Action, Mark, NO_CATEGORY, Records},
+    entry::{EntryAction, ListEntry, LocalData, NO_CATEGORY},
 };
 
 use crate::{
@@ -124,13 +124,17 @@ pub fn restore_feed(
     let mut entries = 0_i64;
     let mut names = 0_i64;
     for (key, all, was) in MergedNames::new(live, then) {
-        let (mine, others): (Vec<Mark>, Vec<Mark>) =
+        let (mine, others): (Vec<ListEntry>, Vec<ListEntry>) =
             all.iter().partition(|mark| mark.feed == place);
         let was = was.iter().filter(|mark| mark.feed == then_place);
         let back = was
             .map(|mark| translation.mark(mark, &mine))
-            .collect::<Option<Vec<Mark>>>()?;
-        if is_same(&mine, &back) && !back.iter().any(|mark| mark.action == Action::Records) {
+            .collect::<Option<Vec<ListEntry>>>()?;
+        if is_same(&mine, &back)
+            && !back
+                .iter()
+                .any(|mark| mark.action == EntryAction::LocalData)
+        {
             continue;
         }
         if changes.len() == RESTORED_MAX {
@@ -180,10 +184,11 @@ fn place_of(lists: &Blocklist, feed: &str) -> Option<u16> {
 }
 
 /// Whether two sets of marks state the same.
-fn is_same(left: &[Mark], right: &[Mark]) -> bool {
-    let is_in_right = |mark: &Mark| {
+fn is_same(left: &[ListEntry], right: &[ListEntry]) -> bool {
+    let is_in_right = |mark: &ListEntry| {
         right.iter().any(|other| {
-            other.says_what(mark) && (mark.action != Action::Proxied || mark.data == other.data)
+            other.says_what(mark)
+                && (mark.action != EntryAction::RedirectToProxy || mark.data == other.data)
         })
     };
     left.len() == right.len() && left.iter().all(is_in_right)
@@ -200,7 +205,7 @@ struct Translation<'l> {
     /// Index of each earlier category in the live lists.
     categories: Vec<Option<u8>>,
     /// The records that the delta adds.
-    answers: Vec<Records>,
+    answers: Vec<LocalData>,
     /// From the index of earlier records to their new index.
     answer_places: HashMap<u32, u32>,
 }
@@ -224,18 +229,18 @@ impl<'l> Translation<'l> {
     }
 
     /// The mark in the live lists. `live` are the feed's live marks of the same key.
-    fn mark(&mut self, mark: &Mark, live: &[Mark]) -> Option<Mark> {
+    fn mark(&mut self, mark: &ListEntry, live: &[ListEntry]) -> Option<ListEntry> {
         let category = if mark.category == NO_CATEGORY {
             NO_CATEGORY
         } else {
             self.categories[usize::from(mark.category)]?
         };
-        let mut mark = Mark {
+        let mut mark = ListEntry {
             feed: self.place,
             category,
             ..*mark
         };
-        if mark.action == Action::Records {
+        if mark.action == EntryAction::LocalData {
             mark.data = self.answer(mark.data)?;
         }
         mark.arrival = live

@@ -8,7 +8,7 @@ use policy::{
     lists::{
         blocklist::Blocklist,
         delta::Delta,
-        entry::{Action, Mark},
+        entry::{EntryAction, ListEntry},
     },
 };
 use serde_json::json;
@@ -195,9 +195,9 @@ pub(crate) fn said(lists: &Blocklist) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-fn said_by(lists: &Blocklist, mark: &Mark) -> String {
+fn said_by(lists: &Blocklist, mark: &ListEntry) -> String {
     let header = lists.header();
-    let Mark {
+    let ListEntry {
         scope,
         polarity,
         important,
@@ -211,7 +211,7 @@ fn said_by(lists: &Blocklist, mark: &Mark) -> String {
         .get(usize::from(mark.category))
         .map_or("-", String::as_str);
     let data = match action {
-        Action::Records => {
+        EntryAction::LocalData => {
             let records = lists.answers()[*data as usize].0.iter();
             let shown = records
                 .map(|record| format!("{} {}", record.record_type, record.rdata.escape_ascii()));

@@ -13,10 +13,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::rules::household::{Filtering, Household, Set, State, Switch as Stored};
+use policy::rules::household::{Attributed, Filtering, Household, Switch as Stored, SwitchState};
 use policy_store::Store;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, UdpPath};
+use resolver::listener::udp::{UdpBatch, UdpPath};
 
 use crate::world::{Feed, Switch, World, eventually, seed};
 
@@ -65,11 +65,11 @@ fn household(client: u32, mask: u8) -> Household {
     household.networks = [IpAddr::from(address(client)).into()].into();
     for (bit, slug) in SLUGS.iter().enumerate() {
         let state = if mask & 1 << bit == 0 {
-            State::Allow
+            SwitchState::Allow
         } else {
-            State::Block
+            SwitchState::Block
         };
-        let set = Set {
+        let set = Attributed {
             value: Stored { state },
             set_by: "model".to_owned(),
             set_at: Timestamp::UNIX_EPOCH,
@@ -200,8 +200,8 @@ fn ask(
     mut chance: StdRng,
 ) -> (Vec<String>, u64, u64) {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let mut inbox = Batch::new(64);
-    let mut outbox = Batch::new(OUTSTANDING);
+    let mut inbox = UdpBatch::new(64);
+    let mut outbox = UdpBatch::new(OUTSTANDING);
     let mut asked: Vec<Option<Asked>> = vec![None; OUTSTANDING];
     let mut answered = 0;
     let mut strict = 0;

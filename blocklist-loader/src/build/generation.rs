@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use policy::{
     lists::{
-        artefact::{ArtefactError, FeedSummary, Header, Refused},
+        artefact::{ArtefactError, FeedSummary, Header, RejectedVersion},
         blocklist::Blocklist,
-        builder::{Builder, Checkpoint},
-        entry::{Action, Mark, NO_CATEGORY, Polarity, Scope},
+        builder::{ArtefactBuilder, Checkpoint},
+        entry::{EntryAction, ListEntry, NO_CATEGORY, Polarity, Scope},
     },
     name::Name,
 };
@@ -35,7 +35,7 @@ pub(super) struct GenerationBuild<'p> {
     now: jiff::Timestamp,
     own: Vec<Name>,
     categories: Vec<String>,
-    builder: Builder,
+    builder: ArtefactBuilder,
     /// The new summary of each feed, in the order of the plan.
     summaries: Vec<Option<FeedSummary>>,
     refused: Vec<RefusedFeed>,
@@ -64,7 +64,7 @@ struct Candidate<'c> {
 
 impl Candidate<'_> {
     /// The result that is stored for this version.
-    fn check(&self, own_names: &[Name], refused: Option<Refused>) -> LastCheck {
+    fn check(&self, own_names: &[Name], refused: Option<RejectedVersion>) -> LastCheck {
         let against = self.before.map_or("", |(_, before)| &before.version);
         LastCheck::of(
             self.feed,
@@ -90,7 +90,7 @@ impl<'p> GenerationBuild<'p> {
             now,
             own: own_names(&plan.own_names),
             categories: categories_of(&plan.feeds, previous),
-            builder: Builder::new(),
+            builder: ArtefactBuilder::new(),
             summaries: vec![None; plan.feeds.len()],
             refused: Vec::new(),
             checks: BTreeMap::new(),
@@ -130,7 +130,9 @@ impl<'p> GenerationBuild<'p> {
 
     /// Reads the feeds that were not read yet. Returns all entries, the header of the generation,
     /// and the refused feeds.
-    pub(super) fn finish(mut self) -> Result<(Builder, Header, Vec<RefusedFeed>), ArtefactError> {
+    pub(super) fn finish(
+        mut self,
+    ) -> Result<(ArtefactBuilder, Header, Vec<RefusedFeed>), ArtefactError> {
         let plan = self.plan;
         for (place, feed) in plan.feeds.iter().enumerate() {
             if self.summaries[place].is_none() {
@@ -294,10 +296,10 @@ impl<'p> GenerationBuild<'p> {
         self.checks.insert(candidate.feed.name.clone(), check);
         self.differs |= !is_same;
         for name in denied {
-            let except = Mark {
+            let except = ListEntry {
                 polarity: Polarity::Allow,
                 important: true,
-                ..Mark::deny(candidate.place, NO_CATEGORY, Scope::Subtree)
+                ..ListEntry::deny(candidate.place, NO_CATEGORY, Scope::Subtree)
             };
             self.builder.push(name.borrow(), except)?;
         }
@@ -331,7 +333,7 @@ impl<'p> GenerationBuild<'p> {
     }
 
     /// Keeps a refused version for review and adds it to the refused feeds.
-    fn record(&mut self, candidate: &Candidate<'_>, refusal: Refusal) -> Refused {
+    fn record(&mut self, candidate: &Candidate<'_>, refusal: Refusal) -> RejectedVersion {
         self.keep_for_review(candidate);
         let Refusal { gate, detail } = refusal;
         let summary = &candidate.summary;
@@ -346,7 +348,7 @@ impl<'p> GenerationBuild<'p> {
             entries: summary.report.entries,
             at: self.now,
         });
-        Refused {
+        RejectedVersion {
             version: summary.version.clone(),
             gate: gate.to_string(),
             detail,
@@ -440,12 +442,12 @@ impl<'p> GenerationBuild<'p> {
                     category_places[usize::from(mark.category)]
                 };
                 if let (Some(&feed), Some(category)) = (self.carried.get(&mark.feed), category) {
-                    let mut mark = Mark {
+                    let mut mark = ListEntry {
                         feed,
                         category,
                         ..*mark
                     };
-                    if mark.action == Action::Records {
+                    if mark.action == EntryAction::LocalData {
                         mark.data = self
                             .builder
                             .answer(previous.answers()[mark.data as usize].clone())?;

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use policy::lists::artefact::{ArtefactError, Written};
+use policy::lists::artefact::{ArtefactError, WrittenArtefact};
 use serde::{Deserialize, Serialize};
 
 use crate::{feed::FeedError, gate::Gate};
@@ -33,7 +33,7 @@ pub enum BuildOutcome {
 /// A new generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Built {
-    pub written: Written,
+    pub written: WrittenArtefact,
     /// The feeds that were refused.
     pub refused: Vec<RefusedFeed>,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use policy::{
-    lists::entry::{Action, Polarity, Tier},
+    lists::entry::{EntryAction, Polarity, Tier},
     name::{Name, NameRef},
 };
 
@@ -96,7 +96,7 @@ impl<'f> NameGuard<'f> {
         let covering = self.heard.iter().filter(|(entry, rule)| {
             name.borrow().is_within(entry.borrow())
                 && rule.scope.covers(entry == name)
-                && rule.action != Action::Proxied
+                && rule.action != EntryAction::RedirectToProxy
         });
         let rank = |(entry, rule): &&(Name, EntryRule)| {
             (

@@ -17,7 +17,7 @@ use blocklist_loader::{
 };
 use policy::{
     category::Taxonomy,
-    lists::{blocklist::Blocklist, entry::Action},
+    lists::{blocklist::Blocklist, entry::EntryAction},
     name::Name,
 };
 use tempfile::TempDir;
@@ -421,14 +421,14 @@ fn a_definition_makes_a_zone_into_lists(kind: Kind) {
     );
     assert!(!blocks(&lists, "bad-20.example"), "a passthru");
     for (name, action) in [
-        ("bad-7.example", Action::Nxdomain),
-        ("bad-41.example", Action::Nodata),
-        ("bad-22.example", Action::Drop),
-        ("bad-23.example", Action::TcpOnly),
-        ("bad-44.example", Action::Records),
-        ("garden.example", Action::Records),
-        ("mail.example", Action::Records),
-        ("bad-20.example", Action::Policy),
+        ("bad-7.example", EntryAction::Nxdomain),
+        ("bad-41.example", EntryAction::Nodata),
+        ("bad-22.example", EntryAction::Drop),
+        ("bad-23.example", EntryAction::TcpOnly),
+        ("bad-44.example", EntryAction::LocalData),
+        ("garden.example", EntryAction::LocalData),
+        ("mail.example", EntryAction::LocalData),
+        ("bad-20.example", EntryAction::OperatorPolicy),
     ] {
         let name = Name::parse(name).unwrap();
         let marks: Vec<_> = lists

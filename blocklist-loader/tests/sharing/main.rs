@@ -16,7 +16,7 @@ use blocklist_loader::{
     Secret,
     share::{PublishRequest, ShareError, ShareRole, ShareSettings, generate_keys},
 };
-use node::{Builder, Node, after};
+use node::{ArtefactBuilder, Node, after};
 use place::{Moto, Proxy, TestStore};
 
 /// The time limit of waits.
@@ -50,7 +50,7 @@ in_both_stores! {
 }
 
 async fn follows(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     let mut early = Node::follow(&place, &builder, 0);
     assert!(matches!(
         early.poll(after(0)).await,
@@ -97,7 +97,7 @@ async fn follows(place: TestStore) {
 fn is_for_any_thread(_: &impl Send) {}
 
 async fn withdraws(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut canary = Node::follow(&place, &builder, 0);
     let mut other = Node::follow(&place, &builder, 600);
@@ -169,7 +169,7 @@ async fn withdraws(place: TestStore) {
 }
 
 async fn races(place: TestStore) {
-    let mut one = Builder::new(&place);
+    let mut one = ArtefactBuilder::new(&place);
     one.full(0..20).publish(after(0)).await;
     let mut other = one.twin(&place);
     let mut node = Node::follow(&place, &one, 0);
@@ -222,7 +222,7 @@ async fn races(place: TestStore) {
 }
 
 async fn resists(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..50).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     node.poll(after(0)).await.unwrap();
@@ -238,7 +238,7 @@ async fn resists(place: TestStore) {
     assert_eq!(node.gate(after(2)).await, "sequence");
     // Another key signs; an octet changes; the content is truncated.
     let stranger = TestStore::folder();
-    let mut forger = Builder::new(&stranger);
+    let mut forger = ArtefactBuilder::new(&stranger);
     forger.full(0..9).publish(after(3)).await;
     let mut altered = genuine.clone();
     *altered.iter_mut().rfind(|octet| **octet == b'2').unwrap() = b'3';
@@ -314,7 +314,7 @@ async fn resists(place: TestStore) {
 async fn sweeps(place: TestStore) {
     // By the clock of the store, which all publishers share.
     let later = |hours: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     for round in 0..5 {
         builder.full(round..round + 9).publish(later(0)).await;
         builder
@@ -332,7 +332,7 @@ async fn sweeps(place: TestStore) {
 }
 
 async fn converges(place: TestStore) {
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
         .map(|_| Node::follow(&place, &builder, 0).run())
@@ -362,7 +362,7 @@ async fn a_store_that_was_away_is_followed_again() {
     let proxy = Proxy::start(moto.port()).await;
     let near = moto.bucket("lists", "").await;
     let far = near.through(&proxy);
-    let mut builder = Builder::new(&near);
+    let mut builder = ArtefactBuilder::new(&near);
     builder.full(0..1000).publish(jiff::Timestamp::now()).await;
     let nodes: Vec<_> = (0..8)
         .map(|_| Node::follow(&far, &builder, 0).run())
@@ -395,7 +395,7 @@ async fn wrong_credentials_are_refused_by_the_service_and_never_shown() {
     let moto = Moto::start().await;
     let place = moto.bucket("lists", "").await;
     let place = moto.guarded(place).await;
-    let mut builder = Builder::new(&place);
+    let mut builder = ArtefactBuilder::new(&place);
     builder.full(0..20).publish(after(0)).await;
     let mut node = Node::follow(&place, &builder, 0);
     assert_eq!(node.poll(after(0)).await.unwrap(), Some(1));
