@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use policy::{
     category::{CategorySet, Taxonomy},
-    decide::{EffectivePolicy, Layer, Verdict, decide, judge, review},
+    decide::{Action, EffectivePolicy, Layer, Verdict, decide, judge, review},
     identity::directory::{Directory, IdentitySource, Trust},
     lists::blocklist::Classification,
     name::Name,
@@ -92,7 +92,7 @@ fn asker(directory: &Directory, from: &str, mac: Option<Mac>) -> EffectivePolicy
             false,
             UnixSeconds::FIRST,
         )
-        .asker
+        .policy
 }
 
 fn judged(
@@ -382,7 +382,7 @@ fn said(chance: &mut StdRng) -> Classification {
     };
     Classification {
         choice,
-        special,
+        builtin: special,
         mandatory: chance.random_range(0..9) == 0,
         ..Classification::NOTHING
     }
@@ -447,7 +447,7 @@ fn of_two_rule_sets_each_verdict_is_as_strict_as_the_stricter_one() {
 }
 
 /// The level of the safe search that a verdict applies.
-fn search_level(verdict: Verdict) -> Option<SearchLevel> {
+fn search_level(verdict: Verdict) -> Option<policy::rules::safe_search::SearchLevel> {
     match verdict.action {
         Action::SafeSearch(search) => Some(search.level),
         _ => None,

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{EffectivePolicy, Layer, Verdict, decide, review},
+    decide::{Action, EffectivePolicy, Layer, Verdict, decide, review},
     lists::{
         artefact::{FeedSummary, Header},
         blocklist::Blocklist,
         builder::ArtefactBuilder,
         entry::{EntryAction, ListEntry, NO_CATEGORY, Scope, Tier},
-        mandates::{ActiveMandates, Document, Mandate},
+        mandates::{ActiveMandates, Mandate, MandateDocument},
     },
     name::Name,
     rules::{
@@ -139,10 +139,7 @@ fn judge(asker: &EffectivePolicy, lists: &Blocklist, asked: &str) -> Verdict {
 fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
     let taxonomy = taxonomy();
     let empty = Blocklist::empty(&taxonomy);
-    let of_feeds = lists(
-        &[("bets.test", Tier::FilteringChoice, "gambling")],
-        &taxonomy,
-    );
+    let of_feeds = lists(&[("bets.test", Tier::Choice, "gambling")], &taxonomy);
     let next = of_feeds.with(&[], &taxonomy).unwrap();
     let ordered = of_feeds.with_mandates(&Arc::new(
         ActiveMandates::default().lifting(&[name("other.test")]),
@@ -197,8 +194,8 @@ fn a_bundle_has_its_names_and_all_below_them_and_nothing_above_or_beside() {
 fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
     let taxonomy = taxonomy();
     let rows = [
-        ("www.video.test", Tier::FilteringChoice, "gambling"),
-        ("chat.test", Tier::FilteringChoice, "chat"),
+        ("www.video.test", Tier::Choice, "gambling"),
+        ("chat.test", Tier::Choice, "chat"),
         ("video.test", Tier::Security, "malware"),
     ];
     let lists = lists(&rows[..2], &taxonomy);
@@ -218,7 +215,7 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
             Layer::Category,
             vec!["video", "chat"],
             None,
-            EntryAction::OperatorPolicy
+            Action::OperatorPolicy
         )
     );
     assert_eq!(
@@ -227,17 +224,12 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
             Layer::Category,
             vec!["video", "chat", "gambling"],
             Some(0),
-            EntryAction::Nxdomain
+            Action::Nxdomain
         )
     );
     assert_eq!(
         told("www.chat.test"),
-        (
-            Layer::Category,
-            vec!["chat"],
-            Some(1),
-            EntryAction::Nxdomain
-        )
+        (Layer::Category, vec!["chat"], Some(1), Action::Nxdomain)
     );
     assert_eq!(
         told("deep.part.chat.test"),
@@ -245,7 +237,7 @@ fn where_bundle_and_feed_block_a_name_the_feed_is_named() {
             Layer::Category,
             vec!["video", "chat"],
             Some(1),
-            EntryAction::Nxdomain
+            Action::Nxdomain
         )
     );
     // A bundle is of the choice tier: security stands above it.
@@ -297,10 +289,10 @@ fn whatever_stands_above_a_category_stands_above_a_bundle() {
         judge(&anybody, &lifted, "www.video.test").layer,
         Layer::NeverBlock
     );
-    let document = Document {
+    let document = MandateDocument {
         name: Some("video.test".to_owned()),
         basis: "sanctions".to_owned(),
-        ..Document::default()
+        ..MandateDocument::default()
     };
     let order = Mandate::read("m".parse().unwrap(), document).unwrap();
     let ordered = without.with_mandates(&Arc::new(ActiveMandates::of(vec![Arc::new(order)])));

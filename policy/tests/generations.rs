@@ -319,6 +319,6 @@ fn an_order_holds_over_tcp_however_many_categories_a_name_is_in() {
     assert_eq!(
         said.listing(Tier::Mandatory, None)
             .map(|listing| (listing.feed, listing.action)),
-        Some((1, Action::Nodata))
+        Some((1, policy::decide::Action::Nodata))
     );
 }

@@ -512,7 +512,7 @@ fn decisions_at_random_instants_equal_a_model_that_reads_the_documents() {
     };
     let defaults = OperatorDefaults {
         preset: taxonomy.preset("light").unwrap(),
-        refused,
+        bypass: refused,
     };
     let mut layers: BTreeMap<String, usize> = BTreeMap::new();
     let mut compiled = 0;

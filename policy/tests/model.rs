@@ -568,7 +568,7 @@ fn through_all_changes_the_directory_finds_whom_a_naive_search_finds() {
             let (code, asserted, by) = naive_search(&there, source, mac, trust);
             let identity = directory.identify(source, mac, trust, UnixSeconds::FIRST);
             let other = identity
-                .asker
+                .policy
                 .asserted()
                 .map(|other| Code::read(other.blocked()).unwrap());
             assert_eq!(

@@ -21,7 +21,7 @@ use policy::{
     },
     name::Name,
     rules::{
-        builtin_names::BypassPrevention, compiled::HouseholdRules, household::Household,
+        bypass::BypassPrevention, compiled::HouseholdRules, household::Household,
         operator::OperatorDefaults,
     },
     unix_seconds::UnixSeconds,
@@ -170,10 +170,10 @@ fn an_order_beats_every_layer_that_it_meets() {
             let ordered = lists.with_mandates(&Arc::new(ActiveMandates::of(vec![mandate(about)])));
             for asker in [&asker, &paused] {
                 let verdict = judge(asker, &ordered);
-                let decided = (verdict.layer, verdict.action, verdict.feed);
+                let decided = (verdict.layer, verdict.mandate().is_some(), verdict.feed);
                 assert_eq!(
                     decided,
-                    (Layer::Mandatory, EntryAction::Mandate, None),
+                    (Layer::Mandatory, true, None),
                     "{asked} under an order of {about}"
                 );
                 assert_eq!(
