@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use blocklist_loader::{Feed, Outcome, Plan, build, generations};
+use blocklist_loader::{BuildOutcome, Feed, Plan, build, generations};
 use policy::{
     category::Taxonomy,
     lists::{
@@ -394,7 +394,7 @@ fn build_in_child(count: u64, folder: &Path) {
     };
     let began = Instant::now();
     let cpu = cpu();
-    let Ok(Outcome::Built(built)) =
+    let Ok(BuildOutcome::Built(built)) =
         build(&plan, &Taxonomy::shipped(), None, jiff::Timestamp::now())
     else {
         panic!("our own list is built");

@@ -30,7 +30,7 @@ use policy_store::{
     StoreError,
     activity::{Blocked, Sign, Told},
 };
-use resolver::{engine::Engine, telemetry::activity::Heard};
+use resolver::{engine::Engine, telemetry::activity::ActivityEvent};
 use serde_json::json;
 
 use crate::ending::Ending;
@@ -139,7 +139,7 @@ pub async fn run(context: Arc<Context>, engine: Arc<Engine>, ending: Ending) {
 /// Empties the rings. The work is done where it holds nobody up.
 async fn take(context: &Arc<Context>, engine: &Engine, aggregator: Aggregator) -> Aggregator {
     let mut heard = Vec::new();
-    engine.recorder.take_heard(|query| heard.push(query));
+    engine.metrics.drain_activity(|query| heard.push(query));
     if heard.is_empty() || context.activity.is_none() {
         return aggregator;
     }
@@ -154,7 +154,7 @@ async fn take(context: &Arc<Context>, engine: &Engine, aggregator: Aggregator) -
 }
 
 /// Counts queries for their households, as far as these still want it.
-fn count(context: &Context, heard: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
+fn count(context: &Context, heard: Vec<ActivityEvent>, mut aggregator: Aggregator) -> Aggregator {
     let Aggregator {
         words,
         watch,
@@ -162,7 +162,7 @@ fn count(context: &Context, heard: Vec<Heard>, mut aggregator: Aggregator) -> Ag
     } = &mut aggregator;
     let lists = context.lists.current();
     let mut told = Vec::with_capacity(heard.len());
-    for Heard {
+    for ActivityEvent {
         rules,
         device,
         at,

@@ -14,7 +14,9 @@ use api::{
     explain::{Line, Sight},
     notices::of_key,
 };
-use blocklist_loader::{Gate, Outcome, Plan, build, generations, newest, rollback, share, verdict};
+use blocklist_loader::{
+    BuildOutcome, Gate, Plan, build, diff, generations, last_check, newest, rollback, share,
+};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -348,7 +350,7 @@ fn run_lists(command: ListsCommand) -> anyhow::Result<ExitCode> {
                 return print_json(lists.header());
             }
             print(&show(lists.header(), lists.octets() as u64))?;
-            for refused in verdict::refusals(&checked.plan(), lists.header()) {
+            for refused in last_check::refusals(&checked.plan(), lists.header()) {
                 print(&format!(
                     "{}: version {} was refused ({}): {}",
                     refused.feed, refused.version, refused.gate, refused.reason
@@ -435,7 +437,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         .context("no lists were built yet: ox-protect lists build")?;
     let to = match to {
         Some(to) => to,
-        None => rollback::before(&plan.directory, live.header())?
+        None => rollback::previous_generation(&plan.directory, live.header())?
             .context("no generation with other content is kept")?,
     };
     let then = generations::open(&plan.directory, to, &checked.taxonomy)?;
@@ -466,7 +468,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
         .first()
         .map_or(0, |artefact| artefact.generation)
         + 1;
-    let mut delta = rollback::repeat(
+    let mut delta = rollback::repeat_generation(
         &plan.directory,
         (&live, &then),
         &plan.feeds,
@@ -478,7 +480,7 @@ async fn roll_back(checked: &Checked, to: Option<u64>) -> anyhow::Result<ExitCod
     let difference = json!(lists::difference(
         live.generation(),
         generation,
-        rollback::differences(&live, &repeated, AUDITED_NAMES_MAX)
+        diff::diff(&live, &repeated, AUDITED_NAMES_MAX)
     ));
     let after = json!({ "generation": generation, "content_of": to, "difference": difference });
     tell(
@@ -508,11 +510,11 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
     let directory = &checked.config.lists.directory;
     let before = generations::open(directory, from, &checked.taxonomy)?;
     let after = generations::open(directory, to, &checked.taxonomy)?;
-    let rollback::Differences {
-        moved,
+    let diff::Diff {
+        counts: moved,
         added,
         removed,
-    } = rollback::differences(&before, &after, limit);
+    } = diff::diff(&before, &after, limit);
     let mut text = format!(
         "{:<24} {:<20} {:>9} {:>9}\n",
         "feed", "category", "added", "removed"
@@ -527,7 +529,7 @@ fn diff(checked: &Checked, (from, to): (u64, u64), limit: usize) -> anyhow::Resu
         )?;
     }
     for (sign, names) in [('+', added), ('-', removed)] {
-        for rollback::MovedName {
+        for diff::DiffName {
             name,
             feed,
             category,
@@ -555,31 +557,31 @@ fn build_lists(plan: &Plan, taxonomy: &Taxonomy, json: bool) -> anyhow::Result<E
     });
     if json {
         // Who reads this is another process, which has to know why.
-        let failed = |error: anyhow::Error| Outcome::Failed {
+        let failed = |error: anyhow::Error| BuildOutcome::Failed {
             gate: gate_of(&error),
             detail: format!("{error:#}"),
         };
         let outcome = built.unwrap_or_else(failed);
         let printed = print_json(&outcome)?;
-        return Ok(if matches!(outcome, Outcome::Failed { .. }) {
+        return Ok(if matches!(outcome, BuildOutcome::Failed { .. }) {
             ExitCode::FAILURE
         } else {
             printed
         });
     }
     let refused = match built? {
-        Outcome::Unchanged {
+        BuildOutcome::Unchanged {
             generation,
             refused,
         } => {
             println!("nothing changed; generation {generation} stays");
             refused
         }
-        Outcome::Built(built) => {
+        BuildOutcome::Built(built) => {
             print(&show(&built.written.header, built.written.octets))?;
             built.refused
         }
-        Outcome::Failed { detail, .. } => bail!("{detail}"),
+        BuildOutcome::Failed { detail, .. } => bail!("{detail}"),
     };
     for refused in &refused {
         eprintln!(

@@ -33,10 +33,11 @@ use policy::{
 };
 use policy_store::{Activity, Author, NewKey, Store};
 use resolver::{
-    engine::{Engine, Parts, Stale},
-    listener::{self, Workers, access::Networks, notify::OnNotify},
+    engine::{Engine, EngineConfig, ServeStale},
+    listener::{self, WorkerSettings, access::NetworkSet, notify::OnNotify},
     recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
     telemetry::query_sample::QuerySample,
+    time::SystemClock,
     upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -186,7 +187,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     listener::serve(
         bound,
         &engine,
-        Workers {
+        WorkerSettings {
             count: workers,
             pinned: dns.pin_workers,
             batch: dns.batch,
@@ -389,7 +390,7 @@ async fn list_settings(
 /// Tells the feeds of the NOTIFY of a primary, or of one of these senders.
 fn on_notify(keeper: &Keeper, senders: &[IpNet]) -> OnNotify {
     let wakes = keeper.wakes();
-    let senders = Networks::of(senders);
+    let senders = NetworkSet::of(senders);
     Arc::new(move |zone, peer| wakes.notified(&zone, peer, senders.contains(peer)))
 }
 
@@ -423,7 +424,7 @@ async fn publish(engine: Arc<Engine>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        engine.recorder.publish();
+        engine.metrics.publish();
     }
 }
 
@@ -451,7 +452,7 @@ pub fn engine(
 ) -> anyhow::Result<Engine> {
     let dns = &checked.config.dns;
     let recursive = &checked.config.recursion;
-    Ok(Engine::new(Parts {
+    Ok(Engine::new(EngineConfig {
         directory: Arc::clone(directory),
         lists: Arc::clone(lists),
         taxonomy: Arc::new(checked.taxonomy.clone()),
@@ -466,13 +467,14 @@ pub fn engine(
         cache_octets: dns.cache_mib << 20,
         resolutions_max: dns.resolutions_max,
         waiting_per_client_max: dns.waiting_per_client_max,
-        stale: Stale {
-            longer: Duration::from_secs(recursive.serve_stale_s.into()),
-            client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
+        stale: ServeStale {
+            stale_max: Duration::from_secs(recursive.serve_stale_s.into()),
+            client_timeout: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
         },
-        renews: recursive.prefetch,
+        prefetch: recursive.prefetch,
         sample_every: checked.config.lists.query_sample,
         on_notify,
+        clock: Arc::new(SystemClock::start()),
     }))
 }
 
@@ -673,7 +675,7 @@ fn api_context(
     let recursor = Arc::clone(recursor);
     let ordered = Arc::clone(mandates);
     let render_metrics = move || {
-        counted.recorder.publish();
+        counted.metrics.publish();
         let (octets, entries) = counted.cache_usage();
         gauge!("ox_protect_cache_bytes").set(octets as f64);
         gauge!("ox_protect_cache_entries").set(entries as f64);

@@ -10,7 +10,7 @@ use api::control::{
     Origin, OverlayState, Refusal, RolledBack, Touched, TouchedName, WhatIf,
 };
 use async_trait::async_trait;
-use blocklist_loader::{Bounds, Feed, generations, newest, review, rollback};
+use blocklist_loader::{Bounds, Feed, diff, generations, newest, review};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
@@ -251,8 +251,7 @@ impl ListControl for Control {
         let before = self.open(from).await?;
         let after = self.open(to).await?;
         let differences =
-            tokio::task::spawn_blocking(move || rollback::differences(&before, &after, limit))
-                .await;
+            tokio::task::spawn_blocking(move || diff::diff(&before, &after, limit)).await;
         Ok(difference(
             from,
             to,
@@ -283,17 +282,17 @@ impl ListControl for Control {
 }
 
 /// What differs between two generations, in the API's words.
-pub fn difference(from: u64, to: u64, differences: rollback::Differences) -> Difference {
-    let rollback::Differences {
-        moved,
+pub fn difference(from: u64, to: u64, differences: diff::Diff) -> Difference {
+    let diff::Diff {
+        counts: moved,
         added,
         removed,
     } = differences;
-    let listed = |names: Vec<rollback::MovedName>| {
+    let listed = |names: Vec<diff::DiffName>| {
         names
             .into_iter()
             .map(
-                |rollback::MovedName {
+                |diff::DiffName {
                      name,
                      feed,
                      category,
@@ -305,12 +304,13 @@ pub fn difference(from: u64, to: u64, differences: rollback::Differences) -> Dif
             )
             .collect()
     };
-    let change = |((feed, category), moved): ((String, Option<String>), rollback::Moved)| Change {
-        feed,
-        category,
-        added: moved.added,
-        removed: moved.removed,
-    };
+    let change =
+        |((feed, category), moved): ((String, Option<String>), diff::EntryCounts)| Change {
+            feed,
+            category,
+            added: moved.added,
+            removed: moved.removed,
+        };
     Difference {
         from,
         to,
@@ -366,7 +366,7 @@ fn weigh(
     let kept = review::changes(
         directory,
         feed,
-        |review::Change {
+        |review::NameChange {
              blocked,
              category,
              name,

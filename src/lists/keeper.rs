@@ -12,11 +12,10 @@ use std::{
 use anyhow::Context;
 use api::control::{ActError, EventKind, Origin, RolledBack};
 use blocklist_loader::{
-    Feed, Fetched, Gate, Need, Outcome, Plan, RefusedFeed, RowChange, Watcher,
-    changes::{self, ChangeError, Changed},
-    generations, needs_building, newest, review,
-    share::Role,
-    verdict,
+    BuildOutcome, Feed, Fetched, Gate, Need, Plan, RefusedFeed, RowChange, Watcher,
+    changes::{self, ChangedRows, DeltaError},
+    generations, last_check, needs_building, newest, review,
+    share::ShareRole,
 };
 use jiff::Timestamp;
 use policy::{
@@ -100,7 +99,7 @@ struct Meanwhile {
 
 /// What a child brings back.
 enum Brought {
-    Built(Result<Outcome, Failure>),
+    Built(Result<BuildOutcome, Failure>),
     Folded(Result<(), Failure>),
 }
 
@@ -185,7 +184,7 @@ impl Keeper {
             watcher: None,
             child: None,
             outbox: Arc::default(),
-            follows: share.is_some_and(|share| share.role == Role::Follow),
+            follows: share.is_some_and(|share| share.role == ShareRole::Follow),
             builds: false,
             again: false,
             not_before: None,
@@ -506,7 +505,7 @@ impl Keeper {
                 self.board
                     .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
-            Err(ChangeError::Stopped(stop, proposal)) => {
+            Err(DeltaError::Stopped(stop, proposal)) => {
                 self.board.stopped(
                     &feed.name,
                     stop.gate,
@@ -530,7 +529,7 @@ impl Keeper {
                         .iter()
                         .find(|summary| summary.name == feed.name)
                     {
-                        verdict::keep_refusal(&plan, &feed, summary, refused)?;
+                        last_check::keep_refusal(&plan, &feed, summary, refused)?;
                     }
                     review::keep_changes(&plan.directory, &feed, &version, &proposal.changes)
                 });
@@ -538,7 +537,7 @@ impl Keeper {
                     tracing::warn!(%error, "the refused version could not be kept for review");
                 }
             }
-            Err(ChangeError::NotContinued) => {
+            Err(DeltaError::NotContinued) => {
                 // The spool has the whole of it; a feed that is refused is not read again with each
                 // of its steps.
                 let is_held = lists
@@ -574,7 +573,7 @@ impl Keeper {
         lists: &Arc<Blocklist>,
         feed: &Feed,
         changed: &Meanwhile,
-    ) -> Result<Arc<Blocklist>, ChangeError> {
+    ) -> Result<Arc<Blocklist>, DeltaError> {
         let generation = self.next_generation();
         let plan = self.plan.clone();
         let lists = Arc::clone(lists);
@@ -585,7 +584,7 @@ impl Keeper {
         let rows = changed.rows.clone();
         let work = move || {
             let path = generations::delta_path(&plan.directory, generation);
-            let changed = Changed {
+            let changed = ChangedRows {
                 feed: &feed,
                 from: &from,
                 version: &version,
@@ -604,7 +603,7 @@ impl Keeper {
         };
         tokio::task::spawn_blocking(work)
             .await
-            .unwrap_or(Err(ChangeError::NotContinued))
+            .unwrap_or(Err(DeltaError::NotContinued))
     }
 
     /// Makes lists live, and tells the other nodes.
@@ -705,7 +704,7 @@ impl Keeper {
             entries,
             at,
             ..
-        } in verdict::refusals(&self.plan, self.live.current().header())
+        } in last_check::refusals(&self.plan, self.live.current().header())
         {
             self.board
                 .stopped(&feed, gate, &reason, Some((&version, entries)), at);

@@ -61,7 +61,7 @@ pub struct Settings {
     /// The taxonomy.
     pub taxonomy: Arc<Taxonomy>,
     /// How nodes share lists, if they do.
-    pub share: Option<share::Settings>,
+    pub share: Option<share::ShareSettings>,
 }
 
 /// The newest generation that can be opened; those that cannot are named in the log.
@@ -111,7 +111,7 @@ pub async fn start(
     let mut follower = None;
     if let Some(share) = share
         .as_ref()
-        .filter(|share| share.role == share::Role::Follow)
+        .filter(|share| share.role == share::ShareRole::Follow)
     {
         follower =
             Some(sharing::follow_first(share, &settings.plan.directory, newest.is_some()).await?);

@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use blocklist_loader::share::{Change, Follower, Publisher, Settings, chance};
+use blocklist_loader::share::{
+    Follower, PublishRequest, Publisher, ShareSettings, random_fraction,
+};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use policy::lists::current::CurrentLists;
@@ -52,7 +54,7 @@ impl Outbox {
 
 /// Publishes what is live, for ever.
 pub async fn publish(
-    settings: Settings,
+    settings: ShareSettings,
     directory: std::path::PathBuf,
     live: Arc<CurrentLists>,
     outbox: Arc<Outbox>,
@@ -69,9 +71,9 @@ pub async fn publish(
             .iter()
             .copied()
             .collect();
-        let change = Change {
+        let change = PublishRequest {
             withdraw: withdraw.clone(),
-            ..Change::live(live.load().generation())
+            ..PublishRequest::live(live.load().generation())
         };
         match publisher.publish(&change, Timestamp::now()).await {
             Ok(published) => {
@@ -107,7 +109,7 @@ pub async fn publish(
 
 /// Opens the store to follow it. A node that has no lists yet waits for the first.
 pub async fn follow_first(
-    settings: &Settings,
+    settings: &ShareSettings,
     directory: &Path,
     has_lists: bool,
 ) -> anyhow::Result<Follower> {
@@ -129,14 +131,14 @@ pub async fn follow_first(
         if began.elapsed() > FIRST_OFFER_MAX {
             bail!("there are no lists to answer under: {last}");
         }
-        tokio::time::sleep(follower.pause(chance())).await;
+        tokio::time::sleep(follower.pause(random_fraction())).await;
     }
 }
 
 /// Follows the store, for ever.
 pub async fn follow(mut follower: Follower, live: Arc<CurrentLists>, acts: mpsc::Sender<Act>) {
     loop {
-        tokio::time::sleep(follower.pause(chance())).await;
+        tokio::time::sleep(follower.pause(random_fraction())).await;
         match follower
             .poll(Some(live.load().generation()), Timestamp::now())
             .await

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use resolver::listener::udp::{Batch, Path};
+use resolver::listener::udp::{Batch, UdpPath};
 
 use crate::mix::Mix;
 
@@ -284,7 +284,7 @@ fn send(
                     FIRST_LINE + chance.random_range(0..load.lines),
                 ))
             });
-            slot.set_path(Path::new(server, local));
+            slot.set_path(UdpPath::new(server, local));
             slot.reply.clear();
             slot.reply
                 .extend_from_slice(&mix.packets[(already + sent) as usize % mix.packets.len()]);

@@ -16,7 +16,7 @@ use policy::{
         Attributed, CustomName, Device, DeviceIdentifier, Household, Mac, Settings, SwitchState,
     },
 };
-use resolver::message::reply::Transport;
+use resolver::message::types::Transport;
 
 use crate::world::{Lists, Setup, World, in_words, query};
 

@@ -25,7 +25,7 @@ use policy::{
         index_key::prefix_of_name,
     },
 };
-use resolver::message::reply::{BlockedAnswer, Transport};
+use resolver::message::{blocked::BlockedAnswer, types::Transport};
 use world::{Lists, Setup, World};
 
 const INTERNET: &str = "\
@@ -843,8 +843,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     let mut names = Vec::new();
     world
         .engine
-        .recorder
-        .take_asked(|name| names.push(name.to_string()));
+        .metrics
+        .drain_sample(|name| names.push(name.to_string()));
     assert_eq!(
         names,
         [
@@ -856,8 +856,8 @@ async fn names_asked_for_are_sampled_whether_they_are_blocked_or_not() {
     );
     world
         .engine
-        .recorder
-        .take_asked(|name| panic!("{name} is told twice"));
+        .metrics
+        .drain_sample(|name| panic!("{name} is told twice"));
 }
 
 #[tokio::test]
@@ -875,7 +875,7 @@ async fn the_hearer_of_zone_changes_decides_and_without_one_none_is_heard() {
         INTERNET,
         Lists::default(),
         Setup {
-            hears_notify: true,
+            handles_notify: true,
             ..Setup::default()
         },
     );

@@ -11,8 +11,10 @@ use policy::lists::{
     mandates::{ActiveMandates, Landing, Mandate, MandateDocument},
 };
 use resolver::message::{
+    blocked::{BlockedAnswer, BlockedAnswers},
     ede::Contact,
-    reply::{BlockedAnswer, BlockedAnswers, Transport, read_extended_error},
+    reply::read_extended_error,
+    types::Transport,
 };
 
 use crate::{

@@ -77,7 +77,7 @@ impl Keeper {
             .await
             .map_err(|_| ActError::UnknownGeneration(to))?;
         let generation = self.next_generation();
-        let delta = rollback::repeat(
+        let delta = rollback::repeat_generation(
             &self.plan.directory,
             (&live, &then),
             &self.plan.feeds,
@@ -155,7 +155,7 @@ impl Keeper {
         let directory = self.plan.directory.clone();
         // Where nothing else has changed since, all of that generation is what is wanted.
         let (base, delta) = if others(&live) == others(&then) {
-            let delta = rollback::repeat(
+            let delta = rollback::repeat_generation(
                 &directory,
                 (&live, &then),
                 &self.plan.feeds,
@@ -168,7 +168,7 @@ impl Keeper {
             let name = feed.to_owned();
             let on = Arc::clone(&live);
             let restored = tokio::task::spawn_blocking(move || {
-                rollback::restore(
+                rollback::restore_feed(
                     &directory,
                     &live,
                     &then,
@@ -241,7 +241,10 @@ impl Keeper {
 
     /// The kept generation before the live one whose content is another.
     fn generation_before(&self, live: &Blocklist) -> Result<u64, ActError> {
-        kept(rollback::before(&self.plan.directory, live.header()))
+        kept(rollback::previous_generation(
+            &self.plan.directory,
+            live.header(),
+        ))
     }
 
     /// The kept generation before the live one in which a feed was at another version.
@@ -250,7 +253,7 @@ impl Keeper {
         feed: &FeedSummary,
         live: &Blocklist,
     ) -> Result<u64, ActError> {
-        kept(rollback::before_feed(
+        kept(rollback::previous_of_feed(
             &self.plan.directory,
             live.header(),
             feed,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use api::control::{ActError, EventKind};
-use blocklist_loader::{Outcome, Plan, RefusedFeed, changes::ChangeError, verdict, waiting};
+use blocklist_loader::{BuildOutcome, Plan, RefusedFeed, changes::DeltaError, last_check, waiting};
 use jiff::Timestamp;
 use metrics::counter;
 use tokio::{sync::Notify, task::JoinError};
@@ -133,24 +133,24 @@ impl Keeper {
     }
 
     /// A build has ended.
-    async fn built(&mut self, result: Result<Outcome, Failure>) {
+    async fn built(&mut self, result: Result<BuildOutcome, Failure>) {
         let meanwhile = std::mem::take(&mut self.meanwhile);
         let result = match result {
-            Ok(Outcome::Built(built)) => {
+            Ok(BuildOutcome::Built(built)) => {
                 let adopted = self.adopt(built.written.header.generation, meanwhile).await;
                 adopted
                     .map(|()| built.refused)
                     .map_err(|error| Failure::of_build(format!("{error:#}")))
             }
-            Ok(Outcome::Unchanged { refused, .. }) => Ok(refused),
-            Ok(Outcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
+            Ok(BuildOutcome::Unchanged { refused, .. }) => Ok(refused),
+            Ok(BuildOutcome::Failed { gate, detail }) => Err(Failure { gate, detail }),
             Err(failure) => Err(failure),
         };
         let (refused, error) = match result {
             Ok(mut refused) => {
                 // Rows may have been refused while the build was under way.
                 let standing =
-                    verdict::refusals(&self.plan, self.live.current().header()).into_iter();
+                    last_check::refusals(&self.plan, self.live.current().header()).into_iter();
                 let known: Vec<String> =
                     refused.iter().map(|refused| refused.feed.clone()).collect();
                 refused.extend(standing.filter(|standing| !known.contains(&standing.feed)));
@@ -270,7 +270,7 @@ impl Keeper {
             {
                 match self.propose(&next, &feed, &changed).await {
                     Ok(more) => next = more,
-                    Err(ChangeError::NotContinued) => {}
+                    Err(DeltaError::NotContinued) => {}
                     Err(error) => {
                         tracing::warn!(
                             feed = feed.name,
