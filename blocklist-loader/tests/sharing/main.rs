@@ -20,7 +20,7 @@ use node::{ArtefactBuilder, Node, after};
 use place::{Moto, Proxy, TestStore};
 
 /// The time limit of waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a test with a folder and with a bucket.
 macro_rules! in_both_stores {
@@ -45,7 +45,7 @@ in_both_stores! {
     a_withdrawn_generation_is_left_and_canaries_take_a_new_one_first => withdraws;
     of_two_publishers_neither_overwrites_the_other => races;
     what_was_tampered_with_changes_nothing_and_says_which_gate_stopped_it => resists;
-    what_nobody_needs_is_deleted_after_a_while => sweeps;
+    unneeded_objects_are_deleted_after_a_while => sweeps;
     a_change_is_live_on_all_other_nodes => converges;
 }
 
@@ -338,7 +338,7 @@ async fn converges(place: TestStore) {
         .map(|_| Node::follow(&place, &builder, 0).run())
         .collect();
     for node in &nodes {
-        node.has(1, PATIENCE).await;
+        node.has(1, TIMEOUT).await;
     }
     let mut slowest = Duration::ZERO;
     for round in 0..3 {
@@ -346,7 +346,7 @@ async fn converges(place: TestStore) {
         let began = Instant::now();
         builder.publish(jiff::Timestamp::now()).await;
         for node in &nodes {
-            node.has(builder.generation(), PATIENCE).await;
+            node.has(builder.generation(), TIMEOUT).await;
         }
         slowest = slowest.max(began.elapsed());
     }
@@ -368,7 +368,7 @@ async fn a_store_that_was_away_is_followed_again() {
         .map(|_| Node::follow(&far, &builder, 0).run())
         .collect();
     for node in &nodes {
-        node.has(1, PATIENCE).await;
+        node.has(1, TIMEOUT).await;
     }
     proxy.set_open(false);
     builder
@@ -376,13 +376,13 @@ async fn a_store_that_was_away_is_followed_again() {
         .publish(jiff::Timestamp::now())
         .await;
     for node in &nodes {
-        node.failed(2, PATIENCE).await;
+        node.failed(2, TIMEOUT).await;
         assert_eq!(node.generation(), 1);
     }
     proxy.set_open(true);
     let began = Instant::now();
     for node in &nodes {
-        node.has(2, PATIENCE).await;
+        node.has(2, TIMEOUT).await;
     }
     println!(
         "8 nodes had a delta {:?} after the store came back",

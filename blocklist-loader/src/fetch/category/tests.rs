@@ -247,7 +247,7 @@ fn a_producer_that_begins_anew_is_followed_from_its_snapshot() {
 
 /// States of a producer that started over unobserved, as a follower at version 7 finds them.
 #[test]
-fn a_reset_that_nobody_saw_is_noticed_however_far_its_numbers_have_come() {
+fn an_unobserved_reset_is_detected_however_high_its_numbers_are() {
     let begun_anew = |sequence: u64| {
         let mut fixture = followed();
         let delta = fixture.deltas.last().unwrap().clone();
