@@ -77,7 +77,7 @@ impl Features {
 
 /// What is left out from the start, because earlier queries to the zone timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InitialDowngrade {
+pub(super) enum InitialFallback {
     None,
     /// Mixed case and EDNS options.
     Options,
@@ -124,14 +124,14 @@ impl Attempt {
     pub fn first(
         is_tls: bool,
         features: Features,
-        downgrade: InitialDowngrade,
+        fallback: InitialFallback,
         proved: Features,
     ) -> Self {
-        let may_suspect = |feature| match downgrade {
+        let may_suspect = |feature| match fallback {
             _ if is_tls => false,
-            InitialDowngrade::None => false,
-            InitialDowngrade::Options => feature != Feature::Edns,
-            InitialDowngrade::Edns => true,
+            InitialFallback::None => false,
+            InitialFallback::Options => feature != Feature::Edns,
+            InitialFallback::Edns => true,
         };
         let mut attempt = Self {
             transport: if is_tls {
@@ -178,7 +178,7 @@ impl Attempt {
             Problem::Malformed
             | Problem::NotUnderstood { .. }
             | Problem::ErrorCode { .. }
-            | Problem::Lame => self.downgraded(problem, proof),
+            | Problem::Lame => self.fallback(problem, proof),
         }
     }
 
@@ -199,7 +199,7 @@ impl Attempt {
         Some(next)
     }
 
-    fn downgraded(self, problem: Problem, proof: Proof) -> Option<Self> {
+    fn fallback(self, problem: Problem, proof: Proof) -> Option<Self> {
         let sent = self.features;
         // Over TCP replies cannot be spoofed, so an error counts more than an earlier success.
         let is_certain = matches!(self.transport, Transport::Tcp { .. });
@@ -288,7 +288,7 @@ mod tests {
     };
 
     fn first() -> Attempt {
-        Attempt::first(false, ALL, InitialDowngrade::None, Features::default())
+        Attempt::first(false, ALL, InitialFallback::None, Features::default())
     }
 
     /// The features that are left out and the transports, until nothing is left to try.
@@ -396,18 +396,18 @@ mod tests {
 
     #[test]
     fn after_timeouts_what_is_not_proved_is_left_out_from_the_start() {
-        let suspected = |is_tls, downgrade, proved| {
-            let attempt = Attempt::first(is_tls, ALL, downgrade, proved);
+        let suspected = |is_tls, fallback, proved| {
+            let attempt = Attempt::first(is_tls, ALL, fallback, proved);
             attempt.suspected.iter().collect::<Vec<_>>()
         };
         let none = Features::default();
-        assert_eq!(suspected(false, InitialDowngrade::None, none), []);
+        assert_eq!(suspected(false, InitialFallback::None, none), []);
         assert_eq!(
-            suspected(false, InitialDowngrade::Options, none),
+            suspected(false, InitialFallback::Options, none),
             [Feature::MixedCase, Feature::Options]
         );
-        assert_eq!(suspected(false, InitialDowngrade::Edns, none), Feature::ALL);
-        assert_eq!(suspected(false, InitialDowngrade::Edns, ALL), []);
-        assert_eq!(suspected(true, InitialDowngrade::Edns, none), []);
+        assert_eq!(suspected(false, InitialFallback::Edns, none), Feature::ALL);
+        assert_eq!(suspected(false, InitialFallback::Edns, ALL), []);
+        assert_eq!(suspected(true, InitialFallback::Edns, none), []);
     }
 }

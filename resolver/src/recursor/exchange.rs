@@ -6,7 +6,7 @@
 //! error cannot disable the defences against spoofing, and a server that denies a name correctly is
 //! queried twice only until it has found its first name in mixed case.
 
-use std::{io::ErrorKind, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use hickory_proto::op::{Message, ResponseCode};
 use policy::name::NameRef;
@@ -17,7 +17,7 @@ use crate::message::{
 };
 
 use super::{
-    attempt::{Attempt, Feature, Features, InitialDowngrade, Proof, Transport},
+    attempt::{Attempt, Feature, Features, InitialFallback, Proof, Transport},
     cache::{delegations::Delegation, server::ServerState},
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
@@ -28,10 +28,10 @@ use super::{
     scrub::{ScrubContext, classify},
     server_memory::ServerMemory,
     state::Recursor,
-    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery, cookie_of},
+    wire::{CLIENT_COOKIE_OCTETS, DnssecBits, ExpectedReply, OutgoingQuery},
 };
 
-/// Queries to one server in one exchange. A count: the first, three downgrades, and TCP with and
+/// Queries to one server in one exchange. A count: the first, three fallbacks, and TCP with and
 /// without EDNS.
 const QUERIES_PER_EXCHANGE_MAX: usize = 6;
 /// The timeout of one query over TCP or TLS, connecting included.
@@ -40,8 +40,6 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(3);
 /// round-trip time is left. The second response is waited for as many times, and the extra.
 const COMPARISON_RTTS: u32 = 3;
 const COMPARISON_EXTRA: Duration = Duration::from_millis(200);
-/// Octets of a client cookie with a server cookie of 8 to 32 octets, RFC 7873 section 4.
-const COOKIE_OCTETS: RangeInclusive<usize> = 16..=40;
 /// TC, in the third octet of the header.
 const FLAG_TC: u8 = 0x02;
 /// Errors of the system that mean that a server has no route, such as all IPv6 servers on a host
@@ -74,7 +72,7 @@ pub(super) struct ServerQuery<'a> {
     pub rtype: Rtype,
     /// Whether the query is for the address of another zone's name server.
     pub is_for_server: bool,
-    pub downgrade: InitialDowngrade,
+    pub fallback: InitialFallback,
     /// How long a datagram is waited for.
     pub timeout: Duration,
 }
@@ -129,8 +127,8 @@ struct Exchange<'a, E> {
     client_cookie: [u8; CLIENT_COOKIE_OCTETS],
     attempt: Attempt,
     earlier: EarlierResponse,
-    /// Whether the rate limits allow a downgraded query after an error. None before the first error.
-    may_downgrade: Option<bool>,
+    /// Whether the rate limits allow a fallback query after an error. None before the first error.
+    may_fall_back: Option<bool>,
     timeout: Duration,
 }
 
@@ -168,7 +166,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let attempt = Attempt::first(
             delegation.tls().is_some(),
             features,
-            query.downgrade,
+            query.fallback,
             memory.supported(now),
         );
         let wants_apex = delegation.is_hints()
@@ -192,7 +190,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             client_cookie: recursor.client_cookie(query.address),
             attempt,
             earlier: EarlierResponse::None,
-            may_downgrade: None,
+            may_fall_back: None,
             timeout: query.timeout,
         }
     }
@@ -244,7 +242,12 @@ impl<'a, E: Environment> Exchange<'a, E> {
         expected.restore_case(&mut wire, self.query.name);
         let reading = reader::read(&wire).filter(|reading| reading.extent != Extent::Short);
         self.trace_reply(reading.as_ref(), rtt, now);
-        if self.lacks_cookie(reading.as_ref(), &server_cookie) {
+        let message = reading.as_ref().map(|reading| &reading.message);
+        let is_cookie_right =
+            self.memory
+                .take_cookie(message, self.attempt, (&self.client_cookie, &server_cookie));
+        if !is_cookie_right {
+            self.recursor.counters.mismatches.increment(1);
             return self.retry(Problem::MissingCookie);
         }
         match reading {
@@ -252,7 +255,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 self.retry(Problem::Truncated)
             }
             None => {
-                if self.downgrade(Problem::Malformed, &expected) {
+                if self.fall_back(Problem::Malformed, &expected) {
                     Ok(None)
                 } else {
                     Err(ExchangeError::Unreadable)
@@ -351,46 +354,13 @@ impl<'a, E: Environment> Exchange<'a, E> {
         }
     }
 
-    /// Goes on to the next attempt, without counting it as a downgrade.
+    /// Goes on to the next attempt, without counting it as a fallback.
     fn retry<T>(&mut self, problem: Problem) -> Result<Option<T>, ExchangeError> {
         self.attempt = self
             .attempt
             .next(problem, Proof::default())
             .ok_or(ExchangeError::Unreadable)?;
         Ok(None)
-    }
-
-    /// Whether a datagram lacks the cookie that its server has given, so that it may be spoofed.
-    /// Otherwise takes the cookie of the reply.
-    fn lacks_cookie(&self, reading: Option<&Reading>, server_cookie: &[u8]) -> bool {
-        let message = reading.map(|reading| &reading.message);
-        let cookie = message
-            .and_then(|message| message.edns.as_ref())
-            .and_then(cookie_of);
-        let may_be_spoofed = match cookie {
-            Some(cookie) => !cookie.starts_with(&self.client_cookie),
-            None => self.attempt.features.edns && !server_cookie.is_empty(),
-        };
-        if may_be_spoofed && self.attempt.is_udp() {
-            self.recursor.counters.mismatches.increment(1);
-            return true;
-        }
-        let code = message.map(|message| message.metadata.response_code);
-        match cookie {
-            Some(cookie) if !may_be_spoofed && COOKIE_OCTETS.contains(&cookie.len()) => {
-                self.query
-                    .server
-                    .set_cookie(&cookie[CLIENT_COOKIE_OCTETS..]);
-            }
-            // Over TCP, where replies cannot be spoofed: the server has no cookies any more.
-            None if may_be_spoofed
-                && matches!(code, Some(ResponseCode::NoError | ResponseCode::NXDomain)) =>
-            {
-                self.query.server.set_cookie(&[]);
-            }
-            _ => {}
-        }
-        false
     }
 
     /// Handles a reply that could be read.
@@ -407,7 +377,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let response = classify(message, self.scrub);
         if let Some(problem) = problem_of(&reply.reading, &response.kind) {
             let may_retry = matches!(self.earlier, EarlierResponse::None);
-            return if may_retry && self.downgrade(problem, &reply.expected) {
+            return if may_retry && self.fall_back(problem, &reply.expected) {
                 Ok(None)
             } else if problem == Problem::Malformed {
                 Err(ExchangeError::Unreadable)
@@ -418,7 +388,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         // Where the query had no EDNS to leave out, the response serves as it is.
         if reply.reading.extent == Extent::WithoutAdditionals
             && self.attempt.features.edns
-            && self.downgrade(Problem::Malformed, &reply.expected)
+            && self.fall_back(Problem::Malformed, &reply.expected)
         {
             if matches!(self.earlier, EarlierResponse::None) {
                 self.earlier = EarlierResponse::Incomplete(response);
@@ -442,7 +412,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             self.attempt.left_out = Some(Feature::MixedCase);
         }
         self.memory
-            .remember(self.attempt, self.may_downgrade, reply.now);
+            .remember(self.attempt, self.may_fall_back, reply.now);
         let shows_mixed_case = matches!(
             kind,
             ResponseKind::Answer | ResponseKind::Alias { .. } | ResponseKind::Referral(_)
@@ -462,20 +432,20 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 if !is_same {
                     self.attempt.left_out = Some(Feature::MixedCase);
                 }
-                self.memory.remember(self.attempt, self.may_downgrade, now);
+                self.memory.remember(self.attempt, self.may_fall_back, now);
                 let prefers_second = self.attempt.left_out == Some(Feature::MixedCase)
                     || first.credibility == Credibility::NonAuthoritative;
                 return Some(if prefers_second { response } else { first });
             }
             earlier => self.earlier = earlier,
         }
-        self.memory.remember(self.attempt, self.may_downgrade, now);
+        self.memory.remember(self.attempt, self.may_fall_back, now);
         if !self.must_compare(&response.kind, reply) {
             return Some(response);
         }
         self.earlier = EarlierResponse::Denial(response);
         if let Some(next) = self.attempt.next(Problem::Denied, Proof::default()) {
-            self.note_downgrade(next);
+            self.note_fallback(next);
             self.attempt = next;
         }
         self.timeout = self
@@ -518,7 +488,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
 
     /// Leaves out one more feature, or goes over TCP. False where nothing is left to try, or the
     /// rate limits do not allow it.
-    fn downgrade(&mut self, problem: Problem, expected: &ExpectedReply) -> bool {
+    fn fall_back(&mut self, problem: Problem, expected: &ExpectedReply) -> bool {
         let now = self.recursor.environment.now();
         let server = &self.query.server;
         let quirks = self.memory.quirks();
@@ -529,13 +499,13 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let next = self.attempt.next(problem, proof);
         if problem.is_usually_final() {
             let may = next.is_some()
-                && *self.may_downgrade.get_or_insert_with(|| {
-                    !quirks.is_downgrade_futile(now) && server.try_downgrade(now)
+                && *self.may_fall_back.get_or_insert_with(|| {
+                    !quirks.is_fallback_futile(now) && server.try_fallback(now)
                 });
             if !may {
                 if self.attempt.left_out.is_some() {
                     self.memory
-                        .update(|quirks| quirks.set_downgrade_futile(now));
+                        .update(|quirks| quirks.set_fallback_futile(now));
                 }
                 return false;
             }
@@ -543,18 +513,18 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let Some(next) = next else {
             return false;
         };
-        self.note_downgrade(next);
+        self.note_fallback(next);
         self.attempt = next;
         true
     }
 
     /// Counts and traces what the next attempt leaves out.
-    fn note_downgrade(&self, next: Attempt) {
+    fn note_fallback(&self, next: Attempt) {
         let now = self.recursor.environment.now();
         let sent = self.attempt.features;
         match sent.iter().find(|feature| !next.features.has(*feature)) {
             Some(feature) => {
-                self.recursor.counters.count_downgrade(feature);
+                self.recursor.counters.count_fallback(feature);
                 self.context.trace(now, || {
                     format!("{}: repeated without {}", self.subject(), feature.label())
                 });

@@ -44,7 +44,7 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    /// Whether most servers that have this problem have it with any query, so that a downgraded
+    /// Whether most servers that have this problem have it with any query, so that a fallbackd
     /// query is worth trying now and then only.
     pub fn is_usually_final(self) -> bool {
         matches!(self, Self::ErrorCode { .. } | Self::Lame)

@@ -106,7 +106,10 @@ mod tests {
         let zone = "a.example. 60 IN A 192.0.2.1\nb.example. 60 IN CNAME a.example.\nc.example. 60 IN CNAME c.example.\nd.example. 60 IN CNAME else.test.\n";
         let records = LocalRecords::new(zone, Arc::new(Nowhere)).unwrap();
         let answer = records
-            .resolve(&Question::new(PolicyName::parse(name).unwrap(), rtype.into()))
+            .resolve(&Question::new(
+                PolicyName::parse(name).unwrap(),
+                rtype.into(),
+            ))
             .await
             .unwrap();
         let types: Vec<String> = answer

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::script::*;
 
-/// Queries without repetitions: a server that refuses gets downgraded queries.
+/// Queries without repetitions: a server that refuses gets fallback queries.
 fn distinct(mut asked: Vec<String>) -> Vec<String> {
     asked.dedup();
     asked

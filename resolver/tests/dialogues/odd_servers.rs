@@ -595,7 +595,7 @@ async fn a_server_that_drops_options_is_believed_over_tcp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
+async fn a_fallback_that_helps_is_tried_in_each_zone_of_a_server() {
     let script = usual(18);
     let cuts: String = (0..12)
         .map(|number| format!("zone{number}.com. 3600 NS ns1.example.com.\n"))
@@ -641,7 +641,7 @@ async fn a_downgrade_that_helps_is_tried_in_each_zone_of_a_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_everything_gets_few_downgraded_queries() {
+async fn a_server_that_refuses_everything_gets_few_fallback_queries() {
     let (script, seen) = world(14, |_, _, truth| say(denial(&truth, ResponseCode::Refused)));
     let (recursor, _) = recursor(script);
     for number in 0..40 {
@@ -654,11 +654,11 @@ async fn a_server_that_refuses_everything_gets_few_downgraded_queries() {
         assert_eq!(said, "Useless");
     }
     let asked = taken(&seen);
-    let downgraded = asked
+    let fallbacks = asked
         .iter()
         .filter(|shown| !shown.options || !shown.capitals)
         .count();
-    assert!(downgraded <= 8, "{downgraded} of {} queries", asked.len());
+    assert!(fallbacks <= 8, "{fallbacks} of {} queries", asked.len());
 }
 
 #[tokio::test(start_paused = true)]
