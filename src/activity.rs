@@ -24,7 +24,7 @@ use policy::{
     category::{CategoryId, CategorySet},
     decide::Layer,
     name::Name,
-    rules::{household::Id, special::Special},
+    rules::{builtin_names::BuiltinName, household::Id},
 };
 use policy_store::{
     StoreError,
@@ -82,8 +82,8 @@ impl Words {
             .collect()
     }
 
-    fn sign(&self, special: Special, listed: CategorySet) -> Option<Sign> {
-        if special == Special::Relay {
+    fn sign(&self, special: BuiltinName, listed: CategorySet) -> Option<Sign> {
+        if special == BuiltinName::Relay {
             return Some(Sign::Relay);
         }
         self.ways
@@ -186,7 +186,7 @@ fn count(context: &Context, heard: Vec<ActivityEvent>, mut aggregator: Aggregato
             name: Some(name.to_owned()),
         });
         let sign = words
-            .sign(listed.special, about)
+            .sign(listed.builtin, about)
             .filter(|_| blocked.is_none());
         let mut query = Told {
             household,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use api::control::EventKind;
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use policy_store::{Author, Findings, Home, SignedHead, Store};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ pub struct Announcer {
     /// Who is told of what does not fit.
     pub board: Arc<Board>,
     /// The live lists, whose generation stands in every event.
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// The channel to the operator, where there is one.
     pub channel: Option<&'static str>,
     /// How often a head is announced while something is written.

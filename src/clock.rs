@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{Context, apply::recompile};
 use jiff::{SignedDuration, Timestamp};
-use policy::moment::Moment;
+use policy::unix_seconds::UnixSeconds;
 
 use crate::ending::Ending;
 
@@ -35,7 +35,7 @@ pub async fn run(context: Arc<Context>, ending: Ending) {
         }
         last = now;
         loop {
-            let due = context.directory.due(Moment::of(now), BATCH);
+            let due = context.directory.due(UnixSeconds::of(now), BATCH);
             if due.is_empty() {
                 break;
             }

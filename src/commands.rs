@@ -25,7 +25,7 @@ use policy::{
         artefact::{ArtefactError, Header},
         blocklist::Blocklist,
         builder::fold,
-        current::LiveLists,
+        current::CurrentLists,
         delta::Delta,
     },
     name::Name,
@@ -206,7 +206,7 @@ async fn explain(
     if let Some(store) = &store {
         lists = orders::on(lists, store, past).await?;
     }
-    let lists = Arc::new(LiveLists::new(lists));
+    let lists = Arc::new(CurrentLists::new(lists));
     let directory = Arc::new(Directory::new(checked.defaults));
     let mut line = None;
     if let Some((household, store)) = household.zip(store.as_ref()) {

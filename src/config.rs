@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
     name::Name,
-    rules::{compiled::OperatorDefaults, special::Refused},
+    rules::{bypass::BypassPrevention, operator::OperatorDefaults},
 };
 use serde::{Deserialize, Serialize};
 
@@ -541,12 +541,12 @@ fn check(config: Config) -> Result<Checked, ConfigError> {
     let roots = resolver::recursor::parse_hints(&hints)
         .map_err(|error| ConfigError::Value("recursion.root_hints", causes(&error)))?;
     let warnings = networks::warnings(&config.dns);
-    let refused = Refused {
+    let bypass = BypassPrevention {
         canary: config.policy.refuse_canary,
         relay: config.policy.refuse_private_relay,
     };
     Ok(Checked {
-        defaults: OperatorDefaults { preset, refused },
+        defaults: OperatorDefaults { preset, bypass },
         config,
         taxonomy,
         roots,

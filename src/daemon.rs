@@ -25,10 +25,10 @@ use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::{
     category::Taxonomy,
-    decide::Asker,
-    explain::Explained,
+    decide::EffectivePolicy,
+    explain::QueryExplanation,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists, mandate_registry::Register},
+    lists::{blocklist::Blocklist, current::CurrentLists, mandate_registry::MandateRegistry},
     name::Name,
 };
 use policy_store::{Activity, Author, NewKey, Store};
@@ -446,7 +446,7 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 pub fn engine(
     checked: &Checked,
     directory: &Arc<Directory>,
-    lists: &Arc<LiveLists>,
+    lists: &Arc<CurrentLists>,
     recursor: Arc<Recursor<SystemEnvironment>>,
     on_notify: Option<OnNotify>,
 ) -> anyhow::Result<Engine> {
@@ -585,11 +585,11 @@ struct DataPath(Arc<Engine>);
 impl api::Explainer for DataPath {
     async fn explain(
         &self,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained {
+    ) -> QueryExplanation {
         self.0.explain(asker, name, record_type, lists).await
     }
 }
@@ -611,8 +611,8 @@ struct Running<'d> {
     directory: &'d Arc<Directory>,
     engine: &'d Arc<Engine>,
     recursor: &'d Arc<Recursor<SystemEnvironment>>,
-    lists: &'d Arc<LiveLists>,
-    mandates: &'d Arc<Register>,
+    lists: &'d Arc<CurrentLists>,
+    mandates: &'d Arc<MandateRegistry>,
     control: Arc<lists::Control>,
     post: Arc<Post>,
 }

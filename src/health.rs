@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use api::control::EventKind;
 use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use policy_store::Health;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub async fn run(
     store: &'static str,
     health: Health,
     board: Arc<Board>,
-    lists: Arc<LiveLists>,
+    lists: Arc<CurrentLists>,
     ending: Ending,
 ) {
     describe_gauge!(

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use metrics::{describe_gauge, gauge};
 use policy::lists::{
     blocklist::Blocklist,
-    current::LiveLists,
-    mandate_registry::Register,
-    mandates::{Mandate, Phase},
+    current::CurrentLists,
+    mandate_registry::MandateRegistry,
+    mandates::{Mandate, MandatePhase},
 };
 use policy_store::{Store, StoreError};
 
@@ -20,12 +20,15 @@ use crate::config::causes;
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 
 /// Reads all mandates and hangs those in force on the lists.
-pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register>, StoreError> {
+pub async fn start(
+    store: &Store,
+    lists: &Arc<CurrentLists>,
+) -> Result<Arc<MandateRegistry>, StoreError> {
     describe_gauge!(
         "ox_protect_mandates",
         "Mandates, by whether they are in force, to come, or over"
     );
-    let register = Arc::new(Register::new(Arc::clone(lists)));
+    let register = Arc::new(MandateRegistry::new(Arc::clone(lists)));
     describe_gauge!(
         "ox_protect_overrides",
         "Names that nothing but an order blocks, because somebody reported them"
@@ -41,13 +44,13 @@ pub async fn on(
     store: &Store,
     past: Option<Timestamp>,
 ) -> Result<Arc<Blocklist>, StoreError> {
-    let live = Arc::new(LiveLists::new(lists));
+    let live = Arc::new(CurrentLists::new(lists));
     let mandates = match past {
         Some(at) => store.mandates_at(at).await?,
         None => read(store).await?,
     };
     fill(
-        &Register::new(Arc::clone(&live)),
+        &MandateRegistry::new(Arc::clone(&live)),
         store,
         mandates,
         past.unwrap_or_else(Timestamp::now),
@@ -57,7 +60,7 @@ pub async fn on(
 }
 
 async fn fill(
-    register: &Register,
+    register: &MandateRegistry,
     store: &Store,
     mandates: Vec<Mandate>,
     at: Timestamp,
@@ -83,7 +86,7 @@ async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
 }
 
 /// Begins and ends mandates until the process ends.
-pub async fn run(register: Arc<Register>) {
+pub async fn run(register: Arc<MandateRegistry>) {
     loop {
         let now = Timestamp::now();
         let next = register.keep(now);
@@ -95,13 +98,13 @@ pub async fn run(register: Arc<Register>) {
 }
 
 /// Shows how many there are.
-pub fn show(register: &Register) {
+pub fn show(register: &MandateRegistry) {
     gauge!("ox_protect_overrides").set(register.count_lifted(Timestamp::now()) as f64);
     for (phase, count) in register.count(Timestamp::now()) {
         let state = match phase {
-            Phase::Active => "active",
-            Phase::Pending => "pending",
-            Phase::Expired => "expired",
+            MandatePhase::Active => "active",
+            MandatePhase::Pending => "pending",
+            MandatePhase::Expired => "expired",
         };
         gauge!("ox_protect_mandates", "state" => state).set(count as f64);
     }

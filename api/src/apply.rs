@@ -16,8 +16,9 @@ use policy::{
     category::Taxonomy,
     identity::directory::Directory,
     rules::{
-        compiled::{HouseholdRules, OperatorDefaults},
-        household::{Household, Id, Set},
+        compiled::HouseholdRules,
+        household::{Attributed, Household, Id},
+        operator::OperatorDefaults,
     },
 };
 use policy_store::{
@@ -310,8 +311,8 @@ fn compile_all(
 }
 
 /// A value with the one who set it, now.
-pub fn set_by<T>(value: T, actor: &str) -> Set<T> {
-    Set {
+pub fn set_by<T>(value: T, actor: &str) -> Attributed<T> {
+    Attributed {
         value,
         set_by: actor.to_owned(),
         set_at: Timestamp::now(),

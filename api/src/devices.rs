@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use policy::{
-    rules::household::{DEVICES_MAX, Device, Household, IDENTIFIERS_MAX, Id, Identifier, Settings},
+    rules::household::{
+        DEVICES_MAX, Device, DeviceIdentifier, Household, IDENTIFIERS_MAX, Id, Settings,
+    },
     text::Text,
 };
 use policy_store::Role;
@@ -48,7 +50,7 @@ pub struct DeviceBody {
     /// By what it is told from the others: objects with one key of `mac`, `address`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
-    identifiers: Option<Vec<Identifier>>,
+    identifiers: Option<Vec<DeviceIdentifier>>,
     /// Whether its queries may appear in the household's activity. `false` also forgets those that
     /// do; back to `true` only the account's holder brings it.
     #[serde(default)]
@@ -66,14 +68,14 @@ impl DeviceBody {
         }
         for (place, identifier) in self.identifiers.iter_mut().flatten().enumerate() {
             let unbuilt = match identifier {
-                Identifier::Address(address) => {
+                DeviceIdentifier::Address(address) => {
                     // One address, one spelling: queries are seen from the plain IPv4 address.
                     *address = address.to_canonical();
                     continue;
                 }
-                Identifier::Mac(_) => continue,
-                Identifier::Token(_) => "token",
-                Identifier::CpeId(_) => "cpe_id",
+                DeviceIdentifier::Mac(_) => continue,
+                DeviceIdentifier::Token(_) => "token",
+                DeviceIdentifier::CpeId(_) => "cpe_id",
             };
             // Taken in silence, the device would have other rules than its family believes.
             let detail = format!(

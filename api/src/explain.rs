@@ -7,21 +7,21 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    decide::{Asker, Layer},
-    explain::Explained,
+    decide::{Action, EffectivePolicy, Layer},
+    explain::QueryExplanation,
     lists::{
         artefact::Header,
-        blocklist::Match,
-        entry::{Action, Polarity, Scope, Tier},
+        blocklist::EntryMatch,
+        entry::{EntryAction, Polarity, Scope, Tier},
         index_key::prefix_of_name,
-        services::Bundled,
+        services::ServiceMatch,
     },
-    moment::Moment,
     name::{Name, NameRef},
     rules::{
         compiled::HouseholdRules,
         household::{Device, Household, Id, Settings},
     },
+    unix_seconds::UnixSeconds,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,8 +74,8 @@ pub struct Line {
 impl Line {
     /// Who asks, as the data path takes it.
     #[must_use]
-    pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device, Moment::of(self.at))
+    pub fn asker(&self) -> EffectivePolicy {
+        EffectivePolicy::of(&self.rules, self.device, UnixSeconds::of(self.at))
     }
 
     /// What is set for who asks, the nearest first, with the word for where it is set.
@@ -370,7 +370,7 @@ pub async fn explain(
 
 /// Puts an explanation together; the command line prints the same.
 pub fn compose(
-    explained: &Explained,
+    explained: &QueryExplanation,
     record_type: u16,
     line: Option<&Line>,
     taxonomy: &Taxonomy,
@@ -387,19 +387,19 @@ pub fn compose(
         found.retain(|found| found.tier != Tier::Mandatory);
     }
     // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
-    let is_of_paths = |action| action == Action::Proxied;
+    let is_of_paths = matches!(verdict.action, Action::RedirectToProxy { .. });
     let decisive = found
         .iter()
         .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
         .rfind(|found| {
             verdict.feed == Some(found.mark.feed)
-                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
+                && (found.mark.action == EntryAction::RedirectToProxy) == is_of_paths
                 && (verdict.categories.is_empty()
                     || found
                         .category
                         .is_some_and(|category| verdict.categories.contains(category)))
         });
-    let bundled = explained.lists.bundled(name.borrow());
+    let bundled = explained.lists.service_matches(name.borrow());
     // A feed that lists it for what is blocked speaks before a bundle.
     let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
     let of_bundle = bundled.iter().rfind(|bundled| {
@@ -415,7 +415,7 @@ pub fn compose(
         .map(str::to_owned)
         .collect();
     let mandate = verdict
-        .ordered()
+        .mandate()
         .and_then(|ordered| explained.lists.mandates().get(ordered));
     let grounds = Grounds {
         explained,
@@ -466,7 +466,7 @@ pub fn compose(
         verdict: if verdict.is_block() { "block" } else { "allow" },
         layer: verdict.layer.as_str(),
         action: if is_hidden {
-            Action::Policy.as_str()
+            Action::OperatorPolicy.as_str()
         } else {
             verdict.action.as_str()
         },
@@ -503,15 +503,15 @@ pub fn compose(
     }
 }
 
-/// The entries of feeds, then those of bundles, one for each category.
+/// The entries of feeds, then those of services, one for each category.
 fn matched(
     header: &Header,
-    found: &[Match<'_>],
-    bundled: &[Bundled<'_>],
+    found: &[EntryMatch<'_>],
+    bundled: &[ServiceMatch<'_>],
     taxonomy: &Taxonomy,
 ) -> Vec<Matched> {
     let slug = |category| taxonomy.category(category).slug.clone();
-    let of_feed = |found: &Match<'_>| Matched {
+    let of_feed = |found: &EntryMatch<'_>| Matched {
         entry: shown(found.entry),
         source: Source::Feed,
         feed: Some(feed_name(header, found)),
@@ -531,7 +531,7 @@ fn matched(
         scope: word(&Scope::Subtree),
         polarity: word(&Polarity::Deny),
         tier: word(&Tier::Choice),
-        action: word(&Action::Policy),
+        action: word(&EntryAction::OperatorPolicy),
         counts: true,
         since: None,
     };
@@ -560,6 +560,6 @@ pub fn shown(name: NameRef<'_>) -> String {
     }
 }
 
-fn feed_name(header: &Header, found: &Match<'_>) -> String {
+fn feed_name(header: &Header, found: &EntryMatch<'_>) -> String {
     header.feeds[usize::from(found.mark.feed)].name.clone()
 }

@@ -7,13 +7,14 @@
 use policy::{
     category::{CategorySet, Taxonomy},
     decide::Layer,
-    explain::Explained,
+    explain::QueryExplanation,
     lists::mandates::Mandate,
     name::Name,
     rules::{
-        custom_names::Whose,
-        household::{Filtering, Household, OwnName, Set},
-        special::{Engine, Special, Specials},
+        builtin_names::{BuiltinName, BuiltinNames},
+        custom_names::ListOwner,
+        household::{Attributed, CustomName, Filtering, Household},
+        safe_search::SearchEngine,
         timeline::zone,
     },
 };
@@ -25,7 +26,7 @@ use crate::{
 
 /// All that a verdict can be traced to.
 pub struct Grounds<'a> {
-    pub explained: &'a Explained,
+    pub explained: &'a QueryExplanation,
     /// Whose query it is; `None` for a line of no household.
     pub line: Option<&'a Line>,
     pub taxonomy: &'a Taxonomy,
@@ -59,12 +60,12 @@ impl<'a> Grounds<'a> {
     }
 
     /// The entry of an own list that decided.
-    pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
+    pub fn own_entry(&self) -> Option<(&'a Name, &'a Attributed<CustomName>)> {
         let line = self.line?;
         let whose = match self.layer() {
-            Layer::DeviceAllow | Layer::DeviceDeny => Whose::Device(line.device?),
-            Layer::PersonAllow | Layer::PersonDeny => Whose::PersonOf(line.device?),
-            Layer::HouseholdAllow | Layer::HouseholdDeny => Whose::Household,
+            Layer::DeviceAllow | Layer::DeviceDeny => ListOwner::Device(line.device?),
+            Layer::PersonAllow | Layer::PersonDeny => ListOwner::PersonOf(line.device?),
+            Layer::HouseholdAllow | Layer::HouseholdDeny => ListOwner::Household,
             _ => return None,
         };
         let (entry, _) = line.rules.names(whose)?.find(self.name().borrow())?;
@@ -122,18 +123,18 @@ impl<'a> Grounds<'a> {
     }
 
     /// The search engine whose safe search decided.
-    fn engine(&self) -> Option<&'static Engine> {
-        match Specials::shipped().find(self.name().borrow()) {
-            Special::Search(engine) | Special::SearchClosed(engine) => {
-                Specials::shipped().engines().get(usize::from(engine))
+    fn engine(&self) -> Option<&'static SearchEngine> {
+        match BuiltinNames::shipped().find(self.name().borrow()) {
+            BuiltinName::Search(engine) | BuiltinName::SearchClosed(engine) => {
+                BuiltinNames::shipped().engines().get(usize::from(engine))
             }
-            Special::None | Special::Canary | Special::Relay => None,
+            BuiltinName::None | BuiltinName::Canary | BuiltinName::Relay => None,
         }
     }
 
     /// What opened the name although its safe search holds.
     fn although(&self) -> &'static str {
-        match self.explained.verdict.opened_by() {
+        match self.explained.verdict.allowed_by {
             Some(Layer::NeverBlock) => "; that it is never blocked does not lift this",
             Some(Layer::Grant) => "; that it is open for a while does not lift this",
             Some(_) => "; that it is allowed does not lift this",

@@ -16,7 +16,7 @@ use axum::{
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::{
     compiled::HouseholdRules,
-    household::{History, Household, Id, Set},
+    household::{Attributed, HistorySettings, Household, Id},
 };
 use policy_store::{Activity, Duty, OpenDuty, StoreError, activity::Forgotten};
 use serde::Deserialize;
@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 /// What a household has that never said anything else.
-const FIRST: History = History {
+const FIRST: HistorySettings = HistorySettings {
     days: 0,
     names: true,
     unknown_devices: false,
@@ -94,7 +94,7 @@ pub async fn put(
         let names = names.unwrap_or(was.names);
         let unknown_devices = unknown_devices.unwrap_or(was.unknown_devices);
         household.history = Some(set_by(
-            History {
+            HistorySettings {
                 days,
                 names,
                 unknown_devices,
@@ -159,8 +159,8 @@ pub fn shown(context: &Context, household: Option<&Household>) -> Value {
     match household.and_then(|household| household.history.as_ref()) {
         Some(history) => {
             let days = history.value.days.min(context.history.days_max);
-            json!(Set {
-                value: History {
+            json!(Attributed {
+                value: HistorySettings {
                     days,
                     ..history.value
                 },
@@ -280,12 +280,12 @@ mod tests {
         devices: &[(&str, bool)],
     ) -> Household {
         let mut household = Household::new("home".parse().unwrap());
-        let value = History {
+        let value = HistorySettings {
             days,
             names,
             unknown_devices,
         };
-        household.history = Some(Set {
+        household.history = Some(Attributed {
             value,
             set_by: "key:1".into(),
             set_at: Timestamp::UNIX_EPOCH,

@@ -10,7 +10,9 @@ use axum::{
 };
 use ipnet::IpNet;
 use policy::{
-    rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
+    rules::household::{
+        AccountContact, CHANNELS, Filtering, FilteringChoice, Household, Id, NETWORKS_MAX,
+    },
     text::Text,
 };
 use policy_store::{Author, NewNotice, Role};
@@ -77,7 +79,7 @@ pub struct HouseholdBody {
     /// Where the holder of the account is reached, such as `{"email": "…"}`; `null` takes it back.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<shapes::Contact>)]
-    contact: Option<Option<Contact>>,
+    contact: Option<Option<AccountContact>>,
 }
 
 /// Tells `null` from nothing.
@@ -231,7 +233,8 @@ impl HouseholdBody {
                     "operator"
                 };
                 let channel = self.channel.unwrap_or_else(|| own.to_owned());
-                household.choice = Some(set_by(Choice { channel }, &principal.author.actor));
+                household.choice =
+                    Some(set_by(FilteringChoice { channel }, &principal.author.actor));
             }
             _ => {}
         }

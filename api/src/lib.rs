@@ -81,12 +81,12 @@ use async_trait::async_trait;
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use policy::{
     category::Taxonomy,
-    decide::Asker,
-    explain::Explained,
+    decide::EffectivePolicy,
+    explain::QueryExplanation,
     identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists, mandate_registry::Register},
+    lists::{blocklist::Blocklist, current::CurrentLists, mandate_registry::MandateRegistry},
     name::Name,
-    rules::compiled::OperatorDefaults,
+    rules::operator::OperatorDefaults,
 };
 use policy_store::{Activity, Store};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -101,11 +101,11 @@ pub trait Explainer: Send + Sync {
     /// Judges and answers one question as the data path does, by the live lists or by others.
     async fn explain(
         &self,
-        asker: Asker,
+        asker: EffectivePolicy,
         name: Name,
         record_type: u16,
         lists: Option<Arc<Blocklist>>,
-    ) -> Explained;
+    ) -> QueryExplanation;
 }
 
 /// What the API needs of the running node.
@@ -126,9 +126,9 @@ pub struct Context {
     /// What holds for those who chose nothing.
     pub defaults: OperatorDefaults,
     /// The live lists.
-    pub lists: Arc<LiveLists>,
+    pub lists: Arc<CurrentLists>,
     /// All mandates, and which are in force.
-    pub mandates: Arc<Register>,
+    pub mandates: Arc<MandateRegistry>,
     /// Names that nothing blocks here unless somebody means it: the operator's, and those that
     /// certificates are checked at.
     pub own_names: Vec<Name>,

@@ -10,19 +10,18 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use policy::{
-    decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
+    decide::{EffectivePolicy, Layer, Verdict as PolicyVerdict, decide},
     lists::{blocklist::Classification, entry::Scope},
-    moment::Moment,
     name::Name,
     rules::{
+        builtin_names::BuiltinName,
         household::{
-            Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState,
-            Switch,
+            CUSTOM_NAMES_MAX, CustomName, Household, Id, SearchLevel, Settings, Switch, SwitchState,
         },
-        schedule::{GRANT_MINUTES_MAX, Grant, Granted},
-        special::Special,
+        schedule::{GRANT_MINUTES_MAX, Grant, GrantTarget},
     },
     text::Text,
+    unix_seconds::UnixSeconds,
 };
 use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
 use serde::{Deserialize, Serialize};
@@ -89,7 +88,7 @@ pub struct AnswerBody {
     /// For whom: `device`, which is meant where nothing is said, `person` or `household`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    whose: Whose,
+    whose: ListOwner,
     /// A word to the child, at most 500 octets.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 500)]
@@ -113,7 +112,7 @@ enum What {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Whose {
+enum ListOwner {
     #[default]
     Device,
     Person,
@@ -137,7 +136,7 @@ impl From<RequestError> for Problem {
 /// by.
 async fn verdict_for(
     context: &Context,
-    asker: &Asker,
+    asker: &EffectivePolicy,
     name: &Name,
     listed: &Classification,
 ) -> PolicyVerdict {
@@ -159,14 +158,14 @@ async fn verdict_for(
 
 /// Refuses to ask for what no answer would open, or for what is open.
 fn refuse_pointless(
-    asker: &Asker,
+    asker: &EffectivePolicy,
     name: &Name,
     listed: &Classification,
     verdict: PolicyVerdict,
 ) -> Result<(), Problem> {
-    let standards = asker.standards();
-    let is_closed = match listed.special {
-        Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+    let standards = asker.flags();
+    let is_closed = match listed.builtin {
+        BuiltinName::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
         _ => verdict.layer == Layer::SafeSearchDeny,
     };
     if verdict.layer == Layer::Mandatory {
@@ -222,7 +221,7 @@ pub async fn post(
         .device_by_id(&device)
         .ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
-    let asker = Asker::of(&rules, Some(place), Moment::of(now));
+    let asker = EffectivePolicy::of(&rules, Some(place), UnixSeconds::of(now));
     let listed = context.lists.load().classify(name.borrow());
     let verdict = verdict_for(&context, &asker, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
@@ -401,16 +400,16 @@ pub async fn put(
 fn settings_of<'h>(
     household: &'h mut Household,
     device: &Id,
-    whose: Whose,
+    whose: ListOwner,
 ) -> Result<&'h mut Settings, Problem> {
-    if whose == Whose::Household {
+    if whose == ListOwner::Household {
         return Ok(&mut household.settings);
     }
     let of = household
         .devices
         .get_mut(device)
         .ok_or_else(|| unknown_device(device))?;
-    if whose == Whose::Device {
+    if whose == ListOwner::Device {
         return Ok(&mut of.settings);
     }
     let person = of
@@ -436,7 +435,7 @@ fn allow(
         (What::Domain, Some(until)) => open(
             settings,
             Grant {
-                what: Granted::Domain(name.clone()),
+                what: GrantTarget::Domain(name.clone()),
                 until,
             },
             actor,
@@ -446,7 +445,7 @@ fn allow(
             open(
                 settings,
                 Grant {
-                    what: Granted::Category(slug.clone()),
+                    what: GrantTarget::Category(slug.clone()),
                     until,
                 },
                 actor,
@@ -457,17 +456,17 @@ fn allow(
             settings.names.insert(
                 name.clone(),
                 set_by(
-                    OwnName {
+                    CustomName {
                         state: SwitchState::Allow,
                         scope: Scope::Subtree,
                     },
                     actor,
                 ),
             );
-            if settings.names.len() > OWN_NAMES_MAX {
+            if settings.names.len() > CUSTOM_NAMES_MAX {
                 return Err(Problem::conflict(
                     "limit",
-                    format!("an own list has at most {OWN_NAMES_MAX} names"),
+                    format!("an own list has at most {CUSTOM_NAMES_MAX} names"),
                 ));
             }
             Ok(())

@@ -70,10 +70,7 @@ pub struct Artefact {
 pub enum OpenError {
     /// The folder has no file of it or of a parent that it needs.
     #[error("generation {generation} is not in {directory}")]
-    Missing {
-        generation: u64,
-        directory: PathBuf,
-    },
+    Missing { generation: u64, directory: PathBuf },
     /// A file of it or of a parent that it needs cannot be used.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),

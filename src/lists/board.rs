@@ -12,7 +12,7 @@ use blocklist_loader::{Feed, Gate};
 use jiff::Timestamp;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use policy::lists::{
-    artefact::{FeedSummary, Refused},
+    artefact::{FeedSummary, RejectedVersion},
     blocklist::Blocklist,
 };
 use tokio::sync::broadcast;
@@ -320,8 +320,8 @@ impl Board {
     }
 
     /// What is refused at the moment, by feed.
-    pub fn refusals(&self) -> BTreeMap<String, Refused> {
-        let of = |refused: RefusedVersion| Refused {
+    pub fn refusals(&self) -> BTreeMap<String, RejectedVersion> {
+        let of = |refused: RefusedVersion| RejectedVersion {
             version: refused.version,
             gate: refused.gate,
             detail: refused.detail,

@@ -14,7 +14,7 @@ use blocklist_loader::{Bounds, Feed, diff, generations, newest, review};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    lists::{artefact, blocklist::Blocklist, current::LiveLists},
+    lists::{artefact, blocklist::Blocklist, current::CurrentLists},
     name::Name,
 };
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub struct Control {
     /// What is known of feeds.
     pub board: Arc<Board>,
     /// The lists in use.
-    pub live: Arc<LiveLists>,
+    pub live: Arc<CurrentLists>,
     /// Who can have feeds asked.
     pub wakes: Arc<Wakes>,
     /// The folder of the generations.

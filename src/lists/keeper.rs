@@ -21,9 +21,9 @@ use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
     lists::{
-        artefact::{FeedSummary, Header, Refused},
+        artefact::{FeedSummary, Header, RejectedVersion},
         blocklist::Blocklist,
-        current::LiveLists,
+        current::CurrentLists,
     },
 };
 use tokio::{
@@ -110,7 +110,7 @@ pub struct Keeper {
     taxonomy_path: PathBuf,
     pub(super) taxonomy: Arc<Taxonomy>,
     pub(super) board: Arc<Board>,
-    pub(super) live: Arc<LiveLists>,
+    pub(super) live: Arc<CurrentLists>,
     wakes: Arc<Wakes>,
     acts: mpsc::Receiver<Act>,
     /// Hands acts in.
@@ -157,7 +157,7 @@ impl Keeper {
     pub fn new(
         settings: Settings,
         board: Arc<Board>,
-        live: Arc<LiveLists>,
+        live: Arc<CurrentLists>,
     ) -> anyhow::Result<Self> {
         let Settings {
             plan,
@@ -505,7 +505,7 @@ impl Keeper {
                 self.board
                     .live(&feed.name, &changed.version, generation, Timestamp::now());
             }
-            Err(DeltaError::Stopped(stop, proposal)) => {
+            Err(DeltaError::Refused(stop, proposal)) => {
                 self.board.stopped(
                     &feed.name,
                     stop.gate,
@@ -515,7 +515,7 @@ impl Keeper {
                 );
                 let plan = self.plan.clone();
                 let version = changed.version.clone();
-                let refused = Refused {
+                let refused = RejectedVersion {
                     version: version.clone(),
                     gate: stop.gate.to_string(),
                     detail: stop.detail,

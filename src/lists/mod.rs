@@ -34,7 +34,7 @@ use blocklist_loader::{Need, Plan, generations, needs_building, newest, share};
 use jiff::Timestamp;
 use policy::{
     category::Taxonomy,
-    lists::{artefact, blocklist::Blocklist, current::LiveLists},
+    lists::{artefact, blocklist::Blocklist, current::CurrentLists},
 };
 
 pub use self::{
@@ -105,7 +105,7 @@ pub fn open_at(
 pub async fn start(
     settings: Settings,
     board: Arc<Board>,
-) -> anyhow::Result<(Keeper, Arc<LiveLists>)> {
+) -> anyhow::Result<(Keeper, Arc<CurrentLists>)> {
     let mut newest = open_newest(&settings.plan, &settings.taxonomy)?;
     let share = settings.share.clone();
     let mut follower = None;
@@ -123,7 +123,7 @@ pub async fn start(
     let needs_build = is_of_other_feeds && follower.is_none();
     let has_lists = newest.is_some();
     let live =
-        Arc::new(LiveLists::new(newest.unwrap_or_else(|| {
+        Arc::new(CurrentLists::new(newest.unwrap_or_else(|| {
             Arc::new(Blocklist::empty(&settings.taxonomy))
         })));
     let directory = settings.plan.directory.clone();

@@ -14,7 +14,7 @@ use blocklist_loader::share::{
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge};
-use policy::lists::current::LiveLists;
+use policy::lists::current::CurrentLists;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Act;
@@ -56,7 +56,7 @@ impl Outbox {
 pub async fn publish(
     settings: ShareSettings,
     directory: std::path::PathBuf,
-    live: Arc<LiveLists>,
+    live: Arc<CurrentLists>,
     outbox: Arc<Outbox>,
 ) -> anyhow::Result<()> {
     let mut publisher = tokio::task::spawn_blocking(move || Publisher::new(&settings, &directory))
@@ -136,7 +136,7 @@ pub async fn follow_first(
 }
 
 /// Follows the store, for ever.
-pub async fn follow(mut follower: Follower, live: Arc<LiveLists>, acts: mpsc::Sender<Act>) {
+pub async fn follow(mut follower: Follower, live: Arc<CurrentLists>, acts: mpsc::Sender<Act>) {
     loop {
         tokio::time::sleep(follower.pause(random_fraction())).await;
         match follower

@@ -6,7 +6,7 @@ use std::time::Duration;
 use policy::name::NameRef;
 
 use crate::{
-    cache::{Key, KeyRef},
+    cache::{QuestionKey, QuestionKeyRef},
     message::types::{Class, Rtype},
     recursor::failure::ResolutionFailure,
 };
@@ -28,7 +28,7 @@ struct FailureEntry {
 }
 
 /// Failures by name and type.
-pub struct FailureCache(BoundedCache<Key, FailureEntry>);
+pub struct FailureCache(BoundedCache<QuestionKey, FailureEntry>);
 
 impl FailureCache {
     #[must_use]
@@ -82,8 +82,8 @@ impl FailureCache {
     }
 }
 
-fn key(name: NameRef<'_>, rtype: Rtype) -> KeyRef<'_> {
-    KeyRef::new(name, rtype, Class::IN)
+fn key(name: NameRef<'_>, rtype: Rtype) -> QuestionKeyRef<'_> {
+    QuestionKeyRef::new(name, rtype, Class::IN)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use quick_cache::{
 };
 
 use crate::{
-    cache::{Key, KeyRef},
+    cache::{QuestionKey, QuestionKeyRef},
     message::types::{Class, Rtype},
     recursor::{
         response::Denial,
@@ -103,8 +103,8 @@ impl TtlBounds {
 #[derive(Clone)]
 struct OctetWeighter;
 
-impl Weighter<Key, Arc<CacheEntry>> for OctetWeighter {
-    fn weight(&self, key: &Key, entry: &Arc<CacheEntry>) -> u64 {
+impl Weighter<QuestionKey, Arc<CacheEntry>> for OctetWeighter {
+    fn weight(&self, key: &QuestionKey, entry: &Arc<CacheEntry>) -> u64 {
         let data = match &entry.data {
             CachedData::Records(set) => set.octets(),
             CachedData::NoData(denial) | CachedData::NxDomain(denial) => denial.octets(),
@@ -115,7 +115,7 @@ impl Weighter<Key, Arc<CacheEntry>> for OctetWeighter {
 
 /// RRsets and negative entries, within a budget of octets.
 pub struct RrSetCache {
-    entries: Cache<Key, Arc<CacheEntry>, OctetWeighter, RandomState>,
+    entries: Cache<QuestionKey, Arc<CacheEntry>, OctetWeighter, RandomState>,
     bounds: TtlBounds,
 }
 
@@ -276,8 +276,8 @@ fn entry(data: CachedData, credibility: Credibility, ttl_s: u32, now: Duration) 
     }
 }
 
-fn key(name: NameRef<'_>, rtype: Rtype) -> KeyRef<'_> {
-    KeyRef::new(name, rtype, Class::IN)
+fn key(name: NameRef<'_>, rtype: Rtype) -> QuestionKeyRef<'_> {
+    QuestionKeyRef::new(name, rtype, Class::IN)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Sockets {
         let _inside = runtime.enter();
         let udp = UdpSocket::from_std(self.udp).expect("the socket is non-blocking");
         let tcp = TcpListener::from_std(self.tcp).expect("the socket is non-blocking");
-        let mouth = Mouth {
+        let mouth = ServerSocket {
             own: udp,
             same_address: OnceCell::new(),
             foreign: OnceCell::new(),
@@ -60,13 +60,13 @@ impl Sockets {
 }
 
 /// The socket of a server, and those that an attacker spoofs it with; these are bound at first use.
-struct Mouth {
+struct ServerSocket {
     own: UdpSocket,
     same_address: OnceCell<UdpSocket>,
     foreign: OnceCell<UdpSocket>,
 }
 
-impl Mouth {
+impl ServerSocket {
     async fn send(&self, packet: &Packet, to: SocketAddr) -> io::Result<usize> {
         let socket = match packet.sender {
             Sender::Itself => &self.own,
@@ -87,7 +87,7 @@ impl Mouth {
 }
 
 /// One task per query, so that a delayed answer does not delay the next.
-async fn serve_udp(mouth: Arc<Mouth>, authority: Arc<Authority>) {
+async fn serve_udp(mouth: Arc<ServerSocket>, authority: Arc<Authority>) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         // An error here is the ICMP error of a client that has closed its socket; the next datagram

@@ -18,13 +18,13 @@ use tokio_rustls::{
 };
 
 /// A running proxy; it ends with the test's runtime.
-pub struct TlsDoor {
+pub struct TlsProxy {
     address: SocketAddr,
     certificate: String,
     connections: Arc<AtomicU64>,
 }
 
-impl TlsDoor {
+impl TlsProxy {
     /// Starts a proxy with a certificate for this name in front of that server.
     pub async fn open(name: &str, to: SocketAddr) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()])

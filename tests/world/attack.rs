@@ -19,7 +19,7 @@ const USED_UP: usize = 100;
 
 /// One kind of attack.
 #[derive(Clone, Debug)]
-pub enum Game {
+pub enum Attack {
     /// Refers each child to this many servers named in another zone, without glue: NXNSAttack.
     GluelessReferrals {
         /// Name servers of a referral.
@@ -63,7 +63,7 @@ pub(super) struct Position {
     pub turn: usize,
 }
 
-impl Game {
+impl Attack {
     /// Completes a response that has only the question.
     pub(super) fn play(&self, position: &Position, reply: Message) -> Message {
         match self {

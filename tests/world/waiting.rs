@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// The minimum of every time limit: a busy machine is slow, and that is no fault of the program. A
 /// build of lists runs in the idle scheduling class for a minute before it takes a normal share of
 /// CPU time.
-const PATIENCE_MIN: Duration = Duration::from_secs(300);
+const TIMEOUT_MIN: Duration = Duration::from_secs(300);
 
 /// The interval between two checks of a condition.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
@@ -21,7 +21,7 @@ pub async fn eventually(
     mut holds: impl AsyncFnMut() -> bool,
 ) -> Duration {
     let began = Instant::now();
-    let within = within.max(PATIENCE_MIN);
+    let within = within.max(TIMEOUT_MIN);
     while !holds().await {
         assert!(began.elapsed() < within, "not within {within:?}: {what}");
         tokio::time::sleep(BETWEEN_LOOKS).await;

@@ -11,7 +11,7 @@ use hickory_server::server::Request;
 
 /// The counts of one server, or the sum of several.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct QueryCounts {
     questions: HashMap<(LowerName, RecordType), u64>,
     options: BTreeSet<u16>,
     ports: BTreeSet<u16>,
@@ -22,7 +22,7 @@ pub struct Tally {
     tcp: u64,
 }
 
-impl Tally {
+impl QueryCounts {
     /// Counts one query.
     pub(super) fn note(&mut self, request: &Request) {
         match request.protocol() {
@@ -69,7 +69,7 @@ impl Tally {
     pub fn asked(&self, name: &LowerName, kind: RecordType) -> u64 {
         self.questions
             .get(&(name.clone(), kind))
-            .copied()
+            .with_program_copy()
             .unwrap_or_default()
     }
 
@@ -109,7 +109,7 @@ impl Tally {
     }
 
     /// The number of queries for names at or below `apex`, for all types.
-    pub fn asked_below(&self, apex: &LowerName) -> u64 {
+    pub fn queries_below(&self, apex: &LowerName) -> u64 {
         self.questions
             .iter()
             .filter(|((name, _), _)| apex.zone_of(name))

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 /// Seconds since 1970-01-01T00:00:00Z. It ends in 2106; instants before and behind are the first
 /// and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(u32);
+pub struct UnixSeconds(u32);
 
-impl Moment {
+impl UnixSeconds {
     /// The beginning.
     pub const FIRST: Self = Self(0);
     /// It never comes.
@@ -69,13 +69,27 @@ mod tests {
     #[test]
     fn what_lasts_until_a_part_of_a_second_lasts_until_its_end() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(Moment::of(at("1970-01-01T00:00:07.9Z")), Moment(7));
-        assert_eq!(Moment::end_of(at("1970-01-01T00:00:07.9Z")), Moment(8));
-        assert_eq!(Moment::end_of(at("1970-01-01T00:00:07Z")), Moment(7));
-        assert_eq!(Moment::of(at("1960-01-01T00:00:00Z")), Moment::FIRST);
-        let far = Moment::of(at("2200-01-01T00:00:00Z"));
+        assert_eq!(
+            UnixSeconds::of(at("1970-01-01T00:00:07.9Z")),
+            UnixSeconds(7)
+        );
+        assert_eq!(
+            UnixSeconds::end_of(at("1970-01-01T00:00:07.9Z")),
+            UnixSeconds(8)
+        );
+        assert_eq!(
+            UnixSeconds::end_of(at("1970-01-01T00:00:07Z")),
+            UnixSeconds(7)
+        );
+        assert_eq!(
+            UnixSeconds::of(at("1960-01-01T00:00:00Z")),
+            UnixSeconds::FIRST
+        );
+        let far = UnixSeconds::of(at("2200-01-01T00:00:00Z"));
         assert!(
-            far < Moment::NEVER && far.timestamp().is_some() && Moment::NEVER.timestamp().is_none()
+            far < UnixSeconds::NEVER
+                && far.timestamp().is_some()
+                && UnixSeconds::NEVER.timestamp().is_none()
         );
     }
 }

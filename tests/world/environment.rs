@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use super::{
     api::{Api, Switch},
     behaviour::Behaviour,
+    client::{Client, client},
     clock::Clock,
     daemon::{Daemon, copy_program},
     feed::{self, Feed},
     internet::Internet,
-    line::{Line, line},
     settings::settings,
 };
 
@@ -40,7 +40,7 @@ pub struct World {
 }
 
 /// Builds a [`World`].
-pub struct Draft {
+pub struct WorldBuilder {
     internet: Internet,
     elsewhere: Option<Internet>,
     feeds: Vec<Feed>,
@@ -53,13 +53,13 @@ pub struct Draft {
 impl World {
     /// Begins with one zone in zone-file lines. The first word is the zone's name; later lines are
     /// relative to it.
-    pub fn with_zone(zone: &str) -> Draft {
+    pub fn with_zone(zone: &str) -> WorldBuilder {
         Self::draft(Internet::new()).zone(zone)
     }
 
     /// Begins with an Internet.
-    pub fn draft(internet: Internet) -> Draft {
-        Draft {
+    pub fn builder(internet: Internet) -> WorldBuilder {
+        WorldBuilder {
             internet,
             elsewhere: None,
             feeds: Vec::new(),
@@ -72,24 +72,24 @@ impl World {
 
     /// Begins with an Internet in which every name has this address, reached by forwarding, so that
     /// thousands of names need no iteration from the root.
-    pub fn where_every_name_is(address: Ipv4Addr) -> Draft {
+    pub fn with_every_name_at(address: Ipv4Addr) -> WorldBuilder {
         let elsewhere = Internet::new();
         elsewhere
             .root()
-            .becomes(Behaviour::AnswersEverything(address));
+            .set_behaviour(Behaviour::AnswersEverything(address));
         let forward = format!(
             "[recursion]\nforward = [{{ zone = \".\", to = [\"{}\"] }}]\n",
             elsewhere.root().address()
         );
-        Draft {
+        WorldBuilder {
             elsewhere: Some(elsewhere),
             ..Self::draft(Internet::new()).config(&forward)
         }
     }
 
     /// A client at this address that queries the daemon.
-    pub fn line(&self, from: &str) -> Line {
-        line(from).to_daemon(self.daemon.doors().clone())
+    pub fn client(&self, from: &str) -> Client {
+        client(from).to_daemon(self.daemon.addresses().clone())
     }
 
     /// Sets a category for a household; it is in effect when this returns.
@@ -127,16 +127,16 @@ impl World {
     }
 
     /// Replaces the file of a feed, names separated by spaces. The daemon detects the change.
-    pub fn relist(&self, feed: &str, names: &str) {
+    pub fn replace_feed(&self, feed: &str, names: &str) {
         self.rewrite(feed, &feed::one_a_line(names));
     }
 
     /// Replaces the file of a feed by any text.
-    pub fn rewrite(&self, feed: &str, text: &str) {
+    pub fn replace_feed_text(&self, feed: &str, text: &str) {
         feed::publish(&feed::file(self.folder(), feed), text);
     }
 
-    /// The daemon's clock, if [`Draft::clock`] has set one.
+    /// The daemon's clock, if [`WorldBuilder::clock`] has set one.
     pub fn clock(&self) -> &Clock {
         self.clock
             .as_ref()
@@ -149,7 +149,7 @@ impl World {
     }
 }
 
-impl Draft {
+impl WorldBuilder {
     /// Adds a zone in zone-file lines. The first word is the zone's name; later lines are relative
     /// to it.
     pub fn zone(mut self, zone: &str) -> Self {
@@ -199,7 +199,7 @@ impl Draft {
 
     /// Runs a copy of the program in the world's folder, with this search path, so that the test
     /// may replace the program while it runs.
-    pub fn copied(self, path: &str) -> Self {
+    pub fn with_program_copy(self, path: &str) -> Self {
         Self {
             copied: Some(path.to_owned()),
             ..self
@@ -236,7 +236,7 @@ impl Draft {
             environment.push(("PATH".to_owned(), path));
         }
         let daemon = Daemon::start_in(folder.path(), &settings, environment).await;
-        let api = Api::new(daemon.doors().clone(), &daemon.key());
+        let api = Api::new(daemon.addresses().clone(), &daemon.key());
         let world = World {
             daemon,
             api,

@@ -8,7 +8,7 @@ const TICKS_PER_SECOND: u32 = 100;
 
 /// Memory and CPU time of a process at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Footprint {
+pub struct ResourceUsage {
     /// Resident memory (`VmRSS`), in bytes.
     pub resident: u64,
     /// Peak resident memory (`VmHWM`), in bytes.
@@ -17,7 +17,7 @@ pub struct Footprint {
     pub cpu: Duration,
 }
 
-impl Footprint {
+impl ResourceUsage {
     /// Reads `/proc`; fails the test if the process has ended.
     pub(super) fn of(process: u32) -> Self {
         let read = |file: &str| {

@@ -8,7 +8,7 @@ use std::{
 
 /// The addresses of the daemon's last ready lines.
 #[derive(Debug, Default)]
-pub struct Doors(Mutex<Found>);
+pub struct ListenAddresses(Mutex<Found>);
 
 #[derive(Clone, Debug, Default)]
 struct Found {
@@ -16,7 +16,7 @@ struct Found {
     api: Option<SocketAddr>,
 }
 
-impl Doors {
+impl ListenAddresses {
     /// The first DNS address, for UDP and TCP.
     pub fn dns(&self) -> SocketAddr {
         *self

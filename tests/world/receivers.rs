@@ -17,19 +17,19 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::patience::eventually;
+use super::waiting::eventually;
 
 /// The longest wait for a notification.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A web server that receives notifications.
-pub struct Hook {
+pub struct WebhookReceiver {
     address: SocketAddr,
     is_broken: Arc<AtomicBool>,
     heard: Arc<Mutex<Vec<(HeaderMap, String)>>>,
 }
 
-impl Hook {
+impl WebhookReceiver {
     /// Listens on loopback.
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -69,7 +69,7 @@ impl Hook {
     }
 
     /// All requests: the signature and the body.
-    pub fn so_far(&self) -> Vec<(String, String)> {
+    pub fn received(&self) -> Vec<(String, String)> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = |headers: &HeaderMap| {
             headers
@@ -86,7 +86,7 @@ impl Hook {
 
     /// The notifications that arrived.
     pub fn notices(&self) -> Vec<Value> {
-        self.so_far()
+        self.received()
             .iter()
             .map(|(_, body)| serde_json::from_str(body).expect("a notice is JSON"))
             .collect()
@@ -103,12 +103,12 @@ impl Hook {
 }
 
 /// A mail server that delivers nothing.
-pub struct Mailbox {
+pub struct MailServer {
     address: SocketAddr,
     mails: Arc<Mutex<Vec<String>>>,
 }
 
-impl Mailbox {
+impl MailServer {
     /// Listens on loopback.
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{doors::Doors, question::question, reply::Reply};
+use super::{addresses::ListenAddresses, question::question, reply::Reply};
 
 /// The announced UDP payload size (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
@@ -31,11 +31,11 @@ pub const MAC_OPTION: u16 = 65_001;
 
 /// The longest wait for a response: longer than a resolver may work on one query, so that its
 /// SERVFAIL arrives, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A DNS client at one source address. Each variant is a clone, so that a test can keep several.
 #[derive(Clone)]
-pub struct Line {
+pub struct Client {
     from: IpAddr,
     to: Target,
     tcp: bool,
@@ -44,7 +44,7 @@ pub struct Line {
     recursion_desired: bool,
     checking_disabled: bool,
     options: Vec<(u16, Vec<u8>)>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// The daemon, whose port changes when it restarts, or a fixed address.
@@ -52,12 +52,12 @@ pub struct Line {
 enum Target {
     Nowhere,
     Address(SocketAddr),
-    Daemon(Arc<Doors>),
+    Daemon(Arc<ListenAddresses>),
 }
 
 /// A client at this source address; the server is set next.
-pub fn line(from: &str) -> Line {
-    Line {
+pub fn client(from: &str) -> Client {
+    Client {
         from: from
             .parse()
             .unwrap_or_else(|_| panic!("{from:?} is not an IP address")),
@@ -68,11 +68,11 @@ pub fn line(from: &str) -> Line {
         recursion_desired: true,
         checking_disabled: false,
         options: Vec::new(),
-        patience: PATIENCE,
+        timeout: TIMEOUT,
     }
 }
 
-impl Line {
+impl Client {
     /// Sends queries to this address.
     pub fn to(&self, address: SocketAddr) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Line {
     }
 
     /// Sends queries to the daemon's current address.
-    pub(super) fn to_daemon(&self, doors: Arc<Doors>) -> Self {
+    pub(super) fn to_daemon(&self, doors: Arc<ListenAddresses>) -> Self {
         Self {
             to: Target::Daemon(doors),
             ..self.clone()
@@ -154,9 +154,9 @@ impl Line {
     }
 
     /// Sets the longest wait for a response.
-    pub fn with_patience(&self, patience: Duration) -> Self {
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
-            patience,
+            timeout,
             ..self.clone()
         }
     }
@@ -213,8 +213,8 @@ impl Line {
 
     async fn exchange(&self, bytes: &[u8], fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let outcome = match self.tcp {
-            true => timeout(self.patience, self.exchange_over_tcp(bytes)).await,
-            false => timeout(self.patience, self.exchange_over_udp(bytes, fits)).await,
+            true => timeout(self.timeout, self.exchange_over_tcp(bytes)).await,
+            false => timeout(self.timeout, self.exchange_over_udp(bytes, fits)).await,
         };
         // A refused or broken connection counts as silence.
         outcome.ok().and_then(Result::ok)

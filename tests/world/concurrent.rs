@@ -8,7 +8,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::line::Line;
+use super::client::Client;
 
 /// One query and its result.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Asked {
 
 /// Sends all queries with limited concurrency; returns the results in order of completion.
 pub async fn ask_all(
-    line: &Line,
+    client: &Client,
     questions: impl IntoIterator<Item = String>,
     at_once: usize,
 ) -> Vec<Asked> {
@@ -32,8 +32,8 @@ pub async fn ask_all(
         while under_way.len() < at_once
             && let Some(question) = waiting.pop_front()
         {
-            let line = line.clone();
-            under_way.spawn(async move { ask(&line, question).await });
+            let client = client.clone();
+            under_way.spawn(async move { ask(&client, question).await });
         }
         match under_way.join_next().await {
             Some(outcome) => outcomes.push(outcome.expect("asking does not fail")),
@@ -43,9 +43,9 @@ pub async fn ask_all(
 }
 
 /// Sends a query and measures the time.
-async fn ask(line: &Line, question: String) -> Asked {
+async fn ask(client: &Client, question: String) -> Asked {
     let began = Instant::now();
-    let answer = line.ask(&question).await;
+    let answer = client.ask(&question).await;
     Asked {
         question,
         answer,
