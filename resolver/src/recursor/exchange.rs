@@ -17,11 +17,11 @@ use crate::message::{
 };
 
 use super::{
-    attempt::{Attempt, Feature, Features, InitialFallback, Proof, Transport},
+    attempt::{Attempt, Feature, Features, InitialFallback, Proof, UpstreamTransport},
     cache::{delegations::Delegation, server::ServerState},
     environment::{Environment, TransportOutcome},
     failure::ResolutionFailure,
-    problem::{Problem, is_not_understood, problem_of},
+    problem::{QueryProblem, is_not_understood, problem_of},
     query_context::{QueryContext, describe},
     response::{Response, ResponseKind, ServerRole},
     rrset::Credibility,
@@ -125,7 +125,7 @@ struct Exchange<'a, E> {
     scrub: ScrubContext<'a>,
     memory: ServerMemory<'a>,
     client_cookie: [u8; CLIENT_COOKIE_OCTETS],
-    attempt: Attempt,
+    attempt: Attempt<'a>,
     earlier: EarlierResponse,
     /// Whether the rate limits allow a fallback query after an error. None before the first error.
     may_fall_back: Option<bool>,
@@ -164,7 +164,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             edns: server.may_support_edns(now),
         };
         let attempt = Attempt::first(
-            delegation.tls().is_some(),
+            delegation.tls(),
             features,
             query.fallback,
             memory.supported(now),
@@ -248,14 +248,14 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 .take_cookie(message, self.attempt, (&self.client_cookie, &server_cookie));
         if !is_cookie_right {
             self.recursor.counters.mismatches.increment(1);
-            return self.retry(Problem::MissingCookie);
+            return self.retry(QueryProblem::MissingCookie);
         }
         match reading {
             None if wire[2] & FLAG_TC != 0 && self.attempt.is_udp() => {
-                self.retry(Problem::Truncated)
+                self.retry(QueryProblem::Truncated)
             }
             None => {
-                if self.fall_back(Problem::Malformed, &expected) {
+                if self.fall_back(QueryProblem::Malformed, &expected) {
                     Ok(None)
                 } else {
                     Err(ExchangeError::Unreadable)
@@ -305,16 +305,16 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let address = self.query.address;
         let timeout = STREAM_TIMEOUT.min(left);
         // Queries on streams are rare, and boxed so that they take no room in each exchange.
-        match (self.attempt.transport, self.query.delegation.tls()) {
-            (Transport::Tls, Some(name)) => {
+        match self.attempt.transport {
+            UpstreamTransport::Tls { name } => {
                 counters.tls.increment(1);
                 Box::pin(environment.tls(address, name, packet, expected, timeout)).await
             }
-            (Transport::Tcp { .. }, _) => {
+            UpstreamTransport::Tcp { .. } => {
                 counters.tcp.increment(1);
                 Box::pin(environment.tcp(address, packet, expected, timeout)).await
             }
-            (Transport::Udp | Transport::Tls, _) => {
+            UpstreamTransport::Udp => {
                 counters.udp.increment(1);
                 environment
                     .udp(address, packet, expected, self.timeout.min(left))
@@ -334,10 +334,10 @@ impl<'a, E: Environment> Exchange<'a, E> {
             TransportOutcome::Mismatch { is_case_only } => {
                 self.recursor.counters.mismatches.increment(1);
                 self.trace(now, "reply does not match, repeated over TCP");
-                self.retry(Problem::Mismatch { is_case_only })
+                self.retry(QueryProblem::Mismatch { is_case_only })
             }
             TransportOutcome::Timeout | TransportOutcome::Unreachable(_)
-                if let Some(next) = self.attempt.next(Problem::NoReply, Proof::default()) =>
+                if let Some(next) = self.attempt.next(QueryProblem::NoReply, Proof::default()) =>
             {
                 self.attempt = next;
                 Ok(None)
@@ -355,7 +355,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     }
 
     /// Goes on to the next attempt, without counting it as a fallback.
-    fn retry<T>(&mut self, problem: Problem) -> Result<Option<T>, ExchangeError> {
+    fn retry<T>(&mut self, problem: QueryProblem) -> Result<Option<T>, ExchangeError> {
         self.attempt = self
             .attempt
             .next(problem, Proof::default())
@@ -369,17 +369,17 @@ impl<'a, E: Environment> Exchange<'a, E> {
         let code = message.metadata.response_code;
         if code == ResponseCode::BADCOOKIE && self.attempt.features.options && self.attempt.is_udp()
         {
-            return self.retry(Problem::BadCookie);
+            return self.retry(QueryProblem::BadCookie);
         }
         if message.metadata.truncation && !is_not_understood(code) {
-            return self.retry(Problem::Truncated);
+            return self.retry(QueryProblem::Truncated);
         }
         let response = classify(message, self.scrub);
         if let Some(problem) = problem_of(&reply.reading, &response.kind) {
             let may_retry = matches!(self.earlier, EarlierResponse::None);
             return if may_retry && self.fall_back(problem, &reply.expected) {
                 Ok(None)
-            } else if problem == Problem::Malformed {
+            } else if problem == QueryProblem::Malformed {
                 Err(ExchangeError::Unreadable)
             } else {
                 Ok(Some(response))
@@ -388,7 +388,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
         // Where the query had no EDNS to leave out, the response serves as it is.
         if reply.reading.extent == Extent::WithoutAdditionals
             && self.attempt.features.edns
-            && self.fall_back(Problem::Malformed, &reply.expected)
+            && self.fall_back(QueryProblem::Malformed, &reply.expected)
         {
             if matches!(self.earlier, EarlierResponse::None) {
                 self.earlier = EarlierResponse::Incomplete(response);
@@ -444,7 +444,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
             return Some(response);
         }
         self.earlier = EarlierResponse::Denial(response);
-        if let Some(next) = self.attempt.next(Problem::Denied, Proof::default()) {
+        if let Some(next) = self.attempt.next(QueryProblem::Denied, Proof::default()) {
             self.note_fallback(next);
             self.attempt = next;
         }
@@ -488,7 +488,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
 
     /// Leaves out one more feature, or goes over TCP. False where nothing is left to try, or the
     /// rate limits do not allow it.
-    fn fall_back(&mut self, problem: Problem, expected: &ExpectedReply) -> bool {
+    fn fall_back(&mut self, problem: QueryProblem, expected: &ExpectedReply) -> bool {
         let now = self.recursor.environment.now();
         let server = &self.query.server;
         let quirks = self.memory.quirks();
@@ -504,8 +504,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
                 });
             if !may {
                 if self.attempt.left_out.is_some() {
-                    self.memory
-                        .update(|quirks| quirks.set_fallback_futile(now));
+                    self.memory.update(|quirks| quirks.set_fallback_futile(now));
                 }
                 return false;
             }
@@ -519,7 +518,7 @@ impl<'a, E: Environment> Exchange<'a, E> {
     }
 
     /// Counts and traces what the next attempt leaves out.
-    fn note_fallback(&self, next: Attempt) {
+    fn note_fallback(&self, next: Attempt<'_>) {
         let now = self.recursor.environment.now();
         let sent = self.attempt.features;
         match sent.iter().find(|feature| !next.features.has(*feature)) {
@@ -536,9 +535,9 @@ impl<'a, E: Environment> Exchange<'a, E> {
     fn trace_reply(&self, reading: Option<&Reading>, rtt: Duration, now: Duration) {
         self.context.trace(now, || {
             let transport = match self.attempt.transport {
-                Transport::Tls => "TLS",
-                Transport::Tcp { .. } => "TCP",
-                Transport::Udp => "UDP",
+                UpstreamTransport::Tls { .. } => "TLS",
+                UpstreamTransport::Tcp { .. } => "TCP",
+                UpstreamTransport::Udp => "UDP",
             };
             let subject = self.subject();
             let rtt_ms = rtt.as_secs_f64() * 1e3;

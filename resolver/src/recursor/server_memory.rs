@@ -49,7 +49,7 @@ impl ServerMemory<'_> {
     pub fn take_cookie(
         &self,
         message: Option<&Message>,
-        attempt: Attempt,
+        attempt: Attempt<'_>,
         (client_cookie, server_cookie): (&[u8], &[u8]),
     ) -> bool {
         let cookie = message
@@ -80,7 +80,7 @@ impl ServerMemory<'_> {
 
     /// Remembers what a useful response to this attempt shows. `may_fall_back` is Some(true) where a
     /// fallback query was charged.
-    pub fn remember(&self, attempt: Attempt, may_fall_back: Option<bool>, now: Duration) {
+    pub fn remember(&self, attempt: Attempt<'_>, may_fall_back: Option<bool>, now: Duration) {
         if attempt.features.edns {
             self.server.set_supports_edns(attempt.features.options, now);
         }
