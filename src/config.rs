@@ -27,7 +27,10 @@ use policy::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{notices, oidc};
+use control::causes;
+use control::notifications::settings::{self as notices, NoticeSettings};
+
+use crate::oidc;
 
 pub use self::{
     api::Api,
@@ -58,7 +61,7 @@ pub struct Config {
     /// The operator's defaults.
     pub policy: Policy,
     /// Where holders of accounts are told.
-    pub notices: notices::Settings,
+    pub notices: NoticeSettings,
     /// What households may have kept.
     pub history: History,
     /// What the public reports.
@@ -692,18 +695,6 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
         (1..=1_000_000).contains(&recursion.queries_per_server_max),
         "1 to 1000000",
     )
-}
-
-/// An error with its causes, on one line.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ impl Server {
 #[async_trait]
 impl KeySet for Server {
     async fn read(&self) -> Result<String, String> {
-        let causes = |error: reqwest::Error| crate::config::causes(&error.without_url());
+        let causes = |error: reqwest::Error| control::causes(&error.without_url());
         self.ask().await.map_err(|error| {
             format!(
                 "{}: {}",

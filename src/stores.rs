@@ -12,7 +12,9 @@ use blocklist_loader::newest;
 use metrics::gauge;
 use policy_store::{Activity, Findings, Home, Lock, Store};
 
-use crate::config::{Checked, causes};
+use control::causes;
+
+use crate::config::Checked;
 
 /// In the folder of the lists: they were built by a command before the first start, so they do not
 /// show that there was a store.

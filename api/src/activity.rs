@@ -21,17 +21,18 @@ use policy_store::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::unknown_household;
+use crate::versioned::with_version;
 use crate::{
     Context,
-    apply::{unknown_household, with_version},
     devices::unknown_device,
     history,
     principal::{Holder, Home},
     problem::Problem,
     request::{Asked, Segments, segment},
     shapes,
-    silence::Silence,
 };
+use control::activity::inactivity::Silence;
 
 /// Names in an answer, where the request does not say and at most.
 const TOP: usize = 20;
@@ -114,9 +115,14 @@ pub async fn get(
             before: None,
             after: Some(&what),
         };
-        context.store.append_audit(&principal.author, deed).await?;
+        context
+            .control
+            .store
+            .append_audit(&principal.author, deed)
+            .await?;
     }
     let household = context
+        .control
         .store
         .household(&id)
         .await?
@@ -129,7 +135,7 @@ pub async fn get(
     }
     let days = household
         .kept()
-        .map_or(0, |kept| kept.days.min(context.history.days_max));
+        .map_or(0, |kept| kept.days.min(context.control.history.days_max));
     let to = to.unwrap_or(now);
     let view = View {
         household: &household,
@@ -143,7 +149,7 @@ pub async fn get(
             to,
         ),
         now,
-        silent_after: context.history.silent_after,
+        silent_after: context.control.history.silent_after,
     };
     let mut sum = Sum::default();
     if let Some(begin) = now
@@ -151,7 +157,7 @@ pub async fn get(
         .ok()
         .filter(|_| days > 0)
     {
-        let activity = history::opened(&context)?;
+        let activity = history::opened(&context.control)?;
         // A few at a time: what is kept of ninety days is more than anybody may have read for them
         // as often as they like.
         let _seat = context.activity_seats.acquire().await;
@@ -159,12 +165,12 @@ pub async fn get(
             .visit(&id, None, begin, now, now, |hour| sum.add(&view, hour))
             .await?;
     } else {
-        history::opened(&context)?;
+        history::opened(&context.control)?;
     }
     let mut shown = sum.show(&view, top);
     shown["household"] = json!(id);
     shown["device"] = json!(device);
-    shown["history"] = history::shown(&context, Some(&household));
+    shown["history"] = history::shown(&context.control, Some(&household));
     (shown["from"], shown["to"]) = (json!(from), json!(to));
     Ok(Json(shown).into_response())
 }
@@ -186,6 +192,7 @@ pub async fn delete(
         .map(|device| segment("device", device))
         .transpose()?;
     let household = context
+        .control
         .store
         .household(&id)
         .await?
@@ -196,7 +203,7 @@ pub async fn delete(
     {
         return Err(unknown_device(device));
     }
-    history::opened(&context)?
+    history::opened(&context.control)?
         .forget(
             &id,
             device.clone().map_or(Forgotten::All, Forgotten::Device),
@@ -207,6 +214,7 @@ pub async fn delete(
     let subject = format!("activity:{id}");
     let what = json!({ "device": device });
     context
+        .control
         .store
         .append_audit(
             &author,

@@ -11,17 +11,11 @@
 
 use std::{future::Future, sync::Arc};
 
-use axum::http::StatusCode;
 use policy_store::{Author, Deed};
 use serde_json::{Value, json};
 
-use crate::{
-    Context,
-    control::{ActError, RolledBack},
-    panics,
-    problem::Problem,
-    veil,
-};
+use crate::{Context, panics, problem::Problem};
+use control::lists::model::{ListError, RolledBack};
 
 /// Names each way in the audit of a rollback: enough to see what it did, little enough to keep for
 /// ever.
@@ -34,7 +28,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
 ) -> Result<T, Problem> {
     let context = Arc::clone(context);
     let done = tokio::spawn(async move {
-        let _turn = context.list_writes.lock().await;
+        let _turn = context.control.list_writes.lock().await;
         work(Arc::clone(&context)).await
     });
     panics::of_task(done.await)?
@@ -63,7 +57,7 @@ impl Act {
         context: &Context,
         before: Option<Value>,
         after: Option<Value>,
-        doing: impl Future<Output = Result<T, ActError>> + Send,
+        doing: impl Future<Output = Result<T, ListError>> + Send,
     ) -> Result<T, Problem> {
         self.tell(context, "", before, after).await?;
         match doing.await {
@@ -96,13 +90,13 @@ impl Act {
             before: before.as_ref(),
             after: after.as_ref(),
         };
-        context.store.append_audit(&self.by, deed).await?;
+        context.control.store.append_audit(&self.by, deed).await?;
         Ok(())
     }
 
     /// Rolls back, answers as soon as it is live, and then writes down which names came and went:
     /// that takes longer than going back may.
-    pub async fn rolled_back<F: Future<Output = Result<RolledBack, ActError>> + Send>(
+    pub async fn rolled_back<F: Future<Output = Result<RolledBack, ListError>> + Send>(
         self,
         context: &Arc<Context>,
         before: Value,
@@ -111,7 +105,7 @@ impl Act {
     ) -> Result<RolledBack, Problem> {
         let context = Arc::clone(context);
         let done = tokio::spawn(async move {
-            let turn = context.list_writes.lock().await;
+            let turn = context.control.list_writes.lock().await;
             let doing = doing(Arc::clone(&context), self.by.actor.clone());
             let result = self.done(&context, Some(before), Some(after), doing).await;
             drop(turn);
@@ -133,6 +127,7 @@ impl Act {
 
     async fn tell_difference(&self, context: &Context, rolled: &RolledBack) -> Result<(), Problem> {
         let difference = match context
+            .control
             .lists_control
             .diff(rolled.from, rolled.live, AUDITED_NAMES_MAX)
             .await
@@ -149,49 +144,5 @@ impl Act {
             Some(after),
         )
         .await
-    }
-}
-
-impl From<ActError> for Problem {
-    fn from(error: ActError) -> Self {
-        match error {
-            ActError::UnknownFeed => Self::not_found("unknown_feed", "there is no such feed"),
-            ActError::NothingRefused => Self::conflict(
-                "nothing_refused",
-                "no version of this feed waits for an approval",
-            ),
-            ActError::AnotherVersion { waiting } => Self::conflict(
-                "another_version",
-                format!("the version that waits is {waiting}; look at it first"),
-            )
-            .with_field("version".to_owned()),
-            ActError::NotApprovable { gate } => Self::conflict(
-                "not_approvable",
-                format!(
-                    "the gate {gate} is not one that can be opened: what came is not what was sent"
-                ),
-            ),
-            ActError::UnknownGeneration(number) => Self::not_found(
-                "unknown_generation",
-                format!("generation {number} is not kept"),
-            ),
-            ActError::NotKept(at) => Self::not_found(
-                "not_kept",
-                format!("no lists are kept that were live at {at}"),
-            )
-            .with_field("at".to_owned()),
-            ActError::NothingBefore(detail) => {
-                Self::conflict("nothing_before", veil::sentence(&detail))
-            }
-            ActError::Failed(detail) => {
-                let detail = veil::sentence(&detail);
-                tracing::error!(detail, "a step on the lists failed");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "lists_failed",
-                    format!("what is live stays: {detail}"),
-                )
-            }
-        }
     }
 }

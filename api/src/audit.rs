@@ -89,6 +89,7 @@ pub async fn list(
     let after = after
         .map_err(|_| Problem::value("cursor", "cursor", "a cursor is `next` of the page before"))?;
     let page = context
+        .control
         .store
         .audit(pages.subject.as_deref(), pages.order, after, limit)
         .await?;
@@ -133,13 +134,17 @@ pub async fn verify(
     State(context): State<Arc<Context>>,
     _reader: Reader,
 ) -> Result<Json<Verified>, Problem> {
-    let signed_head = context.store.signed_head()?.map(|head| head.to_string());
+    let signed_head = context
+        .control
+        .store
+        .signed_head()?
+        .map(|head| head.to_string());
     let ChainReport {
         rows,
         head,
         signed,
         fault,
-    } = context.store.verify_audit().await?;
+    } = context.control.store.verify_audit().await?;
     let fault = fault.map(|fault| Misfit {
         sequence: fault.sequence,
         detail: fault.detail,

@@ -32,12 +32,12 @@ pub async fn check(
     Asked(which): Asked<Which>,
 ) -> Result<Json<Value>, Problem> {
     let name = own_name(&which.name).map_err(|problem| problem.with_field("name".to_owned()))?;
-    let lists = context.lists.current();
+    let lists = context.control.lists.current();
     let listed = lists.classify(name.borrow());
     let category = |tier: &'static str| {
         let context = &context;
         move |id| {
-            let category = context.taxonomy.category(id);
+            let category = context.control.taxonomy.category(id);
             json!({ "slug": category.slug, "title": category.title, "tier": tier })
         }
     };
@@ -55,6 +55,7 @@ pub async fn check(
         .collect();
     let blocks = |set: policy::category::CategorySet| !set.intersection(choice).is_empty();
     let presets: Vec<&str> = context
+        .control
         .taxonomy
         .presets()
         .filter(|(_, set)| blocks(*set))

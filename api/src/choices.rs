@@ -35,7 +35,7 @@ pub async fn report(
     let mut undecided = 0;
     let mut channels: BTreeMap<String, [i64; 2]> = BTreeMap::new();
     let mut receive: BTreeMap<Option<String>, i64> = BTreeMap::new();
-    for count in context.store.choices().await? {
+    for count in context.control.store.choices().await? {
         let place = match count.filtering.as_str() {
             "on" => 0,
             "off" => 1,
@@ -44,7 +44,7 @@ pub async fn report(
                 // A preset that the taxonomy no longer has decides nothing.
                 let preset = count
                     .preset
-                    .filter(|slug| context.taxonomy.preset(slug).is_some());
+                    .filter(|slug| context.control.taxonomy.preset(slug).is_some());
                 *receive.entry(preset).or_default() += count.households;
                 continue;
             }
@@ -56,15 +56,16 @@ pub async fn report(
     }
     let blocks = |slug: &str| {
         context
+            .control
             .taxonomy
             .preset(slug)
-            .map(|set| context.taxonomy.slugs(set))
+            .map(|set| context.control.taxonomy.slugs(set))
             .unwrap_or_default()
     };
     let shown = |(preset, households): (&Option<String>, &i64)| {
         let (slug, by) = preset
             .as_deref()
-            .map_or((&*context.default_preset, "operator"), |slug| {
+            .map_or((&*context.control.default_preset, "operator"), |slug| {
                 (slug, "household")
             });
         json!({ "preset": slug, "set_by": by, "blocks": blocks(slug), "households": households })
@@ -75,13 +76,14 @@ pub async fn report(
         "asked": on + off,
         "chosen": { "on": on, "off": off },
         "undecided": undecided,
-        "default": { "preset": context.default_preset, "blocks": blocks(&context.default_preset) },
+        "default": { "preset": context.control.default_preset, "blocks": blocks(&context.control.default_preset) },
         "undecided_receive": receive.iter().map(shown).collect::<Vec<_>>(),
         "by_channel": channels.iter().map(|(channel, [on, off])| json!({ "channel": channel, "on": on, "off": off })).collect::<Vec<_>>(),
     });
     if layout.by.is_some() {
         let day = |day: policy_store::ChoiceDay| json!({ "day": day.day, "on": day.chose_on, "off": day.chose_off });
         report["by_day"] = context
+            .control
             .store
             .choices_by_day()
             .await?

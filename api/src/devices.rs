@@ -16,15 +16,19 @@ use policy_store::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::made_or_changed;
+use crate::versioned::unknown_household;
+use crate::versioned::with_version;
+use crate::versioned::written;
 use crate::{
     Context,
-    apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     households::given,
     principal::{Anyone, Family, Viewer, forbidden},
     problem::Problem,
     request::{Body, IfMatch, Segments, check_name, segment},
     shapes,
 };
+use control::households::write::change_existing;
 
 /// The longest name of a device, in octets.
 const NAME_OCTETS_MAX: usize = 128;
@@ -172,17 +176,18 @@ pub async fn put(
     let device: Id = segment("device", &device)?;
     body.check()?;
     let name = device.clone();
-    let (changed, is_new) = change_existing(&context, &author, id, expected, move |household| {
-        let was_left_alone = household
-            .devices
-            .get(&name)
-            .is_some_and(|device| !device.log);
-        if was_left_alone && body.log == Some(true) && principal.role == Role::SecondParent {
-            return Err(forbidden(principal.role).with_field("log".to_owned()));
-        }
-        body.apply(household, &name)
-    })
-    .await?;
+    let (changed, is_new) =
+        change_existing(&context.control, &author, id, expected, move |household| {
+            let was_left_alone = household
+                .devices
+                .get(&name)
+                .is_some_and(|device| !device.log);
+            if was_left_alone && body.log == Some(true) && principal.role == Role::SecondParent {
+                return Err(forbidden(principal.role).with_field("log".to_owned()));
+            }
+            body.apply(household, &name)
+        })
+        .await?;
     let household = changed
         .household
         .as_ref()
@@ -213,6 +218,7 @@ pub async fn get(
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
     let household = context
+        .control
         .store
         .household(&id)
         .await?
@@ -232,13 +238,14 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let device: Id = segment("device", &device)?;
-    let (changed, ()) = change_existing(&context, &author, id, expected, move |household| {
-        household
-            .devices
-            .remove(&device)
-            .map(drop)
-            .ok_or_else(|| unknown_device(&device))
-    })
-    .await?;
+    let (changed, ()) =
+        change_existing(&context.control, &author, id, expected, move |household| {
+            household
+                .devices
+                .remove(&device)
+                .map(drop)
+                .ok_or_else(|| unknown_device(&device))
+        })
+        .await?;
     Ok(written(&changed, StatusCode::OK, json!({})))
 }

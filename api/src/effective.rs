@@ -22,18 +22,20 @@ use policy::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::versioned::with_version;
 use crate::{
     Context,
-    apply::{read_with_rules, with_version},
     devices::unknown_device,
-    explain::Line,
     history,
     principal::Member,
     problem::Problem,
     request::{Segments, segment},
-    setters::{Setter, Setters},
     shapes,
 };
+use control::activity::retention::days_kept;
+use control::households::provenance::{Provenance, Setter};
+use control::households::subscriber::Subscriber;
+use control::households::write::read_with_rules;
 
 /// How far changes are looked for: every schedule has come by then.
 const AHEAD: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -67,7 +69,7 @@ pub async fn of_device(
 }
 
 async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Response, Problem> {
-    let (household, rules) = read_with_rules(context, id).await?;
+    let (household, rules) = read_with_rules(&context.control, id).await?;
     let place = device
         .map(|device| {
             rules
@@ -75,7 +77,7 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
                 .ok_or_else(|| unknown_device(device))
         })
         .transpose()?;
-    let line = Line {
+    let line = Subscriber {
         household,
         rules,
         device: place,
@@ -83,9 +85,9 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     };
     let view = View {
         context,
-        setters: Setters {
-            line: &line,
-            taxonomy: &context.taxonomy,
+        setters: Provenance {
+            subscriber: &line,
+            taxonomy: &context.control.taxonomy,
         },
         now: line.asker(),
         changes: Changes::of(context, &line),
@@ -98,9 +100,9 @@ async fn effective(context: &Context, id: &Id, device: Option<&Id>) -> Result<Re
     shown["preset"] = json!(line.household.preset);
     shown["time_zone"] = json!(line.household.time_zone);
     shown["at"] = json!(line.at);
-    shown["history"] = history::shown(context, Some(&line.household));
+    shown["history"] = history::shown(&context.control, Some(&line.household));
     shown["recorded"] =
-        json!(line.rules.is_recorded(place) && history::days_kept(context, &line.rules) > 0);
+        json!(line.rules.is_recorded(place) && days_kept(&context.control, &line.rules) > 0);
     Ok(with_version(
         line.household.version,
         Json(shown).into_response(),
@@ -114,12 +116,12 @@ struct Changes {
 }
 
 impl Changes {
-    fn of(context: &Context, line: &Line) -> Self {
+    fn of(context: &Context, line: &Subscriber) -> Self {
         let compile = |at| {
             Arc::new(HouseholdRules::compile(
                 &line.household,
-                &context.taxonomy,
-                context.defaults,
+                &context.control.taxonomy,
+                context.control.defaults,
                 at,
             ))
         };
@@ -157,14 +159,14 @@ impl Changes {
 
 struct View<'v> {
     context: &'v Context,
-    setters: Setters<'v>,
+    setters: Provenance<'v>,
     now: Asker,
     changes: Changes,
 }
 
 impl View<'_> {
-    fn line(&self) -> &Line {
-        self.setters.line
+    fn line(&self) -> &Subscriber {
+        self.setters.subscriber
     }
 
     fn show(&self) -> Value {
@@ -199,9 +201,10 @@ impl View<'_> {
 
     fn categories(&self) -> Value {
         let mut shown = Map::new();
-        for category in self.context.taxonomy.categories() {
+        for category in self.context.control.taxonomy.categories() {
             let id = self
                 .context
+                .control
                 .taxonomy
                 .find(&category.slug)
                 .expect("it is in the taxonomy");

@@ -14,14 +14,13 @@ use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
-    Context,
-    control::ListEvent,
-    panics,
+    Context, panics,
     principal::{Anyone, Reader},
     problem::Problem,
     streams::{Seat, Streams},
     veil,
 };
+use control::lists::model::ListEvent;
 
 /// How often a silent stream says that it is alive: below the minute after which proxies give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -38,7 +37,7 @@ pub async fn events(
     Anyone(principal): Anyone,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let seat = Streams::take(&context, &principal, None)?;
-    let listener = (context.lists_control.subscribe(), seat);
+    let listener = (context.control.lists_control.subscribe(), seat);
     let stream = stream::unfold(listener, |(mut events, mut seat)| async move {
         Some((Ok(next(&mut events, &mut seat).await?), (events, seat)))
     });

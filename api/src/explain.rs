@@ -1,41 +1,27 @@
-//! Why a name is blocked or not: the data path's verdict, put into words and traced to who set
-//! what.
+//! Why a name is blocked or not.
 
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use control::{
+    explain::{Explanation, Sight, compose, record_type},
+    households::{subscriber::Subscriber, write::read_with_rules},
+};
 use jiff::Timestamp;
 use policy::{
-    category::Taxonomy,
-    decide::{Asker, Layer},
-    explain::Explained,
-    lists::{
-        artefact::Header,
-        blocklist::Match,
-        entry::{Action, Polarity, Scope, Tier},
-        index_key::prefix_of_name,
-        services::Bundled,
-    },
-    moment::Moment,
-    name::{Name, NameRef},
-    rules::{
-        compiled::HouseholdRules,
-        household::{Device, Household, Id, Settings},
-    },
+    name::Name,
+    rules::{compiled::HouseholdRules, household::Id},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::{
     Context,
-    apply::{read_with_rules, unknown_household},
     devices::unknown_device,
-    grounds::Grounds,
     principal::Anyone,
     problem::Problem,
     request::{Asked, segment},
-    setters::Setter,
     shapes,
+    versioned::unknown_household,
 };
 
 /// What to explain.
@@ -59,154 +45,6 @@ pub struct Question {
     at: Option<String>,
 }
 
-/// The household and the device whose query is explained.
-pub struct Line {
-    /// The household's document.
-    pub household: Household,
-    /// Its rules, of the same version.
-    pub rules: Arc<HouseholdRules>,
-    /// The device's place in them, where it is known.
-    pub device: Option<u16>,
-    /// When it asks.
-    pub at: Timestamp,
-}
-
-impl Line {
-    /// Who asks, as the data path takes it.
-    #[must_use]
-    pub fn asker(&self) -> Asker {
-        Asker::of(&self.rules, self.device, Moment::of(self.at))
-    }
-
-    /// What is set for who asks, the nearest first, with the word for where it is set.
-    #[must_use]
-    pub fn levels(&self) -> Vec<(&'static str, &Settings)> {
-        let device = self.device().map(|(_, device)| device);
-        let person = device.and_then(|device| self.household.person_of(device));
-        let levels = [
-            device.map(|device| ("device", &device.settings)),
-            person.map(|person| ("person", &person.settings)),
-            Some(("household", &self.household.settings)),
-        ];
-        levels.into_iter().flatten().collect()
-    }
-
-    /// The device and its identifier, where it is known.
-    #[must_use]
-    pub fn device(&self) -> Option<(&Id, &Device)> {
-        self.household
-            .devices
-            .get_key_value(self.rules.device_id(self.device?)?)
-    }
-}
-
-/// An explanation.
-#[derive(Debug, Serialize)]
-pub struct Explanation {
-    name: String,
-    r#type: String,
-    household: Option<Id>,
-    device: Option<Id>,
-    /// `block` or `allow`.
-    verdict: &'static str,
-    /// The layer that decided.
-    layer: &'static str,
-    /// How the deciding entry wants the name answered; `policy` is the operator's way, and
-    /// `proxied` a host of which paths are listed.
-    action: &'static str,
-    /// One sentence to read out.
-    reason: String,
-    /// The first category for which it is blocked.
-    category: Option<String>,
-    /// All of them.
-    categories: Vec<String>,
-    /// The name that decided: in a feed, in a bundle, in an own list, or of a mandate.
-    entry: Option<String>,
-    /// Where that entry stands.
-    source: Option<Source>,
-    feed: Option<String>,
-    scope: Option<Value>,
-    mandate: Option<Ordering>,
-    generation: u64,
-    setter: Option<Setter>,
-    hop: Hop,
-    chain: Vec<String>,
-    matches: Vec<Matched>,
-    answer: Answer,
-}
-
-/// Where an entry stands.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Source {
-    /// In a feed.
-    Feed,
-    /// Among the names that a category of the taxonomy brings itself.
-    Bundle,
-    /// In an own list.
-    OwnList,
-    /// It is a mandate.
-    Mandate,
-}
-
-/// The mandate that decided, as far as it may be seen.
-#[derive(Debug, Serialize)]
-struct Ordering {
-    id: Option<Id>,
-    basis: &'static str,
-    reference: Option<String>,
-    confidential: bool,
-}
-
-/// Who is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// The operator and his auditors: everything.
-    Whole,
-    /// A family: of an order its basis at most, of a confidential one as of any other.
-    Family,
-}
-
-/// Which name decided: 0 is the one asked for, the others are its chain's, then its listed
-/// addresses.
-#[derive(Debug, Serialize)]
-struct Hop {
-    index: usize,
-    name: String,
-}
-
-/// One entry that spoke for the name.
-#[derive(Debug, Serialize)]
-struct Matched {
-    entry: String,
-    source: Source,
-    /// None for an entry of a bundle.
-    feed: Option<String>,
-    category: Option<String>,
-    scope: Value,
-    polarity: Value,
-    tier: Value,
-    /// What the name is answered with: `policy` where the feed leaves that to the operator.
-    action: Value,
-    /// Whether it counts, or another entry of its feed outranks it.
-    counts: bool,
-    /// When it came to the lists, at the latest, RFC 3339.
-    since: Option<Timestamp>,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer {
-    rcode: String,
-    records: Vec<String>,
-    ede: Option<Ede>,
-}
-
-#[derive(Debug, Serialize)]
-struct Ede {
-    code: u16,
-    text: String,
-}
-
 /// Reads a time that has been.
 fn past_time(text: &str) -> Result<Timestamp, Problem> {
     let at: Timestamp = text.parse().map_err(|error| {
@@ -221,46 +59,6 @@ fn past_time(text: &str) -> Result<Timestamp, Problem> {
     } else {
         Ok(at)
     }
-}
-
-/// Record types by the names people use; any other by number.
-const TYPES: [(&str, u16); 16] = [
-    ("A", 1),
-    ("NS", 2),
-    ("CNAME", 5),
-    ("SOA", 6),
-    ("PTR", 12),
-    ("MX", 15),
-    ("TXT", 16),
-    ("AAAA", 28),
-    ("SRV", 33),
-    ("NAPTR", 35),
-    ("DS", 43),
-    ("DNSKEY", 48),
-    ("SVCB", 64),
-    ("HTTPS", 65),
-    ("CAA", 257),
-    ("ANY", 255),
-];
-
-/// Reads a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
-pub fn record_type(text: &str) -> Option<u16> {
-    let upper = text.to_ascii_uppercase();
-    let known = TYPES
-        .iter()
-        .find(|(mnemonic, _)| *mnemonic == upper)
-        .map(|&(_, number)| number);
-    known.or_else(|| upper.strip_prefix("TYPE").unwrap_or(&upper).parse().ok())
-}
-
-fn mnemonic(record_type: u16) -> String {
-    TYPES
-        .iter()
-        .find(|(_, number)| *number == record_type)
-        .map_or_else(
-            || format!("TYPE{record_type}"),
-            |(mnemonic, _)| (*mnemonic).to_owned(),
-        )
 }
 
 /// What a query would be answered, and why. The verdict comes from the function that answers
@@ -302,19 +100,20 @@ pub async fn explain(
         Some(id) => {
             let (household, rules, at) = match past {
                 None => {
-                    let (household, rules) = read_with_rules(&context, id).await?;
+                    let (household, rules) = read_with_rules(&context.control, id).await?;
                     (household, rules, Timestamp::now())
                 }
                 Some(at) => {
                     let household = context
+                        .control
                         .store
                         .household_at(id, at)
                         .await?
                         .ok_or_else(|| unknown_household(id))?;
                     let rules = HouseholdRules::compile(
                         &household,
-                        &context.taxonomy,
-                        context.defaults,
+                        &context.control.taxonomy,
+                        context.control.defaults,
                         at,
                     );
                     (household, Arc::new(rules), at)
@@ -328,7 +127,7 @@ pub async fn explain(
                 ),
                 None => None,
             };
-            Some(Line {
+            Some(Subscriber {
                 household,
                 rules,
                 device: place,
@@ -341,21 +140,23 @@ pub async fn explain(
     } else {
         Sight::Whole
     };
-    let asker = line
-        .as_ref()
-        .map_or_else(|| context.directory.unknown_line(), Line::asker);
+    let asker = line.as_ref().map_or_else(
+        || context.control.directory.unknown_line(),
+        Subscriber::asker,
+    );
     let lists = match past {
         Some(at) => {
-            let mandates = context.store.mandates_at(at).await?;
-            Some(
-                context
-                    .mandates
-                    .at(&context.lists_control.at(at).await?, mandates, at),
-            )
+            let mandates = context.control.store.mandates_at(at).await?;
+            Some(context.control.mandates.at(
+                &context.control.lists_control.at(at).await?,
+                mandates,
+                at,
+            ))
         }
         None => None,
     };
     let explained = context
+        .control
         .explainer
         .explain(asker, name.clone(), record_type, lists)
         .await;
@@ -363,203 +164,7 @@ pub async fn explain(
         &explained,
         record_type,
         line.as_ref(),
-        &context.taxonomy,
+        &context.control.taxonomy,
         sight,
     )))
-}
-
-/// Puts an explanation together; the command line prints the same.
-pub fn compose(
-    explained: &Explained,
-    record_type: u16,
-    line: Option<&Line>,
-    taxonomy: &Taxonomy,
-    sight: Sight,
-) -> Explanation {
-    let verdict = explained.verdict;
-    let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
-    // What an order is about, where it is not what was asked for, is the order's to tell.
-    let hop = if is_hidden { 0 } else { explained.hop };
-    let name = &explained.names[hop];
-    let header = explained.lists.header();
-    let mut found = explained.lists.matches(name.borrow());
-    if sight == Sight::Family {
-        found.retain(|found| found.tier != Tier::Mandatory);
-    }
-    // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
-    let is_of_paths = |action| action == Action::Proxied;
-    let decisive = found
-        .iter()
-        .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
-        .rfind(|found| {
-            verdict.feed == Some(found.mark.feed)
-                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
-                && (verdict.categories.is_empty()
-                    || found
-                        .category
-                        .is_some_and(|category| verdict.categories.contains(category)))
-        });
-    let bundled = explained.lists.bundled(name.borrow());
-    // A feed that lists it for what is blocked speaks before a bundle.
-    let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
-    let of_bundle = bundled.iter().rfind(|bundled| {
-        is_of_bundle
-            && !bundled
-                .categories
-                .intersection(verdict.categories)
-                .is_empty()
-    });
-    let categories: Vec<String> = taxonomy
-        .slugs(verdict.categories)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    let mandate = verdict
-        .ordered()
-        .and_then(|ordered| explained.lists.mandates().get(ordered));
-    let grounds = Grounds {
-        explained,
-        line,
-        taxonomy,
-        feed: decisive.map(|found| feed_name(header, found)),
-        mandate,
-        is_hidden,
-    };
-    let whole = mandate.filter(|_| !is_hidden);
-    let (entry, source, scope) = if let Some(found) = decisive {
-        (
-            Some(shown(found.entry)),
-            Some(Source::Feed),
-            Some(found.mark.scope),
-        )
-    } else if let Some(bundled) = of_bundle {
-        (
-            Some(bundled.entry.to_string()),
-            Some(Source::Bundle),
-            Some(Scope::Subtree),
-        )
-    } else if let Some((entry, own)) = grounds.own_entry() {
-        (
-            Some(entry.to_string()),
-            Some(Source::OwnList),
-            Some(own.value.scope),
-        )
-    } else if let Some(mandate) = whole {
-        (
-            Some(mandate.target.to_string()),
-            Some(Source::Mandate),
-            mandate.target.scope(),
-        )
-    } else {
-        (None, None, None)
-    };
-    // Addresses stand there because they are listed or ordered, so a family is shown names alone.
-    let chain = explained.names[1..]
-        .iter()
-        .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
-    let setter = grounds.setter();
-    Explanation {
-        name: explained.names[0].to_string(),
-        r#type: mnemonic(record_type),
-        household: line.map(|line| line.household.id.clone()),
-        device: line.and_then(Line::device).map(|(id, _)| id.clone()),
-        verdict: if verdict.is_block() { "block" } else { "allow" },
-        layer: verdict.layer.as_str(),
-        action: if is_hidden {
-            Action::Policy.as_str()
-        } else {
-            verdict.action.as_str()
-        },
-        reason: grounds.reason(setter.as_ref()),
-        category: categories.first().cloned(),
-        categories,
-        entry,
-        source,
-        feed: grounds.feed.clone(),
-        scope: scope.as_ref().map(word),
-        mandate: mandate.map(|mandate| Ordering {
-            id: whole.map(|mandate| mandate.id.clone()),
-            basis: mandate.basis.as_str(),
-            reference: whole.and_then(|mandate| mandate.reference.clone()),
-            confidential: whole.is_some_and(|mandate| mandate.confidential),
-        }),
-        generation: header.generation,
-        setter,
-        hop: Hop {
-            index: hop,
-            name: shown(name.borrow()),
-        },
-        chain: chain.map(|name| shown(name.borrow())).collect(),
-        matches: matched(header, &found, &bundled, taxonomy),
-        answer: Answer {
-            rcode: explained.answer.rcode.clone(),
-            records: explained.answer.records.clone(),
-            ede: explained
-                .answer
-                .error
-                .clone()
-                .map(|(code, text)| Ede { code, text }),
-        },
-    }
-}
-
-/// The entries of feeds, then those of bundles, one for each category.
-fn matched(
-    header: &Header,
-    found: &[Match<'_>],
-    bundled: &[Bundled<'_>],
-    taxonomy: &Taxonomy,
-) -> Vec<Matched> {
-    let slug = |category| taxonomy.category(category).slug.clone();
-    let of_feed = |found: &Match<'_>| Matched {
-        entry: shown(found.entry),
-        source: Source::Feed,
-        feed: Some(feed_name(header, found)),
-        category: found.category.map(slug),
-        scope: word(&found.mark.scope),
-        polarity: word(&found.mark.polarity),
-        tier: word(&found.tier),
-        action: word(&found.mark.action),
-        counts: found.counts,
-        since: found.since,
-    };
-    let of_bundle = |entry: NameRef<'_>, category| Matched {
-        entry: entry.to_string(),
-        source: Source::Bundle,
-        feed: None,
-        category: Some(slug(category)),
-        scope: word(&Scope::Subtree),
-        polarity: word(&Polarity::Deny),
-        tier: word(&Tier::Choice),
-        action: word(&Action::Policy),
-        counts: true,
-        since: None,
-    };
-    let of_bundles = bundled.iter().flat_map(|bundled| {
-        bundled
-            .categories
-            .iter()
-            .map(|category| of_bundle(bundled.entry, category))
-    });
-    found.iter().map(of_feed).chain(of_bundles).collect()
-}
-
-/// The word that JSON has for a plain enum.
-fn word(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).expect("a plain enum is a word")
-}
-
-/// A name; where it stands for addresses, those: one, or a network.
-pub fn shown(name: NameRef<'_>) -> String {
-    match prefix_of_name(name) {
-        Some(network) if network.prefix_len() == network.max_prefix_len() => {
-            network.addr().to_string()
-        }
-        Some(network) => network.to_string(),
-        None => name.to_string(),
-    }
-}
-
-fn feed_name(header: &Header, found: &Match<'_>) -> String {
-    header.feeds[usize::from(found.mark.feed)].name.clone()
 }

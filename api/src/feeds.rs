@@ -16,16 +16,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::versioned::made_or_changed;
+use crate::versioned::with_version;
 use crate::{
     Context,
     acts::{Act, in_turn},
-    apply::{made_or_changed, with_version},
-    control::{Condition, FeedState, ListControl, Origin, Refusal, RolledBack, WhatIf},
     lists::RollbackBody,
     principal::{Operator, Reader},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments},
     shapes, veil,
+};
+use control::lists::model::{
+    Condition, FeedState, ListControl, Origin, Refusal, RolledBack, WhatIf,
 };
 
 /// Feeds on a page where the request does not say, and at most.
@@ -124,8 +127,11 @@ async fn state(control: &dyn ListControl, name: &str) -> Result<FeedState, Probl
 }
 
 async fn view(context: &Context, name: &str) -> Result<FeedView, Problem> {
-    let state = state(&*context.lists_control, name).await?;
-    Ok(FeedView::new(state, context.store.feed(name).await?))
+    let state = state(&*context.control.lists_control, name).await?;
+    Ok(FeedView::new(
+        state,
+        context.control.store.feed(name).await?,
+    ))
 }
 
 /// Which feeds.
@@ -152,7 +158,7 @@ pub async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
-    let mut states = context.lists_control.feeds().await;
+    let mut states = context.control.lists_control.feeds().await;
     states.sort_by(|left, right| left.name.cmp(&right.name));
     states.retain(|state| {
         pages
@@ -166,15 +172,21 @@ pub async fn list(
         .then(|| states.last().map(|state| state.name.clone()))
         .flatten();
     // One that cannot be read is shown without what the store knows of it; the log says why.
-    let stored = context.store.feeds().await?.into_iter().filter_map(|feed| {
-        feed.inspect_err(|error| {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "a stored feed cannot be read"
-            )
-        })
-        .ok()
-    });
+    let stored = context
+        .control
+        .store
+        .feeds()
+        .await?
+        .into_iter()
+        .filter_map(|feed| {
+            feed.inspect_err(|error| {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "a stored feed cannot be read"
+                )
+            })
+            .ok()
+        });
     let mut stored: Vec<StoredFeed> = stored.collect();
     let mut of = |name: &str| {
         stored
@@ -218,7 +230,7 @@ pub async fn post(
         .ok_or_else(|| Problem::value("name", "missing", "a feed needs a name"))?
         .to_owned();
     let made = in_turn(&context, move |context| async move {
-        if context.lists_control.feed(&name).await.is_some() {
+        if context.control.lists_control.feed(&name).await.is_some() {
             return Err(
                 Problem::conflict("exists", format!("there is a feed {name:?} already"))
                     .with_field("name".to_owned()),
@@ -270,7 +282,7 @@ pub async fn put(
         }
     }
     let written = in_turn(&context, move |context| async move {
-        let now = context.lists_control.feed(&name).await;
+        let now = context.control.lists_control.feed(&name).await;
         refuse_configured(now.as_ref())?;
         if precondition.is_there && now.is_none() {
             return Err(Problem::new(
@@ -317,7 +329,7 @@ async fn define(
     expected: Option<u64>,
     definition: Value,
 ) -> Result<(FeedView, bool), Problem> {
-    let before = context.store.feed(name).await?;
+    let before = context.control.store.feed(name).await?;
     let definition = veil::lift(definition, before.as_ref().map(|before| &before.document)).map_err(|key| {
         Problem::value(
             &key,
@@ -326,6 +338,7 @@ async fn define(
         )
     })?;
     let definition = context
+        .control
         .lists_control
         .check_definition(definition)
         .await
@@ -344,10 +357,12 @@ async fn define(
             },
         )?;
     let changed = context
+        .control
         .store
         .change_feed(by, name, expected, Some(&definition), veil::definition)
         .await?;
     context
+        .control
         .lists_control
         .define(name, definition, changed.is_new)
         .await;
@@ -365,12 +380,13 @@ pub async fn delete(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let gone = in_turn(&context, move |context| async move {
-        refuse_configured(Some(&state(&*context.lists_control, &name).await?))?;
+        refuse_configured(Some(&state(&*context.control.lists_control, &name).await?))?;
         let changed = context
+            .control
             .store
             .change_feed(&by, &name, expected, None, veil::definition)
             .await?;
-        context.lists_control.remove(&name).await;
+        context.control.lists_control.remove(&name).await;
         Ok(changed.version)
     });
     let revision = gone.await?;
@@ -389,7 +405,7 @@ pub async fn refresh(
     Segments(name): Segments<String>,
 ) -> Result<Response, Problem> {
     let asked = in_turn(&context, move |context| async move {
-        let control = &*context.lists_control;
+        let control = &*context.control.lists_control;
         let now = state(control, &name).await?;
         let before = json!({ "version": now.version, "fetched_at": now.fetched_at });
         Act::on_feed(by, "refresh", &name)
@@ -419,9 +435,9 @@ pub async fn approve(
     Segments(name): Segments<String>,
     Body(body): Body<ApproveBody>,
 ) -> Result<Response, Problem> {
-    use crate::control::ActError::{AnotherVersion, NotApprovable, NothingRefused};
+    use control::lists::model::ListError::{AnotherVersion, NotApprovable, NothingRefused};
     let approved = in_turn(&context, move |context| async move {
-        let control = &*context.lists_control;
+        let control = &*context.control.lists_control;
         let now = state(control, &name).await?;
         let version = match &now.refused {
             Some(refused)
@@ -476,12 +492,17 @@ pub async fn rollback(
     Segments(name): Segments<String>,
     Body(body): Body<RollbackBody>,
 ) -> Result<Json<RolledBack>, Problem> {
-    let now = state(&*context.lists_control, &name).await?;
+    let now = state(&*context.control.lists_control, &name).await?;
     let to = body.generation;
-    let before = json!({ "generation": context.lists.load().generation(), "version": now.version });
+    let before =
+        json!({ "generation": context.control.lists.load().generation(), "version": now.version });
     let act = Act::on_feed(by, "rollback", &name);
     let doing = move |context: Arc<Context>, by: String| async move {
-        context.lists_control.roll_back_feed(&name, to, &by).await
+        context
+            .control
+            .lists_control
+            .roll_back_feed(&name, to, &by)
+            .await
     };
     Ok(Json(
         act.rolled_back(&context, before, json!({ "generation": to }), doing)
@@ -499,7 +520,7 @@ pub async fn what_if(
     _reader: Reader,
     Segments(name): Segments<String>,
 ) -> Result<Json<WhatIf>, Problem> {
-    let control = &*context.lists_control;
+    let control = &*context.control.lists_control;
     state(control, &name).await?;
     Ok(Json(control.what_if(&name).await?))
 }

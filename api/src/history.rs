@@ -1,9 +1,4 @@
-//! What a household wants kept of what its devices ask for: nothing, unless the holder of its
-//! account says so (or the operator, which the holder is told), and no longer than they say.
-//!
-//! What is kept is counted in `policy_store::Activity`; what a change of these settings means for
-//! what is there already is decided here, by comparing the documents before and after, whatever
-//! route the change came by.
+//! How long a household's activity is kept.
 
 use std::sync::Arc;
 
@@ -13,32 +8,23 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use jiff::{SignedDuration, Timestamp};
-use policy::rules::{
-    compiled::HouseholdRules,
-    household::{History, Household, Id, Set},
+use control::{
+    Control,
+    households::write::{change_existing, set_by},
 };
-use policy_store::{Activity, Duty, OpenDuty, StoreError, activity::Forgotten};
+use policy::rules::household::{History, Household, Id, Set};
+use policy_store::Activity;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     Context,
-    apply::{change_existing, set_by, unknown_household, with_version, written},
     principal::{Holder, Member},
     problem::Problem,
     request::{Body, IfMatch, Segments, segment},
     shapes,
+    versioned::{unknown_household, with_version, written},
 };
-
-/// What the operator lets households have kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most days.
-    pub days_max: u16,
-    /// How long a device says nothing before it is called silent.
-    pub silent_after: SignedDuration,
-}
 
 /// What a household has that never said anything else.
 const FIRST: History = History {
@@ -81,33 +67,34 @@ pub async fn put(
     }): Body<HistoryBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let days_max = context.history.days_max;
+    let days_max = context.control.history.days_max;
     if days > days_max {
         return Err(Problem::value("days", "limit", format!("0 to {days_max}")));
     }
     let actor = author.actor.clone();
-    let (changed, ()) = change_existing(&context, &author, id, expected, move |household| {
-        let was = household
-            .history
-            .as_ref()
-            .map_or(FIRST, |history| history.value);
-        let names = names.unwrap_or(was.names);
-        let unknown_devices = unknown_devices.unwrap_or(was.unknown_devices);
-        household.history = Some(set_by(
-            History {
-                days,
-                names,
-                unknown_devices,
-            },
-            &actor,
-        ));
-        Ok(())
-    })
-    .await?;
+    let (changed, ()) =
+        change_existing(&context.control, &author, id, expected, move |household| {
+            let was = household
+                .history
+                .as_ref()
+                .map_or(FIRST, |history| history.value);
+            let names = names.unwrap_or(was.names);
+            let unknown_devices = unknown_devices.unwrap_or(was.unknown_devices);
+            household.history = Some(set_by(
+                History {
+                    days,
+                    names,
+                    unknown_devices,
+                },
+                &actor,
+            ));
+            Ok(())
+        })
+        .await?;
     Ok(written(
         &changed,
         StatusCode::OK,
-        json!({ "history": shown(&context, changed.household.as_ref()) }),
+        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
     ))
 }
 
@@ -121,7 +108,7 @@ pub async fn delete(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let (changed, ()) = change_existing(&context, &author, id, expected, |household| {
+    let (changed, ()) = change_existing(&context.control, &author, id, expected, |household| {
         household.history = None;
         Ok(())
     })
@@ -129,7 +116,7 @@ pub async fn delete(
     Ok(written(
         &changed,
         StatusCode::OK,
-        json!({ "history": shown(&context, changed.household.as_ref()) }),
+        json!({ "history": shown(&context.control, changed.household.as_ref()) }),
     ))
 }
 
@@ -143,22 +130,23 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
+        .control
         .store
         .household(&id)
         .await?
         .ok_or_else(|| unknown_household(&id))?;
     Ok(with_version(
         household.version,
-        Json(shown(&context, Some(&household))).into_response(),
+        Json(shown(&context.control, Some(&household))).into_response(),
     ))
 }
 
 /// What is kept, with who said so; zeroes where nobody did. No more days than the operator allows
 /// today.
-pub fn shown(context: &Context, household: Option<&Household>) -> Value {
+pub fn shown(control: &Control, household: Option<&Household>) -> Value {
     match household.and_then(|household| household.history.as_ref()) {
         Some(history) => {
-            let days = history.value.days.min(context.history.days_max);
+            let days = history.value.days.min(control.history.days_max);
             json!(Set {
                 value: History {
                     days,
@@ -173,90 +161,8 @@ pub fn shown(context: &Context, household: Option<&Household>) -> Value {
     }
 }
 
-/// How many days of a household are kept: what it wants, and the operator allows.
-pub fn days_kept(context: &Context, rules: &HouseholdRules) -> u16 {
-    rules
-        .kept()
-        .map_or(0, |kept| kept.days.get())
-        .min(context.history.days_max)
-}
-
-/// What a change does to what is kept.
-pub fn duties(was: Option<&Household>, is: Option<&Household>) -> Vec<Duty> {
-    let Some((was, history)) = was.and_then(|was| Some((was, was.kept()?))) else {
-        return Vec::new();
-    };
-    let Some((is, now)) = is.and_then(|is| Some((is, is.kept()?))) else {
-        return vec![Duty::Forget(Forgotten::All)];
-    };
-    let gone = |id: &Id| !is.devices.get(id).is_some_and(|device| device.log);
-    let devices = was
-        .devices
-        .iter()
-        .filter(|(id, device)| device.log && gone(id));
-    let mut duties: Vec<Duty> = devices
-        .map(|(id, _)| Duty::Forget(Forgotten::Device(id.clone())))
-        .collect();
-    if history.unknown_devices && !now.unknown_devices {
-        duties.push(Duty::Forget(Forgotten::Unknown));
-    }
-    if history.names && !now.names {
-        duties.push(Duty::Forget(Forgotten::Names));
-    }
-    if history.days != now.days {
-        duties.push(Duty::Keep);
-    }
-    duties
-}
-
-/// Duties that are done before others are looked for.
-const DUTIES: u32 = 100;
-
-/// Does what changes owe: of one household, or all that is left. What fails stays owed, and is
-/// tried again by whoever keeps the activity.
-pub async fn fulfil(context: &Context, household: Option<&Id>) {
-    let Some(activity) = &context.activity else {
-        return;
-    };
-    let done = async {
-        for OpenDuty {
-            sequence,
-            household,
-            duty,
-        } in context.store.duties(household, DUTIES).await?
-        {
-            match duty {
-                Duty::Forget(forgotten) => {
-                    activity
-                        .forget(&household, forgotten, Timestamp::now())
-                        .await?
-                }
-                // As of now: of two changes at a time the later one is true, whichever comes here
-                // first.
-                Duty::Keep => {
-                    let days = context
-                        .directory
-                        .household(&household)
-                        .map_or(0, |rules| days_kept(context, &rules));
-                    activity.keep(&household, days, Timestamp::now()).await?;
-                }
-            }
-            context.store.duty_done(sequence).await?;
-        }
-        Ok::<(), StoreError>(())
-    };
-    if let Err(error) = done.await
-        && !error.is_closed()
-    {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "activity that is no longer wanted could not be forgotten yet"
-        );
-    }
-}
-
 /// 503: the file of the activity could not be opened when this program started.
-pub fn opened(context: &Context) -> Result<&Activity, Problem> {
+pub fn opened(control: &Control) -> Result<&Activity, Problem> {
     let unavailable = || {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -264,98 +170,5 @@ pub fn opened(context: &Context) -> Result<&Activity, Problem> {
             "what is kept cannot be read at the moment; nothing is counted meanwhile",
         )
     };
-    context.activity.as_deref().ok_or_else(unavailable)
-}
-
-#[cfg(test)]
-mod tests {
-    use policy::rules::household::Device;
-
-    use super::*;
-
-    fn household(
-        days: u16,
-        names: bool,
-        unknown_devices: bool,
-        devices: &[(&str, bool)],
-    ) -> Household {
-        let mut household = Household::new("home".parse().unwrap());
-        let value = History {
-            days,
-            names,
-            unknown_devices,
-        };
-        household.history = Some(Set {
-            value,
-            set_by: "key:1".into(),
-            set_at: Timestamp::UNIX_EPOCH,
-        });
-        let device = |log: bool| -> Device {
-            serde_json::from_value(json!({ "name": "x", "log": log })).unwrap()
-        };
-        household.devices = devices
-            .iter()
-            .map(|(id, log)| (id.parse().unwrap(), device(*log)))
-            .collect();
-        household
-    }
-
-    #[test]
-    fn what_is_no_longer_wanted_is_forgotten_and_nothing_else() {
-        let all = household(7, true, true, &[("phone", true), ("guest", true)]);
-        let forget = |what| vec![Duty::Forget(what)];
-        let devices = [("phone", true), ("guest", true)];
-        assert_eq!(duties(Some(&all), Some(&all)), []);
-        assert_eq!(duties(None, Some(&all)), []);
-        assert_eq!(duties(Some(&all), None), forget(Forgotten::All));
-        assert_eq!(
-            duties(Some(&all), Some(&household(0, true, true, &devices))),
-            forget(Forgotten::All)
-        );
-        assert_eq!(
-            duties(Some(&all), Some(&Household::new("home".parse().unwrap()))),
-            forget(Forgotten::All)
-        );
-        assert_eq!(
-            duties(Some(&all), Some(&household(3, true, true, &devices))),
-            [Duty::Keep]
-        );
-        assert_eq!(
-            duties(Some(&all), Some(&household(7, false, true, &devices))),
-            forget(Forgotten::Names)
-        );
-        assert_eq!(
-            duties(Some(&all), Some(&household(7, true, false, &devices))),
-            forget(Forgotten::Unknown)
-        );
-        let guest = || forget(Forgotten::Device("guest".parse().unwrap()));
-        assert_eq!(
-            duties(
-                Some(&all),
-                Some(&household(
-                    7,
-                    true,
-                    true,
-                    &[("phone", true), ("guest", false)]
-                ))
-            ),
-            guest()
-        );
-        assert_eq!(
-            duties(
-                Some(&all),
-                Some(&household(7, true, true, &[("phone", true)]))
-            ),
-            guest(),
-            "a device that is gone"
-        );
-        assert_eq!(
-            duties(
-                Some(&household(7, true, true, &[("guest", false)])),
-                Some(&all)
-            ),
-            [],
-            "counted from now on"
-        );
-    }
+    control.activity.as_deref().ok_or_else(unavailable)
 }

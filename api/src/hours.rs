@@ -17,9 +17,9 @@ use policy::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::made_or_changed;
 use crate::{
     Context,
-    apply::{made_or_changed, set_by},
     mandates::refuse_ordered,
     place::Place,
     principal::Family,
@@ -28,6 +28,7 @@ use crate::{
     shapes,
     switches::own_name,
 };
+use control::households::write::set_by;
 
 /// The longest pause: a year. Who wants longer takes the device away.
 const PAUSE_DAYS_MAX: u32 = 366;
@@ -80,7 +81,7 @@ impl ScheduleBody {
         for (field, slugs) in [("block", &block), ("allow", &allow)] {
             if let Some(slug) = slugs
                 .iter()
-                .find(|slug| context.taxonomy.find(slug).is_none())
+                .find(|slug| context.control.taxonomy.find(slug).is_none())
             {
                 return Err(Problem::value(
                     field,
@@ -140,7 +141,7 @@ pub async fn put_schedule(
     let name: Id = place.item("name")?;
     let schedule: Schedule = body.read(&context)?;
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         let said = json!({ "schedule": name, "days": schedule.days, "from": schedule.from, "to": schedule.to });
         let is_new = settings.schedules.insert(name, set_by(schedule, &actor)).is_none();
         if settings.schedules.len() > SCHEDULES_MAX {
@@ -161,16 +162,18 @@ pub async fn delete_schedule(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let name: Id = place.item("name")?;
-    let change = place.change(&context, &author, expected, move |settings| match settings
-        .schedules
-        .remove(&name)
-    {
-        Some(_) => Ok((StatusCode::OK, json!({}))),
-        None => Err(Problem::not_found(
-            "unknown_schedule",
-            format!("there is no schedule {name} here"),
-        )),
-    });
+    let change = place.change(
+        &context.control,
+        &author,
+        expected,
+        move |settings| match settings.schedules.remove(&name) {
+            Some(_) => Ok((StatusCode::OK, json!({}))),
+            None => Err(Problem::not_found(
+                "unknown_schedule",
+                format!("there is no schedule {name} here"),
+            )),
+        },
+    );
     change.await
 }
 
@@ -202,7 +205,7 @@ impl GrantBody {
             ));
         }
         match (&self.category, &self.domain, self.everything) {
-            (Some(slug), None, None) => match context.taxonomy.find(slug) {
+            (Some(slug), None, None) => match context.control.taxonomy.find(slug) {
                 Some(_) => Ok(Granted::Category(slug.clone())),
                 None => Err(Problem::value(
                     "category",
@@ -239,7 +242,7 @@ pub async fn post_grant(
     let what = body.read(&context)?;
     let minutes = body.minutes;
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         let grant = Grant {
             what,
             until: Timestamp::now() + SignedDuration::from_mins(minutes.into()),
@@ -283,16 +286,18 @@ pub async fn delete_grant(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let id: Id = place.item("grant")?;
-    let change = place.change(&context, &author, expected, move |settings| match settings
-        .grants
-        .remove(&id)
-    {
-        Some(_) => Ok((StatusCode::OK, json!({}))),
-        None => Err(Problem::not_found(
-            "unknown_grant",
-            format!("there is no grant {id} here"),
-        )),
-    });
+    let change = place.change(
+        &context.control,
+        &author,
+        expected,
+        move |settings| match settings.grants.remove(&id) {
+            Some(_) => Ok((StatusCode::OK, json!({}))),
+            None => Err(Problem::not_found(
+                "unknown_grant",
+                format!("there is no grant {id} here"),
+            )),
+        },
+    );
     change.await
 }
 
@@ -305,7 +310,7 @@ pub async fn delete_grants(
     place: Place,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let change = place.change(&context, &author, expected, |settings| {
+    let change = place.change(&context.control, &author, expected, |settings| {
         settings.grants.clear();
         Ok((StatusCode::OK, json!({})))
     });
@@ -373,7 +378,7 @@ pub async fn put_pause(
         ));
     }
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         settings.pause = Some(set_by(Pause { until }, &actor));
         Ok((StatusCode::OK, json!({ "until": until })))
     });
@@ -389,7 +394,7 @@ pub async fn delete_pause(
     place: Place,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let change = place.change(&context, &author, expected, |settings| {
+    let change = place.change(&context.control, &author, expected, |settings| {
         settings.pause = None;
         Ok((StatusCode::OK, json!({ "until": Value::Null })))
     });

@@ -17,18 +17,23 @@ use policy_store::{Author, NewNotice, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::made_or_changed;
+use crate::versioned::unknown_household;
+use crate::versioned::with_version;
+use crate::versioned::written;
 use crate::{
     Context,
-    apply::{
-        Beside, change, change_beside, change_existing, made_or_changed, set_by, unknown_household,
-        with_version, written,
-    },
-    notices::of_part_lost,
     principal::{Anyone, Family, Operator, Principal, Reader, Viewer, forbidden},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments, check_name, segment},
     shapes,
 };
+use control::households::write::Beside;
+use control::households::write::change;
+use control::households::write::change_beside;
+use control::households::write::change_existing;
+use control::households::write::set_by;
+use control::notifications::text::of_part_lost;
 
 /// Households on a page where the request does not say, and at most.
 const PAGE: u32 = 100;
@@ -118,9 +123,10 @@ impl HouseholdBody {
             *zone = found.iana_name().ok_or_else(wrong)?.to_owned();
         }
         if let Some(Some(preset)) = &self.preset
-            && context.taxonomy.preset(preset).is_none()
+            && context.control.taxonomy.preset(preset).is_none()
         {
             let known: Vec<&str> = context
+                .control
                 .taxonomy
                 .presets()
                 .map(|(preset, _)| preset.slug.as_str())
@@ -274,7 +280,7 @@ pub async fn put(
     body.check(&context)?;
     let fresh = id.clone();
     let (changed, ()) = change(
-        &context,
+        &context.control,
         &author,
         id,
         precondition.version,
@@ -315,6 +321,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let household = context
+        .control
         .store
         .household(&id)
         .await?
@@ -337,17 +344,18 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let name = id.clone();
-    let (changed, ()) = change(
-        &context,
-        &author,
-        id,
-        expected,
-        move |household| match household {
-            Some(_) => Ok((None, ())),
-            None => Err(unknown_household(&name)),
-        },
-    )
-    .await?;
+    let (changed, ()) =
+        change(
+            &context.control,
+            &author,
+            id,
+            expected,
+            move |household| match household {
+                Some(_) => Ok((None, ())),
+                None => Err(unknown_household(&name)),
+            },
+        )
+        .await?;
     Ok(written(&changed, StatusCode::OK, json!({})))
 }
 
@@ -380,9 +388,10 @@ pub async fn list(
     }
     if let Some(address) = &search.address {
         let address: IpAddr = segment("address", address)?;
-        let household = match context.directory.household_of(address) {
+        let household = match context.control.directory.household_of(address) {
             Some(rules) => {
                 context
+                    .control
                     .store
                     .household(&segment("address", rules.id())?)
                     .await?
@@ -399,6 +408,7 @@ pub async fn list(
         .map(|cursor| segment("cursor", cursor))
         .transpose()?;
     let page = context
+        .control
         .store
         .households(search.external_ref.as_deref(), after.as_ref(), limit)
         .await?;
@@ -521,8 +531,13 @@ pub async fn put_network(
         ..Beside::default()
     };
     let name = id.clone();
-    let (changed, is_new) =
-        change_beside(&context, &author, id, expected, beside, move |household| {
+    let (changed, is_new) = change_beside(
+        &context.control,
+        &author,
+        id,
+        expected,
+        beside,
+        move |household| {
             let mut household = household.ok_or_else(|| unknown_household(&name))?;
             let is_forced = asked.force || given?;
             let is_new = household.networks.insert(network);
@@ -537,8 +552,9 @@ pub async fn put_network(
                 ));
             }
             Ok((Some(household), is_new))
-        })
-        .await?;
+        },
+    )
+    .await?;
     Ok(written(
         &changed,
         made_or_changed(is_new),
@@ -572,6 +588,7 @@ async fn of_owner(
     network: IpNet,
 ) -> Result<Vec<NewNotice>, Problem> {
     let owner = context
+        .control
         .directory
         .household_of(network.addr())
         .filter(|owner| owner.id() != id.as_str());
@@ -583,15 +600,16 @@ async fn of_owner(
         return Ok(Vec::new());
     };
     let Some(household) = context
+        .control
         .store
         .household(&segment("cidr", owner.id())?)
         .await?
     else {
         return Ok(Vec::new());
     };
-    let label = context.store.label_of(&author.actor).await?;
+    let label = context.control.store.label_of(&author.actor).await?;
     Ok(vec![of_part_lost(
-        context.notices,
+        context.control.notices,
         author,
         label.as_deref(),
         &household,
@@ -610,21 +628,20 @@ pub async fn delete_network(
 ) -> Result<Response, Problem> {
     let id = segment("id", &id)?;
     let network = network(&cidr)?;
-    let (changed, ()) =
-        change_existing(
-            &context,
-            &author,
-            id,
-            expected,
-            move |household| match household.networks.remove(&network) {
-                true => Ok(()),
-                false => Err(Problem::not_found(
-                    "unknown_network",
-                    format!("the household does not have {network}"),
-                )),
-            },
-        )
-        .await?;
+    let (changed, ()) = change_existing(
+        &context.control,
+        &author,
+        id,
+        expected,
+        move |household| match household.networks.remove(&network) {
+            true => Ok(()),
+            false => Err(Problem::not_found(
+                "unknown_network",
+                format!("the household does not have {network}"),
+            )),
+        },
+    )
+    .await?;
     Ok(written(
         &changed,
         StatusCode::OK,

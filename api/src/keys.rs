@@ -18,15 +18,15 @@ use policy_store::{Key, KeyError, NewKey, Role, fingerprint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::unknown_household;
 use crate::{
     Context,
-    apply::unknown_household,
-    notices::of_key,
     principal::{Holder, Viewer},
     problem::Problem,
     request::{Body, Segments, segment},
     shapes,
 };
+use control::notifications::text::of_key;
 
 /// A key that is to be made.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -76,10 +76,10 @@ pub async fn list(
     Segments(id): Segments<String>,
 ) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
-    if context.directory.household(&id).is_none() {
+    if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
-    let keys = context.store.keys(Some(&id)).await?;
+    let keys = context.control.store.keys(Some(&id)).await?;
     Ok(Json(json!({ "keys": keys })))
 }
 
@@ -107,11 +107,18 @@ pub async fn post(
         body.device,
         body.label.unwrap_or_default().into_string(),
     )?;
-    let label = context.store.label_of(&author.actor).await?;
+    let label = context.control.store.label_of(&author.actor).await?;
     let tell = |key: &Key, household: &Household| {
-        of_key(context.notices, &author, label.as_deref(), household, key)
+        of_key(
+            context.control.notices,
+            &author,
+            label.as_deref(),
+            household,
+            key,
+        )
     };
     let (secret, key) = context
+        .control
         .store
         .create_key_and_tell(&author, new, tell)
         .await?;
@@ -142,22 +149,26 @@ pub async fn delete(
     Segments((id, key)): Segments<(String, String)>,
 ) -> Result<Json<Key>, Problem> {
     let id: Id = segment("id", &id)?;
-    if context.directory.household(&id).is_none() {
+    if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
-    let label = context.store.label_of(&author.actor).await?;
+    let label = context.control.store.label_of(&author.actor).await?;
     let tell = |key: &Key, household: &Household| {
-        of_key(context.notices, &author, label.as_deref(), household, key)
+        of_key(
+            context.control.notices,
+            &author,
+            label.as_deref(),
+            household,
+            key,
+        )
     };
     let revoked = context
+        .control
         .store
         .revoke_key_and_tell(&author, Some(&id), &key, tell)
         .await?;
     if let Some(key) = &revoked {
-        context
-            .happenings
-            .streams
-            .end_of(&format!("key:{}", key.id));
+        context.streams.end_of(&format!("key:{}", key.id));
     }
     revoked
         .map(Json)

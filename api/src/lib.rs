@@ -32,22 +32,19 @@
 
 pub mod activity;
 mod acts;
-pub mod apply;
 mod asking_shapes;
 mod audit;
 mod check;
 mod choices;
-pub mod control;
 mod devices;
 mod document;
 mod effective;
 mod events;
-pub mod explain;
+mod explain;
 mod feeds;
-mod grounds;
-pub mod happenings;
-pub mod history;
+mod history;
 mod hours;
+mod household_events;
 mod households;
 mod keys;
 mod known;
@@ -55,7 +52,6 @@ pub mod limits;
 mod lists;
 mod mandates;
 pub mod message;
-pub mod notices;
 pub mod panics;
 mod people;
 mod place;
@@ -66,102 +62,44 @@ pub mod reports;
 mod request;
 mod requests;
 mod retries;
+pub mod server;
 mod service;
-mod setters;
 mod shapes;
-pub mod silence;
-mod streams;
+pub mod streams;
 mod switches;
 pub mod tokens;
 mod veil;
+mod versioned;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
-use policy::{
-    category::Taxonomy,
-    decide::Asker,
-    explain::Explained,
-    identity::directory::Directory,
-    lists::{blocklist::Blocklist, current::LiveLists, mandate_registry::Register},
-    name::Name,
-    rules::compiled::OperatorDefaults,
-};
-use policy_store::{Activity, Store};
+use control::Control;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    control::ListControl, happenings::Happenings, limits::Limits, problem::Problem, tokens::Tokens,
-};
+use crate::{limits::Limits, problem::Problem, streams::Streams, tokens::Tokens};
 
-/// Somebody who can say what a query would be answered: the data path itself.
-#[async_trait]
-pub trait Explainer: Send + Sync {
-    /// Judges and answers one question as the data path does, by the live lists or by others.
-    async fn explain(
-        &self,
-        asker: Asker,
-        name: Name,
-        record_type: u16,
-        lists: Option<Arc<Blocklist>>,
-    ) -> Explained;
-}
-
-/// What the API needs of the running node.
+/// What handlers need of the running node.
 pub struct Context {
-    /// Households and keys.
-    pub store: Store,
-    /// What households want counted of what they ask for; none where its file could not be opened:
-    /// counts are worth no answer.
-    pub activity: Option<Arc<Activity>>,
-    /// Those who have it added up for them take turns here.
+    /// Households, lists and everything else that has nothing to do with HTTP.
+    pub control: Arc<Control>,
+    /// Bounds how many answers about activity are added up at a time.
     pub activity_seats: tokio::sync::Semaphore,
-    /// How much of that the operator lets them keep.
-    pub history: history::Limits,
-    /// The live rules.
-    pub directory: Arc<Directory>,
-    /// Categories and presets.
-    pub taxonomy: Arc<Taxonomy>,
-    /// What holds for those who chose nothing.
-    pub defaults: OperatorDefaults,
-    /// The live lists.
-    pub lists: Arc<LiveLists>,
-    /// All mandates, and which are in force.
-    pub mandates: Arc<Register>,
-    /// Names that nothing blocks here unless somebody means it: the operator's, and those that
-    /// certificates are checked at.
-    pub own_names: Vec<Name>,
-    /// Whoever keeps the lists.
-    pub lists_control: Arc<dyn ListControl>,
-    /// The data path.
-    pub explainer: Arc<dyn Explainer>,
-    /// Writes the counters down.
+    /// The open event streams.
+    pub streams: Streams,
+    /// Renders the metrics.
     pub render_metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Who listens to what happens in households.
-    pub happenings: Happenings,
-    /// Over which channels notices go.
-    pub notices: notices::Channels,
-    /// The preset of those who chose none, by slug.
-    pub default_preset: String,
-    /// Where the public asks.
+    /// Takes reports of the public.
     pub desk: reports::Desk,
-    /// How often somebody may ask.
     pub limits: Limits,
-    /// Reads the tokens of the OIDC provider, where there is one.
+    /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
-    /// Writers of households take turns here.
-    pub writes: tokio::sync::Mutex<()>,
-    /// Whoever does something to feeds and lists takes turns here, which may take seconds.
-    pub list_writes: tokio::sync::Mutex<()>,
-    /// Writers of mandates take turns here.
-    pub mandate_writes: tokio::sync::Mutex<()>,
 }
 
-/// All routes. Opens no socket.
-pub fn router(context: Arc<Context>) -> Router {
+/// All routes, and the OpenAPI document of them.
+fn documented() -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
     let routes = OpenApiRouter::with_openapi(document::base())
         .routes(routes!(service::categories))
         .routes(routes!(service::presets))
@@ -180,7 +118,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .routes(routes!(effective::of_device))
         .routes(routes!(requests::list, requests::post))
         .routes(routes!(requests::put))
-        .routes(routes!(happenings::events))
+        .routes(routes!(household_events::events))
         .routes(routes!(choices::report))
         .routes(routes!(reports::list, reports::post))
         .routes(routes!(reports::get, reports::put))
@@ -220,7 +158,18 @@ pub fn router(context: Arc<Context>) -> Router {
         routes!(hours::put_pause, hours::delete_pause),
     ];
     let routes = in_places.into_iter().fold(routes, place::in_each_place);
-    let (router, document) = routes.split_for_parts();
+    routes.split_for_parts()
+}
+
+/// All routes. Opens no socket.
+pub fn router(context: Arc<Context>) -> Router {
+    let weak = Arc::downgrade(&context);
+    context.control.events.on_removal(move || {
+        if let Some(context) = weak.upgrade() {
+            context.streams.end_lost(&context);
+        }
+    });
+    let (router, document) = documented();
     router
         // Only what is routed can be done twice.
         .route_layer(middleware::from_fn_with_state(
@@ -245,4 +194,18 @@ pub fn router(context: Arc<Context>) -> Router {
         .layer(middleware::from_fn(message::read_strictly))
         .layer(middleware::from_fn(panics::caught))
         .with_state(context)
+}
+
+#[cfg(test)]
+mod dump {
+    #[test]
+    fn dump_openapi() {
+        let (_, document) = super::documented();
+        std::fs::write(
+            std::env::var("OPENAPI_OUT").unwrap_or("/tmp/openapi_out.json".into()),
+            document::complete(document).to_pretty_json().unwrap(),
+        )
+        .unwrap();
+    }
+    use super::document;
 }

@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     acts::Act,
-    control::{Difference, GenerationState, OverlayState, RolledBack},
     principal::{Operator, Reader},
     problem::Problem,
     request::{Asked, Body},
     veil,
 };
+use control::lists::model::{Difference, GenerationState, OverlayState, RolledBack};
 
 /// Names each way of a difference where the request does not say, and at most.
 const SAMPLE: usize = 100;
@@ -61,8 +61,8 @@ pub struct Lists {
 /// The generation in use, of what it was built, and what was not understood.
 #[utoipa::path(get, path = "/v1/lists", tag = "lists", responses((status = 200, description = "the lists in use", body = Lists)))]
 pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json<Lists> {
-    let lists = context.lists.current();
-    let (swaps, last_swap) = context.lists.swaps();
+    let lists = context.control.lists.current();
+    let (swaps, last_swap) = context.control.lists.swaps();
     let OverlayState {
         refused,
         entries: overlay_entries,
@@ -70,7 +70,7 @@ pub async fn lists(State(context): State<Arc<Context>>, _reader: Reader) -> Json
         base_generation,
         parent,
         last_error,
-    } = context.lists_control.overlay();
+    } = context.control.lists_control.overlay();
     let header = lists.header();
     let shown = |feed: &FeedSummary| FeedSummary {
         source: veil::address(&feed.source),
@@ -118,7 +118,7 @@ pub async fn generations(
     _reader: Reader,
 ) -> Result<Json<Generations>, Problem> {
     Ok(Json(Generations {
-        generations: context.lists_control.generations().await?,
+        generations: context.control.lists_control.generations().await?,
     }))
 }
 
@@ -155,9 +155,13 @@ pub async fn diff(
     }
     let to = between
         .to
-        .unwrap_or_else(|| context.lists.load().generation());
+        .unwrap_or_else(|| context.control.lists.load().generation());
     Ok(Json(
-        context.lists_control.diff(between.from, to, limit).await?,
+        context
+            .control
+            .lists_control
+            .diff(between.from, to, limit)
+            .await?,
     ))
 }
 
@@ -181,7 +185,7 @@ pub async fn rollback(
     Body(body): Body<RollbackBody>,
 ) -> Result<Json<RolledBack>, Problem> {
     let to = body.generation;
-    let before = json!({ "generation": context.lists.load().generation() });
+    let before = json!({ "generation": context.control.lists.load().generation() });
     let after = json!({ "generation": to });
     let act = Act {
         by,
@@ -189,7 +193,7 @@ pub async fn rollback(
         subject: "lists".to_owned(),
     };
     let doing = move |context: Arc<Context>, by: String| async move {
-        context.lists_control.roll_back(to, &by).await
+        context.control.lists_control.roll_back(to, &by).await
     };
     Ok(Json(act.rolled_back(&context, before, after, doing).await?))
 }

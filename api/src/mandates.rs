@@ -23,10 +23,10 @@ use policy_store::{MandateChanged, StoredMandate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::versioned::made_or_changed;
+use crate::versioned::with_version;
 use crate::{
-    Context,
-    apply::{made_or_changed, with_version},
-    panics,
+    Context, panics,
     principal::{Operator, Reader},
     problem::Problem,
     request::{Asked, Body, IfMatch, Precondition, Segments, segment},
@@ -152,6 +152,7 @@ pub async fn list(
         return Err(Problem::value("limit", "limit", format!("1 to {PAGE_MAX}")));
     }
     let page = context
+        .control
         .store
         .mandates(pages.cursor.as_deref(), limit)
         .await?;
@@ -186,6 +187,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     let stored = context
+        .control
         .store
         .mandate(&id)
         .await?
@@ -221,7 +223,7 @@ pub async fn put(
     let written = in_turn(&context, move |context| async move {
         if precondition.is_there
             && precondition.version.is_none()
-            && context.store.mandate(&id).await?.is_none()
+            && context.control.store.mandate(&id).await?.is_none()
         {
             return Err(Problem::new(
                 StatusCode::PRECONDITION_FAILED,
@@ -230,10 +232,11 @@ pub async fn put(
             ));
         }
         let changed = context
+            .control
             .store
             .change_mandate(&by, &id, precondition.version, Some(&mandate))
             .await?;
-        context.mandates.put(mandate, Timestamp::now());
+        context.control.mandates.put(mandate, Timestamp::now());
         Ok(changed)
     });
     let MandateChanged { stored, is_new, .. } = written.await?;
@@ -253,15 +256,17 @@ pub async fn delete(
     let id: Id = segment("id", &id)?;
     let gone = in_turn(&context, move |context| async move {
         context
+            .control
             .store
             .mandate(&id)
             .await?
             .ok_or_else(|| unknown_mandate(&id))?;
         let changed = context
+            .control
             .store
             .change_mandate(&by, &id, expected, None)
             .await?;
-        context.mandates.remove(&id, Timestamp::now());
+        context.control.mandates.remove(&id, Timestamp::now());
         Ok(changed.version)
     });
     let version = gone.await?;
@@ -279,7 +284,7 @@ pub async fn in_turn<T: Send + 'static, F: Future<Output = Result<T, Problem>> +
 ) -> Result<T, Problem> {
     let context = Arc::clone(context);
     let done = tokio::spawn(async move {
-        let _turn = context.mandate_writes.lock().await;
+        let _turn = context.control.mandate_writes.lock().await;
         work(Arc::clone(&context)).await
     });
     panics::of_task(done.await)?
@@ -305,7 +310,7 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
             let is_own = |own: &&policy::name::Name| {
                 target.covers(own.borrow()) || name.borrow().is_within(own.borrow())
             };
-            match context.own_names.iter().find(is_own) {
+            match context.control.own_names.iter().find(is_own) {
                 Some(own) => refuse(
                     "name",
                     "own_name",
@@ -326,7 +331,7 @@ fn refuse_too_much(context: &Context, target: &Target) -> Result<(), Problem> {
 /// Refuses to allow what is blocked by order. It says no more than that to anybody: not by which
 /// order, nor whether by a confidential one.
 pub fn refuse_ordered(context: &Context, name: NameRef<'_>) -> Result<(), Problem> {
-    match context.lists.load().classify(name).mandatory {
+    match context.control.lists.load().classify(name).mandatory {
         true => Err(ordered()),
         false => Ok(()),
     }

@@ -41,14 +41,19 @@ pub async fn caught(request: Request, next: Next) -> Response {
 
 /// What became of a task that a handler started and waited for.
 pub fn of_task<T>(joined: Result<T, JoinError>) -> Result<T, Problem> {
-    joined.map_err(|error| match error.try_into_panic() {
+    joined.map_err(of_failed_task)
+}
+
+/// What became of a task that panicked, or did not run to its end.
+pub fn of_failed_task(error: JoinError) -> Problem {
+    match error.try_into_panic() {
         Ok(panic) => told("task", "a task of a handler", panic.as_ref()),
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "ending",
             "the program ends; the change may not have been made",
         ),
-    })
+    }
 }
 
 /// Starts a task that nothing waits for.

@@ -16,14 +16,18 @@ use policy::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::versioned::made_or_changed;
+use crate::versioned::unknown_household;
+use crate::versioned::with_version;
+use crate::versioned::written;
 use crate::{
     Context,
-    apply::{change_existing, made_or_changed, unknown_household, with_version, written},
     principal::{Family, Viewer},
     problem::Problem,
     request::{Body, IfMatch, Segments, check_name, segment},
     shapes,
 };
+use control::households::write::change_existing;
 
 /// The longest name of a person, in octets.
 const NAME_OCTETS_MAX: usize = 128;
@@ -93,7 +97,8 @@ pub async fn put(
         person.name = name.map_or_else(|| std::mem::take(&mut person.name), Text::into_string);
         Ok(is_new)
     };
-    let (changed, is_new) = change_existing(&context, &author, id, expected, change).await?;
+    let (changed, is_new) =
+        change_existing(&context.control, &author, id, expected, change).await?;
     let household = changed
         .household
         .as_ref()
@@ -116,6 +121,7 @@ pub async fn get(
     let id: Id = segment("id", &id)?;
     let person: Id = segment("person", &person)?;
     let household = context
+        .control
         .store
         .household(&id)
         .await?
@@ -147,6 +153,6 @@ pub async fn delete(
         theirs.for_each(|device| device.person = None);
         Ok(())
     };
-    let (changed, ()) = change_existing(&context, &author, id, expected, change).await?;
+    let (changed, ()) = change_existing(&context.control, &author, id, expected, change).await?;
     Ok(written(&changed, StatusCode::OK, json!({})))
 }

@@ -17,14 +17,10 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::{
-    Context,
-    apply::{change_existing, written},
-    devices::unknown_device,
-    people::unknown_person,
-    problem::Problem,
-    request::segment,
-};
+use crate::versioned::written;
+use crate::{devices::unknown_device, people::unknown_person, problem::Problem, request::segment};
+use control::Control;
+use control::households::write::change_existing;
 
 /// Behind this, a path goes on to a person or a device.
 const HOUSEHOLD: &str = "/v1/households/{id}";
@@ -78,7 +74,7 @@ impl Place {
     /// is said of it.
     pub async fn change(
         self,
-        context: &Arc<Context>,
+        control: &Arc<Control>,
         author: &Author,
         expected: Option<u64>,
         edit: impl FnOnce(&mut Settings) -> Result<(StatusCode, Value), Problem> + Send + 'static,
@@ -86,7 +82,7 @@ impl Place {
         let household = self.household.clone();
         let change = move |household: &mut Household| edit(self.settings(household)?);
         let (changed, (status, said)) =
-            change_existing(context, author, household, expected, change).await?;
+            change_existing(control, author, household, expected, change).await?;
         Ok(written(&changed, status, said))
     }
 }

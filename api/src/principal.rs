@@ -35,9 +35,9 @@ use jiff::Timestamp;
 use policy::rules::household::Id;
 use policy_store::{Author, Key, Role, fingerprint};
 
+use crate::versioned::unknown_household;
 use crate::{
     Context,
-    apply::unknown_household,
     known::Actor,
     problem::Problem,
     request::segment,
@@ -155,7 +155,7 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
     let actor = known.actor(fingerprint);
     if actor.is_none() && !known.holds(fingerprint) {
         // It may be one that another process made a moment ago.
-        limits.learn(&context.store).await?;
+        limits.learn(&context.control.store).await?;
     }
     let is_known = actor.is_some() || known.holds(fingerprint);
     match &actor {
@@ -165,7 +165,7 @@ async fn of_key(secret: &str, peer: IpAddr, context: &Context) -> Result<Princip
         None if is_known => {}
         None => limits.fail(peer).map_err(Problem::too_often)?,
     }
-    let key = context.store.authenticate(secret).await?;
+    let key = context.control.store.authenticate(secret).await?;
     let is_in_force = key.is_some();
     let of_key = |key: Key| {
         let author = Author {
@@ -263,7 +263,7 @@ pub fn is_somewhere(principal: &Principal, context: &Context) -> bool {
     let Some(household) = &principal.household else {
         return true;
     };
-    let Some(rules) = context.directory.household(household) else {
+    let Some(rules) = context.control.directory.household(household) else {
         return false;
     };
     principal

@@ -173,6 +173,7 @@ pub async fn post(
     let reason = body.reason.unwrap_or_default();
     let contact = body.contact.as_ref().map(Text::as_str);
     let report = context
+        .control
         .store
         .add_report(
             &name,
@@ -219,6 +220,7 @@ pub async fn list(
         ));
     }
     let page = context
+        .control
         .store
         .reports(
             pages.state.as_deref(),
@@ -239,6 +241,7 @@ pub async fn get(
     Segments(id): Segments<String>,
 ) -> Result<Response, Problem> {
     let report = context
+        .control
         .store
         .report(&id, Timestamp::now())
         .await?
@@ -286,6 +289,7 @@ pub async fn put(
         }
         let now = Timestamp::now();
         let report = context
+            .control
             .store
             .report(&id, now)
             .await?
@@ -315,11 +319,15 @@ pub async fn put(
         };
         let due = until.map(|until| until + context.desk.answer_within);
         let report = context
+            .control
             .store
             .close_report(&by, &id, &closing, due, now)
             .await?
             .ok_or_else(unknown_report)?;
-        context.mandates.lift(context.store.overrides().await?, now);
+        context
+            .control
+            .mandates
+            .lift(context.control.store.overrides().await?, now);
         Ok(report)
     });
     Ok(Json(done.await?).into_response())
@@ -355,6 +363,7 @@ pub async fn export(
     let from = at(first)?;
     let to = at(first.checked_add(1.month()).map_err(|_| wrong())?)?;
     let ages = context
+        .control
         .store
         .report_ages(from, to, Timestamp::now())
         .await?;

@@ -28,14 +28,13 @@ use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::versioned::made_or_changed;
+use crate::versioned::unknown_household;
+use crate::versioned::with_version;
+use crate::versioned::written;
 use crate::{
-    Context,
-    apply::{
-        Beside, change_beside, made_or_changed, set_by, unknown_household, with_version, written,
-    },
-    asking_shapes,
+    Context, asking_shapes,
     devices::unknown_device,
-    happenings::Happening,
     hours::open,
     mandates::{ordered, refuse_ordered},
     people::unknown_person,
@@ -44,6 +43,10 @@ use crate::{
     request::{Body, IfMatch, Segments, check_length, segment},
     switches::own_name,
 };
+use control::households::events::HouseholdEvent;
+use control::households::write::Beside;
+use control::households::write::change_beside;
+use control::households::write::set_by;
 
 /// The types by which a device gets to a host, RFC 1035 section 3.2.2 and RFC 3596 section 2.1.
 const TYPE_A: u16 = 1;
@@ -147,6 +150,7 @@ async fn verdict_for(
     }
     let explain = |record_type| {
         context
+            .control
             .explainer
             .explain(asker.clone(), name.clone(), record_type, None)
     };
@@ -215,6 +219,7 @@ pub async fn post(
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     refuse_ordered(&context, name.borrow())?;
     let rules = context
+        .control
         .directory
         .household(&id)
         .ok_or_else(|| unknown_household(&id))?;
@@ -223,7 +228,7 @@ pub async fn post(
         .ok_or_else(|| unknown_device(&device))?;
     let now = Timestamp::now();
     let asker = Asker::of(&rules, Some(place), Moment::of(now));
-    let listed = context.lists.load().classify(name.borrow());
+    let listed = context.control.lists.load().classify(name.borrow());
     let verdict = verdict_for(&context, &asker, &name, &listed).await;
     refuse_pointless(&asker, &name, &listed, verdict)?;
     let blocked = listed
@@ -232,13 +237,14 @@ pub async fn post(
         .union(listed.security)
         .union(verdict.categories);
     let mut categories: Vec<String> = context
+        .control
         .taxonomy
         .slugs(blocked)
         .into_iter()
         .map(str::to_owned)
         .collect();
     if let Some(told) = body.category.filter(|_| categories.is_empty()) {
-        if context.taxonomy.find(&told).is_none() {
+        if context.control.taxonomy.find(&told).is_none() {
             return Err(Problem::value(
                 "category",
                 "unknown_category",
@@ -255,11 +261,16 @@ pub async fn post(
         asked_by: principal.author.actor,
         answer: None,
     };
-    let (request, is_new) = context.store.add_request(&id, &device, asked, now).await?;
+    let (request, is_new) = context
+        .control
+        .store
+        .add_request(&id, &device, asked, now)
+        .await?;
     if is_new {
-        context
-            .happenings
-            .tell(&id, Happening::of_device("request", device, json!(request)));
+        context.control.events.publish(
+            &id,
+            HouseholdEvent::of_device("request", device, json!(request)),
+        );
     }
     Ok((made_or_changed(is_new), Json(request)).into_response())
 }
@@ -273,10 +284,11 @@ pub async fn list(
     Segments(id): Segments<String>,
 ) -> Result<Json<Value>, Problem> {
     let id: Id = segment("id", &id)?;
-    if context.directory.household(&id).is_none() {
+    if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
     let requests = context
+        .control
         .store
         .requests(&id, principal.device.as_ref(), Timestamp::now())
         .await?;
@@ -308,6 +320,7 @@ pub async fn put(
         ));
     }
     let rules = context
+        .control
         .directory
         .household(&id)
         .ok_or_else(|| unknown_household(&id))?;
@@ -319,6 +332,7 @@ pub async fn put(
         asked,
         ..
     } = context
+        .control
         .store
         .request(&id, &request, now)
         .await?
@@ -347,13 +361,15 @@ pub async fn put(
             ));
         }
         let denied = context
+            .control
             .store
             .deny_request(&id, &number, &answer)
             .await
             .map_err(Problem::from)?;
-        context
-            .happenings
-            .tell(&id, Happening::of_device("answer", device, json!(denied)));
+        context.control.events.publish(
+            &id,
+            HouseholdEvent::of_device("answer", device, json!(denied)),
+        );
         let mut said = json!(denied);
         said["version"] = json!(rules.version());
         return Ok(with_version(rules.version(), Json(said).into_response()));
@@ -388,12 +404,20 @@ pub async fn put(
         allows: Some((number, answer)),
         ..Beside::default()
     };
-    let (changed, ()) =
-        change_beside(&context, &author, id.clone(), expected, beside, edit).await?;
+    let (changed, ()) = change_beside(
+        &context.control,
+        &author,
+        id.clone(),
+        expected,
+        beside,
+        edit,
+    )
+    .await?;
     let allowed = json!(changed.allowed);
-    context
-        .happenings
-        .tell(&id, Happening::of_device("answer", device, allowed.clone()));
+    context.control.events.publish(
+        &id,
+        HouseholdEvent::of_device("answer", device, allowed.clone()),
+    );
     Ok(written(&changed, StatusCode::OK, allowed))
 }
 

@@ -73,7 +73,7 @@ async fn answer(context: Arc<Context>, request: Request, next: Next) -> Result<R
     let body = to_bytes(body, BODY_OCTETS_MAX).await.map_err(too_large)?;
     let attempt = attempt(&principal, key, &parts, &body);
     let conflict = |code, detail: &str| Err(Problem::conflict(code, detail));
-    match context.store.begin_once(&attempt).await? {
+    match context.control.store.begin_once(&attempt).await? {
         Begun::Fresh => Ok(run(
             context,
             attempt,
@@ -194,6 +194,7 @@ async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Respons
     let (kept, body) = match secret {
         Some(SecretOf(key)) => (
             context
+                .control
                 .store
                 .keep_secret(attempt, parts.status.as_u16(), &key)
                 .await,
@@ -215,7 +216,7 @@ async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Respons
                         body: octets.to_vec(),
                     };
                     (
-                        context.store.keep_answer(attempt, &kept).await,
+                        context.control.store.keep_answer(attempt, &kept).await,
                         Body::from(octets),
                     )
                 }
@@ -229,7 +230,7 @@ async fn keep(context: &Context, attempt: &Attempt, answer: Response) -> Respons
                 }
             }
         }
-        None => (context.store.forget_attempt(attempt).await, body),
+        None => (context.control.store.forget_attempt(attempt).await, body),
     };
     if let Err(error) = kept
         && !error.is_closed()

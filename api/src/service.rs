@@ -15,14 +15,14 @@ use crate::{Context, principal::Anyone, problem::Problem, reference::OpenReader,
 /// All categories, with the presets that block each.
 #[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = shapes::Categories)))]
 pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
-    Json(json!({ "categories": context.taxonomy.categories() }))
+    Json(json!({ "categories": context.control.taxonomy.categories() }))
 }
 
 /// All presets, with the categories that each blocks.
 #[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = shapes::Presets)))]
 pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
-    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.taxonomy.slugs(blocks) });
-    Json(json!({ "presets": context.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
+    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.control.taxonomy.slugs(blocks) });
+    Json(json!({ "presets": context.control.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
 }
 
 /// The process lives.
@@ -36,7 +36,7 @@ pub async fn healthz() -> &'static str {
     (status = 503, description = "not ready: the code is `not_ready`, or `store_not_writable` while queries are answered and changes are not taken")))]
 pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
     let ready = readyz_dns(State(Arc::clone(&context))).await?;
-    match context.store.health().failure() {
+    match context.control.store.health().failure() {
         None => Ok(ready),
         Some(failure) => {
             // The reason is a word: paths and the engine's sentence are the operator's, and stand

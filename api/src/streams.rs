@@ -74,7 +74,7 @@ impl Open {
             && self
                 .household
                 .as_ref()
-                .is_none_or(|household| context.directory.household(household).is_some())
+                .is_none_or(|household| context.control.directory.household(household).is_some())
     }
 }
 
@@ -92,7 +92,7 @@ impl Streams {
         principal: &Principal,
         household: Option<Id>,
     ) -> Result<Seat, Problem> {
-        let mut seats = context.happenings.streams.seats();
+        let mut seats = context.streams.seats();
         let full = |detail: String| {
             Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -190,7 +190,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.context.happenings.streams.seats();
+        let mut seats = self.context.streams.seats();
         seats.open.remove(&self.number);
         seats.taken -= 1;
         if let Some(streams) = seats.by_actor.get_mut(&self.actor) {
@@ -208,7 +208,7 @@ struct Watching(Arc<Context>);
 impl Drop for Watching {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.happenings.streams.seats().is_watched = false;
+            self.0.streams.seats().is_watched = false;
         }
     }
 }
@@ -223,7 +223,7 @@ async fn watch(context: Arc<Context>) {
     loop {
         tick.tick().await;
         {
-            let mut seats = context.happenings.streams.seats();
+            let mut seats = context.streams.seats();
             seats.end(|open| !open.may_stay(context));
             if seats.open.is_empty() {
                 seats.is_watched = false;
@@ -241,8 +241,8 @@ async fn watch(context: Arc<Context>) {
 
 /// Ends the streams of keys that were revoked.
 async fn look_up(context: &Context, audited: &mut Option<u64>) -> Result<(), StoreError> {
-    let streams = &context.happenings.streams;
-    let revocations = context.store.revocations(*audited).await?;
+    let streams = &context.streams;
+    let revocations = context.control.store.revocations(*audited).await?;
     *audited = Some(revocations.next);
     if !revocations.actors.is_empty() {
         streams
@@ -250,7 +250,7 @@ async fn look_up(context: &Context, audited: &mut Option<u64>) -> Result<(), Sto
             .end(|open| revocations.actors.contains(&open.principal.author.actor));
     }
     for (number, key) in streams.unchecked() {
-        let is_in_force = context.store.is_in_force(&key).await?;
+        let is_in_force = context.control.store.is_in_force(&key).await?;
         let mut seats = streams.seats();
         match seats.open.get_mut(&number) {
             Some(open) if is_in_force => open.is_checked = true,

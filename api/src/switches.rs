@@ -19,9 +19,9 @@ use policy::{
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::versioned::made_or_changed;
 use crate::{
     Context,
-    apply::{made_or_changed, set_by},
     mandates::refuse_ordered,
     place::Place,
     principal::Family,
@@ -29,6 +29,7 @@ use crate::{
     request::{Body, IfMatch},
     shapes,
 };
+use control::households::write::set_by;
 
 /// A switch.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -55,7 +56,7 @@ pub struct OwnNameBody {
 
 /// 404 for a category that the taxonomy does not have.
 pub fn check_slug(context: &Context, slug: &str) -> Result<(), Problem> {
-    match context.taxonomy.find(slug) {
+    match context.control.taxonomy.find(slug) {
         Some(_) => Ok(()),
         None => Err(Problem::not_found(
             "unknown_category",
@@ -95,7 +96,7 @@ pub async fn put_category(
     let slug: String = place.item("slug")?;
     check_slug(&context, &slug)?;
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         let said = json!({ "category": slug, "state": state });
         settings
             .categories
@@ -117,7 +118,7 @@ pub async fn delete_category(
 ) -> Result<Response, Problem> {
     let slug: String = place.item("slug")?;
     check_slug(&context, &slug)?;
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         // Inheriting is having no switch, so taking one back that is not there is done already.
         settings.categories.remove(&slug);
         Ok((
@@ -148,7 +149,7 @@ pub async fn put_name(
         refuse_ordered(&context, name.borrow())?;
     }
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         let said = json!({ "name": name, "state": state, "scope": scope });
         let is_new = settings
             .names
@@ -176,16 +177,18 @@ pub async fn delete_name(
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
     let name = own_name(&place.item::<String>("domain")?)?;
-    let change = place.change(&context, &author, expected, move |settings| match settings
-        .names
-        .remove(&name)
-    {
-        Some(_) => Ok((StatusCode::OK, json!({ "name": name, "state": "inherit" }))),
-        None => Err(Problem::not_found(
-            "unknown_name",
-            format!("{name} is not in the list"),
-        )),
-    });
+    let change = place.change(
+        &context.control,
+        &author,
+        expected,
+        move |settings| match settings.names.remove(&name) {
+            Some(_) => Ok((StatusCode::OK, json!({ "name": name, "state": "inherit" }))),
+            None => Err(Problem::not_found(
+                "unknown_name",
+                format!("{name} is not in the list"),
+            )),
+        },
+    );
     change.await
 }
 
@@ -218,7 +221,7 @@ pub async fn put_safe_search(
         ));
     }
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         for (engine, level) in levels {
             match level {
                 Some(level) => drop(
@@ -252,7 +255,7 @@ pub async fn put_search_unlock(
     Body(SwitchBody { state }): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         settings.search_unlock = Some(set_by(Switch { state }, &actor));
         Ok((StatusCode::OK, json!({ "search_unlock": state })))
     });
@@ -268,7 +271,7 @@ pub async fn delete_search_unlock(
     place: Place,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         settings.search_unlock = None;
         Ok((StatusCode::OK, json!({ "search_unlock": "inherit" })))
     });
@@ -287,7 +290,7 @@ pub async fn put_bypass(
     Body(SwitchBody { state }): Body<SwitchBody>,
 ) -> Result<Response, Problem> {
     let actor = author.actor.clone();
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         settings.bypass = Some(set_by(Switch { state }, &actor));
         Ok((StatusCode::OK, json!({ "bypass": state })))
     });
@@ -303,7 +306,7 @@ pub async fn delete_bypass(
     place: Place,
     IfMatch(expected): IfMatch,
 ) -> Result<Response, Problem> {
-    let change = place.change(&context, &author, expected, move |settings| {
+    let change = place.change(&context.control, &author, expected, move |settings| {
         settings.bypass = None;
         Ok((StatusCode::OK, json!({ "bypass": "inherit" })))
     });

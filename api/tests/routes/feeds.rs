@@ -1,8 +1,8 @@
 //! Feeds: what is said of them, how they are defined, and what an operator does about a refused
 //! version.
 
-use api::control::{ActError, Condition, Origin};
 use axum::http::Method;
+use control::lists::model::{Condition, ListError, Origin};
 use policy_store::Order;
 use serde_json::{Value, json};
 
@@ -233,10 +233,21 @@ async fn an_unusable_definition_is_refused_with_its_field() {
         .put("/v1/feeds/new", "[]")
         .await
         .is_problem(422, "body");
-    assert!(world.context.store.feeds().await.unwrap().is_empty() && asked(&world).is_empty());
+    assert!(
+        world
+            .context
+            .control
+            .store
+            .feeds()
+            .await
+            .unwrap()
+            .is_empty()
+            && asked(&world).is_empty()
+    );
     assert_eq!(
         world
             .context
+            .control
             .store
             .audit(None, Order::Oldest, None, 10)
             .await
@@ -265,6 +276,7 @@ async fn a_definition_sent_back_as_it_was_shown_keeps_its_secrets() {
     assert_eq!((answer.status, &answer.json["revision"]), (200, &json!(2)));
     let kept = world
         .context
+        .control
         .store
         .feed("new")
         .await
@@ -352,7 +364,17 @@ async fn a_feed_of_the_configuration_is_changed_there() {
         .delete("/v1/feeds/court")
         .await
         .is_problem(409, "configured");
-    assert!(asked(&world).is_empty() && world.context.store.feeds().await.unwrap().is_empty());
+    assert!(
+        asked(&world).is_empty()
+            && world
+                .context
+                .control
+                .store
+                .feeds()
+                .await
+                .unwrap()
+                .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -486,30 +508,30 @@ async fn a_feed_goes_back_and_stays_until_it_is_approved_to_go_on() {
 async fn an_act_that_fails_says_why_with_a_code_that_stays() {
     let world = World::new().await;
     let cases = [
-        (ActError::UnknownFeed, 404, "unknown_feed"),
-        (ActError::NothingRefused, 409, "nothing_refused"),
+        (ListError::UnknownFeed, 404, "unknown_feed"),
+        (ListError::NothingRefused, 409, "nothing_refused"),
         (
-            ActError::AnotherVersion {
+            ListError::AnotherVersion {
                 waiting: "4".to_owned(),
             },
             409,
             "another_version",
         ),
         (
-            ActError::NotApprovable {
+            ListError::NotApprovable {
                 gate: "checksum".to_owned(),
             },
             409,
             "not_approvable",
         ),
-        (ActError::UnknownGeneration(1), 404, "unknown_generation"),
+        (ListError::UnknownGeneration(1), 404, "unknown_generation"),
         (
-            ActError::NothingBefore("it is live".to_owned()),
+            ListError::NothingBefore("it is live".to_owned()),
             409,
             "nothing_before",
         ),
         (
-            ActError::Failed("no answer from https://ox:hunter2@lists.example/".to_owned()),
+            ListError::Failed("no answer from https://ox:hunter2@lists.example/".to_owned()),
             500,
             "lists_failed",
         ),

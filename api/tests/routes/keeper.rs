@@ -12,12 +12,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use api::control::{
-    ActError, Alarm, Change, Condition, Difference, FeedState, GenerationState, ListControl,
+use async_trait::async_trait;
+use control::lists::model::{
+    Alarm, Change, Condition, Difference, FeedState, GenerationState, ListControl, ListError,
     ListEvent, ListedName, Origin, OverlayState, Refusal, RefusedVersion, RolledBack, Touched,
     WhatIf,
 };
-use async_trait::async_trait;
 use jiff::Timestamp;
 use policy::lists::{artefact::FeedReport, blocklist::Blocklist, entry::Tier};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub struct State {
     /// What was asked, in words.
     pub asked: Vec<String>,
     /// What the next act is answered with.
-    pub fails_with: Option<ActError>,
+    pub fails_with: Option<ListError>,
     pub events: Option<broadcast::Sender<ListEvent>>,
     /// Whether the next act panics.
     pub panics: bool,
@@ -135,7 +135,7 @@ impl Keeper {
         self.state().panics = true;
     }
 
-    fn act(&self, asked: String) -> Result<(), ActError> {
+    fn act(&self, asked: String) -> Result<(), ListError> {
         let panics = std::mem::take(&mut self.state().panics);
         assert!(!panics, "what the caller must not see");
         let mut state = self.state();
@@ -192,16 +192,16 @@ impl ListControl for Keeper {
         state.feeds.remove(name);
     }
 
-    async fn refresh(&self, name: &str) -> Result<(), ActError> {
+    async fn refresh(&self, name: &str) -> Result<(), ListError> {
         self.act(format!("refresh {name}"))
     }
 
-    async fn what_if(&self, name: &str) -> Result<WhatIf, ActError> {
+    async fn what_if(&self, name: &str) -> Result<WhatIf, ListError> {
         self.act(format!("what-if {name}"))?;
         let refused = self.state().feeds[name]
             .refused
             .clone()
-            .ok_or(ActError::NothingRefused)?;
+            .ok_or(ListError::NothingRefused)?;
         Ok(WhatIf {
             feed: name.to_owned(),
             version: refused.version,
@@ -217,7 +217,7 @@ impl ListControl for Keeper {
         })
     }
 
-    async fn approve(&self, name: &str, version: Option<&str>, by: &str) -> Result<(), ActError> {
+    async fn approve(&self, name: &str, version: Option<&str>, by: &str) -> Result<(), ListError> {
         self.act(format!("approve {name} {version:?} by {by}"))?;
         let mut state = self.state();
         let feed = state.feeds.get_mut(name).unwrap();
@@ -231,7 +231,7 @@ impl ListControl for Keeper {
         name: &str,
         to: Option<u64>,
         by: &str,
-    ) -> Result<RolledBack, ActError> {
+    ) -> Result<RolledBack, ListError> {
         self.act(format!("roll back {name} to {to:?} by {by}"))?;
         self.state().feeds.get_mut(name).unwrap().state = Condition::Held;
         Ok(RolledBack {
@@ -242,11 +242,11 @@ impl ListControl for Keeper {
         })
     }
 
-    async fn at(&self, _: Timestamp) -> Result<Arc<Blocklist>, ActError> {
-        Err(ActError::NotKept(Timestamp::UNIX_EPOCH))
+    async fn at(&self, _: Timestamp) -> Result<Arc<Blocklist>, ListError> {
+        Err(ListError::NotKept(Timestamp::UNIX_EPOCH))
     }
 
-    async fn generations(&self) -> Result<Vec<GenerationState>, ActError> {
+    async fn generations(&self) -> Result<Vec<GenerationState>, ListError> {
         let generation = |number: u64| GenerationState {
             generation: number,
             parent: (number == LIVE).then_some(number - 1),
@@ -261,7 +261,7 @@ impl ListControl for Keeper {
         Ok((LIVE - 2..=LIVE).rev().map(generation).collect())
     }
 
-    async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ActError> {
+    async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ListError> {
         self.act(format!("diff {from} {to} {limit}"))?;
         let change = Change {
             feed: "bets".to_owned(),
@@ -278,7 +278,7 @@ impl ListControl for Keeper {
         })
     }
 
-    async fn roll_back(&self, to: Option<u64>, by: &str) -> Result<RolledBack, ActError> {
+    async fn roll_back(&self, to: Option<u64>, by: &str) -> Result<RolledBack, ListError> {
         self.act(format!("roll back to {to:?} by {by}"))?;
         let to = to.unwrap_or(LIVE - 1);
         Ok(RolledBack {

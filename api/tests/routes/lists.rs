@@ -1,10 +1,10 @@
 //! The lists as a whole, and the stream of what happens to them.
 
-use api::control::{EventKind, ListEvent};
 use axum::{
     body::{Body, BodyDataStream},
     http::Request,
 };
+use control::lists::model::{EventKind, ListEvent};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use policy_store::Role;

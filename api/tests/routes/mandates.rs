@@ -1,7 +1,7 @@
 //! Orders: nobody allows them, and nobody but the operator learns more of them than he says.
 
-use api::explain::{Sight, compose};
 use axum::http::Method;
+use control::explain::{Sight, compose};
 use policy::name::Name;
 use serde_json::{Value, json};
 
@@ -10,15 +10,22 @@ use crate::world::World;
 async fn seen(world: &World, name: &str, sight: Sight) -> Value {
     let context = &world.context;
     let explained = context
+        .control
         .explainer
         .explain(
-            context.directory.unknown_line(),
+            context.control.directory.unknown_line(),
             Name::parse(name).unwrap(),
             1,
             None,
         )
         .await;
-    json!(compose(&explained, 1, None, &context.taxonomy, sight))
+    json!(compose(
+        &explained,
+        1,
+        None,
+        &context.control.taxonomy,
+        sight
+    ))
 }
 
 #[tokio::test]

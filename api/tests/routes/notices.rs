@@ -31,6 +31,7 @@ impl World {
         let later = Timestamp::now() + SignedDuration::from_hours(1);
         let mut due = self
             .context
+            .control
             .store
             .notices_due("email", later, 1_000)
             .await
@@ -59,6 +60,7 @@ impl World {
             Ok::<_, ()>(Some(household))
         };
         self.context
+            .control
             .store
             .change(&author(), &"home".parse().unwrap(), None, edit)
             .await

@@ -53,14 +53,15 @@ async fn a_write_that_panics_is_a_counted_500_and_changes_nothing() {
         panic!("while it was edited")
     };
     for _ in 0..8 {
-        let refused = api::apply::change(
-            &world.context,
+        let refused = control::households::write::change(
+            &world.context.control,
             &author(),
             "home".parse().unwrap(),
             None,
             edit,
         )
         .await
+        .map_err(Problem::from)
         .unwrap_err();
         assert_eq!(
             (refused.status().as_u16(), refused.code()),

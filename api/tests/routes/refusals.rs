@@ -480,7 +480,7 @@ async fn nothing_of_a_household_that_is_not_there_can_be_written() {
         .delete("/v1/households/nobody")
         .await
         .is_problem(404, "unknown_household");
-    assert!(world.context.directory.is_empty());
+    assert!(world.context.control.directory.is_empty());
 }
 
 #[tokio::test]
@@ -584,6 +584,7 @@ async fn what_a_household_may_hold_is_bounded() {
     };
     world
         .context
+        .control
         .store
         .change(&by, &household, None, full)
         .await

@@ -143,7 +143,7 @@ async fn a_refusal_is_answered_again_and_a_failure_of_ours_is_tried_again() {
     .await;
     again.is_problem(404, "unknown_name");
     assert_eq!(again.header("idempotency-replayed"), "true");
-    world.keeper.state().fails_with = Some(api::control::ActError::Failed(
+    world.keeper.state().fails_with = Some(control::lists::model::ListError::Failed(
         "the disk is full".to_owned(),
     ));
     once(&world, Method::POST, "/v1/feeds/court/refresh", "k2", "")
@@ -170,7 +170,7 @@ async fn a_refusal_is_answered_again_and_a_failure_of_ours_is_tried_again() {
 #[tokio::test]
 async fn a_write_under_way_is_said_to_be_and_is_finished_without_its_client() {
     let world = Arc::new(World::with_home().await);
-    let turn = world.context.writes.lock().await;
+    let turn = world.context.control.writes.lock().await;
     let ask = |world: Arc<World>| async move {
         once(
             &world,
@@ -224,7 +224,7 @@ async fn a_secret_is_answered_once_and_never_kept() {
             .len(),
         1
     );
-    world.context.store.close().await;
+    world.context.control.store.close().await;
     assert!(
         !world.holds(&secret.as_bytes()[3..]),
         "nowhere in the store's files"

@@ -506,6 +506,7 @@ async fn a_key_of_a_deleted_household_or_device_never_opens_again() {
     is_out(&parent).await;
     let revoked = world
         .context
+        .control
         .store
         .audit(None, policy_store::Order::Newest, None, 10)
         .await
@@ -525,6 +526,7 @@ async fn a_household_has_so_many_keys_and_no_more_and_forgets_old_ones() {
         let (_, id) = world.key_in(Role::Parent, "home").await;
         world
             .context
+            .control
             .store
             .revoke_key(&author(), Some(&home), &id)
             .await

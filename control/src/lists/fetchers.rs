@@ -1,0 +1,347 @@
+//! Asking providers: a task for each feed that is fetched, which goes on whatever happens to the
+//! others.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use blocklist_loader::{Feed, FetchError, Fetched, Fetcher, Gate};
+use jiff::Timestamp;
+use policy::name::Name;
+use rand::Rng;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{command::ListCommand, status::ListStatus};
+use crate::{causes, shutdown::BackgroundTasks};
+
+/// Between two times that a source is asked, however often somebody says that it has changed.
+const APART_MIN: Duration = Duration::from_millis(200);
+/// After a failure the next attempt comes after this, doubled each time, or after the feed's
+/// interval if that is longer.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// How often the addresses of a primary are looked up that the source names by a host name.
+const LOOKED_UP_EVERY: Duration = Duration::from_secs(60);
+/// Beyond this the wait is not doubled any more.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// The same where our own disk refused: what stood in the way is gone when somebody makes room, and
+/// a provider is asked again only then.
+const DISK_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The fetchers of all feeds.
+pub struct Fetchers {
+    running: Mutex<HashMap<String, Running>>,
+    /// The folder of the spools.
+    directory: PathBuf,
+    commands: mpsc::Sender<ListCommand>,
+    status: Arc<ListStatus>,
+    tasks: BackgroundTasks,
+}
+
+/// A fetcher that runs.
+struct Running {
+    /// The zone of a zone transfer.
+    zone: Option<Name>,
+    /// Where NOTIFY messages of the zone come from.
+    primary: Arc<Primary>,
+    /// Makes the fetcher fetch now.
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl Fetchers {
+    /// No fetcher yet. `directory` is the folder of the lists.
+    pub fn new(
+        directory: &Path,
+        commands: &mpsc::Sender<ListCommand>,
+        status: &Arc<ListStatus>,
+        tasks: &BackgroundTasks,
+    ) -> Self {
+        Self {
+            running: Mutex::default(),
+            directory: directory.to_owned(),
+            commands: commands.clone(),
+            status: Arc::clone(status),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// Fetches a feed now. Returns false if it has no fetcher.
+    pub fn fetch_now(&self, feed: &str) -> bool {
+        self.running()
+            .get(feed)
+            .inspect(|running| running.wake.notify_one())
+            .is_some()
+    }
+
+    /// Fetches all feeds now. Returns their number.
+    pub fn fetch_all_now(&self) -> usize {
+        self.running()
+            .values()
+            .inspect(|running| running.wake.notify_one())
+            .count()
+    }
+
+    /// A peer says that a zone has changed (NOTIFY, RFC 1996). Returns whether that is believed:
+    /// the peer is the zone's primary (section 3.10), or one that the operator names (`is_named`).
+    ///
+    /// The NOTIFY is only a hint: the fetcher asks the configured primary. Hints that arrive during
+    /// a fetch count as one more fetch.
+    pub fn notified(&self, zone: &Name, peer: IpAddr, is_named: bool) -> bool {
+        let mut is_ours = false;
+        let is_from = |running: &&Running| is_named || running.primary.has(peer.to_canonical());
+        for running in self
+            .running()
+            .values()
+            .filter(|running| running.zone.as_ref() == Some(zone))
+            .filter(is_from)
+        {
+            running.wake.notify_one();
+            is_ours = true;
+        }
+        is_ours
+    }
+
+    /// Fetches a feed from now on, in place of an earlier definition of it.
+    ///
+    /// `first` is told after the first attempt, successful or not.
+    pub fn start(&self, feed: &Feed, first: Option<oneshot::Sender<()>>) {
+        self.stop(&feed.name);
+        if !feed.is_fetched() {
+            return;
+        }
+        let wake = Arc::new(Notify::new());
+        // The zone is the last part of its source; a definition without one was refused.
+        let (host, zone) = feed
+            .source
+            .strip_prefix("rpz://")
+            .and_then(|rest| rest.split_once('/'))
+            .unwrap_or_default();
+        let zone = Name::parse(zone).ok();
+        let primary = Arc::new(Primary::of(host));
+        let known = Arc::clone(&primary);
+        let fetching = Fetching {
+            feed: feed.clone(),
+            directory: self.directory.clone(),
+            wake: Arc::clone(&wake),
+            commands: self.commands.clone(),
+            status: Arc::clone(&self.status),
+        };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        self.tasks.spawn_endless(async move {
+            // The addresses of the primary may change, so they are looked up again and again.
+            let work = async { tokio::join!(fetching.run(first), known.look_up()) };
+            let _ = stopped.run_until_cancelled(work).await;
+        });
+        self.running().insert(
+            feed.name.clone(),
+            Running {
+                zone,
+                primary,
+                wake,
+                stop,
+            },
+        );
+    }
+
+    /// Stops fetching a feed.
+    pub fn stop(&self, feed: &str) {
+        if let Some(running) = self.running().remove(feed) {
+            running.stop.cancel();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.running
+            .lock()
+            .expect("no code panics while it holds the fetchers")
+    }
+}
+
+/// Where a zone is transferred from.
+struct Primary {
+    /// A host name; none where the source has an address.
+    name: Option<String>,
+    addresses: Mutex<Vec<IpAddr>>,
+}
+
+impl Primary {
+    /// That of `HOST` or `HOST:PORT`, an IPv6 address in brackets.
+    fn of(host: &str) -> Self {
+        let port_at = host
+            .rfind(':')
+            .filter(|_| !host.ends_with(']'))
+            .unwrap_or(host.len());
+        let host = host[..port_at]
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => Self {
+                name: None,
+                addresses: Mutex::new(vec![address.to_canonical()]),
+            },
+            Err(_) => Self {
+                name: Some(host.to_owned()).filter(|host| !host.is_empty()),
+                addresses: Mutex::default(),
+            },
+        }
+    }
+
+    fn has(&self, peer: IpAddr) -> bool {
+        self.addresses().contains(&peer)
+    }
+
+    /// Keeps the addresses of a name for ever. Where it cannot be looked up, those that were known
+    /// last go on to count.
+    async fn look_up(&self) {
+        let Some(name) = &self.name else { return };
+        loop {
+            if let Ok(found) = tokio::net::lookup_host((name.as_str(), 0)).await {
+                *self.addresses() = found.map(|address| address.ip().to_canonical()).collect();
+            }
+            tokio::time::sleep(LOOKED_UP_EVERY).await;
+        }
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.addresses
+            .lock()
+            .expect("nothing panics while it holds the addresses")
+    }
+}
+
+/// The asking of one feed.
+struct Fetching {
+    feed: Feed,
+    directory: PathBuf,
+    wake: Arc<Notify>,
+    commands: mpsc::Sender<ListCommand>,
+    status: Arc<ListStatus>,
+}
+
+impl Fetching {
+    /// Asks for ever.
+    async fn run(self, mut first: Option<oneshot::Sender<()>>) {
+        let Self { feed, status, .. } = &self;
+        let mut fetcher = None;
+        let mut failures = 0;
+        loop {
+            let began = tokio::time::Instant::now();
+            let result = fetch(feed, &self.directory, &mut fetcher).await;
+            failures = if result.is_ok() { 0 } else { failures + 1 };
+            let is_of_disk = result.as_ref().is_err_and(|error| error.gate == Gate::Disk);
+            let wait = match &result {
+                Ok(_) => fetcher
+                    .as_ref()
+                    .and_then(Fetcher::interval)
+                    .or_else(|| feed.interval())
+                    .unwrap_or(RETRY_MAX),
+                Err(_) => feed
+                    .interval()
+                    .unwrap_or(RETRY_MIN)
+                    .min(RETRY_MAX)
+                    .max(RETRY_MIN * 2_u32.saturating_pow(failures.min(8)))
+                    .min(RETRY_MAX),
+            };
+            let has_changed = !matches!(result, Ok(Fetched::Unchanged) | Err(_));
+            match &result {
+                Ok(_) => status.fetched(&feed.name, Timestamp::now()),
+                Err(error) => status.stopped(
+                    &feed.name,
+                    error.gate,
+                    &causes(error),
+                    None,
+                    Timestamp::now(),
+                ),
+            }
+            if let Some(first) = first.take() {
+                let _ = first.send(());
+            }
+            if let Ok(fetched @ (Fetched::Replaced { .. } | Fetched::Changed { .. })) = result {
+                // The next version is fetched when this one has been dealt with: rows continue what
+                // is live.
+                let (done, is_done) = oneshot::channel();
+                if self
+                    .commands
+                    .send(ListCommand::Fetched {
+                        feed: feed.name.clone(),
+                        fetched,
+                        done,
+                    })
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+                let _ = is_done.await;
+            }
+            if has_changed
+                && let Some(fetcher) = &mut fetcher
+                && let Err(error) = fetcher.tidy().await
+            {
+                tracing::warn!(
+                    feed = feed.name,
+                    error = causes(&error),
+                    "the spool could not be tidied"
+                );
+            }
+            if is_of_disk {
+                self.wait_for_room(fetcher.as_ref(), failures).await;
+            } else {
+                // A tenth more or less, so that nodes that started together do not ask together.
+                let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
+                let _ = tokio::time::timeout(wait, self.wake.notified()).await;
+            }
+            tokio::time::sleep_until(began + APART_MIN).await;
+        }
+    }
+
+    /// Waits until the disk takes as much again as it refused, and looks ever less often, as it
+    /// does after failures on end; an operator who refreshes the feed has it asked at once.
+    async fn wait_for_room(&self, fetcher: Option<&Fetcher>, failures: u32) {
+        let mut wait = (RETRY_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8)))
+            .min(DISK_RETRY_MAX);
+        loop {
+            if tokio::time::timeout(wait, self.wake.notified())
+                .await
+                .is_ok()
+            {
+                return;
+            }
+            match fetcher {
+                Some(fetcher) if !fetcher.has_room().await => wait = (wait * 2).min(DISK_RETRY_MAX),
+                // Opening the spool asks nobody, and says whether it can be.
+                _ => return,
+            }
+        }
+    }
+}
+
+async fn fetch(
+    feed: &Feed,
+    directory: &Path,
+    fetcher: &mut Option<Fetcher>,
+) -> Result<Fetched, FetchError> {
+    if fetcher.is_none() {
+        let feed = feed.clone();
+        let directory = directory.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Fetcher::new(&feed, &directory)).await;
+        *fetcher = Some(opened.map_err(|error| FetchError {
+            gate: Gate::Disk,
+            detail: error.to_string(),
+            source: None,
+        })??);
+    }
+    match fetcher {
+        Some(fetcher) => fetcher.fetch().await,
+        None => Ok(Fetched::Unchanged),
+    }
+}
+
+#[cfg(test)]
+mod tests;

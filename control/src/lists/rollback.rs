@@ -1,0 +1,268 @@
+//! What an operator has done: versions let through, and the way back.
+
+use std::{sync::Arc, time::Instant};
+
+use blocklist_loader::rollback;
+use jiff::Timestamp;
+use policy::lists::{artefact::FeedSummary, blocklist::Blocklist, delta::Delta};
+use tokio::sync::oneshot;
+
+use super::{
+    job::NextBuild,
+    manager::ListManager,
+    model::{EventKind, ListError, RolledBack},
+};
+use crate::causes;
+
+impl ListManager {
+    pub(super) fn approve(
+        &mut self,
+        feed: String,
+        version: Option<String>,
+        reply: oneshot::Sender<Result<(), ListError>>,
+    ) {
+        let lists = self.live.current();
+        let summary = lists
+            .header()
+            .feeds
+            .iter()
+            .find(|summary| summary.name == feed);
+        let is_held =
+            summary.is_some_and(|summary| summary.held) || lists.header().held_back.contains(&feed);
+        let refused = self.status.refused(&feed);
+        match refused {
+            _ if !self.plan.feeds.iter().any(|known| known.name == feed) => {
+                let _ = reply.send(Err(ListError::UnknownFeed));
+                return;
+            }
+            None if !is_held => {
+                let _ = reply.send(Err(ListError::NothingRefused));
+                return;
+            }
+            Some(refused)
+                if version
+                    .as_ref()
+                    .is_some_and(|version| *version != refused.version) =>
+            {
+                let _ = reply.send(Err(ListError::AnotherVersion {
+                    waiting: refused.version,
+                }));
+                return;
+            }
+            Some(refused) if !refused.may_be_approved => {
+                let _ = reply.send(Err(ListError::NotApprovable { gate: refused.gate }));
+                return;
+            }
+            Some(refused) => {
+                self.plan.approved.insert(feed.clone(), refused.version);
+            }
+            None => {}
+        }
+        if is_held {
+            self.plan.released.push(feed.clone());
+        }
+        self.next_waiters.approvals.push((feed, reply));
+        self.next_build = NextBuild::Now;
+    }
+
+    /// What is live becomes what was live: under a new number that continues the old content.
+    pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ListError> {
+        let began = Instant::now();
+        let live = self.live.current();
+        let to = match to {
+            Some(to) => to,
+            None => self.generation_before(&live)?,
+        };
+        if to == live.generation() {
+            return Err(ListError::NothingBefore(format!("generation {to} is live")));
+        }
+        let then = self
+            .open(to)
+            .await
+            .map_err(|_| ListError::UnknownGeneration(to))?;
+        let generation = self.next_generation();
+        let delta = rollback::repeat(
+            &self.plan.directory,
+            (&live, &then),
+            &self.plan.feeds,
+            generation,
+            Timestamp::now(),
+        );
+        let held = delta
+            .header
+            .feeds
+            .iter()
+            .filter(|feed| feed.held)
+            .map(|feed| feed.name.clone());
+        let held: Vec<String> = held.chain(delta.header.held_back.iter().cloned()).collect();
+        self.install_delta(then, delta, began).await?;
+        // Nodes that wait before they take something new shall not take what was taken back, nor
+        // stay on it.
+        self.outbox.withdraw(to + 1..=live.generation());
+        self.tell_of_rollback(
+            None,
+            generation,
+            format!("generation {to} is live again"),
+            &held,
+        );
+        Ok(RolledBack {
+            from: live.generation(),
+            to,
+            live: generation,
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
+    pub(super) async fn roll_back_feed(
+        &mut self,
+        feed: &str,
+        to: Option<u64>,
+    ) -> Result<RolledBack, ListError> {
+        let began = Instant::now();
+        let live = self.live.current();
+        if !self.plan.feeds.iter().any(|known| known.name == feed) {
+            return Err(ListError::UnknownFeed);
+        }
+        let summary = |lists: &Blocklist| {
+            lists
+                .header()
+                .feeds
+                .iter()
+                .find(|summary| summary.name == feed && !summary.withdrawn)
+                .cloned()
+        };
+        let now = summary(&live).ok_or(ListError::UnknownFeed)?;
+        let to = match to {
+            Some(to) => to,
+            None => self.generation_with_another(&now, &live)?,
+        };
+        let then = self
+            .open(to)
+            .await
+            .map_err(|_| ListError::UnknownGeneration(to))?;
+        if summary(&then).is_none_or(|then| then.version == now.version) {
+            return Err(ListError::NothingBefore(format!(
+                "in generation {to} the feed has the version that is live, or none"
+            )));
+        }
+        let is_other = |summary: &&FeedSummary| summary.name != feed && !summary.withdrawn;
+        let others = |lists: &Blocklist| {
+            lists
+                .header()
+                .feeds
+                .iter()
+                .filter(is_other)
+                .map(|summary| (summary.name.clone(), summary.version.clone()))
+                .collect::<Vec<_>>()
+        };
+        let generation = self.next_generation();
+        let directory = self.plan.directory.clone();
+        // Where nothing else has changed since, all of that generation is what is wanted.
+        let (base, delta) = if others(&live) == others(&then) {
+            let delta = rollback::repeat(
+                &directory,
+                (&live, &then),
+                &self.plan.feeds,
+                generation,
+                Timestamp::now(),
+            );
+            (then, delta)
+        } else {
+            let live = Arc::clone(&live);
+            let name = feed.to_owned();
+            let on = Arc::clone(&live);
+            let restored = tokio::task::spawn_blocking(move || {
+                rollback::restore(
+                    &directory,
+                    &live,
+                    &then,
+                    &name,
+                    generation,
+                    Timestamp::now(),
+                )
+            })
+            .await;
+            let too_much = || {
+                ListError::Failed(
+                    "more names would change than a single feed may; roll back the generation"
+                        .to_owned(),
+                )
+            };
+            (on, restored.ok().flatten().ok_or_else(too_much)?)
+        };
+        self.install_delta(base, delta, began).await?;
+        self.outbox.withdraw(to + 1..=live.generation());
+        self.tell_of_rollback(
+            Some(feed),
+            generation,
+            format!("the entries of generation {to} are live again"),
+            &[feed.to_owned()],
+        );
+        Ok(RolledBack {
+            from: live.generation(),
+            to,
+            live: generation,
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
+    fn tell_of_rollback(
+        &self,
+        feed: Option<&str>,
+        generation: u64,
+        detail: String,
+        held: &[String],
+    ) {
+        let now = Timestamp::now();
+        tracing::warn!(feed, generation, detail, "rolled back");
+        self.status
+            .publish(EventKind::RolledBack, feed, generation, Some(detail), now);
+        for feed in held {
+            self.status
+                .publish(EventKind::FeedHeld, Some(feed), generation, None, now);
+        }
+    }
+
+    /// Writes a delta and lays it over lists that are then live.
+    async fn install_delta(
+        &self,
+        base: Arc<Blocklist>,
+        mut delta: Delta,
+        began: Instant,
+    ) -> Result<(), ListError> {
+        let taxonomy = Arc::clone(&self.taxonomy);
+        let work = move || {
+            delta.write()?;
+            base.with(&[delta], &taxonomy)
+        };
+        let next = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| ListError::Failed(error.to_string()))?;
+        let next = next.map_err(|error| ListError::Failed(causes(&error)))?;
+        self.install(next, began);
+        Ok(())
+    }
+
+    /// The kept generation before the live one whose content is another.
+    fn generation_before(&self, live: &Blocklist) -> Result<u64, ListError> {
+        kept(rollback::before(&self.plan.directory, live.header()))
+    }
+
+    /// The kept generation before the live one in which a feed was at another version.
+    fn generation_with_another(
+        &self,
+        feed: &FeedSummary,
+        live: &Blocklist,
+    ) -> Result<u64, ListError> {
+        kept(rollback::before_feed(
+            &self.plan.directory,
+            live.header(),
+            feed,
+        ))
+    }
+}
+
+fn kept(found: std::io::Result<Option<u64>>) -> Result<u64, ListError> {
+    let found = found.map_err(|error| ListError::Failed(error.to_string()))?;
+    found.ok_or_else(|| ListError::NothingBefore("no earlier version is kept".to_owned()))
+}

@@ -1,0 +1,211 @@
+//! Where notices go, as the configuration says it.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::text::Channels;
+
+/// The shortest secret, in octets.
+const SECRET_OCTETS_MIN: usize = 16;
+
+/// `[notices]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoticeSettings {
+    /// Where each notice is posted as JSON; absent posts none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// With what it is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// A file that holds that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// Seconds until a notice that failed is tried again; twice as long each time.
+    pub retry_first_s: u32,
+    /// Seconds that this grows to.
+    pub retry_max_s: u32,
+    /// Hours after which a notice is given up.
+    pub give_up_hours: u32,
+    /// Through whom e-mail is sent; absent sends none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<Smtp>,
+}
+
+impl Default for NoticeSettings {
+    fn default() -> Self {
+        let (webhook, secret, secret_file, smtp) = Default::default();
+        Self {
+            webhook,
+            secret,
+            secret_file,
+            retry_first_s: 10,
+            retry_max_s: 21_600,
+            give_up_hours: 72,
+            smtp,
+        }
+    }
+}
+
+impl NoticeSettings {
+    /// Over which channels notices go.
+    pub fn channels(&self) -> Channels {
+        Channels {
+            webhook: self.webhook.is_some(),
+            email: self.smtp.is_some(),
+        }
+    }
+}
+
+/// A text that is shown to nobody.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(hidden)")
+    }
+}
+
+/// `[notices.smtp]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    /// The operator's server.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "submission")]
+    pub port: u16,
+    /// Who sends.
+    pub from: String,
+    /// How the way there is protected.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// As whom we sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A file that holds the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+}
+
+fn submission() -> u16 {
+    587
+}
+
+/// How the way to the mail server is protected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// Upgraded, or nothing is sent.
+    #[default]
+    Starttls,
+    /// From the first octet on.
+    Implicit,
+    /// Not at all: a server on this machine.
+    None,
+}
+
+impl NoticeSettings {
+    /// Resolves relative paths.
+    pub fn rooted(mut self, base: &Path) -> Self {
+        let root = |path: &mut Option<PathBuf>| *path = path.take().map(|path| base.join(path));
+        root(&mut self.secret_file);
+        if let Some(smtp) = &mut self.smtp {
+            root(&mut smtp.password_file);
+        }
+        self
+    }
+
+    /// With what webhooks are signed.
+    pub fn secret(&self) -> anyhow::Result<String> {
+        let secret = match (&self.secret, &self.secret_file) {
+            (Some(Secret(secret)), _) => secret.clone(),
+            (None, Some(path)) => line_of(path).context("notices.secret_file")?,
+            (None, None) => String::new(),
+        };
+        anyhow::ensure!(
+            secret.len() >= SECRET_OCTETS_MIN,
+            "notices.secret: at least {SECRET_OCTETS_MIN} octets"
+        );
+        Ok(secret)
+    }
+}
+
+impl Smtp {
+    /// The password, where there is one.
+    pub fn password(&self) -> anyhow::Result<Option<String>> {
+        self.password_file
+            .as_deref()
+            .map(|path| line_of(path).context("notices.smtp.password_file"))
+            .transpose()
+    }
+}
+
+fn line_of(path: &Path) -> anyhow::Result<String> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Checks what can be checked without reading a file: the key at fault, and why.
+pub fn check(settings: &NoticeSettings) -> Result<(), (&'static str, String)> {
+    let refuse = |key, why: &str| Err((key, why.to_owned()));
+    if let Some(url) = &settings.webhook {
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            return refuse(
+                "notices.webhook",
+                "an address that begins with https:// or http://",
+            );
+        }
+        if settings.secret.is_some() == settings.secret_file.is_some() {
+            return refuse(
+                "notices.secret",
+                "a webhook needs one of secret and secret_file",
+            );
+        }
+    }
+    if settings
+        .secret
+        .as_ref()
+        .is_some_and(|Secret(secret)| secret.len() < SECRET_OCTETS_MIN)
+    {
+        return refuse("notices.secret", "at least 16 octets");
+    }
+    if !(1..=3_600).contains(&settings.retry_first_s) {
+        return refuse("notices.retry_first_s", "1 to 3600");
+    }
+    if settings.retry_max_s < settings.retry_first_s || settings.retry_max_s > 86_400 {
+        return refuse("notices.retry_max_s", "retry_first_s to 86400");
+    }
+    if !(1..=720).contains(&settings.give_up_hours) {
+        return refuse("notices.give_up_hours", "1 to 720");
+    }
+    if let Some(smtp) = &settings.smtp {
+        if smtp.from.parse::<lettre::message::Mailbox>().is_err() {
+            return refuse(
+                "notices.smtp.from",
+                "an address such as \"OX Protect <protect@isp.example>\"",
+            );
+        }
+        if smtp.user.is_some() != smtp.password_file.is_some() {
+            return refuse("notices.smtp.user", "user and password_file come together");
+        }
+        if smtp.user.is_some() && smtp.tls == SmtpTls::None {
+            return refuse("notices.smtp.tls", "a password is not sent without TLS");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,488 @@
+//! What the holder of an account is told in plain words: that something is open which was not, or
+//! more is kept than was, for whom, since when, and who did it; that there is one more key to the
+//! household, or one less; that a line or the whole household was taken away.
+//!
+//! Notices are made where documents are compared, or a key is made, in the transaction that does
+//! it, so no route goes around them and no request can ask for silence. They hold nothing but the
+//! household's own. What a person wrote stands in them on its line: what was stored before texts
+//! were checked passes [`policy::text::shown`].
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use policy::{
+    rules::{
+        household::{Contact, Household, Id},
+        relaxations::{Loosened, Loss, Place, Whom},
+        schedule::Granted,
+        special::Specials,
+        timeline::zone,
+    },
+    text::shown,
+};
+use policy_store::{Author, Key, NewNotice, Role, Store, StoreError};
+use serde_json::{Value, json};
+
+use crate::Control;
+
+/// The most things of one kind that a sentence lists.
+const LISTED_MAX: usize = 40;
+
+/// Over which channels notices go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// To the operator's own system.
+    pub webhook: bool,
+    /// To the address of the account's holder.
+    pub email: bool,
+}
+
+/// What the holder of the account must learn of a change, or of the household's end.
+pub fn of_change(
+    control: &Control,
+    by: &Author,
+    label: Option<&str>,
+    before: &Household,
+    after: Option<&Household>,
+) -> Result<Vec<NewNotice>, StoreError> {
+    let Some(after) = after else {
+        return of_end(control.notices, by, label, before);
+    };
+    let loosened = Loosened::by(
+        before,
+        after,
+        &control.taxonomy,
+        control.defaults,
+        Timestamp::now(),
+    );
+    if loosened.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = Words {
+        control,
+        before,
+        after,
+    };
+    let changes = words.changes(&loosened);
+    let is_only =
+        |is_it: bool, count: usize| is_it && changes.len() == count && !loosened.filtering_off;
+    let (kind, subject) = match (loosened.filtering_off, changes.len()) {
+        (true, _) => ("filtering_off", "Filtering was switched off on your line"),
+        (false, 0) => (
+            "loosened",
+            "The address for notices about your filter was changed",
+        ),
+        _ if is_only(loosened.history, 1) => {
+            ("history", "More is kept of what your devices ask for")
+        }
+        _ if is_only(!loosened.networks.is_empty(), loosened.networks.len()) => {
+            ("network", "A line was taken from your household")
+        }
+        _ => ("loosened", "Your filter lets more through"),
+    };
+    // Whoever changes the address does not choose where the news of that goes.
+    let contact = before.contact.as_ref().or(after.contact.as_ref());
+    let letter = Letter {
+        channels: control.notices,
+        by,
+        label,
+        household: after,
+        contact,
+    };
+    letter
+        .write(kind, subject, changes, loosened.contact)
+        .map(|notice| vec![notice])
+}
+
+/// What the holder must learn of a key: that there is one more by which the household is changed,
+/// or that one of them ended. A child's key changes nothing.
+///
+/// # Errors
+/// No randomness for the notice's identifier.
+pub fn of_key(
+    channels: Channels,
+    by: &Author,
+    label: Option<&str>,
+    household: &Household,
+    key: &Key,
+) -> Result<Vec<NewNotice>, StoreError> {
+    let whose = match key.role {
+        Role::Parent => "the holder of the account",
+        Role::SecondParent => "another parent",
+        Role::Operator | Role::Auditor | Role::Child => return Ok(Vec::new()),
+    };
+    let name = if key.label.is_empty() {
+        String::new()
+    } else {
+        format!(" (“{}”)", shown(&key.label))
+    };
+    let (subject, text) = match key.revoked_at {
+        None => (
+            "There is a new key to your filter",
+            format!(
+                "A key was made for {whose}{name}: it opens your household's settings to the one who has it."
+            ),
+        ),
+        Some(_) => (
+            "A key to your filter was revoked",
+            format!("The key for {whose}{name} was revoked: it opens nothing any more."),
+        ),
+    };
+    let what = if key.revoked_at.is_none() {
+        "key_made"
+    } else {
+        "key_revoked"
+    };
+    let change = json!({ "what": what, "key": key.id, "role": key.role, "label": shown(&key.label), "text": text });
+    let letter = Letter {
+        channels,
+        by,
+        label,
+        household,
+        contact: household.contact.as_ref(),
+    };
+    letter
+        .write("key", subject, vec![change], false)
+        .map(|notice| vec![notice])
+}
+
+/// What the holder must learn of a part of the household's network that another household was
+/// given.
+///
+/// # Errors
+/// No randomness for the notice's identifier.
+pub fn of_part_lost(
+    channels: Channels,
+    by: &Author,
+    label: Option<&str>,
+    household: &Household,
+    part: IpNet,
+) -> Result<NewNotice, StoreError> {
+    let letter = Letter {
+        channels,
+        by,
+        label,
+        household,
+        contact: household.contact.as_ref(),
+    };
+    letter.write(
+        "network",
+        "A line was taken from your household",
+        vec![network_lost(part)],
+        false,
+    )
+}
+
+/// What the holder must learn of the household's end.
+fn of_end(
+    channels: Channels,
+    by: &Author,
+    label: Option<&str>,
+    household: &Household,
+) -> Result<Vec<NewNotice>, StoreError> {
+    let text = "Your household was deleted with its devices, its rules and its keys: nothing that you set holds on your lines any more.";
+    let change = json!({ "what": "household_deleted", "text": text });
+    let letter = Letter {
+        channels,
+        by,
+        label,
+        household,
+        contact: household.contact.as_ref(),
+    };
+    letter
+        .write(
+            "household_deleted",
+            "Your household was deleted",
+            vec![change],
+            false,
+        )
+        .map(|notice| vec![notice])
+}
+
+fn network_lost(network: IpNet) -> Value {
+    let text = format!(
+        "{network} is no longer your household's: the rules that you set do not hold there any more."
+    );
+    json!({ "what": "network", "network": network, "text": text })
+}
+
+/// A notice that is to be written: by whose deed, of which household, and to whom.
+struct Letter<'l> {
+    channels: Channels,
+    by: &'l Author,
+    label: Option<&'l str>,
+    household: &'l Household,
+    contact: Option<&'l Contact>,
+}
+
+impl Letter<'_> {
+    /// Puts it together. What stands in `changes` has passed [`shown`], so that no line of it is of
+    /// another's making.
+    fn write(
+        &self,
+        kind: &str,
+        subject: &str,
+        changes: Vec<Value>,
+        is_contact_changed: bool,
+    ) -> Result<NewNotice, StoreError> {
+        let Self {
+            channels,
+            by,
+            household,
+            ..
+        } = *self;
+        let label = self.label.map(shown);
+        let now = Timestamp::now();
+        let at = now.to_zoned(zone(household));
+        let sentences: Vec<String> = changes
+            .iter()
+            .filter_map(|change| Some(format!("- {}", change["text"].as_str()?)))
+            .collect();
+        let contact = if is_contact_changed {
+            "\n- Notices like this one go to another address from now on."
+        } else {
+            ""
+        };
+        let text = format!(
+            "At {} on {} ({}) this was changed by {}:\n\n{}{contact}\n\nIf you did not expect this, look at your settings or ask your provider.\n",
+            at.strftime("%H:%M"),
+            at.strftime("%A %-d %B %Y"),
+            shown(&household.time_zone),
+            who(by, label.as_deref()),
+            sentences.join("\n"),
+        );
+        let id = Store::fresh_id()?;
+        let document = json!({
+            "id": id,
+            "kind": kind,
+            "household": household.id,
+            "external_ref": household.external_ref.as_deref().map(shown),
+            "at": now,
+            "time_zone": shown(&household.time_zone),
+            "by": { "actor": by.actor, "role": by.role, "label": label },
+            "changes": changes,
+            "contact_changed": is_contact_changed,
+            "subject": subject,
+            "text": text,
+        });
+        let mut to = Vec::new();
+        if channels.webhook {
+            to.push(("webhook", None));
+        }
+        if let Some(contact) = self.contact.filter(|_| channels.email) {
+            to.push(("email", Some(contact.email.clone())));
+        }
+        Ok(NewNotice {
+            id,
+            household: household.id.clone(),
+            at: now,
+            document,
+            to,
+        })
+    }
+}
+
+/// Who did it, as a family knows them.
+fn who(by: &Author, label: Option<&str>) -> String {
+    let role = match by.role.as_str() {
+        "operator" => "your provider",
+        "parent" => "the holder of the account",
+        "second-parent" => "another parent",
+        _ => "somebody",
+    };
+    match label.filter(|_| by.role != "operator") {
+        Some(label) => format!("{role} (“{label}”)"),
+        None => role.to_owned(),
+    }
+}
+
+struct Words<'w> {
+    control: &'w Control,
+    before: &'w Household,
+    after: &'w Household,
+}
+
+impl Words<'_> {
+    /// Each thing that is open now, with a sentence. Categories that are open for the same stand
+    /// together.
+    fn changes(&self, loosened: &Loosened) -> Vec<Value> {
+        let mut changes = Vec::new();
+        if loosened.filtering_off {
+            let text = "Filtering was switched off for the whole household. What the law orders and what endangers devices stays blocked.";
+            changes.push(json!({ "what": "filtering", "text": text }));
+        }
+        if let Some(history) = self.after.kept().filter(|_| loosened.history) {
+            let names = if history.names {
+                ", with the names of what was blocked"
+            } else {
+                ""
+            };
+            let text = format!(
+                "What your devices ask for is counted and kept for {} days{names}.",
+                history.days
+            );
+            changes.push(json!({ "what": "history", "days": history.days, "names": history.names, "text": text }));
+        }
+        changes.extend(loosened.networks.iter().copied().map(network_lost));
+        for (place, schedule) in &loosened.schedules {
+            let of = match place {
+                Place::Household => "the household".to_owned(),
+                Place::Person(id) => self
+                    .after
+                    .people
+                    .get(id)
+                    .map_or_else(|| id.to_string(), |person| shown(&person.name).into_owned()),
+                Place::Device(id) => self.device(id),
+            };
+            let text =
+                format!("The schedule “{schedule}” of {of} blocks less than it did, or is gone.");
+            changes.push(json!({ "what": "schedule", "schedule": schedule, "text": text }));
+        }
+        let mut categories: Vec<(&Whom, Vec<&str>)> = Vec::new();
+        for (loss, whom) in &loosened.losses {
+            if let Loss::Category(slug) = loss {
+                match categories.iter_mut().find(|(other, _)| *other == whom) {
+                    Some((_, slugs)) => slugs.push(slug),
+                    None => categories.push((whom, vec![slug])),
+                }
+            } else {
+                changes.push(self.change(loss, whom));
+            }
+        }
+        for (whom, slugs) in categories {
+            let titles: Vec<&str> = slugs
+                .iter()
+                .filter_map(|slug| {
+                    Some(
+                        &*self
+                            .control
+                            .taxonomy
+                            .category(self.control.taxonomy.find(slug)?)
+                            .title,
+                    )
+                })
+                .collect();
+            let when = if whom.is_later { "at some hours " } else { "" };
+            let text = format!(
+                "No longer blocked {when}for {}: {}.",
+                self.whom(whom),
+                listed(&titles)
+            );
+            changes.push(self.of_whom("category", whom, text, json!({ "categories": slugs })));
+        }
+        changes
+    }
+
+    fn change(&self, loss: &Loss, whom: &Whom) -> Value {
+        let people = self.whom(whom);
+        let when = if whom.is_later { " at some hours" } else { "" };
+        let (what, text, detail) = match loss {
+            Loss::Pause => (
+                "pause",
+                format!("The Internet is no longer off{when} for {people}."),
+                json!({}),
+            ),
+            Loss::Allowed(name) => (
+                "allowed",
+                format!("{name} is allowed for {people}, whatever would block it."),
+                json!({ "name": name }),
+            ),
+            Loss::Unlisted(name) => (
+                "unlisted",
+                format!("{name} is no longer on the list of blocked names of {people}."),
+                json!({ "name": name }),
+            ),
+            Loss::Granted(granted, until) => {
+                let thing = match granted {
+                    Granted::Everything(_) => "Everything".to_owned(),
+                    Granted::Domain(name) => name.to_string(),
+                    Granted::Category(slug) => self.control.taxonomy.find(slug).map_or_else(
+                        || shown(slug).into_owned(),
+                        |id| self.control.taxonomy.category(id).title.clone(),
+                    ),
+                };
+                let end = until.to_zoned(zone(self.after));
+                let text = format!(
+                    "{thing} is open for {people} until {} on {}.",
+                    end.strftime("%H:%M"),
+                    end.strftime("%A %-d %B")
+                );
+                (
+                    "granted",
+                    text,
+                    json!({ "granted": granted, "until": until }),
+                )
+            }
+            Loss::SafeSearch(slug) => {
+                let title = Specials::shipped()
+                    .engines()
+                    .iter()
+                    .find(|engine| engine.slug == *slug)
+                    .map_or(&**slug, |engine| &engine.title);
+                (
+                    "safe_search",
+                    format!("Safe search of {title} is less strict for {people}."),
+                    json!({ "engine": slug }),
+                )
+            }
+            Loss::SearchUnlock => {
+                let text = format!(
+                    "An allow or a reward of a search engine now also lifts its safe search for {people}."
+                );
+                ("search_unlock", text, json!({}))
+            }
+            Loss::Bypass => {
+                let text = format!(
+                    "Browsers and devices of {people} are no longer told that a filter is wanted, so they may go around it."
+                );
+                ("bypass", text, json!({}))
+            }
+            Loss::Category(slug) => (
+                "category",
+                format!("{slug} is no longer blocked for {people}."),
+                json!({ "categories": [slug] }),
+            ),
+        };
+        self.of_whom(what, whom, text, detail)
+    }
+
+    fn of_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
+        detail["what"] = what.into();
+        detail["text"] = text.into();
+        detail["everybody"] = whom.everybody.into();
+        detail["devices"] = whom
+            .devices
+            .iter()
+            .map(|id| json!({ "id": id, "name": self.device(id) }))
+            .collect();
+        detail
+    }
+
+    fn device(&self, id: &Id) -> String {
+        let device = self
+            .after
+            .devices
+            .get(id)
+            .or_else(|| self.before.devices.get(id));
+        device.map_or_else(|| id.to_string(), |device| shown(&device.name).into_owned())
+    }
+
+    fn whom(&self, whom: &Whom) -> String {
+        if whom.everybody {
+            return "the whole household".to_owned();
+        }
+        let mut names: Vec<String> = whom.devices.iter().map(|id| self.device(id)).collect();
+        if whom.others {
+            names.push("devices without a name".to_owned());
+        }
+        listed(&names)
+    }
+}
+
+/// Words in a row, as many as anybody reads.
+fn listed<T: AsRef<str>>(words: &[T]) -> String {
+    let shown: Vec<&str> = words.iter().take(LISTED_MAX).map(AsRef::as_ref).collect();
+    match words.len().saturating_sub(LISTED_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,175 @@
+//! The data path out of the configuration: the recursor, what answers in front of it, and the
+//! engine. The daemon and the command line build it alike.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use control::explain::Explainer;
+use policy::{
+    decide::Asker,
+    explain::Explained,
+    identity::directory::Directory,
+    lists::{blocklist::Blocklist, current::LiveLists},
+    name::Name,
+};
+use resolver::{
+    engine::{Engine, Parts, Stale},
+    listener::notify::OnNotify,
+    recursor::{FixedZone, Recursor, Settings, network::Internet, rrsets::TtlBounds, scrub},
+    upstream::{Recursion, local_records::LocalRecords, special_names::SpecialNames},
+};
+
+use crate::config::{self, Checked, Zone};
+
+/// The data path, without listeners: for the daemon, and for the command line's explanations.
+pub fn engine(
+    checked: &Checked,
+    directory: &Arc<Directory>,
+    lists: &Arc<LiveLists>,
+    recursor: Arc<Recursor<Internet>>,
+    on_notify: Option<OnNotify>,
+) -> anyhow::Result<Engine> {
+    let dns = &checked.config.dns;
+    let recursive = &checked.config.recursion;
+    Ok(Engine::new(Parts {
+        directory: Arc::clone(directory),
+        lists: Arc::clone(lists),
+        taxonomy: Arc::new(checked.taxonomy.clone()),
+        recursion: recursion(checked, recursor)?,
+        allow_from: dns.allow_from.clone(),
+        trusted_peers: dns.trusted_peers.clone(),
+        snoop_from: dns.snoop_from.clone(),
+        contact: checked.contact(),
+        blocked: checked.blocked_answers(),
+        url_proxy: dns.url_proxy.clone(),
+        server_id: Some(dns.server_id.clone()).filter(|id| !id.is_empty()),
+        cache_octets: dns.cache_mib << 20,
+        resolutions_max: dns.resolutions_max,
+        waiting_per_client_max: dns.waiting_per_client_max,
+        stale: Stale {
+            longer: Duration::from_secs(recursive.serve_stale_s.into()),
+            client_patience: Duration::from_millis(recursive.stale_client_timeout_ms.into()),
+        },
+        renews: recursive.prefetch,
+        sample_every: checked.config.lists.query_sample,
+        on_notify,
+    }))
+}
+
+/// Zones that the operator sends to servers of the operator's choice: they may lead into private
+/// networks. The root is none of them, because it is the Internet's.
+fn own_zones(config: &config::Recursion) -> impl Iterator<Item = Name> {
+    config
+        .forward
+        .iter()
+        .chain(&config.stub)
+        .map(|zone| zone.zone.clone())
+        .filter(|zone| *zone != Name::root())
+}
+
+/// The recursor, set up but not asked yet.
+pub fn recursor(checked: &Checked) -> anyhow::Result<Recursor<Internet>> {
+    let config = &checked.config.recursion;
+    let fixed = |role| {
+        move |zone: &Zone| FixedZone {
+            zone: zone.zone.clone(),
+            to: zone.to.clone(),
+            role,
+            tls: zone.tls.clone(),
+            is_first_only: zone.first,
+        }
+    };
+    let forward = config.forward.iter().map(fixed(scrub::Role::Forwarder));
+    let settings = Settings {
+        authority_port: config.authority_port,
+        do_not_query: config.do_not_query.clone(),
+        ipv4: config.ipv4,
+        ipv6: config.ipv6,
+        primes: config.prime,
+        minimises: config.qname_minimisation,
+        case_randomisation: config.case_randomisation,
+        cookies: config.cookies,
+        private_addresses: config.private_addresses.clone(),
+        private_domains: config
+            .private_domains
+            .iter()
+            .cloned()
+            .chain(own_zones(config))
+            .collect(),
+        hardens_glue: config.harden_glue,
+        fixed: forward
+            .chain(config.stub.iter().map(fixed(scrub::Role::Authority)))
+            .collect(),
+        cache_octets: config.cache_mib << 20,
+        ttl: TtlBounds {
+            min_s: config.ttl_min_s,
+            max_s: config.ttl_max_s,
+            negative_max_s: config.ttl_negative_max_s,
+        },
+        questions_per_zone_max: config.waiting_per_zone_max,
+        queries_per_server_max: config.queries_per_server_max,
+        ..Settings::with_roots(checked.roots.clone())
+    };
+    let authorities =
+        Some(config.tls_authorities.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let internet = Internet::new(authorities).context("recursion.tls_authorities")?;
+    Recursor::new(settings, internet).context("recursion")
+}
+
+/// Local records in front of special names in front of recursion.
+pub fn recursion(
+    checked: &Checked,
+    recursor: Arc<Recursor<Internet>>,
+) -> anyhow::Result<Arc<dyn Recursion>> {
+    let config = &checked.config.recursion;
+    let mut routes: Arc<dyn Recursion> = recursor;
+    if config.special_zones {
+        let fixed: Vec<Name> = config
+            .forward
+            .iter()
+            .chain(&config.stub)
+            .map(|zone| zone.zone.clone())
+            .collect();
+        routes = Arc::new(SpecialNames::new(routes, &fixed));
+    }
+    if config.local_records.as_os_str().is_empty() {
+        return Ok(routes);
+    }
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    };
+    match read(&config.local_records) {
+        Ok(text) => Ok(Arc::new(LocalRecords::new(&text, routes).with_context(
+            || {
+                format!(
+                    "recursion.local_records = {}",
+                    config.local_records.display()
+                )
+            },
+        )?)),
+        // The embedded default names a file of the repository; elsewhere there is nothing to answer
+        // locally.
+        Err(error) if checked.is_embedded => {
+            tracing::warn!("{error:#}; its names are not answered here");
+            Ok(routes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Explains queries by the engine that answers them.
+pub struct DataPath(pub Arc<Engine>);
+
+#[async_trait]
+impl Explainer for DataPath {
+    async fn explain(
+        &self,
+        asker: Asker,
+        name: Name,
+        record_type: u16,
+        lists: Option<Arc<Blocklist>>,
+    ) -> Explained {
+        self.0.explain(asker, name, record_type, lists).await
+    }
+}
