@@ -19,6 +19,10 @@ use std::{
 };
 
 use blocklist_loader::{Feed, Plan};
+use control::{
+    causes,
+    notifications::settings::{self as notices, NoticeSettings},
+};
 use ipnet::IpNet;
 use policy::{
     category::Taxonomy,
@@ -26,9 +30,6 @@ use policy::{
     rules::{compiled::OperatorDefaults, special::Refused},
 };
 use serde::{Deserialize, Serialize};
-
-use control::causes;
-use control::notifications::settings::{self as notices, NoticeSettings};
 
 use crate::oidc;
 
@@ -612,7 +613,7 @@ fn check_ranges(config: &Config) -> Result<(), ConfigError> {
     notices::check(&config.notices).map_err(|(key, error)| ConfigError::Value(key, error))?;
     history::check(&config.history)?;
     reports::check(&config.reports)?;
-    api::check(&config.api)?;
+    api::routes::check(&config.api)?;
     effect::check(config)?;
     value(
         "store.url",

@@ -19,9 +19,11 @@ use std::{
 use anyhow::Context as _;
 use api::{
     Context,
-    limits::{Limits, Rate},
+    auth::{
+        limits::{Limits, Rate},
+        oidc::Tokens,
+    },
     server,
-    tokens::Tokens,
 };
 use control::{
     Control,
@@ -165,7 +167,7 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let tokens = oidc_tokens(checked, &tasks)?;
     let control = Arc::new(parts.control(checked, &sample));
     let context = Arc::new(Context {
-        activity_seats: tokio::sync::Semaphore::new(api::activity::SEATS),
+        activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
         streams: Default::default(),
         render_metrics: parts.render_metrics(metrics),
         is_ready: {
@@ -556,9 +558,9 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// Where the public asks.
-fn desk(reports: &Reports) -> api::reports::Desk {
+fn desk(reports: &Reports) -> api::routes::reports::Desk {
     let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
-    api::reports::Desk::new(
+    api::routes::reports::Desk::new(
         answer_within,
         NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN),
     )

@@ -1,6 +1,6 @@
 //! Where the keys of the ISP's OIDC provider come from: a file, or an HTTPS server.
 //!
-//! What the keys are used for, and how often they are read, is `api::tokens`' affair.
+//! What the keys are used for, and how often they are read, is `api::auth::oidc`' affair.
 
 use std::{
     net::IpAddr,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use api::tokens::{KeySet, LEEWAY_S_MAX, Settings, Tokens};
+use api::auth::oidc::{KeySet, LEEWAY_S_MAX, Settings, Tokens};
 use async_trait::async_trait;
 use blocklist_loader::{PublicOnly, is_public};
 use reqwest::{Client, Url, redirect};

@@ -9,10 +9,9 @@ use std::{
 
 use anyhow::Context as _;
 use blocklist_loader::newest;
+use control::causes;
 use metrics::gauge;
 use policy_store::{Activity, Findings, Home, Lock, Store};
-
-use control::causes;
 
 use crate::config::Checked;
 

@@ -1,83 +1,51 @@
-//! REST: what people and programs switch, and the questions they ask.
+//! The REST API: HTTP and nothing else.
 //!
-//! - `principal`: who asks, and what they may; [`tokens`]: those of an OIDC provider; [`limits`]:
-//!   how often; `known`: whose rate it is.
-//! - `retries`: writes that may come twice.
-//! - [`message`]: what is refused whatever it asks for; `request`: what a request carries, read
-//!   strictly.
-//! - [`panics`]: what of ours went wrong.
-//! - [`apply`]: a write from the first to the last step.
-//! - `households`, `people`, `devices`: who there is; `keys`: who may write.
-//! - `place`: a household, a person or a device; `switches`: what is set there; `hours`: what for a
-//!   time.
-//! - `effective`: what of all that holds now; [`explain`]: why; `setters`: by whom; `grounds`: in
-//!   words.
-//! - `feeds`, `lists`: what the node filters by, and the way back; `acts`: how what is done to them
-//!   is written down.
-//! - `mandates`: what is ordered, and that no household allows it.
-//! - `requests`: what children ask for; `happenings`: what a family hears as it happens;
-//!   [`notices`]: what the account's holder is told.
-//! - [`history`]: what a household wants kept of what it asks for; `activity`: what is.
-//! - `choices`: what households chose; [`reports`], `check`: what the public says and asks.
-//! - [`control`]: what the API asks of whoever keeps the lists; `veil`: secrets stay here.
-//! - `audit`, `events`: what was done, and what happens; `streams`: how many listen, and until
-//!   when.
-//! - `service`: taxonomy, health, metrics.
-//! - [`problem`]: what a refused request is answered with.
-//! - `document`: what the OpenAPI document says of all routes; `shapes`: of answers that have no
-//!   type here; `reference`: how it is served.
+//! ```text
+//! server -> panics -> strict_http -> idempotency -> auth (in handlers' signatures) -> routes -> control
+//! ```
 //!
-//! The OpenAPI document is generated from the same handlers that the router calls. This crate opens
-//! no socket and knows no DNS message; what it needs of the running node comes in a [`Context`].
+//! - [`server`]: HTTP/1.1 connections; [`strict_http`]: requests that are refused whatever their
+//!   route; [`panics`]: answers to panics.
+//! - [`auth`]: keys, tokens, roles and rate limits.
+//! - `idempotency`: writes that a client repeats under one `Idempotency-Key`.
+//! - `extract`: path segments, query, body and preconditions of a request.
+//! - [`routes`]: the handlers, one file for each kind of resource; `audited`: their operations on
+//!   lists, written to the audit.
+//! - [`event_streams`]: how many streams of server-sent events there may be, and when each must
+//!   end.
+//! - [`problem`]: refusals (RFC 9457); `versioned`: answers with a version; `redact`: secrets in
+//!   feed definitions.
+//! - `openapi`: what the OpenAPI document says of all routes alike; `schema`: schemas of answers
+//!   without a type.
+//!
+//! The OpenAPI document is generated from the handlers that the router calls. What the API needs of
+//! the running node comes in a [`Context`].
 
-pub mod activity;
-mod acts;
-mod asking_shapes;
-mod audit;
-mod check;
-mod choices;
-mod devices;
-mod document;
-mod effective;
-mod events;
-mod explain;
-mod feeds;
-mod history;
-mod hours;
-mod household_events;
-mod households;
-mod keys;
-mod known;
-pub mod limits;
-mod lists;
-mod mandates;
-pub mod message;
+mod audited;
+pub mod auth;
+pub mod event_streams;
+mod extract;
+mod idempotency;
+mod openapi;
 pub mod panics;
-mod people;
-mod place;
-mod principal;
 pub mod problem;
-mod reference;
-pub mod reports;
-mod request;
-mod requests;
-mod retries;
+mod redact;
+pub mod routes;
+mod schema;
 pub mod server;
-mod service;
-mod shapes;
-pub mod streams;
-mod switches;
-pub mod tokens;
-mod veil;
+pub mod strict_http;
 mod versioned;
 
 use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use control::Control;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{limits::Limits, problem::Problem, streams::Streams, tokens::Tokens};
+use crate::{
+    auth::{limits::Limits, oidc::Tokens},
+    event_streams::Streams,
+    problem::Problem,
+};
 
 /// What handlers need of the running node.
 pub struct Context {
@@ -92,73 +60,10 @@ pub struct Context {
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.
-    pub desk: reports::Desk,
+    pub desk: routes::reports::Desk,
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
-}
-
-/// All routes, and the OpenAPI document of them.
-fn documented() -> (Router<Arc<Context>>, utoipa::openapi::OpenApi) {
-    let routes = OpenApiRouter::with_openapi(document::base())
-        .routes(routes!(service::categories))
-        .routes(routes!(service::presets))
-        .routes(routes!(households::list))
-        .routes(routes!(
-            households::put,
-            households::get,
-            households::delete
-        ))
-        .routes(routes!(households::put_network, households::delete_network))
-        .routes(routes!(people::put, people::get, people::delete))
-        .routes(routes!(devices::put, devices::get, devices::delete))
-        .routes(routes!(history::put, history::get, history::delete))
-        .routes(routes!(activity::get, activity::delete))
-        .routes(routes!(effective::of_household))
-        .routes(routes!(effective::of_device))
-        .routes(routes!(requests::list, requests::post))
-        .routes(routes!(requests::put))
-        .routes(routes!(household_events::events))
-        .routes(routes!(choices::report))
-        .routes(routes!(reports::list, reports::post))
-        .routes(routes!(reports::get, reports::put))
-        .routes(routes!(reports::export))
-        .routes(routes!(check::check))
-        .routes(routes!(keys::list, keys::post))
-        .routes(routes!(keys::delete))
-        .routes(routes!(feeds::list, feeds::post))
-        .routes(routes!(feeds::put, feeds::get, feeds::delete))
-        .routes(routes!(feeds::refresh))
-        .routes(routes!(feeds::approve))
-        .routes(routes!(feeds::rollback))
-        .routes(routes!(feeds::what_if))
-        .routes(routes!(mandates::list))
-        .routes(routes!(mandates::put, mandates::get, mandates::delete))
-        .routes(routes!(lists::lists))
-        .routes(routes!(lists::generations))
-        .routes(routes!(lists::diff))
-        .routes(routes!(lists::rollback))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::verify))
-        .routes(routes!(events::events))
-        .routes(routes!(explain::explain))
-        .routes(routes!(service::healthz))
-        .routes(routes!(service::readyz))
-        .routes(routes!(service::readyz_dns))
-        .routes(routes!(service::metrics));
-    let in_places = [
-        routes!(switches::put_category, switches::delete_category),
-        routes!(switches::put_name, switches::delete_name),
-        routes!(switches::put_safe_search),
-        routes!(switches::put_search_unlock, switches::delete_search_unlock),
-        routes!(switches::put_bypass, switches::delete_bypass),
-        routes!(hours::put_schedule, hours::delete_schedule),
-        routes!(hours::post_grant, hours::delete_grants),
-        routes!(hours::delete_grant),
-        routes!(hours::put_pause, hours::delete_pause),
-    ];
-    let routes = in_places.into_iter().fold(routes, place::in_each_place);
-    routes.split_for_parts()
 }
 
 /// All routes. Opens no socket.
@@ -169,16 +74,16 @@ pub fn router(context: Arc<Context>) -> Router {
             context.streams.end_lost(&context);
         }
     });
-    let (router, document) = documented();
+    let (router, document) = routes::all().split_for_parts();
     router
         // Only what is routed can be done twice.
         .route_layer(middleware::from_fn_with_state(
             Arc::clone(&context),
-            retries::once,
+            idempotency::once,
         ))
         .route(
-            reference::PATH,
-            reference::serve(document::complete(document)),
+            routes::openapi::PATH,
+            routes::openapi::serve(openapi::complete(document)),
         )
         .fallback(|| async {
             Problem::not_found("unknown_route", "there is nothing here; see /openapi.json")
@@ -190,8 +95,8 @@ pub fn router(context: Arc<Context>) -> Router {
                 "this route has no such method; see /openapi.json",
             )
         })
-        .layer(DefaultBodyLimit::max(request::BODY_OCTETS_MAX))
-        .layer(middleware::from_fn(message::read_strictly))
+        .layer(DefaultBodyLimit::max(extract::BODY_OCTETS_MAX))
+        .layer(middleware::from_fn(strict_http::read_strictly))
         .layer(middleware::from_fn(panics::caught))
         .with_state(context)
 }
@@ -200,12 +105,11 @@ pub fn router(context: Arc<Context>) -> Router {
 mod dump {
     #[test]
     fn dump_openapi() {
-        let (_, document) = super::documented();
+        let (_, document) = super::routes::all().split_for_parts();
         std::fs::write(
             std::env::var("OPENAPI_OUT").unwrap_or("/tmp/openapi_out.json".into()),
-            document::complete(document).to_pretty_json().unwrap(),
+            super::openapi::complete(document).to_pretty_json().unwrap(),
         )
         .unwrap();
     }
-    use super::document;
 }

@@ -18,7 +18,7 @@ use control::{
 use policy_store::{ChangeError, StoreError};
 use serde_json::{Value, json};
 
-use crate::{panics, veil, versioned::unknown_household};
+use crate::{panics, redact, versioned::unknown_household};
 
 /// A refusal.
 #[derive(Debug)]
@@ -206,10 +206,10 @@ impl From<ListError> for Problem {
             )
             .with_field("at".to_owned()),
             ListError::NothingBefore(detail) => {
-                Self::conflict("nothing_before", veil::sentence(&detail))
+                Self::conflict("nothing_before", redact::sentence(&detail))
             }
             ListError::Failed(detail) => {
-                let detail = veil::sentence(&detail);
+                let detail = redact::sentence(&detail);
                 tracing::error!(detail, "a step on the lists failed");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

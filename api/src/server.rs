@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use crate::problem::{MEDIA_TYPE, Problem};
 use axum::{
     Router,
     body::Body,
@@ -35,6 +34,8 @@ use tokio::{
     sync::watch,
 };
 use tower::ServiceExt;
+
+use crate::problem::{MEDIA_TYPE, Problem};
 
 /// How long no connection is taken after one could not be: the process has no descriptor left, and
 /// others give theirs back.

@@ -16,36 +16,35 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// How often it is looked whether something was noticed, or enough was written.
+/// How often the task looks for faults that the store noticed, and for new rows.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Rows after which a head is announced before its time.
+/// A head is announced before its time after so many rows.
 const ROWS_MAX: u64 = 1_000;
 
-/// What the announcing of heads needs.
+/// Announces signed heads of the audit.
 pub struct HeadAnnouncer {
-    /// The store.
     pub store: Store,
-    /// Who is told of what does not fit.
+    /// Publishes an event if the audit does not fit.
     pub status: Arc<ListStatus>,
-    /// The live lists, whose generation stands in every event.
+    /// The live lists: every event names their generation.
     pub lists: Arc<LiveLists>,
-    /// The channel to the operator, where there is one.
+    /// The channel to the operator, if one is configured.
     pub channel: Option<&'static str>,
-    /// How often a head is announced while something is written.
+    /// How often a head is announced while rows are written.
     pub every: Duration,
 }
 
 impl HeadAnnouncer {
-    /// Tells what was noticed at the start, verifies the whole audit once, then announces heads
-    /// until the node ends.
+    /// Reports `findings`, the faults found at the start; verifies the whole audit once; then
+    /// announces heads until the node shuts down.
     pub async fn run(&self, findings: Findings, shutdown: Shutdown) {
         describe_gauge!(
             "ox_protect_audit_whole",
-            "1 where the audit is as it was written, 0 where rows, signed heads or triggers do not fit"
+            "1 while the audit is as it was written, 0 if rows, signed heads or triggers do not fit"
         );
         gauge!("ox_protect_audit_whole").set(f64::from(u8::from(findings.is_empty())));
         for finding in &findings {
-            self.tell(finding);
+            self.report(finding);
         }
         let verified = tokio::select! {
             verified = self.store.verify_audit() => verified,
@@ -55,7 +54,7 @@ impl HeadAnnouncer {
             Ok(report) => {
                 if let Some(fault) = report.fault {
                     gauge!("ox_protect_audit_whole").set(0.0);
-                    self.tell(&format!("row {}: {}", fault.sequence, fault.detail));
+                    self.report(&format!("row {}: {}", fault.sequence, fault.detail));
                 }
             }
             Err(error) => tracing::error!(error = causes(&error), "the audit cannot be verified"),
@@ -67,7 +66,7 @@ impl HeadAnnouncer {
         while shutdown.tick(&mut tick).await {
             if self.store.take_audit_loss() {
                 gauge!("ox_protect_audit_whole").set(0.0);
-                self.tell("rows that were signed are missing or changed; `ox-protect audit verify` says which");
+                self.report("rows that were signed are missing or changed; `ox-protect audit verify` says which");
             }
             let newest = self.store.newest_row();
             let is_time =
@@ -79,7 +78,7 @@ impl HeadAnnouncer {
         }
     }
 
-    /// Announces the newest head, unless it was.
+    /// Announces the newest head, unless that was done already.
     pub async fn announce(&self) {
         let document = |id: &str, head: &SignedHead| {
             let SignedHead {
@@ -105,7 +104,7 @@ impl HeadAnnouncer {
         }
     }
 
-    fn tell(&self, detail: &str) {
+    fn report(&self, detail: &str) {
         tracing::error!(detail, "the audit does not fit");
         self.status.publish(
             EventKind::AuditBroken,

@@ -46,11 +46,12 @@ use policy::{
 use policy_store::{Activity, Store};
 use tokio::sync::Mutex;
 
-pub use self::error::causes;
 use self::{
     activity::retention::HistoryLimits, explain::Explainer, households::events::HouseholdEvents,
     lists::model::ListControl, notifications::text::Channels,
 };
+
+pub use self::error::causes;
 
 /// The state of the control plane that API handlers and background tasks share.
 pub struct Control {

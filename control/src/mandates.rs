@@ -1,5 +1,5 @@
-//! Mandates, and names that are lifted, on a running node: read at the start, before anybody is
-//! answered, and begun and ended by the clock.
+//! Mandates and overrides of a running node: read before the first answer, then begun and ended by
+//! the clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,27 +15,26 @@ use policy_store::{Store, StoreError};
 
 use crate::causes;
 
-/// The longest sleep. The wall clock may be set while it lasts, and an order begins within a second
-/// all the same.
+/// The longest sleep. If the wall clock is set during it, a mandate still begins within a second.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 
-/// Reads all mandates and hangs those in force on the lists.
+/// Reads all mandates and overrides, and applies those in force to the lists.
 pub async fn start(store: &Store, lists: &Arc<LiveLists>) -> Result<Arc<Register>, StoreError> {
     describe_gauge!(
         "ox_protect_mandates",
-        "Mandates, by whether they are in force, to come, or over"
+        "Mandates by state: active, pending or expired"
     );
     let register = Arc::new(Register::new(Arc::clone(lists)));
     describe_gauge!(
         "ox_protect_overrides",
-        "Names that nothing but an order blocks, because somebody reported them"
+        "Names that only a mandate blocks, because a report of them was accepted"
     );
     fill(&register, store, read(store).await?, Timestamp::now()).await?;
     Ok(register)
 }
 
-/// Lists as they are under the mandates of the store that are in force now, or that were written
-/// and in force at a time.
+/// Lists with the mandates and overrides of the store: those in force now, or those that were
+/// written and in force at `past`.
 pub async fn applied(
     lists: Arc<Blocklist>,
     store: &Store,
@@ -67,8 +66,9 @@ async fn fill(
     Ok(())
 }
 
+/// The mandates of the store. One that cannot be read is logged and left out.
 async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
-    let tell = |error: &StoreError| {
+    let log = |error: &StoreError| {
         tracing::error!(
             error = causes(error),
             "a mandate cannot be read and is not in force"
@@ -78,26 +78,27 @@ async fn read(store: &Store) -> Result<Vec<Mandate>, StoreError> {
         .all_mandates()
         .await?
         .into_iter()
-        .filter_map(|read| read.inspect_err(tell).ok())
+        .filter_map(|read| read.inspect_err(log).ok())
         .collect())
 }
 
-/// Begins and ends mandates until the process ends.
+/// Begins and ends mandates, until the task is dropped.
 pub async fn run(register: Arc<Register>) {
     loop {
         let now = Timestamp::now();
         let next = register.keep(now);
         let left =
             next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
-        // Not a moment early: what comes before `next` by the clock is not there yet.
+        // Not a moment early: at an instant before `next`, its mandate is not in force yet.
         tokio::time::sleep(left.map_or(SLEEP_MAX, |left| left.min(SLEEP_MAX))).await;
     }
 }
 
-/// Shows how many there are.
+/// Sets the gauges of mandates and overrides.
 pub fn show(register: &Register) {
-    gauge!("ox_protect_overrides").set(register.count_lifted(Timestamp::now()) as f64);
-    for (phase, count) in register.count(Timestamp::now()) {
+    let now = Timestamp::now();
+    gauge!("ox_protect_overrides").set(register.count_lifted(now) as f64);
+    for (phase, count) in register.count(now) {
         let state = match phase {
             Phase::Active => "active",
             Phase::Pending => "pending",

@@ -1,5 +1,5 @@
-//! Whether the stores can be written: looked at every few seconds, and at once after a write that
-//! failed; told as a metric, an event and a line in the log. Queries are answered all the same.
+//! Whether a store can be written, checked every few seconds and after each write that failed;
+//! reported as a gauge, an event and a log line. Queries are answered in any case.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// How often it is looked.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Between two looks, however many writes fail.
-const APART_MIN: Duration = Duration::from_secs(1);
+/// Between two checks of a store that works.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// The least time between two checks, however many writes fail.
+const CHECKS_APART_MIN: Duration = Duration::from_secs(1);
 
-/// Watches one store until the node ends. `store` is `policy` or `history`.
+/// Checks one store until the node shuts down. `store` is `policy` or `history`.
 pub async fn run(
     store: &'static str,
     health: Health,
@@ -29,11 +29,11 @@ pub async fn run(
 ) {
     describe_gauge!(
         "ox_protect_store_writable",
-        "1 while writes to a store work, 0 while they fail: no room, read-only, I/O, the file gone"
+        "1 while a store can be written, 0 while writes fail (disk full, read-only, I/O error, file removed)"
     );
     let mut was = None;
     loop {
-        let looked = Instant::now();
+        let checked = Instant::now();
         let failure = health.look().await;
         gauge!("ox_protect_store_writable", "store" => store)
             .set(f64::from(u8::from(failure.is_none())));
@@ -70,8 +70,8 @@ pub async fn run(
         }
         tokio::select! {
             () = shutdown.begun() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = health.doubted() => tokio::time::sleep_until(looked + APART_MIN).await,
+            () = tokio::time::sleep(CHECK_EVERY) => {}
+            () = health.doubted() => tokio::time::sleep_until(checked + CHECKS_APART_MIN).await,
         }
     }
 }

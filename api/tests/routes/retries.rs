@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::limits::{Limits, Rate};
+use api::auth::limits::{Limits, Rate};
 use axum::http::Method;
 use policy_store::Role;
 use serde_json::json;

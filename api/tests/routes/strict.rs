@@ -1,7 +1,7 @@
 //! Requests at the edges of what HTTP, numbers and calendars allow: a refusal with a code each, and
 //! never a failure of ours.
 
-use api::limits::{Limits, Rate};
+use api::auth::limits::{Limits, Rate};
 use axum::{
     body::Body,
     http::{Method, Request},

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use api::{
+use api::auth::{
     limits::{Limits, Rate},
-    tokens::{KeySet, Settings, Tokens},
+    oidc::{KeySet, Settings, Tokens},
 };
 use async_trait::async_trait;
 use axum::http::Method;

@@ -9,7 +9,10 @@
 
 use std::sync::Arc;
 
-use api::{Context, limits::Limits, tokens::Tokens};
+use api::{
+    Context,
+    auth::{limits::Limits, oidc::Tokens},
+};
 use async_trait::async_trait;
 use axum::{
     Router,
@@ -262,7 +265,7 @@ impl World {
             streams: Default::default(),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
-            desk: api::reports::Desk::new(
+            desk: api::routes::reports::Desk::new(
                 std::time::Duration::from_secs(3_600),
                 std::num::NonZeroU32::new(1_000).unwrap(),
             ),

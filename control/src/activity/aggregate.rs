@@ -1,9 +1,8 @@
-//! The aggregator: what households want counted of their queries goes from the workers' rings into
-//! their activity, and those who listen in a household hear of what was blocked, and of a device
-//! that has gone silent.
+//! The aggregator: takes queries from the workers' rings, adds them to the activity of households
+//! that keep it, and publishes events about blocked names and silent devices.
 //!
-//! Nothing here holds a query up. What a ring, the counts in memory or a listener cannot take is
-//! lost and counted.
+//! No query waits for this. If a ring, the counts in memory or a subscriber is full, queries are
+//! lost and counted as lost.
 
 use std::{
     cmp::Reverse,
@@ -16,6 +15,7 @@ use jiff::Timestamp;
 use policy::{
     category::{CategoryId, CategorySet},
     decide::Layer,
+    lists::blocklist::Blocklist,
     name::Name,
     rules::{household::Id, special::Special},
 };
@@ -24,33 +24,33 @@ use resolver::{engine::Engine, telemetry::activity::Heard};
 use serde_json::json;
 
 use super::{
-    inactivity::{Silence, Watch},
+    inactivity::{InactivityWatch, Silence},
     retention::days_kept,
 };
 use crate::{Control, households::events::HouseholdEvent, shutdown::Shutdown};
 
-/// How often the workers' rings are emptied; they hold what a busy worker hears in this time.
+/// How often the workers' rings are emptied. A ring holds the queries of a busy worker in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
-/// How often it is looked for devices that have gone silent.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a node that ends goes on writing.
+/// How often blocked names are published, and devices checked for silence.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long a node that shuts down goes on writing.
 const END_MAX: Duration = Duration::from_secs(10);
-/// Different names that are held of a household in a second, and those of them that who listens
-/// hears of: what else happens must not be lost behind them.
+/// Different blocked names that are kept of a household in a second, and those of them that are
+/// published: other events must not be lost behind them.
 const BLOCKS_MAX: usize = 200;
-const BLOCKS_TOLD_MAX: usize = 8;
+const BLOCKS_PUBLISHED_MAX: usize = 8;
 
-/// What the aggregator looks up in the taxonomy.
-struct Words {
-    /// Every category's slug, by its place.
+/// The categories of the taxonomy, prepared for lookups.
+struct Categories {
+    /// The slug of each category, by its index.
     slugs: Vec<Arc<str>>,
-    /// Categories whose names are ways round the filter.
-    ways: [(Option<CategoryId>, Sign); 3],
+    /// Categories whose names are signs of a bypass.
+    signs: [(Option<CategoryId>, Sign); 3],
 }
 
-impl Words {
+impl Categories {
     fn of(control: &Control) -> Self {
-        let ways = [
+        let signs = [
             ("doh", Sign::Doh),
             ("vpn", Sign::Vpn),
             ("proxy", Sign::Proxy),
@@ -62,7 +62,7 @@ impl Words {
                 .iter()
                 .map(|category| category.slug.as_str().into())
                 .collect(),
-            ways: ways.map(|(slug, sign)| (control.taxonomy.find(slug), sign)),
+            signs: signs.map(|(slug, sign)| (control.taxonomy.find(slug), sign)),
         }
     }
 
@@ -73,69 +73,112 @@ impl Words {
             .collect()
     }
 
+    /// A query as the activity counts it. `None` if its household has no valid identifier.
+    fn query(&self, lists: &Blocklist, heard: Heard) -> Option<Told> {
+        let rules = &heard.rules;
+        let device = heard.device.and_then(|index| rules.device_id(index));
+        let listed = lists.classify(heard.name.borrow());
+        let about = listed.choice.union(listed.security);
+        let is_blocked = heard.layer.blocks();
+        Some(Told {
+            household: rules.id().parse().ok()?,
+            device: device.and_then(|id| id.parse().ok()),
+            at: heard.at.timestamp()?,
+            days: 0,
+            categories: self.slugs(about),
+            sign: self.sign(listed.special, about).filter(|_| !is_blocked),
+            blocked: is_blocked.then(|| Blocked {
+                layer: heard.layer.as_str(),
+                categories: self.slugs(heard.categories),
+                name: Some(heard.name.borrow().to_owned()),
+            }),
+        })
+    }
+
     fn sign(&self, special: Special, listed: CategorySet) -> Option<Sign> {
         if special == Special::Relay {
             return Some(Sign::Relay);
         }
-        self.ways
+        self.signs
             .iter()
             .find(|(category, _)| category.is_some_and(|category| listed.contains(category)))
             .map(|(_, sign)| *sign)
     }
 }
 
-/// A name that was blocked for a device, some times in a second.
+/// A name that was blocked for a device, and how often in this second.
 struct Block {
     count: u64,
     layer: Layer,
     categories: CategorySet,
 }
 
-/// What the aggregator holds between two looks at the rings.
+/// The state of the aggregator between two ticks.
 struct Aggregator {
-    words: Words,
-    watch: Watch,
-    /// By household, who asked, and name.
+    categories: Categories,
+    watch: InactivityWatch,
+    /// By household, then by device and name.
     blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>,
 }
 
 impl Aggregator {
     fn of(control: &Control) -> Self {
         Self {
-            words: Words::of(control),
-            watch: Watch::new(control.history.silent_after),
+            categories: Categories::of(control),
+            watch: InactivityWatch::new(control.history.silent_after),
             blocks: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps a blocked name until the next publication.
+    fn keep_block(&mut self, query: &Told, layer: Layer, categories: CategorySet) {
+        let blocked = query.blocked.as_ref();
+        let Some(name) = blocked.and_then(|blocked| blocked.name.clone()) else {
+            return;
+        };
+        let of_household = self.blocks.entry(query.household.clone()).or_default();
+        let is_full = of_household.len() >= BLOCKS_MAX;
+        let key = (query.device.clone(), name);
+        if let Some(block) = of_household.get_mut(&key) {
+            block.count += 1;
+        } else if !is_full {
+            let block = Block {
+                count: 1,
+                layer,
+                categories,
+            };
+            of_household.insert(key, block);
         }
     }
 }
 
-/// Counts what the workers hear, until the node ends.
+/// Aggregates queries until the node shuts down.
 pub async fn run(control: Arc<Control>, engine: Arc<Engine>, shutdown: Shutdown) {
     let mut tick = tokio::time::interval(TAKE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut aggregator = Aggregator::of(&control);
-    let mut looked = Instant::now();
+    let mut published = Instant::now();
     while shutdown.tick(&mut tick).await {
         aggregator = take(&control, &engine, aggregator).await;
-        if looked.elapsed() >= LOOK_EVERY {
-            looked = Instant::now();
-            tell_blocks(&control, std::mem::take(&mut aggregator.blocks));
+        if published.elapsed() >= PUBLISH_EVERY {
+            published = Instant::now();
+            publish_blocks(&control, std::mem::take(&mut aggregator.blocks));
             for (household, device, silence) in aggregator.watch.silent(Timestamp::now()) {
-                tell_silent(&control, &household, device, silence).await;
+                publish_silence(&control, &household, device, silence).await;
             }
         }
     }
 }
 
-/// Empties the rings. The work is done where it holds nobody up.
+/// Empties the rings, and counts the queries on a blocking thread.
 async fn take(control: &Arc<Control>, engine: &Engine, aggregator: Aggregator) -> Aggregator {
-    let mut heard = Vec::new();
-    engine.recorder.take_heard(|query| heard.push(query));
-    if heard.is_empty() || control.activity.is_none() {
+    let mut queries = Vec::new();
+    engine.recorder.take_heard(|query| queries.push(query));
+    if queries.is_empty() || control.activity.is_none() {
         return aggregator;
     }
     let counted = Arc::clone(control);
-    match tokio::task::spawn_blocking(move || count(&counted, heard, aggregator)).await {
+    match tokio::task::spawn_blocking(move || count(&counted, queries, aggregator)).await {
         Ok(aggregator) => aggregator,
         Err(error) => {
             tracing::error!(%error, "some queries were not counted");
@@ -144,90 +187,38 @@ async fn take(control: &Arc<Control>, engine: &Engine, aggregator: Aggregator) -
     }
 }
 
-/// Counts queries for their households, as far as these still want it.
-fn count(control: &Control, heard: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
-    let Aggregator {
-        words,
-        watch,
-        blocks,
-    } = &mut aggregator;
+/// Counts queries for their households, as far as these still want that.
+fn count(control: &Control, queries: Vec<Heard>, mut aggregator: Aggregator) -> Aggregator {
     let lists = control.lists.current();
-    let mut told = Vec::with_capacity(heard.len());
-    for Heard {
-        rules,
-        device,
-        at,
-        layer,
-        categories,
-        name,
-    } in heard
-    {
-        let (Ok(household), Some(at)) = (rules.id().parse::<Id>(), at.timestamp()) else {
+    let mut counted = Vec::with_capacity(queries.len());
+    for heard in queries {
+        let layer = heard.layer;
+        let categories = heard.categories;
+        let Some(mut query) = aggregator.categories.query(&lists, heard) else {
             continue;
-        };
-        let device: Option<Id> = device
-            .and_then(|place| rules.device_id(place))
-            .and_then(|id| id.parse().ok());
-        let name = name.borrow();
-        let listed = lists.classify(name);
-        let about = listed.choice.union(listed.security);
-        let blocked = layer.blocks().then(|| Blocked {
-            layer: layer.as_str(),
-            categories: words.slugs(categories),
-            name: Some(name.to_owned()),
-        });
-        let sign = words
-            .sign(listed.special, about)
-            .filter(|_| blocked.is_none());
-        let mut query = Told {
-            household,
-            device,
-            at,
-            days: 0,
-            categories: words.slugs(about),
-            blocked,
-            sign,
         };
         if !is_wanted(control, &mut query) {
             continue;
         }
         if let Some(device) = &query.device {
-            watch.heard(&query.household, device, sign, at);
+            aggregator
+                .watch
+                .queried(&query.household, device, query.sign, query.at);
         }
-        if let Some(name) = query
-            .blocked
-            .as_ref()
-            .and_then(|blocked| blocked.name.clone())
-            && control.events.has_subscribers(&query.household)
-        {
-            let of_household = blocks.entry(query.household.clone()).or_default();
-            let key = (query.device.clone(), name);
-            let is_room = of_household.len() < BLOCKS_MAX;
-            match of_household.get_mut(&key) {
-                Some(block) => block.count += 1,
-                None if is_room => drop(of_household.insert(
-                    key,
-                    Block {
-                        count: 1,
-                        layer,
-                        categories,
-                    },
-                )),
-                None => {}
-            }
+        if control.events.has_subscribers(&query.household) {
+            aggregator.keep_block(&query, layer, categories);
         }
-        told.push(query);
+        counted.push(query);
     }
     if let Some(activity) = &control.activity {
-        // Asked once more, in the moment in which it is counted.
-        activity.note(told, |told| is_wanted(control, told), Timestamp::now());
+        // Checked once more, in the moment in which it is counted.
+        activity.note(counted, |query| is_wanted(control, query), Timestamp::now());
     }
     aggregator
 }
 
-/// Tells those who listen what was blocked in the last second, the most often blocked names of each
-/// household.
-fn tell_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>) {
+/// Publishes the names that were blocked most often in the last second, for each household.
+fn publish_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Name), Block>>) {
     for (household, blocks) in blocks {
         let mut blocks: Vec<_> = blocks.into_iter().collect();
         blocks.sort_by_key(|(_, block)| Reverse(block.count));
@@ -238,7 +229,7 @@ fn tell_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Nam
                 layer,
                 categories,
             },
-        ) in blocks.into_iter().take(BLOCKS_TOLD_MAX)
+        ) in blocks.into_iter().take(BLOCKS_PUBLISHED_MAX)
         {
             let body = json!({
                 "device": device, "name": name, "count": count, "layer": layer.as_str(), "categories": control.taxonomy.slugs(categories),
@@ -251,36 +242,36 @@ fn tell_blocks(control: &Control, blocks: BTreeMap<Id, BTreeMap<(Option<Id>, Nam
     }
 }
 
-/// Whether a query is still to be counted, and what of it: what was switched off since it was heard
-/// is not counted any more.
-fn is_wanted(control: &Control, told: &mut Told) -> bool {
-    let Some(rules) = control.directory.household(&told.household) else {
+/// Whether a query is still to be counted. Removes from it what the household has switched off since
+/// the query.
+fn is_wanted(control: &Control, query: &mut Told) -> bool {
+    let Some(rules) = control.directory.household(&query.household) else {
         return false;
     };
-    let device = told
+    let device = query
         .device
         .as_ref()
         .map(|device| rules.device_by_id(device));
-    let (Some(kept), true) = (rules.kept(), device.is_none_or(|place| place.is_some())) else {
+    let (Some(kept), true) = (rules.kept(), device.is_none_or(|index| index.is_some())) else {
         return false;
     };
-    told.days = days_kept(control, &rules);
-    if let Some(blocked) = told.blocked.as_mut().filter(|_| !kept.names) {
+    query.days = days_kept(control, &rules);
+    if let Some(blocked) = query.blocked.as_mut().filter(|_| !kept.names) {
         blocked.name = None;
     }
-    told.days > 0 && rules.is_recorded(device.flatten())
+    query.days > 0 && rules.is_recorded(device.flatten())
 }
 
-/// Tells of a silent device, unless the sign that it gave was forgotten since, or nobody may know
-/// of it any more.
-async fn tell_silent(control: &Control, household: &Id, device: Id, silence: Silence) {
+/// Publishes that a device is silent, unless its sign was erased since, or the household no longer
+/// keeps activity of the device.
+async fn publish_silence(control: &Control, household: &Id, device: Id, silence: Silence) {
     let (Some(activity), Some(rules)) = (&control.activity, control.directory.household(household))
     else {
         return;
     };
     if !rules
         .device_by_id(&device)
-        .is_some_and(|place| rules.is_recorded(Some(place)))
+        .is_some_and(|index| rules.is_recorded(Some(index)))
     {
         return;
     }
@@ -303,8 +294,8 @@ async fn tell_silent(control: &Control, household: &Id, device: Id, silence: Sil
     }
 }
 
-/// The last thing a node does with it: what was heard is counted, and what was counted is written,
-/// as far as that takes no longer than a supervisor waits.
+/// Counts the last queries and writes all counts at the shutdown, for at most [`END_MAX`]: a
+/// supervisor does not wait longer.
 pub async fn end(control: &Arc<Control>, engine: &Engine) {
     let _ = take(control, engine, Aggregator::of(control)).await;
     if let Some(activity) = &control.activity

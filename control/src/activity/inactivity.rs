@@ -1,7 +1,7 @@
-//! Devices that stopped using the filter, as far as a resolver can tell: one that goes round it
-//! asks nothing any more. So does one that is switched off, or has left the house. What tells them
-//! apart is what it asked for last: the name of a private relay, of a public resolver or of a VPN
-//! is a sign.
+//! Devices that stopped using the filter, as far as a resolver can tell. A device that bypasses the
+//! filter sends no more queries; neither does one that is switched off or has left the house. The
+//! difference is its last queries: a name of a private relay, a public resolver or a VPN is a sign
+//! of a bypass.
 
 use std::collections::HashMap;
 
@@ -10,28 +10,27 @@ use policy::rules::household::Id;
 use policy_store::activity::Sign;
 use serde::Serialize;
 
-/// Devices that are watched at a time: those that gave a sign lately. What is more shows in the
-/// activity, and is not told of.
+/// Devices watched at a time: those with a recent sign. Silence of others is shown in the activity,
+/// but not published as an event.
 const WATCHED_MAX: usize = 100_000;
-/// A device that goes to and fro is told of once in this time.
-const TOLD_AGAIN: SignedDuration = SignedDuration::from_hours(1);
-/// Who gave no sign for so long is no longer watched.
+/// A device that falls silent repeatedly is reported once in this time.
+const REPORTED_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+/// A device without a sign for so long is no longer watched.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A device that does not ask any more.
+/// The silence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Silence {
-    /// When it last asked for anything but a way round.
+    /// The device's last query for anything but a bypass.
     pub since: Timestamp,
-    /// The way round that it asked for then; none where nothing tells whether it is not just
-    /// switched off.
+    /// The bypass that the device asked for before. `None` if it may just be switched off.
     pub sign: Option<Sign>,
 }
 
 impl Silence {
-    /// Whether a device is silent, by when it last asked, when it last gave a sign, and when the
-    /// other devices of its house asked last. Without a sign a device is called silent only while
-    /// the house goes on asking: otherwise the line may be down, or everybody asleep.
+    /// Whether a device is silent: by its `last` query, its last `sign`, and the last query of the
+    /// `others` in its household. Without a sign, a device is silent only while the others send
+    /// queries: otherwise the line may be down, or the household asleep.
     pub fn of(
         last: Option<Timestamp>,
         sign: Option<(Sign, Timestamp)>,
@@ -55,25 +54,25 @@ impl Silence {
     }
 }
 
-/// A device that gave a sign.
+/// A device with a recent sign.
 struct Watched {
     sign: Sign,
-    /// When it gave it, the last time.
+    /// The last query with a sign.
     at: Timestamp,
-    /// When it last asked for something else; at first when it gave the sign.
+    /// The last query without one; at first, the query with the sign.
     last: Timestamp,
-    told: Option<Timestamp>,
+    reported: Option<Timestamp>,
 }
 
-/// The devices that gave a sign lately, so that a family is told of the one that falls silent when
-/// it does, and not when somebody looks.
-pub struct Watch {
+/// The devices with a recent sign, so that a family is notified when one of them falls silent, not
+/// only when a parent opens the activity.
+pub struct InactivityWatch {
     after: SignedDuration,
     devices: HashMap<(Id, Id), Watched>,
 }
 
-impl Watch {
-    /// Nobody yet. Who says nothing for so long is silent.
+impl InactivityWatch {
+    /// Watches no device yet. A device is silent after `after` without a query.
     pub fn new(after: SignedDuration) -> Self {
         Self {
             after,
@@ -81,8 +80,8 @@ impl Watch {
         }
     }
 
-    /// A device asked for something, perhaps for a way round the filter.
-    pub fn heard(&mut self, household: &Id, device: &Id, sign: Option<Sign>, at: Timestamp) {
+    /// A device sent a query, perhaps with a sign of a bypass.
+    pub fn queried(&mut self, household: &Id, device: &Id, sign: Option<Sign>, at: Timestamp) {
         if sign.is_none() && self.devices.is_empty() {
             return;
         }
@@ -90,8 +89,10 @@ impl Watch {
         let is_room = self.devices.len() < WATCHED_MAX;
         match (self.devices.get_mut(&key), sign) {
             (Some(watched), Some(sign)) => (watched.sign, watched.at) = (sign, at),
-            // Who goes on asking for so long after the sign uses the filter.
-            (Some(watched), None) if watched.told.is_none() && at - self.after >= watched.at => {
+            // A device that sends queries so long after the sign uses the filter.
+            (Some(watched), None)
+                if watched.reported.is_none() && at - self.after >= watched.at =>
+            {
                 drop(self.devices.remove(&key))
             }
             (Some(watched), None) => watched.last = at,
@@ -102,7 +103,7 @@ impl Watch {
                         sign,
                         at,
                         last: at,
-                        told: None,
+                        reported: None,
                     },
                 );
             }
@@ -110,14 +111,14 @@ impl Watch {
         }
     }
 
-    /// Those that have fallen silent, each once.
+    /// The devices that have fallen silent, each reported once.
     pub fn silent(&mut self, now: Timestamp) -> Vec<(Id, Id, Silence)> {
         let mut silent = Vec::new();
         let after = self.after;
         self.devices.retain(|(household, device), watched| {
-            let was_told = watched
-                .told
-                .is_some_and(|told| now < told + TOLD_AGAIN || watched.last <= told);
+            let was_reported = watched
+                .reported
+                .is_some_and(|at| now < at + REPORTED_AGAIN || watched.last <= at);
             let silence = Silence::of(
                 Some(watched.last),
                 Some((watched.sign, watched.at)),
@@ -125,8 +126,8 @@ impl Watch {
                 now,
                 after,
             );
-            if let Some(silence) = silence.filter(|_| !was_told) {
-                watched.told = Some(now);
+            if let Some(silence) = silence.filter(|_| !was_reported) {
+                watched.reported = Some(now);
                 silent.push((household.clone(), device.clone(), silence));
             }
             now < watched.at + FORGOTTEN_AFTER
@@ -193,18 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn who_gave_a_sign_and_fell_silent_is_told_of_once() {
-        let mut watch = Watch::new(AFTER);
+    fn a_device_that_gave_a_sign_and_fell_silent_is_reported_once() {
+        let mut watch = InactivityWatch::new(AFTER);
         let home: Id = "home".parse().unwrap();
         let phone: Id = "phone".parse().unwrap();
         let tablet: Id = "tablet".parse().unwrap();
-        watch.heard(&home, &phone, None, at(0));
+        watch.queried(&home, &phone, None, at(0));
         for device in [&phone, &tablet] {
-            watch.heard(&home, device, Some(Sign::Doh), at(4));
+            watch.queried(&home, device, Some(Sign::Doh), at(4));
         }
-        watch.heard(&home, &tablet, None, at(9));
+        watch.queried(&home, &tablet, None, at(9));
         assert_eq!(watch.silent(at(13)), []);
-        watch.heard(&home, &tablet, None, at(15));
+        watch.queried(&home, &tablet, None, at(15));
         assert_eq!(
             watch.silent(at(14)),
             [(
@@ -221,8 +222,8 @@ mod tests {
             [],
             "the tablet went on, and the phone is known"
         );
-        watch.heard(&home, &phone, None, at(31));
-        watch.heard(&home, &phone, Some(Sign::Doh), at(32));
+        watch.queried(&home, &phone, None, at(31));
+        watch.queried(&home, &phone, Some(Sign::Doh), at(32));
         assert_eq!(watch.silent(at(50)), [], "to and fro");
         let again = watch.silent(at(75));
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The sample of what is asked for: taken from the workers, and written down every few minutes, at
-//! the end of a day (UTC) and at the end.
+//! The query sample: taken from the workers, and written to disk every few minutes, at the end of a
+//! day (UTC), and at the shutdown.
 
 use std::{
     path::Path,
@@ -16,18 +16,19 @@ use crate::{
     lists::handle::{Hits, Yesterday},
 };
 
-/// How often the workers' rings are emptied; they hold what a worker samples in this time.
+/// How often the workers' rings are emptied. A ring holds what a worker samples in this time.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
-/// How often what was counted is written: what a killed node forgets.
+/// How often the sample is written: a killed node loses so much of it.
 const WRITE_EVERY: Duration = Duration::from_secs(300);
 
-/// Goes on with what this node counted before, in the folder of the lists.
+/// Opens the sample of an earlier run in the folder of the lists. One of `sample_every` queries is
+/// counted.
 pub fn open(directory: &Path, sample_every: u32) -> anyhow::Result<Arc<QuerySample>> {
     let sample = QuerySample::open(directory.to_owned(), sample_every, Timestamp::now());
     Ok(Arc::new(sample.context("reading the sample of queries")?))
 }
 
-/// What was asked yesterday; of a node that was not there yesterday, what was asked today.
+/// The names asked for yesterday, or today if the node did not run yesterday.
 pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
     let sample = Arc::clone(sample);
     Arc::new(move || {
@@ -48,7 +49,7 @@ pub fn yesterday(sample: &Arc<QuerySample>) -> Yesterday {
     })
 }
 
-/// Queries in which each feed decided, until now.
+/// The number of queries that each feed decided, since the start.
 pub fn hits(engine: &Arc<Engine>) -> Hits {
     let engine = Arc::clone(engine);
     Box::new(move || {
@@ -57,7 +58,7 @@ pub fn hits(engine: &Arc<Engine>) -> Hits {
     })
 }
 
-/// Takes and writes until the process ends.
+/// Takes and writes samples until the task is dropped.
 pub async fn run(engine: Arc<Engine>, sample: Arc<QuerySample>) {
     let mut tick = tokio::time::interval(TAKE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -72,13 +73,13 @@ pub async fn run(engine: Arc<Engine>, sample: Arc<QuerySample>) {
     }
 }
 
-/// Takes what is there and writes it: the last thing a node does.
+/// Takes and writes the last samples at the shutdown.
 pub async fn end(engine: &Engine, sample: &Arc<QuerySample>) {
     engine.recorder.take_asked(|name| sample.note(name));
     write(sample).await;
 }
 
-/// A disk that is full costs the sample and nothing else.
+/// Writes the sample. A failure, such as a full disk, is only logged.
 async fn write(sample: &Arc<QuerySample>) {
     let sample = Arc::clone(sample);
     let written = tokio::task::spawn_blocking(move || sample.write(Timestamp::now())).await;

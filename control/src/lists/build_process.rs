@@ -1,7 +1,8 @@
-//! Work on whole lists, done by a process of its own in the scheduler's idle class: the resolver's
-//! memory never sees it, and when it ends, by whatever cause, all it took is given back. It is this
-//! very program, as it runs: another version that was installed meanwhile under the same name
-//! speaks another language, and a name that is gone cannot be started.
+//! Builds and folds of whole lists, in a process of their own in the scheduler's idle class. They
+//! never use the resolver's memory, and the system takes back all of theirs when they end.
+//!
+//! The process runs the same executable as the node. A file of the same name may be another version
+//! by now, with another interface, or may have been removed.
 
 use std::{
     fmt,
@@ -14,35 +15,33 @@ use std::{
 use blocklist_loader::{Gate, Outcome, Plan};
 use tokio::{io::AsyncWriteExt, sync::Notify};
 
-/// This program as the kernel runs it, wherever its file is by now.
+/// The executable of this process, wherever its file is by now.
 const PROGRAM: &str = "/proc/self/exe";
-/// How much lower the priority of a build is than the resolver's: the most there is.
+/// The niceness of a build: the lowest priority.
 const NICENESS: i32 = 19;
-/// How long a child may take in the idle class before it is let into the ordinary one, where it
-/// gets its share of a busy core.
+/// A build that takes longer in the idle class is moved to the normal class, where it gets a share of
+/// a busy core.
 const IDLE_CLASS_MAX: Duration = Duration::from_secs(60);
 
-/// Whether somebody is served meanwhile.
+/// Whether the node answers queries during a build.
 #[derive(Debug, Clone)]
 pub enum Node {
-    /// Queries come first.
+    /// It does: the build runs in the idle class.
     Serves,
-    /// The node waits for this to begin to serve, or until it is told that it need not wait any
-    /// longer.
+    /// It does not yet: the build has normal priority until this is notified.
     Starts(Arc<Notify>),
 }
 
-/// Why nothing came of it.
+/// Why a build or a fold failed.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// `disk` or `build`.
     pub gate: Gate,
-    /// For people.
     pub detail: String,
 }
 
 impl Failure {
-    /// A process that could not start, or did not come to its end.
+    /// The process could not be started, or did not end normally.
     pub fn of_build(detail: impl fmt::Display) -> Self {
         Self {
             gate: Gate::Build,
@@ -94,9 +93,9 @@ fn ended(output: &Output) -> Failure {
     ))
 }
 
-/// What a child does first that works while others are served.
+/// Lowers the priority of this process: the first step of a build beside a serving node.
 pub fn lower_priority() {
-    // Without it, it is slower for them and right all the same.
+    // Without it, queries are slower during the build, and the result is the same.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(%error, "a build keeps its priority");
     }
@@ -108,7 +107,7 @@ async fn run(
     input: &[u8],
     node: Node,
 ) -> Result<Output, Failure> {
-    // Where no proc file system is mounted, what lies under its name is better than nothing.
+    // Without a proc file system, the file with the name of the executable is used.
     let named = || std::env::current_exe().unwrap_or_default();
     let program = if Path::new(PROGRAM).exists() {
         PathBuf::from(PROGRAM)
@@ -136,8 +135,8 @@ async fn run(
     if matches!(node, Node::Serves) {
         enter_idle_class(id).await;
     }
-    // A child that fails early closes its end; its own complaint below says more than a broken
-    // pipe.
+    // A process that fails early closes its end of the pipe; its own message below says more than
+    // a broken pipe.
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(input).await;
     }
@@ -151,7 +150,7 @@ async fn run(
     }
     let output = match tokio::time::timeout(IDLE_CLASS_MAX, &mut end).await {
         Ok(output) => output,
-        // A node without an idle moment must not keep yesterday's lists for ever.
+        // Otherwise a node that is never idle would keep old lists for ever.
         Err(_) => {
             leave_idle_class(id).await;
             end.await
@@ -160,7 +159,7 @@ async fn run(
     output.map_err(|error| failed("waiting for a process for the lists", error))
 }
 
-/// Lowers the priority of a child that others have stopped to wait for.
+/// Lowers the priority of a build for which the node no longer waits.
 async fn give_way(id: Option<u32>) {
     let process = id.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
     if process.is_some_and(|process| {
@@ -171,9 +170,9 @@ async fn give_way(id: Option<u32>) {
     enter_idle_class(id).await;
 }
 
-/// In the idle class a build gives way to a worker the moment that one has a packet; a nice process
-/// ends its slice first. Best effort: only another program can do it, and where that is missing the
-/// build is nice all the same.
+/// Moves a process to the idle class, in which a worker with a packet preempts it at once; a process
+/// that is only nice ends its time slice first. Best effort: this takes the program `chrt`, and
+/// without it the process is still nice.
 async fn enter_idle_class(id: Option<u32>) {
     let Some(id) = id else { return };
     let _ = tokio::process::Command::new("chrt")
@@ -183,7 +182,7 @@ async fn enter_idle_class(id: Option<u32>) {
         .await;
 }
 
-/// Lets a child into the ordinary class, at the lowest priority there.
+/// Moves a process to the normal class, at the lowest priority there.
 async fn leave_idle_class(id: Option<u32>) {
     let Some(id) = id else { return };
     let moved = tokio::process::Command::new("chrt")

@@ -20,20 +20,19 @@ use super::{
 };
 use crate::causes;
 
-/// Names in the overlay, as a part of the base's, beyond which it is folded: with a fiftieth of
-/// five million its filter lies in a core's own cache, and a lookup takes at most a twentieth
-/// longer than without (`benches/deltas.rs`).
+/// The overlay is folded when it has more than this part of the base's names. With a fiftieth of
+/// five million names its filter fits into the cache of one core, and a lookup takes at most a
+/// twentieth longer than without an overlay (`benches/deltas.rs`).
 const FOLD_PART: u64 = 50;
-/// Smaller overlays are never folded: they cost nothing.
+/// Overlays with fewer names are never folded: they cost nothing.
 const FOLD_NAMES_MIN: usize = 50_000;
-/// Deltas on end beyond which they are folded, so that a start opens no more files than this.
+/// A longer chain of deltas is folded, so that a start opens no more files than this.
 const FOLD_CHAIN: u64 = 500;
-/// Times of arrival beyond which lists are built anew, well before their table is full (65,535).
+/// Lists with more times of arrival are built again, well before their table is full (65,535).
 const ARRIVALS_MAX: usize = 50_000;
-/// After a build that failed the next attempt comes after this, doubled each time.
+/// The wait after a build that failed, doubled with each further failure.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Beyond this the wait is not doubled any more: whatever stood in the way, lists are live within a
-/// minute after it is gone.
+/// The longest wait: lists are live within a minute after the cause of the failures is gone.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl ListManager {
@@ -322,7 +321,7 @@ impl ListManager {
         }
     }
 
-    /// A fold has ended: the same content, in one artefact.
+    /// A fold has ended: its artefact has the same content as the live lists.
     async fn folded(&mut self, result: Result<(), Failure>) {
         let began = Instant::now();
         let generation = self.live.load().generation();

@@ -1,5 +1,4 @@
-//! Asking providers: a task for each feed that is fetched, which goes on whatever happens to the
-//! others.
+//! Fetches feeds from their providers: one task for each feed, independent of the others.
 
 use std::{
     collections::HashMap,
@@ -19,17 +18,17 @@ use tokio_util::sync::CancellationToken;
 use super::{command::ListCommand, status::ListStatus};
 use crate::{causes, shutdown::BackgroundTasks};
 
-/// Between two times that a source is asked, however often somebody says that it has changed.
+/// The least time between two fetches of a feed, however many NOTIFY messages arrive.
 const APART_MIN: Duration = Duration::from_millis(200);
-/// After a failure the next attempt comes after this, doubled each time, or after the feed's
-/// interval if that is longer.
+/// The wait after a failure, doubled with each further failure, or the feed's interval if that is
+/// longer.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// How often the addresses of a primary are looked up that the source names by a host name.
+/// How often the addresses of a primary with a host name are looked up.
 const LOOKED_UP_EVERY: Duration = Duration::from_secs(60);
-/// Beyond this the wait is not doubled any more.
+/// The longest wait after failures.
 const RETRY_MAX: Duration = Duration::from_secs(300);
-/// The same where our own disk refused: what stood in the way is gone when somebody makes room, and
-/// a provider is asked again only then.
+/// The longest wait between checks of a full disk. The provider is asked again only once there is
+/// room.
 const DISK_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The fetchers of all feeds.
@@ -163,15 +162,15 @@ impl Fetchers {
     }
 }
 
-/// Where a zone is transferred from.
+/// The server from which a zone is transferred.
 struct Primary {
-    /// A host name; none where the source has an address.
+    /// Its host name. `None` if the source has an address.
     name: Option<String>,
     addresses: Mutex<Vec<IpAddr>>,
 }
 
 impl Primary {
-    /// That of `HOST` or `HOST:PORT`, an IPv6 address in brackets.
+    /// Parses `HOST` or `HOST:PORT`, with an IPv6 address in brackets.
     fn of(host: &str) -> Self {
         let port_at = host
             .rfind(':')
@@ -196,8 +195,8 @@ impl Primary {
         self.addresses().contains(&peer)
     }
 
-    /// Keeps the addresses of a name for ever. Where it cannot be looked up, those that were known
-    /// last go on to count.
+    /// Looks up the addresses of the host name again and again. If a lookup fails, the last known
+    /// addresses stay.
     async fn look_up(&self) {
         let Some(name) = &self.name else { return };
         loop {
@@ -211,11 +210,11 @@ impl Primary {
     fn addresses(&self) -> MutexGuard<'_, Vec<IpAddr>> {
         self.addresses
             .lock()
-            .expect("nothing panics while it holds the addresses")
+            .expect("no code panics while it holds the addresses")
     }
 }
 
-/// The asking of one feed.
+/// The fetcher of one feed.
 struct Fetching {
     feed: Feed,
     directory: PathBuf,
@@ -225,7 +224,7 @@ struct Fetching {
 }
 
 impl Fetching {
-    /// Asks for ever.
+    /// Fetches until the task is dropped. `first` is told after the first attempt.
     async fn run(self, mut first: Option<oneshot::Sender<()>>) {
         let Self { feed, status, .. } = &self;
         let mut fetcher = None;
@@ -263,8 +262,8 @@ impl Fetching {
                 let _ = first.send(());
             }
             if let Ok(fetched @ (Fetched::Replaced { .. } | Fetched::Changed { .. })) = result {
-                // The next version is fetched when this one has been dealt with: rows continue what
-                // is live.
+                // The next version is fetched after this one is live: its rows must continue the
+                // live ones.
                 let (done, is_done) = oneshot::channel();
                 if self
                     .commands
@@ -293,7 +292,7 @@ impl Fetching {
             if is_of_disk {
                 self.wait_for_room(fetcher.as_ref(), failures).await;
             } else {
-                // A tenth more or less, so that nodes that started together do not ask together.
+                // Jitter of a twentieth, so that nodes that started together do not ask together.
                 let wait = wait.mul_f64(rand::rng().random_range(0.95..1.05));
                 let _ = tokio::time::timeout(wait, self.wake.notified()).await;
             }
@@ -301,8 +300,8 @@ impl Fetching {
         }
     }
 
-    /// Waits until the disk takes as much again as it refused, and looks ever less often, as it
-    /// does after failures on end; an operator who refreshes the feed has it asked at once.
+    /// Waits until the disk has room for what it refused. Checks less and less often; an operator's
+    /// refresh of the feed ends the wait.
     async fn wait_for_room(&self, fetcher: Option<&Fetcher>, failures: u32) {
         let mut wait = (RETRY_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8)))
             .min(DISK_RETRY_MAX);
@@ -315,7 +314,7 @@ impl Fetching {
             }
             match fetcher {
                 Some(fetcher) if !fetcher.has_room().await => wait = (wait * 2).min(DISK_RETRY_MAX),
-                // Opening the spool asks nobody, and says whether it can be.
+                // Opening the spool sends no query, and shows whether there is room.
                 _ => return,
             }
         }

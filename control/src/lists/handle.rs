@@ -25,34 +25,27 @@ use super::{
     status::ListStatus,
 };
 
-/// What was asked yesterday: names, and about how often.
+/// Returns the names asked for yesterday, with the approximate number of queries of each.
 ///
-/// Reads a file of several megabytes: not for the runtime's own threads.
+/// Reads a file of several megabytes, so it must run on a blocking thread.
 pub type Yesterday = Arc<dyn Fn() -> Vec<(Name, u64)> + Send + Sync>;
-/// Queries in which each feed decided.
+/// Returns the number of queries that each feed decided, since the start.
 pub type Hits = Box<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 
-/// Speaks for the keeper.
+/// Sends commands to the manager, and reads the status.
 pub struct ManagerHandle {
-    /// Where acts are handed in.
     pub commands: mpsc::Sender<ListCommand>,
-    /// What is known of feeds.
     pub status: Arc<ListStatus>,
-    /// The lists in use.
     pub live: Arc<LiveLists>,
-    /// Who can have feeds asked.
     pub fetchers: Arc<Fetchers>,
     /// The folder of the generations.
     pub directory: PathBuf,
-    /// The folder that relative sources are seen from.
+    /// The folder to which relative sources are relative.
     pub base: PathBuf,
-    /// What definitions of the API may name.
+    /// Where feeds of the API may come from.
     pub bounds: Bounds,
-    /// The taxonomy.
     pub taxonomy: Arc<Taxonomy>,
-    /// What was asked yesterday.
     pub yesterday: Yesterday,
-    /// Who decided.
     pub hits: Hits,
 }
 
@@ -103,8 +96,8 @@ impl ListControl for ManagerHandle {
 
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal> {
         let feed: Feed = serde_path_to_error::deserialize(definition).map_err(|error| {
-            // A key that is missing or unknown is named in the sentence, between backticks; of any
-            // other it is known where it stands.
+            // The message names a missing or unknown key in backticks. Of any other key, the path is
+            // known.
             let path = error.path().to_string();
             let message = error.inner().to_string();
             let field = if path == "." {
@@ -173,7 +166,7 @@ impl ListControl for ManagerHandle {
     async fn refresh(&self, name: &str) -> Result<(), ListError> {
         self.status.origin(name).ok_or(ListError::UnknownFeed)?;
         if !self.fetchers.fetch_now(name) {
-            // A file: looked at again like all the others.
+            // A file: the manager checks it with all the others.
             self.commands
                 .send(ListCommand::Files)
                 .await

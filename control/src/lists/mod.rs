@@ -20,6 +20,8 @@ pub mod build_process;
 mod builds;
 pub mod command;
 pub mod definitions;
+mod events;
+mod feed_state;
 pub mod fetchers;
 pub mod generations;
 pub mod handle;

@@ -1,4 +1,4 @@
-//! What an operator has done: versions let through, and the way back.
+//! Approvals and rollbacks: what an operator commands.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,6 +15,7 @@ use super::{
 use crate::causes;
 
 impl ListManager {
+    /// Lets the refused version of a feed through, or a held feed go on. The next build does it.
     pub(super) fn approve(
         &mut self,
         feed: String,
@@ -65,7 +66,7 @@ impl ListManager {
         self.next_build = NextBuild::Now;
     }
 
-    /// What is live becomes what was live: under a new number that continues the old content.
+    /// Makes the content of an earlier generation live, under a new number.
     pub(super) async fn roll_back(&mut self, to: Option<u64>) -> Result<RolledBack, ListError> {
         let began = Instant::now();
         let live = self.live.current();
@@ -96,10 +97,9 @@ impl ListManager {
             .map(|feed| feed.name.clone());
         let held: Vec<String> = held.chain(delta.header.held_back.iter().cloned()).collect();
         self.install_delta(then, delta, began).await?;
-        // Nodes that wait before they take something new shall not take what was taken back, nor
-        // stay on it.
+        // Followers must not take what was rolled back, nor stay on it.
         self.outbox.withdraw(to + 1..=live.generation());
-        self.tell_of_rollback(
+        self.report_rollback(
             None,
             generation,
             format!("generation {to} is live again"),
@@ -113,6 +113,7 @@ impl ListManager {
         })
     }
 
+    /// Gives a feed the entries that it had in an earlier generation, under a new number.
     pub(super) async fn roll_back_feed(
         &mut self,
         feed: &str,
@@ -157,7 +158,7 @@ impl ListManager {
         };
         let generation = self.next_generation();
         let directory = self.plan.directory.clone();
-        // Where nothing else has changed since, all of that generation is what is wanted.
+        // If no other feed has changed since, the whole earlier generation is wanted.
         let (base, delta) = if others(&live) == others(&then) {
             let delta = rollback::repeat(
                 &directory,
@@ -192,7 +193,7 @@ impl ListManager {
         };
         self.install_delta(base, delta, began).await?;
         self.outbox.withdraw(to + 1..=live.generation());
-        self.tell_of_rollback(
+        self.report_rollback(
             Some(feed),
             generation,
             format!("the entries of generation {to} are live again"),
@@ -206,7 +207,7 @@ impl ListManager {
         })
     }
 
-    fn tell_of_rollback(
+    fn report_rollback(
         &self,
         feed: Option<&str>,
         generation: u64,
@@ -223,7 +224,7 @@ impl ListManager {
         }
     }
 
-    /// Writes a delta and lays it over lists that are then live.
+    /// Writes a delta, applies it to `base`, and makes the result live.
     async fn install_delta(
         &self,
         base: Arc<Blocklist>,
@@ -243,12 +244,12 @@ impl ListManager {
         Ok(())
     }
 
-    /// The kept generation before the live one whose content is another.
+    /// The latest kept generation whose content differs from the live one.
     fn generation_before(&self, live: &Blocklist) -> Result<u64, ListError> {
         kept(rollback::before(&self.plan.directory, live.header()))
     }
 
-    /// The kept generation before the live one in which a feed was at another version.
+    /// The latest kept generation in which a feed had another version.
     fn generation_with_another(
         &self,
         feed: &FeedSummary,

@@ -1,5 +1,5 @@
-//! Lists among nodes: one builds and publishes, the others follow. What arrives is checked once
-//! more before it is live, and nothing that fails here changes what is in use.
+//! Lists shared among nodes: a publisher builds them, and followers take them. A follower verifies
+//! what it takes before it is live. A failure here does not change the live lists.
 
 use std::{
     collections::BTreeSet,
@@ -18,16 +18,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::command::ListCommand;
 use crate::causes;
 
-/// How long a node without lists waits for the first ones.
+/// How long a follower without lists waits for its first ones.
 const FIRST_OFFER_MAX: Duration = Duration::from_secs(60);
-/// After a failure publishing is tried again after this, doubled each time up to a minute.
+/// The wait after a failure to publish, doubled with each further failure up to a minute.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How often the store is told that the publisher lives, even when nothing changes; followers can
-/// tell silence from quiet.
+/// How often the publisher writes its state even if nothing changed, so that followers can tell an
+/// idle publisher from a dead one.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// What is to be published: the live generation, and those that were taken back.
+/// What is to be published: the live generation, and withdrawn ones.
 #[derive(Default)]
 pub struct Outbox {
     withdrawn: Mutex<BTreeSet<u64>>,
@@ -35,22 +35,22 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Something else is live.
+    /// Another generation is live.
     pub fn changed(&self) {
         self.news.notify_one();
     }
 
-    /// These generations turned out bad: whoever has one leaves it at once.
+    /// These generations were rolled back: a follower leaves them at once.
     pub fn withdraw(&self, generations: impl IntoIterator<Item = u64>) {
         self.withdrawn
             .lock()
-            .expect("nothing panics while it holds the outbox")
+            .expect("no code panics while it holds the outbox")
             .extend(generations);
         self.news.notify_one();
     }
 }
 
-/// Publishes what is live, for ever.
+/// Publishes the live lists until the task is dropped. Fails only if it cannot begin.
 pub async fn publish(
     settings: Settings,
     directory: std::path::PathBuf,
@@ -65,7 +65,7 @@ pub async fn publish(
         let withdraw: Vec<u64> = outbox
             .withdrawn
             .lock()
-            .expect("nothing panics while it holds the outbox")
+            .expect("no code panics while it holds the outbox")
             .iter()
             .copied()
             .collect();
@@ -79,7 +79,7 @@ pub async fn publish(
                 outbox
                     .withdrawn
                     .lock()
-                    .expect("nothing panics while it holds the outbox")
+                    .expect("no code panics while it holds the outbox")
                     .retain(|generation| !withdraw.contains(generation));
                 gauge!("ox_protect_share_sequence").set(published.sequence as f64);
                 if published.changed {
@@ -105,7 +105,7 @@ pub async fn publish(
     }
 }
 
-/// Opens the store to follow it. A node that has no lists yet waits for the first.
+/// Opens the shared store. A follower without lists waits for its first ones.
 pub async fn follow_first(
     settings: &Settings,
     directory: &Path,
@@ -133,7 +133,7 @@ pub async fn follow_first(
     }
 }
 
-/// Follows the store, for ever.
+/// Takes what the publisher publishes, until the task is dropped.
 pub async fn follow(
     mut follower: Follower,
     live: Arc<LiveLists>,

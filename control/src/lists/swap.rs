@@ -1,4 +1,4 @@
-//! One generation in the place of another, and the gauges that show it.
+//! Swaps the live lists for another generation, and sets the gauges of the live lists.
 
 use std::{
     sync::Arc,
@@ -8,10 +8,10 @@ use std::{
 use metrics::gauge;
 use policy::lists::{blocklist::Blocklist, current::LiveLists};
 
-/// How often it is looked whether somebody still holds a generation that is no longer in use.
+/// How often a replaced generation is checked for remaining users.
 const RETIRE_AFTER: Duration = Duration::from_millis(100);
 
-/// Makes lists live. `began` is when their content was there.
+/// Makes lists live. `began` is when their content arrived.
 pub fn install(live: &LiveLists, next: Arc<Blocklist>, began: Instant) {
     let before = live.install(next);
     let took = began.elapsed();
@@ -21,7 +21,7 @@ pub fn install(live: &LiveLists, next: Arc<Blocklist>, began: Instant) {
     show(live);
 }
 
-/// What is live, as gauges.
+/// Sets the gauges of the live lists.
 pub fn show(live: &LiveLists) {
     let lists = live.current();
     let header = lists.header();
@@ -42,7 +42,7 @@ pub fn show(live: &LiveLists) {
     }
 }
 
-/// A version as a number that a gauge can carry without loss: of a digest, its first twelve digits.
+/// A version as a number that a gauge holds without loss: of a digest, the first twelve digits.
 fn number(version: &str) -> f64 {
     let decimal = version.parse::<u64>().ok().filter(|_| version.len() < 16);
     decimal
@@ -50,8 +50,8 @@ fn number(version: &str) -> f64 {
         .unwrap_or(0) as f64
 }
 
-/// Frees a generation where nobody waits. Whoever holds it last frees it, tens of megabytes of it;
-/// that must not be a worker in the middle of a batch, so this waits until nobody else is left.
+/// Frees a replaced generation on a blocking thread. Its last user frees tens of megabytes, and that
+/// must not be a worker in the middle of a batch: so this task is the last user.
 async fn retire(generation: Arc<Blocklist>) {
     while Arc::strong_count(&generation) > 1 {
         tokio::time::sleep(RETIRE_AFTER).await;

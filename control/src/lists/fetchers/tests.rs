@@ -53,7 +53,7 @@ async fn a_notify_is_taken_from_the_address_of_the_primary_alone() {
         let other = Name::parse("other.example").unwrap();
         assert!(
             !fetchers.notified(&other, "192.0.2.53".parse().unwrap(), true),
-            "a zone of nobody's"
+            "a zone that no feed has"
         );
     }
 }
@@ -63,7 +63,7 @@ async fn a_primary_with_a_host_name_is_known_by_what_that_leads_to() {
     let (fetchers, primary, _) = fetchers("localhost:53");
     assert!(
         !notified(&fetchers, "127.0.0.1"),
-        "nobody has looked it up yet"
+        "it was not looked up yet"
     );
     let looking = tokio::spawn(async move { primary.look_up().await });
     while !notified(&fetchers, "127.0.0.1") {

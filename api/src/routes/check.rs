@@ -1,0 +1,77 @@
+//! What anybody may know of a name: for which categories it is listed, which presets block it, and
+//! whether an order does.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    extract::Asked,
+    problem::Problem,
+    routes::{reports::Public, switches::own_name},
+    schema::asking,
+};
+
+/// Which name.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// The name.
+    name: String,
+}
+
+/// Categories and presets that block a name, for everybody to see. Needs no key. Of an order only
+/// its basis is told, of each alike: what one order showed and another one did not would tell which
+/// of them is confidential.
+#[utoipa::path(get, path = "/v1/check", tag = "reports", params(Which), security(()),
+    responses((status = 200, description = "what blocks it", body = asking::Check), (status = 422, description = "no name"),
+        (status = 429, description = "too many from this address")))]
+pub async fn check(
+    State(context): State<Arc<Context>>,
+    _public: Public,
+    Asked(which): Asked<Which>,
+) -> Result<Json<Value>, Problem> {
+    let name = own_name(&which.name).map_err(|problem| problem.with_field("name".to_owned()))?;
+    let lists = context.control.lists.current();
+    let listed = lists.classify(name.borrow());
+    let category = |tier: &'static str| {
+        let context = &context;
+        move |id| {
+            let category = context.control.taxonomy.category(id);
+            json!({ "slug": category.slug, "title": category.title, "tier": tier })
+        }
+    };
+    // What stands on the operator's list of names that are never blocked is blocked by orders
+    // alone.
+    let (choice, security) = if listed.never_block {
+        Default::default()
+    } else {
+        (listed.choice, listed.security)
+    };
+    let categories: Vec<Value> = security
+        .iter()
+        .map(category("security"))
+        .chain(choice.iter().map(category("choice")))
+        .collect();
+    let blocks = |set: policy::category::CategorySet| !set.intersection(choice).is_empty();
+    let presets: Vec<&str> = context
+        .control
+        .taxonomy
+        .presets()
+        .filter(|(_, set)| blocks(*set))
+        .map(|(preset, _)| preset.slug.as_str())
+        .collect();
+    let order = listed.mandatory.then(|| {
+        let mandate = listed
+            .ordered
+            .and_then(|ordered| lists.mandates().get(ordered));
+        json!({ "basis": mandate.map(|mandate| mandate.basis.as_str()), "reference": null })
+    });
+    Ok(Json(
+        json!({ "name": name, "order": order, "categories": categories, "presets": presets, "always": !security.is_empty() }),
+    ))
+}

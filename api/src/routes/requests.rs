@@ -1,0 +1,514 @@
+//! Asking: a child asks for a name that is blocked, its family answers, and the child is told.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use control::households::{
+    events::HouseholdEvent,
+    write::{Beside, change_beside, set_by},
+};
+use jiff::{SignedDuration, Timestamp};
+use policy::{
+    decide::{Asker, Layer, Verdict as PolicyVerdict, decide},
+    lists::{blocklist::Classification, entry::Scope},
+    moment::Moment,
+    name::Name,
+    rules::{
+        household::{
+            Household, Id, OWN_NAMES_MAX, OwnName, SearchLevel, Settings, State as SwitchState,
+            Switch,
+        },
+        schedule::{GRANT_MINUTES_MAX, Grant, Granted},
+        special::Special,
+    },
+    text::Text,
+};
+use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    auth::principal::{Family, Member, forbidden},
+    extract::{Body, IfMatch, Segments, check_length, segment},
+    problem::Problem,
+    routes::{
+        devices::unknown_device,
+        mandates::{ordered, refuse_ordered},
+        people::unknown_person,
+        schedules::open,
+        switches::own_name,
+    },
+    schema::asking,
+    versioned::{made_or_changed, unknown_household, with_version, written},
+};
+
+/// The types by which a device gets to a host, RFC 1035 section 3.2.2 and RFC 3596 section 2.1.
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+/// The longest reason and the longest note, in octets.
+const TEXT_OCTETS_MAX: usize = 500;
+
+/// What is asked for.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestBody {
+    /// The name.
+    name: String,
+    /// The category that the child was told, by slug; what the lists say goes before it.
+    #[serde(default)]
+    category: Option<String>,
+    /// Why, at most 500 octets.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    reason: Option<Text>,
+    /// The device; a child's own where nothing is said.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    device: Option<Id>,
+}
+
+/// How a request is answered.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerBody {
+    /// `allow` or `deny`.
+    #[schema(value_type = String)]
+    answer: Verdict,
+    /// For how long, 1 to 10080 minutes; for good where nothing is said.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 10080)]
+    minutes: Option<u32>,
+    /// `domain` for the name and all below it, which is meant where nothing is said, or `category`
+    /// for all for which it is blocked.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    scope: What,
+    /// For whom: `device`, which is meant where nothing is said, `person` or `household`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    whose: Whose,
+    /// A word to the child, at most 500 octets.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    note: Option<Text>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    #[default]
+    Domain,
+    Category,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Whose {
+    #[default]
+    Device,
+    Person,
+    Household,
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Store(error) => error.into(),
+            RequestError::TooManyOpen | RequestError::TooManyToday => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "requests_limit",
+                error.to_string(),
+            ),
+        }
+    }
+}
+
+/// What a device gets for a name: the data path's own verdict on it, and on what its addresses come
+/// by.
+async fn verdict_for(
+    context: &Context,
+    asker: &Asker,
+    name: &Name,
+    listed: &Classification,
+) -> PolicyVerdict {
+    let own = decide(asker, name.borrow(), listed);
+    if own.is_block() {
+        return own;
+    }
+    let explain = |record_type| {
+        context
+            .control
+            .explainer
+            .explain(asker.clone(), name.clone(), record_type, None)
+    };
+    let (four, six) = tokio::join!(explain(TYPE_A), explain(TYPE_AAAA));
+    [four.verdict, six.verdict]
+        .into_iter()
+        .find(|verdict| verdict.is_block())
+        .unwrap_or(own)
+}
+
+/// Refuses to ask for what no answer would open, or for what is open.
+fn refuse_pointless(
+    asker: &Asker,
+    name: &Name,
+    listed: &Classification,
+    verdict: PolicyVerdict,
+) -> Result<(), Problem> {
+    let standards = asker.standards();
+    let is_closed = match listed.special {
+        Special::SearchClosed(engine) => standards.level(engine) != SearchLevel::Off,
+        _ => verdict.layer == Layer::SafeSearchDeny,
+    };
+    if verdict.layer == Layer::Mandatory {
+        Err(ordered())
+    } else if is_closed && !standards.unlocks_search() {
+        let detail = format!(
+            "{name} is blocked by safe search, which an answer does not lift; the level of safe search does"
+        );
+        Err(Problem::conflict("safe_search", detail).with_field("name".to_owned()))
+    } else if !verdict.is_block() {
+        Err(Problem::conflict(
+            "not_blocked",
+            format!("{name} is not blocked for this device"),
+        )
+        .with_field("name".to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Asks for a name that is blocked. The parents hear of it at once. What the device asked for
+/// before, by this name or by one above it, and was not answered, is not asked again: that request
+/// is returned with 200, and nobody hears of it twice.
+#[utoipa::path(post, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)), request_body = RequestBody,
+    responses((status = 201, description = "asked", body = asking::Request),
+        (status = 200, description = "asked before, and not answered yet: the open request", body = asking::Request),
+        (status = 404, description = "no such household or device"),
+        (status = 409, description = "not blocked for this device: `not_blocked`; blocked by order: `mandatory`; or by safe search: `safe_search`"), (status = 422, description = "a value cannot be used"),
+        (status = 429, description = "too many requests: `requests_limit`")))]
+pub async fn post(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+    Body(body): Body<RequestBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
+    let device = match (&principal.device, body.device) {
+        (Some(own), Some(device)) if *own != device => {
+            return Err(forbidden(principal.role).with_field("device".to_owned()));
+        }
+        (Some(own), _) => own.clone(),
+        (None, Some(device)) => device,
+        (None, None) => return Err(Problem::value("device", "device", "say for which device")),
+    };
+    let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
+    refuse_ordered(&context, name.borrow())?;
+    let rules = context
+        .control
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
+    let place = rules
+        .device_by_id(&device)
+        .ok_or_else(|| unknown_device(&device))?;
+    let now = Timestamp::now();
+    let asker = Asker::of(&rules, Some(place), Moment::of(now));
+    let listed = context.control.lists.load().classify(name.borrow());
+    let verdict = verdict_for(&context, &asker, &name, &listed).await;
+    refuse_pointless(&asker, &name, &listed, verdict)?;
+    let blocked = listed
+        .choice
+        .intersection(asker.blocked())
+        .union(listed.security)
+        .union(verdict.categories);
+    let mut categories: Vec<String> = context
+        .control
+        .taxonomy
+        .slugs(blocked)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if let Some(told) = body.category.filter(|_| categories.is_empty()) {
+        if context.control.taxonomy.find(&told).is_none() {
+            return Err(Problem::value(
+                "category",
+                "unknown_category",
+                format!("{told:?} is not in the taxonomy, see /v1/categories"),
+            ));
+        }
+        categories.push(told);
+    }
+    let reason = body.reason.map(Text::into_string);
+    let asked = AskedFor {
+        name,
+        categories,
+        reason,
+        asked_by: principal.author.actor,
+        answer: None,
+    };
+    let (request, is_new) = context
+        .control
+        .store
+        .add_request(&id, &device, asked, now)
+        .await?;
+    if is_new {
+        context.control.events.publish(
+            &id,
+            HouseholdEvent::of_device("request", device, json!(request)),
+        );
+    }
+    Ok((made_or_changed(is_new), Json(request)).into_response())
+}
+
+/// What was asked and what it was answered, the newest first, for a month. A child sees its own.
+#[utoipa::path(get, path = "/v1/households/{id}/requests", tag = "requests", params(("id" = String, Path)),
+    responses((status = 200, description = "the requests", body = asking::Requests), (status = 404, description = "no such household")))]
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    Member(principal): Member,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Problem> {
+    let id: Id = segment("id", &id)?;
+    if context.control.directory.household(&id).is_none() {
+        return Err(unknown_household(&id));
+    }
+    let requests = context
+        .control
+        .store
+        .requests(&id, principal.device.as_ref(), Timestamp::now())
+        .await?;
+    Ok(Json(json!({ "requests": requests })))
+}
+
+/// Answers a request. What is allowed holds from the next query on, for as long as is said.
+#[utoipa::path(put, path = "/v1/households/{id}/requests/{request}", tag = "requests", request_body = AnswerBody,
+    params(("id" = String, Path), ("request" = String, Path)),
+    responses((status = 200, description = "answered", body = asking::RequestAnswered), (status = 404, description = "no such household or request"),
+        (status = 409, description = "answered before, or blocked by order: `mandatory`"), (status = 422, description = "a value cannot be used")))]
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    Family(author): Family,
+    Segments((id, request)): Segments<(String, String)>,
+    IfMatch(expected): IfMatch,
+    Body(body): Body<AnswerBody>,
+) -> Result<Response, Problem> {
+    let id: Id = segment("id", &id)?;
+    check_length("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
+    if body
+        .minutes
+        .is_some_and(|minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes))
+    {
+        return Err(Problem::value(
+            "minutes",
+            "limit",
+            format!("1 to {GRANT_MINUTES_MAX} minutes"),
+        ));
+    }
+    let rules = context
+        .control
+        .directory
+        .household(&id)
+        .ok_or_else(|| unknown_household(&id))?;
+    let now = Timestamp::now();
+    let unknown = || Problem::not_found("unknown_request", "the household has no such request");
+    let Request {
+        id: number,
+        device,
+        asked,
+        ..
+    } = context
+        .control
+        .store
+        .request(&id, &request, now)
+        .await?
+        .ok_or_else(unknown)?;
+    let until = body
+        .minutes
+        .map(|minutes| now + SignedDuration::from_mins(minutes.into()));
+    let is_allowed = body.answer == Verdict::Allow;
+    let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
+    let answer = Answer {
+        answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
+        scope: word(json!(body.scope)),
+        whose: word(json!(body.whose)),
+        until: until.filter(|_| is_allowed),
+        note: body.note.map(Text::into_string),
+        answered_by: author.actor.clone(),
+        answered_at: now,
+    };
+    if !is_allowed {
+        if let Some(expected) = expected.filter(|expected| *expected != rules.version()) {
+            let detail = format!("the version is {}, not {expected}", rules.version());
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version_mismatch",
+                detail,
+            ));
+        }
+        let denied = context
+            .control
+            .store
+            .deny_request(&id, &number, &answer)
+            .await
+            .map_err(Problem::from)?;
+        context.control.events.publish(
+            &id,
+            HouseholdEvent::of_device("answer", device, json!(denied)),
+        );
+        let mut said = json!(denied);
+        said["version"] = json!(rules.version());
+        return Ok(with_version(rules.version(), Json(said).into_response()));
+    }
+    refuse_ordered(&context, asked.name.borrow())?;
+    if body.scope == What::Category && asked.categories.is_empty() {
+        return Err(Problem::value(
+            "scope",
+            "scope",
+            "the name is blocked for no category; allow it as a domain",
+        ));
+    }
+    let scope = body.scope;
+    let whose = body.whose;
+    let actor = author.actor.clone();
+    let of = device.clone();
+    let edit = move |household: Option<Household>| {
+        let mut household = household
+            .ok_or_else(|| Problem::not_found("unknown_household", "there is no such household"))?;
+        let settings = settings_of(&mut household, &of, whose)?;
+        allow(
+            settings,
+            &asked.name,
+            &asked.categories,
+            scope,
+            until,
+            &actor,
+        )?;
+        Ok((Some(household), ()))
+    };
+    let beside = Beside {
+        allows: Some((number, answer)),
+        ..Beside::default()
+    };
+    let (changed, ()) = change_beside(
+        &context.control,
+        &author,
+        id.clone(),
+        expected,
+        beside,
+        edit,
+    )
+    .await?;
+    let allowed = json!(changed.allowed);
+    context.control.events.publish(
+        &id,
+        HouseholdEvent::of_device("answer", device, allowed.clone()),
+    );
+    Ok(written(&changed, StatusCode::OK, allowed))
+}
+
+/// Where an answer is set.
+fn settings_of<'h>(
+    household: &'h mut Household,
+    device: &Id,
+    whose: Whose,
+) -> Result<&'h mut Settings, Problem> {
+    if whose == Whose::Household {
+        return Ok(&mut household.settings);
+    }
+    let of = household
+        .devices
+        .get_mut(device)
+        .ok_or_else(|| unknown_device(device))?;
+    if whose == Whose::Device {
+        return Ok(&mut of.settings);
+    }
+    let person = of
+        .person
+        .clone()
+        .ok_or_else(|| Problem::value("whose", "person", "the device is nobody's"))?;
+    household
+        .people
+        .get_mut(&person)
+        .map(|person| &mut person.settings)
+        .ok_or_else(|| unknown_person(&person))
+}
+
+fn allow(
+    settings: &mut Settings,
+    name: &Name,
+    categories: &[String],
+    scope: What,
+    until: Option<Timestamp>,
+    actor: &str,
+) -> Result<(), Problem> {
+    match (scope, until) {
+        (What::Domain, Some(until)) => open(
+            settings,
+            Grant {
+                what: Granted::Domain(name.clone()),
+                until,
+            },
+            actor,
+        )
+        .map(drop),
+        (What::Category, Some(until)) => categories.iter().try_for_each(|slug| {
+            open(
+                settings,
+                Grant {
+                    what: Granted::Category(slug.clone()),
+                    until,
+                },
+                actor,
+            )
+            .map(drop)
+        }),
+        (What::Domain, None) => {
+            settings.names.insert(
+                name.clone(),
+                set_by(
+                    OwnName {
+                        state: SwitchState::Allow,
+                        scope: Scope::Subtree,
+                    },
+                    actor,
+                ),
+            );
+            if settings.names.len() > OWN_NAMES_MAX {
+                return Err(Problem::conflict(
+                    "limit",
+                    format!("an own list has at most {OWN_NAMES_MAX} names"),
+                ));
+            }
+            Ok(())
+        }
+        (What::Category, None) => {
+            for slug in categories {
+                settings.categories.insert(
+                    slug.clone(),
+                    set_by(
+                        Switch {
+                            state: SwitchState::Allow,
+                        },
+                        actor,
+                    ),
+                );
+            }
+            Ok(())
+        }
+    }
+}

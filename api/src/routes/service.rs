@@ -1,0 +1,89 @@
+//! What is asked of the node itself: taxonomy, health, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Context, auth::principal::Anyone, problem::Problem, routes::openapi::OpenReader, schema,
+};
+
+/// All categories, with the presets that block each.
+#[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = schema::Categories)))]
+pub async fn categories(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
+    Json(json!({ "categories": context.control.taxonomy.categories() }))
+}
+
+/// All presets, with the categories that each blocks.
+#[utoipa::path(get, path = "/v1/presets", tag = "taxonomy", responses((status = 200, description = "the presets", body = schema::Presets)))]
+pub async fn presets(State(context): State<Arc<Context>>, _anyone: Anyone) -> Json<Value> {
+    let preset = |(preset, blocks): (&policy::category::Preset, policy::category::CategorySet)| json!({ "slug": preset.slug, "title": preset.title, "blocks": context.control.taxonomy.slugs(blocks) });
+    Json(json!({ "presets": context.control.taxonomy.presets().map(preset).collect::<Vec<_>>() }))
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, description = "alive")))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Queries are answered under the lists and rules of this node, and changes are taken.
+#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, description = "ready"),
+    (status = 503, description = "not ready: the code is `not_ready`, or `store_not_writable` while queries are answered and changes are not taken")))]
+pub async fn readyz(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
+    let ready = readyz_dns(State(Arc::clone(&context))).await?;
+    match context.control.store.health().failure() {
+        None => Ok(ready),
+        Some(failure) => {
+            // The reason is a word: paths and the engine's sentence are the operator's, and stand
+            // in the log and in the event.
+            let detail = format!(
+                "queries are answered; changes are not taken: the store cannot be written ({})",
+                failure.reason.as_str()
+            );
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_not_writable",
+                detail,
+            ))
+        }
+    }
+}
+
+/// Queries are answered under the lists and rules of this node, whether or not changes are taken:
+/// for what decides whether the node gets queries.
+#[utoipa::path(get, path = "/readyz/dns", tag = "node", responses((status = 200, description = "ready"), (status = 503, description = "not yet")))]
+pub async fn readyz_dns(State(context): State<Arc<Context>>) -> Result<&'static str, Problem> {
+    let not_ready = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            "the listeners are not up yet",
+        )
+    };
+    if (context.is_ready)() {
+        Ok("ready\n")
+    } else {
+        Err(not_ready())
+    }
+}
+
+/// Counters in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "the counters", body = String),
+    (status = 429, description = "too many from this address")))]
+pub async fn metrics(State(context): State<Arc<Context>>, _reader: OpenReader) -> Response {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        (context.render_metrics)(),
+    )
+        .into_response()
+}
