@@ -23,15 +23,13 @@ use api::{
         limits::{Limits, Rate},
         oidc::Tokens,
     },
+    event_streams::Streams,
+    report_intake::ReportIntake,
     server,
 };
 use control::{
     Control,
-    activity::{
-        aggregate,
-        retention::{self, HistoryLimits},
-        sample,
-    },
+    activity::{aggregate, limits::HistoryLimits, retention, sample},
     audit_heads::HeadAnnouncer,
     households::load::load_all,
     lists::{
@@ -168,13 +166,13 @@ async fn start(checked: &Checked, how: &Start) -> anyhow::Result<Node> {
     let control = Arc::new(parts.control(checked, &sample));
     let context = Arc::new(Context {
         activity_seats: tokio::sync::Semaphore::new(api::routes::activity::SEATS),
-        streams: Default::default(),
+        streams: Streams::new(&control, tokens.clone()),
         render_metrics: parts.render_metrics(metrics),
         is_ready: {
             let is_ready = Arc::clone(&is_ready);
             Box::new(move || is_ready.load(Ordering::Relaxed))
         },
-        desk: desk(&checked.config.reports),
+        reports: report_intake(&checked.config.reports),
         limits: limits(&checked.config.api),
         tokens,
         control,
@@ -557,10 +555,10 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     buckets.install_recorder().context("installing the metrics")
 }
 
-/// Where the public asks.
-fn desk(reports: &Reports) -> api::routes::reports::Desk {
+/// How the public reports.
+fn report_intake(reports: &Reports) -> ReportIntake {
     let answer_within = Duration::from_secs(3_600 * u64::from(reports.answer_within_hours));
-    api::routes::reports::Desk::new(
+    ReportIntake::new(
         answer_within,
         NonZeroU32::new(reports.per_minute).unwrap_or(NonZeroU32::MIN),
     )

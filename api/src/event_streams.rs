@@ -1,9 +1,9 @@
 //! Streams of events: how many there may be, and when each must end.
 //!
-//! A stream outlives the request that opened it, so what let it in is looked at again, five times a
-//! second, while streams are open: the end of its token, the provider's key behind the token, its
-//! household and device, and revocations by any process, which the audit holds. One task looks for
-//! all streams; an idle node has none.
+//! A stream outlives the request that opened it. While streams are open, one task checks five times
+//! a second whether each may stay: the end of its token, the provider's key behind the token, its
+//! household and device, and revocations by any process, which the audit records. An idle node has
+//! no such task.
 
 use std::{
     collections::HashMap,
@@ -13,29 +13,35 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use control::Control;
 use jiff::Timestamp;
 use policy::rules::household::Id;
 use policy_store::StoreError;
 use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use crate::{
-    Context,
-    auth::principal::{Principal, is_somewhere},
+    auth::{oidc::Tokens, principal::Principal},
     panics,
     problem::Problem,
 };
 
-/// Streams at a time, of one principal and of all.
+/// The most streams of one principal, and of all.
 const STREAMS_PER_PRINCIPAL_MAX: usize = 8;
 const STREAMS_MAX: usize = 100_000;
-/// How often it is looked whether a stream may go on.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// What stands before the identifier of a key in the name of its principal.
+/// How often the task checks the open streams.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
+/// The prefix of a key's identifier in the name of its principal.
 const KEY_ACTOR: &str = "key:";
 
-/// All streams.
-#[derive(Default)]
-pub struct Streams(Mutex<Seats>);
+/// All streams of a node.
+#[derive(Clone)]
+pub struct Streams(Arc<Shared>);
+
+struct Shared {
+    seats: Mutex<Seats>,
+    control: Arc<Control>,
+    tokens: Option<Tokens>,
+}
 
 #[derive(Default)]
 struct Seats {
@@ -46,54 +52,44 @@ struct Seats {
     is_watched: bool,
 }
 
-/// One stream, as it was let in.
+/// An open stream, as it was admitted.
 struct Open {
     principal: Principal,
-    /// The household that it is about.
+    /// The household whose events it sends.
     household: Option<Id>,
     /// Whether its key was looked up since it was opened: the key may have ended between the two.
     is_checked: bool,
-    /// The stream ends where this is dropped.
+    /// The stream ends when this is dropped.
     _ends: oneshot::Sender<Infallible>,
-}
-
-impl Open {
-    /// Whether it may go on, as far as that is known without the store.
-    fn may_stay(&self, context: &Context) -> bool {
-        let Principal {
-            expires_at,
-            signed_by,
-            ..
-        } = &self.principal;
-        let is_signed = || match (signed_by, &context.tokens) {
-            (Some(key), Some(tokens)) => tokens.has_key(key),
-            (signed_by, _) => signed_by.is_none(),
-        };
-        expires_at.is_none_or(|at| Timestamp::now() < at)
-            && is_signed()
-            && is_somewhere(&self.principal, context)
-            && self
-                .household
-                .as_ref()
-                .is_none_or(|household| context.control.directory.household(household).is_some())
-    }
 }
 
 impl Seats {
     fn end(&mut self, is_over: impl Fn(&Open) -> bool) {
-        // The seat gives itself back when its stream is dropped.
+        // The stream gives its seat back when it is dropped.
         self.open.retain(|_, open| !is_over(open));
     }
 }
 
 impl Streams {
-    /// Gives a principal a place for a stream, where there is one.
-    pub fn take(
-        context: &Arc<Context>,
-        principal: &Principal,
-        household: Option<Id>,
-    ) -> Result<Seat, Problem> {
-        let mut seats = context.streams.seats();
+    /// No stream yet. Streams of a household or device end when it is removed.
+    pub fn new(control: &Arc<Control>, tokens: Option<Tokens>) -> Self {
+        let shared = Arc::new(Shared {
+            seats: Mutex::default(),
+            control: Arc::clone(control),
+            tokens,
+        });
+        let weak = Arc::downgrade(&shared);
+        control.events.on_removal(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.seats().end(|open| !shared.may_stay(open));
+            }
+        });
+        Self(shared)
+    }
+
+    /// Takes a seat for a stream. Refuses if there are too many streams.
+    pub fn take(&self, principal: &Principal, household: Option<Id>) -> Result<Seat, Problem> {
+        let mut seats = self.0.seats();
         let full = |detail: String| {
             Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -129,10 +125,10 @@ impl Streams {
             },
         );
         if !std::mem::replace(&mut seats.is_watched, true) {
-            panics::spawn("the end of streams", watch(Arc::clone(context)));
+            panics::spawn("the end of streams", watch(Arc::clone(&self.0)));
         }
         Ok(Seat {
-            context: Arc::clone(context),
+            shared: Arc::clone(&self.0),
             number,
             actor,
             ended,
@@ -141,18 +137,41 @@ impl Streams {
 
     /// Ends the streams of a principal: its key was revoked.
     pub fn end_of(&self, actor: &str) {
-        self.seats()
+        self.0
+            .seats()
             .end(|open| open.principal.author.actor == actor);
     }
 
-    /// Ends the streams whose household, device or token is gone.
-    pub fn end_lost(&self, context: &Context) {
-        self.seats().end(|open| !open.may_stay(context));
+    /// Ends all streams: the node shuts down.
+    pub fn close(&self) {
+        self.0.seats().end(|_| true);
+    }
+}
+
+impl Shared {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all streams: the program ends.
-    pub fn close(&self) {
-        self.seats().end(|_| true);
+    /// Whether a stream may stay open, as far as that is known without the store.
+    fn may_stay(&self, open: &Open) -> bool {
+        let Principal {
+            expires_at,
+            signed_by,
+            ..
+        } = &open.principal;
+        let is_signed = || match (signed_by, &self.tokens) {
+            (Some(key), Some(tokens)) => tokens.has_key(key),
+            (signed_by, _) => signed_by.is_none(),
+        };
+        let directory = &self.control.directory;
+        expires_at.is_none_or(|at| Timestamp::now() < at)
+            && is_signed()
+            && open.principal.exists_in(directory)
+            && open
+                .household
+                .as_ref()
+                .is_none_or(|household| directory.household(household).is_some())
     }
 
     /// Streams whose key was not looked up yet: their numbers, and the identifiers of the keys.
@@ -169,14 +188,30 @@ impl Streams {
         self.seats().open.iter().filter_map(of_key).collect()
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the streams of revoked keys. `audited` is the last row of the audit that was read.
+    async fn end_revoked(&self, audited: &mut Option<u64>) -> Result<(), StoreError> {
+        let store = &self.control.store;
+        let revocations = store.revocations(*audited).await?;
+        *audited = Some(revocations.next);
+        if !revocations.actors.is_empty() {
+            self.seats()
+                .end(|open| revocations.actors.contains(&open.principal.author.actor));
+        }
+        for (number, key) in self.unchecked() {
+            let is_in_force = store.is_in_force(&key).await?;
+            let mut seats = self.seats();
+            match seats.open.get_mut(&number) {
+                Some(open) if is_in_force => open.is_checked = true,
+                _ => drop(seats.open.remove(&number)),
+            }
+        }
+        Ok(())
     }
 }
 
-/// A place for a stream; given back when the stream is dropped.
+/// A seat for a stream; given back when the stream is dropped.
 pub struct Seat {
-    context: Arc<Context>,
+    shared: Arc<Shared>,
     number: u64,
     actor: String,
     ended: oneshot::Receiver<Infallible>,
@@ -191,7 +226,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.context.streams.seats();
+        let mut seats = self.shared.seats();
         seats.open.remove(&self.number);
         seats.taken -= 1;
         if let Some(streams) = seats.by_actor.get_mut(&self.actor) {
@@ -203,60 +238,39 @@ impl Drop for Seat {
     }
 }
 
-/// Lets the next stream start the task again, also where it panicked.
-struct Watching(Arc<Context>);
+/// After a panic of the task, the next stream starts it again.
+struct Watching(Arc<Shared>);
 
 impl Drop for Watching {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.streams.seats().is_watched = false;
+            self.0.seats().is_watched = false;
         }
     }
 }
 
-/// Looks after all streams while there are any.
-async fn watch(context: Arc<Context>) {
-    let watching = Watching(context);
-    let context = &watching.0;
+/// Checks all streams while there are any.
+async fn watch(shared: Arc<Shared>) {
+    let watching = Watching(shared);
+    let shared = &watching.0;
     let mut audited = None;
-    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut tick = tokio::time::interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         {
-            let mut seats = context.streams.seats();
-            seats.end(|open| !open.may_stay(context));
+            let mut seats = shared.seats();
+            seats.end(|open| !shared.may_stay(open));
             if seats.open.is_empty() {
                 seats.is_watched = false;
                 return;
             }
         }
-        if let Err(error) = look_up(context, &mut audited).await {
+        if let Err(error) = shared.end_revoked(&mut audited).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "whether keys of open streams were revoked cannot be read"
             );
         }
     }
-}
-
-/// Ends the streams of keys that were revoked.
-async fn look_up(context: &Context, audited: &mut Option<u64>) -> Result<(), StoreError> {
-    let streams = &context.streams;
-    let revocations = context.control.store.revocations(*audited).await?;
-    *audited = Some(revocations.next);
-    if !revocations.actors.is_empty() {
-        streams
-            .seats()
-            .end(|open| revocations.actors.contains(&open.principal.author.actor));
-    }
-    for (number, key) in streams.unchecked() {
-        let is_in_force = context.control.store.is_in_force(&key).await?;
-        let mut seats = streams.seats();
-        match seats.open.get_mut(&number) {
-            Some(open) if is_in_force => open.is_checked = true,
-            _ => drop(seats.open.remove(&number)),
-        }
-    }
-    Ok(())
 }

@@ -13,7 +13,8 @@
 //!   lists, written to the audit.
 //! - [`event_streams`]: how many streams of server-sent events there may be, and when each must
 //!   end.
-//! - [`problem`]: refusals (RFC 9457); `versioned`: answers with a version; `redact`: secrets in
+//! - [`problem`]: refusals (RFC 9457); `control_errors`: errors of `control` as problems;
+//!   `versioned`: answers with a version; `redact`: secrets in
 //!   feed definitions.
 //! - `openapi`: what the OpenAPI document says of all routes alike; `schema`: schemas of answers
 //!   without a type.
@@ -23,6 +24,7 @@
 
 mod audited;
 pub mod auth;
+mod control_errors;
 pub mod event_streams;
 mod extract;
 mod idempotency;
@@ -30,6 +32,7 @@ mod openapi;
 pub mod panics;
 pub mod problem;
 mod redact;
+pub mod report_intake;
 pub mod routes;
 mod schema;
 pub mod server;
@@ -45,6 +48,7 @@ use crate::{
     auth::{limits::Limits, oidc::Tokens},
     event_streams::Streams,
     problem::Problem,
+    report_intake::ReportIntake,
 };
 
 /// What handlers need of the running node.
@@ -60,7 +64,7 @@ pub struct Context {
     /// Whether queries are answered.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes reports of the public.
-    pub desk: routes::reports::Desk,
+    pub reports: ReportIntake,
     pub limits: Limits,
     /// Verifies tokens of the OIDC provider, if one is configured.
     pub tokens: Option<Tokens>,
@@ -68,12 +72,6 @@ pub struct Context {
 
 /// All routes. Opens no socket.
 pub fn router(context: Arc<Context>) -> Router {
-    let weak = Arc::downgrade(&context);
-    context.control.events.on_removal(move || {
-        if let Some(context) = weak.upgrade() {
-            context.streams.end_lost(&context);
-        }
-    });
     let (router, document) = routes::all().split_for_parts();
     router
         // Only what is routed can be done twice.

@@ -47,8 +47,8 @@ use policy_store::{Activity, Store};
 use tokio::sync::Mutex;
 
 use self::{
-    activity::retention::HistoryLimits, explain::Explainer, households::events::HouseholdEvents,
-    lists::model::ListControl, notifications::text::Channels,
+    activity::limits::HistoryLimits, explain::Explainer, households::events::HouseholdEvents,
+    lists::model::ListControl, notifications::settings::Channels,
 };
 
 pub use self::error::causes;

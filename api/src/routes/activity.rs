@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Holder, Home},
+    auth::guards::{Holder, Home},
     extract::{Asked, Segments, segment},
     problem::Problem,
     routes::{devices::unknown_device, history},

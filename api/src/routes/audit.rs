@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{Context, auth::principal::Reader, extract::Asked, problem::Problem};
+use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem};
 
 /// Rows on a page where the request does not say, and at most.
 const PAGE: u32 = 100;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Context, auth::principal::Reader, extract::Asked, problem::Problem, schema::asking};
+use crate::{Context, auth::guards::Reader, extract::Asked, problem::Problem, schema::asking};
 
 /// How the figures are laid out.
 #[derive(Deserialize, utoipa::IntoParams)]

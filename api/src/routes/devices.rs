@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Anyone, Family, Viewer, forbidden},
+    auth::{
+        guards::{Anyone, Family, Viewer},
+        principal::forbidden,
+    },
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
     routes::households::given,

@@ -36,7 +36,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Context,
-    auth::principal::Member,
+    auth::guards::Member,
     extract::{Segments, segment},
     problem::Problem,
     routes::{devices::unknown_device, history},

@@ -16,8 +16,8 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
     Context,
-    auth::principal::{Anyone, Reader},
-    event_streams::{Seat, Streams},
+    auth::guards::{Anyone, Reader},
+    event_streams::Seat,
     panics,
     problem::Problem,
     redact,
@@ -37,7 +37,7 @@ pub async fn events(
     _reader: Reader,
     Anyone(principal): Anyone,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let seat = Streams::take(&context, &principal, None)?;
+    let seat = context.streams.take(&principal, None)?;
     let listener = (context.control.lists_control.subscribe(), seat);
     let stream = stream::unfold(listener, |(mut events, mut seat)| async move {
         Some((Ok(next(&mut events, &mut seat).await?), (events, seat)))

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::{
     Context,
-    auth::principal::Anyone,
+    auth::guards::Anyone,
     extract::{Asked, segment},
     problem::Problem,
     routes::devices::unknown_device,

@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     audited::{Act, in_turn},
-    auth::principal::{Operator, Reader},
+    auth::guards::{Operator, Reader},
     extract::{Asked, Body, IfMatch, Precondition, Segments},
     problem::Problem,
     redact,

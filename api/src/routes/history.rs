@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Holder, Member},
+    auth::guards::{Holder, Member},
     extract::{Body, IfMatch, Segments, segment},
     problem::Problem,
     schema,

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Context,
-    auth::principal::Member,
-    event_streams::{Seat, Streams},
+    auth::guards::Member,
+    event_streams::Seat,
     extract::{Segments, segment},
     panics,
     problem::Problem,
@@ -83,7 +83,7 @@ pub async fn events(
     if context.control.directory.household(&id).is_none() {
         return Err(unknown_household(&id));
     }
-    let seat = Streams::take(&context, &principal, Some(id.clone()))?;
+    let seat = context.streams.take(&principal, Some(id.clone()))?;
     let listener = Listener {
         events: context.control.events.subscribe(id),
         is_of_family: principal.household.is_some(),

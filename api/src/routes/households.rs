@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Anyone, Family, Operator, Principal, Reader, Viewer, forbidden},
+    auth::{
+        guards::{Anyone, Family, Operator, Reader, Viewer},
+        principal::{Principal, forbidden},
+    },
     extract::{Asked, Body, IfMatch, Precondition, Segments, check_name, segment},
     problem::Problem,
     schema,

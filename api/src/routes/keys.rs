@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Holder, Viewer},
+    auth::guards::{Holder, Viewer},
     extract::{Body, Segments, segment},
     problem::Problem,
     schema,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     Context,
     audited::Act,
-    auth::principal::{Operator, Reader},
+    auth::guards::{Operator, Reader},
     extract::{Asked, Body},
     problem::Problem,
     redact,

@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Context,
-    auth::principal::{Operator, Reader},
+    auth::guards::{Operator, Reader},
     extract::{Asked, Body, IfMatch, Precondition, Segments, segment},
     panics,
     problem::Problem,

@@ -16,7 +16,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use utoipa::openapi::OpenApi;
 
-use crate::{Context, auth::principal::peer, problem::Problem};
+use crate::{Context, auth::guards::peer, problem::Problem};
 
 /// Where it is.
 pub const PATH: &str = "/openapi.json";

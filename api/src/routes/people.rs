@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Family, Viewer},
+    auth::guards::{Family, Viewer},
     extract::{Body, IfMatch, Segments, check_name, segment},
     problem::Problem,
     schema,

@@ -49,25 +49,6 @@ const OVERRIDE_DAYS: u32 = 90;
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
-/// Where the public asks.
-pub struct Desk {
-    answer_within: SignedDuration,
-    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, MonotonicClock>,
-}
-
-impl Desk {
-    /// Reports are to be answered within this time; an address asks so many times a minute.
-    #[must_use]
-    pub fn new(answer_within: Duration, per_minute: NonZeroU32) -> Self {
-        let answer_within =
-            SignedDuration::try_from(answer_within).unwrap_or(SignedDuration::from_hours(72));
-        Self {
-            answer_within,
-            limiter: RateLimiter::hashmap_with_clock(Quota::per_minute(per_minute), MonotonicClock),
-        }
-    }
-}
-
 /// Somebody who needs no key: whoever asks too often from one address waits.
 pub struct Public;
 
@@ -79,7 +60,7 @@ impl FromRequestParts<Arc<Context>> for Public {
         context: &Arc<Context>,
     ) -> Result<Self, Problem> {
         let peer = counted(peer(parts));
-        let limiter = &context.desk.limiter;
+        let limiter = &context.reports.limiter;
         if limiter.len() >= COUNTED_MAX {
             limiter.retain_recent();
         }
@@ -185,7 +166,7 @@ pub async fn post(
             reason.as_str(),
             contact,
             now,
-            now + context.desk.answer_within,
+            now + context.reports.answer_within,
         )
         .await?;
     let full = || {
@@ -322,7 +303,7 @@ pub async fn put(
             note: note.map(Text::into_string),
             override_until: until,
         };
-        let due = until.map(|until| until + context.desk.answer_within);
+        let due = until.map(|until| until + context.reports.answer_within);
         let report = context
             .control
             .store

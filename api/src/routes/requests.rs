@@ -34,7 +34,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::{Family, Member, forbidden},
+    auth::{
+        guards::{Family, Member},
+        principal::forbidden,
+    },
     extract::{Body, IfMatch, Segments, check_length, segment},
     problem::Problem,
     routes::{

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context,
-    auth::principal::Family,
+    auth::guards::Family,
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered, switches::own_name},

@@ -10,9 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    Context, auth::principal::Anyone, problem::Problem, routes::openapi::OpenReader, schema,
-};
+use crate::{Context, auth::guards::Anyone, problem::Problem, routes::openapi::OpenReader, schema};
 
 /// All categories, with the presets that block each.
 #[utoipa::path(get, path = "/v1/categories", tag = "taxonomy", responses((status = 200, description = "the taxonomy", body = schema::Categories)))]

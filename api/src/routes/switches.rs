@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::{
     Context,
-    auth::principal::Family,
+    auth::guards::Family,
     extract::{Body, IfMatch},
     problem::Problem,
     routes::{level::Level, mandates::refuse_ordered},

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use api::{
     Context,
     auth::{limits::Limits, oidc::Tokens},
+    event_streams::Streams,
+    report_intake::ReportIntake,
 };
 use async_trait::async_trait;
 use axum::{
@@ -20,7 +22,7 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use control::{
-    Control, activity::retention::HistoryLimits, explain::Explainer, notifications::text::Channels,
+    Control, activity::limits::HistoryLimits, explain::Explainer, notifications::settings::Channels,
 };
 use jiff::Timestamp;
 use policy::{
@@ -234,7 +236,7 @@ impl World {
             .await
             .unwrap();
         let keeper = Arc::new(Keeper::new());
-        let control = Control {
+        let control = Arc::new(Control {
             store,
             activity: Some(Arc::new(activity)),
             history: HistoryLimits {
@@ -258,14 +260,14 @@ impl World {
             writes: Default::default(),
             list_writes: Default::default(),
             mandate_writes: Default::default(),
-        };
+        });
         let context = Arc::new(Context {
-            control: Arc::new(control),
+            streams: Streams::new(&control, tokens.clone()),
+            control,
             activity_seats: tokio::sync::Semaphore::new(1),
-            streams: Default::default(),
             render_metrics: Box::new(|| "ox_protect_queries_total 1\n".to_owned()),
             is_ready: Box::new(|| true),
-            desk: api::routes::reports::Desk::new(
+            reports: ReportIntake::new(
                 std::time::Duration::from_secs(3_600),
                 std::num::NonZeroU32::new(1_000).unwrap(),
             ),

@@ -2,5 +2,6 @@
 
 pub mod aggregate;
 pub mod inactivity;
+pub mod limits;
 pub mod retention;
 pub mod sample;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use metrics::counter;
 use policy::rules::{
     compiled::HouseholdRules,
@@ -22,15 +22,6 @@ use crate::{Control, shutdown::Shutdown};
 const WRITE_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// Owed erasures that one pass reads.
 const DUTIES_MAX: u32 = 100;
-
-/// The operator's limits on what a household may keep.
-#[derive(Debug, Clone, Copy)]
-pub struct HistoryLimits {
-    /// The longest retention, in days.
-    pub days_max: u16,
-    /// A device that asks nothing for so long is called silent.
-    pub silent_after: SignedDuration,
-}
 
 /// The days for which a household's activity is kept: what it wants, at most what the operator
 /// allows.

@@ -3,6 +3,7 @@
 //! The verdict comes from the function that answers queries ([`Explainer`]); nothing is decided
 //! here.
 
+mod display;
 mod reason;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use policy::{
 use serde::Serialize;
 use serde_json::Value;
 
-use self::reason::Reason;
+use self::{display::shown, reason::Reason};
 use crate::households::{provenance::Setter, subscriber::Subscriber};
 
 /// Answers a question as the data path does.
@@ -370,17 +371,6 @@ fn matched(
 /// The word that JSON has for a plain enum.
 fn word(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("a plain enum is a word")
-}
-
-/// A name; where it stands for addresses, those: one, or a network.
-pub fn shown(name: NameRef<'_>) -> String {
-    match prefix_of_name(name) {
-        Some(network) if network.prefix_len() == network.max_prefix_len() => {
-            network.addr().to_string()
-        }
-        Some(network) => network.to_string(),
-        None => name.to_string(),
-    }
 }
 
 fn feed_name(header: &Header, found: &Match<'_>) -> String {

@@ -18,7 +18,7 @@ use policy::{
     },
 };
 
-use super::shown;
+use super::display::shown;
 use crate::households::{
     provenance::{Provenance, Setter},
     subscriber::Subscriber,

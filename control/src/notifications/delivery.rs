@@ -27,10 +27,7 @@ use policy_store::{Delivery, Due, Store};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{
-    settings::{NoticeSettings, Smtp, SmtpTls},
-    text::Channels,
-};
+use super::settings::{Channels, NoticeSettings, Smtp, SmtpTls};
 use crate::{causes, shutdown::Shutdown};
 
 /// How often the outbox is looked at.

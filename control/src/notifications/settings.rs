@@ -8,10 +8,17 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::text::Channels;
-
 /// The shortest secret, in octets.
 const SECRET_OCTETS_MIN: usize = 16;
+
+/// The channels over which notices go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// To the operator's own system.
+    pub webhook: bool,
+    /// To the address of the account holder.
+    pub email: bool,
+}
 
 /// `[notices]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

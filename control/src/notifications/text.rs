@@ -22,19 +22,11 @@ use policy::{
 use policy_store::{Author, Key, NewNotice, Role, Store, StoreError};
 use serde_json::{Value, json};
 
+use super::settings::Channels;
 use crate::Control;
 
 /// The most things of one kind that a sentence lists.
 const LISTED_MAX: usize = 40;
-
-/// Over which channels notices go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Channels {
-    /// To the operator's own system.
-    pub webhook: bool,
-    /// To the address of the account's holder.
-    pub email: bool,
-}
 
 /// What the holder of the account must learn of a change, or of the household's end.
 pub fn of_change(
