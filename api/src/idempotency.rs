@@ -21,7 +21,7 @@ use axum::{
 use policy_store::{Attempt, Begun, Kept};
 
 use crate::{
-    Context, auth::principal::Principal, extract::BODY_OCTETS_MAX, panics, problem::Problem,
+    Context, auth::guards::principal, extract::BODY_OCTETS_MAX, panics, problem::Problem,
     routes::keys::SecretOf,
 };
 
@@ -61,7 +61,7 @@ pub async fn once(State(context): State<Arc<Context>>, request: Request, next: N
 
 async fn answer(context: Arc<Context>, request: Request, next: Next) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    let principal = Principal::of(&mut parts, &context).await?;
+    let principal = principal(&mut parts, &context).await?;
     let key = key(&parts)?;
     let too_large = |_| {
         Problem::new(

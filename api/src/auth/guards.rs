@@ -46,7 +46,7 @@ use crate::{Context, extract::segment, problem::Problem, versioned::unknown_hous
 const OF_HOUSEHOLD: &str = "/v1/households/{id}";
 
 /// The principal of a request. It is authenticated once, and kept with the request.
-async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal, Problem> {
+pub async fn principal(parts: &mut Parts, context: &Context) -> Result<Principal, Problem> {
     if let Some(known) = parts.extensions.get::<Principal>() {
         return Ok(known.clone());
     }

@@ -52,20 +52,20 @@ pub struct Explanation {
     device: Option<Id>,
     /// `block` or `allow`.
     verdict: &'static str,
-    /// The layer that decided.
+    /// The deciding layer.
     layer: &'static str,
-    /// How the deciding entry wants the name answered; `policy` is the operator's way, and
-    /// `proxied` a host of which paths are listed.
+    /// How the deciding entry answers the name: `policy` means as the operator configured, and
+    /// `proxied` a host with listed paths.
     action: &'static str,
     /// One sentence to read out.
     reason: String,
-    /// The first category for which it is blocked.
+    /// The first blocked category.
     category: Option<String>,
-    /// All of them.
+    /// All blocked categories.
     categories: Vec<String>,
-    /// The name that decided: in a feed, in a bundle, in an own list, or of a mandate.
+    /// The deciding entry: of a feed, a bundle, a custom list, or a mandate.
     entry: Option<String>,
-    /// Where that entry stands.
+    /// Where that entry is listed.
     source: Option<Source>,
     feed: Option<String>,
     scope: Option<Value>,
@@ -78,21 +78,18 @@ pub struct Explanation {
     answer: Answer,
 }
 
-/// Where an entry stands.
+/// Where an entry is listed.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Source {
-    /// In a feed.
     Feed,
-    /// Among the names that a category of the taxonomy brings itself.
+    /// The names that a category of the taxonomy brings itself.
     Bundle,
-    /// In an own list.
     OwnList,
-    /// It is a mandate.
     Mandate,
 }
 
-/// The mandate that decided, as far as it may be seen.
+/// The deciding mandate, as far as the reader may see it.
 #[derive(Debug, Serialize)]
 struct Ordering {
     id: Option<Id>,
@@ -101,39 +98,38 @@ struct Ordering {
     confidential: bool,
 }
 
-/// Who is told.
+/// How much of an explanation its reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// The operator and his auditors: everything.
+    /// Everything: for the operator and auditors.
     Whole,
-    /// A family: of an order its basis at most, of a confidential one as of any other.
+    /// For a family: of a mandate, confidential or not, only its basis.
     Family,
 }
 
-/// Which name decided: 0 is the one asked for, the others are its chain's, then its listed
-/// addresses.
+/// The deciding name: 0 is the queried one, followed by those of its chain, then listed addresses.
 #[derive(Debug, Serialize)]
 struct Hop {
     index: usize,
     name: String,
 }
 
-/// One entry that spoke for the name.
+/// An entry that matches the name.
 #[derive(Debug, Serialize)]
 struct Matched {
     entry: String,
     source: Source,
-    /// None for an entry of a bundle.
+    /// `None` for an entry of a bundle.
     feed: Option<String>,
     category: Option<String>,
     scope: Value,
     polarity: Value,
     tier: Value,
-    /// What the name is answered with: `policy` where the feed leaves that to the operator.
+    /// How the entry answers the name: `policy` means as the operator configured.
     action: Value,
-    /// Whether it counts, or another entry of its feed outranks it.
+    /// False if another entry of its feed outranks it.
     counts: bool,
-    /// When it came to the lists, at the latest, RFC 3339.
+    /// When it was added to the lists, or later, RFC 3339.
     since: Option<Timestamp>,
 }
 
@@ -150,7 +146,7 @@ struct Ede {
     text: String,
 }
 
-/// Record types by the names people use; any other by number.
+/// The mnemonics of common record types.
 const TYPES: [(&str, u16); 16] = [
     ("A", 1),
     ("NS", 2),
@@ -170,7 +166,7 @@ const TYPES: [(&str, u16); 16] = [
     ("ANY", 255),
 ];
 
-/// Reads a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
+/// Parses a record type: a mnemonic, a number, or `TYPE123` (RFC 3597).
 pub fn record_type(text: &str) -> Option<u16> {
     let upper = text.to_ascii_uppercase();
     let known = TYPES
@@ -190,7 +186,7 @@ fn mnemonic(record_type: u16) -> String {
         )
 }
 
-/// Puts an explanation together; the command line prints the same.
+/// Composes an explanation, for the API and for the command line.
 pub fn compose(
     explained: &Explained,
     record_type: u16,
@@ -200,7 +196,7 @@ pub fn compose(
 ) -> Explanation {
     let verdict = explained.verdict;
     let is_hidden = sight == Sight::Family && verdict.layer == Layer::Mandatory;
-    // What an order is about, where it is not what was asked for, is the order's to tell.
+    // A family does not learn which name of the chain a mandate blocks.
     let hop = if is_hidden { 0 } else { explained.hop };
     let name = &explained.names[hop];
     let header = explained.lists.header();
@@ -208,7 +204,7 @@ pub fn compose(
     if sight == Sight::Family {
         found.retain(|found| found.tier != Tier::Mandatory);
     }
-    // The deepest entry of the feed that decided speaks for it: of the host, or of its paths.
+    // The deepest entry of the deciding feed counts: of the host, or of its paths.
     let is_of_paths = |action| action == Action::Proxied;
     let decisive = found
         .iter()
@@ -222,7 +218,7 @@ pub fn compose(
                         .is_some_and(|category| verdict.categories.contains(category)))
         });
     let bundled = explained.lists.bundled(name.borrow());
-    // A feed that lists it for what is blocked speaks before a bundle.
+    // An entry of a feed counts before one of a bundle.
     let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
     let of_bundle = bundled.iter().rfind(|bundled| {
         is_of_bundle
@@ -275,7 +271,8 @@ pub fn compose(
     } else {
         (None, None, None)
     };
-    // Addresses stand there because they are listed or ordered, so a family is shown names alone.
+    // Addresses are in the chain because they are listed or under a mandate: a family sees only
+    // names.
     let chain = explained.names[1..]
         .iter()
         .filter(|name| sight == Sight::Whole || prefix_of_name(name.borrow()).is_none());
@@ -327,7 +324,7 @@ pub fn compose(
     }
 }
 
-/// The entries of feeds, then those of bundles, one for each category.
+/// The matching entries of feeds, then those of bundles, one for each category.
 fn matched(
     header: &Header,
     found: &[Match<'_>],
@@ -368,7 +365,7 @@ fn matched(
     found.iter().map(of_feed).chain(of_bundles).collect()
 }
 
-/// The word that JSON has for a plain enum.
+/// A plain enum as its JSON word.
 fn word(value: &impl Serialize) -> Value {
     serde_json::to_value(value).expect("a plain enum is a word")
 }

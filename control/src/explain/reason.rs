@@ -1,8 +1,6 @@
-//! What an explanation adds to the verdict: who set what decided, and one sentence for somebody on
-//! the telephone.
+//! What an explanation adds to the verdict: who set the deciding rule, and one sentence to read out.
 //!
-//! The verdict itself is the data path's and is not made here; the household's document only says
-//! whose it was.
+//! The data path makes the verdict. The household's document only says who set the rule.
 
 use policy::{
     category::{CategorySet, Taxonomy},
@@ -24,17 +22,17 @@ use crate::households::{
     subscriber::Subscriber,
 };
 
-/// All that a verdict can be traced to.
+/// A verdict, and what it can be traced to.
 pub struct Reason<'a> {
     pub explained: &'a Explained,
-    /// Whose query it is; `None` for a line of no household.
+    /// `None` for a line without a household.
     pub subscriber: Option<&'a Subscriber>,
     pub taxonomy: &'a Taxonomy,
-    /// The feed of the entry that decided.
+    /// The feed of the deciding entry.
     pub feed: Option<String>,
-    /// The mandate that decided, as far as it may be seen at all.
+    /// The deciding mandate.
     pub mandate: Option<&'a Mandate>,
-    /// Whether who set it may not be seen.
+    /// Whether the reader may not see which mandate decided.
     pub is_hidden: bool,
 }
 
@@ -43,7 +41,7 @@ impl<'a> Reason<'a> {
         self.explained.verdict.layer
     }
 
-    /// The name that decided.
+    /// The deciding name: the queried one, or one of its chain.
     fn name(&self) -> &'a Name {
         &self.explained.names[self.explained.hop]
     }
@@ -59,7 +57,7 @@ impl<'a> Reason<'a> {
         })
     }
 
-    /// The entry of an own list that decided.
+    /// The deciding entry of a custom list.
     pub fn own_entry(&self) -> Option<(&'a Name, &'a Set<OwnName>)> {
         let subscriber = self.subscriber?;
         let whose = match self.layer() {
@@ -76,7 +74,7 @@ impl<'a> Reason<'a> {
         settings.names.get_key_value(&entry.to_owned())
     }
 
-    /// Whose own list decided.
+    /// The level of the deciding custom list.
     fn own_level(&self) -> Option<&'static str> {
         match self.layer() {
             Layer::DeviceAllow | Layer::DeviceDeny => Some("device"),
@@ -86,8 +84,8 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// The nearest one that says what was decided, from the device up to the operator. An allow by
-    /// default has one only where a switch or a schedule allows what the name is listed for.
+    /// Who set the deciding rule, from the device up to the operator. For an allow by default there
+    /// is one only if a switch or a schedule allows a category of the name.
     pub fn setter(&self) -> Option<Setter> {
         match self.layer() {
             Layer::Mandatory if self.is_hidden => None,
@@ -124,7 +122,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// The search engine whose safe search decided.
+    /// The search engine of the deciding safe search.
     fn engine(&self) -> Option<&'static Engine> {
         match Specials::shipped().find(self.name().borrow()) {
             Special::Search(engine) | Special::SearchClosed(engine) => {
@@ -134,7 +132,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// What opened the name although its safe search holds.
+    /// What allows the name, although its safe search stays in force.
     fn although(&self) -> &'static str {
         match self.explained.verdict.opened_by() {
             Some(Layer::NeverBlock) => "; that it is never blocked does not lift this",
@@ -144,7 +142,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// The categories that the name is listed for, whether they are blocked here or not.
+    /// The categories of the name, blocked for the subscriber or not.
     fn listed(&self) -> CategorySet {
         self.explained.lists.classify(self.name().borrow()).choice
     }
@@ -162,7 +160,7 @@ impl<'a> Reason<'a> {
             .join(", ")
     }
 
-    /// One plain sentence.
+    /// The reason in one sentence.
     pub fn sentence(&self, setter: Option<&Setter>) -> String {
         let asked = &self.explained.names[0];
         let because_of = match self.explained.hop {
@@ -258,7 +256,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// Until when, by the household's clocks.
+    /// When the setting ends, in the household's time zone.
     fn hours(&self, setter: Option<&Setter>) -> String {
         let until = setter.and_then(|setter| setter.until).zip(self.household());
         until.map_or_else(String::new, |(until, household)| {
@@ -299,7 +297,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// What else keeps a name that is not blocked from working.
+    /// Why a name that is not blocked may not work.
     fn trouble(&self) -> &'static str {
         match self.explained.answer.rcode.as_str() {
             "NOERROR" => "",

@@ -1,4 +1,5 @@
-//! Who set what holds for a line: read from the household's document, the nearest level first.
+//! Who set a setting: read from the household's document, the nearest level (device, person,
+//! household) first.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::subscriber::Subscriber;
 
-/// Who set what decided.
+/// The level and the author of a setting.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Setter {
     /// `device`, `person`, `household`, `preset`, `operator`, `feed` or `mandate`.
@@ -24,10 +25,10 @@ pub struct Setter {
     /// A key, a preset, a feed or a mandate.
     pub by: String,
     pub at: Option<Timestamp>,
-    /// The schedule by which it holds at this hour.
+    /// The running schedule that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Id>,
-    /// When it ends by itself.
+    /// When the setting ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
@@ -43,7 +44,7 @@ impl Setter {
         }
     }
 
-    /// The operator, for those who set nothing.
+    /// The operator, for settings that a household leaves open.
     pub fn of_operator() -> Self {
         Self::new("operator", "default preset")
     }
@@ -56,7 +57,7 @@ impl Setter {
     }
 }
 
-/// What is set for a line.
+/// Looks up who set the settings of a subscriber.
 #[derive(Clone, Copy)]
 pub struct Provenance<'a> {
     pub subscriber: &'a Subscriber,
@@ -68,7 +69,7 @@ impl<'a> Provenance<'a> {
         self.subscriber.levels().into_iter().find_map(look)
     }
 
-    /// Who blocks these categories: a schedule that runs, a switch, the preset, or the operator.
+    /// What blocks these categories: a running schedule, a switch, the preset, or the operator.
     pub fn blocks(&self, categories: CategorySet) -> Setter {
         let scheduled = self.scheduled(categories, |schedule| &schedule.block);
         scheduled
@@ -76,15 +77,15 @@ impl<'a> Provenance<'a> {
             .unwrap_or_else(|| self.preset())
     }
 
-    /// Who allows them, where somebody does.
+    /// What allows these categories, if anything does.
     pub fn allows(&self, categories: CategorySet) -> Option<Setter> {
         self.scheduled(categories, |schedule| &schedule.allow)
             .or_else(|| self.switch(categories, State::Allow))
     }
 
-    /// What the household starts from.
+    /// The preset of the household.
     pub fn preset(&self) -> Setter {
-        // A preset that the taxonomy no longer has decides nothing.
+        // A preset that the taxonomy no longer has, has no effect.
         let preset = self
             .subscriber
             .household
@@ -94,7 +95,7 @@ impl<'a> Provenance<'a> {
         preset.map_or_else(Setter::of_operator, |by| Setter::new("preset", by))
     }
 
-    /// The nearest running grant that opens a name listed for these categories.
+    /// The nearest running grant that opens a name of these categories.
     pub fn granted(&self, name: NameRef<'_>, listed: CategorySet) -> Option<Setter> {
         let opens = |grant: &Grant| match &grant.what {
             Granted::Everything(is_all) => *is_all,
@@ -132,14 +133,13 @@ impl<'a> Provenance<'a> {
             .or_else(|| self.running(|schedule| schedule.pause))
     }
 
-    /// Who says whether the names by which devices would go around the filter are answered
-    /// negatively.
+    /// Who set whether names for bypassing the filter are answered negatively.
     pub fn bypass(&self) -> Setter {
         self.find(|(word, settings)| Some(Setter::of(word, settings.bypass.as_ref()?)))
             .unwrap_or_else(Setter::of_operator)
     }
 
-    /// Who says whether an allow or a grant also lifts safe search, where somebody does.
+    /// Who set whether an allow or a grant also lifts safe search.
     pub fn search_unlock(&self) -> Option<Setter> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.search_unlock.as_ref()?)))
     }
@@ -149,7 +149,7 @@ impl<'a> Provenance<'a> {
         self.find(|(word, settings)| Some(Setter::of(word, settings.safe_search.get(engine)?)))
     }
 
-    /// The nearest running schedule that says something of one of these categories.
+    /// The nearest running schedule with one of these categories.
     fn scheduled(
         &self,
         categories: CategorySet,
@@ -159,7 +159,7 @@ impl<'a> Provenance<'a> {
         self.running(|schedule| slugs.iter().any(|slug| said(schedule).contains(*slug)))
     }
 
-    /// The nearest running schedule of a kind.
+    /// The nearest running schedule that matches.
     fn running(&self, is_it: impl Fn(&Schedule) -> bool) -> Option<Setter> {
         let zone = zone(&self.subscriber.household);
         self.find(|(word, settings)| {
@@ -178,7 +178,7 @@ impl<'a> Provenance<'a> {
         })
     }
 
-    /// The nearest switch of the first category, if it says `state`.
+    /// The nearest switch of the first category, if its state is `state`.
     fn switch(&self, categories: CategorySet, state: State) -> Option<Setter> {
         let slug = self.taxonomy.slugs(categories).into_iter().next()?;
         let (layer, set) =

@@ -1,9 +1,8 @@
-//! What the API asks of whoever keeps the lists, and in which words it is told.
+//! Interface between the REST API and the list manager: the operations, and the data that the API
+//! answers with.
 //!
-//! The daemon implements [`ListControl`]; this crate knows neither formats nor fetching. A
-//! definition of a feed passes through as JSON and comes back canonical, or refused with the field
-//! that is wrong. Everything here is data that goes out as it stands, but for secrets, which `veil`
-//! takes out on the way.
+//! A feed's definition passes through as JSON and comes back canonical, or refused with the field
+//! that is wrong. The API redacts secrets; everything else is answered as it is here.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,40 +17,40 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-/// Whoever keeps the lists of this node.
+/// Reads and changes the lists of this node.
 ///
-/// Writes come one at a time, each in a task that a client who goes away does not end.
+/// The caller serialises writes, and runs each in a task that a disconnected client does not
+/// cancel.
 #[async_trait]
 pub trait ListControl: Send + Sync {
-    /// All feeds, those of the configuration and those of the API.
+    /// All feeds, of the configuration and of the API.
     async fn feeds(&self) -> Vec<FeedState>;
 
-    /// One feed.
     async fn feed(&self, name: &str) -> Option<FeedState>;
 
-    /// Checks a definition and makes it canonical. All that can be refused is refused here.
+    /// Checks a definition and makes it canonical. Nothing is refused later.
     async fn check_definition(&self, definition: Value) -> Result<Value, Refusal>;
 
-    /// Takes a definition that was checked and is stored. It cannot be refused any more: what goes
-    /// wrong from now on is the feed's state. [`Self::feed`] knows the feed when this returns.
+    /// Takes a definition that was checked and stored. It cannot be refused any more: later failures
+    /// are part of the feed's state. When this returns, [`Self::feed`] finds the feed.
     async fn define(&self, name: &str, definition: Value, is_new: bool);
 
-    /// Takes a feed away, and its entries out of the lists. [`Self::feed`] no longer knows it when
-    /// this returns.
+    /// Removes a feed, and its entries from the lists. When this returns, [`Self::feed`] no longer
+    /// finds the feed.
     async fn remove(&self, name: &str);
 
-    /// Has the source asked now. Returns when that is under way, not when it is done.
+    /// Starts a fetch of the feed, and does not wait for it.
     async fn refresh(&self, name: &str) -> Result<(), ListError>;
 
-    /// What the refused version, or the one that a held feed does not take, would change.
+    /// What the refused version of a feed would change.
     async fn what_if(&self, name: &str) -> Result<WhatIf, ListError>;
 
-    /// Lets the refused version through, which has this name; without a name, lets a held feed go
-    /// on. Live when this returns.
+    /// Lets the refused version of this name through, or without a name a held feed go on. Live when
+    /// this returns.
     async fn approve(&self, name: &str, version: Option<&str>, by: &str) -> Result<(), ListError>;
 
-    /// Gives a feed the entries that it had in a generation, by default in the last one in which
-    /// they were others, and holds it. Live when this returns.
+    /// Gives a feed the entries that it had in generation `to`, and holds it. Default: the latest
+    /// generation in which the feed had another version. Live when this returns.
     async fn roll_back_feed(
         &self,
         name: &str,
@@ -59,162 +58,153 @@ pub trait ListControl: Send + Sync {
         by: &str,
     ) -> Result<RolledBack, ListError>;
 
-    /// The generations that are kept, newest first.
+    /// The kept generations, newest first.
     async fn generations(&self) -> Result<Vec<GenerationState>, ListError>;
 
-    /// The lists as they were at a time: the last generation that was built before it, where it is
-    /// kept.
+    /// The lists at an instant: the last generation built before it, if it is kept.
     async fn at(&self, at: Timestamp) -> Result<Arc<Blocklist>, ListError>;
 
-    /// What differs between two kept generations, with at most `limit` names each way.
+    /// The difference between two kept generations, with at most `limit` names added and removed
+    /// each.
     async fn diff(&self, from: u64, to: u64, limit: usize) -> Result<Difference, ListError>;
 
-    /// Makes a kept generation live again, by default the one before the live one, and holds the
-    /// feeds that it takes back. Live when this returns.
+    /// Makes the kept generation `to` live again, and holds the feeds that it changes. Default: the
+    /// latest one whose content differs from the live one. Live when this returns.
     async fn roll_back(&self, to: Option<u64>, by: &str) -> Result<RolledBack, ListError>;
 
-    /// What `/v1/lists` says beside the artefact's own header.
+    /// The state of the overlay, and of the last build.
     fn overlay(&self) -> OverlayState;
 
-    /// Events from now on. The stream of a client ends when the sender is dropped, as the daemon
-    /// does when it ends.
+    /// Subscribes to events from now on. The subscription ends at the shutdown.
     fn subscribe(&self) -> broadcast::Receiver<ListEvent>;
 }
 
-/// Why a definition cannot be used.
+/// Why a definition is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The key that is wrong, where it is about one.
+    /// The key at fault, if there is one.
     pub field: Option<String>,
-    /// The problem's code: `definition`, or what a definition of the API must not name.
+    /// The problem's code: `definition`, or why its source is out of bounds.
     pub code: &'static str,
     /// What is wrong and what would be right.
     pub message: String,
 }
 
-/// Why something was not done. What was live is live.
+/// Why an operation failed. The live lists are unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListError {
-    /// There is no such feed.
     UnknownFeed,
-    /// No version waits for an approval.
+    /// No version of the feed waits for an approval.
     NothingRefused,
     /// Another version than the named one waits for an approval.
     AnotherVersion {
-        /// The one that does.
         waiting: String,
     },
-    /// The gate that stopped the version is one that nobody can open: what came is not what was
+    /// The gate that stopped the version cannot be overridden: the content is not what the provider
     /// sent.
     NotApprovable {
-        /// The gate.
         gate: String,
     },
-    /// A generation that is not kept.
+    /// The generation is not kept.
     UnknownGeneration(u64),
-    /// No generation is kept that was live then.
+    /// No kept generation was live at this instant.
     NotKept(Timestamp),
-    /// There is nothing to go back to: the named generation is live, or nothing before is kept.
+    /// There is nothing to roll back to: the generation is live, or no earlier one is kept.
     NothingBefore(String),
     /// A step failed.
     Failed(String),
 }
 
-/// Who defined a feed.
+/// Where a feed is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// The configuration: it is changed there.
+    /// In the configuration, where it can be changed.
     Config,
-    /// The API.
+    /// Over the API.
     Api,
-    /// Another node, or a configuration that is not this node's: it is in the lists, and cannot be
-    /// changed here.
+    /// On another node, or in another configuration. The feed is in the lists, and cannot be changed
+    /// here.
     Elsewhere,
 }
 
-/// How a feed is.
+/// The condition of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// What was fetched last is live.
+    /// The last fetched version is live.
     Live,
-    /// A gate stopped the last version; the one before is live.
+    /// A gate stopped the last version. The one before it is live.
     Refused,
-    /// It was rolled back and stays so until it is approved to go on.
+    /// The feed was rolled back, and stays so until an operator lets it go on.
     Held,
     /// Nothing was fetched yet.
     Waiting,
-    /// The last fetch brought nothing, or what it brought could not be built; what was there before
-    /// is live.
+    /// The last fetch failed, or its content could not be built. The version before is live.
     Failing,
 }
 
-/// One feed as it is now.
+/// The state of a feed.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FeedState {
-    /// Its name.
     pub name: String,
-    /// Where it comes from; user names, passwords and query strings are never shown.
+    /// Its source. User names, passwords and query strings are never shown.
     pub source: String,
     /// Its format, as in `[[feeds]]`.
     pub format: String,
     /// `mandatory`, `security`, `choice` or `never-block`.
     #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub tier: Tier,
-    /// Who defined it.
     pub origin: Origin,
-    /// How it is.
     pub state: Condition,
-    /// The version that is live; none before the first.
+    /// The live version. Null before the first one.
     pub version: Option<String>,
     /// The generation in which that version became live.
     pub generation: Option<u64>,
-    /// When its source was last asked with success, RFC 3339.
+    /// The last successful fetch, RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub fetched_at: Option<Timestamp>,
-    /// When the provider published the live version, as far as it says, RFC 3339.
+    /// When the provider published the live version, if it says so, RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub published_at: Option<Timestamp>,
-    /// Seconds since its source was last asked with success.
+    /// Seconds since the last successful fetch.
     pub age_s: Option<u64>,
-    /// Seconds after which it counts as stale.
+    /// The age in seconds from which the feed is stale.
     pub max_age_s: Option<u64>,
-    /// Whether it is older than that.
     pub is_stale: bool,
-    /// Entries that are live.
+    /// Live entries.
     pub entries: u64,
-    /// What was understood of the live version and what was not.
+    /// Counts of parsed and of rejected lines of the live version.
     #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub report: FeedReport,
-    /// What somebody must look into; none where all is well.
+    /// A fault that an operator must look into. Null if there is none.
     pub alarm: Option<Alarm>,
-    /// The version that a gate stopped; none where none is.
+    /// The version that a gate stopped. Null if there is none.
     pub refused: Option<RefusedVersion>,
     /// Failures since the start, by gate.
     pub failures: BTreeMap<String, u64>,
-    /// Queries since the start in which an entry of this feed decided.
+    /// Queries that an entry of this feed decided, since the start.
     pub hits: u64,
-    /// Its definition, with the keys of `[[feeds]]`; secrets stand there as `(hidden)`.
+    /// The definition, with the keys of `[[feeds]]`. Secrets are shown as `(hidden)`.
     #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub definition: Value,
 }
 
-/// What somebody must look into.
+/// A fault that an operator must look into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Alarm {
-    /// The gate, in a word that stays.
+    /// The gate, as a stable identifier.
     pub gate: String,
-    /// The same for people.
+    /// The same, for people.
     pub detail: String,
     /// Since when, RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
-    /// The version that it is about, where it is about one.
+    /// The version at fault, if there is one.
     pub version: Option<String>,
 }
 
@@ -222,29 +212,25 @@ pub struct Alarm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RefusedVersion {
-    /// Which one.
     pub version: String,
-    /// The gate, in a word that stays.
+    /// The gate, as a stable identifier.
     pub gate: String,
-    /// The same for people.
+    /// The same, for people.
     pub detail: String,
-    /// When, RFC 3339.
+    /// RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
-    /// Entries in it, where it could be read.
+    /// Its number of entries, if it could be read.
     pub entries: Option<u64>,
-    /// Whether an operator may let it through. What came damaged or from somebody else never goes
-    /// through.
+    /// Whether an operator may let it through. A damaged or forged version never goes through.
     pub may_be_approved: bool,
 }
 
-/// What a version that is not live would change.
+/// What a refused version would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WhatIf {
-    /// The feed.
     pub feed: String,
-    /// The version.
     pub version: String,
     /// Names that would be blocked and are not, by category.
     pub newly_blocked: BTreeMap<String, u64>,
@@ -254,84 +240,76 @@ pub struct WhatIf {
     pub sample_blocked: Vec<ListedName>,
     /// Some names that would no longer be blocked, at most 100.
     pub sample_unblocked: Vec<ListedName>,
-    /// What of yesterday's queries it would have touched.
+    /// Yesterday's queries for these names.
     pub queries_yesterday: Touched,
 }
 
-/// Which queries something touches.
+/// Queries for changed names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Touched {
-    /// How many queries.
     pub queries: u64,
-    /// For how many names.
+    /// The number of different names.
     pub names: u64,
-    /// The names that were asked for most, at most 100.
+    /// The names with the most queries, at most 100.
     pub top: Vec<TouchedName>,
 }
 
-/// A name that was asked for.
+/// A name with its number of queries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TouchedName {
-    /// The name.
     pub name: String,
-    /// How many queries.
     pub queries: u64,
 }
 
-/// A generation of the lists that is kept.
+/// A kept generation of the lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GenerationState {
-    /// Its number.
     pub generation: u64,
-    /// The generation that it is a delta to; none for a whole one.
+    /// The generation to which it is a delta. Null for a whole one.
     pub parent: Option<u64>,
     /// When it was built, RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub built_at: Timestamp,
-    /// Distinct names; of a delta, those that it changes.
+    /// Distinct names. Of a delta, the names that it changes.
     pub names: u64,
-    /// Entries; of a delta, those that it changes.
+    /// Entries. Of a delta, the entries that it changes.
     pub entries: u64,
     /// Length of its file, in octets.
     pub bytes: u64,
     /// SHA-256 of its file, hexadecimal.
     pub sha256: String,
-    /// Whether it is live.
     pub is_live: bool,
-    /// The version of each feed in it.
+    /// The version of each feed.
     pub versions: BTreeMap<String, String>,
 }
 
-/// What differs between two generations.
+/// The difference between two generations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Difference {
-    /// The generation from which it is seen.
+    /// The earlier generation.
     pub from: u64,
-    /// The generation to which.
+    /// The later generation.
     pub to: u64,
-    /// How many entries came and went, by feed and category; only where some did.
+    /// Entries added and removed, by feed and category.
     pub changes: Vec<Change>,
-    /// Some names that are listed in `to` and not in `from`.
+    /// Some names that only `to` lists.
     pub added: Vec<ListedName>,
-    /// Some names that are listed in `from` and not in `to`.
+    /// Some names that only `from` lists.
     pub removed: Vec<ListedName>,
 }
 
-/// What changed in one feed for one category.
+/// Entries added to and removed from one feed, in one category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Change {
-    /// The feed.
     pub feed: String,
-    /// The category; none for an entry of no category, such as an order.
+    /// Null for entries without a category, such as orders.
     pub category: Option<String>,
-    /// Entries that came.
     pub added: u64,
-    /// Entries that went.
     pub removed: u64,
 }
 
@@ -339,32 +317,30 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ListedName {
-    /// The name.
     pub name: String,
-    /// The feed that lists it.
     pub feed: String,
-    /// For which category; none for an entry of no category.
+    /// Null for an entry without a category.
     pub category: Option<String>,
 }
 
-/// What a rollback did.
+/// The outcome of a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RolledBack {
     /// The generation that was live before.
     pub from: u64,
-    /// The generation whose content came back.
+    /// The generation whose content is live again.
     pub to: u64,
-    /// The generation that is live now: `to`, or a new one where only one feed went back.
+    /// The live generation: `to`, or a new one.
     pub live: u64,
-    /// How long it took until every new query was judged by it, in milliseconds.
+    /// Milliseconds until all new queries used it.
     pub took_ms: f64,
 }
 
-/// What stands in front of the base, and how the last build went.
+/// The overlay in front of the base, and the outcome of the last build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayState {
-    /// Versions that gates stopped, by feed.
+    /// Refused versions, by feed.
     pub refused: BTreeMap<String, Refused>,
     /// Entries in the overlay.
     pub entries: u64,
@@ -372,41 +348,41 @@ pub struct OverlayState {
     pub bytes: u64,
     /// The generation of the base.
     pub base_generation: u64,
-    /// The generation that the live one is a delta to; none where it is whole.
+    /// The generation to which the live one is a delta. `None` if it is whole.
     pub parent: Option<u64>,
-    /// Why the last build went wrong or what it refused; none where all went well.
+    /// Why the last build failed, or what it refused.
     pub last_error: Option<String>,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A gate stopped a version.
     FeedRefused,
-    /// A version became live.
+    /// A version is live.
     FeedLive,
     /// An operator let a version through.
     FeedApproved,
-    /// A feed stays where it was put until it is approved to go on.
+    /// A feed was rolled back, and is held until an operator lets it go on.
     FeedHeld,
-    /// A feed is older than it may be.
+    /// A feed is older than its `max_age_s`.
     FeedStale,
-    /// A fetch brought nothing.
+    /// A fetch or a build failed.
     FeedFailing,
     /// An earlier generation is live again.
     RolledBack,
     /// A store cannot be written: changes are refused, queries are answered.
     StoreFailing,
-    /// It can be written again.
+    /// A store can be written again.
     StoreWritable,
     /// The audit is not as it was written.
     AuditBroken,
 }
 
 impl EventKind {
-    /// As it stands in JSON and as the event's name.
+    /// The word for the kind in JSON, and the name of the event.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -424,23 +400,22 @@ impl EventKind {
     }
 }
 
-/// Something that happened to the lists, or that an operator must know of the stores.
+/// An event of the lists or the stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ListEvent {
-    /// When, RFC 3339.
+    /// RFC 3339.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
-    /// What.
     pub kind: EventKind,
-    /// To which feed; none where it is about all.
+    /// The feed. Null if the event is about all of them.
     pub feed: Option<String>,
-    /// To which version of it.
+    /// The version of the feed.
     pub version: Option<String>,
-    /// The generation that is live after it.
+    /// The live generation.
     pub generation: Option<u64>,
-    /// The gate, in a word that stays.
+    /// The gate, as a stable identifier.
     pub gate: Option<String>,
-    /// The same for people.
+    /// The same, for people.
     pub detail: Option<String>,
 }

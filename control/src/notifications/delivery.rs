@@ -1,11 +1,10 @@
-//! The post: what holders of accounts must learn of is taken from the outbox and delivered, by
-//! webhook and by e-mail.
+//! Delivers notices from the outbox by webhook and by e-mail.
 //!
 //! ```text
-//! a change's transaction -> outbox -> one task for each channel -> delivered | again later | given up, and kept
+//! a change's transaction -> outbox -> one task for each channel -> delivered | retried later | given up, and kept
 //! ```
 //!
-//! A notice is delivered at least once: one that was on its way when the program ended goes again,
+//! A notice is delivered at least once: if the program ends during a delivery, the notice goes again
 //! under the same identifier.
 
 use std::{sync::Arc, time::Duration};
@@ -30,23 +29,23 @@ use sha2::Sha256;
 use super::settings::{Channels, NoticeSettings, Smtp, SmtpTls};
 use crate::{causes, shutdown::Shutdown};
 
-/// How often the outbox is looked at.
+/// How often the outbox is read.
 const TICK: Duration = Duration::from_millis(500);
-/// How often it is counted.
+/// How often the notices in it are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(2);
-/// Notices that are taken at a time, and those of them that are under way at once.
+/// Notices that are read at a time, and the most deliveries at once.
 const BATCH: u32 = 64;
 const AT_ONCE: usize = 16;
-/// How long one attempt may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a node that ends goes on delivering.
-const LAST_PATIENCE: Duration = Duration::from_secs(3);
-/// How long what was delivered is kept, and where those are reached whose reports were answered.
+/// The timeout of one attempt.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node that shuts down goes on delivering.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long delivered notices are kept, and the contacts of answered reports.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// How often that is looked at.
+/// How often expired ones are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Where notices go.
+/// Delivers notices.
 pub struct Post {
     store: Store,
     webhook: Option<Webhook>,
@@ -66,13 +65,13 @@ struct Mail {
 }
 
 impl Post {
-    /// Makes ready what the settings name. Nothing is connected yet.
+    /// Prepares the channels of the settings. Does not connect to them yet.
     pub fn new(store: &Store, settings: &NoticeSettings) -> anyhow::Result<Self> {
         let webhook = match &settings.webhook {
             Some(url) => {
                 let client = reqwest::Client::builder()
                     .redirect(reqwest::redirect::Policy::none())
-                    .timeout(PATIENCE)
+                    .timeout(TIMEOUT)
                     .no_proxy();
                 let client = client.build().context("notices.webhook")?;
                 Some(Webhook {
@@ -96,7 +95,6 @@ impl Post {
         })
     }
 
-    /// Over which channels notices go.
     pub fn channels(&self) -> Channels {
         self.settings.channels()
     }
@@ -109,7 +107,7 @@ impl Post {
         }
     }
 
-    /// When a notice is tried again that failed now.
+    /// When a notice is retried whose delivery failed now.
     fn after_failure(&self, due: &Due, error: String) -> Delivery {
         let now = Timestamp::now();
         let age = now.duration_since(due.queued_at);
@@ -127,7 +125,7 @@ impl Post {
     }
 
     async fn attempt(&self, due: Due) {
-        let outcome = tokio::time::timeout(PATIENCE, self.deliver(&due))
+        let outcome = tokio::time::timeout(TIMEOUT, self.deliver(&due))
             .await
             .unwrap_or_else(|_| Err("it took too long".to_owned()));
         let delivery = match outcome {
@@ -159,7 +157,7 @@ impl Post {
             }
         };
         if let Err(error) = self.store.settle_notice(&due, &delivery).await {
-            // It stays due, and goes again.
+            // The notice stays due, and goes again.
             tracing::error!(
                 error = causes(&error),
                 "what became of a notice could not be stored"
@@ -167,9 +165,9 @@ impl Post {
         }
     }
 
-    /// Delivers what is due over one channel, until the node ends. What is on its way then goes
-    /// again after the next start.
-    async fn carry(&self, channel: &'static str, shutdown: &Shutdown) {
+    /// Delivers due notices over one channel, until the node shuts down. A delivery under way is
+    /// then repeated after the next start.
+    async fn deliver_until_shutdown(&self, channel: &'static str, shutdown: &Shutdown) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while shutdown.tick(&mut tick).await {
@@ -180,7 +178,7 @@ impl Post {
         }
     }
 
-    /// Delivers what is due over one channel now.
+    /// Delivers the due notices of one channel once.
     async fn deliver_due(&self, channel: &'static str) {
         match self
             .store
@@ -196,14 +194,14 @@ impl Post {
         }
     }
 
-    /// Tries once more what is due to the operator, for as long as a supervisor waits.
+    /// Tries the operator's due notices once more at the shutdown, for at most [`SHUTDOWN_TIMEOUT`].
     pub async fn end(&self) {
         if self.webhook.is_some() {
-            let _ = tokio::time::timeout(LAST_PATIENCE, self.deliver_due("webhook")).await;
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.deliver_due("webhook")).await;
         }
     }
 
-    /// Counts what waits, and forgets what was delivered long ago.
+    /// Counts waiting notices, and removes expired ones.
     async fn count(&self, shutdown: &Shutdown) {
         let mut forgotten: Option<tokio::time::Instant> = None;
         let mut tick = tokio::time::interval(COUNT_EVERY);
@@ -237,28 +235,28 @@ impl Post {
     }
 }
 
-/// Delivers notices until the node ends.
+/// Delivers notices until the node shuts down.
 pub async fn run(post: Arc<Post>, shutdown: Shutdown) {
     describe_counter!(
         "ox_protect_notices_delivered_total",
-        "Notices to holders of accounts that were delivered, by channel"
+        "Notices delivered to account holders, by channel"
     );
     describe_counter!(
         "ox_protect_notices_failed_total",
-        "Attempts to deliver one that failed, by channel"
+        "Failed attempts to deliver a notice, by channel"
     );
     describe_gauge!(
         "ox_protect_notices_queued",
-        "Notices that wait to be delivered"
+        "Notices waiting to be delivered"
     );
     describe_gauge!("ox_protect_notices_dead", "Notices that were given up");
     describe_gauge!(
         "ox_protect_notices_oldest_age_seconds",
-        "Age of the oldest notice that waits"
+        "Age of the oldest waiting notice, in seconds"
     );
     tokio::join!(
-        post.carry("webhook", &shutdown),
-        post.carry("email", &shutdown),
+        post.deliver_until_shutdown("webhook", &shutdown),
+        post.deliver_until_shutdown("email", &shutdown),
         post.count(&shutdown)
     );
 }
@@ -277,7 +275,7 @@ impl Webhook {
             .body(body)
             .send()
             .await;
-        // The address may hold a secret, so the error is shown without it.
+        // The address may contain a secret, so the error is shown without it.
         let status = response
             .map_err(|error| causes(&error.without_url()))?
             .status();
@@ -289,8 +287,7 @@ impl Webhook {
     }
 }
 
-/// What proves that a body is ours, and when it was sent: `t=UNIX,v1=HEX`, HMAC-SHA-256 over
-/// `UNIX.BODY`.
+/// The signature of a body and the time: `t=UNIX,v1=HEX`, HMAC-SHA-256 over `UNIX.BODY`.
 fn sign(secret: &[u8], now: Timestamp, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key has any length");
     mac.update(format!("{}.{body}", now.as_second()).as_bytes());
@@ -313,7 +310,7 @@ fn mail(smtp: &Smtp) -> anyhow::Result<Mail> {
         SmtpTls::Implicit => AsyncSmtpTransport::<Tokio1Executor>::relay(&smtp.host)?,
         SmtpTls::None => AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host),
     };
-    let builder = builder.port(smtp.port).timeout(Some(PATIENCE));
+    let builder = builder.port(smtp.port).timeout(Some(TIMEOUT));
     let builder = match (&smtp.user, smtp.password()?) {
         (Some(user), Some(password)) => {
             builder.credentials(Credentials::new(user.clone(), password))
@@ -342,7 +339,7 @@ impl Mail {
             .unwrap_or_default()
             .parse()
             .map_err(|error| format!("the address: {error}"))?;
-        // One identifier for all attempts, so that a mailbox can tell that it has it.
+        // All attempts have one identifier, so that a mailbox recognises a duplicate.
         let message_id = format!("<{}@{}>", due.id, self.from.email.domain());
         let message = Message::builder()
             .from(self.from.clone())

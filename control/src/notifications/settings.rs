@@ -1,4 +1,4 @@
-//! Where notices go, as the configuration says it.
+//! The settings of notices.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// The shortest secret, in octets.
+/// The least length of the secret, in octets.
 const SECRET_OCTETS_MIN: usize = 16;
 
 /// The channels over which notices go.
@@ -24,22 +24,22 @@ pub struct Channels {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoticeSettings {
-    /// Where each notice is posted as JSON; absent posts none.
+    /// The address to which each notice is posted as JSON. Absent: none is posted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
-    /// With what it is signed.
+    /// The secret of the signatures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// A file that holds that.
+    /// A file with the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
-    /// Seconds until a notice that failed is tried again; twice as long each time.
+    /// Seconds until the first retry, doubled with each further one.
     pub retry_first_s: u32,
-    /// Seconds that this grows to.
+    /// The longest wait for a retry, in seconds.
     pub retry_max_s: u32,
     /// Hours after which a notice is given up.
     pub give_up_hours: u32,
-    /// Through whom e-mail is sent; absent sends none.
+    /// The mail server. Absent: no e-mail is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp: Option<Smtp>,
 }
@@ -60,7 +60,7 @@ impl Default for NoticeSettings {
 }
 
 impl NoticeSettings {
-    /// Over which channels notices go.
+    /// The channels that are configured.
     pub fn channels(&self) -> Channels {
         Channels {
             webhook: self.webhook.is_some(),
@@ -69,7 +69,7 @@ impl NoticeSettings {
     }
 }
 
-/// A text that is shown to nobody.
+/// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -90,20 +90,18 @@ impl Serialize for Secret {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Smtp {
-    /// The operator's server.
+    /// The host name of the mail server.
     pub host: String,
-    /// Its port.
     #[serde(default = "submission")]
     pub port: u16,
-    /// Who sends.
+    /// The sender of the e-mails.
     pub from: String,
-    /// How the way there is protected.
     #[serde(default)]
     pub tls: SmtpTls,
-    /// As whom we sign in.
+    /// The user name of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// A file that holds the password.
+    /// A file with the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
 }
@@ -112,21 +110,21 @@ fn submission() -> u16 {
     587
 }
 
-/// How the way to the mail server is protected.
+/// TLS to the mail server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SmtpTls {
-    /// Upgraded, or nothing is sent.
+    /// STARTTLS (RFC 3207). Without it, nothing is sent.
     #[default]
     Starttls,
-    /// From the first octet on.
+    /// TLS from the first octet on (RFC 8314).
     Implicit,
-    /// Not at all: a server on this machine.
+    /// No TLS: for a server on this machine.
     None,
 }
 
 impl NoticeSettings {
-    /// Resolves relative paths.
+    /// Resolves relative paths against `base`.
     pub fn rooted(mut self, base: &Path) -> Self {
         let root = |path: &mut Option<PathBuf>| *path = path.take().map(|path| base.join(path));
         root(&mut self.secret_file);
@@ -136,7 +134,7 @@ impl NoticeSettings {
         self
     }
 
-    /// With what webhooks are signed.
+    /// Reads the secret of the signatures.
     pub fn secret(&self) -> anyhow::Result<String> {
         let secret = match (&self.secret, &self.secret_file) {
             (Some(Secret(secret)), _) => secret.clone(),
@@ -152,7 +150,7 @@ impl NoticeSettings {
 }
 
 impl Smtp {
-    /// The password, where there is one.
+    /// Reads the password, if one is configured.
     pub fn password(&self) -> anyhow::Result<Option<String>> {
         self.password_file
             .as_deref()
@@ -167,7 +165,7 @@ fn line_of(path: &Path) -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Checks what can be checked without reading a file: the key at fault, and why.
+/// Checks the settings without reading files. An error names the key at fault, and the reason.
 pub fn check(settings: &NoticeSettings) -> Result<(), (&'static str, String)> {
     let refuse = |key, why: &str| Err((key, why.to_owned()));
     if let Some(url) = &settings.webhook {

@@ -1,11 +1,11 @@
-//! What the holder of an account is told in plain words: that something is open which was not, or
-//! more is kept than was, for whom, since when, and who did it; that there is one more key to the
-//! household, or one less; that a line or the whole household was taken away.
+//! The text of notices to account holders: a change lets more through, or keeps more activity, for
+//! whom, since when, and who made it; a key was made or revoked; a line or the whole household was
+//! removed.
 //!
-//! Notices are made where documents are compared, or a key is made, in the transaction that does
-//! it, so no route goes around them and no request can ask for silence. They hold nothing but the
-//! household's own. What a person wrote stands in them on its line: what was stored before texts
-//! were checked passes [`policy::text::shown`].
+//! A notice is written in the transaction of the change, from the documents before and after it, or
+//! from the key. So no route avoids it, and no request can suppress it. A notice contains only the
+//! household's own data. Text that a person wrote stays on its line: texts from before they were
+//! checked pass [`policy::text::shown`].
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -25,10 +25,10 @@ use serde_json::{Value, json};
 use super::settings::Channels;
 use crate::Control;
 
-/// The most things of one kind that a sentence lists.
+/// The most items that a sentence lists.
 const LISTED_MAX: usize = 40;
 
-/// What the holder of the account must learn of a change, or of the household's end.
+/// The notices of a change, or of the removal of the household.
 pub fn of_change(
     control: &Control,
     by: &Author,
@@ -71,7 +71,7 @@ pub fn of_change(
         }
         _ => ("loosened", "Your filter lets more through"),
     };
-    // Whoever changes the address does not choose where the news of that goes.
+    // A change of the address goes to the old one.
     let contact = before.contact.as_ref().or(after.contact.as_ref());
     let letter = Letter {
         channels: control.notices,
@@ -85,11 +85,8 @@ pub fn of_change(
         .map(|notice| vec![notice])
 }
 
-/// What the holder must learn of a key: that there is one more by which the household is changed,
-/// or that one of them ended. A child's key changes nothing.
-///
-/// # Errors
-/// No randomness for the notice's identifier.
+/// The notice of a key that may change the household, when it is made or revoked. A child's key may
+/// not.
 pub fn of_key(
     channels: Channels,
     by: &Author,
@@ -137,11 +134,7 @@ pub fn of_key(
         .map(|notice| vec![notice])
 }
 
-/// What the holder must learn of a part of the household's network that another household was
-/// given.
-///
-/// # Errors
-/// No randomness for the notice's identifier.
+/// The notice of a part of the household's network that went to another household.
 pub fn of_part_lost(
     channels: Channels,
     by: &Author,
@@ -164,7 +157,7 @@ pub fn of_part_lost(
     )
 }
 
-/// What the holder must learn of the household's end.
+/// The notice of the removal of the household.
 fn of_end(
     channels: Channels,
     by: &Author,
@@ -197,7 +190,7 @@ fn network_lost(network: IpNet) -> Value {
     json!({ "what": "network", "network": network, "text": text })
 }
 
-/// A notice that is to be written: by whose deed, of which household, and to whom.
+/// A notice to be written.
 struct Letter<'l> {
     channels: Channels,
     by: &'l Author,
@@ -207,8 +200,8 @@ struct Letter<'l> {
 }
 
 impl Letter<'_> {
-    /// Puts it together. What stands in `changes` has passed [`shown`], so that no line of it is of
-    /// another's making.
+    /// Composes the notice. The texts in `changes` have passed [`shown`], so that they contain no
+    /// line breaks of others.
     fn write(
         &self,
         kind: &str,
@@ -273,7 +266,7 @@ impl Letter<'_> {
     }
 }
 
-/// Who did it, as a family knows them.
+/// The author of a change, as a family knows them.
 fn who(by: &Author, label: Option<&str>) -> String {
     let role = match by.role.as_str() {
         "operator" => "your provider",
@@ -294,7 +287,7 @@ struct Words<'w> {
 }
 
 impl Words<'_> {
-    /// Each thing that is open now, with a sentence. Categories that are open for the same stand
+    /// The changes, each with a sentence. Categories that changed for the same devices are listed
     /// together.
     fn changes(&self, loosened: &Loosened) -> Vec<Value> {
         let mut changes = Vec::new();
@@ -359,7 +352,7 @@ impl Words<'_> {
                 self.whom(whom),
                 listed(&titles)
             );
-            changes.push(self.of_whom("category", whom, text, json!({ "categories": slugs })));
+            changes.push(self.with_whom("category", whom, text, json!({ "categories": slugs })));
         }
         changes
     }
@@ -434,10 +427,10 @@ impl Words<'_> {
                 json!({ "categories": [slug] }),
             ),
         };
-        self.of_whom(what, whom, text, detail)
+        self.with_whom(what, whom, text, detail)
     }
 
-    fn of_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
+    fn with_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
         detail["what"] = what.into();
         detail["text"] = text.into();
         detail["everybody"] = whom.everybody.into();
@@ -470,7 +463,7 @@ impl Words<'_> {
     }
 }
 
-/// Words in a row, as many as anybody reads.
+/// Joins words, at most [`LISTED_MAX`] of them.
 fn listed<T: AsRef<str>>(words: &[T]) -> String {
     let shown: Vec<&str> = words.iter().take(LISTED_MAX).map(AsRef::as_ref).collect();
     match words.len().saturating_sub(LISTED_MAX) {
