@@ -19,6 +19,7 @@ use policy::{
         blocklist::{Blocklist, Match},
         entry::{Action, Polarity, Scope, Tier},
         index_key::prefix_of_name,
+        mandates::Mandate,
         services::Bundled,
     },
     name::{Name, NameRef},
@@ -204,29 +205,8 @@ pub fn compose(
     if sight == Sight::Family {
         found.retain(|found| found.tier != Tier::Mandatory);
     }
-    // The deepest entry of the deciding feed counts: of the host, or of its paths.
-    let is_of_paths = |action| action == Action::Proxied;
-    let decisive = found
-        .iter()
-        .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
-        .rfind(|found| {
-            verdict.feed == Some(found.mark.feed)
-                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
-                && (verdict.categories.is_empty()
-                    || found
-                        .category
-                        .is_some_and(|category| verdict.categories.contains(category)))
-        });
+    let decisive = decisive(explained, &found);
     let bundled = explained.lists.bundled(name.borrow());
-    // An entry of a feed counts before one of a bundle.
-    let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
-    let of_bundle = bundled.iter().rfind(|bundled| {
-        is_of_bundle
-            && !bundled
-                .categories
-                .intersection(verdict.categories)
-                .is_empty()
-    });
     let categories: Vec<String> = taxonomy
         .slugs(verdict.categories)
         .into_iter()
@@ -235,6 +215,7 @@ pub fn compose(
     let mandate = verdict
         .ordered()
         .and_then(|ordered| explained.lists.mandates().get(ordered));
+    let visible_mandate = mandate.filter(|_| !is_hidden);
     let reason = Reason {
         explained,
         subscriber,
@@ -243,34 +224,8 @@ pub fn compose(
         mandate,
         is_hidden,
     };
-    let whole = mandate.filter(|_| !is_hidden);
-    let (entry, source, scope) = if let Some(found) = decisive {
-        (
-            Some(shown(found.entry)),
-            Some(Source::Feed),
-            Some(found.mark.scope),
-        )
-    } else if let Some(bundled) = of_bundle {
-        (
-            Some(bundled.entry.to_string()),
-            Some(Source::Bundle),
-            Some(Scope::Subtree),
-        )
-    } else if let Some((entry, own)) = reason.own_entry() {
-        (
-            Some(entry.to_string()),
-            Some(Source::OwnList),
-            Some(own.value.scope),
-        )
-    } else if let Some(mandate) = whole {
-        (
-            Some(mandate.target.to_string()),
-            Some(Source::Mandate),
-            mandate.target.scope(),
-        )
-    } else {
-        (None, None, None)
-    };
+    let of_bundle = deciding_bundle(explained, &bundled, decisive);
+    let (entry, source, scope) = deciding_entry(decisive, of_bundle, &reason, visible_mandate);
     // Addresses are in the chain because they are listed or under a mandate: a family sees only
     // names.
     let chain = explained.names[1..]
@@ -298,12 +253,7 @@ pub fn compose(
         source,
         feed: reason.feed.clone(),
         scope: scope.as_ref().map(word),
-        mandate: mandate.map(|mandate| Ordering {
-            id: whole.map(|mandate| mandate.id.clone()),
-            basis: mandate.basis.as_str(),
-            reference: whole.and_then(|mandate| mandate.reference.clone()),
-            confidential: whole.is_some_and(|mandate| mandate.confidential),
-        }),
+        mandate: mandate.map(|mandate| Ordering::of(mandate, is_hidden)),
         generation: header.generation,
         setter,
         hop: Hop {
@@ -312,16 +262,93 @@ pub fn compose(
         },
         chain: chain.map(|name| shown(name.borrow())).collect(),
         matches: matched(header, &found, &bundled, taxonomy),
-        answer: Answer {
-            rcode: explained.answer.rcode.clone(),
-            records: explained.answer.records.clone(),
-            ede: explained
-                .answer
-                .error
-                .clone()
-                .map(|(code, text)| Ede { code, text }),
-        },
+        answer: Answer::of(explained),
     }
+}
+
+impl Ordering {
+    fn of(mandate: &Mandate, is_hidden: bool) -> Self {
+        let visible = Some(mandate).filter(|_| !is_hidden);
+        Self {
+            id: visible.map(|mandate| mandate.id.clone()),
+            basis: mandate.basis.as_str(),
+            reference: visible.and_then(|mandate| mandate.reference.clone()),
+            confidential: visible.is_some_and(|mandate| mandate.confidential),
+        }
+    }
+}
+
+impl Answer {
+    fn of(explained: &Explained) -> Self {
+        let answer = &explained.answer;
+        let error = answer.error.clone();
+        Self {
+            rcode: answer.rcode.clone(),
+            records: answer.records.clone(),
+            ede: error.map(|(code, text)| Ede { code, text }),
+        }
+    }
+}
+
+/// The entry of a feed that decided: the deepest one of the deciding feed, of the host or of its
+/// paths.
+fn decisive<'f>(explained: &Explained, found: &'f [Match<'f>]) -> Option<&'f Match<'f>> {
+    let verdict = explained.verdict;
+    let is_of_paths = |action| action == Action::Proxied;
+    found
+        .iter()
+        .filter(|found| found.counts && found.mark.polarity == Polarity::Deny)
+        .rfind(|found| {
+            verdict.feed == Some(found.mark.feed)
+                && is_of_paths(found.mark.action) == is_of_paths(verdict.action)
+                && (verdict.categories.is_empty()
+                    || found
+                        .category
+                        .is_some_and(|category| verdict.categories.contains(category)))
+        })
+}
+
+/// The bundle that decided. An entry of a feed counts before one of a bundle.
+fn deciding_bundle<'b>(
+    explained: &Explained,
+    bundled: &'b [Bundled<'b>],
+    decisive: Option<&Match<'_>>,
+) -> Option<&'b Bundled<'b>> {
+    let verdict = explained.verdict;
+    let is_of_bundle = verdict.layer == Layer::Category && decisive.is_none();
+    bundled.iter().rfind(|bundled| {
+        is_of_bundle
+            && !bundled
+                .categories
+                .intersection(verdict.categories)
+                .is_empty()
+    })
+}
+
+/// The entry that decided, where it is listed, and its scope.
+fn deciding_entry(
+    decisive: Option<&Match<'_>>,
+    of_bundle: Option<&Bundled<'_>>,
+    reason: &Reason<'_>,
+    mandate: Option<&Mandate>,
+) -> (Option<String>, Option<Source>, Option<Scope>) {
+    if let Some(found) = decisive {
+        let entry = shown(found.entry);
+        return (Some(entry), Some(Source::Feed), Some(found.mark.scope));
+    }
+    if let Some(bundled) = of_bundle {
+        let entry = bundled.entry.to_string();
+        return (Some(entry), Some(Source::Bundle), Some(Scope::Subtree));
+    }
+    if let Some((entry, own)) = reason.own_entry() {
+        let entry = entry.to_string();
+        return (Some(entry), Some(Source::OwnList), Some(own.value.scope));
+    }
+    if let Some(mandate) = mandate {
+        let entry = mandate.target.to_string();
+        return (Some(entry), Some(Source::Mandate), mandate.target.scope());
+    }
+    (None, None, None)
 }
 
 /// The matching entries of feeds, then those of bundles, one for each category.

@@ -163,12 +163,8 @@ impl<'a> Reason<'a> {
     /// The reason in one sentence.
     pub fn sentence(&self, setter: Option<&Setter>) -> String {
         let asked = &self.explained.names[0];
-        let because_of = match self.explained.hop {
-            0 => String::new(),
-            _ if self.is_hidden => String::new(),
-            _ => format!(" because it leads to {}", shown(self.name().borrow())),
-        };
-        let titles = self.titles(self.explained.verdict.categories);
+        let because_of = self.because_of();
+        let set_for = setter.map_or("household", |setter| setter.layer);
         match self.layer() {
             Layer::Mandatory => {
                 let basis = self
@@ -181,71 +177,44 @@ impl<'a> Reason<'a> {
                 "{asked} is on the operator's list of names that are never blocked{}.",
                 self.trouble()
             ),
-            Layer::DeviceAllow => format!(
-                "{asked} is allowed by this device's own list{}.",
+            Layer::DeviceAllow | Layer::PersonAllow | Layer::HouseholdAllow => format!(
+                "{asked} is allowed by {}{}.",
+                self.own_list(),
                 self.trouble()
             ),
-            Layer::PersonAllow => format!(
-                "{asked} is allowed by this person's own list{}.",
-                self.trouble()
-            ),
+            Layer::DeviceDeny | Layer::PersonDeny | Layer::HouseholdDeny => {
+                format!("{asked} is blocked by {}{because_of}.", self.own_list())
+            }
             Layer::Grant => format!(
                 "{asked} is open for a while{}{}.",
                 self.hours(setter),
                 self.trouble()
             ),
-            Layer::PersonDeny => {
-                format!("{asked} is blocked by this person's own list{because_of}.")
-            }
-            Layer::Paused => {
-                format!(
-                    "the Internet is off for this {}{}.",
-                    setter.map_or("household", |setter| setter.layer),
-                    self.hours(setter)
-                )
-            }
+            Layer::Paused => format!(
+                "the Internet is off for this {set_for}{}.",
+                self.hours(setter)
+            ),
             Layer::Bypass => {
                 format!("{asked} is answered so that software keeps to this filter{because_of}.")
             }
-            Layer::SafeSearch => {
-                let whose = setter.map_or("household", |setter| setter.layer);
-                format!(
-                    "{asked} leads to its safe search{because_of}, as set for this {whose}{}.",
-                    self.although()
-                )
-            }
+            Layer::SafeSearch => format!(
+                "{asked} leads to its safe search{because_of}, as set for this {set_for}{}.",
+                self.although()
+            ),
             Layer::SafeSearchDeny => {
-                let whose = setter.map_or("household", |setter| setter.layer);
                 let title = self.engine().map_or("", |engine| &engine.title);
                 format!(
-                    "{asked} is blocked{because_of}: {title} has no safe search there, which is set for this {whose}{}.",
+                    "{asked} is blocked{because_of}: {title} has no safe search there, which is set for this {set_for}{}.",
                     self.although()
                 )
             }
-            Layer::HouseholdAllow => format!(
-                "{asked} is allowed by the household's own list{}.",
-                self.trouble()
-            ),
-            Layer::DeviceDeny => {
-                format!("{asked} is blocked by this device's own list{because_of}.")
-            }
-            Layer::HouseholdDeny => {
-                format!("{asked} is blocked by the household's own list{because_of}.")
-            }
             Layer::Security => {
+                let titles = self.titles(self.explained.verdict.categories);
                 format!("{asked} is blocked for everybody's security ({titles}){because_of}.")
             }
             Layer::Category => {
-                let by = match setter.map(|setter| setter.layer) {
-                    Some(_) if setter.is_some_and(|setter| setter.schedule.is_some()) => {
-                        "which a schedule blocks at this hour"
-                    }
-                    Some("person") => "which somebody blocked for this person",
-                    Some("device") => "which somebody blocked for this device",
-                    Some("household") => "which somebody blocked for this household",
-                    Some("preset") => "which the household's preset blocks",
-                    _ => "which the operator's default blocks",
-                };
+                let titles = self.titles(self.explained.verdict.categories);
+                let by = blocked_by(setter);
                 format!("{asked} is blocked as {titles}, {by}{because_of}.")
             }
             Layer::Default => format!(
@@ -253,6 +222,24 @@ impl<'a> Reason<'a> {
                 self.why_not(setter),
                 self.trouble()
             ),
+        }
+    }
+
+    /// The name of the chain that decided, unless it is the queried one.
+    fn because_of(&self) -> String {
+        match self.explained.hop {
+            0 => String::new(),
+            _ if self.is_hidden => String::new(),
+            _ => format!(" because it leads to {}", shown(self.name().borrow())),
+        }
+    }
+
+    /// The deciding custom list.
+    fn own_list(&self) -> &'static str {
+        match self.own_level() {
+            Some("device") => "this device's own list",
+            Some("person") => "this person's own list",
+            _ => "the household's own list",
         }
     }
 
@@ -304,5 +291,19 @@ impl<'a> Reason<'a> {
             "NXDOMAIN" => "; but the name does not exist",
             _ => "; but it cannot be resolved at the moment",
         }
+    }
+}
+
+/// What blocks a category.
+fn blocked_by(setter: Option<&Setter>) -> &'static str {
+    if setter.is_some_and(|setter| setter.schedule.is_some()) {
+        return "which a schedule blocks at this hour";
+    }
+    match setter.map(|setter| setter.layer) {
+        Some("person") => "which somebody blocked for this person",
+        Some("device") => "which somebody blocked for this device",
+        Some("household") => "which somebody blocked for this household",
+        Some("preset") => "which the household's preset blocks",
+        _ => "which the operator's default blocks",
     }
 }

@@ -12,7 +12,10 @@ use blocklist_loader::{Feed, FetchError, Fetched, Fetcher, Gate};
 use jiff::Timestamp;
 use policy::name::Name;
 use rand::Rng;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{command::ListCommand, status::ListStatus};
@@ -226,68 +229,26 @@ struct Fetching {
 impl Fetching {
     /// Fetches until the task is dropped. `first` is told after the first attempt.
     async fn run(self, mut first: Option<oneshot::Sender<()>>) {
-        let Self { feed, status, .. } = &self;
         let mut fetcher = None;
         let mut failures = 0;
         loop {
-            let began = tokio::time::Instant::now();
-            let result = fetch(feed, &self.directory, &mut fetcher).await;
+            let began = Instant::now();
+            let result = fetch(&self.feed, &self.directory, &mut fetcher).await;
             failures = if result.is_ok() { 0 } else { failures + 1 };
             let is_of_disk = result.as_ref().is_err_and(|error| error.gate == Gate::Disk);
-            let wait = match &result {
-                Ok(_) => fetcher
-                    .as_ref()
-                    .and_then(Fetcher::interval)
-                    .or_else(|| feed.interval())
-                    .unwrap_or(RETRY_MAX),
-                Err(_) => feed
-                    .interval()
-                    .unwrap_or(RETRY_MIN)
-                    .min(RETRY_MAX)
-                    .max(RETRY_MIN * 2_u32.saturating_pow(failures.min(8)))
-                    .min(RETRY_MAX),
+            let wait = match failures {
+                0 => self.interval(fetcher.as_ref()),
+                failures => self.wait_after(failures),
             };
-            let has_changed = !matches!(result, Ok(Fetched::Unchanged) | Err(_));
-            match &result {
-                Ok(_) => status.fetched(&feed.name, Timestamp::now()),
-                Err(error) => status.stopped(
-                    &feed.name,
-                    error.gate,
-                    &causes(error),
-                    None,
-                    Timestamp::now(),
-                ),
-            }
+            self.report(&result);
             if let Some(first) = first.take() {
                 let _ = first.send(());
             }
             if let Ok(fetched @ (Fetched::Replaced { .. } | Fetched::Changed { .. })) = result {
-                // The next version is fetched after this one is live: its rows must continue the
-                // live ones.
-                let (done, is_done) = oneshot::channel();
-                if self
-                    .commands
-                    .send(ListCommand::Fetched {
-                        feed: feed.name.clone(),
-                        fetched,
-                        done,
-                    })
-                    .await
-                    .is_err()
-                {
+                if !self.hand_over(fetched).await {
                     return;
                 }
-                let _ = is_done.await;
-            }
-            if has_changed
-                && let Some(fetcher) = &mut fetcher
-                && let Err(error) = fetcher.tidy().await
-            {
-                tracing::warn!(
-                    feed = feed.name,
-                    error = causes(&error),
-                    "the spool could not be tidied"
-                );
+                self.tidy(fetcher.as_mut()).await;
             }
             if is_of_disk {
                 self.wait_for_room(fetcher.as_ref(), failures).await;
@@ -297,6 +258,66 @@ impl Fetching {
                 let _ = tokio::time::timeout(wait, self.wake.notified()).await;
             }
             tokio::time::sleep_until(began + APART_MIN).await;
+        }
+    }
+
+    /// The wait after a success.
+    fn interval(&self, fetcher: Option<&Fetcher>) -> Duration {
+        fetcher
+            .and_then(Fetcher::interval)
+            .or_else(|| self.feed.interval())
+            .unwrap_or(RETRY_MAX)
+    }
+
+    /// The wait after consecutive failures.
+    fn wait_after(&self, failures: u32) -> Duration {
+        self.feed
+            .interval()
+            .unwrap_or(RETRY_MIN)
+            .min(RETRY_MAX)
+            .max(RETRY_MIN * 2_u32.saturating_pow(failures.min(8)))
+            .min(RETRY_MAX)
+    }
+
+    /// Reports the outcome of an attempt in the status.
+    fn report(&self, result: &Result<Fetched, FetchError>) {
+        let now = Timestamp::now();
+        match result {
+            Ok(_) => self.status.fetched(&self.feed.name, now),
+            Err(error) => {
+                let detail = causes(error);
+                self.status
+                    .stopped(&self.feed.name, error.gate, &detail, None, now);
+            }
+        }
+    }
+
+    /// Hands a new version to the manager, and waits until it is live or refused: the rows of the
+    /// next version must continue the live ones. Returns false if the manager has ended.
+    async fn hand_over(&self, fetched: Fetched) -> bool {
+        let (done, is_done) = oneshot::channel();
+        let command = ListCommand::Fetched {
+            feed: self.feed.name.clone(),
+            fetched,
+            done,
+        };
+        let is_sent = self.commands.send(command).await.is_ok();
+        if is_sent {
+            let _ = is_done.await;
+        }
+        is_sent
+    }
+
+    /// Removes what the spool no longer needs.
+    async fn tidy(&self, fetcher: Option<&mut Fetcher>) {
+        if let Some(fetcher) = fetcher
+            && let Err(error) = fetcher.tidy().await
+        {
+            tracing::warn!(
+                feed = self.feed.name,
+                error = causes(&error),
+                "the spool could not be tidied"
+            );
         }
     }
 

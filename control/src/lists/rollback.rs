@@ -121,76 +121,25 @@ impl ListManager {
     ) -> Result<RolledBack, ListError> {
         let began = Instant::now();
         let live = self.live.current();
-        if !self.plan.feeds.iter().any(|known| known.name == feed) {
+        if self.feed(feed).is_none() {
             return Err(ListError::UnknownFeed);
         }
-        let summary = |lists: &Blocklist| {
-            lists
-                .header()
-                .feeds
-                .iter()
-                .find(|summary| summary.name == feed && !summary.withdrawn)
-                .cloned()
-        };
-        let now = summary(&live).ok_or(ListError::UnknownFeed)?;
+        let now = live_summary(&live, feed).ok_or(ListError::UnknownFeed)?;
         let to = match to {
             Some(to) => to,
-            None => self.generation_with_another(&now, &live)?,
+            None => self.generation_with_another(now, &live)?,
         };
         let then = self
             .open(to)
             .await
             .map_err(|_| ListError::UnknownGeneration(to))?;
-        if summary(&then).is_none_or(|then| then.version == now.version) {
+        if live_summary(&then, feed).is_none_or(|then| then.version == now.version) {
             return Err(ListError::NothingBefore(format!(
                 "in generation {to} the feed has the version that is live, or none"
             )));
         }
-        let is_other = |summary: &&FeedSummary| summary.name != feed && !summary.withdrawn;
-        let others = |lists: &Blocklist| {
-            lists
-                .header()
-                .feeds
-                .iter()
-                .filter(is_other)
-                .map(|summary| (summary.name.clone(), summary.version.clone()))
-                .collect::<Vec<_>>()
-        };
         let generation = self.next_generation();
-        let directory = self.plan.directory.clone();
-        // If no other feed has changed since, the whole earlier generation is wanted.
-        let (base, delta) = if others(&live) == others(&then) {
-            let delta = rollback::repeat(
-                &directory,
-                (&live, &then),
-                &self.plan.feeds,
-                generation,
-                Timestamp::now(),
-            );
-            (then, delta)
-        } else {
-            let live = Arc::clone(&live);
-            let name = feed.to_owned();
-            let on = Arc::clone(&live);
-            let restored = tokio::task::spawn_blocking(move || {
-                rollback::restore(
-                    &directory,
-                    &live,
-                    &then,
-                    &name,
-                    generation,
-                    Timestamp::now(),
-                )
-            })
-            .await;
-            let too_much = || {
-                ListError::Failed(
-                    "more names would change than a single feed may; roll back the generation"
-                        .to_owned(),
-                )
-            };
-            (on, restored.ok().flatten().ok_or_else(too_much)?)
-        };
+        let (base, delta) = self.restored(&live, then, feed, generation).await?;
         self.install_delta(base, delta, began).await?;
         self.outbox.withdraw(to + 1..=live.generation());
         self.report_rollback(
@@ -205,6 +154,43 @@ impl ListManager {
             live: generation,
             took_ms: began.elapsed().as_secs_f64() * 1e3,
         })
+    }
+
+    /// The lists with the entries of one feed from the generation `then`: a base, and a delta to it.
+    async fn restored(
+        &self,
+        live: &Arc<Blocklist>,
+        then: Arc<Blocklist>,
+        feed: &str,
+        generation: u64,
+    ) -> Result<(Arc<Blocklist>, Delta), ListError> {
+        let directory = self.plan.directory.clone();
+        // If no other feed has changed since, the whole earlier generation is wanted.
+        if other_versions(live, feed) == other_versions(&then, feed) {
+            let delta = rollback::repeat(
+                &directory,
+                (live, &then),
+                &self.plan.feeds,
+                generation,
+                Timestamp::now(),
+            );
+            return Ok((then, delta));
+        }
+        let on = Arc::clone(live);
+        let live = Arc::clone(live);
+        let name = feed.to_owned();
+        let restored = tokio::task::spawn_blocking(move || {
+            let now = Timestamp::now();
+            rollback::restore(&directory, &live, &then, &name, generation, now)
+        })
+        .await;
+        let too_much = || {
+            ListError::Failed(
+                "more names would change than a single feed may; roll back the generation"
+                    .to_owned(),
+            )
+        };
+        Ok((on, restored.ok().flatten().ok_or_else(too_much)?))
     }
 
     fn report_rollback(
@@ -261,6 +247,21 @@ impl ListManager {
             feed,
         ))
     }
+}
+
+/// The summary of a feed in lists.
+fn live_summary<'l>(lists: &'l Blocklist, feed: &str) -> Option<&'l FeedSummary> {
+    let mut feeds = lists.header().feeds.iter();
+    feeds.find(|summary| summary.name == feed && !summary.withdrawn)
+}
+
+/// The versions of all other feeds in lists.
+fn other_versions<'l>(lists: &'l Blocklist, feed: &str) -> Vec<(&'l str, &'l str)> {
+    let feeds = lists.header().feeds.iter();
+    feeds
+        .filter(|summary| summary.name != feed && !summary.withdrawn)
+        .map(|summary| (summary.name.as_str(), summary.version.as_str()))
+        .collect()
 }
 
 fn kept(found: std::io::Result<Option<u64>>) -> Result<u64, ListError> {

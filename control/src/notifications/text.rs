@@ -377,14 +377,7 @@ impl Words<'_> {
                 json!({ "name": name }),
             ),
             Loss::Granted(granted, until) => {
-                let thing = match granted {
-                    Granted::Everything(_) => "Everything".to_owned(),
-                    Granted::Domain(name) => name.to_string(),
-                    Granted::Category(slug) => self.control.taxonomy.find(slug).map_or_else(
-                        || shown(slug).into_owned(),
-                        |id| self.control.taxonomy.category(id).title.clone(),
-                    ),
-                };
+                let thing = self.granted(granted);
                 let end = until.to_zoned(zone(self.after));
                 let text = format!(
                     "{thing} is open for {people} until {} on {}.",
@@ -428,6 +421,18 @@ impl Words<'_> {
             ),
         };
         self.with_whom(what, whom, text, detail)
+    }
+
+    /// What a grant opens.
+    fn granted(&self, granted: &Granted) -> String {
+        match granted {
+            Granted::Everything(_) => "Everything".to_owned(),
+            Granted::Domain(name) => name.to_string(),
+            Granted::Category(slug) => self.control.taxonomy.find(slug).map_or_else(
+                || shown(slug).into_owned(),
+                |id| self.control.taxonomy.category(id).title.clone(),
+            ),
+        }
     }
 
     fn with_whom(&self, what: &str, whom: &Whom, text: String, mut detail: Value) -> Value {
