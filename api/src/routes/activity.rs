@@ -12,11 +12,11 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use control::activity::inactivity::Silence;
+use control::{Control, activity::inactivity::Silence};
 use jiff::{SignedDuration, Timestamp};
 use policy::rules::household::{Household, Id};
 use policy_store::{
-    Deed,
+    Author, Deed,
     activity::{BlockedName, Counted, DeviceKey, Forgotten, Hour, Sign},
 };
 use serde::Deserialize;
@@ -81,96 +81,104 @@ pub async fn get(
     Asked(which): Asked<Which>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let asked: Option<Id> = which
-        .device
-        .as_deref()
-        .map(|device| segment("device", device))
-        .transpose()?;
-    let device = asked.or_else(|| principal.device.clone());
+    let named = optional_device(which.device.as_deref())?;
+    let device = named.or_else(|| principal.device.clone());
     principal.must_see(Some(&id), device.as_ref())?;
     let top = which.top.unwrap_or(TOP);
     if top > TOP_MAX {
         return Err(Problem::value("top", "limit", format!("0 to {TOP_MAX}")));
     }
-    let instant = |field: &'static str,
-                   text: &Option<String>|
-     -> Result<Option<Timestamp>, Problem> {
-        let wrong = |_| Problem::value(field, "time", "an instant such as 2026-11-21T16:02:00Z");
-        text.as_deref()
-            .map(|text| text.parse().map_err(wrong))
-            .transpose()
-    };
-    let from = instant("from", &which.from)?;
-    let to = instant("to", &which.to)?;
+    let from = instant("from", which.from.as_deref())?;
+    let to = instant("to", which.to.as_deref())?;
     let now = Timestamp::now();
+    let control = &context.control;
     if principal.household.is_none() {
-        // Who is not of the family leaves a trace.
-        let subject = format!("activity:{id}");
+        // Reads from outside the family are audited.
         let what = json!({ "device": device });
-        let deed = Deed {
-            action: "read",
-            subject: &subject,
-            before: None,
-            after: Some(&what),
-        };
-        context
-            .control
-            .store
-            .append_audit(&principal.author, deed)
-            .await?;
+        audit(control, &principal.author, "read", &id, &what).await?;
     }
-    let household = context
-        .control
-        .store
-        .household(&id)
-        .await?
-        .ok_or_else(|| unknown_household(&id))?;
-    if let Some(device) = device
-        .as_ref()
-        .filter(|device| !household.devices.contains_key(*device))
-    {
-        return Err(unknown_device(device));
-    }
-    let days = household
-        .kept()
-        .map_or(0, |kept| kept.days.min(context.control.history.days_max));
+    let household = household_with(control, &id, device.as_ref()).await?;
     let to = to.unwrap_or(now);
+    let an_hour_before = |from: Timestamp| from.checked_sub(SignedDuration::from_mins(60)).ok();
     let view = View {
         household: &household,
         device: device.as_ref(),
         is_childs: principal.device.is_some(),
-        hours: (
-            from.map_or(Timestamp::MIN, |from| {
-                from.checked_sub(SignedDuration::from_mins(60))
-                    .unwrap_or(Timestamp::MIN)
-            }),
-            to,
-        ),
+        hours: (from.and_then(an_hour_before).unwrap_or(Timestamp::MIN), to),
         now,
-        silent_after: context.control.history.silent_after,
+        silent_after: control.history.silent_after,
     };
     let mut sum = Sum::default();
+    let activity = history::opened(control)?;
+    let days = household
+        .kept()
+        .map_or(0, |kept| kept.days.min(control.history.days_max));
     if let Some(begin) = now
         .checked_sub(SignedDuration::from_hours(24 * i64::from(days)))
         .ok()
         .filter(|_| days > 0)
     {
-        let activity = history::opened(&context.control)?;
-        // A few at a time: what is kept of ninety days is more than anybody may have read for them
-        // as often as they like.
+        // A few at a time: reading the counts of ninety days takes long.
         let _seat = context.activity_seats.acquire().await;
         activity
             .visit(&id, None, begin, now, now, |hour| sum.add(&view, hour))
             .await?;
-    } else {
-        history::opened(&context.control)?;
     }
     let mut shown = sum.show(&view, top);
     shown["household"] = json!(id);
     shown["device"] = json!(device);
-    shown["history"] = history::shown(&context.control, Some(&household));
-    (shown["from"], shown["to"]) = (json!(from), json!(to));
+    shown["history"] = history::shown(control, Some(&household));
+    shown["from"] = json!(from);
+    shown["to"] = json!(to);
     Ok(Json(shown).into_response())
+}
+
+/// The device that the query names, if it names one.
+fn optional_device(device: Option<&str>) -> Result<Option<Id>, Problem> {
+    device.map(|device| segment("device", device)).transpose()
+}
+
+/// Parses an optional instant of the query.
+fn instant(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let wrong = |_| Problem::value(field, "time", "an instant such as 2026-11-21T16:02:00Z");
+    text.map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+/// A household, which must have the device.
+async fn household_with(
+    control: &Control,
+    id: &Id,
+    device: Option<&Id>,
+) -> Result<Household, Problem> {
+    let household = control
+        .store
+        .household(id)
+        .await?
+        .ok_or_else(|| unknown_household(id))?;
+    match device.filter(|device| !household.devices.contains_key(*device)) {
+        Some(device) => Err(unknown_device(device)),
+        None => Ok(household),
+    }
+}
+
+/// Writes what is done to a household's activity into the audit. It is not one of the household's
+/// own rows: those are about its document.
+async fn audit(
+    control: &Control,
+    by: &Author,
+    action: &str,
+    id: &Id,
+    what: &Value,
+) -> Result<(), Problem> {
+    let subject = format!("activity:{id}");
+    let deed = Deed {
+        action,
+        subject: &subject,
+        before: None,
+        after: Some(what),
+    };
+    control.store.append_audit(by, deed).await?;
+    Ok(())
 }
 
 /// Forgets what was asked for: of one device, or all of it. It is gone from the disk when this is
@@ -184,46 +192,15 @@ pub async fn delete(
     Asked(what): Asked<WhatOf>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    let device: Option<Id> = what
-        .device
-        .as_deref()
-        .map(|device| segment("device", device))
-        .transpose()?;
-    let household = context
-        .control
-        .store
-        .household(&id)
-        .await?
-        .ok_or_else(|| unknown_household(&id))?;
-    if let Some(device) = device
-        .as_ref()
-        .filter(|device| !household.devices.contains_key(*device))
-    {
-        return Err(unknown_device(device));
-    }
-    history::opened(&context.control)?
-        .forget(
-            &id,
-            device.clone().map_or(Forgotten::All, Forgotten::Device),
-            Timestamp::now(),
-        )
+    let device = optional_device(what.device.as_deref())?;
+    let control = &context.control;
+    let household = household_with(control, &id, device.as_ref()).await?;
+    let forgotten = device.clone().map_or(Forgotten::All, Forgotten::Device);
+    history::opened(control)?
+        .forget(&id, forgotten, Timestamp::now())
         .await?;
-    // Not in the household's own rows: those say what its document was.
-    let subject = format!("activity:{id}");
     let what = json!({ "device": device });
-    context
-        .control
-        .store
-        .append_audit(
-            &author,
-            Deed {
-                action: "forget",
-                subject: &subject,
-                before: None,
-                after: Some(&what),
-            },
-        )
-        .await?;
+    audit(control, &author, "forget", &id, &what).await?;
     Ok(with_version(
         household.version,
         Json(json!({ "device": device, "version": household.version })).into_response(),

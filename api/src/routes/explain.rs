@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use control::{
+    Control,
     explain::{Explanation, Sight, compose, record_type},
     households::{subscriber::Subscriber, write::read_with_rules},
 };
@@ -88,7 +89,8 @@ pub async fn explain(
         Problem::value("type", "record_type", format!("{text:?} is no record type"))
     })?;
     let past = question.at.as_deref().map(past_time).transpose()?;
-    let line = match &household {
+    let control = &context.control;
+    let subscriber = match &household {
         None if device.is_some() => {
             return Err(Problem::value(
                 "household",
@@ -97,74 +99,75 @@ pub async fn explain(
             ));
         }
         None => None,
-        Some(id) => {
-            let (household, rules, at) = match past {
-                None => {
-                    let (household, rules) = read_with_rules(&context.control, id).await?;
-                    (household, rules, Timestamp::now())
-                }
-                Some(at) => {
-                    let household = context
-                        .control
-                        .store
-                        .household_at(id, at)
-                        .await?
-                        .ok_or_else(|| unknown_household(id))?;
-                    let rules = HouseholdRules::compile(
-                        &household,
-                        &context.control.taxonomy,
-                        context.control.defaults,
-                        at,
-                    );
-                    (household, Arc::new(rules), at)
-                }
-            };
-            let place = match &device {
-                Some(device) => Some(
-                    rules
-                        .device_by_id(device)
-                        .ok_or_else(|| unknown_device(device))?,
-                ),
-                None => None,
-            };
-            Some(Subscriber {
-                household,
-                rules,
-                device: place,
-                at,
-            })
-        }
+        Some(id) => Some(subscriber(control, id, device.as_ref(), past).await?),
     };
     let sight = if principal.household.is_some() {
         Sight::Family
     } else {
         Sight::Whole
     };
-    let asker = line.as_ref().map_or_else(
-        || context.control.directory.unknown_line(),
-        Subscriber::asker,
-    );
+    let asker = subscriber
+        .as_ref()
+        .map_or_else(|| control.directory.unknown_line(), Subscriber::asker);
     let lists = match past {
         Some(at) => {
-            let mandates = context.control.store.mandates_at(at).await?;
-            Some(context.control.mandates.at(
-                &context.control.lists_control.at(at).await?,
-                mandates,
-                at,
-            ))
+            let mandates = control.store.mandates_at(at).await?;
+            Some(
+                control
+                    .mandates
+                    .at(&control.lists_control.at(at).await?, mandates, at),
+            )
         }
         None => None,
     };
-    let explained = context
-        .control
+    let explained = control
         .explainer
         .explain(asker, name.clone(), record_type, lists)
         .await;
     Ok(Json(compose(
         &explained,
         record_type,
-        line.as_ref(),
-        &context.control.taxonomy,
+        subscriber.as_ref(),
+        &control.taxonomy,
         sight,
     )))
+}
+
+/// The household and the device of a question, now or at a past time.
+async fn subscriber(
+    control: &Control,
+    id: &Id,
+    device: Option<&Id>,
+    past: Option<Timestamp>,
+) -> Result<Subscriber, Problem> {
+    let (household, rules, at) = match past {
+        None => {
+            let (household, rules) = read_with_rules(control, id).await?;
+            (household, rules, Timestamp::now())
+        }
+        Some(at) => {
+            let household = control
+                .store
+                .household_at(id, at)
+                .await?
+                .ok_or_else(|| unknown_household(id))?;
+            let rules =
+                HouseholdRules::compile(&household, &control.taxonomy, control.defaults, at);
+            (household, Arc::new(rules), at)
+        }
+    };
+    let device = match device {
+        Some(device) => Some(
+            rules
+                .device_by_id(device)
+                .ok_or_else(|| unknown_device(device))?,
+        ),
+        None => None,
+    };
+    Ok(Subscriber {
+        household,
+        rules,
+        device,
+        at,
+    })
 }

@@ -14,6 +14,7 @@ use control::{
 };
 use ipnet::IpNet;
 use policy::{
+    category::Taxonomy,
     rules::household::{CHANNELS, Choice, Contact, Filtering, Household, Id, NETWORKS_MAX},
     text::Text,
 };
@@ -104,79 +105,26 @@ fn is_address(text: &str) -> bool {
 }
 
 impl HouseholdBody {
-    fn check(&mut self, context: &Context) -> Result<(), Problem> {
-        if let Some(zone) = &mut self.time_zone {
-            let wrong = || {
-                Problem::value(
-                    "time_zone",
-                    "time_zone",
-                    format!("{zone:?} is no IANA time zone"),
-                )
-            };
-            let found = jiff::tz::TimeZone::get(zone)
-                .ok()
-                .filter(|found| !found.is_unknown())
-                .ok_or_else(wrong)?;
-            // Zones are found in any letter case; kept is the one that everybody else knows it by.
-            *zone = found.iana_name().ok_or_else(wrong)?.to_owned();
-        }
-        if let Some(Some(preset)) = &self.preset
-            && context.control.taxonomy.preset(preset).is_none()
-        {
-            let known: Vec<&str> = context
-                .control
-                .taxonomy
-                .presets()
-                .map(|(preset, _)| preset.slug.as_str())
-                .collect();
-            return Err(Problem::value(
-                "preset",
-                "unknown_preset",
-                format!("{preset:?} is no preset; one of {}", known.join(", ")),
-            ));
-        }
+    /// Checks all fields, and gives the time zone its usual letter case.
+    fn check(&mut self, taxonomy: &Taxonomy) -> Result<(), Problem> {
+        self.check_time_zone()?;
+        self.check_preset(taxonomy)?;
         check_name(
             "external_ref",
             self.external_ref.iter().flatten().next(),
             TEXT_OCTETS_MAX,
         )?;
-        if self
-            .locale
-            .iter()
-            .flatten()
-            .any(|tag| tag.is_empty() || tag.len() > TEXT_OCTETS_MAX)
-        {
+        let mut locales = self.locale.iter().flatten();
+        if locales.any(|tag| tag.is_empty() || tag.len() > TEXT_OCTETS_MAX) {
             return Err(Problem::value(
                 "locale",
                 "limit",
                 format!("1 to {TEXT_OCTETS_MAX} octets"),
             ));
         }
-        if let Some(channel) = &self.channel {
-            if !CHANNELS.contains(&channel.as_str()) {
-                return Err(Problem::value(
-                    "channel",
-                    "channel",
-                    format!("{channel:?} is none; one of {}", CHANNELS.join(", ")),
-                ));
-            }
-            if self
-                .filtering
-                .is_none_or(|filtering| filtering == Filtering::NotAsked)
-            {
-                return Err(Problem::value(
-                    "channel",
-                    "channel",
-                    "a channel comes with a choice: filtering on or off",
-                ));
-            }
-        }
-        if self
-            .contact
-            .iter()
-            .flatten()
-            .any(|contact| !is_address(&contact.email))
-        {
+        self.check_channel()?;
+        let mut contacts = self.contact.iter().flatten();
+        if contacts.any(|contact| !is_address(&contact.email)) {
             return Err(Problem::value(
                 "contact",
                 "email",
@@ -194,6 +142,58 @@ impl HouseholdBody {
                 format!("{tag:?} is no language tag such as en-GB"),
             )),
             None => Ok(()),
+        }
+    }
+
+    fn check_time_zone(&mut self) -> Result<(), Problem> {
+        let Some(zone) = &mut self.time_zone else {
+            return Ok(());
+        };
+        let wrong = || {
+            let detail = format!("{zone:?} is no IANA time zone");
+            Problem::value("time_zone", "time_zone", detail)
+        };
+        let found = jiff::tz::TimeZone::get(zone)
+            .ok()
+            .filter(|found| !found.is_unknown())
+            .ok_or_else(wrong)?;
+        // Zones are found in any letter case. The name of the database is stored.
+        *zone = found.iana_name().ok_or_else(wrong)?.to_owned();
+        Ok(())
+    }
+
+    fn check_preset(&self, taxonomy: &Taxonomy) -> Result<(), Problem> {
+        let mut given = self.preset.iter().flatten();
+        let Some(preset) = given.find(|preset| taxonomy.preset(preset).is_none()) else {
+            return Ok(());
+        };
+        let known: Vec<&str> = taxonomy
+            .presets()
+            .map(|(preset, _)| preset.slug.as_str())
+            .collect();
+        Err(Problem::value(
+            "preset",
+            "unknown_preset",
+            format!("{preset:?} is no preset; one of {}", known.join(", ")),
+        ))
+    }
+
+    fn check_channel(&self) -> Result<(), Problem> {
+        let Some(channel) = &self.channel else {
+            return Ok(());
+        };
+        let refuse = |detail: String| Err(Problem::value("channel", "channel", detail));
+        if !CHANNELS.contains(&channel.as_str()) {
+            return refuse(format!(
+                "{channel:?} is none; one of {}",
+                CHANNELS.join(", ")
+            ));
+        }
+        match self.filtering {
+            None | Some(Filtering::NotAsked) => {
+                refuse("a channel comes with a choice: filtering on or off".to_owned())
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -275,7 +275,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     body.must_be_of(&principal)?;
-    body.check(&context)?;
+    body.check(&context.control.taxonomy)?;
     let fresh = id.clone();
     let (changed, ()) = change(
         &context.control,

@@ -8,6 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use control::Control;
 use control::households::{
     events::HouseholdEvent,
     write::{Beside, change_beside, set_by},
@@ -28,7 +29,7 @@ use policy::{
     },
     text::Text,
 };
-use policy_store::{Answer, Asked as AskedFor, Request, RequestError};
+use policy_store::{Answer, Asked as AskedFor, Author, Request, RequestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ use crate::{
     Context,
     auth::{
         guards::{Family, Member},
-        principal::forbidden,
+        principal::{Principal, forbidden},
     },
     extract::{Body, IfMatch, Segments, check_length, segment},
     problem::Problem,
@@ -194,6 +195,18 @@ fn refuse_pointless(
     }
 }
 
+/// The device that a request is for: a child's own, or the one that a parent names.
+fn asking_device(principal: &Principal, named: Option<Id>) -> Result<Id, Problem> {
+    match (&principal.device, named) {
+        (Some(own), Some(device)) if *own != device => {
+            Err(forbidden(principal.role).with_field("device".to_owned()))
+        }
+        (Some(own), _) => Ok(own.clone()),
+        (None, Some(device)) => Ok(device),
+        (None, None) => Err(Problem::value("device", "device", "say for which device")),
+    }
+}
+
 /// Asks for a name that is blocked. The parents hear of it at once. What the device asked for
 /// before, by this name or by one above it, and was not answered, is not asked again: that request
 /// is returned with 200, and nobody hears of it twice.
@@ -211,14 +224,7 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
     check_length("reason", body.reason.as_ref(), TEXT_OCTETS_MAX)?;
-    let device = match (&principal.device, body.device) {
-        (Some(own), Some(device)) if *own != device => {
-            return Err(forbidden(principal.role).with_field("device".to_owned()));
-        }
-        (Some(own), _) => own.clone(),
-        (None, Some(device)) => device,
-        (None, None) => return Err(Problem::value("device", "device", "say for which device")),
-    };
+    let device = asking_device(&principal, body.device)?;
     let name = own_name(&body.name).map_err(|problem| problem.with_field("name".to_owned()))?;
     refuse_ordered(&context, name.borrow())?;
     let rules = context
@@ -311,117 +317,164 @@ pub async fn put(
     Body(body): Body<AnswerBody>,
 ) -> Result<Response, Problem> {
     let id: Id = segment("id", &id)?;
-    check_length("note", body.note.as_ref(), TEXT_OCTETS_MAX)?;
-    if body
-        .minutes
-        .is_some_and(|minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes))
-    {
-        return Err(Problem::value(
-            "minutes",
-            "limit",
-            format!("1 to {GRANT_MINUTES_MAX} minutes"),
-        ));
-    }
+    body.check()?;
     let rules = context
         .control
         .directory
         .household(&id)
         .ok_or_else(|| unknown_household(&id))?;
     let now = Timestamp::now();
-    let unknown = || Problem::not_found("unknown_request", "the household has no such request");
-    let Request {
-        id: number,
-        device,
-        asked,
-        ..
-    } = context
+    let asked = context
         .control
         .store
         .request(&id, &request, now)
         .await?
-        .ok_or_else(unknown)?;
-    let until = body
-        .minutes
-        .map(|minutes| now + SignedDuration::from_mins(minutes.into()));
-    let is_allowed = body.answer == Verdict::Allow;
-    let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
-    let answer = Answer {
-        answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
-        scope: word(json!(body.scope)),
-        whose: word(json!(body.whose)),
-        until: until.filter(|_| is_allowed),
-        note: body.note.map(Text::into_string),
-        answered_by: author.actor.clone(),
-        answered_at: now,
+        .ok_or_else(|| {
+            Problem::not_found("unknown_request", "the household has no such request")
+        })?;
+    let writer = Writer {
+        control: &context.control,
+        author: &author,
+        household: id,
+        expected,
     };
-    if !is_allowed {
-        if let Some(expected) = expected.filter(|expected| *expected != rules.version()) {
-            let detail = format!("the version is {}, not {expected}", rules.version());
+    if body.answer == Verdict::Deny {
+        return writer
+            .deny(rules.version(), asked, body.into_answer(&author, now))
+            .await;
+    }
+    refuse_ordered(&context, asked.asked.name.borrow())?;
+    writer.allow(asked, body, now).await
+}
+
+impl AnswerBody {
+    fn check(&self) -> Result<(), Problem> {
+        check_length("note", self.note.as_ref(), TEXT_OCTETS_MAX)?;
+        let is_wrong = |minutes| !(1..=GRANT_MINUTES_MAX).contains(&minutes);
+        match self.minutes.is_some_and(is_wrong) {
+            true => Err(Problem::value(
+                "minutes",
+                "limit",
+                format!("1 to {GRANT_MINUTES_MAX} minutes"),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// When the answer ends. `None` if it holds for good.
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.minutes
+            .map(|minutes| now + SignedDuration::from_mins(minutes.into()))
+    }
+
+    /// The answer as it is stored.
+    fn into_answer(self, author: &Author, now: Timestamp) -> Answer {
+        let is_allowed = self.answer == Verdict::Allow;
+        let word = |value: Value| value.as_str().map(str::to_owned).filter(|_| is_allowed);
+        Answer {
+            answer: if is_allowed { "allow" } else { "deny" }.to_owned(),
+            scope: word(json!(self.scope)),
+            whose: word(json!(self.whose)),
+            until: self.until(now).filter(|_| is_allowed),
+            note: self.note.map(Text::into_string),
+            answered_by: author.actor.clone(),
+            answered_at: now,
+        }
+    }
+}
+
+/// The author of an answer, and the household that it is about.
+struct Writer<'w> {
+    control: &'w Arc<Control>,
+    author: &'w Author,
+    household: Id,
+    /// The version of the household that the author has seen.
+    expected: Option<u64>,
+}
+
+impl Writer<'_> {
+    /// Denies a request. The household, whose version is `version`, does not change.
+    async fn deny(
+        self,
+        version: u64,
+        request: Request,
+        answer: Answer,
+    ) -> Result<Response, Problem> {
+        if let Some(expected) = self.expected.filter(|expected| *expected != version) {
+            let detail = format!("the version is {version}, not {expected}");
             return Err(Problem::new(
                 StatusCode::PRECONDITION_FAILED,
                 "version_mismatch",
                 detail,
             ));
         }
-        let denied = context
-            .control
-            .store
-            .deny_request(&id, &number, &answer)
+        let store = &self.control.store;
+        let denied = store
+            .deny_request(&self.household, &request.id, &answer)
             .await
             .map_err(Problem::from)?;
-        context.control.events.publish(
-            &id,
-            HouseholdEvent::of_device("answer", device, json!(denied)),
-        );
         let mut said = json!(denied);
-        said["version"] = json!(rules.version());
-        return Ok(with_version(rules.version(), Json(said).into_response()));
+        self.publish(request.device, said.clone());
+        said["version"] = json!(version);
+        Ok(with_version(version, Json(said).into_response()))
     }
-    refuse_ordered(&context, asked.name.borrow())?;
-    if body.scope == What::Category && asked.categories.is_empty() {
-        return Err(Problem::value(
-            "scope",
-            "scope",
-            "the name is blocked for no category; allow it as a domain",
-        ));
+
+    /// Allows what a request asks for.
+    async fn allow(
+        self,
+        request: Request,
+        body: AnswerBody,
+        now: Timestamp,
+    ) -> Result<Response, Problem> {
+        let Request {
+            id: number,
+            device,
+            asked,
+            ..
+        } = request;
+        if body.scope == What::Category && asked.categories.is_empty() {
+            return Err(Problem::value(
+                "scope",
+                "scope",
+                "the name is blocked for no category; allow it as a domain",
+            ));
+        }
+        let scope = body.scope;
+        let whose = body.whose;
+        let until = body.until(now);
+        let actor = self.author.actor.clone();
+        let of = device.clone();
+        let edit = move |household: Option<Household>| {
+            let mut household = household.ok_or_else(|| {
+                Problem::not_found("unknown_household", "there is no such household")
+            })?;
+            let settings = settings_of(&mut household, &of, whose)?;
+            allow(
+                settings,
+                &asked.name,
+                &asked.categories,
+                scope,
+                until,
+                &actor,
+            )?;
+            Ok((Some(household), ()))
+        };
+        let beside = Beside {
+            allows: Some((number, body.into_answer(self.author, now))),
+            ..Beside::default()
+        };
+        let id = self.household.clone();
+        let (changed, ()) =
+            change_beside(self.control, self.author, id, self.expected, beside, edit).await?;
+        let allowed = json!(changed.allowed);
+        self.publish(device, allowed.clone());
+        Ok(written(&changed, StatusCode::OK, allowed))
     }
-    let scope = body.scope;
-    let whose = body.whose;
-    let actor = author.actor.clone();
-    let of = device.clone();
-    let edit = move |household: Option<Household>| {
-        let mut household = household
-            .ok_or_else(|| Problem::not_found("unknown_household", "there is no such household"))?;
-        let settings = settings_of(&mut household, &of, whose)?;
-        allow(
-            settings,
-            &asked.name,
-            &asked.categories,
-            scope,
-            until,
-            &actor,
-        )?;
-        Ok((Some(household), ()))
-    };
-    let beside = Beside {
-        allows: Some((number, answer)),
-        ..Beside::default()
-    };
-    let (changed, ()) = change_beside(
-        &context.control,
-        &author,
-        id.clone(),
-        expected,
-        beside,
-        edit,
-    )
-    .await?;
-    let allowed = json!(changed.allowed);
-    context.control.events.publish(
-        &id,
-        HouseholdEvent::of_device("answer", device, allowed.clone()),
-    );
-    Ok(written(&changed, StatusCode::OK, allowed))
+
+    fn publish(&self, device: Id, answer: Value) {
+        let event = HouseholdEvent::of_device("answer", device, answer);
+        self.control.events.publish(&self.household, event);
+    }
 }
 
 /// Where an answer is set.
